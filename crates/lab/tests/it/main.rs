@@ -1,0 +1,3 @@
+//! The lab's tests, one binary.
+
+mod vectors;

@@ -1,0 +1,142 @@
+//! When authorities come and go: the next is prepared at half life, becomes active before five sixths, and
+//! the old one stays in the bundle until the last SVID that it signed has ended.
+
+use sekisho_types::UnixTime;
+
+/// Where an authority stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// In the bundle, not yet signing, so that every verifier knows it first.
+    Prepared,
+    Active,
+    /// In the bundle, no longer signing.
+    Old,
+}
+
+/// One authority, without its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    pub id: String,
+    pub slot: Slot,
+    pub not_before: UnixTime,
+    pub not_after: UnixTime,
+    /// The latest end of anything that it signed.
+    pub signed_until: UnixTime,
+}
+
+impl Authority {
+    const fn life(&self) -> i64 {
+        self.not_after.seconds_since(self.not_before)
+    }
+
+    fn prepare_at(&self) -> UnixTime {
+        self.not_before.plus_seconds(self.life() / 2)
+    }
+
+    /// Two thirds: past half life, and before the last sixth in which lifetimes would be cut short.
+    fn activate_at(&self) -> UnixTime {
+        self.not_before.plus_seconds(self.life() * 2 / 3)
+    }
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaPlan {
+    /// Make a new authority in this slot.
+    Create(Slot),
+    /// Let the prepared authority sign and the active one rest.
+    Activate(String),
+    /// Take an old authority out of the bundle.
+    Remove(String),
+    /// Nothing before this time.
+    Wait(UnixTime),
+}
+
+/// The authorities of one server.
+#[derive(Debug, Clone, Default)]
+pub struct CaRotation {
+    pub authorities: Vec<Authority>,
+}
+
+impl CaRotation {
+    pub fn active(&self) -> Option<&Authority> {
+        self.in_slot(Slot::Active)
+    }
+
+    fn in_slot(&self, slot: Slot) -> Option<&Authority> {
+        self.authorities.iter().find(|authority| authority.slot == slot)
+    }
+
+    /// The next step. Carry it out and ask again, until the answer is to wait.
+    pub fn plan(&self, now: UnixTime) -> CaPlan {
+        let over = |a: &&Authority| a.not_after <= now || (a.slot == Slot::Old && a.signed_until <= now);
+        if let Some(ended) = self.authorities.iter().find(over) {
+            return CaPlan::Remove(ended.id.clone());
+        }
+        let Some(active) = self.active() else {
+            return self.in_slot(Slot::Prepared).map_or(CaPlan::Create(Slot::Active), |a| CaPlan::Activate(a.id.clone()));
+        };
+        let next = match self.in_slot(Slot::Prepared) {
+            None if active.prepare_at() <= now => return CaPlan::Create(Slot::Prepared),
+            None => active.prepare_at(),
+            Some(prepared) if active.activate_at() <= now => return CaPlan::Activate(prepared.id.clone()),
+            Some(_) => active.activate_at(),
+        };
+        let old = self.authorities.iter().filter(|a| a.slot == Slot::Old).map(|a| a.signed_until.min(a.not_after));
+        CaPlan::Wait(old.fold(next, UnixTime::min))
+    }
+
+    /// Carries out [`CaPlan::Activate`].
+    pub fn activate(&mut self, id: &str) {
+        for authority in &mut self.authorities {
+            if authority.id == id {
+                authority.slot = Slot::Active;
+            } else if authority.slot == Slot::Active {
+                authority.slot = Slot::Old;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the machine for `days` with authorities of a day and SVIDs of an hour, and checks at each minute
+    /// that what is signed then is known to every verifier and never outlives its signer.
+    #[test]
+    fn a_year_of_rotation_never_leaves_a_gap() {
+        let (mut machine, mut made, mut known_since) = (CaRotation::default(), 0, std::collections::BTreeMap::new());
+        let start = UnixTime::from_seconds(1_800_000_000);
+        for minute in 0..(30 * 24 * 60) {
+            let now = start.plus_seconds(minute * 60);
+            loop {
+                match machine.plan(now) {
+                    CaPlan::Create(slot) => {
+                        made += 1;
+                        let id = format!("ca{made}");
+                        known_since.insert(id.clone(), now);
+                        let not_after = now.plus_seconds(86_400);
+                        let authority = Authority { id, slot, not_before: now, not_after, signed_until: now };
+                        machine.authorities.push(authority);
+                    }
+                    CaPlan::Activate(id) => machine.activate(&id),
+                    CaPlan::Remove(id) => machine.authorities.retain(|a| a.id != id),
+                    CaPlan::Wait(until) => {
+                        assert!(until > now);
+                        break;
+                    }
+                }
+            }
+            let active = machine.authorities.iter_mut().find(|a| a.slot == Slot::Active).unwrap();
+            active.signed_until = now.plus_seconds(3600);
+            assert!(active.signed_until <= active.not_after, "an SVID outlives its authority");
+            if made > 1 {
+                let known = now.seconds_since(known_since[&active.id]);
+                assert!(known == 0 && made == 1 || known > 3600, "an authority signs before verifiers know it");
+            }
+            assert!(machine.authorities.len() <= 3);
+        }
+        assert!(made > 30);
+    }
+}

@@ -1,0 +1,88 @@
+//! Claims in an X.509-SVID: a non-critical extension that ordinary verifiers pass over.
+//!
+//! ```text
+//! SekishoClaims ::= SEQUENCE { version INTEGER (1), claims SEQUENCE OF SEQUENCE {
+//!     name UTF8String, value CHOICE { BOOLEAN, INTEGER, UTF8String } } }
+//! ```
+//! Names ascend. A reader refuses a version, a type or an order that it does not know (law L3).
+
+use sekisho_types::{ClaimValue, Claims};
+use x509_parser::asn1_rs::{Any, FromDer, Sequence, Tag};
+
+use crate::der;
+
+/// The extension's object identifier, below ITU-T's example arc until an arc of our own is assigned; each
+/// part fits 28 bits, since Go's parser refuses certificates with larger ones (`docs/decisions/0004`).
+pub const CLAIMS_OID: [u32; 4] = [2, 999, 7355, 1];
+const VERSION: i64 = 1;
+const MAX_CLAIMS: usize = 64;
+
+pub(crate) fn encode(claims: &Claims) -> Vec<u8> {
+    let items: Vec<Vec<u8>> = claims
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                ClaimValue::Bool(flag) => der::boolean(*flag),
+                ClaimValue::Integer(number) => der::integer(*number),
+                ClaimValue::Text(text) => der::tlv(der::UTF8_STRING, text.as_bytes()),
+            };
+            der::sequence(&[der::tlv(der::UTF8_STRING, name.as_bytes()), value])
+        })
+        .collect();
+    der::sequence(&[der::integer(VERSION), der::sequence(&items)])
+}
+
+/// Reads the extension's value, or `None` when any of it is not as written above.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Claims> {
+    let (rest, outer) = Sequence::from_der(bytes).ok()?;
+    let (inner, version) = i64::from_der(&outer.content).ok()?;
+    let (tail, list) = Sequence::from_der(inner).ok()?;
+    if !rest.is_empty() || !tail.is_empty() || version != VERSION {
+        return None;
+    }
+    let mut claims = Claims::default();
+    let mut left: &[u8] = &list.content;
+    let mut previous: Option<String> = None;
+    while !left.is_empty() {
+        let (after, item) = Sequence::from_der(left).ok()?;
+        let (value, name) = String::from_der(&item.content).ok()?;
+        let (end, value) = Any::from_der(value).ok()?;
+        if !end.is_empty() || previous.as_ref().is_some_and(|p| *p >= name) || claims.len() >= MAX_CLAIMS {
+            return None;
+        }
+        claims.set(&name, claim_value(value)?);
+        previous = Some(name);
+        left = after;
+    }
+    Some(claims)
+}
+
+fn claim_value(value: Any<'_>) -> Option<ClaimValue> {
+    match value.tag() {
+        Tag::Boolean => value.bool().ok().map(ClaimValue::Bool),
+        Tag::Integer => value.i64().ok().map(ClaimValue::Integer),
+        Tag::Utf8String => value.utf8string().ok().map(|text| ClaimValue::Text(text.string())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_survive_and_other_bytes_do_not() {
+        let mut claims = Claims::default();
+        claims.set("hw_attested", ClaimValue::Bool(false));
+        claims.set("level", ClaimValue::Integer(-300));
+        claims.set("region", ClaimValue::Text("東京".into()));
+        let bytes = encode(&claims);
+        assert_eq!(decode(&bytes), Some(claims));
+        for cut in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(decode(&longer), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! The one gate (law L1): every identity that Sekisho issues was allowed here, and [`Allowed`] has no other
+//! constructor.
+
+use std::collections::BTreeSet;
+
+use sekisho_types::{
+    ClaimValue, Claims, EntryId, Evidence, EvidenceClass, Selector, SpiffeId, TrustDomain, UnixTime, Verified,
+};
+
+use crate::{BACKDATE_SECONDS, Csr, Entry};
+
+/// Who asks, as the transport verified it.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// This server, for its own TLS certificate.
+    Server,
+    /// A node whose attestation was just checked.
+    AttestedNode { id: SpiffeId },
+    /// An agent known by its SVID.
+    Agent { id: Verified<SpiffeId>, standing: Standing, serves: BTreeSet<SpiffeId> },
+}
+
+/// How an agent stands with this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Good,
+    /// Evicted, or of another server's making.
+    Unknown,
+    Banned,
+    /// Its SVID was replaced by a later one.
+    Superseded,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Request<'a> {
+    ServerSvid { public_key: &'a [u8] },
+    NodeSvid { csr: &'a Verified<Csr> },
+    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr> },
+    WorkloadJwt { entry: &'a Entry, audience: &'a [String] },
+}
+
+/// The bounds in force.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub trust_domain: TrustDomain,
+    pub x509_ttl_seconds: u32,
+    pub jwt_ttl_seconds: u32,
+    pub node_ttl_seconds: u32,
+    pub evidence_max_age_seconds: i64,
+    /// Nothing that is signed outlives the authority that signs it.
+    pub authority_ends: UnixTime,
+}
+
+/// Evidence that stands behind a request.
+pub type Presented = [Evidence];
+
+/// Why nothing is issued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("agent `{0}` is banned")]
+    AgentBanned(SpiffeId),
+    #[error("agent `{0}` is not attested here; it must attest again")]
+    AgentUnknown(SpiffeId),
+    #[error("agent `{0}` shows an SVID that was replaced by a later one")]
+    AgentSuperseded(SpiffeId),
+    #[error("this caller may not ask for that: {0}")]
+    WrongCaller(&'static str),
+    #[error("entry `{0}` is not one that this agent serves")]
+    ForeignEntry(EntryId),
+    #[error("entry `{0}` has expired")]
+    EntryExpired(EntryId),
+    #[error("the process lacks a selector of entry `{entry}`: {}", list(.missing))]
+    Selectors { entry: EntryId, missing: Vec<Selector> },
+    #[error("the evidence was measured {0} s ago; measure again")]
+    EvidenceStale(i64),
+    #[error("the evidence was measured {0} s in the future; check the node's clock")]
+    EvidenceAhead(i64),
+    #[error("the CSR names `{0}`, which is not the identity that would be issued")]
+    CsrName(SpiffeId),
+    #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
+    Audience,
+    #[error("the authority has ended: no key can sign now")]
+    AuthorityEnded,
+    #[error("the identity lies outside trust domain `{0}`")]
+    ForeignTrustDomain(TrustDomain),
+}
+
+fn list(selectors: &[Selector]) -> String {
+    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Something that may be issued, exactly as it stands here.
+#[derive(Debug, Clone)]
+pub struct Allowed {
+    spiffe_id: SpiffeId,
+    entry_id: Option<EntryId>,
+    public_key: Vec<u8>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    claims: Claims,
+    dns_names: Vec<String>,
+    evidence: EvidenceClass,
+}
+
+impl Allowed {
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    pub const fn entry_id(&self) -> Option<&EntryId> {
+        self.entry_id.as_ref()
+    }
+
+    /// DER SubjectPublicKeyInfo; empty for a JWT-SVID, which is bound to no key.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    pub const fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    pub const fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
+    }
+
+    pub const fn evidence(&self) -> EvidenceClass {
+        self.evidence
+    }
+}
+
+/// Decides whether `request` of `caller` is issued, on what terms, and with which claims.
+pub fn authorize(
+    caller: &Caller,
+    request: Request<'_>,
+    presented: &Presented,
+    limits: &Limits,
+    now: UnixTime,
+) -> Result<Allowed, Refusal> {
+    match (caller, request) {
+        (Caller::Server, Request::ServerSvid { public_key }) => {
+            let id = limits.trust_domain.workload("/spire/server");
+            let id = id.map_err(|_| Refusal::ForeignTrustDomain(limits.trust_domain.clone()))?;
+            allow(id, public_key, limits.x509_ttl_seconds.max(3600), &[], limits, now)
+        }
+        (Caller::AttestedNode { id }, Request::NodeSvid { csr }) => node(id, csr, presented, limits, now),
+        (Caller::Agent { id, standing, .. }, Request::NodeSvid { csr }) => {
+            check_standing(id.get(), *standing)?;
+            node(id.get(), csr, presented, limits, now)
+        }
+        (Caller::Agent { id, standing, serves }, Request::WorkloadX509 { entry, csr }) => {
+            check_standing(id.get(), *standing)?;
+            check_entry(entry, serves, presented, limits, now)?;
+            check_csr_name(csr, &entry.spiffe_id)?;
+            let ttl = or_default(entry.x509_ttl_seconds, limits.x509_ttl_seconds);
+            let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, presented, limits, now)?;
+            allowed.entry_id = Some(entry.id.clone());
+            allowed.dns_names.clone_from(&entry.dns_names);
+            Ok(allowed)
+        }
+        (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience }) => {
+            check_standing(id.get(), *standing)?;
+            check_entry(entry, serves, presented, limits, now)?;
+            if !(1..=16).contains(&audience.len()) || audience.iter().any(|a| a.is_empty() || a.len() > 512) {
+                return Err(Refusal::Audience);
+            }
+            // Law L7: a token that no key is bound to lives five minutes at most.
+            let ttl = or_default(entry.jwt_ttl_seconds, limits.jwt_ttl_seconds).min(300);
+            let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, presented, limits, now)?;
+            allowed.entry_id = Some(entry.id.clone());
+            // A verifier counts a token's life from its `iat`, so it is not backdated.
+            allowed.not_before = now;
+            Ok(allowed)
+        }
+        (_, Request::ServerSvid { .. }) => Err(Refusal::WrongCaller("only the server asks for the server's SVID")),
+        (_, Request::NodeSvid { .. }) => Err(Refusal::WrongCaller("only a node asks for a node's SVID")),
+        (_, Request::WorkloadX509 { .. } | Request::WorkloadJwt { .. }) => {
+            Err(Refusal::WrongCaller("only an attested agent asks for a workload's SVID"))
+        }
+    }
+}
+
+fn check_standing(id: &SpiffeId, standing: Standing) -> Result<(), Refusal> {
+    match standing {
+        Standing::Good => Ok(()),
+        Standing::Unknown => Err(Refusal::AgentUnknown(id.clone())),
+        Standing::Banned => Err(Refusal::AgentBanned(id.clone())),
+        Standing::Superseded => Err(Refusal::AgentSuperseded(id.clone())),
+    }
+}
+
+fn check_entry(
+    entry: &Entry,
+    serves: &BTreeSet<SpiffeId>,
+    presented: &Presented,
+    limits: &Limits,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    if !serves.contains(&entry.parent_id) {
+        return Err(Refusal::ForeignEntry(entry.id.clone()));
+    }
+    if entry.is_expired(now) {
+        return Err(Refusal::EntryExpired(entry.id.clone()));
+    }
+    for evidence in presented.iter().filter(|evidence| evidence.class == EvidenceClass::Process) {
+        let age = now.seconds_since(evidence.measured_at);
+        if age > limits.evidence_max_age_seconds {
+            return Err(Refusal::EvidenceStale(age));
+        }
+        if -age > limits.evidence_max_age_seconds {
+            return Err(Refusal::EvidenceAhead(-age));
+        }
+        let missing: Vec<Selector> = entry.selectors.difference(&evidence.selectors).cloned().collect();
+        if !missing.is_empty() || entry.selectors.is_empty() {
+            return Err(Refusal::Selectors { entry: entry.id.clone(), missing });
+        }
+    }
+    Ok(())
+}
+
+fn check_csr_name(csr: &Verified<Csr>, id: &SpiffeId) -> Result<(), Refusal> {
+    match &csr.get().claimed_id {
+        Some(claimed) if claimed != id => Err(Refusal::CsrName(claimed.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn node(
+    id: &SpiffeId,
+    csr: &Verified<Csr>,
+    presented: &Presented,
+    limits: &Limits,
+    now: UnixTime,
+) -> Result<Allowed, Refusal> {
+    if !id.path().starts_with("/spire/agent/") {
+        return Err(Refusal::WrongCaller("a node's ID lies below /spire/agent/"));
+    }
+    allow(id.clone(), &csr.get().public_key, limits.node_ttl_seconds, presented, limits, now)
+}
+
+const fn or_default(own: u32, default: u32) -> u32 {
+    if own == 0 { default } else { own }
+}
+
+/// The only constructor of [`Allowed`].
+fn allow(
+    spiffe_id: SpiffeId,
+    public_key: &[u8],
+    ttl_seconds: u32,
+    presented: &Presented,
+    limits: &Limits,
+    now: UnixTime,
+) -> Result<Allowed, Refusal> {
+    if !spiffe_id.is_member_of(&limits.trust_domain) {
+        return Err(Refusal::ForeignTrustDomain(limits.trust_domain.clone()));
+    }
+    let not_after = now.plus_seconds(i64::from(ttl_seconds)).min(limits.authority_ends);
+    if not_after <= now {
+        return Err(Refusal::AuthorityEnded);
+    }
+    let evidence = presented.iter().map(|e| e.class).max().unwrap_or(EvidenceClass::Node);
+    Ok(Allowed {
+        spiffe_id,
+        entry_id: None,
+        public_key: public_key.to_vec(),
+        not_before: now.plus_seconds(-BACKDATE_SECONDS),
+        not_after,
+        claims: claims(presented, evidence),
+        dns_names: vec![],
+        evidence,
+    })
+}
+
+/// What the identity carries: what was attested, and `hw_attested` only from hardware evidence.
+fn claims(presented: &Presented, class: EvidenceClass) -> Claims {
+    let mut out = Claims::default();
+    for evidence in presented {
+        for (name, value) in evidence.claims.iter() {
+            out.set(name, value.clone());
+        }
+    }
+    out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));
+    out.set("hw_attested", ClaimValue::Bool(presented.iter().any(|e| e.class == EvidenceClass::Hardware)));
+    out
+}
+
+#[cfg(test)]
+mod tests;

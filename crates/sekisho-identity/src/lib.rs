@@ -1,0 +1,39 @@
+//! Who may receive which identity: entries and their match, the one issuing gate, SVID profiles and their
+//! validation, trust bundles, and the rotation of authorities and SVIDs.
+//!
+//! Everything here is a function of values. This crate knows nothing of sockets, databases, protobuf or
+//! clocks, and it holds no private key: signing is a `Signer` that the caller brings.
+
+mod bundle;
+mod ca_rotation;
+mod claims_extension;
+mod csr;
+mod der;
+mod entry;
+mod gate;
+mod jwks;
+mod renewal;
+mod why;
+mod x509_profile;
+mod x509_validate;
+
+pub use bundle::{Bundle, BundleError, JwtAuthority, X509Authority};
+pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
+pub use claims_extension::CLAIMS_OID;
+pub use csr::{Csr, CsrError};
+pub use entry::{Entry, EntryError, matches, nearest};
+pub use gate::{Allowed, Caller, Limits, Presented, Refusal, Request, Standing, authorize};
+pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};
+pub use renewal::{renew_at, renew_at_with_jitter};
+pub use why::{Difference, WhyIdentity, why_identity};
+pub use x509_profile::{
+    BACKDATE_SECONDS, CaTemplate, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs, subject_key_id,
+};
+pub use x509_validate::{LeafFacts, X509Error, leaf_facts, split_chain, verify_svid};
+
+/// SHA-256 of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> sekisho_types::Digest {
+    let mut out = [0u8; 32];
+    out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    sekisho_types::Digest::new(out)
+}

@@ -1,0 +1,40 @@
+//! The Merkle log: leaves, tiles, signed checkpoints, proofs, and the verifier of all of them.
+//!
+//! Formats are those of C2SP: tlog-tiles, signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof and
+//! tlog-policy. Hashing is RFC 6962 §2.1. This crate knows nothing of files or clocks: reading a stored
+//! hash is a closure, and `now` comes with the leaf.
+
+mod batch;
+mod checkpoint;
+mod commitment;
+mod leaf;
+mod merkle;
+mod note;
+mod policy;
+mod proof;
+mod receipt;
+mod tile;
+
+pub use batch::{Batch, BatchPath};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use commitment::{Commitment, Opening};
+pub use leaf::{Kind, Leaf, LeafError, MAX_LEAF_BYTES, Value};
+pub use merkle::{Frontier, MerkleError, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion};
+pub use note::{Note, NoteError, NoteSigner, SignatureKind, VerifierKey};
+pub use policy::{PolicyError, TrustPolicy};
+pub use proof::{ProofError, TlogProof};
+pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
+pub use tile::{Bundle, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};
+
+/// Hash of a leaf, a node or a tree.
+pub type Hash = [u8; 32];
+
+pub(crate) fn sha256(parts: &[&[u8]]) -> Hash {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0u8; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}

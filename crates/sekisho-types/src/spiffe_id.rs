@@ -1,0 +1,190 @@
+//! SPIFFE IDs and trust domain names (SPIFFE-ID.md §2).
+
+use std::fmt;
+
+/// Longest SPIFFE ID accepted, in bytes (SPIFFE-ID.md §2.3).
+const MAX_URI_BYTES: usize = 2048;
+/// Longest trust domain name, in bytes (SPIFFE-ID.md §2.1).
+const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+
+/// Why a text is no SPIFFE ID. The text itself is the sender's to mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SpiffeIdError {
+    #[error("a SPIFFE ID starts with `spiffe://`")]
+    Scheme,
+    #[error("the trust domain is empty")]
+    EmptyTrustDomain,
+    #[error("a trust domain holds only a-z, 0-9, `.`, `-` and `_`, at most 255 bytes")]
+    TrustDomainCharacter,
+    #[error("a path segment holds only a-z, A-Z, 0-9, `.`, `-` and `_`")]
+    PathCharacter,
+    #[error("a path has no empty segment and no trailing slash")]
+    EmptySegment,
+    #[error("a path has no `.` or `..` segment")]
+    DotSegment,
+    #[error("a SPIFFE ID is at most 2048 bytes")]
+    TooLong,
+    #[error("the path is empty, so this names a trust domain and not a workload")]
+    NoPath,
+}
+
+/// A trust domain name: lower case, without scheme.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrustDomain(String);
+
+impl TrustDomain {
+    /// Parses a bare name such as `prod.internal`.
+    pub fn parse(name: &str) -> Result<Self, SpiffeIdError> {
+        if name.is_empty() {
+            return Err(SpiffeIdError::EmptyTrustDomain);
+        }
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+        if name.len() > MAX_TRUST_DOMAIN_BYTES || !name.bytes().all(legal) {
+            return Err(SpiffeIdError::TrustDomainCharacter);
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ID of the trust domain itself, as its authorities carry it.
+    pub fn id(&self) -> SpiffeId {
+        SpiffeId { trust_domain: self.clone(), path: String::new() }
+    }
+
+    /// The ID of a workload below this trust domain; `path` starts with a slash.
+    pub fn workload(&self, path: &str) -> Result<SpiffeId, SpiffeIdError> {
+        check_path(path)?;
+        if path.is_empty() {
+            return Err(SpiffeIdError::NoPath);
+        }
+        let id = SpiffeId { trust_domain: self.clone(), path: path.to_owned() };
+        if id.uri_len() > MAX_URI_BYTES {
+            return Err(SpiffeIdError::TooLong);
+        }
+        Ok(id)
+    }
+}
+
+impl fmt::Display for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A SPIFFE ID in its one canonical form, so that comparing bytes compares identities.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpiffeId {
+    trust_domain: TrustDomain,
+    path: String,
+}
+
+impl SpiffeId {
+    /// Parses `spiffe://trust-domain/path`. Scheme and trust domain are read without regard to case
+    /// (SPIFFE-ID.md §2.4); the path is taken as it stands.
+    pub fn parse(uri: &str) -> Result<Self, SpiffeIdError> {
+        if uri.len() > MAX_URI_BYTES {
+            return Err(SpiffeIdError::TooLong);
+        }
+        let (scheme, rest) = uri.split_once("://").ok_or(SpiffeIdError::Scheme)?;
+        if !scheme.eq_ignore_ascii_case("spiffe") {
+            return Err(SpiffeIdError::Scheme);
+        }
+        let (name, path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, ""),
+        };
+        check_path(path)?;
+        Ok(Self { trust_domain: TrustDomain::parse(&name.to_ascii_lowercase())?, path: path.to_owned() })
+    }
+
+    /// Parses an ID that names a workload, not a trust domain.
+    pub fn parse_workload(uri: &str) -> Result<Self, SpiffeIdError> {
+        let id = Self::parse(uri)?;
+        if id.path.is_empty() { Err(SpiffeIdError::NoPath) } else { Ok(id) }
+    }
+
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The path with its leading slash, or nothing for a trust domain's own ID.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn is_member_of(&self, trust_domain: &TrustDomain) -> bool {
+        self.trust_domain == *trust_domain
+    }
+
+    fn uri_len(&self) -> usize {
+        "spiffe://".len() + self.trust_domain.0.len() + self.path.len()
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spiffe://{}{}", self.trust_domain, self.path)
+    }
+}
+
+fn check_path(path: &str) -> Result<(), SpiffeIdError> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    let Some(segments) = path.strip_prefix('/') else {
+        return Err(SpiffeIdError::PathCharacter);
+    };
+    for segment in segments.split('/') {
+        match segment {
+            "" => return Err(SpiffeIdError::EmptySegment),
+            "." | ".." => return Err(SpiffeIdError::DotSegment),
+            _ => {}
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if !segment.bytes().all(legal) {
+            return Err(SpiffeIdError::PathCharacter);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_form_survives_parsing() {
+        let id = SpiffeId::parse("SPIFFE://Prod.Internal/ns/Finance").unwrap();
+        assert_eq!(id.to_string(), "spiffe://prod.internal/ns/Finance");
+        assert_eq!(SpiffeId::parse("spiffe://td").unwrap(), TrustDomain::parse("td").unwrap().id());
+    }
+
+    #[test]
+    fn every_character_outside_the_sets_is_refused() {
+        for byte in 0u8..=255 {
+            let c = char::from(byte);
+            let path_ok = c.is_ascii_alphanumeric() || ".-_".contains(c) || c == '/';
+            let path = SpiffeId::parse(&format!("spiffe://td/a{c}b"));
+            assert_eq!(path.is_ok(), path_ok, "path {c:?}");
+            let domain_ok = c.is_ascii_alphanumeric() || ".-_".contains(c);
+            let domain = SpiffeId::parse(&format!("spiffe://a{c}b/x"));
+            assert_eq!(domain.is_ok(), domain_ok || c == '/', "domain {c:?}");
+        }
+    }
+
+    #[test]
+    fn forms_that_two_parsers_could_read_differently_are_refused() {
+        for bad in [
+            "", "spiffe:/td/a", "http://td/a", "spiffe:///a", "spiffe://td/", "spiffe://td//a", "spiffe://td/a/",
+            "spiffe://td/./a", "spiffe://td/../a", "spiffe://user@td/a", "spiffe://td:1/a", "spiffe://td/a?q",
+            "spiffe://td/a#f", "spiffe://td/%61",
+        ] {
+            assert!(SpiffeId::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(SpiffeId::parse(&format!("spiffe://td/{}", "a".repeat(2048))), Err(SpiffeIdError::TooLong));
+        assert_eq!(SpiffeId::parse_workload("spiffe://td"), Err(SpiffeIdError::NoPath));
+    }
+}
