@@ -12,6 +12,7 @@ mod der;
 mod entry;
 mod gate;
 mod jwks;
+mod node;
 mod renewal;
 mod why;
 mod x509_profile;
@@ -24,6 +25,7 @@ pub use csr::{Csr, CsrError};
 pub use entry::{Entry, EntryError, matches, nearest};
 pub use gate::{Allowed, Caller, Limits, Presented, Refusal, Request, Standing, authorize};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};
+pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};
 pub use why::{Difference, WhyIdentity, why_identity};
 pub use x509_profile::{

@@ -7,7 +7,7 @@ use crate::{Hash, sha256};
 pub enum MerkleError {
     #[error("the index is not below the tree size")]
     IndexOutOfRange,
-    #[error("the sizes of the two trees do not ascend")]
+    #[error("the sizes of the two trees do not ascend from at least one entry")]
     SizesDescend,
     #[error("the path has the wrong number of hashes")]
     PathLength,
@@ -158,12 +158,12 @@ pub fn verify_consistency(
     new_root: &Hash,
     proof: &[Hash],
 ) -> Result<(), MerkleError> {
-    if old_size > new_size {
+    // The empty tree is a prefix of every tree, so a proof from it would show nothing.
+    if old_size > new_size || (old_size == 0 && new_size > 0) {
         return Err(MerkleError::SizesDescend);
     }
-    if old_size == new_size || old_size == 0 {
-        let roots_agree = old_size == 0 || old_root == new_root;
-        return match (proof.is_empty(), roots_agree) {
+    if old_size == new_size {
+        return match (proof.is_empty(), old_root == new_root) {
             (false, _) => Err(MerkleError::PathLength),
             (_, false) => Err(MerkleError::RootMismatch),
             _ => Ok(()),

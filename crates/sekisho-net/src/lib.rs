@@ -1,1 +1,18 @@
-//! .
+//! Listeners and dialers: TLS 1.3 with SVIDs on every hop, Unix sockets with the peer's credentials, and the
+//! one place where a peer's bytes become a verified identity. The only room that names rustls.
+//!
+//! No session is ever resumed (law L10), and X25519MLKEM768 is preferred. This crate holds no policy: it says
+//! who the peer is, never what the peer may do.
+
+mod dial;
+mod listen;
+mod peer;
+mod peer_credentials;
+mod tls;
+mod trust;
+
+pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
+pub use listen::{accept_tls, listen_unix, serve_tls, serve_unix};
+pub use peer::{TlsPeer, UnixPeer};
+pub use tls::{Identity, NetError, TlsMaterial, TlsSource};
+pub use trust::ExpectedServer;

@@ -1,1 +1,19 @@
-//! .
+//! The policy decision point: load, check, test, decide, explain.
+//!
+//! The language is Rego as regorus reads it, behind our limits and our builtins. What names a failed
+//! condition is our own lowering of the linear fragment ([`lower`]). This crate knows nothing of sockets,
+//! files or clocks: policies are texts, and `now` is an argument.
+
+mod builtins;
+mod decide;
+mod input;
+mod load;
+mod lower;
+mod record;
+mod test_runner;
+
+pub use decide::{Decision, RuleOutcome, Unmet};
+pub use input::{MASK, RequestInput, SubjectInput};
+pub use load::{ENTRY_RULE, MAX_POLICY_BYTES, PolicyError, PolicySet, Source};
+pub use record::DecisionRecord;
+pub use test_runner::{TestFile, TestOutcome, run_tests};

@@ -1,1 +1,14 @@
-//! .
+//! What every daemon needs and no rule may touch: the clock, randomness, configuration, logs and the signal
+//! to stop.
+
+mod clock;
+mod config;
+mod logs;
+mod random;
+mod stop;
+
+pub use clock::now;
+pub use config::{ConfigError, load_config};
+pub use logs::init_logs;
+pub use random::{random_bytes, random_hex, random_u32};
+pub use stop::{Stop, stop_on_signal};

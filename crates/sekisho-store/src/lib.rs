@@ -1,1 +1,27 @@
-//! .
+//! Durable state in SQLite: one writer thread, group commit, one gapless revision for each write batch and
+//! trust domain. This is the only room that speaks SQL.
+
+mod batch;
+mod form;
+mod reads;
+mod records;
+mod schema;
+mod writer;
+
+pub use batch::{Batch, Change};
+pub use reads::Reader;
+pub use records::{AuthorityRecord, DecisionRow, PolicyRecord, TokenUse};
+pub use writer::{Committed, Store};
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database: {0}; check that its folder has room and belongs to this user")]
+    Sql(#[from] rusqlite::Error),
+    #[error("the database was written by a newer version (schema {found}, this one knows {known}); use that version")]
+    NewerSchema { found: i64, known: i64 },
+    #[error("a stored {0} is not readable; restore the database from a backup")]
+    Damaged(&'static str),
+    #[error("the store's writer has stopped")]
+    Stopped,
+}

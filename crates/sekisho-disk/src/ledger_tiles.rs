@@ -1,0 +1,152 @@
+//! A log's tiles on disk, written behind the write-ahead file and made durable before that is emptied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
+
+use crate::DiskError;
+use crate::atomic::sync_folder;
+
+/// The growing edge of the tiles: what is not yet full is kept here whole.
+pub(crate) struct Tiles {
+    folder: PathBuf,
+    pub(crate) frontier: Frontier,
+    /// By tile level: the hashes of the tile at the edge.
+    edge: BTreeMap<u8, Vec<Hash>>,
+    bundle: Vec<u8>,
+    side: Vec<u8>,
+    /// Full tiles and bundles of this batch, to be written.
+    full: Vec<(PathBuf, Vec<u8>)>,
+    unsynced: BTreeSet<PathBuf>,
+}
+
+impl Tiles {
+    /// Reads back the edge of a log of `size` entries whose tiles are durable.
+    pub(crate) fn restore(folder: &Path, size: u64) -> Result<Self, DiskError> {
+        let read = |path: &str| std::fs::read(folder.join(path)).ok();
+        let tile = |level: u8, number: u64| read(&tile_path(level, number, size)?.path);
+        let frontier = Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile));
+        let frontier = frontier.map_err(|_| DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" })?;
+        let mut edge = BTreeMap::new();
+        for level in 0..8u8 {
+            let number = (size >> (8 * level)) / TILE_WIDTH;
+            let hashes = tile_path(level, number, size).and_then(|at| read(&at.path)).unwrap_or_default();
+            edge.insert(level, hashes.chunks_exact(32).filter_map(|hash| hash.try_into().ok()).collect());
+        }
+        let number = size / TILE_WIDTH;
+        let bundle = bundle_path(number, size).and_then(|at| read(&at.path)).unwrap_or_default();
+        let side = if bundle.is_empty() { vec![] } else { read(&side_path(number)).unwrap_or_default() };
+        Ok(Self { folder: folder.to_owned(), frontier, edge, bundle, side, full: vec![], unsynced: BTreeSet::new() })
+    }
+
+    /// Adds one entry with its side data, in memory.
+    pub(crate) fn push(&mut self, leaf: &[u8], side: &[u8]) -> Result<u64, DiskError> {
+        let index = self.frontier.size();
+        Bundle::append(&mut self.bundle, leaf).map_err(|e| DiskError::Rule(e.to_string()))?;
+        self.side.extend_from_slice(&u32::try_from(side.len()).unwrap_or(0).to_be_bytes());
+        self.side.extend_from_slice(side);
+        let edge = &mut self.edge;
+        self.frontier.push(leaf_hash(leaf), |level, _, hash| {
+            if level % 8 == 0 {
+                edge.entry(level / 8).or_default().push(*hash);
+            }
+        });
+        let size = self.frontier.size();
+        for (&level, hashes) in &mut self.edge {
+            if hashes.len() as u64 == TILE_WIDTH {
+                let number = (size >> (8 * level)) / TILE_WIDTH - 1;
+                if let Some(at) = tile_path(level, number, size) {
+                    self.full.push((PathBuf::from(at.path), std::mem::take(hashes).concat()));
+                }
+            }
+        }
+        if size.is_multiple_of(TILE_WIDTH) {
+            let number = size / TILE_WIDTH - 1;
+            if let Some(at) = bundle_path(number, size) {
+                self.full.push((PathBuf::from(at.path), std::mem::take(&mut self.bundle)));
+                self.full.push((PathBuf::from(side_path(number)), std::mem::take(&mut self.side)));
+            }
+        }
+        Ok(index)
+    }
+
+    /// Writes what changed. Not yet durable: the write-ahead file is, until [`Tiles::sync`].
+    pub(crate) fn write(&mut self) -> Result<(), DiskError> {
+        let size = self.frontier.size();
+        for (path, bytes) in std::mem::take(&mut self.full) {
+            self.write_file(&path, &bytes)?;
+            // A full tile replaces its partial ones (c2sp.org/tlog-tiles, "Partial Tiles").
+            let partial = self.folder.join(format!("{}.p", path.display()));
+            if partial.is_dir() {
+                std::fs::remove_dir_all(&partial).map_err(DiskError::io(&partial))?;
+                self.unsynced.retain(|file| !file.starts_with(&partial));
+            }
+        }
+        let mut edge = Vec::new();
+        for (&level, hashes) in self.edge.iter().filter(|(_, hashes)| !hashes.is_empty()) {
+            edge.extend(tile_path(level, (size >> (8 * level)) / TILE_WIDTH, size).map(|at| (at.path, hashes.concat())));
+        }
+        let number = size / TILE_WIDTH;
+        if let Some(at) = bundle_path(number, size) {
+            edge.push((at.path, self.bundle.clone()));
+            edge.push((side_path(number), self.side.clone()));
+        }
+        edge.into_iter().try_for_each(|(path, bytes)| self.write_file(Path::new(&path), &bytes))
+    }
+
+    fn write_file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+        let path = self.folder.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(DiskError::io(parent))?;
+        }
+        // A reader sees the old file or the new one, never half of one.
+        let temporary = path.with_extension("new");
+        std::fs::write(&temporary, bytes).map_err(DiskError::io(&temporary))?;
+        std::fs::rename(&temporary, &path).map_err(DiskError::io(&path))?;
+        self.unsynced.insert(path);
+        Ok(())
+    }
+
+    /// Makes all that was written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
+        let mut folders = BTreeSet::new();
+        for path in &self.unsynced {
+            let file = std::fs::File::open(path).map_err(DiskError::io(path))?;
+            file.sync_all().map_err(DiskError::io(path))?;
+            folders.extend(path.ancestors().skip(1).take_while(|p| p.starts_with(&self.folder)).map(Path::to_owned));
+        }
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        self.unsynced.clear();
+        Ok(())
+    }
+}
+
+/// Side data stands beside the entries, 256 to a file, each behind its length as u32; it is not hashed, so
+/// that it can be erased.
+pub(crate) fn side_path(number: u64) -> String {
+    format!("side/{number:06}")
+}
+
+/// Entry `index` and its side data in the log at `folder`, whose tree has `size` entries.
+pub(crate) fn read_entry(folder: &Path, index: u64, size: u64) -> Option<(Vec<u8>, Vec<u8>)> {
+    let number = index / TILE_WIDTH;
+    let at = usize::try_from(index % TILE_WIDTH).ok()?;
+    // The log may have grown since `size` was read: then the bundle is full, and its partial form gone.
+    let full = bundle_path(number, (number + 1) * TILE_WIDTH)?;
+    let bytes = std::fs::read(folder.join(bundle_path(number, size)?.path))
+        .or_else(|_| std::fs::read(folder.join(full.path)))
+        .ok()?;
+    let leaf = Bundle::entries(&bytes).ok()?.get(at)?.to_vec();
+    let side = std::fs::read(folder.join(side_path(number))).ok()?;
+    let mut rest = side.as_slice();
+    for _ in 0..at {
+        rest = split_side(rest)?.1;
+    }
+    Some((leaf, split_side(rest)?.0.to_vec()))
+}
+
+fn split_side(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}

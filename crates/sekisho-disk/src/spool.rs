@@ -1,0 +1,152 @@
+//! A bounded durable queue: records that must reach the server and may have to wait for it (law L5).
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::DiskError;
+use crate::atomic::write_atomic;
+use crate::wal::Wal;
+
+/// A batch to be sent: the position of its first record, and what was lost before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolBatch {
+    pub first: u64,
+    pub records: Vec<String>,
+    pub lost: u64,
+}
+
+struct State {
+    wal: Wal,
+    /// Position of the first record in `pending`.
+    first: u64,
+    pending: VecDeque<String>,
+    bytes: usize,
+    lost: u64,
+}
+
+/// A spool in one folder; cheap to clone.
+#[derive(Clone)]
+pub struct Spool {
+    folder: PathBuf,
+    max_bytes: usize,
+    state: Arc<Mutex<State>>,
+    filled: Arc<Notify>,
+}
+
+impl Spool {
+    /// Opens the spool at `folder`, with what an earlier run left in it.
+    pub fn open(folder: &Path, max_bytes: usize) -> Result<Self, DiskError> {
+        crate::private_folder(folder)?;
+        let path = folder.join("spool");
+        let (wal, base, records) = match Wal::open(&path)? {
+            Some(found) => found,
+            None => (Wal::create(&path, 0)?, 0, vec![]),
+        };
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+        let acknowledged = read("acknowledged").unwrap_or(base).max(base);
+        let skip = usize::try_from(acknowledged - base).unwrap_or(usize::MAX);
+        let texts = records.into_iter().skip(skip).map(|record| String::from_utf8_lossy(&record).into_owned());
+        let pending: VecDeque<String> = texts.collect();
+        let bytes = pending.iter().map(String::len).sum();
+        let state = State { wal, first: acknowledged, pending, bytes, lost: read("lost").unwrap_or(0) };
+        let filled = Arc::new(Notify::new());
+        filled.notify_one();
+        Ok(Self { folder: folder.to_owned(), max_bytes, state: Arc::new(Mutex::new(state)), filled })
+    }
+
+    /// Appends records; durable on return. Above the bound they are counted as lost, and the count is kept.
+    /// Returns how many were kept. Writes a file: not for async threads.
+    pub fn append(&self, records: &[String]) -> Result<usize, DiskError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = self.max_bytes.saturating_sub(state.bytes);
+        let fits = |record: &&String| {
+            let fits = record.len() <= room;
+            room = room.saturating_sub(record.len());
+            fits
+        };
+        let kept: Vec<&String> = records.iter().take_while(fits).collect();
+        let written = if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|r| r.as_bytes())) };
+        let count = if written.is_ok() { kept.len() } else { 0 };
+        if count < records.len() {
+            state.lost += (records.len() - count) as u64;
+            write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
+        }
+        for record in kept.into_iter().take(count) {
+            state.bytes += record.len();
+            state.pending.push_back(record.clone());
+        }
+        drop(state);
+        self.filled.notify_one();
+        written.map(|()| count)
+    }
+
+    /// Waits until there is something to send, and returns the oldest of it, at most `max` records.
+    pub async fn next_batch(&self, max: usize) -> SpoolBatch {
+        loop {
+            let filled = self.filled.notified();
+            {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if !state.pending.is_empty() || state.lost > 0 {
+                    let records = state.pending.iter().take(max).cloned().collect();
+                    return SpoolBatch { first: state.first, records, lost: state.lost };
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// Forgets a batch that the server has made durable.
+    pub fn acknowledge(&self, batch: &SpoolBatch) -> Result<(), DiskError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..batch.records.len() {
+            let gone = state.pending.pop_front().map_or(0, |record| record.len());
+            state.bytes = state.bytes.saturating_sub(gone);
+        }
+        state.first += batch.records.len() as u64;
+        if batch.lost > 0 {
+            state.lost = state.lost.saturating_sub(batch.lost);
+            write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
+        }
+        if state.pending.is_empty() && state.wal.len() > 64 * 1024 {
+            state.wal = Wal::create(&self.folder.join("spool"), state.first)?;
+            return Ok(());
+        }
+        write_atomic(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
+    }
+
+    /// Records waiting, and records lost since the last acknowledged batch.
+    pub fn depth(&self) -> (u64, u64) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.pending.len() as u64, state.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(range: std::ops::Range<u32>) -> Vec<String> {
+        range.map(|n| format!("record {n:04}")).collect()
+    }
+
+    #[tokio::test]
+    async fn law_l5_what_is_not_acknowledged_survives_and_what_is_lost_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1000).unwrap();
+        assert_eq!(spool.append(&texts(0..50)).unwrap(), 50);
+        assert_eq!(spool.append(&texts(50..200)).unwrap(), 40);
+        let batch = spool.next_batch(60).await;
+        assert_eq!((batch.first, batch.records.len(), batch.lost), (0, 60, 110));
+        spool.acknowledge(&batch).unwrap();
+        drop(spool);
+        let again = Spool::open(folder.path(), 1000).unwrap();
+        let batch = again.next_batch(100).await;
+        assert_eq!((batch.first, batch.records.len(), batch.lost), (60, 30, 0));
+        assert_eq!(batch.records[0], "record 0060");
+        again.acknowledge(&batch).unwrap();
+        assert_eq!(again.depth(), (0, 0));
+    }
+}

@@ -1,0 +1,116 @@
+//! The `unix` workload attestor.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use sekisho_types::{Digest, Selector};
+
+use crate::names::name_of;
+use crate::{DigestCache, HostError, Process};
+
+/// Name and version, as evidence carries it.
+pub const ATTESTOR: &str = "unix/1";
+
+/// Which file a process runs: device and inode. Another one after connecting means exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutableId {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+/// What was found out about a process.
+#[derive(Debug, Clone)]
+pub struct Measurement {
+    pub pid: i32,
+    pub uid: u32,
+    pub gid: u32,
+    pub selectors: BTreeSet<Selector>,
+    pub executable: ExecutableId,
+    pub executable_digest: Digest,
+}
+
+/// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
+pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
+    let pid = process.pid();
+    let (uid, gid, groups) = credentials(process)?;
+    let error = |what| move |source| HostError::Proc { pid, what, source };
+    let link = format!("/proc/{pid}/exe");
+    let mut file = File::open(&link).map_err(error("exe"))?;
+    let meta = file.metadata().map_err(error("exe"))?;
+    let executable = ExecutableId { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) };
+    let executable_digest = cache.digest(&mut file).map_err(error("exe"))?;
+    let path = std::fs::read_link(&link).map_err(error("exe"))?;
+    let mut found = vec![
+        ("uid", uid.to_string()),
+        ("gid", gid.to_string()),
+        ("path", path.to_string_lossy().into_owned()),
+        ("sha256", executable_digest.to_string()),
+    ];
+    found.extend(name_of("/etc/passwd", uid).map(|name| ("user", name)));
+    found.extend(name_of("/etc/group", gid).map(|name| ("group", name)));
+    for group in groups {
+        found.push(("supplementary_gid", group.to_string()));
+        found.extend(name_of("/etc/group", group).map(|name| ("supplementary_group", name)));
+    }
+    let selector = |(name, value): (&str, String)| Selector::new("unix", &format!("{name}:{value}")).ok();
+    let selectors = found.into_iter().filter_map(selector).collect();
+    // Alive at the end: everything above was read of this process. And still the same file: no exec between.
+    process.check_alive()?;
+    let now = ExecutableId::of(process)?;
+    if now != executable {
+        return Err(HostError::Format { pid, what: "exe changed while it was measured" });
+    }
+    Ok(Measurement { pid, uid, gid, selectors, executable, executable_digest })
+}
+
+impl ExecutableId {
+    /// Which file the process runs now.
+    pub fn of(process: &Process) -> Result<Self, HostError> {
+        let pid = process.pid();
+        let meta = std::fs::metadata(format!("/proc/{pid}/exe"));
+        let meta = meta.map_err(|source| HostError::Proc { pid, what: "exe", source })?;
+        process.check_alive()?;
+        Ok(Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) })
+    }
+}
+
+/// Effective uid and gid, and the supplementary groups.
+fn credentials(process: &Process) -> Result<(u32, u32, Vec<u32>), HostError> {
+    let status = process.read("status")?;
+    let numbers = |name: &str| -> Option<Vec<u32>> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().map(|number| number.parse().ok()).collect()
+    };
+    let effective = |name| numbers(name).and_then(|ids| ids.get(1).copied());
+    match (effective("Uid:"), effective("Gid:"), numbers("Groups:")) {
+        (Some(uid), Some(gid), Some(groups)) => Ok((uid, gid, groups)),
+        _ => Err(HostError::Format { pid: process.pid(), what: "status" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn measures_itself_and_notices_the_end_of_a_child() {
+        let cache = DigestCache::default();
+        let own = Process::open(std::process::id().cast_signed()).unwrap();
+        let measured = measure(&own, &cache).unwrap();
+        let exe = std::fs::read_link("/proc/self/exe").unwrap();
+        let wanted = Selector::new("unix", &format!("path:{}", exe.display())).unwrap();
+        assert!(measured.selectors.contains(&wanted), "{:?}", measured.selectors);
+        assert_eq!(measured.executable_digest, crate::file_digest(&exe).unwrap());
+
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let held = Process::open(child.id().cast_signed()).unwrap();
+        assert_eq!(held.parent().unwrap(), std::process::id().cast_signed());
+        held.check_alive().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        held.ended().await;
+        assert!(measure(&held, &cache).is_err(), "law L11: identity ends with its process");
+    }
+}

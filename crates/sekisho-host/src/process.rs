@@ -1,0 +1,88 @@
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("process {0} has ended")]
+    Ended(i32),
+    #[error("process {pid}: {what}: {source}")]
+    Proc { pid: i32, what: &'static str, source: std::io::Error },
+    #[error("process {pid}: /proc shows `{what}` in a form that is not understood")]
+    Format { pid: i32, what: &'static str },
+}
+
+/// One process, held by its pidfd so that a reused number is never taken for it (law L11).
+pub struct Process {
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+    start_time: u64,
+}
+
+impl Process {
+    /// Holds the process that has number `pid` now.
+    pub fn open(pid: i32) -> Result<Self, HostError> {
+        let number = Pid::from_raw(pid).ok_or(HostError::Ended(pid))?;
+        let pidfd = pidfd_open(number, PidfdFlags::NONBLOCK).map_err(|_| HostError::Ended(pid))?;
+        Self::hold(pid, pidfd)
+    }
+
+    /// Holds the process behind a pidfd that the kernel gave, for example by SO_PEERPIDFD.
+    pub fn hold(pid: i32, pidfd: OwnedFd) -> Result<Self, HostError> {
+        let error = |what| move |source| HostError::Proc { pid, what, source };
+        #[expect(deprecated, reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is what is asked for")]
+        let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(error("pidfd"))?;
+        let mut process = Self { pid, pidfd, start_time: 0 };
+        process.start_time = process.read_start_time()?;
+        process.check_alive()?;
+        Ok(process)
+    }
+
+    pub const fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Fails once the process has ended. What was read from /proc before this succeeds was its own.
+    pub fn check_alive(&self) -> Result<(), HostError> {
+        let mut polled = [PollFd::from_borrowed_fd(self.pidfd.get_ref().as_fd(), PollFlags::IN)];
+        let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        match ready {
+            Ok(0) if self.read_start_time()? == self.start_time => Ok(()),
+            _ => Err(HostError::Ended(self.pid)),
+        }
+    }
+
+    /// Waits until the process ends.
+    pub async fn ended(&self) {
+        // An error here means that the pidfd is of no more use, which is as good as ended.
+        let _ready = self.pidfd.readable().await;
+    }
+
+    /// The number of the process that started this one.
+    pub fn parent(&self) -> Result<i32, HostError> {
+        let parent = self.stat_field(1)?;
+        self.check_alive()?;
+        Ok(i32::try_from(parent).unwrap_or(0))
+    }
+
+    pub(crate) fn read(&self, file: &'static str) -> Result<String, HostError> {
+        let read = std::fs::read(format!("/proc/{}/{file}", self.pid));
+        let bytes = read.map_err(|source| HostError::Proc { pid: self.pid, what: file, source })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn read_start_time(&self) -> Result<u64, HostError> {
+        self.stat_field(19)
+    }
+
+    /// Field `index` of /proc/pid/stat, counted from the state that follows the name in parentheses.
+    fn stat_field(&self, index: usize) -> Result<u64, HostError> {
+        let stat = self.read("stat")?;
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+        let field = after_name.split(' ').nth(index).and_then(|text| text.parse().ok());
+        field.ok_or(HostError::Format { pid: self.pid, what: "stat" })
+    }
+}

@@ -1,0 +1,83 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use sekisho_types::UnixTime;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::{ExpectedServer, NetError, TlsPeer, TlsSource};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Dials one server over TLS, with the SVID and the bundle in force at that moment.
+#[derive(Clone)]
+pub struct Dialer {
+    pub source: TlsSource,
+    /// `host:port`.
+    pub address: String,
+    pub expected: ExpectedServer,
+    pub clock: fn() -> UnixTime,
+}
+
+/// An open connection and who is at its other end.
+pub struct TlsConnection {
+    pub stream: TlsStream<TcpStream>,
+    pub peer: TlsPeer,
+}
+
+impl Dialer {
+    pub async fn connect(&self, alpn: &[&[u8]]) -> Result<TlsConnection, NetError> {
+        let address = &self.address;
+        let io = |source| NetError::Io { address: address.clone(), source };
+        let timeout = |_| NetError::Timeout(address.clone());
+        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(timeout)?.map_err(io)?;
+        let _best_effort = tcp.set_nodelay(true);
+        let peer_address = tcp.peer_addr().map_err(io)?;
+        let connector = TlsConnector::from(self.source.client_config(&self.expected, alpn)?);
+        // The name is never looked at: the server is known by its SPIFFE ID.
+        let name = ServerName::IpAddress(peer_address.ip().into());
+        let handshake = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, tcp)).await.map_err(timeout)?;
+        let stream = handshake.map_err(|e| NetError::Handshake { address: address.clone(), reason: e.to_string() })?;
+        let state = stream.get_ref().1;
+        let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
+        let peer = match &self.expected {
+            ExpectedServer::Id(_) => {
+                TlsPeer::of(peer_address, state, exporter, self.source.current().bundle(), (self.clock)())?
+            }
+            // The fingerprint was checked in the handshake; there is no bundle yet to read the leaf by.
+            ExpectedServer::Fingerprint { .. } => {
+                TlsPeer { address: peer_address, leaf: None, group: String::new(), exporter }
+            }
+        };
+        Ok(TlsConnection { stream, peer })
+    }
+}
+
+/// A gRPC channel over TLS. It connects on first use and again after a failure.
+pub fn grpc_over_tls(dialer: Dialer) -> Channel {
+    endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let dialer = dialer.clone();
+        async move { dialer.connect(&[b"h2"]).await.map(|connection| TokioIo::new(connection.stream)) }
+    }))
+}
+
+/// A gRPC channel over a Unix socket.
+pub fn grpc_over_unix(path: PathBuf) -> Channel {
+    endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    }))
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://sekisho.invalid")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+}

@@ -1,0 +1,38 @@
+//! The one place with `unsafe` outside the kernel room: SO_PEERPIDFD has no safe wrapper yet.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use tokio::net::UnixStream;
+
+use crate::UnixPeer;
+
+/// Linux 6.5, asm-generic.
+const SO_PEERPIDFD: libc::c_int = 77;
+
+/// Who is at the other end. SO_PEERCRED names the process that connected, as the kernel recorded it then.
+pub(crate) fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
+    let credentials = stream.peer_cred()?;
+    let pid = credentials.pid().ok_or_else(|| std::io::Error::other("the kernel names no process for this peer"))?;
+    Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream) })
+}
+
+#[expect(unsafe_code, reason = "getsockopt(SO_PEERPIDFD) has no safe wrapper in libc, rustix or nix")]
+fn pidfd_of(stream: &UnixStream) -> Option<OwnedFd> {
+    let mut fd: libc::c_int = -1;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
+    // SAFETY: `fd` and `length` outlive the call, and `length` is the size of `fd`.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            std::ptr::from_mut(&mut fd).cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    if result != 0 || fd < 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}

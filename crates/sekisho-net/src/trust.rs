@@ -1,0 +1,162 @@
+//! Certificates of peers: the SPIFFE rules of `sekisho-identity` in place of host names.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime as PkiTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use sekisho_identity::{Bundle, LeafFacts, X509Error, verify_svid};
+use sekisho_types::{Digest, SpiffeId, UnixTime, Verified};
+
+use crate::TlsSource;
+
+/// Whom a dialer accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedServer {
+    /// Exactly this SPIFFE ID, by the bundle in force.
+    Id(SpiffeId),
+    /// This SPIFFE ID, below the authority certificate with this SHA-256, which the server shows itself.
+    /// For the first contact of a node that was given a fingerprint.
+    Fingerprint { id: SpiffeId, authority: Digest },
+}
+
+#[derive(Debug)]
+pub(crate) struct ServerCheck {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) expected: ExpectedServer,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl ServerCheck {
+    fn check(&self, chain: &[Vec<u8>], now: UnixTime) -> Result<(), Error> {
+        let (id, facts) = match &self.expected {
+            ExpectedServer::Id(id) => (id, verify_svid(chain, &self.bundle, now).map_err(refused)?),
+            ExpectedServer::Fingerprint { id, authority } => {
+                (id, verify_by_fingerprint(chain, id, authority, now).map_err(refused)?)
+            }
+        };
+        if facts.get().spiffe_id == *id {
+            Ok(())
+        } else {
+            let message = format!("the server is `{}`, and `{id}` was expected", facts.get().spiffe_id);
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(message))))))
+        }
+    }
+}
+
+fn verify_by_fingerprint(
+    chain: &[Vec<u8>],
+    id: &SpiffeId,
+    authority: &Digest,
+    now: UnixTime,
+) -> Result<Verified<LeafFacts>, X509Error> {
+    let mut bundle = Bundle::empty(id.trust_domain().clone());
+    for certificate in chain.iter().skip(1) {
+        let mut candidate = Bundle::empty(id.trust_domain().clone());
+        if candidate.add_x509(certificate.clone()).is_ok() && candidate.fingerprints().contains(authority) {
+            bundle = candidate;
+        }
+    }
+    verify_svid(chain.get(..1).unwrap_or_default(), &bundle, now)
+}
+
+impl ServerCertVerifier for ServerCheck {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: PkiTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(&chain_of(end_entity, intermediates), time(now))?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Any SVID of the trust domain in force.
+#[derive(Debug)]
+pub(crate) struct AnyClient {
+    pub(crate) source: TlsSource,
+    pub(crate) required: bool,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: PkiTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let bundle = self.source.current().bundle.clone();
+        verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now)).map_err(refused)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn chain_of(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
+    std::iter::once(end_entity).chain(intermediates).map(|der| der.to_vec()).collect()
+}
+
+fn time(now: PkiTime) -> UnixTime {
+    UnixTime::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn refused(error: X509Error) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}

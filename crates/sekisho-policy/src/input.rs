@@ -1,0 +1,105 @@
+//! What a decision looks at.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
+use serde_json::{Map, Value as Json, json};
+
+/// What stands in a record in place of a masked value.
+pub const MASK: &str = "***";
+
+/// The peer, as its verified SVID describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectInput {
+    pub spiffe_id: SpiffeId,
+    pub claims: Claims,
+    /// The SVID's notBefore.
+    pub issued_at: UnixTime,
+}
+
+/// One request, as it will be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestInput {
+    pub method: String,
+    /// Path segments, exactly as sent.
+    pub path: Vec<String>,
+    /// Header names in lower case; several values of one name are joined by `, `.
+    pub headers: BTreeMap<String, String>,
+    pub subject: SubjectInput,
+    /// The service that is asked: its own SPIFFE ID.
+    pub destination: SpiffeId,
+    pub request_id: String,
+}
+
+impl RequestInput {
+    pub(crate) fn to_value(&self, now: UnixTime) -> Value {
+        let text = |text: &str| Value::String(text.into());
+        let object = |pairs: Vec<(&str, Value)>| {
+            Value::from(pairs.into_iter().map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
+        };
+        let claim = |value: &ClaimValue| match value {
+            ClaimValue::Bool(flag) => Value::from(*flag),
+            ClaimValue::Integer(number) => Value::from(*number),
+            ClaimValue::Text(t) => text(t),
+        };
+        let claims = self.subject.claims.iter().map(|(name, value)| (name, claim(value))).collect();
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+        object(vec![
+            ("method", text(&self.method)),
+            ("path", Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>())),
+            ("headers", object(headers)),
+            (
+                "subject",
+                object(vec![
+                    ("spiffe_id", text(&self.subject.spiffe_id.to_string())),
+                    ("claims", object(claims)),
+                    ("issued_at", Value::from(self.subject.issued_at.nanos())),
+                ]),
+            ),
+            ("destination", text(&self.destination.to_string())),
+            ("request_id", text(&self.request_id)),
+            ("now", Value::from(now.nanos())),
+        ])
+    }
+
+    /// The input as a record keeps it: header values that may hold a secret are masked.
+    pub(crate) fn to_masked_json(&self) -> Json {
+        let headers: Map<String, Json> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), if is_sensitive(name) { MASK } else { value.as_str() }.into()))
+            .collect();
+        let claims: Map<String, Json> = self
+            .subject
+            .claims
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    ClaimValue::Bool(flag) => json!(flag),
+                    ClaimValue::Integer(number) => json!(number),
+                    ClaimValue::Text(text) => json!(text),
+                };
+                (name.to_owned(), value)
+            })
+            .collect();
+        json!({
+            "method": self.method,
+            "path": self.path,
+            "headers": headers,
+            "subject": {
+                "spiffe_id": self.subject.spiffe_id.to_string(),
+                "claims": claims,
+                "issued_at": self.subject.issued_at.nanos(),
+            },
+            "destination": self.destination.to_string(),
+            "request_id": self.request_id,
+        })
+    }
+}
+
+fn is_sensitive(header: &str) -> bool {
+    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "dpop"]
+        .iter()
+        .any(|sign| header.contains(sign))
+}

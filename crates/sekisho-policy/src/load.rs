@@ -1,0 +1,147 @@
+//! Loading a policy set: whole or not at all.
+
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use regorus::Engine;
+use regorus::utils::limits::ExecutionTimerConfig;
+use sekisho_types::{Digest, UnixTime};
+
+use crate::builtins;
+use crate::lower::{self, LoweredRule};
+
+/// The rule that decides a request.
+pub const ENTRY_RULE: &str = "data.workload.authz.allow";
+/// Largest policy set, in bytes.
+pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
+const MAX_FILES: usize = 256;
+/// Longest time that one decision may take before it is an error, and so a denial.
+const TIME_LIMIT: Duration = Duration::from_millis(50);
+
+/// One policy file: its name as shown in messages, and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    pub text: String,
+}
+
+/// Why a policy set is not loaded. The author mends it; the last good set stays in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    #[error("{file}:{line}: {reason}")]
+    At { file: String, line: u32, reason: String },
+    #[error("no rule `{ENTRY_RULE}`: a policy set needs one, in `package workload.authz`")]
+    NoEntryRule,
+    #[error("the policy set has more than {MAX_FILES} files or {MAX_POLICY_BYTES} bytes")]
+    TooLarge,
+    #[error("the policy set could not be prepared: {0}")]
+    Prepare(String),
+}
+
+/// A loaded policy set, ready to decide on any thread.
+pub struct PolicySet {
+    pub(crate) engine: Engine,
+    pub(crate) rules: Vec<LoweredRule>,
+    sources: Vec<Source>,
+    digest: Digest,
+}
+
+impl PolicySet {
+    pub fn load(mut sources: Vec<Source>) -> Result<Self, PolicyError> {
+        if sources.len() > MAX_FILES || sources.iter().map(|s| s.text.len()).sum::<usize>() > MAX_POLICY_BYTES {
+            return Err(PolicyError::TooLarge);
+        }
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        let caught = catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
+        let (engine, rules) = caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))??;
+        Ok(Self { engine, rules, digest: digest_of(&sources), sources })
+    }
+
+    fn load_sorted(sources: &[Source]) -> Result<(Engine, Vec<LoweredRule>), PolicyError> {
+        let mut engine = Engine::new();
+        engine.set_strict_builtin_errors(true);
+        let check_interval = NonZeroU32::MIN.saturating_add(255);
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME_LIMIT, check_interval });
+        for source in sources {
+            add(&mut engine, source)?;
+        }
+        let rules = lower::lower(engine.get_modules());
+        if rules.is_empty() {
+            return Err(PolicyError::NoEntryRule);
+        }
+        // Evaluate once on nothing, which prepares the engine and finds what only preparation finds.
+        let mut probe = engine.clone();
+        builtins::bind(&mut probe, UnixTime::default()).map_err(PolicyError::Prepare)?;
+        probe.set_input(regorus::Value::new_object());
+        if let Err(error) = probe.eval_rule(ENTRY_RULE.to_owned())
+            && !is_runtime_error(&error.to_string())
+        {
+            return Err(located(&error.to_string(), sources));
+        }
+        engine.set_input(regorus::Value::new_object());
+        // The same again without our clock: what is kept is the prepared engine, not the answer.
+        let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
+        Ok((engine, rules))
+    }
+
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// SHA-256 over names and texts, in order of name.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Reads a file as Rego v1 and, where that fails, as the older syntax.
+fn add(engine: &mut Engine, source: &Source) -> Result<(), PolicyError> {
+    let mut attempt = |v0: bool| {
+        engine.set_rego_v0(v0);
+        engine.add_policy(source.name.clone(), source.text.clone()).map_err(|e| e.to_string())
+    };
+    let Err(as_v1) = attempt(false) else { return Ok(()) };
+    let result = attempt(true).map(|_| ());
+    engine.set_rego_v0(false);
+    result.map_err(|as_v0| {
+        let modern = source.text.contains(" if {") || source.text.contains("import rego.v1");
+        located(if modern { &as_v1 } else { &as_v0 }, std::slice::from_ref(source))
+    })
+}
+
+/// The engine's message carries `--> file:line:column` and `error: reason`.
+fn located(message: &str, sources: &[Source]) -> PolicyError {
+    let reason = message.rsplit("error: ").next().unwrap_or(message).trim().to_owned();
+    let place = message.split("--> ").nth(1).and_then(|rest| rest.lines().next());
+    let mut parts = place.unwrap_or_default().rsplitn(3, ':');
+    let (_column, line, file) = (parts.next(), parts.next().and_then(|line| line.parse().ok()), parts.next());
+    match (line, file) {
+        (Some(line), Some(file)) => PolicyError::At { file: file.to_owned(), line, reason },
+        _ => match sources {
+            [only] => PolicyError::At { file: only.name.clone(), line: 1, reason },
+            _ => PolicyError::Prepare(reason),
+        },
+    }
+}
+
+/// Errors that depend on the input do not speak against the policy set.
+fn is_runtime_error(message: &str) -> bool {
+    !["could not find function", "recursion", "redefined", "undefined variable", "unsafe", "conflict"]
+        .iter()
+        .any(|sign| message.contains(sign))
+}
+
+fn digest_of(sources: &[Source]) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for source in sources {
+        for part in [&source.name, &source.text] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+    }
+    let mut out = [0u8; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    Digest::new(out)
+}

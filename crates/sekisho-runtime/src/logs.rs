@@ -1,0 +1,15 @@
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Logs to stderr: text on a terminal, JSON lines elsewhere. `filter` has the form of RUST_LOG.
+pub fn init_logs(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call, as in tests that run several programs in one process, keeps the first one's choice.
+    let _already_set = if std::io::stderr().is_terminal() {
+        builder.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+}

@@ -1,0 +1,250 @@
+use rusqlite::{Connection, OptionalExtension, params};
+use sekisho_identity::{Entry, Node};
+use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
+
+use crate::{AuthorityRecord, DecisionRow, PolicyRecord, StoreError, TokenUse, form};
+
+/// What a committed batch changed, for those who keep a view of the state.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Entry(Box<Entry>),
+    EntryRemoved(EntryId),
+    Node(Box<Node>),
+    NodeRemoved(SpiffeId),
+    Authorities,
+    Policy(u64),
+}
+
+/// One write batch of one trust domain: all of it is committed, or nothing.
+pub struct Batch<'a> {
+    connection: &'a Connection,
+    trust_domain: &'a TrustDomain,
+    revision: Option<Revision>,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) const fn new(connection: &'a Connection, trust_domain: &'a TrustDomain) -> Self {
+        Self { connection, trust_domain, revision: None, changes: vec![] }
+    }
+
+    pub(crate) const fn revision_taken(&self) -> Option<Revision> {
+        self.revision
+    }
+
+    /// The revision of this batch: the next one of its trust domain, taken on first use.
+    pub fn revision(&mut self) -> Result<Revision, StoreError> {
+        if let Some(revision) = self.revision {
+            return Ok(revision);
+        }
+        let next: u64 = self.connection.prepare_cached(
+            "INSERT INTO revisions (td, revision) VALUES (?1, 1)
+             ON CONFLICT (td) DO UPDATE SET revision = revision + 1 RETURNING revision",
+        )?
+        .query_row([self.trust_domain.as_str()], |row| row.get(0))?;
+        self.revision = Some(Revision(next));
+        Ok(Revision(next))
+    }
+
+    pub fn entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError> {
+        let found: Option<String> = self
+            .connection
+            .prepare_cached("SELECT value FROM entries WHERE td = ?1 AND id = ?2")?
+            .query_row(params![self.trust_domain.as_str(), id.as_str()], |row| row.get(0))
+            .optional()?;
+        found.map(|text| form::entry_from_text(&text)).transpose()
+    }
+
+    pub fn put_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let revision = self.revision()?;
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO entries (td, id, parent_id, spiffe_id, revision, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                self.trust_domain.as_str(),
+                entry.id.as_str(),
+                entry.parent_id.to_string(),
+                entry.spiffe_id.to_string(),
+                revision.0,
+                form::entry_to_text(&entry)?
+            ])?;
+        self.changes.push(Change::Entry(Box::new(entry)));
+        Ok(())
+    }
+
+    /// Whether there was one.
+    pub fn remove_entry(&mut self, id: &EntryId) -> Result<bool, StoreError> {
+        let removed = self.delete("DELETE FROM entries WHERE td = ?1 AND id = ?2", id.as_str())?;
+        if removed {
+            self.revision()?;
+            self.changes.push(Change::EntryRemoved(id.clone()));
+        }
+        Ok(removed)
+    }
+
+    pub fn node(&self, id: &SpiffeId) -> Result<Option<Node>, StoreError> {
+        let found: Option<String> = self
+            .connection
+            .prepare_cached("SELECT value FROM nodes WHERE td = ?1 AND id = ?2")?
+            .query_row(params![self.trust_domain.as_str(), id.to_string()], |row| row.get(0))
+            .optional()?;
+        found.map(|text| form::node_from_text(&text)).transpose()
+    }
+
+    pub fn put_node(&mut self, node: Node) -> Result<(), StoreError> {
+        self.revision()?;
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO nodes (td, id, value) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.trust_domain.as_str(), node.id.to_string(), form::node_to_text(&node)?])?;
+        self.changes.push(Change::Node(Box::new(node)));
+        Ok(())
+    }
+
+    pub fn remove_node(&mut self, id: &SpiffeId) -> Result<bool, StoreError> {
+        let removed = self.delete("DELETE FROM nodes WHERE td = ?1 AND id = ?2", &id.to_string())?;
+        if removed {
+            self.revision()?;
+            self.changes.push(Change::NodeRemoved(id.clone()));
+        }
+        Ok(removed)
+    }
+
+    /// Stores a join token's hash. Expired ones are forgotten on the way.
+    pub fn put_token(&mut self, hash: &str, agent: &SpiffeId, expires: UnixTime, now: UnixTime) -> Result<(), StoreError> {
+        self.connection
+            .execute("DELETE FROM tokens WHERE td = ?1 AND expires_at < ?2", params![self.trust_domain.as_str(), now.plus_seconds(-86_400).nanos()])?;
+        self.connection.execute(
+            "INSERT INTO tokens (td, token_hash, agent_id, expires_at) VALUES (?1, ?2, ?3, ?4)",
+            params![self.trust_domain.as_str(), hash, agent.to_string(), expires.nanos()],
+        )?;
+        Ok(())
+    }
+
+    /// Spends a join token: the one statement that finds it also deletes it (law L4).
+    pub fn spend_token(&mut self, hash: &str, now: UnixTime) -> Result<TokenUse, StoreError> {
+        let found: Option<(String, i64)> = self
+            .connection
+            .query_row(
+                "DELETE FROM tokens WHERE td = ?1 AND token_hash = ?2 RETURNING agent_id, expires_at",
+                params![self.trust_domain.as_str(), hash],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        match found {
+            None => Ok(TokenUse::Unknown),
+            Some((_, expires)) if UnixTime::from_nanos(expires) <= now => Ok(TokenUse::Expired),
+            Some((agent, _)) => {
+                let agent_id = SpiffeId::parse(&agent).map_err(|_| StoreError::Damaged("token"))?;
+                Ok(TokenUse::Spent { agent_id })
+            }
+        }
+    }
+
+    pub fn put_authority(&mut self, authority: &AuthorityRecord) -> Result<(), StoreError> {
+        self.revision()?;
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO authorities (td, id, value) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.trust_domain.as_str(), authority.id, form::authority_to_text(authority)?])?;
+        self.changes.push(Change::Authorities);
+        Ok(())
+    }
+
+    pub fn remove_authority(&mut self, id: &str) -> Result<bool, StoreError> {
+        let removed = self.delete("DELETE FROM authorities WHERE td = ?1 AND id = ?2", id)?;
+        if removed {
+            self.revision()?;
+            self.changes.push(Change::Authorities);
+        }
+        Ok(removed)
+    }
+
+    /// Stores a policy under this batch's revision, and forgets all but the newest `keep`.
+    pub fn put_policy(&mut self, policy: &PolicyRecord, keep: u32) -> Result<(), StoreError> {
+        let revision = self.revision()?;
+        self.connection.execute(
+            "INSERT INTO policies (td, revision, digest, at_ms, files) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                self.trust_domain.as_str(),
+                revision.0,
+                policy.digest.to_string(),
+                policy.at.millis(),
+                form::to_text(&policy.files, "policy")?
+            ],
+        )?;
+        self.connection.execute(
+            "DELETE FROM policies WHERE td = ?1 AND revision NOT IN
+             (SELECT revision FROM policies WHERE td = ?1 ORDER BY revision DESC LIMIT ?2)",
+            params![self.trust_domain.as_str(), keep],
+        )?;
+        self.changes.push(Change::Policy(revision.0));
+        Ok(())
+    }
+
+    /// Up to where a node's spool was recorded, and under which leaf the last of it stands.
+    pub fn spool_position(&self, spool: &str) -> Result<(u64, u64), StoreError> {
+        let found = self
+            .connection
+            .query_row(
+                "SELECT next, log_index FROM spools WHERE td = ?1 AND id = ?2",
+                params![self.trust_domain.as_str(), spool],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Stores decisions, moves their spool's position, and keeps at most `cap` decisions in all.
+    pub fn put_decisions(&mut self, spool: &str, next: u64, log_index: u64, rows: &[DecisionRow], cap: u64) -> Result<(), StoreError> {
+        let td = self.trust_domain.as_str();
+        let mut insert = self.connection.prepare_cached(
+            "INSERT OR IGNORE INTO decisions (td, id, at_ms, effect, record, log_index, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for row in rows {
+            insert.execute(params![td, row.id, row.at_ms, row.effect, row.record, row.log_index, row.place])?;
+        }
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO spools (td, id, next, log_index) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![td, spool, next, log_index])?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM decisions WHERE td = ?1 AND id IN
+                 (SELECT id FROM decisions WHERE td = ?1 ORDER BY at_ms DESC LIMIT -1 OFFSET ?2)",
+            )?
+            .execute(params![td, cap])?;
+        Ok(())
+    }
+
+    /// Remembers where an attestation or issuance stands in the log, and keeps the newest `cap` of these.
+    pub fn put_identity(&mut self, id: &str, at: UnixTime, kind: &str, subject: &str, index: u64, cap: u64) -> Result<(), StoreError> {
+        let td = self.trust_domain.as_str();
+        self.connection
+            .prepare_cached("INSERT OR IGNORE INTO identities (td, id, at_ms, kind, subject, log_index) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![td, id, at.millis(), kind, subject, index])?;
+        if index.is_multiple_of(1024) {
+            self.connection.execute(
+                "DELETE FROM identities WHERE td = ?1 AND id IN
+                 (SELECT id FROM identities WHERE td = ?1 ORDER BY at_ms DESC LIMIT -1 OFFSET ?2)",
+                params![td, cap],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Puts a leaf into the outbox of this transaction.
+    pub fn log(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("INSERT INTO outbox (td, leaf, side) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.trust_domain.as_str(), leaf, side])?;
+        Ok(())
+    }
+
+    /// Takes leaves out of the outbox that the ledger has made durable.
+    pub fn logged(&mut self, through: i64) -> Result<(), StoreError> {
+        self.connection
+            .execute("DELETE FROM outbox WHERE td = ?1 AND seq <= ?2", params![self.trust_domain.as_str(), through])?;
+        Ok(())
+    }
+
+    fn delete(&self, sql: &str, id: &str) -> Result<bool, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), id])? > 0)
+    }
+}

@@ -1,0 +1,110 @@
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sekisho_identity::{Entry, Node};
+use sekisho_types::{Digest, Revision, TrustDomain, UnixTime};
+
+use crate::{AuthorityRecord, DecisionRow, PolicyRecord, StoreError, form};
+
+/// Reads of committed state.
+pub struct Reader<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    pub fn revision(&self, td: &TrustDomain) -> Result<Revision, StoreError> {
+        let sql = "SELECT revision FROM revisions WHERE td = ?1";
+        let found = self.connection.query_row(sql, [td.as_str()], |row| row.get(0)).optional()?;
+        Ok(Revision(found.unwrap_or(0)))
+    }
+
+    pub fn entries(&self, td: &TrustDomain) -> Result<Vec<Entry>, StoreError> {
+        self.values("SELECT value FROM entries WHERE td = ?1 ORDER BY id", td, form::entry_from_text)
+    }
+
+    pub fn nodes(&self, td: &TrustDomain) -> Result<Vec<Node>, StoreError> {
+        self.values("SELECT value FROM nodes WHERE td = ?1 ORDER BY id", td, form::node_from_text)
+    }
+
+    pub fn authorities(&self, td: &TrustDomain) -> Result<Vec<AuthorityRecord>, StoreError> {
+        self.values("SELECT value FROM authorities WHERE td = ?1", td, form::authority_from_text)
+    }
+
+    fn values<T>(&self, sql: &str, td: &TrustDomain, read: fn(&str) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([td.as_str()], |row| row.get::<_, String>(0))?;
+        rows.map(|text| read(&text?)).collect()
+    }
+
+    /// The newest policy, or the one of `revision`.
+    pub fn policy(&self, td: &TrustDomain, revision: Option<u64>) -> Result<Option<PolicyRecord>, StoreError> {
+        let sql = "SELECT revision, digest, at_ms, files FROM policies WHERE td = ?1 AND revision <= ?2
+                   ORDER BY revision DESC LIMIT 1";
+        let newest = revision.unwrap_or(i64::MAX as u64);
+        let row = self
+            .connection
+            .query_row(sql, params![td.as_str(), newest], |row| {
+                Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+            })
+            .optional()?;
+        let policy = |(revision, digest, at_ms, files): (u64, String, i64, String)| {
+            Ok(PolicyRecord {
+                revision,
+                digest: Digest::parse(&digest).map_err(|_| StoreError::Damaged("policy"))?,
+                at: UnixTime::from_nanos(at_ms.saturating_mul(1_000_000)),
+                files: form::from_text(&files, "policy")?,
+            })
+        };
+        row.filter(|row| revision.is_none_or(|wanted| row.0 == wanted)).map(policy).transpose()
+    }
+
+    pub fn decision(&self, td: &TrustDomain, id: &str) -> Result<Option<DecisionRow>, StoreError> {
+        let sql = "SELECT id, at_ms, effect, record, log_index, place FROM decisions WHERE td = ?1 AND id = ?2";
+        Ok(self.connection.query_row(sql, params![td.as_str(), id], decision).optional()?)
+    }
+
+    /// Decisions, newest first, older than `before_ms`.
+    pub fn decisions(&self, td: &TrustDomain, effect: Option<&str>, before_ms: i64, limit: u32) -> Result<Vec<DecisionRow>, StoreError> {
+        let sql = "SELECT id, at_ms, effect, record, log_index, place FROM decisions
+                   WHERE td = ?1 AND (?2 IS NULL OR effect = ?2) AND at_ms < ?3 ORDER BY at_ms DESC LIMIT ?4";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![td.as_str(), effect, before_ms, limit], decision)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Where an attestation or issuance stands in the log.
+    pub fn identity_index(&self, td: &TrustDomain, id: &str) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT log_index FROM identities WHERE td = ?1 AND id = ?2";
+        Ok(self.connection.query_row(sql, params![td.as_str(), id], |row| row.get(0)).optional()?)
+    }
+
+    /// Attestations and issuances, newest first: id, time in milliseconds, kind, subject and log index.
+    pub fn identities(&self, td: &TrustDomain, limit: u32) -> Result<Vec<(String, i64, String, String, u64)>, StoreError> {
+        let sql = "SELECT id, at_ms, kind, subject, log_index FROM identities WHERE td = ?1 ORDER BY at_ms DESC, log_index DESC LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let rows = statement.query_map(params![td.as_str(), limit], read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Leaves that wait for the ledger, in order: sequence number, leaf, side data.
+    pub fn outbox(&self, td: &TrustDomain, limit: u32) -> Result<Vec<(i64, Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT seq, leaf, side FROM outbox WHERE td = ?1 ORDER BY seq LIMIT ?2")?;
+        let rows = statement.query_map(params![td.as_str(), limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn decision(row: &Row<'_>) -> rusqlite::Result<DecisionRow> {
+    Ok(DecisionRow {
+        id: row.get(0)?,
+        at_ms: row.get(1)?,
+        effect: row.get(2)?,
+        record: row.get(3)?,
+        log_index: row.get(4)?,
+        place: row.get(5)?,
+    })
+}

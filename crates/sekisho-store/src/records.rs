@@ -1,0 +1,48 @@
+use sekisho_types::{Digest, SpiffeId, UnixTime};
+
+/// An authority's metadata; its keys are files that `sekisho-keys` owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityRecord {
+    pub id: String,
+    /// `prepared`, `active` or `old`.
+    pub slot: String,
+    pub not_before: UnixTime,
+    pub not_after: UnixTime,
+    pub signed_until: UnixTime,
+    /// DER.
+    pub certificate: Vec<u8>,
+    pub serial: [u8; 16],
+    /// DER SubjectPublicKeyInfo of the key that signs JWT-SVIDs.
+    pub jwt_public_key: Vec<u8>,
+}
+
+/// A policy revision with its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRecord {
+    pub revision: u64,
+    pub digest: Digest,
+    pub at: UnixTime,
+    /// Names and texts.
+    pub files: Vec<(String, String)>,
+}
+
+/// What spending a join token came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenUse {
+    /// It was good, and is now spent.
+    Spent { agent_id: SpiffeId },
+    Expired,
+    Unknown,
+}
+
+/// A record made on a node, with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionRow {
+    pub id: String,
+    pub at_ms: i64,
+    pub effect: String,
+    pub record: String,
+    pub log_index: u64,
+    /// Index, size and path inside the batch, as JSON.
+    pub place: String,
+}

@@ -1,0 +1,118 @@
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::Connection;
+use sekisho_types::{Revision, TrustDomain};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{Batch, Change, Reader, StoreError, schema};
+
+/// Batches that share one fsync at most.
+const MAX_GROUP: usize = 512;
+/// Committed batches that a slow watcher may lag behind before it must read everything again.
+const WATCH_DEPTH: usize = 4096;
+
+/// A committed batch.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub trust_domain: TrustDomain,
+    pub revision: Option<Revision>,
+    pub changes: Arc<[Change]>,
+    /// Whether the batch left leaves in the outbox.
+    pub logged: bool,
+}
+
+type Job = Box<dyn FnOnce(&Connection) -> Option<Finish> + Send>;
+/// Called after the group's commit, with whether it succeeded.
+type Finish = Box<dyn FnOnce(bool) + Send>;
+
+/// A handle to the store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    jobs: Sender<Job>,
+    committed: broadcast::Sender<Committed>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl Store {
+    /// Opens or makes the database at `path` and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        schema::migrate(&mut connection)?;
+        let reader = Connection::open(path)?;
+        reader.pragma_update(None, "query_only", "ON")?;
+        let (jobs, queue) = channel();
+        let (committed, _) = broadcast::channel(WATCH_DEPTH);
+        let thread = std::thread::Builder::new().name("store".into());
+        thread.spawn(move || run(&connection, &queue)).map_err(|_| StoreError::Stopped)?;
+        Ok(Self { jobs, committed, reader: Arc::new(Mutex::new(reader)) })
+    }
+
+    /// Hears of every batch committed from now on, in order.
+    pub fn watch(&self) -> broadcast::Receiver<Committed> {
+        self.committed.subscribe()
+    }
+
+    /// Runs one write batch. Durable when this returns; if `work` fails, none of it is.
+    pub async fn write<T, E>(
+        &self,
+        trust_domain: &TrustDomain,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (done, wait) = oneshot::channel::<Result<T, E>>();
+        let (trust_domain, committed) = (trust_domain.clone(), self.committed.clone());
+        let job: Job = Box::new(move |connection| {
+            if let Err(error) = connection.execute_batch("SAVEPOINT batch") {
+                let _gone = done.send(Err(StoreError::from(error).into()));
+                return None;
+            }
+            let mut batch = Batch::new(connection, &trust_domain);
+            let result = work(&mut batch);
+            let (revision, changes) = (batch.revision_taken(), std::mem::take(&mut batch.changes));
+            let end = if result.is_ok() { "RELEASE batch" } else { "ROLLBACK TO batch; RELEASE batch" };
+            if let Err(error) = connection.execute_batch(end) {
+                let _gone = done.send(Err(StoreError::from(error).into()));
+                return None;
+            }
+            Some(Box::new(move |success| {
+                if success && result.is_ok() {
+                    let event = Committed { trust_domain, revision, changes: changes.into(), logged: true };
+                    // No watcher is no failure.
+                    let _watchers = committed.send(event);
+                }
+                let _gone = done.send(if success { result } else { Err(StoreError::Stopped.into()) });
+            }))
+        });
+        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        wait.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+    }
+
+    /// Reads. For threads that may block.
+    pub fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let connection = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work(&Reader::new(&connection))
+    }
+}
+
+/// Runs jobs in groups: one transaction, and so one fsync, for all that wait.
+fn run(connection: &Connection, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let begun = connection.execute_batch("BEGIN IMMEDIATE").is_ok();
+        let jobs = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
+        let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
+        let committed = begun && connection.execute_batch("COMMIT").inspect_err(|error| {
+            tracing::error!(%error, "the store could not commit; nothing of this group was kept");
+        }).is_ok();
+        if begun && !committed {
+            let _already_rolled_back = connection.execute_batch("ROLLBACK");
+        }
+        for finish in finishes {
+            finish(committed);
+        }
+    }
+}
