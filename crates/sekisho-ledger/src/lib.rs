@@ -29,6 +29,11 @@ pub use tile::{Bundle, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};
 /// Hash of a leaf, a node or a tree.
 pub type Hash = [u8; 32];
 
+/// SHA-256 of `bytes`, for digests that leaves carry.
+pub fn sha256_of(bytes: &[u8]) -> Hash {
+    sha256(&[bytes])
+}
+
 pub(crate) fn sha256(parts: &[&[u8]]) -> Hash {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in parts {

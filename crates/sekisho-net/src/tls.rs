@@ -148,3 +148,15 @@ impl std::fmt::Debug for TlsSource {
         f.write_str("TlsSource")
     }
 }
+
+/// The certificates in a PEM text, as DER, in order.
+pub fn certificates_from_pem(pem: &[u8]) -> Vec<Vec<u8>> {
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::pem_slice_iter(pem).filter_map(|found| found.ok().map(|der| der.to_vec())).collect()
+}
+
+/// The first private key in a PEM text, if it is PKCS #8.
+pub fn private_key_from_pem(pem: &[u8]) -> Option<Secret<Vec<u8>>> {
+    use rustls::pki_types::pem::PemObject;
+    PrivatePkcs8KeyDer::from_pem_slice(pem).ok().map(|key| Secret::new(key.secret_pkcs8_der().to_vec()))
+}

@@ -143,3 +143,35 @@ pub fn bundle_from_wire(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
     bundle.sequence = Some(wire.sequence_number);
     Ok(bundle)
 }
+
+/// google.rpc.Status, as it travels in `grpc-status-details-bin`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+const DENIED_DETAILS: &str = "type.googleapis.com/spire.api.types.PermissionDeniedDetails";
+
+/// PermissionDenied with the reason that tells an agent what to do: attest again, or stop.
+pub fn reason_status(message: &str, reason: types::permission_denied_details::Reason) -> tonic::Status {
+    use prost::Message as _;
+    let details = types::PermissionDeniedDetails { reason: reason.into() };
+    let any = prost_types::Any { type_url: DENIED_DETAILS.to_owned(), value: details.encode_to_vec() };
+    let code = tonic::Code::PermissionDenied;
+    let status = RpcStatus { code: code as i32, message: message.to_owned(), details: vec![any] };
+    tonic::Status::with_details(code, message, status.encode_to_vec().into())
+}
+
+/// The reason of a PermissionDenied, if the server gave one.
+pub fn status_reason(status: &tonic::Status) -> Option<types::permission_denied_details::Reason> {
+    use prost::Message as _;
+    let details = RpcStatus::decode(status.details()).ok()?.details;
+    let any = details.into_iter().find(|any| any.type_url == DENIED_DETAILS)?;
+    let details = types::PermissionDeniedDetails::decode(any.value.as_slice()).ok()?;
+    types::permission_denied_details::Reason::try_from(details.reason).ok()
+}

@@ -1,1 +1,24 @@
-//! .
+//! The server: trust domain authority, registration, policy revisions, the ledger, and the APIs to them.
+//!
+//! It wires rooms together and holds no rule of its own: who may receive what is `sekisho-identity`'s gate, what a
+//! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
+
+mod attest;
+mod authorities;
+mod config;
+mod domain;
+mod grpc;
+mod issue;
+mod journal;
+mod limits;
+mod policy_folder;
+mod record;
+mod registration;
+mod rest;
+mod view;
+mod watch;
+mod wiring;
+
+pub use config::ServerArgs;
+pub use rest::openapi_document;
+pub use wiring::{ServerError, run};

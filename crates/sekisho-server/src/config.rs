@@ -1,0 +1,56 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use sekisho_types::TrustDomain;
+
+/// Configuration of a server. Every flag is also an environment variable.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Trust domain that this server is the authority of, for example `prod.internal`
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
+    pub trust_domain: TrustDomain,
+    /// Folder for keys, state and ledger
+    #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
+    pub data: PathBuf,
+    /// Address for agents and remote operators (TLS 1.3); port 0 chooses a free one
+    #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+    /// Unix socket for operators on this machine; default: `api.sock` in the data folder
+    #[arg(long, env = "SEKISHO_SERVER_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Folder with Rego files; each change becomes a policy revision
+    #[arg(long, env = "SEKISHO_POLICY_FOLDER")]
+    pub policy_folder: Option<PathBuf>,
+    /// PEM file with authorities whose certificates attest nodes (x509pop)
+    #[arg(long, env = "SEKISHO_X509POP_CA")]
+    pub x509pop_ca: Option<PathBuf>,
+    /// Life of an authority, in seconds (3600 to 31536000)
+    #[arg(long, env = "SEKISHO_CA_TTL", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
+    pub ca_ttl_seconds: u32,
+    /// Default life of an X.509-SVID, in seconds (at most 86400)
+    #[arg(long, env = "SEKISHO_X509_TTL", default_value_t = 900, value_parser = clap::value_parser!(u32).range(20..=86_400))]
+    pub x509_ttl_seconds: u32,
+    /// Default life of a JWT-SVID, in seconds (at most 300)
+    #[arg(long, env = "SEKISHO_JWT_TTL", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=300))]
+    pub jwt_ttl_seconds: u32,
+    /// Life of an agent's SVID, in seconds
+    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    pub agent_ttl_seconds: u32,
+    /// Decisions kept for listing; older ones leave the database, never the ledger
+    #[arg(long, env = "SEKISHO_KEEP_DECISIONS", default_value_t = 100_000)]
+    pub keep_decisions: u64,
+    /// Log filter, in the form of RUST_LOG
+    #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
+    pub log: String,
+}
+
+impl ServerArgs {
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data.join("api.sock"))
+    }
+}
+
+fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|e| e.to_string())
+}

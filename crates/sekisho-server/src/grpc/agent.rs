@@ -1,0 +1,146 @@
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use sekisho_evidence::NodeCertificate;
+use sekisho_net::TlsPeer;
+use sekisho_proto::spire::agent::v1 as wire;
+use sekisho_proto::{id_to_wire, types};
+use sekisho_runtime::{now, random_bytes};
+use sekisho_store::StoreError;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{AgentCaller, issue_status};
+use crate::attest::{self, AttestError};
+use crate::domain::Shared;
+use crate::issue::{self, IssuedX509};
+
+pub(crate) struct Service(pub(crate) Shared);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<wire::AttestAgentResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl wire::agent_server::Agent for Service {
+    type AttestAgentStream = Answers;
+
+    async fn attest_agent(&self, request: Request<Streaming<wire::AttestAgentRequest>>) -> Result<Response<Answers>, Status> {
+        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
+        let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
+        if !self.0.attestations.take(peer.address.ip(), now()) {
+            return Err(Status::resource_exhausted("too many attestations from this address; wait a second and try again"));
+        }
+        let domain = self.0.clone();
+        let mut incoming = request.into_inner();
+        let (to, answers) = tokio::sync::mpsc::channel(2);
+        tokio::spawn(async move {
+            let ended = converse(&domain, &mut incoming, &to, &peer).await;
+            let _gone = to.send(ended.map(|(svid, reattestable)| result(&svid, reattestable))).await;
+        });
+        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(answers).boxed()))
+    }
+
+    async fn renew_agent(&self, request: Request<wire::RenewAgentRequest>) -> Result<Response<wire::RenewAgentResponse>, Status> {
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
+        let renewed = attest::renew(&self.0, &agent.caller(&self.0), &params.csr).await.map_err(|e| attest_status(&e))?;
+        Ok(Response::new(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }))
+    }
+
+    async fn post_status(&self, request: Request<wire::PostStatusRequest>) -> Result<Response<wire::PostStatusResponse>, Status> {
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let version: String = request.into_inner().agent_version.chars().take(64).collect();
+        if agent.node.version != version {
+            let id = agent.id.into_inner();
+            let written: Result<(), StoreError> = self
+                .0
+                .store
+                .write(&self.0.name, move |batch| {
+                    let Some(mut node) = batch.node(&id)? else { return Ok(()) };
+                    node.version = version;
+                    batch.put_node(node)
+                })
+                .await;
+            written.map_err(|_| Status::unavailable("the status was not stored"))?;
+        }
+        Ok(Response::new(wire::PostStatusResponse {}))
+    }
+}
+
+async fn converse(
+    domain: &Shared,
+    incoming: &mut Streaming<wire::AttestAgentRequest>,
+    to: &tokio::sync::mpsc::Sender<Result<wire::AttestAgentResponse, Status>>,
+    peer: &TlsPeer,
+) -> Result<(IssuedX509, bool), Status> {
+    use wire::attest_agent_request::Step;
+    let Some(Step::Params(params)) = next_step(incoming).await? else {
+        return Err(Status::invalid_argument("the first message carries `params`"));
+    };
+    let data = params.data.ok_or_else(|| Status::invalid_argument("`params.data` is missing"))?;
+    let csr = params.params.ok_or_else(|| Status::invalid_argument("`params.params` is missing"))?.csr;
+    let proved = match data.r#type.as_str() {
+        "join_token" => attest::by_token(domain, &data.payload).await,
+        "x509pop" => match attest::certificate(domain, &data.payload) {
+            Ok(certificate) => {
+                let nonce = random_bytes::<32>();
+                let challenge = NodeCertificate::challenge(&nonce);
+                let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
+                let _gone = to.send(Ok(wire::AttestAgentResponse { step })).await;
+                let Some(Step::ChallengeResponse(answer)) = next_step(incoming).await? else {
+                    return Err(Status::invalid_argument("the second message carries `challenge_response`"));
+                };
+                attest::by_certificate(domain, &certificate, &nonce, &answer)
+            }
+            Err(error) => Err(error),
+        },
+        other => {
+            let known = "join_token, x509pop";
+            return Err(Status::invalid_argument(format!("node attestor `{other}` is not known here (known: {known})")));
+        }
+    };
+    let proved = match proved {
+        Ok(proved) => proved,
+        Err(error) => {
+            let logged = issue::refused(domain, &peer.address.to_string(), &error.to_string()).await;
+            logged.map_err(|_| Status::unavailable("the refusal could not be logged"))?;
+            return Err(attest_status(&error));
+        }
+    };
+    let reattestable = proved.can_reattest;
+    let issued = attest::admit(domain, proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
+    Ok((issued, reattestable))
+}
+
+async fn next_step(incoming: &mut Streaming<wire::AttestAgentRequest>) -> Result<Option<wire::attest_agent_request::Step>, Status> {
+    let limit = std::time::Duration::from_secs(30);
+    let message = tokio::time::timeout(limit, incoming.message()).await;
+    let message = message.map_err(|_| Status::deadline_exceeded("no message for 30 s"))??;
+    Ok(message.and_then(|message| message.step))
+}
+
+fn attest_status(error: &AttestError) -> Status {
+    match error {
+        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) => Status::invalid_argument(error.to_string()),
+        AttestError::TokenUnknown | AttestError::TokenExpired | AttestError::X509PopOff => Status::permission_denied(error.to_string()),
+        AttestError::Banned(_) => super::denied(sekisho_identity::Standing::Banned),
+        AttestError::Issue(error) => issue_status(error),
+        AttestError::Store(_) | AttestError::Journal(_) => {
+            tracing::error!(%error, "could not attest");
+            Status::unavailable("the server cannot attest now; its log says why")
+        }
+    }
+}
+
+fn result(issued: &IssuedX509, reattestable: bool) -> wire::AttestAgentResponse {
+    let result = wire::attest_agent_response::Result { svid: Some(svid_to_wire(issued, "")), reattestable };
+    wire::AttestAgentResponse { step: Some(wire::attest_agent_response::Step::Result(result)) }
+}
+
+pub(crate) fn svid_to_wire(issued: &IssuedX509, hint: &str) -> types::X509svid {
+    types::X509svid {
+        cert_chain: vec![issued.certificate.clone()],
+        id: Some(id_to_wire(&issued.spiffe_id)),
+        expires_at: issued.not_after.seconds(),
+        hint: hint.to_owned(),
+    }
+}

@@ -1,0 +1,317 @@
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use sekisho_identity::Entry;
+use sekisho_proto::spire::entry::v1 as wire;
+use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from_wire, types};
+use sekisho_runtime::now;
+use sekisho_types::{EntryId, Selector};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{AgentCaller, operator};
+use crate::domain::Shared;
+use crate::registration::{self, RegistrationError};
+
+/// Entries, or revisions, on one page of the sync protocol.
+const PAGE: usize = 500;
+const MAX_LIST: usize = 1000;
+
+pub(crate) struct Service(pub(crate) Shared);
+
+type Pages = Pin<Box<dyn Stream<Item = Result<wire::SyncAuthorizedEntriesResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl wire::entry_server::Entry for Service {
+    async fn count_entries(&self, request: Request<wire::CountEntriesRequest>) -> Result<Response<wire::CountEntriesResponse>, Status> {
+        operator(&self.0, request.extensions())?;
+        let filter = Filter::from_wire(request.into_inner().filter)?;
+        let count = self.0.view.read(|state| state.entries.values().filter(|entry| filter.admits(entry)).count());
+        Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
+    }
+
+    async fn list_entries(&self, request: Request<wire::ListEntriesRequest>) -> Result<Response<wire::ListEntriesResponse>, Status> {
+        operator(&self.0, request.extensions())?;
+        let request = request.into_inner();
+        let filter = Filter::from_wire(request.filter)?;
+        let size = match usize::try_from(request.page_size) {
+            Ok(0) => MAX_LIST,
+            Ok(size) => size.min(MAX_LIST),
+            Err(_) => return Err(Status::invalid_argument("`page_size` is negative")),
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?),
+        };
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let page: Vec<Arc<Entry>> = self.0.view.read(|state| {
+            let entries = state.entries.range((from, std::ops::Bound::Unbounded)).map(|(_, entry)| entry);
+            entries.filter(|entry| filter.admits(entry)).take(size + 1).cloned().collect()
+        });
+        let more = page.len() > size;
+        let entries: Vec<types::Entry> =
+            page.iter().take(size).map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref())).collect();
+        let last = entries.last().map(|entry| entry.id.clone()).filter(|_| more);
+        Ok(Response::new(wire::ListEntriesResponse { entries, next_page_token: last.unwrap_or_default() }))
+    }
+
+    async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
+        operator(&self.0, request.extensions())?;
+        let request = request.into_inner();
+        let id = EntryId::parse(&request.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let found = self.0.view.read(|state| state.entries.get(&id).cloned());
+        let entry = found.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
+        Ok(Response::new(masked(entry_to_wire(&entry), request.output_mask.as_ref())))
+    }
+
+    async fn batch_create_entry(
+        &self,
+        request: Request<wire::BatchCreateEntryRequest>,
+    ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
+        let by = operator(&self.0, request.extensions())?;
+        let request = request.into_inner();
+        check_count(request.entries.len())?;
+        let creations = request.entries.iter().map(|entry| {
+            let (domain, by) = (&self.0, by.name());
+            async move {
+                let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
+                let entry = entry_from_wire(entry, &id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+                let mut created = registration::create(domain, vec![entry], by).await;
+                created.pop().unwrap_or_else(|| Err(RegistrationError::NoEntry(id))).map_err(status)
+            }
+        });
+        // A twin is reported with the entry that exists, as SPIRE does.
+        let results = futures_util::future::join_all(creations).await.into_iter().map(|result| {
+            let (status, entry) = to_result(result, request.output_mask.as_ref());
+            wire::batch_create_entry_response::Result { status: Some(status), entry }
+        });
+        Ok(Response::new(wire::BatchCreateEntryResponse { results: results.collect() }))
+    }
+
+    async fn batch_update_entry(
+        &self,
+        request: Request<wire::BatchUpdateEntryRequest>,
+    ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
+        let by = operator(&self.0, request.extensions())?;
+        let request = request.into_inner();
+        check_count(request.entries.len())?;
+        let mut results = Vec::new();
+        for wire_entry in request.entries {
+            let result = update(&self.0, &wire_entry, request.input_mask, by.name()).await;
+            let (status, entry) = to_result(result, request.output_mask.as_ref());
+            results.push(wire::batch_update_entry_response::Result { status: Some(status), entry });
+        }
+        Ok(Response::new(wire::BatchUpdateEntryResponse { results }))
+    }
+
+    async fn batch_delete_entry(
+        &self,
+        request: Request<wire::BatchDeleteEntryRequest>,
+    ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
+        let by = operator(&self.0, request.extensions())?;
+        let ids = request.into_inner().ids;
+        check_count(ids.len())?;
+        let deletions = ids.into_iter().map(|id| {
+            let (domain, by) = (&self.0, by.name());
+            async move {
+                let result = match EntryId::parse(&id) {
+                    Ok(id) => registration::delete(domain, id, by).await.map_err(status),
+                    Err(error) => Err(Status::invalid_argument(error.to_string())),
+                };
+                let (status, _) = super::svid::result_to_wire(result);
+                wire::batch_delete_entry_response::Result { status: Some(status), id }
+            }
+        });
+        let results = futures_util::future::join_all(deletions).await;
+        Ok(Response::new(wire::BatchDeleteEntryResponse { results }))
+    }
+
+    async fn get_authorized_entries(
+        &self,
+        request: Request<wire::GetAuthorizedEntriesRequest>,
+    ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let mask = request.into_inner().output_mask;
+        let entries = self.authorized(&agent).iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
+        Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
+    }
+
+    type SyncAuthorizedEntriesStream = Pages;
+
+    async fn sync_authorized_entries(
+        &self,
+        request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
+    ) -> Result<Response<Pages>, Status> {
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let entries = self.authorized(&agent);
+        let mut incoming = request.into_inner();
+        let (to, pages) = tokio::sync::mpsc::channel(4);
+        tokio::spawn(async move {
+            if let Err(status) = sync(&entries, &mut incoming, &to).await {
+                let _gone = to.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(pages).boxed()))
+    }
+}
+
+impl Service {
+    fn authorized(&self, agent: &AgentCaller) -> Vec<Arc<Entry>> {
+        self.0.view.read(|state| state.authorized(&agent.node, &self.0.server_id, now()))
+    }
+}
+
+/// Few entries go whole in the first answer; of many, the revisions go first and the client asks for what it lacks.
+async fn sync(
+    entries: &[Arc<Entry>],
+    incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>,
+    to: &tokio::sync::mpsc::Sender<Result<wire::SyncAuthorizedEntriesResponse, Status>>,
+) -> Result<(), Status> {
+    let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("no request came"))?;
+    let mask = first.output_mask;
+    if !first.ids.is_empty() {
+        return Err(Status::invalid_argument("the first request names no ids"));
+    }
+    if mask.as_ref().is_some_and(|mask| !mask.revision_number) {
+        return Err(Status::invalid_argument("the output mask must keep `revision_number`"));
+    }
+    let send = async |page| to.send(Ok(page)).await.map_err(|_| Status::cancelled("the client went"));
+    let wire_entry = |entry: &Arc<Entry>| masked(entry_to_wire(entry), mask.as_ref());
+    if entries.len() <= PAGE {
+        let entries = entries.iter().map(wire_entry).collect();
+        return send(wire::SyncAuthorizedEntriesResponse { entry_revisions: vec![], entries, more: false }).await;
+    }
+    let pages = entries.chunks(PAGE).count();
+    for (number, page) in entries.chunks(PAGE).enumerate() {
+        let revision = |entry: &Arc<Entry>| wire::EntryRevision {
+            id: entry.id.as_str().to_owned(),
+            revision_number: entry.revision_number,
+            created_at: entry.created_at.seconds(),
+        };
+        let entry_revisions = page.iter().map(revision).collect();
+        send(wire::SyncAuthorizedEntriesResponse { entry_revisions, entries: vec![], more: number + 1 < pages }).await?;
+    }
+    while let Some(request) = incoming.message().await? {
+        let wanted: BTreeSet<&str> = request.ids.iter().map(String::as_str).collect();
+        let found: Vec<_> = entries.iter().filter(|entry| wanted.contains(entry.id.as_str())).collect();
+        let pages = found.chunks(PAGE).count().max(1);
+        for number in 0..pages {
+            let page = found.iter().skip(number * PAGE).take(PAGE).map(|entry| wire_entry(entry)).collect();
+            send(wire::SyncAuthorizedEntriesResponse { entry_revisions: vec![], entries: page, more: number + 1 < pages }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn update(domain: &Shared, wire_entry: &types::Entry, mask: Option<types::EntryMask>, by: &str) -> Result<Entry, Status> {
+    let invalid = |message: String| Status::invalid_argument(message);
+    let id = EntryId::parse(&wire_entry.id).map_err(|e| invalid(e.to_string()))?;
+    let known = domain.view.read(|state| state.entries.get(&id).cloned());
+    let known = known.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
+    // Fields outside the mask are those of the entry as it stands.
+    let mut merged = entry_to_wire(&known);
+    let mask = mask.unwrap_or_else(full_mask);
+    macro_rules! take { ($($field:ident),*) => { $(if mask.$field { merged.$field.clone_from(&wire_entry.$field); })* } }
+    take!(
+        spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names,
+        store_svid, jwt_svid_ttl, hint, additional_attributes
+    );
+    let entry = entry_from_wire(&merged, &id).map_err(|e| invalid(e.to_string()))?;
+    registration::update(domain, id, by, move |_| entry).await.map_err(status)
+}
+
+fn check_count(count: usize) -> Result<(), Status> {
+    if count > MAX_LIST { Err(Status::invalid_argument(format!("a batch has at most {MAX_LIST} entries"))) } else { Ok(()) }
+}
+
+fn to_result(result: Result<Entry, Status>, mask: Option<&types::EntryMask>) -> (types::Status, Option<types::Entry>) {
+    super::svid::result_to_wire(result.map(|entry| masked(entry_to_wire(&entry), mask)))
+}
+
+fn status(error: RegistrationError) -> Status {
+    let code = match error {
+        RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
+        RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Code::NotFound,
+        RegistrationError::Journal(_) => Code::Unavailable,
+        _ => Code::InvalidArgument,
+    };
+    Status::new(code, error.to_string())
+}
+
+fn full_mask() -> types::EntryMask {
+    types::EntryMask {
+        spiffe_id: true,
+        parent_id: true,
+        selectors: true,
+        x509_svid_ttl: true,
+        federates_with: true,
+        admin: true,
+        downstream: true,
+        expires_at: true,
+        dns_names: true,
+        revision_number: true,
+        store_svid: true,
+        jwt_svid_ttl: true,
+        hint: true,
+        created_at: true,
+        additional_attributes: true,
+    }
+}
+
+fn masked(mut entry: types::Entry, mask: Option<&types::EntryMask>) -> types::Entry {
+    let Some(mask) = mask else { return entry };
+    macro_rules! drop_unmasked { ($($field:ident),*) => { $(if !mask.$field { entry.$field = Default::default(); })* } }
+    drop_unmasked!(
+        spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names,
+        revision_number, store_svid, jwt_svid_ttl, hint, created_at, additional_attributes
+    );
+    entry
+}
+
+/// SPIRE's filters; all that are set must admit the entry.
+struct Filter {
+    spiffe_id: Option<sekisho_types::SpiffeId>,
+    parent_id: Option<sekisho_types::SpiffeId>,
+    selectors: Option<(BTreeSet<Selector>, types::selector_match::MatchBehavior)>,
+    hint: Option<String>,
+    downstream: Option<bool>,
+}
+
+impl Filter {
+    fn from_wire(filter: Option<wire::Filter>) -> Result<Self, Status> {
+        let filter = filter.unwrap_or_default();
+        let invalid = |e: sekisho_proto::ConvertError| Status::invalid_argument(e.to_string());
+        let id = |id: Option<&types::Spiffeid>, field| id.map(|id| id_from_wire(Some(id), field)).transpose();
+        let selectors = filter.by_selectors.as_ref().map(|by| {
+            let behaviour = types::selector_match::MatchBehavior::try_from(by.r#match)
+                .map_err(|_| Status::invalid_argument("`by_selectors.match` is unknown"))?;
+            Ok::<_, Status>((selectors_from_wire(&by.selectors).map_err(invalid)?, behaviour))
+        });
+        if filter.by_federates_with.is_some() {
+            return Err(Status::unimplemented("entries cannot be listed by federation yet"));
+        }
+        Ok(Self {
+            spiffe_id: id(filter.by_spiffe_id.as_ref(), "by_spiffe_id").map_err(invalid)?,
+            parent_id: id(filter.by_parent_id.as_ref(), "by_parent_id").map_err(invalid)?,
+            selectors: selectors.transpose()?,
+            hint: filter.by_hint,
+            downstream: filter.by_downstream,
+        })
+    }
+
+    fn admits(&self, entry: &Entry) -> bool {
+        use types::selector_match::MatchBehavior as By;
+        let selectors = self.selectors.as_ref().is_none_or(|(wanted, by)| match by {
+            By::MatchExact => entry.selectors == *wanted,
+            By::MatchSubset => !entry.selectors.is_empty() && entry.selectors.is_subset(wanted),
+            By::MatchSuperset => entry.selectors.is_superset(wanted),
+            By::MatchAny => !entry.selectors.is_disjoint(wanted),
+        });
+        selectors
+            && self.spiffe_id.as_ref().is_none_or(|id| *id == entry.spiffe_id)
+            && self.parent_id.as_ref().is_none_or(|id| *id == entry.parent_id)
+            && self.hint.as_ref().is_none_or(|hint| *hint == entry.hint)
+            && self.downstream.is_none_or(|flag| flag == entry.downstream)
+    }
+}

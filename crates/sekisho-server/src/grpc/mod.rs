@@ -1,0 +1,117 @@
+//! The gRPC services, and who may call them.
+
+mod agent;
+mod bundle;
+mod entry;
+mod node;
+mod svid;
+
+use std::sync::Arc;
+
+use sekisho_identity::{Caller, Node, Refusal, Standing};
+use sekisho_net::TlsPeer;
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_proto::{reason_status, spire, server as own};
+use sekisho_runtime::now;
+use sekisho_types::{SpiffeId, Verified};
+use tonic::service::Routes;
+use tonic::{Code, Extensions, Status};
+
+use crate::domain::Shared;
+use crate::issue::IssueError;
+use crate::rest::Operator;
+
+/// Largest message accepted, in bytes.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// All services of the server.
+pub(crate) fn routes(domain: &Shared, changes: &tokio::sync::broadcast::Sender<()>) -> Result<Routes, tonic_reflection::server::Error> {
+    let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
+    let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
+    let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
+    let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service(domain.clone()));
+    let node = own::node_server::NodeServer::new(node::Service { domain: domain.clone(), changes: changes.clone() });
+    let (_, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
+        .build_v1()?;
+    let mut routes = Routes::builder();
+    routes
+        .add_service(agent.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(bundle.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(entry.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(svid.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(node.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(health)
+        .add_service(reflection);
+    Ok(routes.routes())
+}
+
+/// The agent behind a call, as its SVID names it, and how it stands.
+pub(crate) struct AgentCaller {
+    pub id: Verified<SpiffeId>,
+    pub serial: String,
+    pub node: Arc<Node>,
+}
+
+impl AgentCaller {
+    /// Fails with the status details that make an agent attest again, or stop.
+    pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
+        let leaf = extensions.get::<Arc<TlsPeer>>().and_then(|peer| peer.leaf.as_ref());
+        let leaf = leaf.ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?.get();
+        if !leaf.spiffe_id.path().starts_with("/spire/agent/") {
+            return Err(Status::permission_denied("the client certificate is not an agent's"));
+        }
+        // A connection may outlive the SVID that opened it.
+        if leaf.not_after <= now() {
+            return Err(reason_status("the agent's SVID has expired", Reason::AgentExpired));
+        }
+        let node = domain.view.read(|state| state.nodes.get(&leaf.spiffe_id).cloned());
+        match (Node::standing(node.as_deref(), &leaf.serial), node) {
+            (Standing::Good, Some(node)) => {
+                Ok(Self { id: Verified::assertion(leaf.spiffe_id.clone()), serial: leaf.serial.clone(), node })
+            }
+            (standing, _) => Err(denied(standing)),
+        }
+    }
+
+    pub(crate) fn caller(&self, domain: &Shared) -> Caller {
+        let serves = domain.view.read(|state| state.serves(&self.node, &domain.server_id, now()));
+        Caller::Agent { id: self.id.clone(), standing: Standing::Good, serves }
+    }
+}
+
+/// The status for an agent that does not stand well.
+pub(crate) fn denied(standing: Standing) -> Status {
+    match standing {
+        Standing::Banned => reason_status("the agent is banned", Reason::AgentBanned),
+        Standing::Superseded => reason_status("the agent's SVID was replaced by a later one", Reason::AgentNotActive),
+        Standing::Unknown | Standing::Good => reason_status("the agent is not attested here", Reason::AgentNotAttested),
+    }
+}
+
+/// Operators: on the local socket, or with an admin entry over TLS.
+pub(crate) fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
+    let operator = Operator::of(domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
+    operator.ok_or_else(|| Status::permission_denied("this call is for operators: use the local socket, or an SVID whose entry is `admin`"))
+}
+
+pub(crate) fn issue_status(error: &IssueError) -> Status {
+    let code = match error {
+        IssueError::Refused(refusal) => match refusal {
+            Refusal::AgentBanned(_) => return denied(Standing::Banned),
+            Refusal::AgentUnknown(_) => return denied(Standing::Unknown),
+            Refusal::AgentSuperseded(_) => return denied(Standing::Superseded),
+            Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => Code::NotFound,
+            Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
+            Refusal::AuthorityEnded => Code::Unavailable,
+            _ => Code::PermissionDenied,
+        },
+        IssueError::Form(_) => Code::InvalidArgument,
+        IssueError::Authority(_) | IssueError::Journal(_) => {
+            tracing::error!(%error, "could not issue");
+            return Status::unavailable("the server cannot issue now; its log says why");
+        }
+    };
+    Status::new(code, error.to_string())
+}

@@ -1,0 +1,101 @@
+//! Our own service beside SPIRE's: pushed changes, issuing with evidence, records.
+
+use std::pin::Pin;
+use std::sync::PoisonError;
+
+use futures_util::{Stream, StreamExt};
+use sekisho_evidence::process_evidence;
+use sekisho_proto::selectors_from_wire;
+use sekisho_proto::server as wire;
+use sekisho_types::{Evidence, UnixTime};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{AgentCaller, svid};
+use crate::domain::Shared;
+use crate::record::{self, RecordError};
+use crate::watch;
+
+pub(crate) struct Service {
+    pub(crate) domain: Shared,
+    /// Rings after each change of the view.
+    pub(crate) changes: broadcast::Sender<()>,
+}
+
+type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl wire::node_server::Node for Service {
+    type WatchStream = Changes;
+
+    async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
+        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let mut acknowledgements = request.into_inner();
+        let (to, from) = mpsc::channel(4);
+        let (domain, id) = (self.domain.clone(), agent.id.get().clone());
+        tokio::spawn(watch::feed(domain.clone(), id.clone(), agent.serial, self.changes.subscribe(), to));
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = acknowledgements.message().await {
+                tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
+                let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+                if in_force.len() < 65_536 {
+                    in_force.extend(message.policy_in_force);
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(from).boxed()))
+    }
+
+    async fn issue_x509(&self, request: Request<wire::IssueX509Request>) -> Result<Response<wire::IssueX509Response>, Status> {
+        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let items = request.into_inner().items;
+        if items.len() > 500 {
+            return Err(Status::invalid_argument("a batch has at most 500 requests"));
+        }
+        let one = |item: wire::issue_x509_request::Item| {
+            let (domain, agent) = (&self.domain, &agent);
+            async move {
+                let evidence = evidence_from_wire(item.evidence.as_ref())?;
+                svid::x509(domain, agent, &item.entry_id, &item.csr, &[evidence]).await
+            }
+        };
+        let results = futures_util::future::join_all(items.into_iter().map(one)).await.into_iter().map(|result| {
+            let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
+            let svid = result.map(|(issued, entry)| super::agent::svid_to_wire(&issued, &entry.hint));
+            let (status, svid) = svid::result_to_wire(svid);
+            wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
+        });
+        Ok(Response::new(wire::IssueX509Response { results: results.collect() }))
+    }
+
+    async fn issue_jwt(&self, request: Request<wire::IssueJwtRequest>) -> Result<Response<wire::IssueJwtResponse>, Status> {
+        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let request = request.into_inner();
+        let evidence = evidence_from_wire(request.evidence.as_ref())?;
+        let (svid, log_index) = svid::jwt(&self.domain, &agent, &request.entry_id, &request.audience, &[evidence]).await?;
+        Ok(Response::new(wire::IssueJwtResponse { svid: Some(svid), log_index }))
+    }
+
+    async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
+        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let request = request.into_inner();
+        let reporter = agent.id.get().to_string();
+        let recorded = record::batch(&self.domain, &reporter, &request.batch_key, request.records, request.lost).await;
+        let log_index = recorded.map_err(|error| match error {
+            RecordError::Journal(_) | RecordError::Store(_) => {
+                tracing::error!(%error, "records were not taken");
+                Status::unavailable("the server cannot record now; its log says why")
+            }
+            _ => Status::invalid_argument(error.to_string()),
+        })?;
+        Ok(Response::new(wire::RecordResponse { log_index }))
+    }
+}
+
+fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
+    let evidence = evidence.ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
+    let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let at = UnixTime::from_nanos(evidence.measured_at_ns);
+    process_evidence(&evidence.source, at, selectors).map_err(|e| Status::invalid_argument(e.to_string()))
+}

@@ -1,0 +1,96 @@
+//! Policy from a folder: each change is checked and becomes a revision; a broken one is refused and the last good
+//! one stays.
+
+use std::path::{Path, PathBuf};
+
+use notify::{RecursiveMode, Watcher};
+use sekisho_ledger::Kind;
+use sekisho_policy::{PolicyError, PolicySet, Source};
+use sekisho_runtime::now;
+use sekisho_store::PolicyRecord;
+use tokio::sync::mpsc;
+
+use crate::domain::{Domain, Shared};
+use crate::journal::{Entry, JournalError};
+
+/// Policy revisions kept for replay.
+const KEEP_REVISIONS: u32 = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("policy folder {}: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+}
+
+/// Checks a policy set and makes it a revision. The same content again keeps its revision.
+pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Result<u64, ApplyError> {
+    let set = PolicySet::load(sources)?;
+    let running = domain.view.read(|state| state.policy.clone());
+    if let Some(policy) = running.filter(|policy| policy.digest == set.digest()) {
+        return Ok(policy.revision);
+    }
+    let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
+    let mut record = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
+    let entry = Entry::new(domain, Kind::PolicyRevision).text("digest", record.digest.to_string());
+    let entry = entry.personal("by", by);
+    let written: Result<u64, JournalError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            record.revision = batch.revision()?.0;
+            batch.put_policy(&record, KEEP_REVISIONS)?;
+            let revision = i64::try_from(record.revision).unwrap_or(i64::MAX);
+            entry.integer("revision", revision).with_change(batch)?;
+            Ok(record.revision)
+        })
+        .await;
+    let revision = written?;
+    tracing::info!(revision, by, "policy revision");
+    Ok(revision)
+}
+
+/// The `.rego` files of a folder, by name.
+pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Source>, ApplyError> {
+    let error = |source| ApplyError::Folder { path: folder.to_owned(), source };
+    let mut sources = Vec::new();
+    for item in std::fs::read_dir(folder).map_err(error)? {
+        let path = item.map_err(error)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let hidden = name.starts_with('.') || name.ends_with("_test.rego");
+        if !hidden && path.extension().is_some_and(|ending| ending == "rego") {
+            sources.push(Source { name, text: std::fs::read_to_string(&path).map_err(error)? });
+        }
+    }
+    Ok(sources)
+}
+
+/// Follows a folder until the process ends.
+pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), ApplyError> {
+    let (changed, mut changes) = mpsc::channel::<()>(1);
+    let watch_error = |e: notify::Error| ApplyError::Folder { path: folder.clone(), source: std::io::Error::other(e) };
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            // A full channel already says what there is to say.
+            let _already_told = changed.try_send(());
+        }
+    })
+    .map_err(watch_error)?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(watch_error)?;
+    loop {
+        // Editors write in several steps; the last of them counts.
+        while tokio::time::timeout(std::time::Duration::from_millis(50), changes.recv()).await.is_ok_and(|m| m.is_some()) {}
+        let applied = match read_folder(&folder) {
+            Ok(sources) => apply(&domain, sources, &folder.display().to_string()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = applied {
+            tracing::error!(%error, "the policy folder was not taken; the last good revision stays in force");
+        }
+        if changes.recv().await.is_none() {
+            return Ok(());
+        }
+    }
+}

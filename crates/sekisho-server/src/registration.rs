@@ -1,0 +1,182 @@
+//! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
+
+use sekisho_evidence::{check_token, token_hash};
+use sekisho_identity::{Entry, EntryError};
+use sekisho_ledger::Kind;
+use sekisho_runtime::{now, random_hex};
+use sekisho_store::Batch;
+use sekisho_types::{EntryId, SpiffeId, UnixTime};
+
+use crate::domain::Domain;
+use crate::journal::{self, JournalError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistrationError {
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    #[error("an entry with the same SPIFFE ID, parent and selectors exists: `{}`", .0.id)]
+    Exists(Box<Entry>),
+    #[error("entry id `{0}` is taken")]
+    IdTaken(EntryId),
+    #[error("no entry `{0}`")]
+    NoEntry(EntryId),
+    #[error("no agent `{0}`")]
+    NoAgent(SpiffeId),
+    #[error(transparent)]
+    Token(#[from] sekisho_evidence::TokenError),
+    #[error("a token lives between 1 second and 7 days")]
+    TokenLife,
+    #[error(transparent)]
+    SpiffeId(#[from] sekisho_types::SpiffeIdError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl From<sekisho_store::StoreError> for RegistrationError {
+    fn from(error: sekisho_store::StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+pub(crate) fn new_entry_id() -> Option<EntryId> {
+    EntryId::parse(&format!("ent_{}", random_hex(12))).ok()
+}
+
+/// Creates entries, each in its own batch behind a shared fsync; the results are in order.
+pub(crate) async fn create(domain: &Domain, entries: Vec<Entry>, by: &str) -> Vec<Result<Entry, RegistrationError>> {
+    futures_util::future::join_all(entries.into_iter().map(|entry| create_one(domain, entry, by))).await
+}
+
+async fn create_one(domain: &Domain, mut entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
+    entry.check(&domain.name)?;
+    let twin = domain.view.read(|state| {
+        state.children(&entry.parent_id).find(|known| known.same_registration(&entry)).cloned()
+    });
+    if let Some(twin) = twin {
+        return Err(RegistrationError::Exists(Box::new((*twin).clone())));
+    }
+    entry.created_at = now();
+    entry.revision_number = 0;
+    let leaf = entry_leaf(domain, "created", &entry, by);
+    domain
+        .store
+        .write(&domain.name, move |batch| {
+            if batch.entry(&entry.id)?.is_some() {
+                return Err(RegistrationError::IdTaken(entry.id));
+            }
+            batch.put_entry(entry.clone())?;
+            leaf.with_change(batch)?;
+            Ok(entry)
+        })
+        .await
+}
+
+/// Changes an entry; `change` gets it as it stands and returns it as it shall be.
+pub(crate) async fn update(
+    domain: &Domain,
+    id: EntryId,
+    by: &str,
+    change: impl FnOnce(Entry) -> Entry + Send + 'static,
+) -> Result<Entry, RegistrationError> {
+    let name = domain.name.clone();
+    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "updated").text("entry", id.as_str());
+    let leaf = leaf.personal("by", by);
+    domain
+        .store
+        .write(&domain.name, move |batch| {
+            let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
+            let (created_at, revision) = (old.created_at, old.revision_number);
+            let mut entry = change(old);
+            entry.id = id;
+            entry.created_at = created_at;
+            entry.revision_number = revision + 1;
+            entry.check(&name)?;
+            batch.put_entry(entry.clone())?;
+            leaf.personal("registration", describe(&entry)).with_change(batch)?;
+            Ok(entry)
+        })
+        .await
+}
+
+pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(), RegistrationError> {
+    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "deleted").text("entry", id.as_str());
+    let leaf = leaf.personal("by", by);
+    domain
+        .store
+        .write(&domain.name, move |batch| {
+            if !batch.remove_entry(&id)? {
+                return Err(RegistrationError::NoEntry(id));
+            }
+            Ok(leaf.with_change(batch)?)
+        })
+        .await
+}
+
+/// Makes a join token. It is shown once; the server keeps its hash.
+pub(crate) async fn create_token(domain: &Domain, token: Option<String>, ttl_seconds: u32, by: &str) -> Result<(String, SpiffeId, UnixTime), RegistrationError> {
+    if !(1..=7 * 86_400).contains(&ttl_seconds) {
+        return Err(RegistrationError::TokenLife);
+    }
+    let token = token.unwrap_or_else(|| random_hex(16));
+    check_token(&token)?;
+    let agent = domain.name.workload(&format!("/spire/agent/join_token/{token}"))?;
+    let (hash, expires) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
+    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "created");
+    let leaf = leaf.integer("expires_at", expires.seconds()).personal("by", by);
+    let id = agent.clone();
+    let written: Result<(), RegistrationError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            batch.put_token(&hash, &id, expires, now())?;
+            Ok(leaf.with_change(batch)?)
+        })
+        .await;
+    written?;
+    Ok((token, agent, expires))
+}
+
+/// Bans an agent: it stays known, and gets nothing any more.
+pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
+    change_agent(domain, id, "banned", by, |batch, id| {
+        let Some(mut node) = batch.node(id)? else { return Ok(false) };
+        node.banned = true;
+        batch.put_node(node)?;
+        Ok(true)
+    })
+    .await
+}
+
+/// Evicts an agent: it must attest again.
+pub(crate) async fn evict(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
+    change_agent(domain, id, "evicted", by, |batch, id| batch.remove_node(id)).await
+}
+
+async fn change_agent(
+    domain: &Domain,
+    id: SpiffeId,
+    event: &'static str,
+    by: &str,
+    change: fn(&mut Batch<'_>, &SpiffeId) -> Result<bool, sekisho_store::StoreError>,
+) -> Result<(), RegistrationError> {
+    let leaf = journal::Entry::new(domain, Kind::AgentChange).text("event", event);
+    let leaf = leaf.personal("agent", id.to_string()).personal("by", by);
+    domain
+        .store
+        .write(&domain.name, move |batch| {
+            if !change(batch, &id)? {
+                return Err(RegistrationError::NoAgent(id));
+            }
+            Ok(leaf.with_change(batch)?)
+        })
+        .await
+}
+
+fn entry_leaf(domain: &Domain, event: &str, entry: &Entry, by: &str) -> journal::Entry {
+    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", event).text("entry", entry.id.as_str());
+    leaf.personal("by", by).personal("registration", describe(entry))
+}
+
+fn describe(entry: &Entry) -> String {
+    let selectors: Vec<String> = entry.selectors.iter().map(ToString::to_string).collect();
+    format!("{}\n{}\n{}", entry.spiffe_id, entry.parent_id, selectors.join("\n"))
+}

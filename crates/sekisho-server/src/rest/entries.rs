@@ -1,0 +1,99 @@
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use sekisho_types::{EntryId, SpiffeId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Operator;
+use super::forms::EntryForm;
+use super::problem::Problem;
+use crate::domain::Shared;
+use crate::registration;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Only entries with this SPIFFE ID.
+    spiffe_id: Option<String>,
+    /// Entries after this id, for the next page.
+    after: Option<String>,
+    /// At most 1000; 1000 by default.
+    limit: Option<usize>,
+}
+
+/// A page of entries, by id.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EntryList {
+    entries: Vec<EntryForm>,
+    /// Pass as `after` for the next page; absent on the last one.
+    next: Option<String>,
+}
+
+fn parse_id(text: &str) -> Result<EntryId, Problem> {
+    EntryId::parse(text).map_err(|e| Problem::invalid(e.to_string()))
+}
+
+#[utoipa::path(get, path = "/v1/entries", params(ListQuery), responses((status = 200, body = EntryList)))]
+pub(super) async fn list(State(domain): State<Shared>, Query(query): Query<ListQuery>) -> Result<Json<EntryList>, Problem> {
+    let id = query.spiffe_id.as_deref().map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()))?;
+    let after = query.after.as_deref().map(parse_id).transpose()?;
+    let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
+    let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+    let mut entries: Vec<EntryForm> = domain.view.read(|state| {
+        let entries = state.entries.range((from, std::ops::Bound::Unbounded)).map(|(_, entry)| entry);
+        let wanted = entries.filter(|entry| id.as_ref().is_none_or(|id| entry.spiffe_id == *id));
+        wanted.take(limit + 1).map(|entry| EntryForm::from(entry.as_ref())).collect()
+    });
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().and_then(|entry| entry.id.clone()).filter(|_| more);
+    Ok(Json(EntryList { entries, next }))
+}
+
+#[utoipa::path(post, path = "/v1/entries", request_body = EntryForm,
+    responses((status = 201, body = EntryForm), (status = 400, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn create(
+    State(domain): State<Shared>,
+    Extension(by): Extension<Operator>,
+    Json(form): Json<EntryForm>,
+) -> Result<(StatusCode, Json<EntryForm>), Problem> {
+    let id = registration::new_entry_id().ok_or_else(|| Problem::unavailable(&"no id"))?;
+    let entry = form.to_entry(&id)?;
+    match registration::create(&domain, vec![entry], by.name()).await.pop() {
+        Some(created) => Ok((StatusCode::CREATED, Json(EntryForm::from(&created?)))),
+        None => Err(Problem::unavailable(&"nothing was created")),
+    }
+}
+
+#[utoipa::path(get, path = "/v1/entries/{id}", responses((status = 200, body = EntryForm), (status = 404, body = Problem)))]
+pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Problem> {
+    let id = parse_id(&id)?;
+    let found = domain.view.read(|state| state.entries.get(&id).cloned());
+    let entry = found.ok_or_else(|| Problem::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
+    Ok(Json(EntryForm::from(entry.as_ref())))
+}
+
+#[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm,
+    responses((status = 200, body = EntryForm), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn update(
+    State(domain): State<Shared>,
+    Extension(by): Extension<Operator>,
+    Path(id): Path<String>,
+    Json(form): Json<EntryForm>,
+) -> Result<Json<EntryForm>, Problem> {
+    let id = parse_id(&id)?;
+    let entry = form.to_entry(&id)?;
+    let updated = registration::update(&domain, id, by.name(), move |_| entry).await?;
+    Ok(Json(EntryForm::from(&updated)))
+}
+
+#[utoipa::path(delete, path = "/v1/entries/{id}", responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn delete(
+    State(domain): State<Shared>,
+    Extension(by): Extension<Operator>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    registration::delete(&domain, parse_id(&id)?, by.name()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,140 @@
+//! JSON forms of the REST API.
+
+use sekisho_identity::{Entry, Node};
+use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+
+/// A registration entry.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntryForm {
+    /// Chosen by the server when absent.
+    #[serde(default)]
+    pub id: Option<String>,
+    pub spiffe_id: String,
+    /// The agent's SPIFFE ID, or a node alias.
+    pub parent_id: String,
+    /// `type:value`; all must be found.
+    pub selectors: Vec<String>,
+    /// Seconds; 0 is the server's default.
+    #[serde(default)]
+    pub x509_svid_ttl: u32,
+    /// Seconds, at most 300; 0 is the server's default.
+    #[serde(default)]
+    pub jwt_svid_ttl: u32,
+    #[serde(default)]
+    pub federates_with: Vec<String>,
+    #[serde(default)]
+    pub admin: bool,
+    #[serde(default)]
+    pub downstream: bool,
+    /// Unix seconds; 0 is never.
+    #[serde(default)]
+    pub expires_at: i64,
+    #[serde(default)]
+    pub dns_names: Vec<String>,
+    #[serde(default)]
+    pub store_svid: bool,
+    #[serde(default)]
+    pub hint: String,
+    #[serde(default)]
+    pub disable_x509_svid_prefetch: bool,
+    #[serde(default)]
+    pub jwt_svid_include_jti: bool,
+    /// Ignored in requests.
+    #[serde(default)]
+    pub revision_number: i64,
+    /// Unix seconds; ignored in requests.
+    #[serde(default)]
+    pub created_at: i64,
+}
+
+impl From<&Entry> for EntryForm {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            id: Some(entry.id.as_str().to_owned()),
+            spiffe_id: entry.spiffe_id.to_string(),
+            parent_id: entry.parent_id.to_string(),
+            selectors: entry.selectors.iter().map(ToString::to_string).collect(),
+            x509_svid_ttl: entry.x509_ttl_seconds,
+            jwt_svid_ttl: entry.jwt_ttl_seconds,
+            federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
+            admin: entry.admin,
+            downstream: entry.downstream,
+            expires_at: entry.expires_at.map_or(0, UnixTime::seconds),
+            dns_names: entry.dns_names.clone(),
+            store_svid: entry.store_svid,
+            hint: entry.hint.clone(),
+            disable_x509_svid_prefetch: entry.disable_x509_prefetch,
+            jwt_svid_include_jti: entry.jwt_include_jti,
+            revision_number: entry.revision_number,
+            created_at: entry.created_at.seconds(),
+        }
+    }
+}
+
+impl EntryForm {
+    pub(super) fn to_entry(&self, default_id: &EntryId) -> Result<Entry, Problem> {
+        let id = match &self.id {
+            Some(id) => EntryId::parse(id).map_err(|e| Problem::invalid(format!("`id`: {e}")))?,
+            None => default_id.clone(),
+        };
+        let spiffe = |field: &str, text: &str| SpiffeId::parse(text).map_err(|e| Problem::invalid(format!("`{field}`: {e}")));
+        let selector = |text: &String| Selector::parse(text).map_err(|e| Problem::invalid(format!("selector `{text}`: {e}")));
+        let domain = |text: &String| TrustDomain::parse(text).map_err(|e| Problem::invalid(format!("`federates_with`: {e}")));
+        if self.expires_at < 0 {
+            return Err(Problem::invalid("`expires_at` is negative"));
+        }
+        Ok(Entry {
+            id,
+            spiffe_id: spiffe("spiffe_id", &self.spiffe_id)?,
+            parent_id: spiffe("parent_id", &self.parent_id)?,
+            selectors: self.selectors.iter().map(selector).collect::<Result<_, _>>()?,
+            x509_ttl_seconds: self.x509_svid_ttl,
+            jwt_ttl_seconds: self.jwt_svid_ttl,
+            federates_with: self.federates_with.iter().map(domain).collect::<Result<_, _>>()?,
+            admin: self.admin,
+            downstream: self.downstream,
+            expires_at: (self.expires_at > 0).then(|| UnixTime::from_seconds(self.expires_at)),
+            dns_names: self.dns_names.clone(),
+            revision_number: 0,
+            store_svid: self.store_svid,
+            hint: self.hint.clone(),
+            created_at: UnixTime::default(),
+            disable_x509_prefetch: self.disable_x509_svid_prefetch,
+            jwt_include_jti: self.jwt_svid_include_jti,
+        })
+    }
+}
+
+/// An attested agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AgentForm {
+    pub id: String,
+    pub attestation_type: String,
+    pub svid_serial_number: String,
+    /// Unix seconds.
+    pub svid_expires_at: i64,
+    pub selectors: Vec<String>,
+    pub banned: bool,
+    pub can_reattest: bool,
+    pub version: String,
+}
+
+impl From<&Node> for AgentForm {
+    fn from(node: &Node) -> Self {
+        Self {
+            id: node.id.to_string(),
+            attestation_type: node.attestation_type.clone(),
+            svid_serial_number: node.serial.clone(),
+            svid_expires_at: node.expires_at.seconds(),
+            selectors: node.selectors.iter().map(ToString::to_string).collect(),
+            banned: node.banned,
+            can_reattest: node.can_reattest,
+            version: node.version.clone(),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The REST API: the one that operators use, by CLI or console. Its OpenAPI document is generated from this code.
+
+mod access;
+mod agents;
+mod decisions;
+mod entries;
+mod forms;
+mod policy;
+mod problem;
+mod proofs;
+mod state;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use access::Operator;
+
+use crate::domain::Shared;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Sekisho",
+    version = "1",
+    description = "Administration of a Sekisho server. On the local Unix socket the caller is known by its user id; over TCP by mTLS \
+                   with an SVID whose entry is `admin`."
+))]
+struct Document;
+
+fn open_api_router() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(entries::list, entries::create))
+        .routes(routes!(entries::show, entries::update, entries::delete))
+        .routes(routes!(agents::list, agents::evict))
+        .routes(routes!(agents::ban))
+        .routes(routes!(agents::create_token))
+        .routes(routes!(state::bundle))
+        .routes(routes!(state::health))
+        .routes(routes!(state::identities))
+        .routes(routes!(policy::show, policy::apply))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::show))
+        .routes(routes!(proofs::prove))
+        .routes(routes!(proofs::log))
+}
+
+/// The OpenAPI 3.1 document.
+pub fn openapi_document() -> String {
+    open_api_router().into_openapi().to_pretty_json().unwrap_or_default()
+}
+
+pub(crate) fn routes(domain: &Shared) -> Router {
+    let (router, document) = open_api_router().split_for_parts();
+    router
+        .route("/openapi.json", get(async move || Json(document)))
+        .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
+        .layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024))
+        .with_state(domain.clone())
+}

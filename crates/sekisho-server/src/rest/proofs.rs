@@ -1,0 +1,83 @@
+use axum::Json;
+use axum::extract::{Path, State};
+use sekisho_ledger::{BatchPath, Hash, Receipt, Subject};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use crate::domain::{Domain, Shared};
+use crate::journal::openings_of;
+
+/// The log's newest checkpoint and the key that signs it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LogForm {
+    /// Signed note (c2sp.org/tlog-checkpoint).
+    checkpoint: String,
+    /// `name+hash+base64`.
+    verifier_key: String,
+    /// A trust policy (c2sp.org/tlog-policy) for `sekisho verify --policy`.
+    trust_policy: String,
+}
+
+#[utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm)))]
+pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
+    let key = domain.ledger.verifier();
+    Json(LogForm {
+        checkpoint: domain.ledger.checkpoint().to_string(),
+        verifier_key: key.to_owned(),
+        trust_policy: format!("log {key}\nquorum none\n"),
+    })
+}
+
+/// A proof file for an attestation (`att_…`), an issuance (`iss_…`), a decision (`dec_…`) or any leaf by its index.
+#[utoipa::path(get, path = "/v1/proofs/{id}", responses(
+    (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"), (status = 404, body = Problem)))]
+pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Problem> {
+    let found = tokio::task::spawn_blocking({
+        let domain = domain.clone();
+        move || find(&domain, &id)
+    });
+    let (index, record) = found.await.map_err(|e| Problem::unavailable(&e))??;
+    let (size, checkpoint) = domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?;
+    let receipt = tokio::task::spawn_blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
+    Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
+}
+
+type Found = (u64, Option<(String, BatchPath)>);
+
+fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
+    let unavailable = |e: sekisho_store::StoreError| Problem::unavailable(&e);
+    let missing = || Problem::not_found(format!("nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"));
+    if let Ok(index) = id.parse::<u64>() {
+        return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
+    }
+    if let Some(row) = domain.store.read(|reader| reader.decision(&domain.name, id)).map_err(unavailable)? {
+        let place = place(&row.place).ok_or_else(|| Problem::unavailable(&"a stored batch path is not readable"))?;
+        return Ok((row.log_index, Some((row.record, place))));
+    }
+    let index = domain.store.read(|reader| reader.identity_index(&domain.name, id)).map_err(unavailable)?;
+    index.map(|index| (index, None)).ok_or_else(missing)
+}
+
+fn place(text: &str) -> Option<BatchPath> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let hash = |hash: &serde_json::Value| hex::decode(hash.as_str()?).ok()?.try_into().ok();
+    let path = value.get("path")?.as_array()?.iter().map(hash).collect::<Option<Vec<Hash>>>()?;
+    Some(BatchPath { index: value.get("index")?.as_u64()?, size: value.get("size")?.as_u64()?, path })
+}
+
+fn receipt(
+    domain: &Domain,
+    index: u64,
+    size: u64,
+    checkpoint: String,
+    record: Option<(String, BatchPath)>,
+) -> Result<Receipt, Problem> {
+    let (leaf, side) = domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
+    let path = domain.ledger.path(index, size).map_err(|e| Problem::unavailable(&e))?;
+    let subject = match record {
+        Some((record, place)) => Subject::Record { record, place },
+        None => Subject::Leaf { openings: openings_of(&side) },
+    };
+    Ok(Receipt { leaf, subject, index, path, checkpoint })
+}

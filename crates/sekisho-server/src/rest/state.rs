@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use sekisho_identity::bundle_to_jwks;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::Problem;
+use crate::domain::Shared;
+
+/// The trust bundle, in SPIFFE's format and as PEM, with the fingerprints that an agent may be given.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BundleForm {
+    trust_domain: String,
+    /// SPIFFE bundle document (a JWK Set).
+    bundle: serde_json::Value,
+    /// X.509 authorities in DER, as hexadecimal.
+    x509_authorities: Vec<String>,
+    /// SHA-256 of each X.509 authority.
+    fingerprints: Vec<String>,
+}
+
+#[utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm)))]
+pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
+    let bundle = domain.view.read(|state| state.bundle.clone());
+    Json(BundleForm {
+        trust_domain: domain.name.as_str().to_owned(),
+        bundle: bundle_to_jwks(&bundle),
+        x509_authorities: bundle.x509_authorities.iter().map(|authority| hex::encode(&authority.der)).collect(),
+        fingerprints: bundle.fingerprints().iter().map(ToString::to_string).collect(),
+    })
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HealthForm {
+    trust_domain: String,
+    version: String,
+    revision: u64,
+    entries: usize,
+    agents: usize,
+    log_size: u64,
+    policy_revision: Option<u64>,
+    /// Policy revision that each sidecar reports to run, by SPIFFE ID.
+    policy_in_force: BTreeMap<String, u64>,
+    /// Unix seconds at which the signing authority ends.
+    authority_ends: Option<i64>,
+}
+
+#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm)))]
+pub(super) async fn health(State(domain): State<Shared>) -> Json<HealthForm> {
+    let policy_in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
+    Json(domain.view.read(|state| HealthForm {
+        trust_domain: domain.name.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: state.revision.0,
+        entries: state.entries.len(),
+        agents: state.nodes.len(),
+        log_size: domain.ledger.size(),
+        policy_revision: state.policy.as_ref().map(|policy| policy.revision),
+        policy_in_force,
+        authority_ends,
+    }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentitiesQuery {
+    /// At most 1000; 50 by default.
+    limit: Option<u32>,
+}
+
+/// An attestation or an issuance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IdentityForm {
+    /// For `sekisho prove`.
+    id: String,
+    at_ms: i64,
+    kind: String,
+    spiffe_id: String,
+    log_index: u64,
+}
+
+#[utoipa::path(get, path = "/v1/identities", params(IdentitiesQuery), responses((status = 200, body = Vec<IdentityForm>)))]
+pub(super) async fn identities(
+    State(domain): State<Shared>,
+    Query(query): Query<IdentitiesQuery>,
+) -> Result<Json<Vec<IdentityForm>>, Problem> {
+    let limit = query.limit.unwrap_or(50).min(1000);
+    let rows = tokio::task::spawn_blocking(move || domain.store.read(|reader| reader.identities(&domain.name, limit)));
+    let rows = rows.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
+    let form = |(id, at_ms, kind, spiffe_id, log_index)| IdentityForm { id, at_ms, kind, spiffe_id, log_index };
+    Ok(Json(rows.into_iter().map(form).collect()))
+}

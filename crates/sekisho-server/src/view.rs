@@ -1,0 +1,99 @@
+//! What the server knows at one revision, in memory: fed by committed batches, read without locks held long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sekisho_identity::{Bundle, Entry, Node};
+use sekisho_store::{Change, PolicyRecord};
+use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
+
+pub(crate) struct State {
+    pub revision: Revision,
+    pub entries: BTreeMap<EntryId, Arc<Entry>>,
+    by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
+    pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
+    pub bundle: Arc<Bundle>,
+    pub policy: Option<Arc<PolicyRecord>>,
+}
+
+pub(crate) struct View(RwLock<State>);
+
+impl View {
+    pub(crate) fn new(revision: Revision, entries: Vec<Entry>, nodes: Vec<Node>, bundle: Bundle, policy: Option<PolicyRecord>) -> Self {
+        let mut state = State {
+            revision,
+            entries: BTreeMap::new(),
+            by_parent: BTreeMap::new(),
+            nodes: nodes.into_iter().map(|node| (node.id.clone(), Arc::new(node))).collect(),
+            bundle: Arc::new(bundle),
+            policy: policy.map(Arc::new),
+        };
+        for entry in entries {
+            state.put(entry);
+        }
+        Self(RwLock::new(state))
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_bundle(&self, bundle: Bundle) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).bundle = Arc::new(bundle);
+    }
+
+    /// Applies a committed batch. `policy` is the record of a changed policy.
+    pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change], policy: Option<PolicyRecord>) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            match change {
+                Change::Entry(entry) => state.put((**entry).clone()),
+                Change::EntryRemoved(id) => state.remove(id),
+                Change::Node(node) => {
+                    state.nodes.insert(node.id.clone(), Arc::new((**node).clone()));
+                }
+                Change::NodeRemoved(id) => {
+                    state.nodes.remove(id);
+                }
+                Change::Authorities | Change::Policy(_) => {}
+            }
+        }
+        if let Some(policy) = policy {
+            state.policy = Some(Arc::new(policy));
+        }
+        state.revision = revision.unwrap_or(state.revision);
+    }
+}
+
+impl State {
+    fn put(&mut self, entry: Entry) {
+        self.remove(&entry.id);
+        self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
+        self.entries.insert(entry.id.clone(), Arc::new(entry));
+    }
+
+    fn remove(&mut self, id: &EntryId) {
+        if let Some(old) = self.entries.remove(id)
+            && let Some(children) = self.by_parent.get_mut(&old.parent_id)
+        {
+            children.remove(id);
+        }
+    }
+
+    /// The entries whose parent is `id`.
+    pub(crate) fn children(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_parent.get(id).into_iter().flatten().filter_map(|id| self.entries.get(id))
+    }
+
+    /// The IDs for which this agent serves entries.
+    pub(crate) fn serves(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> BTreeSet<SpiffeId> {
+        node.serves(self.children(server).map(AsRef::as_ref), server, now)
+    }
+
+    /// The entries that this agent may serve now.
+    pub(crate) fn authorized(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> Vec<Arc<Entry>> {
+        let parents = self.serves(node, server, now);
+        let entries = parents.iter().flat_map(|parent| self.children(parent));
+        entries.filter(|entry| !entry.is_expired(now)).cloned().collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! The delta stream to one agent: first everything that it may know, then each change (walk 3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sekisho_identity::{Entry, Node, Standing};
+use sekisho_proto::{bundle_to_wire, entry_to_wire, server as wire};
+use sekisho_runtime::now;
+use sekisho_store::PolicyRecord;
+use sekisho_types::{EntryId, SpiffeId};
+use tokio::sync::{broadcast, mpsc};
+use tonic::Status;
+
+use crate::domain::Shared;
+use crate::grpc::denied;
+
+/// What one agent was told.
+struct Told {
+    entries: BTreeMap<EntryId, Arc<Entry>>,
+    bundle_sequence: Option<u64>,
+    policy_revision: u64,
+}
+
+/// Feeds `to` until the agent goes, is banned or shows an SVID that was replaced (laws L6 and L12).
+pub(crate) async fn feed(
+    domain: Shared,
+    agent: SpiffeId,
+    serial: String,
+    changes: broadcast::Receiver<()>,
+    to: mpsc::Sender<Result<wire::WatchResponse, Status>>,
+) {
+    let mut changes = changes;
+    let mut told = Told { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0 };
+    let mut first = true;
+    loop {
+        let node = domain.view.read(|state| state.nodes.get(&agent).cloned());
+        let standing = Node::standing(node.as_deref(), &serial);
+        let (Some(node), Standing::Good) = (node, standing) else {
+            let _gone = to.send(Err(denied(standing))).await;
+            return;
+        };
+        let (message, changed) = told.tell(&domain, &node, first);
+        if (changed || first) && to.send(Ok(message)).await.is_err() {
+            return;
+        }
+        first = false;
+        // Lagging is no loss: what is sent is the difference to the newest state.
+        tokio::select! {
+            heard = changes.recv() => if matches!(heard, Err(broadcast::error::RecvError::Closed)) { return },
+            () = to.closed() => return,
+        }
+    }
+}
+
+impl Told {
+    fn tell(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
+        let (revision, entries, bundle, policy) = domain.view.read(|state| {
+            let entries = state.authorized(node, &domain.server_id, now());
+            (state.revision, entries, state.bundle.clone(), state.policy.clone())
+        });
+        let entries: BTreeMap<EntryId, Arc<Entry>> = entries.into_iter().map(|e| (e.id.clone(), e)).collect();
+        let fresh = entries.iter().filter(|(id, entry)| self.entries.get(*id) != Some(*entry));
+        let fresh: Vec<_> = fresh.map(|(_, entry)| entry_to_wire(entry)).collect();
+        let removed = self.entries.keys().filter(|id| !entries.contains_key(*id));
+        let removed: Vec<String> = removed.map(|id| id.as_str().to_owned()).collect();
+        let bundle_changed = self.bundle_sequence != bundle.sequence;
+        let policy = policy.filter(|policy| policy.revision != self.policy_revision);
+        let changed = !fresh.is_empty() || !removed.is_empty() || bundle_changed || policy.is_some();
+        self.entries = entries;
+        self.bundle_sequence = bundle.sequence;
+        self.policy_revision = policy.as_ref().map_or(self.policy_revision, |policy| policy.revision);
+        let message = wire::WatchResponse {
+            revision: revision.0,
+            complete,
+            entries: fresh,
+            removed_entry_ids: removed,
+            bundle: bundle_changed.then(|| bundle_to_wire(&bundle)),
+            policy: policy.map(|policy| policy_to_wire(&policy)),
+        };
+        (message, changed)
+    }
+}
+
+fn policy_to_wire(policy: &PolicyRecord) -> wire::Policy {
+    let file = |(name, text): &(String, String)| wire::PolicyFile { name: name.clone(), text: text.clone() };
+    wire::Policy { revision: policy.revision, files: policy.files.iter().map(file).collect() }
+}

@@ -1,0 +1,229 @@
+//! The server's composition root: what is made, in which order, and what stops it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use sekisho_disk::{DiskError, Ledger, private_folder, write_atomic};
+use sekisho_identity::{Bundle, Caller, Request};
+use sekisho_keys::{KeyError, MemoryKey, load_or_create};
+use sekisho_ledger::Kind;
+use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
+use sekisho_runtime::{Stop, now};
+use sekisho_store::{Committed, Store, StoreError};
+use sekisho_types::{Revision, SignatureAlgorithm, Signer, UnixTime};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+
+use crate::authorities::{self, Authorities, AuthorityError};
+use crate::config::ServerArgs;
+use crate::domain::{Domain, Settings, Shared};
+use crate::journal::{Entry, JournalError, drain_outbox};
+use crate::limits::PeerLimits;
+use crate::rest::Operator;
+use crate::view::View;
+use crate::{grpc, issue, policy_folder, rest};
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("the server's own SVID: {0}")]
+    OwnSvid(String),
+    #[error("the ledger: {0}")]
+    Journal(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("--x509pop-ca {path}: {reason}")]
+    X509PopCa { path: String, reason: String },
+    #[error("gRPC reflection: {0}")]
+    Reflection(String),
+}
+
+/// Runs until `stop`. `ready` is called with the addresses once requests are served.
+pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
+    let domain = open(&args)?;
+    authorities::rotate(&domain, now()).await?;
+    drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+
+    let (changes, _) = broadcast::channel(64);
+    let committed = domain.store.watch();
+    let domain: Shared = Arc::new(domain);
+    refresh_view(&domain).await?;
+    tokio::spawn(follow_commits(domain.clone(), committed, changes.clone()));
+    let source = TlsSource::new(own_material(&domain).await?.0);
+    tokio::spawn(keep_own_svid(domain.clone(), source.clone(), changes.subscribe()));
+    tokio::spawn(keep_authorities(domain.clone()));
+    if let Some(folder) = args.policy_folder.clone() {
+        let domain = domain.clone();
+        tokio::spawn(async move {
+            if let Err(error) = policy_folder::follow(domain, folder).await {
+                tracing::error!(%error, "the policy folder is not followed");
+            }
+        });
+    }
+
+    let grpc = grpc::routes(&domain, &changes).map_err(|e| ServerError::Reflection(e.to_string()))?;
+    let router = grpc.into_axum_router().merge(rest::routes(&domain));
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
+    let address = listener.local_addr().map_err(|source| ServerError::Listen { address: args.listen, source })?;
+    let socket_path = args.socket_path();
+    let socket = listen_unix(&socket_path, 0o600)?;
+    let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
+    let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
+    tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
+    ready(address, &socket_path);
+    tokio::join!(
+        serve_tls(listener, source, router.clone(), now, stop.token()),
+        serve_unix(socket, router, admit, stop.token()),
+    );
+    Ok(())
+}
+
+fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
+    let keys = args.data.join("keys");
+    private_folder(&keys)?;
+    let log_key: Arc<dyn Signer> = Arc::new(load_or_create(&keys.join("log.key"), SignatureAlgorithm::Ed25519)?);
+    let origin = format!("{}/sekisho", args.trust_domain);
+    let (ledger, recovered) = Ledger::open(&args.data.join("ledger"), &origin, log_key)?;
+    tracing::info!(size = recovered.size, replayed = recovered.replayed, "ledger");
+    write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
+    let store = Store::open(&args.data.join("state.db"))?;
+    let name = args.trust_domain.clone();
+    let (revision, records) = store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?)))?;
+    let authorities = Authorities::load(&keys, records)?;
+    let bundle = authorities.bundle(&name, revision.0)?;
+    let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
+    Ok(Domain {
+        server_id,
+        view: View::new(revision, vec![], vec![], bundle, None),
+        store,
+        ledger,
+        authorities,
+        settings: Settings {
+            ca_ttl_seconds: args.ca_ttl_seconds,
+            x509_ttl_seconds: args.x509_ttl_seconds,
+            jwt_ttl_seconds: args.jwt_ttl_seconds,
+            agent_ttl_seconds: args.agent_ttl_seconds,
+            keep_decisions: args.keep_decisions,
+            x509pop_roots: x509pop_roots(args)?,
+        },
+        attestations: PeerLimits::new(1.0, 20.0),
+        policy_in_force: Mutex::new(BTreeMap::new()),
+        name,
+    })
+}
+
+fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {
+    let Some(path) = &args.x509pop_ca else { return Ok(vec![]) };
+    let error = |reason: String| ServerError::X509PopCa { path: path.display().to_string(), reason };
+    let pem = std::fs::read(path).map_err(|e| error(e.to_string()))?;
+    let roots = sekisho_net::certificates_from_pem(&pem);
+    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(roots) }
+}
+
+async fn refresh_view(domain: &Shared) -> Result<(), ServerError> {
+    let name = &domain.name;
+    let (entries, nodes, policy, revision) = domain.store.read(|reader| {
+        Ok((reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?, reader.revision(name)?))
+    })?;
+    let changes: Vec<_> = entries
+        .into_iter()
+        .map(|entry| sekisho_store::Change::Entry(Box::new(entry)))
+        .chain(nodes.into_iter().map(|node| sekisho_store::Change::Node(Box::new(node))))
+        .collect();
+    domain.view.apply(Some(revision), &changes, policy);
+    Ok(())
+}
+
+/// Keeps the view at the newest committed state, drains the outbox, and rings for the delta streams.
+async fn follow_commits(domain: Shared, mut committed: broadcast::Receiver<Committed>, changes: broadcast::Sender<()>) {
+    loop {
+        match committed.recv().await {
+            Ok(batch) => apply(&domain, &batch),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                if let Err(error) = refresh_view(&domain).await {
+                    tracing::error!(%error, "the view of the state is behind");
+                }
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+        if let Err(error) = drain_outbox(&domain).await {
+            tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
+        }
+        let _nobody_listens = changes.send(());
+    }
+}
+
+fn apply(domain: &Shared, batch: &Committed) {
+    let policy_changed = batch.changes.iter().any(|change| matches!(change, sekisho_store::Change::Policy(_)));
+    let policy = if policy_changed { domain.store.read(|r| r.policy(&domain.name, None)).ok().flatten() } else { None };
+    domain.view.apply(batch.revision.or(None::<Revision>), &batch.changes, policy);
+}
+
+/// The server's own SVID, through the same gate as every other, and when it ends.
+async fn own_material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), ServerError> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
+    let request = Request::ServerSvid { public_key: key.public_key_der() };
+    let issued = issue::x509(domain, &Caller::Server, request, &[]).await;
+    let issued = issued.map_err(|e| ServerError::OwnSvid(e.to_string()))?;
+    // The authority's certificate goes along for agents that were given its fingerprint only.
+    let chain = std::iter::once(issued.certificate).chain(domain.authorities.active_certificate()).collect();
+    let identity = Identity { chain, key: key.pkcs8().clone() };
+    let bundle: Arc<Bundle> = domain.view.read(|state| state.bundle.clone());
+    Ok((TlsMaterial::new(Some(&identity), bundle)?, issued.not_after))
+}
+
+/// Renews the server's SVID at half life, and takes each new bundle into its listener.
+async fn keep_own_svid(domain: Shared, source: TlsSource, mut changes: broadcast::Receiver<()>) {
+    let mut sequence = domain.view.read(|state| state.bundle.sequence);
+    let mut renew = UnixTime::default();
+    loop {
+        let bundle_sequence = domain.view.read(|state| state.bundle.sequence);
+        if now() >= renew || bundle_sequence != sequence {
+            match own_material(&domain).await {
+                Ok((material, ends)) => {
+                    source.replace(material);
+                    sequence = bundle_sequence;
+                    renew = sekisho_identity::renew_at(now(), ends);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the server's own SVID was not renewed; trying again in 10 s");
+                    renew = now().plus_seconds(10);
+                }
+            }
+        }
+        let wait = std::time::Duration::from_secs(u64::try_from(renew.seconds_since(now())).unwrap_or(0).max(1));
+        // Whatever woke us, the next round looks at everything.
+        let _woken = tokio::time::timeout(wait, changes.recv()).await;
+    }
+}
+
+async fn keep_authorities(domain: Shared) {
+    loop {
+        let next = match authorities::rotate(&domain, now()).await {
+            Ok(until) => until,
+            Err(error) => {
+                tracing::error!(%error, "authorities were not rotated; trying again in 30 s");
+                let logged = Entry::new(&domain, Kind::KeyEvent).text("event", "rotation failed").append(&domain).await;
+                if let Err::<_, JournalError>(error) = logged {
+                    tracing::error!(%error, "and that could not be logged");
+                }
+                now().plus_seconds(30)
+            }
+        };
+        let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 3600);
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    }
+}
