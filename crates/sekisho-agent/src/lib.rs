@@ -1,1 +1,21 @@
-//! .
+//! The agent: proves its node to a server, measures the processes of its node, and hands them their identities.
+//!
+//! It decides nothing about who may have what: entries say that, and the server's gate. It keeps serving what it
+//! holds while the server is gone (law L14), and a process's identity ends with the process (law L11).
+
+mod attest;
+mod cache;
+mod caller;
+mod config;
+mod core;
+mod inspect_api;
+mod issue;
+mod records;
+mod renew;
+mod sidecar_api;
+mod sync;
+mod wiring;
+mod workload_api;
+
+pub use config::AgentArgs;
+pub use wiring::{AgentError, run};

@@ -31,15 +31,22 @@ struct State {
 #[derive(Clone)]
 pub struct Spool {
     folder: PathBuf,
+    id: Arc<str>,
     max_bytes: usize,
     state: Arc<Mutex<State>>,
     filled: Arc<Notify>,
 }
 
 impl Spool {
-    /// Opens the spool at `folder`, with what an earlier run left in it.
-    pub fn open(folder: &Path, max_bytes: usize) -> Result<Self, DiskError> {
+    /// Opens the spool at `folder`, with what an earlier run left in it. A new spool takes `new_id` as its name
+    /// for ever.
+    pub fn open(folder: &Path, max_bytes: usize, new_id: &str) -> Result<Self, DiskError> {
         crate::private_folder(folder)?;
+        let id_path = folder.join("id");
+        if !id_path.exists() {
+            write_atomic(&id_path, new_id.as_bytes())?;
+        }
+        let id: Arc<str> = std::fs::read_to_string(&id_path).map_err(DiskError::io(&id_path))?.into();
         let path = folder.join("spool");
         let (wal, base, records) = match Wal::open(&path)? {
             Some(found) => found,
@@ -54,7 +61,7 @@ impl Spool {
         let state = State { wal, first: acknowledged, pending, bytes, lost: read("lost").unwrap_or(0) };
         let filled = Arc::new(Notify::new());
         filled.notify_one();
-        Ok(Self { folder: folder.to_owned(), max_bytes, state: Arc::new(Mutex::new(state)), filled })
+        Ok(Self { folder: folder.to_owned(), id, max_bytes, state: Arc::new(Mutex::new(state)), filled })
     }
 
     /// Appends records; durable on return. Above the bound they are counted as lost, and the count is kept.
@@ -117,6 +124,11 @@ impl Spool {
         write_atomic(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
     }
 
+    /// The key of a batch: the same records after a crash have the same key, so they are recorded once.
+    pub fn key(&self, batch: &SpoolBatch) -> String {
+        format!("{}:{}", self.id, batch.first)
+    }
+
     /// Records waiting, and records lost since the last acknowledged batch.
     pub fn depth(&self) -> (u64, u64) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,14 +147,14 @@ mod tests {
     #[tokio::test]
     async fn law_l5_what_is_not_acknowledged_survives_and_what_is_lost_is_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), 1000).unwrap();
+        let spool = Spool::open(folder.path(), 1000, "spool").unwrap();
         assert_eq!(spool.append(&texts(0..50)).unwrap(), 50);
         assert_eq!(spool.append(&texts(50..200)).unwrap(), 40);
         let batch = spool.next_batch(60).await;
         assert_eq!((batch.first, batch.records.len(), batch.lost), (0, 60, 110));
         spool.acknowledge(&batch).unwrap();
         drop(spool);
-        let again = Spool::open(folder.path(), 1000).unwrap();
+        let again = Spool::open(folder.path(), 1000, "spool").unwrap();
         let batch = again.next_batch(100).await;
         assert_eq!((batch.first, batch.records.len(), batch.lost), (60, 30, 0));
         assert_eq!(batch.records[0], "record 0060");

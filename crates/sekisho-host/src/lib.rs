@@ -8,5 +8,5 @@ mod sockets;
 
 pub use digest::{DigestCache, file_digest};
 pub use measure::{ATTESTOR, ExecutableId, Measurement, measure};
-pub use process::{HostError, Process};
-pub use sockets::owns_tcp_peer;
+pub use process::{HostError, Process, signal_terminate};
+pub use sockets::{is_family, owns_tcp_listener, owns_tcp_peer};

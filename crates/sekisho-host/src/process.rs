@@ -86,3 +86,9 @@ impl Process {
         field.ok_or(HostError::Format { pid: self.pid, what: "stat" })
     }
 }
+
+/// Asks a child process to end (SIGTERM); its number, if it was still there.
+pub fn signal_terminate(pid: i32) -> Option<i32> {
+    let number = Pid::from_raw(pid)?;
+    rustix::process::kill_process(number, rustix::process::Signal::TERM).ok().map(|()| pid)
+}

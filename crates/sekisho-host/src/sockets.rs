@@ -15,6 +15,31 @@ pub fn owns_tcp_peer(process: &Process, remote: SocketAddr, local: SocketAddr) -
     Ok(held)
 }
 
+/// Whether `process` or one of its descendants listens on the TCP address `listener`.
+pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool, HostError> {
+    let table = if listener.is_ipv4() { "net/tcp" } else { "net/tcp6" };
+    let exact = hex_address(listener);
+    let any = format!("{}:{:04X}", "0".repeat(if listener.is_ipv4() { 8 } else { 32 }), listener.port());
+    let table = process.read(table)?;
+    // State 0A is LISTEN.
+    let inodes = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ours = fields.get(1).is_some_and(|f| **f == exact || **f == any) && fields.get(3) == Some(&"0A");
+        fields.get(9).filter(|_| ours).map(|inode| format!("socket:[{inode}]"))
+    });
+    let wanted: Vec<String> = inodes.collect();
+    let held = family(process.pid()).into_iter().any(|pid| wanted.iter().any(|inode| holds(pid, inode)));
+    process.check_alive()?;
+    Ok(held)
+}
+
+/// Whether `pid` is `process` or one of its descendants.
+pub fn is_family(process: &Process, pid: i32) -> Result<bool, HostError> {
+    let found = family(process.pid()).contains(&pid);
+    process.check_alive()?;
+    Ok(found)
+}
+
 /// The inode of the socket with these ends in the kernel's table.
 fn socket_inode(table: &str, ours: SocketAddr, theirs: SocketAddr) -> Option<u64> {
     let (ours, theirs) = (hex_address(ours), hex_address(theirs));

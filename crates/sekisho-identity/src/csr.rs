@@ -1,11 +1,13 @@
 //! Certificate signing requests (PKCS #10, RFC 2986): a public key and proof that its holder asks.
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use sekisho_types::{SpiffeId, Verified};
+use sekisho_types::{SignError, SignatureAlgorithm, Signer, SpiffeId, Verified};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
+
+use crate::der;
 
 /// Largest request that is read, in bytes; one with an RSA-4096 key fits.
 const MAX_CSR_BYTES: usize = 16 * 1024;
@@ -85,4 +87,26 @@ fn claimed_id(csr: &X509CertificationRequest<'_>) -> Result<Option<SpiffeId>, Cs
         }
     }
     Ok(found)
+}
+
+/// A request for `key`, with the SPIFFE ID asked for, if any.
+pub fn csr_der(key: &dyn Signer, id: Option<&SpiffeId>) -> Result<Vec<u8>, SignError> {
+    let extensions = id.map(|id| {
+        let names = der::sequence(&[der::tlv(0x86, id.to_string().as_bytes())]);
+        let san = der::sequence(&[der::oid(&[2, 5, 29, 17]), der::tlv(der::OCTET_STRING, &names)]);
+        let request = der::of(der::SET, &[der::sequence(&[san])]);
+        der::sequence(&[der::oid(&[1, 2, 840, 113_549, 1, 9, 14]), request])
+    });
+    let info = der::sequence(&[
+        der::integer(0),
+        der::sequence(&[]),
+        key.public_key_der().to_vec(),
+        der::tlv(0xa0, &extensions.unwrap_or_default()),
+    ]);
+    let algorithm = match key.algorithm() {
+        SignatureAlgorithm::EcdsaP256Sha256 => der::oid(&[1, 2, 840, 10045, 4, 3, 2]),
+        SignatureAlgorithm::Ed25519 => der::oid(&[1, 3, 101, 112]),
+    };
+    let signature = key.sign(&info)?;
+    Ok(der::sequence(&[info, der::sequence(&[algorithm]), der::bit_string(&signature)]))
 }

@@ -21,7 +21,7 @@ mod x509_validate;
 pub use bundle::{Bundle, BundleError, JwtAuthority, X509Authority};
 pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
 pub use claims_extension::CLAIMS_OID;
-pub use csr::{Csr, CsrError};
+pub use csr::{Csr, CsrError, csr_der};
 pub use entry::{Entry, EntryError, matches, nearest};
 pub use gate::{Allowed, Caller, Limits, Presented, Refusal, Request, Standing, authorize};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};

@@ -1,1 +1,19 @@
-//! .
+//! The sidecar: mTLS for a service that knows nothing of it, and a policy decision for each request.
+//!
+//! It speaks with its workload's SVID, lent by the agent that measured the workload, and stops when the workload ends.
+//! It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
+
+mod config;
+mod decisions;
+mod guard;
+mod inbound;
+mod local;
+mod outbound;
+mod policy;
+mod tcp;
+mod trace;
+mod upstream;
+mod wiring;
+
+pub use config::{OutboundSpec, ProxyArgs};
+pub use wiring::{ProxyError, run};

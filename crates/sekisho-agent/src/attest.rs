@@ -1,0 +1,130 @@
+//! First contact: whom to trust, and how this node proves itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use sekisho_identity::{Bundle, csr_der};
+use sekisho_keys::MemoryKey;
+use sekisho_net::{Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_tls, private_key_from_pem};
+use sekisho_proto::spire::agent::v1 as wire;
+use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
+use sekisho_proto::spire::bundle::v1::{GetBundleRequest, bundle_client::BundleClient};
+use sekisho_proto::{bundle_from_wire, id_from_wire, types};
+use sekisho_runtime::{now, random_bytes};
+use sekisho_types::{SignatureAlgorithm, Signer, SpiffeId, UnixTime};
+use tonic::transport::Channel;
+
+use crate::config::AgentArgs;
+use crate::core::AgentSvid;
+use crate::wiring::AgentError;
+
+/// How this node proves itself.
+pub(crate) enum Proof {
+    JoinToken(String),
+    X509Pop { chain: Vec<Vec<u8>>, key: MemoryKey },
+}
+
+impl Proof {
+    pub(crate) fn of(args: &AgentArgs) -> Result<Self, AgentError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| AgentError::File { path: path.display().to_string(), source })
+        };
+        match (&args.join_token_file, &args.node_cert, &args.node_key) {
+            (_, Some(cert), Some(key)) => {
+                let chain = certificates_from_pem(&read(cert)?);
+                let pkcs8 = private_key_from_pem(&read(key)?);
+                let key = pkcs8.and_then(|der| MemoryKey::from_pkcs8(SignatureAlgorithm::EcdsaP256Sha256, der).ok());
+                match key {
+                    Some(key) if !chain.is_empty() => Ok(Self::X509Pop { chain, key }),
+                    _ => Err(AgentError::NodeCertificate),
+                }
+            }
+            (Some(path), ..) => Ok(Self::JoinToken(String::from_utf8_lossy(&read(path)?).trim().to_owned())),
+            _ => Err(AgentError::NoProof),
+        }
+    }
+}
+
+/// The server's bundle for the first contact: from a file, or fetched from the server that a fingerprint names.
+pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentError> {
+    let mut bundle = Bundle::empty(args.trust_domain.clone());
+    if let Some(path) = &args.trust_bundle {
+        let file = |source| AgentError::File { path: path.display().to_string(), source };
+        for der in certificates_from_pem(&std::fs::read(path).map_err(file)?) {
+            bundle.add_x509(der).map_err(|e| AgentError::Bundle(e.to_string()))?;
+        }
+        return if bundle.x509_authorities.is_empty() { Err(AgentError::Bundle("no certificate in the file".into())) } else { Ok(bundle) };
+    }
+    let authority = args.fingerprint.ok_or(AgentError::NoTrust)?;
+    let source = TlsSource::new(TlsMaterial::new(None, Arc::new(bundle))?);
+    let expected = ExpectedServer::Fingerprint { id: server_id(args)?, authority };
+    let channel = grpc_over_tls(Dialer { source, address: args.server.clone(), expected, clock: now });
+    fetch_bundle(channel).await
+}
+
+pub(crate) async fn fetch_bundle(server: Channel) -> Result<Bundle, AgentError> {
+    let answer = BundleClient::new(server).get_bundle(GetBundleRequest { output_mask: None }).await;
+    bundle_from_wire(&answer?.into_inner()).map_err(|e| AgentError::Bundle(e.to_string()))
+}
+
+pub(crate) fn server_id(args: &AgentArgs) -> Result<SpiffeId, AgentError> {
+    args.trust_domain.workload("/spire/server").map_err(|e| AgentError::Bundle(e.to_string()))
+}
+
+/// Attests and returns the agent's SVID.
+pub(crate) async fn attest(server: Channel, proof: &Proof) -> Result<AgentSvid, AgentError> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
+    let (kind, payload) = match proof {
+        Proof::JoinToken(token) => ("join_token", token.clone().into_bytes()),
+        Proof::X509Pop { chain, .. } => {
+            let certificates: Vec<String> = chain.iter().map(|der| BASE64.encode(der)).collect();
+            ("x509pop", serde_json::json!({"certificates": certificates}).to_string().into_bytes())
+        }
+    };
+    let params = wire::attest_agent_request::Params {
+        data: Some(types::AttestationData { r#type: kind.to_owned(), payload }),
+        params: Some(wire::AgentX509svidParams { csr: csr_der(&key, None)? }),
+    };
+    let (to, requests) = tokio::sync::mpsc::channel(2);
+    let step = |step| wire::AttestAgentRequest { step: Some(step) };
+    let lost = |_| AgentError::Answer("the connection was lost");
+    to.send(step(wire::attest_agent_request::Step::Params(params))).await.map_err(lost)?;
+    let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut answers = AgentClient::new(server).attest_agent(stream).await?.into_inner();
+    loop {
+        use wire::attest_agent_response::Step;
+        match answers.message().await?.and_then(|answer| answer.step) {
+            Some(Step::Result(result)) => return own_svid(result.svid, &key),
+            Some(Step::Challenge(challenge)) => {
+                let Proof::X509Pop { key, .. } = proof else {
+                    return Err(AgentError::Answer("the server sent a challenge to a join token"));
+                };
+                let answer = sekisho_evidence::answer(&challenge, &random_bytes(), key)?;
+                to.send(step(wire::attest_agent_request::Step::ChallengeResponse(answer))).await.map_err(lost)?;
+            }
+            None => return Err(AgentError::Answer("the server ended the attestation without a result")),
+        }
+    }
+}
+
+/// Renews the agent's SVID with a new key.
+pub(crate) async fn renew(server: Channel) -> Result<AgentSvid, AgentError> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
+    let params = wire::AgentX509svidParams { csr: csr_der(&key, None)? };
+    let answer = AgentClient::new(server).renew_agent(wire::RenewAgentRequest { params: Some(params) }).await?;
+    own_svid(answer.into_inner().svid, &key)
+}
+
+fn own_svid(svid: Option<types::X509svid>, key: &MemoryKey) -> Result<AgentSvid, AgentError> {
+    let svid = svid.ok_or(AgentError::Answer("the answer has no SVID"))?;
+    let leaf = svid.cert_chain.first().ok_or(AgentError::Answer("the SVID has no certificate"))?;
+    let facts = sekisho_identity::leaf_facts(leaf).map_err(|_| AgentError::Answer("the SVID is not one"))?;
+    let id = id_from_wire(svid.id.as_ref(), "id").map_err(|_| AgentError::Answer("the SVID has no ID"))?;
+    if facts.public_key != key.public_key_der() || facts.spiffe_id != id {
+        return Err(AgentError::Answer("the SVID is for another key or another ID"));
+    }
+    let identity = Identity { chain: svid.cert_chain, key: key.pkcs8().clone() };
+    let not_after: UnixTime = facts.not_after;
+    Ok(AgentSvid { id, identity, not_before: facts.not_before, not_after })
+}

@@ -1,0 +1,150 @@
+//! What the agent keeps on disk, so that a restart while the server is down keeps serving (law L14).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use prost::Message;
+use sekisho_disk::{DiskError, SealedCache};
+use sekisho_keys::load_or_create;
+use sekisho_net::Identity;
+use sekisho_proto::{bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, server as wire, types};
+use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use crate::core::{AgentSvid, HeldKey, HeldSvid, Known};
+
+pub(crate) struct Cache(SealedCache);
+
+/// The content, as last stored.
+pub(crate) struct Stored {
+    pub own: AgentSvid,
+    pub known: Known,
+    pub held: BTreeMap<HeldKey, Arc<HeldSvid>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Form {
+    own: OwnForm,
+    revision: u64,
+    bundle: String,
+    entries: Vec<String>,
+    policy: Option<String>,
+    held: Vec<HeldForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OwnForm {
+    id: String,
+    chain: Vec<String>,
+    key: String,
+    not_before: i64,
+    not_after: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeldForm {
+    entry_id: String,
+    measurement: String,
+    spiffe_id: String,
+    chain: Vec<String>,
+    key: String,
+    not_after: i64,
+    renew_at: i64,
+    hint: String,
+    log_index: u64,
+}
+
+impl Cache {
+    /// The cache in `folder`, sealed under a key file there.
+    pub(crate) fn open(folder: &Path) -> Result<Self, DiskError> {
+        let rule = |e: sekisho_keys::KeyError| DiskError::Rule(e.to_string());
+        // The sealing key is derived from a key pair's private part, so that one kind of key file serves all.
+        let key = load_or_create(&folder.join("seal.key"), SignatureAlgorithm::Ed25519).map_err(rule)?;
+        let seed = key.pkcs8().expose().get(16..48).map(<[u8]>::to_vec);
+        let seed = seed.ok_or_else(|| DiskError::Rule("the sealing key is too short".into()))?;
+        Ok(Self(SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?))
+    }
+
+    pub(crate) fn store(&self, own: &AgentSvid, known: &Known, held: &[(HeldKey, Arc<HeldSvid>)]) -> Result<(), DiskError> {
+        let form = Form {
+            own: OwnForm {
+                id: own.id.to_string(),
+                chain: own.identity.chain.iter().map(hex::encode).collect(),
+                key: hex::encode(own.identity.key.expose()),
+                not_before: own.not_before.nanos(),
+                not_after: own.not_after.nanos(),
+            },
+            revision: known.revision,
+            bundle: hex::encode(bundle_to_wire(&known.bundle).encode_to_vec()),
+            entries: known.entries.values().map(|entry| hex::encode(entry_to_wire(entry).encode_to_vec())).collect(),
+            policy: known.policy.as_ref().map(|policy| hex::encode(policy.encode_to_vec())),
+            held: held.iter().map(|(key, svid)| held_form(key, svid)).collect(),
+        };
+        let bytes = serde_json::to_vec(&form).map_err(|e| DiskError::Rule(e.to_string()))?;
+        self.0.store(Secret::new(bytes).expose())
+    }
+
+    /// What was stored, if all of it is readable. A cache that is not is set aside: the agent attests again.
+    pub(crate) fn load(&self) -> Option<Stored> {
+        let loaded = self.0.load().inspect_err(|error| {
+            tracing::error!(%error, "the sealed cache is not used; the agent attests again");
+        });
+        let bytes = loaded.ok()??;
+        read(&serde_json::from_slice(bytes.expose()).ok()?)
+    }
+}
+
+fn held_form(key: &HeldKey, svid: &HeldSvid) -> HeldForm {
+    HeldForm {
+        entry_id: key.0.as_str().to_owned(),
+        measurement: key.1.to_string(),
+        spiffe_id: svid.spiffe_id.to_string(),
+        chain: svid.identity.chain.iter().map(hex::encode).collect(),
+        key: hex::encode(svid.identity.key.expose()),
+        not_after: svid.not_after.nanos(),
+        renew_at: svid.renew_at.nanos(),
+        hint: svid.hint.clone(),
+        log_index: svid.log_index,
+    }
+}
+
+fn read(form: &Form) -> Option<Stored> {
+    let bytes = |text: &str| hex::decode(text).ok();
+    let identity = |chain: &[String], key: &str| {
+        let chain = chain.iter().map(|der| bytes(der)).collect::<Option<Vec<_>>>()?;
+        Some(Identity { chain, key: Secret::new(bytes(key)?) })
+    };
+    let own = AgentSvid {
+        id: SpiffeId::parse(&form.own.id).ok()?,
+        identity: identity(&form.own.chain, &form.own.key)?,
+        not_before: UnixTime::from_nanos(form.own.not_before),
+        not_after: UnixTime::from_nanos(form.own.not_after),
+    };
+    let bundle = bundle_from_wire(&types::Bundle::decode(bytes(&form.bundle)?.as_slice()).ok()?).ok()?;
+    let entry = |text: &String| {
+        let wire = types::Entry::decode(bytes(text)?.as_slice()).ok()?;
+        let id = EntryId::parse(&wire.id).ok()?;
+        Some((id.clone(), Arc::new(entry_from_wire(&wire, &id).ok()?)))
+    };
+    let entries = form.entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>()?;
+    let policy = match &form.policy {
+        Some(text) => Some(wire::Policy::decode(bytes(text)?.as_slice()).ok()?),
+        None => None,
+    };
+    let held = |form: &HeldForm| {
+        let key = (EntryId::parse(&form.entry_id).ok()?, Digest::parse(&form.measurement).ok()?);
+        let svid = HeldSvid {
+            spiffe_id: SpiffeId::parse(&form.spiffe_id).ok()?,
+            identity: identity(&form.chain, &form.key)?,
+            not_after: UnixTime::from_nanos(form.not_after),
+            renew_at: UnixTime::from_nanos(form.renew_at),
+            hint: form.hint.clone(),
+            log_index: form.log_index,
+        };
+        Some((key, Arc::new(svid)))
+    };
+    let held = form.held.iter().map(held).collect::<Option<BTreeMap<_, _>>>()?;
+    let known = Known { revision: form.revision, entries, bundle: Arc::new(bundle), policy };
+    Some(Stored { own, known, held })
+}

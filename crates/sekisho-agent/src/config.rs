@@ -1,0 +1,59 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use sekisho_types::{Digest, TrustDomain};
+
+/// Configuration of an agent. Every flag is also an environment variable.
+#[derive(Debug, Clone, Args)]
+pub struct AgentArgs {
+    /// Trust domain of the server
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
+    pub trust_domain: TrustDomain,
+    /// Address of the server, `host:port`
+    #[arg(long, env = "SEKISHO_SERVER", default_value = "127.0.0.1:8081")]
+    pub server: String,
+    /// Folder for the agent's key, sealed cache and spool
+    #[arg(long, env = "SEKISHO_AGENT_DATA", default_value = "/var/lib/sekisho/agent")]
+    pub data: PathBuf,
+    /// Unix socket of the Workload API; default: `agent.sock` in the data folder
+    #[arg(long, env = "SEKISHO_AGENT_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// File with the server's trust bundle (PEM), for the first contact
+    #[arg(long, env = "SEKISHO_TRUST_BUNDLE", conflicts_with = "fingerprint")]
+    pub trust_bundle: Option<PathBuf>,
+    /// SHA-256 of the server's authority certificate, for the first contact (`sekisho bundle show`)
+    #[arg(long, env = "SEKISHO_FINGERPRINT", value_parser = parse_digest)]
+    pub fingerprint: Option<Digest>,
+    /// File with a join token; it is used for the first attestation only
+    #[arg(long, env = "SEKISHO_JOIN_TOKEN_FILE")]
+    pub join_token_file: Option<PathBuf>,
+    /// Certificate chain (PEM) of this node, to attest by x509pop
+    #[arg(long, env = "SEKISHO_NODE_CERT", requires = "node_key")]
+    pub node_cert: Option<PathBuf>,
+    /// Private key (PEM, PKCS #8, P-256) of this node
+    #[arg(long, env = "SEKISHO_NODE_KEY", requires = "node_cert")]
+    pub node_key: Option<PathBuf>,
+    /// SHA-256 of an executable that may act as a sidecar; this agent's own executable always may
+    #[arg(long, env = "SEKISHO_SIDECAR_SHA256", value_parser = parse_digest, value_delimiter = ',')]
+    pub sidecar_sha256: Vec<Digest>,
+    /// Bound of the spool of records that wait for the server, in bytes
+    #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub spool_bytes: usize,
+    /// Log filter, in the form of RUST_LOG
+    #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
+    pub log: String,
+}
+
+impl AgentArgs {
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data.join("agent.sock"))
+    }
+}
+
+fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).map_err(|e| e.to_string())
+}

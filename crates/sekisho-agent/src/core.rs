@@ -1,0 +1,184 @@
+//! What the agent knows and holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use sekisho_disk::Spool;
+use sekisho_host::DigestCache;
+use sekisho_identity::{Bundle, Entry};
+use sekisho_net::{Identity, TlsSource};
+use sekisho_proto::server as wire;
+use sekisho_types::{Digest, EntryId, Selector, SpiffeId, UnixTime};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::cache::Cache;
+
+/// An SVID held for a process, with when to renew it.
+#[derive(Clone)]
+pub(crate) struct HeldSvid {
+    pub spiffe_id: SpiffeId,
+    pub identity: Identity,
+    pub not_after: UnixTime,
+    pub renew_at: UnixTime,
+    pub hint: String,
+    pub log_index: u64,
+}
+
+/// Which SVIDs may be shared: those of one entry for processes of equal measurement.
+pub(crate) type HeldKey = (EntryId, Digest);
+
+/// The agent's own SVID.
+#[derive(Clone)]
+pub(crate) struct AgentSvid {
+    pub id: SpiffeId,
+    pub identity: Identity,
+    pub not_before: UnixTime,
+    pub not_after: UnixTime,
+}
+
+/// State that comes from the server.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub revision: u64,
+    pub entries: BTreeMap<EntryId, Arc<Entry>>,
+    pub bundle: Arc<Bundle>,
+    pub policy: Option<wire::Policy>,
+}
+
+pub(crate) struct Core {
+    pub server_address: String,
+    pub own_uid: u32,
+    pub server: Channel,
+    pub tls: TlsSource,
+    pub digests: DigestCache,
+    pub sidecar_digests: BTreeSet<Digest>,
+    pub spool: Spool,
+    pub cache: Cache,
+    own: RwLock<AgentSvid>,
+    known: RwLock<Known>,
+    pub(crate) held: Mutex<BTreeMap<HeldKey, Arc<HeldSvid>>>,
+    /// One issuance at a time for each key; the others wait for its result.
+    pub(crate) issuing: Mutex<BTreeMap<HeldKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Rings whenever what the server said has changed.
+    changed: watch::Sender<u64>,
+    pub connected: watch::Sender<bool>,
+    pub policy_in_force: Mutex<BTreeMap<String, u64>>,
+    streams: Mutex<BTreeMap<i32, u32>>,
+    /// Which identity was lent to the sidecar with this process number.
+    pub lent: Mutex<BTreeMap<i32, SpiffeId>>,
+    pub save_wanted: tokio::sync::Notify,
+}
+
+pub(crate) struct Parts {
+    pub server_address: String,
+    pub own_uid: u32,
+    pub server: Channel,
+    pub tls: TlsSource,
+    pub sidecar_digests: BTreeSet<Digest>,
+    pub spool: Spool,
+    pub cache: Cache,
+    pub own: AgentSvid,
+    pub known: Known,
+    pub held: BTreeMap<HeldKey, Arc<HeldSvid>>,
+}
+
+/// Streams that one process may keep open.
+const MAX_STREAMS_PER_PROCESS: u32 = 64;
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            server_address: parts.server_address,
+            own_uid: parts.own_uid,
+            server: parts.server,
+            tls: parts.tls,
+            digests: DigestCache::default(),
+            sidecar_digests: parts.sidecar_digests,
+            spool: parts.spool,
+            cache: parts.cache,
+            own: RwLock::new(parts.own),
+            known: RwLock::new(parts.known),
+            held: Mutex::new(parts.held),
+            issuing: Mutex::new(BTreeMap::new()),
+            changed: watch::channel(0).0,
+            connected: watch::channel(false).0,
+            policy_in_force: Mutex::new(BTreeMap::new()),
+            streams: Mutex::new(BTreeMap::new()),
+            lent: Mutex::new(BTreeMap::new()),
+            save_wanted: tokio::sync::Notify::new(),
+        }
+    }
+
+    pub(crate) fn own(&self) -> AgentSvid {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_own(&self, svid: AgentSvid) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = svid;
+    }
+
+    pub(crate) fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn bundle(&self) -> Arc<Bundle> {
+        self.known(|known| known.bundle.clone())
+    }
+
+    /// Takes news from the server and rings.
+    pub(crate) fn learn(&self, news: impl FnOnce(&mut Known)) {
+        news(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The entries that a process with these selectors matches.
+    pub(crate) fn matches(&self, selectors: &BTreeSet<Selector>, now: UnixTime) -> Vec<Arc<Entry>> {
+        self.known(|known| {
+            let found = sekisho_identity::matches(known.entries.values().map(AsRef::as_ref), selectors, now);
+            found.into_iter().filter_map(|entry| known.entries.get(&entry.id).cloned()).collect()
+        })
+    }
+
+    /// Counts a stream of a process; `None` when it has too many.
+    pub(crate) fn open_stream(self: &Arc<Self>, pid: i32) -> Option<StreamGuard> {
+        let mut streams = self.lock_streams();
+        let open = streams.entry(pid).or_insert(0);
+        if *open >= MAX_STREAMS_PER_PROCESS {
+            return None;
+        }
+        *open += 1;
+        drop(streams);
+        Some(StreamGuard { core: self.clone(), pid })
+    }
+
+    pub(crate) fn stream_count(&self) -> u32 {
+        self.lock_streams().values().sum()
+    }
+
+    fn lock_streams(&self) -> MutexGuard<'_, BTreeMap<i32, u32>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a stream's place back when it ends.
+pub(crate) struct StreamGuard {
+    core: Arc<Core>,
+    pid: i32,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let mut streams = self.core.lock_streams();
+        if let Some(open) = streams.get_mut(&self.pid) {
+            *open -= 1;
+            if *open == 0 {
+                streams.remove(&self.pid);
+            }
+        }
+    }
+}

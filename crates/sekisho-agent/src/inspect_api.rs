@@ -1,0 +1,86 @@
+//! For operators on the node: why a process has no identity, and how the agent does.
+
+use std::sync::{Arc, PoisonError};
+
+use sekisho_disk::SEALED_BY;
+use sekisho_host::Process;
+use sekisho_identity::{Entry, WhyIdentity, why_identity};
+use sekisho_proto::node as wire;
+use sekisho_proto::node::inspect_server::Inspect;
+use sekisho_proto::{entry_to_wire, selectors_from_wire, selectors_to_wire};
+use sekisho_runtime::now;
+use tonic::{Request, Response, Status};
+
+use crate::caller::{Caller, measure_process};
+use crate::core::Core;
+
+pub(crate) struct Service(pub(crate) Arc<Core>);
+
+#[tonic::async_trait]
+impl Inspect for Service {
+    async fn why_identity(&self, request: Request<wire::WhyIdentityRequest>) -> Result<Response<wire::WhyIdentityResponse>, Status> {
+        let caller = self.operator(&request)?;
+        let request = request.into_inner();
+        let selectors = if request.pid > 0 {
+            let process = Process::open(request.pid).map_err(|e| Status::not_found(e.to_string()))?;
+            let (measured, _) = measure_process(Arc::new(process), |process| process, self.0.clone()).await?;
+            if caller.uid != 0 && caller.uid != measured.uid {
+                return Err(Status::permission_denied("only root asks about another user's process"));
+            }
+            measured.selectors
+        } else {
+            selectors_from_wire(&request.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?
+        };
+        let entries: Vec<Entry> = self.0.known(|known| known.entries.values().map(|e| (**e).clone()).collect());
+        let mut response = wire::WhyIdentityResponse { selectors: selectors_to_wire(&selectors), ..Default::default() };
+        match why_identity(&entries, &selectors, now()) {
+            WhyIdentity::Matched(matched) => response.matched = matched.into_iter().map(entry_to_wire).collect(),
+            WhyIdentity::Nearest { entry, differences, expired } => {
+                response.nearest = Some(entry_to_wire(entry));
+                response.nearest_expired = expired;
+                let difference = |d: sekisho_identity::Difference| wire::why_identity_response::Difference {
+                    wants: d.wants.to_string(),
+                    found: d.found.iter().map(ToString::to_string).collect(),
+                };
+                response.differences = differences.into_iter().map(difference).collect();
+            }
+            WhyIdentity::Nothing => {}
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
+        self.operator(&request)?;
+        let own = self.0.own();
+        let (revision, policy_revision, entries) = self.0.known(|known| {
+            (known.revision, known.policy.as_ref().map_or(0, |policy| policy.revision), known.entries.len())
+        });
+        let (spooled_records, lost_records) = self.0.spool.depth();
+        let cached = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        Ok(Response::new(wire::StatusResponse {
+            agent_id: own.id.to_string(),
+            server: self.0.server_address.clone(),
+            connected: *self.0.connected.borrow(),
+            revision,
+            policy_revision,
+            entries: u32::try_from(entries).unwrap_or(u32::MAX),
+            cached_svids: u32::try_from(cached).unwrap_or(u32::MAX),
+            streams: self.0.stream_count(),
+            spooled_records,
+            lost_records,
+            sealed_by: SEALED_BY.to_owned(),
+            svid_expires_at: own.not_after.seconds(),
+        }))
+    }
+}
+
+impl Service {
+    /// Entries name other workloads, so only root and the agent's own user may look.
+    fn operator<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+        let caller = Caller::of(request)?;
+        if caller.uid == 0 || caller.uid == self.0.own_uid {
+            return Ok(caller);
+        }
+        Err(Status::permission_denied("only root and the agent's own user may inspect it"))
+    }
+}

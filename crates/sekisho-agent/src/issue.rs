@@ -1,0 +1,168 @@
+//! SVIDs for processes: from the cache while they are fresh, else from the server with the process's evidence.
+
+use std::sync::{Arc, PoisonError};
+
+use sekisho_host::{ATTESTOR, Measurement};
+use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
+use sekisho_keys::MemoryKey;
+use sekisho_net::Identity;
+use sekisho_proto::server::node_client::NodeClient;
+use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient};
+use sekisho_proto::{selectors_to_wire, server as wire, types};
+use sekisho_runtime::{now, random_u32};
+use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
+use tonic::{Code, Status};
+
+use crate::core::{Core, HeldKey, HeldSvid};
+
+/// SVIDs kept at most; the ones that end first go first.
+const MAX_HELD: usize = 10_000;
+
+/// The X.509-SVID of `entry` for a process measured at `at`.
+pub(crate) async fn x509(core: &Arc<Core>, entry: &Entry, measured: &Measurement, at: UnixTime) -> Result<Arc<HeldSvid>, Status> {
+    let key: HeldKey = (entry.id.clone(), measurement_digest(measured));
+    if let Some(held) = fresh(core, &key, entry) {
+        return Ok(held);
+    }
+    let turn = core.issuing.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
+    let _turn = turn.lock().await;
+    if let Some(held) = fresh(core, &key, entry) {
+        return Ok(held);
+    }
+    let issued = ask_x509(core, entry, measured, at).await;
+    core.issuing.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    match issued {
+        Ok(held) => {
+            keep(core, key, held.clone());
+            Ok(held)
+        }
+        // What is held and valid goes on serving while the server cannot answer (law L14); a refusal is final.
+        Err(status) if is_outage(&status) => {
+            let held = core.held.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+            held.filter(|held| held.not_after > now() && held.spiffe_id == entry.spiffe_id).ok_or(status)
+        }
+        Err(status) => {
+            core.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            Err(status)
+        }
+    }
+}
+
+fn fresh(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
+    let held = core.held.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+    held.filter(|held| held.renew_at > now() && held.spiffe_id == entry.spiffe_id)
+}
+
+pub(crate) fn is_outage(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+}
+
+async fn ask_x509(core: &Arc<Core>, entry: &Entry, measured: &Measurement, at: UnixTime) -> Result<Arc<HeldSvid>, Status> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(|e| Status::internal(e.to_string()))?;
+    let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(|e| Status::internal(e.to_string()))?;
+    let item = wire::issue_x509_request::Item {
+        entry_id: entry.id.as_str().to_owned(),
+        csr: csr.clone(),
+        evidence: Some(evidence(measured, at)),
+    };
+    let limit = std::time::Duration::from_secs(10);
+    let mut node = NodeClient::new(core.server.clone());
+    let asked = tokio::time::timeout(limit, node.issue_x509(wire::IssueX509Request { items: vec![item] }));
+    let late = |_| Status::deadline_exceeded("the server did not answer in 10 s");
+    let (status, svid, log_index) = match asked.await.map_err(late)? {
+        Ok(answer) => {
+            let result = answer.into_inner().results.into_iter().next();
+            let result = result.ok_or_else(|| Status::internal("the server answered nothing"))?;
+            (result.status, result.svid, result.log_index)
+        }
+        // A server that knows only SPIRE's API: it issues by node evidence alone.
+        Err(status) if status.code() == Code::Unimplemented => {
+            let params = vec![NewX509svidParams { entry_id: entry.id.as_str().to_owned(), csr }];
+            let request = BatchNewX509svidRequest { params };
+            let answer = SvidClient::new(core.server.clone()).batch_new_x509svid(request).await?;
+            let result = answer.into_inner().results.into_iter().next();
+            let result = result.ok_or_else(|| Status::internal("the server answered nothing"))?;
+            (result.status, result.svid, 0)
+        }
+        Err(status) => return Err(status),
+    };
+    held_svid(entry, &key, status, svid, log_index)
+}
+
+fn held_svid(
+    entry: &Entry,
+    key: &MemoryKey,
+    status: Option<types::Status>,
+    svid: Option<types::X509svid>,
+    log_index: u64,
+) -> Result<Arc<HeldSvid>, Status> {
+    if let Some(status) = status.filter(|status| status.code != Code::Ok as i32) {
+        return Err(Status::new(Code::from_i32(status.code), status.message));
+    }
+    let svid = svid.ok_or_else(|| Status::internal("the server sent no SVID"))?;
+    let leaf = svid.cert_chain.first().ok_or_else(|| Status::internal("the SVID has no certificate"))?;
+    let facts = sekisho_identity::leaf_facts(leaf).map_err(|e| Status::internal(e.to_string()))?;
+    if facts.spiffe_id != entry.spiffe_id || facts.public_key != key.public_key_der() {
+        return Err(Status::internal("the server sent an SVID for another ID or another key"));
+    }
+    Ok(Arc::new(HeldSvid {
+        spiffe_id: facts.spiffe_id,
+        identity: Identity { chain: svid.cert_chain, key: key.pkcs8().clone() },
+        not_after: facts.not_after,
+        renew_at: renew_at_with_jitter(facts.not_before, facts.not_after, random_u32()),
+        hint: entry.hint.clone(),
+        log_index,
+    }))
+}
+
+fn keep(core: &Core, key: HeldKey, svid: Arc<HeldSvid>) {
+    let mut held = core.held.lock().unwrap_or_else(PoisonError::into_inner);
+    held.insert(key, svid);
+    let now = now();
+    held.retain(|_, svid| svid.not_after > now);
+    while held.len() > MAX_HELD {
+        let first = held.iter().min_by_key(|(_, svid)| svid.not_after).map(|(key, _)| key.clone());
+        first.map(|key| held.remove(&key));
+    }
+    drop(held);
+    core.save_soon();
+}
+
+/// A JWT-SVID of `entry` for `audience`.
+pub(crate) async fn jwt(
+    core: &Core,
+    entry: &Entry,
+    audience: &[String],
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<types::Jwtsvid, Status> {
+    let entry_id = entry.id.as_str().to_owned();
+    let request = wire::IssueJwtRequest {
+        entry_id: entry_id.clone(),
+        audience: audience.to_vec(),
+        evidence: Some(evidence(measured, at)),
+    };
+    let svid = match NodeClient::new(core.server.clone()).issue_jwt(request).await {
+        Ok(answer) => answer.into_inner().svid,
+        Err(status) if status.code() == Code::Unimplemented => {
+            let request = NewJwtsvidRequest { entry_id, audience: audience.to_vec() };
+            SvidClient::new(core.server.clone()).new_jwtsvid(request).await?.into_inner().svid
+        }
+        Err(status) => return Err(status),
+    };
+    svid.ok_or_else(|| Status::internal("the server sent no token"))
+}
+
+fn evidence(measured: &Measurement, at: UnixTime) -> wire::ProcessEvidence {
+    wire::ProcessEvidence {
+        source: ATTESTOR.to_owned(),
+        measured_at_ns: at.nanos(),
+        selectors: selectors_to_wire(&measured.selectors),
+    }
+}
+
+/// Processes with equal selectors are alike to every entry and every claim.
+fn measurement_digest(measured: &Measurement) -> Digest {
+    let text: String = measured.selectors.iter().map(|s| format!("{s}\n")).collect();
+    sekisho_evidence::token_hash(&text)
+}

@@ -1,0 +1,94 @@
+//! The agent's own SVID, renewed at half life; and the cache on disk, written after changes.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use sekisho_identity::renew_at_with_jitter;
+use sekisho_net::TlsMaterial;
+use sekisho_proto::status_reason;
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_runtime::{now, random_u32};
+
+use crate::attest::{self, Proof};
+use crate::config::AgentArgs;
+use crate::core::Core;
+use crate::wiring::AgentError;
+
+impl Core {
+    /// Writes the cache without waiting for it. What it loses in a crash is asked for again.
+    pub(crate) fn save_soon(&self) {
+        self.save_wanted.notify_one();
+    }
+
+    fn save(&self) {
+        let (own, known) = (self.own(), self.known(Clone::clone));
+        let held: Vec<_> = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(key, svid)| (key.clone(), svid.clone()))
+            .collect();
+        if let Err(error) = self.cache.store(&own, &known, &held) {
+            tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
+        }
+    }
+}
+
+/// Writes the cache whenever it is wanted, at most five times a second.
+pub(crate) async fn keep_cache(core: Arc<Core>) {
+    loop {
+        core.save_wanted.notified().await;
+        let saver = core.clone();
+        let saved = tokio::task::spawn_blocking(move || saver.save()).await;
+        if saved.is_err() {
+            tracing::error!("writing the cache failed");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Renews the agent's SVID for ever; ends when the server will have nothing more to do with this agent.
+pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
+    loop {
+        let own = core.own();
+        let due = renew_at_with_jitter(own.not_before, own.not_after, random_u32());
+        let seconds = u64::try_from(due.seconds_since(now())).unwrap_or(0);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        if let Err(error) = renew_once(&core, &args).await {
+            if is_final(&error) {
+                return error;
+            }
+            tracing::warn!(%error, "the agent's SVID was not renewed; trying again in 5 s");
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+}
+
+async fn renew_once(core: &Arc<Core>, args: &AgentArgs) -> Result<(), AgentError> {
+    let renewed = match attest::renew(core.server.clone()).await {
+        Err(AgentError::Server(status)) if must_reattest(&status) => {
+            tracing::warn!("the server asks this agent to attest again");
+            attest::attest(core.server.clone(), &Proof::of(args)?).await?
+        }
+        other => other?,
+    };
+    core.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.bundle())?);
+    core.set_own(renewed);
+    core.save_soon();
+    Ok(())
+}
+
+fn must_reattest(status: &tonic::Status) -> bool {
+    let again = [Reason::AgentExpired, Reason::AgentNotAttested, Reason::AgentNotActive, Reason::AgentMustReattest];
+    status_reason(status).is_some_and(|reason| again.contains(&reason))
+}
+
+/// A banned agent stops, and one that cannot attest again has nothing more to try.
+pub(crate) fn is_final(error: &AgentError) -> bool {
+    match error {
+        AgentError::Server(status) => status_reason(status) == Some(Reason::AgentBanned),
+        AgentError::NoProof => true,
+        _ => false,
+    }
+}

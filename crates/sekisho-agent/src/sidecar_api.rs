@@ -1,0 +1,182 @@
+//! For sidecars: an SVID lent while its workload lives, policy revisions, and the way of decisions (walk 2).
+//!
+//! Whoever may borrow could speak for the workload, so: the borrower runs this agent's own executable, or one that the
+//! operator named; it runs as the workload's user, or as root; and both are held by pidfd.
+
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use sekisho_host::Process;
+use sekisho_proto::node as wire;
+use sekisho_proto::node::sidecar_server::Sidecar;
+use sekisho_proto::server::{Policy, RecordRequest, RecordResponse, node_client::NodeClient};
+use sekisho_runtime::now;
+use sekisho_types::SpiffeId;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::caller::{Caller, measure_process};
+use crate::core::{Core, HeldSvid};
+use crate::{issue, records};
+
+pub(crate) struct Service(pub(crate) Arc<Core>);
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Sidecar for Service {
+    type LendStream = Messages<wire::LendResponse>;
+    type WatchPolicyStream = Messages<Policy>;
+
+    async fn lend(&self, request: Request<wire::LendRequest>) -> Result<Response<Self::LendStream>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let pid = request.into_inner().workload_pid;
+        let workload = Process::open(pid).map_err(|e| Status::not_found(e.to_string()))?;
+        let workload = Arc::new(workload);
+        let guard = self.0.open_stream(caller.process.pid());
+        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let (to, messages) = mpsc::channel(1);
+        let core = self.0.clone();
+        tokio::spawn(async move {
+            let _guard = guard;
+            if let Err(status) = lend(&core, &caller, &workload, &to).await {
+                let _gone = to.send(Err(status)).await;
+            }
+            core.lent.lock().unwrap_or_else(PoisonError::into_inner).remove(&caller.process.pid());
+        });
+        Ok(Response::new(ReceiverStream::new(messages).boxed()))
+    }
+
+    async fn watch_policy(&self, request: Request<wire::WatchPolicyRequest>) -> Result<Response<Self::WatchPolicyStream>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let guard = self.0.open_stream(caller.process.pid());
+        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let (to, messages) = mpsc::channel(1);
+        let core = self.0.clone();
+        tokio::spawn(async move {
+            let _guard = guard;
+            let mut changes = core.changes();
+            let mut said = None;
+            loop {
+                changes.mark_unchanged();
+                let policy = core.known(|known| known.policy.clone());
+                if let Some(policy) = policy.filter(|policy| said != Some(policy.revision)) {
+                    said = Some(policy.revision);
+                    if to.send(Ok(policy)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    heard = changes.changed() => if heard.is_err() { return },
+                    () = to.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages).boxed()))
+    }
+
+    async fn report_policy(&self, request: Request<wire::ReportPolicyRequest>) -> Result<Response<wire::ReportPolicyResponse>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let report = request.into_inner();
+        let lent = self.lent_to(&caller)?;
+        if lent.to_string() != report.spiffe_id {
+            return Err(Status::permission_denied("a sidecar reports for the identity that was lent to it"));
+        }
+        self.0.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).insert(report.spiffe_id, report.revision);
+        Ok(Response::new(wire::ReportPolicyResponse {}))
+    }
+
+    async fn record(&self, request: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let mut request = request.into_inner();
+        let lent = self.lent_to(&caller)?.to_string();
+        let foreign = request.records.iter().any(|record| {
+            let value: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
+            value.pointer("/input/destination").and_then(serde_json::Value::as_str) != Some(lent.as_str())
+        });
+        if foreign {
+            return Err(Status::permission_denied("a sidecar records decisions about its own workload only"));
+        }
+        request.batch_key = format!("{lent}/{}", request.batch_key);
+        NodeClient::new(self.0.server.clone()).record(request).await
+    }
+}
+
+impl Service {
+    /// The caller, if it may act as a sidecar.
+    async fn sidecar<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+        let caller = Caller::of(request)?;
+        let (measured, _) = caller.measure(&self.0).await?;
+        if self.0.sidecar_digests.contains(&measured.executable_digest) {
+            return Ok(caller);
+        }
+        tracing::warn!(pid = measured.pid, digest = %measured.executable_digest, "an unknown executable asked as a sidecar");
+        Err(Status::permission_denied(format!(
+            "this executable may not act as a sidecar; if it should, start the agent with `--sidecar-sha256 {}`",
+            measured.executable_digest
+        )))
+    }
+
+    fn lent_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
+        let lent = self.0.lent.lock().unwrap_or_else(PoisonError::into_inner).get(&caller.process.pid()).cloned();
+        lent.ok_or_else(|| Status::failed_precondition("nothing is lent to this sidecar now"))
+    }
+}
+
+async fn lend(
+    core: &Arc<Core>,
+    borrower: &Arc<Caller>,
+    workload: &Arc<Process>,
+    to: &mpsc::Sender<Result<wire::LendResponse, Status>>,
+) -> Result<(), Status> {
+    let mut changes = core.changes();
+    let mut said = None;
+    loop {
+        changes.mark_unchanged();
+        let (measured, at) = measure_process(workload.clone(), |process| process, core.clone()).await?;
+        if borrower.uid != 0 && borrower.uid != measured.uid {
+            return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
+        }
+        let Some(entry) = core.matches(&measured.selectors, at).into_iter().next() else {
+            let id = records::no_identity(core, &measured).await;
+            let pid = measured.pid;
+            return Err(Status::permission_denied(format!("no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why")));
+        };
+        let wait = match issue::x509(core, &entry, &measured, at).await {
+            Ok(held) => {
+                let state = (held.log_index, held.not_after, core.bundle().sequence);
+                if said != Some(state) {
+                    core.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(borrower.process.pid(), held.spiffe_id.clone());
+                    if to.send(Ok(response(core, &held))).await.is_err() {
+                        return Ok(());
+                    }
+                    said = Some(state);
+                }
+                let millis = held.renew_at.millis().saturating_sub(now().millis());
+                u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(Duration::from_secs(3), Duration::from_millis)
+            }
+            Err(status) if said.is_some() && issue::is_outage(&status) => Duration::from_secs(3),
+            Err(status) => return Err(status),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            heard = changes.changed() => if heard.is_err() { return Ok(()) },
+            () = workload.ended() => return Err(Status::permission_denied("the workload has ended, and its identity with it")),
+            () = borrower.process.ended() => return Ok(()),
+            () = to.closed() => return Ok(()),
+        }
+    }
+}
+
+fn response(core: &Core, held: &HeldSvid) -> wire::LendResponse {
+    wire::LendResponse {
+        spiffe_id: held.spiffe_id.to_string(),
+        cert_chain: held.identity.chain.clone(),
+        private_key: held.identity.key.expose().clone(),
+        bundle: core.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
+        log_index: held.log_index,
+    }
+}

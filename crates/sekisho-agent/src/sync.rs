@@ -1,0 +1,159 @@
+//! What the server says: a stream of changes, or SPIRE's sync where the server has none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use sekisho_identity::Entry;
+use sekisho_net::TlsMaterial;
+use sekisho_proto::server::{WatchRequest, WatchResponse, node_client::NodeClient};
+use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
+use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
+use sekisho_proto::{bundle_from_wire, entry_from_wire, status_reason, types};
+use sekisho_types::EntryId;
+use tonic::{Code, Status};
+
+use crate::attest::fetch_bundle;
+use crate::core::Core;
+use crate::wiring::AgentError;
+
+/// SPIRE's own interval.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Follows the server for ever; ends when the server bans this agent.
+pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let ended = watch(&core).await;
+        core.connected.send_replace(false);
+        match ended {
+            Err(status) if status.code() == Code::Unimplemented => {
+                tracing::info!("the server has no delta stream; syncing every {} s", POLL.as_secs());
+                if let Err(status) = poll(&core).await {
+                    tracing::warn!(message = status.message(), "sync failed");
+                }
+            }
+            Err(status) if status_reason(&status) == Some(types::permission_denied_details::Reason::AgentBanned) => {
+                return AgentError::Server(Box::new(status));
+            }
+            Err(status) => tracing::warn!(message = status.message(), "no connection to the server; what is held goes on serving"),
+            Ok(()) => pause = Duration::from_millis(100),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+async fn watch(core: &Arc<Core>) -> Result<(), Status> {
+    let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut news = NodeClient::new(core.server.clone()).watch(stream).await?.into_inner();
+    post_status(core).await;
+    while let Some(message) = news.message().await? {
+        let revision = message.revision;
+        apply(core, message)?;
+        core.connected.send_replace(true);
+        core.save_soon();
+        let policy_in_force = core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = WatchRequest { applied_revision: revision, policy_in_force: policy_in_force.into_iter().collect() };
+        // A full channel means that the server reads slowly; the next acknowledgement covers this one.
+        let _late = acknowledge.try_send(request);
+    }
+    Ok(())
+}
+
+fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
+    let invalid = |e: sekisho_proto::ConvertError| Status::internal(format!("the server sent something unreadable: {e}"));
+    let entries = entries_from_wire(&message.entries)?;
+    let removed: BTreeSet<&str> = message.removed_entry_ids.iter().map(String::as_str).collect();
+    let bundle = message.bundle.as_ref().map(bundle_from_wire).transpose().map_err(invalid)?;
+    if let Some(bundle) = &bundle {
+        take_bundle(core, bundle.clone())?;
+    }
+    core.learn(|known| {
+        if message.complete {
+            known.entries.clear();
+        }
+        known.entries.retain(|id, _| !removed.contains(id.as_str()));
+        known.entries.extend(entries);
+        known.revision = message.revision;
+        if let Some(policy) = message.policy {
+            known.policy = Some(policy);
+        }
+    });
+    Ok(())
+}
+
+/// Takes a bundle unless it is older than the one held, and uses it for the connections to come.
+fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Status> {
+    let mut held = (*core.bundle()).clone();
+    match held.replace_with(bundle) {
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!(%error, "the server's bundle is not taken");
+            return Ok(());
+        }
+    }
+    let bundle = Arc::new(held);
+    let material = TlsMaterial::new(Some(&core.own().identity), bundle.clone());
+    core.tls.replace(material.map_err(|e| Status::internal(e.to_string()))?);
+    core.learn(|known| known.bundle = bundle);
+    Ok(())
+}
+
+fn entries_from_wire(entries: &[types::Entry]) -> Result<BTreeMap<EntryId, Arc<Entry>>, Status> {
+    let one = |wire: &types::Entry| {
+        let id = EntryId::parse(&wire.id).map_err(|e| e.to_string())?;
+        let entry = entry_from_wire(wire, &id).map_err(|e| e.to_string())?;
+        Ok((id, Arc::new(entry)))
+    };
+    let entries: Result<_, String> = entries.iter().map(one).collect();
+    entries.map_err(|e| Status::internal(format!("the server sent an unreadable entry: {e}")))
+}
+
+/// SPIRE's sync, again and again, until it fails.
+async fn poll(core: &Arc<Core>) -> Result<(), Status> {
+    loop {
+        let entries = entries_from_wire(&sync_entries(core).await?)?;
+        if let Ok(bundle) = fetch_bundle(core.server.clone()).await {
+            take_bundle(core, bundle)?;
+        }
+        let changed = core.known(|known| known.entries != entries);
+        if changed {
+            core.learn(|known| known.entries = entries);
+            core.save_soon();
+        }
+        core.connected.send_replace(true);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, Status> {
+    let (to, requests) = tokio::sync::mpsc::channel(2);
+    let lost = |_| Status::unavailable("the connection was lost");
+    to.send(SyncAuthorizedEntriesRequest::default()).await.map_err(lost)?;
+    let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut pages = EntryClient::new(core.server.clone()).sync_authorized_entries(stream).await?.into_inner();
+    let (mut entries, mut wanted) = (Vec::new(), Vec::new());
+    while let Some(page) = pages.message().await? {
+        entries.extend(page.entries);
+        wanted.extend(page.entry_revisions.into_iter().map(|revision| revision.id));
+        if page.more {
+            continue;
+        }
+        if wanted.is_empty() {
+            return Ok(entries);
+        }
+        let ids: Vec<String> = wanted.drain(..wanted.len().min(500)).collect();
+        to.send(SyncAuthorizedEntriesRequest { output_mask: None, ids }).await.map_err(lost)?;
+    }
+    Ok(entries)
+}
+
+async fn post_status(core: &Core) {
+    let serial = core.bundle().sequence.unwrap_or(0);
+    let request = PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+    if let Err(status) = AgentClient::new(core.server.clone()).post_status(request).await {
+        tracing::debug!(message = status.message(), "the status was not taken");
+    }
+}

@@ -1,0 +1,171 @@
+//! The agent's composition root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Request as HttpRequest};
+use axum::middleware::Next;
+use axum::response::Response as HttpResponse;
+use sekisho_disk::{DiskError, Spool, private_folder};
+use sekisho_evidence::X509PopError;
+use sekisho_identity::Bundle;
+use sekisho_keys::KeyError;
+use sekisho_net::{Dialer, ExpectedServer, NetError, TlsMaterial, TlsSource, grpc_over_tls, listen_unix, serve_unix};
+use sekisho_proto::{node, workload};
+use sekisho_runtime::{Stop, now, random_hex};
+use sekisho_types::{Digest, SignError};
+use tonic::service::Routes;
+use tonic::{Code, Status};
+
+use crate::attest::{self, Proof};
+use crate::cache::{Cache, Stored};
+use crate::caller::Caller;
+use crate::config::AgentArgs;
+use crate::core::{Core, Known, Parts};
+use crate::{inspect_api, records, renew, sidecar_api, sync, workload_api};
+
+/// Why the agent does not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error(transparent)]
+    Proof(#[from] X509PopError),
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and `--node-key`")]
+    NoProof,
+    #[error("nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)")]
+    NoTrust,
+    #[error("--node-cert or --node-key holds no certificate, or no P-256 key in PKCS #8")]
+    NodeCertificate,
+    #[error("the trust bundle: {0}")]
+    Bundle(String),
+    #[error("the server's answer is not understood: {0}")]
+    Answer(&'static str),
+    #[error("the server: {}", .0.message())]
+    Server(Box<Status>),
+    #[error("own executable: {0}")]
+    Executable(std::io::Error),
+    #[error("gRPC reflection: {0}")]
+    Reflection(String),
+}
+
+impl From<Status> for AgentError {
+    fn from(status: Status) -> Self {
+        Self::Server(Box::new(status))
+    }
+}
+
+/// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
+pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
+    private_folder(&args.data)?;
+    let cache = Cache::open(&args.data)?;
+    let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
+    let stored = cache.load().filter(|stored| stored.own.not_after > now());
+    let restored = stored.is_some();
+    let core = Arc::new(open(&args, cache, spool, stored).await?);
+    if !restored {
+        core.save_soon();
+    }
+    tracing::info!(agent = %core.own().id, restored, "agent");
+
+    tokio::spawn(renew::keep_cache(core.clone()));
+    tokio::spawn(records::forward(core.clone()));
+    let routes = routes(&core)?;
+    let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
+    let socket_path = args.socket_path();
+    // Any local process may ask; what it gets is decided by what it is.
+    let socket = listen_unix(&socket_path, 0o777)?;
+    let serving = tokio::spawn(serve_unix(socket, router, Caller::admit, stop.token()));
+    ready(&socket_path);
+    let ended = tokio::select! {
+        error = sync::follow(core.clone()) => Err(error),
+        error = renew::keep_own_svid(core.clone(), args) => Err(error),
+        () = stop.wait() => Ok(()),
+    };
+    stop.trigger();
+    // The listener's task has nothing to report.
+    let _joined = serving.await;
+    ended
+}
+
+async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Stored>) -> Result<Core, AgentError> {
+    let server_id = attest::server_id(args)?;
+    let dial = |tls: &TlsSource| {
+        let expected = ExpectedServer::Id(server_id.clone());
+        grpc_over_tls(Dialer { source: tls.clone(), address: args.server.clone(), expected, clock: now })
+    };
+    let (own, known, held, tls) = match stored {
+        Some(stored) => {
+            let tls = TlsSource::new(TlsMaterial::new(Some(&stored.own.identity), stored.known.bundle.clone())?);
+            (stored.own, stored.known, stored.held, tls)
+        }
+        None => {
+            let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
+            let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
+            let own = attest::attest(dial(&tls), &Proof::of(args)?).await?;
+            tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
+            let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None };
+            (own, known, BTreeMap::new(), tls)
+        }
+    };
+    let own_digest: Digest = sekisho_host::file_digest(Path::new("/proc/self/exe")).map_err(AgentError::Executable)?;
+    let sidecar_digests: BTreeSet<Digest> = args.sidecar_sha256.iter().copied().chain([own_digest]).collect();
+    let own_uid = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap_or(0);
+    // A channel of its own from here on: the one that attested had no client certificate.
+    let server = dial(&tls);
+    Ok(Core::new(Parts {
+        server_address: args.server.clone(),
+        own_uid,
+        server,
+        tls,
+        sidecar_digests,
+        spool,
+        cache,
+        own,
+        known,
+        held,
+    }))
+}
+
+fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {
+    let workload = workload::spiffe_workload_api_server::SpiffeWorkloadApiServer::new(workload_api::Service(core.clone()));
+    let sidecar = node::sidecar_server::SidecarServer::new(sidecar_api::Service(core.clone()));
+    let inspect = node::inspect_server::InspectServer::new(inspect_api::Service(core.clone()));
+    let (_, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
+        .build_v1()
+        .map_err(|e| AgentError::Reflection(e.to_string()))?;
+    let mut routes = Routes::builder();
+    routes
+        .add_service(workload.max_decoding_message_size(64 * 1024))
+        .add_service(sidecar.max_decoding_message_size(4 * 1024 * 1024))
+        .add_service(inspect.max_decoding_message_size(64 * 1024))
+        .add_service(health)
+        .add_service(reflection);
+    Ok(routes.routes())
+}
+
+/// Every call carries `workload.spiffe.io: true` (SPIFFE_Workload_Endpoint.md §3); a request that somebody's browser or
+/// proxy was talked into does not.
+async fn require_header(request: HttpRequest<axum::body::Body>, next: Next) -> HttpResponse {
+    if has_header(request.headers()) {
+        return next.run(request).await;
+    }
+    let status = Status::new(Code::InvalidArgument, "the metadata `workload.spiffe.io: true` is missing");
+    status.into_http()
+}
+
+fn has_header(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all("workload.spiffe.io").iter();
+    values.next().is_some_and(|value| value == "true") && values.next().is_none()
+}

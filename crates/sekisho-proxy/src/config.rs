@@ -1,0 +1,139 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use sekisho_types::{SpiffeId, TrustDomain};
+use serde::Deserialize;
+
+/// Configuration of a sidecar: flags, environment variables, or one file.
+#[derive(Debug, Clone, Args)]
+pub struct ProxyArgs {
+    /// Trust domain of the workload
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
+    pub trust_domain: TrustDomain,
+    /// Unix socket of the agent
+    #[arg(long, env = "SEKISHO_AGENT_SOCKET", default_value = "/var/lib/sekisho/agent/agent.sock")]
+    pub agent_socket: PathBuf,
+    /// Folder for the last good policy and the spool of decisions
+    #[arg(long, env = "SEKISHO_PROXY_DATA")]
+    pub data: PathBuf,
+    /// Process that this sidecar speaks for; or give its command after `--`
+    #[arg(long, env = "SEKISHO_WORKLOAD_PID", conflicts_with = "command")]
+    pub workload_pid: Option<i32>,
+    /// Address for peers (mTLS)
+    #[arg(long, env = "SEKISHO_INBOUND", requires = "upstream")]
+    pub inbound: Option<SocketAddr>,
+    /// Where the service listens: `127.0.0.1:8080` or `unix:/path`
+    #[arg(long, env = "SEKISHO_UPSTREAM", value_parser = Local::parse)]
+    pub upstream: Option<Local>,
+    /// What the service speaks
+    #[arg(long, env = "SEKISHO_PROTOCOL", value_enum, default_value_t = Protocol::Http1)]
+    pub protocol: Protocol,
+    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL (address or `unix:/path`) for the workload, and dial that peer
+    #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
+    pub outbound: Vec<OutboundSpec>,
+    /// Bound of the spool of decisions, in bytes
+    #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub spool_bytes: usize,
+    /// TOML file with `inbound`, `upstream`, `protocol` and `outbound`; flags go first
+    #[arg(long, env = "SEKISHO_PROXY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Log filter, in the form of RUST_LOG
+    #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
+    pub log: String,
+    /// Command of the workload, started as this sidecar's child
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+/// What a service speaks behind its sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    Http1,
+    /// HTTP/2 without TLS, as gRPC servers speak it
+    H2c,
+    /// Bytes: one decision for each connection
+    Tcp,
+}
+
+/// The file form of a sidecar's configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileConfig {
+    inbound: Option<SocketAddr>,
+    upstream: Option<String>,
+    protocol: Option<Protocol>,
+    #[serde(default)]
+    outbound: Vec<String>,
+}
+
+impl ProxyArgs {
+    /// Fills what no flag said from the file.
+    pub(crate) fn merge(&mut self, file: FileConfig) -> Result<(), String> {
+        self.inbound = self.inbound.or(file.inbound);
+        if let (None, Some(upstream)) = (&self.upstream, file.upstream) {
+            self.upstream = Some(Local::parse(&upstream)?);
+        }
+        if let (Protocol::Http1, Some(protocol)) = (self.protocol, file.protocol) {
+            self.protocol = protocol;
+        }
+        if self.outbound.is_empty() {
+            self.outbound = file.outbound.iter().map(|text| OutboundSpec::parse(text)).collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+}
+
+/// An address on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Local {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is neither `address:port` nor `unix:/path`"))?;
+        if address.ip().is_loopback() { Ok(Self::Tcp(address)) } else { Err(format!("`{text}` is not on this machine; the local hop has no TLS")) }
+    }
+}
+
+impl std::fmt::Display for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One peer that the workload may dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundSpec {
+    pub listen: Local,
+    /// `host:port` of the peer's sidecar.
+    pub peer: String,
+    /// Who the peer must be.
+    pub expected: SpiffeId,
+}
+
+impl OutboundSpec {
+    fn parse(text: &str) -> Result<Self, String> {
+        let form = || format!("`{text}` is not `LOCAL=HOST:PORT=SPIFFE-ID`");
+        let (listen, rest) = text.split_once('=').ok_or_else(form)?;
+        let (peer, id) = rest.split_once('=').ok_or_else(form)?;
+        if !peer.contains(':') {
+            return Err(form());
+        }
+        let expected = SpiffeId::parse_workload(id).map_err(|e| format!("`{id}`: {e}"))?;
+        Ok(Self { listen: Local::parse(listen)?, peer: peer.to_owned(), expected })
+    }
+}
+
+fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|e| e.to_string())
+}

@@ -1,0 +1,121 @@
+//! Decisions: made in process, spooled in groups, sent to the agent. A denial is on disk before the peer hears of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sekisho_disk::Spool;
+use sekisho_policy::{Decision, DecisionRecord, RequestInput};
+use sekisho_proto::server::RecordRequest;
+use sekisho_proto::node::sidecar_client::SidecarClient;
+use sekisho_runtime::{now, random_hex};
+use sekisho_sdk::AgentChannel;
+use sekisho_types::{DecisionId, Effect};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::policy::PolicyKeeper;
+use crate::trace::Trace;
+
+/// Records between the connections and the disk; beyond it an allow is counted as lost, a denial waits.
+const QUEUE: usize = 8192;
+const BATCH: usize = 512;
+
+type Queued = (String, Option<oneshot::Sender<()>>);
+
+pub(crate) struct Decider {
+    policy: Arc<PolicyKeeper>,
+    queue: mpsc::Sender<Queued>,
+}
+
+/// What a decision came to, for the one who asked.
+pub(crate) struct Made {
+    pub id: DecisionId,
+    pub effect: Effect,
+}
+
+impl Decider {
+    pub(crate) fn new(policy: Arc<PolicyKeeper>, spool: Spool) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        tokio::task::spawn_blocking(move || write(&spool, waiting));
+        Self { policy, queue }
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
+        &self.policy
+    }
+
+    /// Decides and records. Without a policy everything is denied.
+    pub(crate) async fn decide(&self, request: &RequestInput, trace: &Trace) -> Option<Made> {
+        let (started, at) = (Instant::now(), now());
+        let in_force = self.policy.current();
+        let decision = match &in_force {
+            Some(policy) => policy.set.decide(request, at),
+            None => Decision { effect: Effect::Deny, rule: None, error: Some("no policy has arrived yet".into()) },
+        };
+        let id = DecisionId::parse(&format!("dec_{}", random_hex(16))).ok()?;
+        let record = DecisionRecord {
+            id: &id,
+            trace_id: &trace.trace_id,
+            span_id: &trace.span_id,
+            request,
+            now: at,
+            policy_revision: in_force.as_ref().map_or(0, |policy| policy.revision),
+            policy_digest: in_force.as_ref().map(|policy| policy.set.digest()),
+            decision: &decision,
+            latency_micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        let text = record.to_json().to_string();
+        match decision.effect {
+            Effect::Allow => {
+                if self.queue.try_send((text, None)).is_err() {
+                    tracing::warn!(%id, "the spool is behind; this record is lost");
+                }
+            }
+            Effect::Deny => {
+                let (written, wait) = oneshot::channel();
+                let queued = self.queue.send((text, Some(written))).await.is_ok();
+                if !queued || wait.await.is_err() {
+                    tracing::error!(%id, "a denial could not be spooled");
+                }
+            }
+        }
+        Some(Made { id, effect: decision.effect })
+    }
+
+    /// Whether the policy would allow this now; for streams that are already open. Not recorded again when it would.
+    pub(crate) fn still_allowed(&self, request: &RequestInput) -> bool {
+        self.policy.current().is_some_and(|policy| policy.set.decide(request, now()).effect.is_allow())
+    }
+}
+
+/// Writes what waits, in groups behind one fsync.
+fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>) {
+    let mut group = Vec::new();
+    while waiting.blocking_recv_many(&mut group, BATCH) > 0 {
+        let (records, tell): (Vec<_>, Vec<_>) = group.drain(..).unzip();
+        if let Err(error) = spool.append(&records) {
+            tracing::error!(%error, records = records.len(), "records were not spooled; they are counted as lost");
+        }
+        for told in tell.into_iter().flatten() {
+            let _gone = told.send(());
+        }
+    }
+}
+
+/// Sends what is spooled to the agent, for ever.
+pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
+    loop {
+        let batch = spool.next_batch(BATCH).await;
+        let request = RecordRequest { records: batch.records.clone(), lost: batch.lost, batch_key: spool.key(&batch) };
+        match SidecarClient::new(agent.clone()).record(request).await {
+            Ok(_) => {
+                if let Err(error) = spool.acknowledge(&batch) {
+                    tracing::error!(%error, "the spool was not shortened; the batch may be sent again");
+                }
+            }
+            Err(status) => {
+                tracing::debug!(message = status.message(), "records wait for the agent");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What two parsers could read differently is refused, not normalised: the bytes that are judged are the bytes that
+//! are forwarded (law L2).
+
+use std::collections::BTreeMap;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, Method, Uri, Version, request::Parts};
+
+/// Headers that we set, and that nobody else may.
+pub(crate) const PEER_HEADER: &str = "x-sekisho-peer-id";
+pub(crate) const DECISION_HEADER: &str = "x-sekisho-decision";
+
+const MAX_PATH_BYTES: usize = 8 * 1024;
+
+/// Why a request is refused before it is judged. The peer mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Ambiguous {
+    #[error("the path has an empty, `.` or `..` segment")]
+    Segments,
+    #[error("the path holds an encoded slash, dot, backslash or control character, or a character that must be encoded")]
+    Encoding,
+    #[error("the path is longer than 8 KiB, or the target is not a path")]
+    Target,
+    #[error("the authority and the `Host` header differ, or one stands twice")]
+    Authority,
+    #[error("the message's length is given twice")]
+    Length,
+    #[error("a header `{PEER_HEADER}` or one like it is ours to set")]
+    Forged,
+    #[error("a header name has an underscore, which some servers read as a hyphen")]
+    HeaderName,
+    #[error("CONNECT, TRACE and protocol upgrades do not pass")]
+    Method,
+}
+
+/// A request that can be read in one way only.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pub path: Vec<String>,
+    /// Names in lower case; several values joined by `, `.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Reads a request head, or refuses it.
+pub(crate) fn read(parts: &Parts) -> Result<Plain, Ambiguous> {
+    if [Method::CONNECT, Method::TRACE].contains(&parts.method) || parts.headers.contains_key(UPGRADE) {
+        return Err(Ambiguous::Method);
+    }
+    check_authority(&parts.uri, &parts.headers)?;
+    check_length(parts.version, &parts.headers)?;
+    Ok(Plain { path: segments(&parts.uri)?, headers: headers(&parts.headers)? })
+}
+
+fn segments(uri: &Uri) -> Result<Vec<String>, Ambiguous> {
+    let path = uri.path();
+    let Some(rest) = path.strip_prefix('/').filter(|_| path.len() <= MAX_PATH_BYTES) else {
+        return Err(Ambiguous::Target);
+    };
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let fine = match byte {
+            b'%' => {
+                let code = [bytes.next(), bytes.next()].map(|digit| digit.and_then(|d| char::from(d).to_digit(16)));
+                let [Some(high), Some(low)] = code else { return Err(Ambiguous::Encoding) };
+                let decoded = (high * 16 + low) as u8;
+                // An encoded letter, dot or slash has a plain twin that another parser would see.
+                !(decoded.is_ascii_alphanumeric() || decoded.is_ascii_control() || b"./\\-_~%".contains(&decoded))
+            }
+            // `;` begins parameters for some servers and is a plain character for others.
+            b'\\' | b';' => false,
+            _ => byte.is_ascii_graphic(),
+        };
+        if !fine {
+            return Err(Ambiguous::Encoding);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(vec![]);
+    }
+    let segments: Vec<String> = rest.split('/').map(str::to_owned).collect();
+    let trick = |(at, segment): (usize, &String)| {
+        // One trailing slash is a path of its own, and is kept as an empty last segment.
+        segment == "." || segment == ".." || (segment.is_empty() && at + 1 < segments.len())
+    };
+    if segments.iter().enumerate().any(trick) { Err(Ambiguous::Segments) } else { Ok(segments) }
+}
+
+fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Ambiguous> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let differs = match (uri.authority(), host) {
+        (Some(authority), Some(host)) => host.as_bytes() != authority.as_str().as_bytes(),
+        _ => false,
+    };
+    if second.is_some() || differs || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err(Ambiguous::Authority);
+    }
+    Ok(())
+}
+
+fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Ambiguous> {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
+    let chunked = headers.get(TRANSFER_ENCODING).is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let http2 = version == Version::HTTP_2;
+    if lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0) || !chunked || (http2 && encodings > 0) {
+        return Err(Ambiguous::Length);
+    }
+    // RFC 9113 §8.2.2: connection-specific fields make an HTTP/2 request malformed.
+    let te = headers.get(TE).is_none_or(|value| value == "trailers" || !http2);
+    if http2 && (headers.contains_key(CONNECTION) || !te) { Err(Ambiguous::Length) } else { Ok(()) }
+}
+
+fn headers(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ambiguous> {
+    let mut out: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let name = name.as_str();
+        if name.replace('_', "-").starts_with("x-sekisho-") || name.eq_ignore_ascii_case("x-forwarded-client-cert") {
+            return Err(Ambiguous::Forged);
+        }
+        if name.contains('_') {
+            return Err(Ambiguous::HeaderName);
+        }
+        let value = String::from_utf8_lossy(value.as_bytes());
+        out.entry(name.to_owned()).and_modify(|all| *all = format!("{all}, {value}")).or_insert_with(|| value.into_owned());
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn path_tricks_are_refused() {
+        for bad in [
+            "/v1/../admin", "/v1/./x", "/v1//x", "//v1", "/v1/%2e%2e/admin", "/v1/%2E/x", "/v1%2ftransactions",
+            "/v1%5cx", "/v1/%00", "/v1/%61dmin", "/v1/x;y=1", "/v1/%zz", "/v1/%252e%252e/x", "*",
+        ] {
+            assert!(read(&parts(bad, &[])).is_err(), "{bad}");
+        }
+        assert_eq!(read(&parts("/v1/transactions?q=%2e", &[])).unwrap().path, ["v1", "transactions"]);
+        assert_eq!(read(&parts("/v1/", &[])).unwrap().path, ["v1", ""]);
+        assert_eq!(read(&parts("/v1/a%20b", &[])).unwrap().path, ["v1", "a%20b"]);
+    }
+
+    #[test]
+    fn look_alikes_and_double_lengths_are_refused() {
+        for bad in [
+            &[("x-sekisho-peer-id", "spiffe://td/admin")][..],
+            &[("x_sekisho_peer_id", "spiffe://td/admin")],
+            &[("X-Sekisho_Peer-Id", "a")],
+            &[("x-forwarded-client-cert", "a")],
+            &[("x_user", "a")],
+            &[("content-length", "1"), ("transfer-encoding", "chunked")],
+            &[("content-length", "1"), ("content-length", "1")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("host", "a"), ("host", "b")],
+            &[("upgrade", "h2c")],
+        ] {
+            assert!(read(&parts("/", bad)).is_err(), "{bad:?}");
+        }
+        assert_eq!(read(&parts("http://a/", &[("host", "b")])).unwrap_err(), Ambiguous::Authority);
+        assert_eq!(read(&parts("http://u@a/", &[])).unwrap_err(), Ambiguous::Authority);
+        read(&parts("http://a/", &[("host", "a")])).unwrap();
+    }
+}

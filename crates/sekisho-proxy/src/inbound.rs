@@ -1,0 +1,229 @@
+//! Inbound: terminate mTLS, judge each request, forward what is allowed as it was judged.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use sekisho_host::Process;
+use sekisho_identity::LeafFacts;
+use sekisho_net::accept_tls;
+use sekisho_policy::{RequestInput, SubjectInput};
+use sekisho_runtime::{Stop, now, random_hex};
+use sekisho_sdk::IdentitySource;
+use sekisho_types::{Effect, SpiffeId};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::{Local, Protocol};
+use crate::decisions::Decider;
+use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
+use crate::tcp;
+use crate::trace::Trace;
+use crate::upstream::Connector;
+
+pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+type Upstream = Client<Connector, Incoming>;
+
+/// How long open requests may finish once a connection should end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(crate) struct Inbound {
+    pub identity: IdentitySource,
+    pub workload: Arc<Process>,
+    pub decider: Arc<Decider>,
+    pub upstream: Local,
+    pub protocol: Protocol,
+    pub stop: Stop,
+}
+
+impl Inbound {
+    pub(crate) async fn serve(self, listener: TcpListener) {
+        let inbound = Arc::new(self);
+        let client = inbound.client();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = inbound.stop.wait() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (inbound, client) = (inbound.clone(), client.clone());
+                    let stop = inbound.stop.clone();
+                    stop.spawn(async move { inbound.connection(stream, client).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+
+    fn client(&self) -> Upstream {
+        let connector = Connector { at: self.upstream.clone(), workload: self.workload.clone() };
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(15));
+        builder.http2_only(self.protocol == Protocol::H2c);
+        builder.build(connector)
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, client: Upstream) {
+        let alpn: &[&[u8]] = if self.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
+        let accepted = accept_tls(&self.identity.tls, stream, true, alpn, now()).await;
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::info!(%error, "a peer was refused");
+                return;
+            }
+        };
+        let (Some(leaf), Some(own)) = (peer.leaf, self.identity.held.borrow().clone()) else { return };
+        let leaf = Arc::new(leaf.into_inner());
+        tracing::debug!(peer = %leaf.spiffe_id, group = %peer.group, "connection");
+        // A connection lives no longer than the SVIDs on it.
+        let ends = leaf.not_after.min(own.not_after);
+        if self.protocol == Protocol::Tcp {
+            tcp::judge_and_splice(&self, stream, &leaf, &own.spiffe_id, ends).await;
+            return;
+        }
+        let (inbound, own_id) = (self.clone(), own.spiffe_id);
+        let service = service_fn(move |request| {
+            let (inbound, leaf, own_id, client) = (inbound.clone(), leaf.clone(), own_id.clone(), client.clone());
+            async move { Ok::<_, Infallible>(inbound.request(request, &leaf, own_id, &client).await) }
+        });
+        let builder = http_builder();
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
+        tokio::select! {
+            _done = connection.as_mut() => return,
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.wait() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        // What is not finished by then is cut.
+        let _finished = tokio::time::timeout(DRAIN, connection).await;
+    }
+
+    async fn request(&self, request: Request<Incoming>, leaf: &LeafFacts, own: SpiffeId, client: &Upstream) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let plain = match guard::read(&parts) {
+            Ok(plain) => plain,
+            Err(error) => {
+                tracing::info!(peer = %leaf.spiffe_id, %error, "an ambiguous request was refused");
+                return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
+            }
+        };
+        let trace = Trace::of(plain.headers.get("traceparent"));
+        let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
+        let input = RequestInput {
+            method: parts.method.as_str().to_owned(),
+            path: plain.path,
+            headers: plain.headers,
+            subject: subject(leaf),
+            destination: own,
+            request_id,
+        };
+        let Some(made) = self.decider.decide(&input, &trace).await else {
+            return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
+        };
+        let id = made.id.as_str();
+        if made.effect == Effect::Deny {
+            tracing::info!(peer = %leaf.spiffe_id, decision = id, "denied");
+            return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
+        }
+        set_identity(&mut parts.headers, &leaf.spiffe_id, id, &trace);
+        match forward(client, parts, body, self.protocol).await {
+            Ok(mut response) => {
+                insert(response.headers_mut(), DECISION_HEADER, id);
+                response
+            }
+            Err(error) => {
+                tracing::warn!(%error, upstream = %self.upstream, "the service did not answer");
+                problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer", Some(id))
+            }
+        }
+    }
+}
+
+pub(crate) fn subject(leaf: &LeafFacts) -> SubjectInput {
+    SubjectInput { spiffe_id: leaf.spiffe_id.clone(), claims: leaf.claims.clone(), issued_at: leaf.not_before }
+}
+
+/// The request as it was judged, to the service.
+async fn forward(
+    client: &Upstream,
+    mut parts: http::request::Parts,
+    body: Incoming,
+    protocol: Protocol,
+) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
+    let authority = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok().map(str::to_owned));
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    // The connector ignores the authority; a name that cannot be looked up says so.
+    let uri = format!("http://{}{target}", if protocol == Protocol::H2c { authority.as_deref().unwrap_or("service") } else { "service" });
+    parts.uri = uri.parse().unwrap_or_else(|_| http::Uri::from_static("http://service/"));
+    parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+    if protocol == Protocol::H2c {
+        parts.headers.remove(header::HOST);
+    } else if let Some(host) = authority.and_then(|host| HeaderValue::from_str(&host).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
+    parts.headers.remove(header::CONNECTION);
+    let response = client.request(Request::from_parts(parts, body)).await?;
+    Ok(clean(response.map(|body| body.map_err(Into::into).boxed())))
+}
+
+/// Drops what belongs to one connection only (RFC 9110 §7.6.1).
+pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        response.headers_mut().remove(name);
+    }
+    response.headers_mut().remove("keep-alive");
+    *response.version_mut() = http::Version::HTTP_11;
+    response
+}
+
+fn set_identity(headers: &mut http::HeaderMap, peer: &SpiffeId, decision: &str, trace: &Trace) {
+    insert(headers, PEER_HEADER, &peer.to_string());
+    insert(headers, DECISION_HEADER, decision);
+    insert(headers, "traceparent", &trace.traceparent());
+}
+
+fn insert(headers: &mut http::HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+pub(crate) fn problem(status: StatusCode, detail: &str, decision: Option<&str>) -> Response<Body> {
+    let body = serde_json::json!({"status": status.as_u16(), "detail": detail, "decision": decision});
+    let mut response = Response::new(Full::from(body.to_string()).map_err(|never| match never {}).boxed());
+    *response.status_mut() = status;
+    insert(response.headers_mut(), "content-type", "application/problem+json");
+    if let Some(id) = decision {
+        insert(response.headers_mut(), DECISION_HEADER, id);
+    }
+    response
+}
+
+pub(crate) fn http_builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_headers(100).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(1024)
+        .max_header_list_size(32 * 1024)
+        .max_pending_accept_reset_streams(32)
+        .keep_alive_interval(Duration::from_secs(30));
+    builder
+}

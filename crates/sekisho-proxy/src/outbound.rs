@@ -1,0 +1,204 @@
+//! Outbound: the workload dials us in the clear on this machine; we dial the peer with the workload's SVID.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use sekisho_host::Process;
+use sekisho_net::{Dialer, ExpectedServer, NetError, listen_unix};
+use sekisho_runtime::{Stop, now};
+use sekisho_sdk::IdentitySource;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Mutex;
+
+use crate::config::{Local, OutboundSpec, Protocol};
+use crate::guard;
+use crate::inbound::{Body, clean, http_builder, problem};
+use crate::local;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+pub(crate) struct Outbound {
+    pub spec: OutboundSpec,
+    pub identity: IdentitySource,
+    pub workload: Arc<Process>,
+    pub protocol: Protocol,
+    pub stop: Stop,
+    /// The connection in use, and the generation of the SVID that opened it.
+    pub connection: Mutex<Option<(u64, SendRequest<Incoming>)>>,
+}
+
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(crate) async fn bind(at: &Local) -> Result<Self, NetError> {
+        match at {
+            Local::Tcp(address) => {
+                let listener = TcpListener::bind(address).await;
+                Ok(Self::Tcp(listener.map_err(|source| NetError::Io { address: address.to_string(), source })?))
+            }
+            Local::Unix(path) => Ok(Self::Unix(listen_unix(path, 0o600)?)),
+        }
+    }
+}
+
+impl Outbound {
+    pub(crate) async fn serve(self, listener: Listener) {
+        let outbound = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                accepted = outbound.accept(&listener) => accepted,
+                () = outbound.stop.wait() => return,
+            };
+            match accepted {
+                Ok(Some(stream)) => {
+                    let outbound = outbound.clone();
+                    let stop = outbound.stop.clone();
+                    stop.spawn(async move { outbound.local_connection(stream).await });
+                }
+                Ok(None) => tracing::warn!(listen = %outbound.spec.listen, "another process than the workload dialled; refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+
+    /// The next connection; `None` when somebody else than the workload dialled.
+    async fn accept(&self, listener: &Listener) -> std::io::Result<Option<Box<dyn local::Stream>>> {
+        match listener {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let ours = local::is_workload_tcp(&stream, &self.workload).await;
+                Ok(ours.then(|| Box::new(stream) as Box<dyn local::Stream>))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let ours = local::is_workload_unix(&stream, &self.workload);
+                Ok(ours.then(|| Box::new(stream) as Box<dyn local::Stream>))
+            }
+        }
+    }
+
+    async fn local_connection(self: Arc<Self>, stream: Box<dyn local::Stream>) {
+        if self.protocol == Protocol::Tcp {
+            self.splice(stream).await;
+            return;
+        }
+        let outbound = self.clone();
+        let service = service_fn(move |request| {
+            let outbound = outbound.clone();
+            async move { Ok::<_, Infallible>(outbound.request(request).await) }
+        });
+        let builder = http_builder();
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _done = connection.as_mut() => return,
+            () = self.stop.wait() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        // What is not finished by then is cut.
+        let _finished = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    }
+
+    async fn request(&self, request: Request<Incoming>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        if let Err(error) = guard::read(&parts) {
+            return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
+        }
+        let mut sender = match self.sender().await {
+            Ok(sender) => sender,
+            Err(error) => {
+                tracing::warn!(peer = %self.spec.expected, %error, "the peer cannot be dialled");
+                let detail = format!("the peer `{}` cannot be reached: {error}", self.spec.expected);
+                return problem(StatusCode::BAD_GATEWAY, &detail, None);
+            }
+        };
+        let host = parts.headers.remove(header::HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
+        let authority = parts.uri.authority().map(|a| a.as_str().to_owned()).or(host).unwrap_or_else(|| "service".into());
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        parts.uri = match format!("https://{authority}{target}").parse() {
+            Ok(uri) => uri,
+            Err(_) => return problem(StatusCode::BAD_REQUEST, "the `Host` header is not a host", None),
+        };
+        parts.version = http::Version::HTTP_2;
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE] {
+            parts.headers.remove(name);
+        }
+        parts.headers.remove("keep-alive");
+        match sender.send_request(Request::from_parts(parts, body)).await {
+            Ok(response) => clean(response.map(|body| body.map_err(Into::into).boxed())),
+            Err(error) => {
+                tracing::warn!(peer = %self.spec.expected, %error, "the request was not answered");
+                problem(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
+            }
+        }
+    }
+
+    /// A connection of the current SVID. After a rotation new requests go over a new one, and the old one ends when its
+    /// last request has.
+    async fn sender(&self) -> Result<SendRequest<Incoming>, DialError> {
+        let generation = self.identity.held.borrow().as_ref().map(|held| held.generation);
+        let generation = generation.ok_or(NetError::NoIdentity)?;
+        let mut connection = self.connection.lock().await;
+        if let Some((opened_by, sender)) = connection.as_mut()
+            && *opened_by == generation
+            && !sender.is_closed()
+        {
+            return Ok(sender.clone());
+        }
+        let stream = self.dialer().connect(&[b"h2"]).await?.stream;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "a connection to a peer ended");
+            }
+        });
+        *connection = Some((generation, sender.clone()));
+        Ok(sender)
+    }
+
+    fn dialer(&self) -> Dialer {
+        let expected = ExpectedServer::Id(self.spec.expected.clone());
+        Dialer { source: self.identity.tls.clone(), address: self.spec.peer.clone(), expected, clock: now }
+    }
+
+    async fn splice(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let held = self.identity.held.borrow().clone();
+        let Some(held) = held else {
+            tracing::warn!(peer = %self.spec.expected, "no SVID is held; the connection is refused");
+            return;
+        };
+        match self.dialer().connect(&[]).await {
+            Ok(mut connection) => {
+                let wait = Duration::from_millis(u64::try_from(held.not_after.millis() - now().millis()).unwrap_or(0));
+                tokio::select! {
+                    _finished = copy_bidirectional(&mut stream, &mut connection.stream) => {}
+                    () = tokio::time::sleep(wait) => tracing::info!("a connection was closed: its SVID has ended"),
+                    () = self.stop.wait() => {}
+                }
+            }
+            Err(error) => tracing::warn!(peer = %self.spec.expected, %error, "the peer cannot be dialled"),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The policy in force: streamed by the agent, kept on disk over a restart, loaded whole or not at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use sekisho_disk::write_atomic;
+use sekisho_policy::{PolicySet, Source};
+use sekisho_proto::node::{ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
+use sekisho_proto::server::Policy;
+use sekisho_sdk::{AgentChannel, IdentitySource};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tonic::Status;
+
+/// A loaded revision.
+pub(crate) struct InForce {
+    pub revision: u64,
+    pub set: PolicySet,
+}
+
+pub(crate) struct PolicyKeeper {
+    current: ArcSwapOption<InForce>,
+    path: PathBuf,
+    /// Rings after each change, so that long streams are judged again (law L12).
+    pub changed: watch::Sender<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    revision: u64,
+    files: Vec<(String, String)>,
+}
+
+impl PolicyKeeper {
+    /// With the revision that an earlier run kept, if it still loads.
+    pub(crate) fn open(path: PathBuf) -> Self {
+        let keeper = Self { current: ArcSwapOption::empty(), path, changed: watch::channel(0).0 };
+        if let Ok(bytes) = std::fs::read(&keeper.path)
+            && let Ok(stored) = serde_json::from_slice::<Stored>(&bytes)
+        {
+            keeper.load(stored.revision, stored.files);
+        }
+        keeper
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<InForce>> {
+        self.current.load_full()
+    }
+
+    fn load(&self, revision: u64, files: Vec<(String, String)>) -> bool {
+        let sources = files.into_iter().map(|(name, text)| Source { name, text }).collect();
+        match PolicySet::load(sources) {
+            Ok(set) => {
+                tracing::info!(revision, digest = %set.digest(), "policy in force");
+                self.current.store(Some(Arc::new(InForce { revision, set })));
+                self.changed.send_replace(revision);
+                true
+            }
+            Err(error) => {
+                tracing::error!(revision, %error, "the policy revision does not load; the last good one stays in force");
+                false
+            }
+        }
+    }
+
+    fn take(&self, policy: Policy) {
+        let files: Vec<_> = policy.files.into_iter().map(|file| (file.name, file.text)).collect();
+        if self.load(policy.revision, files.clone()) {
+            let stored = serde_json::to_vec(&Stored { revision: policy.revision, files }).unwrap_or_default();
+            if let Err(error) = write_atomic(&self.path, &stored) {
+                tracing::error!(%error, "the policy was not kept on disk; a restart without the agent would deny all");
+            }
+        }
+    }
+}
+
+/// Follows the agent's policy stream for ever, and reports what is in force.
+pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, identity: IdentitySource) {
+    loop {
+        if let Err(status) = stream(&keeper, &agent, &identity).await {
+            tracing::debug!(message = status.message(), "no policy stream; the last good revision stays in force");
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+async fn stream(keeper: &PolicyKeeper, agent: &AgentChannel, identity: &IdentitySource) -> Result<(), Status> {
+    let mut policies = SidecarClient::new(agent.clone()).watch_policy(WatchPolicyRequest {}).await?.into_inner();
+    while let Some(policy) = policies.message().await? {
+        keeper.take(policy);
+        let held = identity.ready().await;
+        if let Some(in_force) = keeper.current() {
+            let report = ReportPolicyRequest { spiffe_id: held.spiffe_id.to_string(), revision: in_force.revision };
+            SidecarClient::new(agent.clone()).report_policy(report).await?;
+        }
+    }
+    Ok(())
+}

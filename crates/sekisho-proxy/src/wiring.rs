@@ -1,0 +1,121 @@
+//! The sidecar's composition root.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use sekisho_disk::{DiskError, Spool, private_folder};
+use sekisho_host::{HostError, Process};
+use sekisho_net::NetError;
+use sekisho_runtime::{ConfigError, Stop, load_config, random_hex};
+use sekisho_sdk::{IdentitySource, agent_channel};
+use tokio::net::TcpListener;
+
+use crate::config::{FileConfig, ProxyArgs};
+use crate::decisions::{self, Decider};
+use crate::inbound::Inbound;
+use crate::outbound::{Listener, Outbound};
+use crate::policy::{self, PolicyKeeper};
+
+/// Why the sidecar does not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("configuration: {0}")]
+    Value(String),
+    #[error("the workload: {0}")]
+    Workload(#[from] HostError),
+    #[error("the workload `{command}` does not start: {source}")]
+    Start { command: String, source: std::io::Error },
+    #[error("nothing says which process to speak for: give `--workload-pid`, or the command after `--`")]
+    NoWorkload,
+    #[error("nothing to do: give `--inbound` with `--upstream`, or `--outbound`")]
+    NothingToDo,
+}
+
+/// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
+pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<(), ProxyError> {
+    if let Some(path) = args.config.clone() {
+        args.merge(load_config::<FileConfig>(&path)?).map_err(ProxyError::Value)?;
+    }
+    if args.inbound.is_none() && args.outbound.is_empty() {
+        return Err(ProxyError::NothingToDo);
+    }
+    private_folder(&args.data)?;
+    let mut child = start_workload(&args)?;
+    let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
+    let workload = Arc::new(Process::open(pid.ok_or(ProxyError::NoWorkload)?)?);
+
+    let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, workload.pid())?;
+    let agent = agent_channel(&args.agent_socket);
+    let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
+    let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
+    tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
+    tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
+    let decider = Arc::new(Decider::new(keeper, spool));
+
+    if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
+        let inbound = Inbound {
+            identity: identity.clone(),
+            workload: workload.clone(),
+            decider,
+            upstream,
+            protocol: args.protocol,
+            stop: stop.clone(),
+        };
+        stop.spawn(inbound.serve(listener));
+    }
+    for spec in args.outbound.clone() {
+        let listener = Listener::bind(&spec.listen).await?;
+        let outbound = Outbound {
+            spec,
+            identity: identity.clone(),
+            workload: workload.clone(),
+            protocol: args.protocol,
+            stop: stop.clone(),
+            connection: tokio::sync::Mutex::new(None),
+        };
+        stop.spawn(outbound.serve(listener));
+    }
+    tokio::select! {
+        held = identity.ready() => ready(&held.spiffe_id.to_string()),
+        () = stop.wait() => {}
+        () = workload.ended() => {}
+    }
+    tokio::select! {
+        () = stop.wait() => {}
+        () = workload.ended() => tracing::info!(pid = workload.pid(), "the workload has ended; its sidecar stops"),
+    }
+    stop.trigger();
+    stop.drained(12).await;
+    if let Some(child) = &mut child {
+        end_workload(child).await;
+    }
+    Ok(())
+}
+
+fn start_workload(args: &ProxyArgs) -> Result<Option<tokio::process::Child>, ProxyError> {
+    let Some((program, arguments)) = args.command.split_first() else { return Ok(None) };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let child = command.spawn().map_err(|source| ProxyError::Start { command: program.clone(), source })?;
+    Ok(Some(child))
+}
+
+/// Asks a workload that we started to end, and makes it after five seconds.
+async fn end_workload(child: &mut tokio::process::Child) {
+    if let Some(pid) = child.id().and_then(|pid| pid.try_into().ok()).and_then(sekisho_host::signal_terminate) {
+        tracing::debug!(pid, "the workload was asked to end");
+    }
+    if tokio::time::timeout(std::time::Duration::from_secs(5), child.wait()).await.is_err()
+        && let Err(error) = child.kill().await
+    {
+        tracing::warn!(%error, "the workload was not ended");
+    }
+}

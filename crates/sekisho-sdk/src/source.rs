@@ -1,0 +1,150 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_identity::{Bundle, leaf_facts, split_chain};
+use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource};
+use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+use sekisho_types::{Secret, SpiffeId, TrustDomain, UnixTime};
+use tokio::sync::watch;
+use tonic::{Code, Status};
+
+use crate::agent::{AgentChannel, agent_channel};
+
+/// The identity in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub spiffe_id: SpiffeId,
+    pub not_after: UnixTime,
+    /// Rises with each rotation, so that a connection knows when it is of yesterday.
+    pub generation: u64,
+}
+
+/// An identity that follows the agent. Without one, its TLS neither accepts nor dials: it fails closed.
+#[derive(Clone)]
+pub struct IdentitySource {
+    pub tls: TlsSource,
+    pub held: watch::Receiver<Option<Held>>,
+    /// Why there is no identity, for messages.
+    pub trouble: watch::Receiver<Option<String>>,
+}
+
+struct News {
+    chain: Vec<Vec<u8>>,
+    key: Vec<u8>,
+    bundle: Vec<Vec<u8>>,
+}
+
+struct Feed {
+    tls: TlsSource,
+    held: watch::Sender<Option<Held>>,
+    trouble: watch::Sender<Option<String>>,
+    generation: u64,
+}
+
+impl IdentitySource {
+    /// The identity of this process, from the Workload API.
+    pub fn of_self(socket: &Path, trust_domain: &TrustDomain) -> Result<Self, NetError> {
+        Self::start(socket, trust_domain, None)
+    }
+
+    /// The identity of process `pid`, lent while that process lives.
+    pub fn lent(socket: &Path, trust_domain: &TrustDomain, pid: i32) -> Result<Self, NetError> {
+        Self::start(socket, trust_domain, Some(pid))
+    }
+
+    fn start(socket: &Path, trust_domain: &TrustDomain, pid: Option<i32>) -> Result<Self, NetError> {
+        let empty = Arc::new(Bundle::empty(trust_domain.clone()));
+        let tls = TlsSource::new(TlsMaterial::new(None, empty)?);
+        let (held, held_rx) = watch::channel(None);
+        let (trouble, trouble_rx) = watch::channel(None);
+        let feed = Feed { tls: tls.clone(), held, trouble, generation: 0 };
+        tokio::spawn(feed.run(agent_channel(socket), trust_domain.clone(), pid));
+        Ok(Self { tls, held: held_rx, trouble: trouble_rx })
+    }
+
+    /// Waits for the first identity.
+    pub async fn ready(&self) -> Held {
+        let mut held = self.held.clone();
+        loop {
+            if let Some(now) = held.borrow_and_update().clone() {
+                return now;
+            }
+            if held.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Feed {
+    async fn run(mut self, channel: AgentChannel, trust_domain: TrustDomain, pid: Option<i32>) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let status = match self.follow(&channel, &trust_domain, pid).await {
+                Ok(()) => Status::unavailable("the agent closed the stream"),
+                Err(status) => status,
+            };
+            // A refusal takes the identity away; an outage leaves it until it ends by itself (laws L11 and L14).
+            if matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument) {
+                self.drop_identity(&trust_domain);
+            }
+            tracing::warn!(code = ?status.code(), message = status.message(), "no identity from the agent");
+            self.trouble.send_replace(Some(status.message().to_owned()));
+            if self.held.is_closed() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = if self.held.borrow().is_some() { Duration::from_millis(50) } else { (pause * 2).min(Duration::from_secs(2)) };
+        }
+    }
+
+    async fn follow(&mut self, channel: &AgentChannel, trust_domain: &TrustDomain, pid: Option<i32>) -> Result<(), Status> {
+        match pid {
+            Some(workload_pid) => {
+                let mut stream = SidecarClient::new(channel.clone()).lend(LendRequest { workload_pid }).await?.into_inner();
+                while let Some(lent) = stream.message().await? {
+                    self.take(trust_domain, News { chain: lent.cert_chain, key: lent.private_key, bundle: lent.bundle })?;
+                }
+            }
+            None => {
+                let mut client = SpiffeWorkloadApiClient::new(channel.clone());
+                let mut stream = client.fetch_x509svid(X509svidRequest {}).await?.into_inner();
+                while let Some(message) = stream.message().await? {
+                    let svid = message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
+                    let split = |der: &[u8]| split_chain(der).map_err(|e| Status::internal(e.to_string()));
+                    let (chain, bundle) = (split(&svid.x509_svid)?, split(&svid.bundle)?);
+                    self.take(trust_domain, News { chain, key: svid.x509_svid_key, bundle })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, trust_domain: &TrustDomain, news: News) -> Result<(), Status> {
+        let unusable = |e: String| Status::internal(format!("what the agent sent is not usable: {e}"));
+        let leaf = news.chain.first().ok_or_else(|| unusable("no certificate".into()))?;
+        let facts = leaf_facts(leaf).map_err(|e| unusable(e.to_string()))?;
+        let mut bundle = Bundle::empty(trust_domain.clone());
+        for der in news.bundle {
+            bundle.add_x509(der).map_err(|e| unusable(e.to_string()))?;
+        }
+        let identity = Identity { chain: news.chain, key: Secret::new(news.key) };
+        let material = TlsMaterial::new(Some(&identity), Arc::new(bundle)).map_err(|e| unusable(e.to_string()))?;
+        self.tls.replace(material);
+        self.generation += 1;
+        let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation: self.generation };
+        tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
+        self.held.send_replace(Some(held));
+        self.trouble.send_replace(None);
+        Ok(())
+    }
+
+    fn drop_identity(&self, trust_domain: &TrustDomain) {
+        if let Ok(material) = TlsMaterial::new(None, Arc::new(Bundle::empty(trust_domain.clone()))) {
+            self.tls.replace(material);
+        }
+        self.held.send_replace(None);
+    }
+}
