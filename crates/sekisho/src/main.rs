@@ -1,1 +1,40 @@
-fn main() {}
+//! The command line: one verb, one file. `sekisho dev` runs every role as a process of its own.
+
+mod cli;
+mod dev;
+mod exit;
+mod output;
+mod rest;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap prints either where it belongs.
+            let _printed = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("sekisho: the system gives no threads: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    match runtime.block_on(cli::run(cli)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("sekisho: {failure}");
+            failure.exit.into()
+        }
+    }
+}

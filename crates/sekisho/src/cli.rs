@@ -1,0 +1,140 @@
+//! The grammar of the command line. Every flag is also an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+use crate::output::Format;
+use crate::{dev, verbs};
+
+/// Zero-trust identity, policy and proof for services on your own hosts
+#[derive(Debug, Parser)]
+#[command(name = "sekisho", version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Form of what is printed on stdout
+    #[arg(short, long, global = true, env = "SEKISHO_OUTPUT", value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Unix socket of the server's API
+    #[arg(long, global = true, env = "SEKISHO_SERVER_API")]
+    pub server_socket: Option<PathBuf>,
+    /// Unix socket of the agent, for verbs that ask it
+    #[arg(long = "agent", global = true, env = "SEKISHO_AGENT")]
+    pub agent: Option<PathBuf>,
+}
+
+impl Global {
+    /// The server's socket: as given, an installed server's, or that of `sekisho dev`.
+    pub(crate) fn server_socket(&self) -> PathBuf {
+        choose(&self.server_socket, "/var/lib/sekisho/server/api.sock", "server/api.sock")
+    }
+
+    /// The agent's socket, likewise; `SPIFFE_ENDPOINT_SOCKET` is respected.
+    pub(crate) fn agent_socket(&self) -> PathBuf {
+        let endpoint = std::env::var("SPIFFE_ENDPOINT_SOCKET").ok();
+        let endpoint = endpoint.and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
+        choose(&self.agent.clone().or(endpoint), "/var/lib/sekisho/agent/agent.sock", "agent/agent.sock")
+    }
+}
+
+fn choose(given: &Option<PathBuf>, installed: &str, in_dev: &str) -> PathBuf {
+    let installed = PathBuf::from(installed);
+    match given {
+        Some(path) => path.clone(),
+        None if installed.exists() => installed,
+        None => dev::default_folder().join(in_dev),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run every role on this machine and show the main job
+    Dev(dev::DevArgs),
+    /// Run a server
+    Server(Box<sekisho_server::ServerArgs>),
+    /// Run an agent
+    Agent(Box<sekisho_agent::AgentArgs>),
+    /// Run a sidecar for one workload
+    Proxy(Box<sekisho_proxy::ProxyArgs>),
+    /// Registration entries: which process gets which identity
+    #[command(subcommand)]
+    Entry(verbs::entry::EntryVerb),
+    /// Join tokens for agents
+    #[command(subcommand)]
+    Token(verbs::token::TokenVerb),
+    /// Attested agents
+    #[command(subcommand)]
+    Agents(verbs::agents::AgentsVerb),
+    /// The trust bundle
+    #[command(subcommand)]
+    Bundle(verbs::bundle::BundleVerb),
+    /// Identities: fetch one from the agent, list what was issued
+    #[command(subcommand)]
+    Svid(verbs::svid::SvidVerb),
+    /// Check, test, evaluate and apply policy
+    #[command(subcommand)]
+    Policy(verbs::policy::PolicyVerb),
+    /// What was decided
+    Decisions(verbs::decisions::DecisionsArgs),
+    /// Why a process has no identity, or why a decision came out as it did
+    Why(verbs::why::WhyArgs),
+    /// Write a proof file for an attestation, an issuance or a decision
+    Prove(verbs::prove::ProveArgs),
+    /// Check a proof file offline
+    Verify(verbs::verify::VerifyArgs),
+    /// Check this machine, its server and its agent
+    Doctor,
+    /// Print completions for a shell
+    Completions(verbs::completions::CompletionsArgs),
+    /// Print the REST API's OpenAPI 3.1 document
+    #[command(hide = true)]
+    Openapi,
+}
+
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Dev(args) => dev::run(global, args).await,
+        Verb::Server(args) => verbs::server::run(*args).await,
+        Verb::Agent(args) => verbs::agent::run(*args).await,
+        Verb::Proxy(args) => verbs::proxy::run(*args).await,
+        Verb::Entry(verb) => verbs::entry::run(global, verb).await,
+        Verb::Token(verb) => verbs::token::run(global, verb).await,
+        Verb::Agents(verb) => verbs::agents::run(global, verb).await,
+        Verb::Bundle(verb) => verbs::bundle::run(global, verb).await,
+        Verb::Svid(verb) => verbs::svid::run(global, verb).await,
+        Verb::Policy(verb) => verbs::policy::run(global, verb).await,
+        Verb::Decisions(args) => verbs::decisions::run(global, args).await,
+        Verb::Why(args) => verbs::why::run(global, args).await,
+        Verb::Prove(args) => verbs::prove::run(global, args).await,
+        Verb::Verify(args) => verbs::verify::run(global, &args),
+        Verb::Doctor => verbs::doctor::run(global).await,
+        Verb::Completions(args) => verbs::completions::run(&args),
+        Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_holds_together_and_every_flag_is_an_environment_variable() {
+        let command = super::Cli::command();
+        command.clone().debug_assert();
+        for daemon in ["server", "agent", "proxy"] {
+            let verb = command.find_subcommand(daemon).unwrap();
+            for flag in verb.get_opts().filter(|flag| !flag.is_global_set()) {
+                assert!(flag.get_env().is_some(), "`sekisho {daemon} --{}` has no variable", flag.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `sekisho dev`: every role as a process of its own on this machine, and the main job from attestation to proof.
+//!
+//! What it does can be done by hand with the same commands: it starts `sekisho server`, `agent` and `proxy`, and speaks
+//! to them by their sockets. It opens no other program's files.
+
+mod folder;
+mod job;
+mod process;
+mod stopwatch;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sekisho_runtime::{Stop, stop_on_signal};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+
+pub(crate) use folder::default_folder;
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Folder for everything that `dev` makes
+    #[arg(long, env = "SEKISHO_DEV_FOLDER")]
+    folder: Option<PathBuf>,
+    /// Forget what an earlier run left
+    #[arg(long, env = "SEKISHO_DEV_FRESH")]
+    fresh: bool,
+    /// Stop after the last milestone
+    #[arg(long, env = "SEKISHO_DEV_ONCE")]
+    once: bool,
+    /// Folder with the sample services `payment-gateway` and `transactions`; beside this executable if absent
+    #[arg(long, env = "SEKISHO_DEV_SERVICES")]
+    services: Option<PathBuf>,
+}
+
+pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
+    let watch = stopwatch::Stopwatch::start(global.output);
+    let stop = Stop::new();
+    stop_on_signal(&stop).map_err(Failure::failed)?;
+    let folder = folder::Folder::open(args.folder.unwrap_or_else(default_folder), args.fresh)?;
+    let services = match args.services {
+        Some(folder) => folder,
+        None => folder::beside_this_executable()?,
+    };
+    let mut roles = process::Roles::default();
+    let done = tokio::select! {
+        done = job::run(&folder, &services, &watch, &mut roles) => done,
+        () = stop.wait() => Ok(()),
+    };
+    let shown = match done {
+        Ok(()) if args.once || stop.is_triggered() => Ok(Exit::Ok),
+        Ok(()) => {
+            watch.note(&format!("all of it stays up; policy: {} (edit it). Ctrl-C stops", folder.policy().display()));
+            tokio::select! {
+                died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in {}", folder.logs().display()))),
+                () = stop.wait() => Ok(Exit::Ok),
+            }
+        }
+        Err(failure) => {
+            watch.note(&format!("logs are in {}", folder.logs().display()));
+            Err(failure)
+        }
+    };
+    roles.end().await;
+    shown
+}

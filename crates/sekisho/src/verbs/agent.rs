@@ -1,0 +1,17 @@
+use sekisho_runtime::{Stop, init_logs, stop_on_signal};
+
+use crate::exit::{Exit, Failure};
+use crate::output::line;
+
+/// Runs an agent; prints `ready <socket>` on stdout once it serves.
+pub(crate) async fn run(args: sekisho_agent::AgentArgs) -> Result<Exit, Failure> {
+    init_logs(&args.log);
+    let stop = Stop::new();
+    stop_on_signal(&stop).map_err(Failure::failed)?;
+    let ready = |socket: &std::path::Path| {
+        // Whoever started us may not read.
+        let _unread = line(&format!("ready {}", socket.display()));
+    };
+    sekisho_agent::run(args, stop, ready).await.map_err(Failure::failed)?;
+    Ok(Exit::Ok)
+}

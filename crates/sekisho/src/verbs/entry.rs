@@ -1,0 +1,159 @@
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::{print, table, text};
+use crate::rest::Rest;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EntryVerb {
+    /// Create an entry
+    Create(Registration),
+    /// List entries
+    #[command(alias = "ls")]
+    List {
+        /// Only entries with this SPIFFE ID
+        #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
+        spiffe_id: Option<String>,
+    },
+    /// Show one entry
+    Show { id: String },
+    /// Change an entry; what is not given stays
+    Update {
+        id: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Delete an entry
+    #[command(alias = "rm")]
+    Delete { id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Registration {
+    /// SPIFFE ID that the process gets
+    #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
+    spiffe_id: String,
+    /// SPIFFE ID of the agent that serves it (`sekisho agents list`)
+    #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
+    parent_id: String,
+    /// `type:value`, for example `unix:uid:1000`; all must be found
+    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', required = true)]
+    selectors: Vec<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
+    spiffe_id: Option<String>,
+    #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
+    parent_id: Option<String>,
+    /// Replaces all selectors
+    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',')]
+    selectors: Vec<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Life of its X.509-SVIDs, in seconds; the server's default if absent
+    #[arg(long, env = "SEKISHO_ENTRY_X509_TTL")]
+    x509_ttl: Option<u32>,
+    /// Life of its JWT-SVIDs, in seconds, at most 300
+    #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL")]
+    jwt_ttl: Option<u32>,
+    /// May administer the server over TLS
+    #[arg(long, env = "SEKISHO_ENTRY_ADMIN")]
+    admin: Option<bool>,
+    /// DNS name in the certificate; the first becomes its common name
+    #[arg(long = "dns-name", env = "SEKISHO_ENTRY_DNS_NAMES", value_delimiter = ',')]
+    dns_names: Vec<String>,
+    /// Tells a workload with several identities which is which
+    #[arg(long, env = "SEKISHO_ENTRY_HINT")]
+    hint: Option<String>,
+    /// Unix seconds after which the entry ends
+    #[arg(long, env = "SEKISHO_ENTRY_EXPIRES_AT")]
+    expires_at: Option<i64>,
+}
+
+impl Options {
+    fn put_into(self, entry: &mut Value) {
+        let Some(entry) = entry.as_object_mut() else { return };
+        let mut put = |name: &str, value: Option<Value>| entry.extend(value.map(|value| (name.to_owned(), value)));
+        put("x509_svid_ttl", self.x509_ttl.map(Value::from));
+        put("jwt_svid_ttl", self.jwt_ttl.map(Value::from));
+        put("admin", self.admin.map(Value::from));
+        put("hint", self.hint.map(Value::from));
+        put("expires_at", self.expires_at.map(Value::from));
+        put("dns_names", (!self.dns_names.is_empty()).then(|| json!(self.dns_names)));
+    }
+}
+
+pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failure> {
+    let rest = Rest::new(&global.server_socket());
+    match verb {
+        EntryVerb::Create(new) => {
+            let mut entry = json!({"spiffe_id": new.spiffe_id, "parent_id": new.parent_id, "selectors": new.selectors});
+            new.options.put_into(&mut entry);
+            let created = rest.send(Method::POST, "/v1/entries", &entry).await?;
+            print(global.output, &created, || describe(&created))?;
+        }
+        EntryVerb::List { spiffe_id } => {
+            let entries = list(&rest, spiffe_id.as_deref()).await?;
+            let columns = [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("PARENT", "/parent_id"), ("SELECTORS", "/selectors")];
+            print(global.output, &json!(entries), || table(&entries, &columns))?;
+        }
+        EntryVerb::Show { id } => {
+            let entry = rest.get(&format!("/v1/entries/{id}")).await?;
+            print(global.output, &entry, || describe(&entry))?;
+        }
+        EntryVerb::Update { id, change } => {
+            let mut entry = rest.get(&format!("/v1/entries/{id}")).await?;
+            if let Some(members) = entry.as_object_mut() {
+                members.extend(change.spiffe_id.map(|id| ("spiffe_id".to_owned(), id.into())));
+                members.extend(change.parent_id.map(|id| ("parent_id".to_owned(), id.into())));
+                if !change.selectors.is_empty() {
+                    members.insert("selectors".into(), json!(change.selectors));
+                }
+            }
+            change.options.put_into(&mut entry);
+            let updated = rest.send(Method::PUT, &format!("/v1/entries/{id}"), &entry).await?;
+            print(global.output, &updated, || describe(&updated))?;
+        }
+        EntryVerb::Delete { id } => {
+            rest.delete(&format!("/v1/entries/{id}")).await?;
+            print(global.output, &json!({"deleted": id}), || format!("deleted {id}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// All entries, page by page.
+async fn list(rest: &Rest, spiffe_id: Option<&str>) -> Result<Vec<Value>, Failure> {
+    let filter = spiffe_id.map(|id| format!("&spiffe_id={id}")).unwrap_or_default();
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = rest.get(&format!("/v1/entries?limit=1000{filter}{after}")).await?;
+        all.extend(page.get("entries").and_then(Value::as_array).cloned().unwrap_or_default());
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn describe(entry: &Value) -> String {
+    let selectors: Vec<&str> = entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    format!(
+        "id        {}\nspiffe id {}\nparent    {}\nselectors {}",
+        text(entry, "/id"),
+        text(entry, "/spiffe_id"),
+        text(entry, "/parent_id"),
+        selectors.join("\n          ")
+    )
+}

@@ -1,0 +1,154 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use hyper::Method;
+use sekisho_policy::{PolicySet, RequestInput, Source, SubjectInput, TestFile, run_tests};
+use sekisho_runtime::now;
+use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
+use serde_json::{Value, json};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::{print, table};
+use crate::rest::Rest;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Load the `.rego` files of a folder and say what is wrong with them
+    Check { folder: PathBuf },
+    /// Run `test_*` rules (`*_test.rego`) and case tables (`*_test.yaml`) of a folder
+    Test { folder: PathBuf },
+    /// Decide one input, as JSON, by the policy of a folder; exit code 2 means denied
+    Eval {
+        folder: PathBuf,
+        /// File with the input; `-` is stdin
+        #[arg(long, env = "SEKISHO_POLICY_INPUT", default_value = "-")]
+        input: PathBuf,
+        /// The decision's clock, in Unix seconds; now if absent
+        #[arg(long, env = "SEKISHO_POLICY_NOW")]
+        now: Option<i64>,
+    },
+    /// Make the `.rego` files of a folder the next revision
+    Apply { folder: PathBuf },
+    /// Show the revision in force
+    Show,
+}
+
+pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failure> {
+    match verb {
+        PolicyVerb::Check { folder } => {
+            let set = load(&folder, false)?;
+            let digest = set.digest().to_string();
+            let files = set.sources().len();
+            print(global.output, &json!({"files": files, "digest": digest}), || format!("ok: {files} files, {digest}"))?;
+            Ok(Exit::Ok)
+        }
+        PolicyVerb::Test { folder } => test(global, &folder),
+        PolicyVerb::Eval { folder, input, now } => eval(global, &folder, &input, now),
+        PolicyVerb::Apply { folder } => {
+            let sources = read(&folder, false)?;
+            let files: Vec<Value> = sources.iter().map(|s| json!({"name": s.name, "text": s.text})).collect();
+            let rest = Rest::new(&global.server_socket());
+            let applied = rest.send(Method::PUT, "/v1/policy", &json!({"files": files})).await?;
+            print(global.output, &applied, || format!("revision {}", applied.get("revision").unwrap_or(&Value::Null)))?;
+            Ok(Exit::Ok)
+        }
+        PolicyVerb::Show => {
+            let shown = Rest::new(&global.server_socket()).get("/v1/policy").await?;
+            print(global.output, &shown, || {
+                let files = shown.get("files").and_then(Value::as_array).into_iter().flatten();
+                let text = |file: &Value| format!("# {}\n{}", crate::output::text(file, "/name"), crate::output::text(file, "/text"));
+                format!("# revision {}\n{}", shown.get("revision").unwrap_or(&Value::Null), files.map(text).collect::<String>())
+            })?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn read(folder: &Path, with_tests: bool) -> Result<Vec<Source>, Failure> {
+    let error = |e: std::io::Error| Failure::failed(format!("{}: {e}", folder.display()));
+    let mut sources = Vec::new();
+    for item in std::fs::read_dir(folder).map_err(error)? {
+        let path = item.map_err(error)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let wanted = name.ends_with(".rego") && !name.starts_with('.') && (with_tests || !name.ends_with("_test.rego"));
+        if wanted {
+            sources.push(Source { name, text: std::fs::read_to_string(&path).map_err(error)? });
+        }
+    }
+    Ok(sources)
+}
+
+fn load(folder: &Path, with_tests: bool) -> Result<PolicySet, Failure> {
+    PolicySet::load(read(folder, with_tests)?).map_err(Failure::failed)
+}
+
+fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {
+    let set = load(folder, true)?;
+    let mut tables = Vec::new();
+    for item in std::fs::read_dir(folder).map_err(Failure::failed)?.flatten() {
+        let path = item.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("_test.yaml")) {
+            let text = std::fs::read_to_string(&path).map_err(Failure::failed)?;
+            tables.push(TestFile::parse(&text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?);
+        }
+    }
+    let outcomes = run_tests(&set, &tables, now());
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    let row = |o: &sekisho_policy::TestOutcome| json!({"name": o.name, "passed": o.passed, "detail": o.detail});
+    let rows: Vec<Value> = outcomes.iter().map(row).collect();
+    let columns = [("TEST", "/name"), ("PASSED", "/passed"), ("DETAIL", "/detail")];
+    print(global.output, &json!(rows), || format!("{}\n\n{} passed, {failed} failed", table(&rows, &columns), rows.len() - failed))?;
+    if rows.is_empty() {
+        return Err(Failure::failed("no tests found: name them `*_test.rego` or `*_test.yaml`"));
+    }
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Denied })
+}
+
+fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result<Exit, Failure> {
+    let set = load(folder, false)?;
+    let text = if input == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(input) };
+    let text = text.map_err(|e| Failure::failed(format!("{}: {e}", input.display())))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
+    let decision = set.decide(&request(&value)?, at.map_or_else(now, UnixTime::from_seconds));
+    let unmet = |rule: &sekisho_policy::RuleOutcome| -> Vec<Value> {
+        rule.unmet.iter().map(|u| json!({"line": u.line, "condition": u.condition, "found": u.found})).collect()
+    };
+    let rule = decision.rule.as_ref().map(|rule| json!({"place": rule.place(), "unmet": unmet(rule), "unknown": rule.unknown}));
+    let shown = json!({"effect": decision.effect.as_str(), "rule": rule, "error": decision.error});
+    print(global.output, &shown, || super::why::decision_text(&shown))?;
+    Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
+}
+
+fn request(value: &Value) -> Result<RequestInput, Failure> {
+    let missing = |name: &str| Failure::failed(format!("the input has no valid `{name}`"));
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+    let id = |pointer: &str| text(pointer).and_then(|text| SpiffeId::parse(text).ok()).ok_or_else(|| missing(pointer));
+    let mut claims = Claims::default();
+    for (name, claim) in value.pointer("/subject/claims").and_then(Value::as_object).into_iter().flatten() {
+        let claim = match claim {
+            Value::Bool(flag) => ClaimValue::Bool(*flag),
+            Value::Number(number) => ClaimValue::Integer(number.as_i64().ok_or_else(|| missing("subject.claims"))?),
+            Value::String(text) => ClaimValue::Text(text.clone()),
+            _ => return Err(missing("subject.claims")),
+        };
+        claims.set(name, claim);
+    }
+    let path = value.get("path").and_then(Value::as_array).ok_or_else(|| missing("path"))?;
+    let headers: BTreeMap<String, String> = value.get("headers").and_then(Value::as_object).into_iter().flatten()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect();
+    Ok(RequestInput {
+        method: text("/method").ok_or_else(|| missing("method"))?.to_owned(),
+        path: path.iter().filter_map(|segment| segment.as_str().map(str::to_owned)).collect(),
+        headers,
+        subject: SubjectInput {
+            spiffe_id: id("/subject/spiffe_id")?,
+            claims,
+            issued_at: UnixTime::from_nanos(value.pointer("/subject/issued_at").and_then(Value::as_i64).unwrap_or(0)),
+        },
+        destination: id("/destination").or_else(|_| id("/subject/spiffe_id"))?,
+        request_id: text("/request_id").unwrap_or_default().to_owned(),
+    })
+}
