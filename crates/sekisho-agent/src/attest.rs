@@ -6,7 +6,10 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_identity::{Bundle, csr_der};
 use sekisho_keys::MemoryKey;
-use sekisho_net::{Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_tls, private_key_from_pem};
+use sekisho_net::{
+    Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_tls,
+    private_key_from_pem,
+};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
 use sekisho_proto::spire::bundle::v1::{GetBundleRequest, bundle_client::BundleClient};
@@ -54,7 +57,11 @@ pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentEr
         for der in certificates_from_pem(&std::fs::read(path).map_err(file)?) {
             bundle.add_x509(der).map_err(|e| AgentError::Bundle(e.to_string()))?;
         }
-        return if bundle.x509_authorities.is_empty() { Err(AgentError::Bundle("no certificate in the file".into())) } else { Ok(bundle) };
+        return if bundle.x509_authorities.is_empty() {
+            Err(AgentError::Bundle("no certificate in the file".into()))
+        } else {
+            Ok(bundle)
+        };
     }
     let authority = args.fingerprint.ok_or(AgentError::NoTrust)?;
     let source = TlsSource::new(TlsMaterial::new(None, Arc::new(bundle))?);

@@ -66,7 +66,12 @@ impl Cache {
         Ok(Self(SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?))
     }
 
-    pub(crate) fn store(&self, own: &AgentSvid, known: &Known, held: &[(HeldKey, Arc<HeldSvid>)]) -> Result<(), DiskError> {
+    pub(crate) fn store(
+        &self,
+        own: &AgentSvid,
+        known: &Known,
+        held: &[(HeldKey, Arc<HeldSvid>)],
+    ) -> Result<(), DiskError> {
         let form = Form {
             own: OwnForm {
                 id: own.id.to_string(),

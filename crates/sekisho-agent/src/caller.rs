@@ -44,7 +44,9 @@ impl Caller {
         let measured = measure_process(self.clone(), |caller| &caller.process, core.clone()).await?;
         if measured.0.executable != self.executable {
             tracing::warn!(pid = self.process.pid(), "exec after connect");
-            return Err(Status::permission_denied("the process runs another executable than when it connected; connect again"));
+            return Err(Status::permission_denied(
+                "the process runs another executable than when it connected; connect again",
+            ));
         }
         Ok(measured)
     }

@@ -18,7 +18,10 @@ pub(crate) struct Service(pub(crate) Arc<Core>);
 
 #[tonic::async_trait]
 impl Inspect for Service {
-    async fn why_identity(&self, request: Request<wire::WhyIdentityRequest>) -> Result<Response<wire::WhyIdentityResponse>, Status> {
+    async fn why_identity(
+        &self,
+        request: Request<wire::WhyIdentityRequest>,
+    ) -> Result<Response<wire::WhyIdentityResponse>, Status> {
         let caller = self.operator(&request)?;
         let request = request.into_inner();
         let selectors = if request.pid > 0 {

@@ -7,7 +7,9 @@ use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
 use sekisho_keys::MemoryKey;
 use sekisho_net::Identity;
 use sekisho_proto::server::node_client::NodeClient;
-use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient};
+use sekisho_proto::spire::svid::v1::{
+    BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
+};
 use sekisho_proto::{selectors_to_wire, server as wire, types};
 use sekisho_runtime::{now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
@@ -19,7 +21,12 @@ use crate::core::{Core, HeldKey, HeldSvid};
 const MAX_HELD: usize = 10_000;
 
 /// The X.509-SVID of `entry` for a process measured at `at`.
-pub(crate) async fn x509(core: &Arc<Core>, entry: &Entry, measured: &Measurement, at: UnixTime) -> Result<Arc<HeldSvid>, Status> {
+pub(crate) async fn x509(
+    core: &Arc<Core>,
+    entry: &Entry,
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<Arc<HeldSvid>, Status> {
     let key: HeldKey = (entry.id.clone(), measurement_digest(measured));
     if let Some(held) = fresh(core, &key, entry) {
         return Ok(held);
@@ -57,7 +64,12 @@ pub(crate) fn is_outage(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
 }
 
-async fn ask_x509(core: &Arc<Core>, entry: &Entry, measured: &Measurement, at: UnixTime) -> Result<Arc<HeldSvid>, Status> {
+async fn ask_x509(
+    core: &Arc<Core>,
+    entry: &Entry,
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<Arc<HeldSvid>, Status> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(|e| Status::internal(e.to_string()))?;
     let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(|e| Status::internal(e.to_string()))?;
     let item = wire::issue_x509_request::Item {

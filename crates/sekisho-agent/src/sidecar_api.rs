@@ -50,7 +50,10 @@ impl Sidecar for Service {
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }
 
-    async fn watch_policy(&self, request: Request<wire::WatchPolicyRequest>) -> Result<Response<Self::WatchPolicyStream>, Status> {
+    async fn watch_policy(
+        &self,
+        request: Request<wire::WatchPolicyRequest>,
+    ) -> Result<Response<Self::WatchPolicyStream>, Status> {
         let caller = self.sidecar(&request).await?;
         let guard = self.0.open_stream(caller.process.pid());
         let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
@@ -78,7 +81,10 @@ impl Sidecar for Service {
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }
 
-    async fn report_policy(&self, request: Request<wire::ReportPolicyRequest>) -> Result<Response<wire::ReportPolicyResponse>, Status> {
+    async fn report_policy(
+        &self,
+        request: Request<wire::ReportPolicyRequest>,
+    ) -> Result<Response<wire::ReportPolicyResponse>, Status> {
         let caller = self.sidecar(&request).await?;
         let report = request.into_inner();
         let lent = self.lent_to(&caller)?;
@@ -143,13 +149,18 @@ async fn lend(
         let Some(entry) = core.matches(&measured.selectors, at).into_iter().next() else {
             let id = records::no_identity(core, &measured).await;
             let pid = measured.pid;
-            return Err(Status::permission_denied(format!("no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why")));
+            return Err(Status::permission_denied(format!(
+                "no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why"
+            )));
         };
         let wait = match issue::x509(core, &entry, &measured, at).await {
             Ok(held) => {
                 let state = (held.log_index, held.not_after, core.bundle().sequence);
                 if said != Some(state) {
-                    core.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(borrower.process.pid(), held.spiffe_id.clone());
+                    core.lent
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(borrower.process.pid(), held.spiffe_id.clone());
                     if to.send(Ok(response(core, &held))).await.is_err() {
                         return Ok(());
                     }

@@ -36,7 +36,9 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
             Err(status) if status_reason(&status) == Some(types::permission_denied_details::Reason::AgentBanned) => {
                 return AgentError::Server(Box::new(status));
             }
-            Err(status) => tracing::warn!(message = status.message(), "no connection to the server; what is held goes on serving"),
+            Err(status) => {
+                tracing::warn!(message = status.message(), "no connection to the server; what is held goes on serving")
+            }
             Ok(()) => pause = Duration::from_millis(100),
         }
         tokio::time::sleep(pause).await;
@@ -55,7 +57,8 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
         core.connected.send_replace(true);
         core.save_soon();
         let policy_in_force = core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let request = WatchRequest { applied_revision: revision, policy_in_force: policy_in_force.into_iter().collect() };
+        let request =
+            WatchRequest { applied_revision: revision, policy_in_force: policy_in_force.into_iter().collect() };
         // A full channel means that the server reads slowly; the next acknowledgement covers this one.
         let _late = acknowledge.try_send(request);
     }
@@ -63,7 +66,8 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
-    let invalid = |e: sekisho_proto::ConvertError| Status::internal(format!("the server sent something unreadable: {e}"));
+    let invalid =
+        |e: sekisho_proto::ConvertError| Status::internal(format!("the server sent something unreadable: {e}"));
     let entries = entries_from_wire(&message.entries)?;
     let removed: BTreeSet<&str> = message.removed_entry_ids.iter().map(String::as_str).collect();
     let bundle = message.bundle.as_ref().map(bundle_from_wire).transpose().map_err(invalid)?;
@@ -152,7 +156,8 @@ async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, Status> {
 
 async fn post_status(core: &Core) {
     let serial = core.bundle().sequence.unwrap_or(0);
-    let request = PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+    let request =
+        PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
     if let Err(status) = AgentClient::new(core.server.clone()).post_status(request).await {
         tracing::debug!(message = status.message(), "the status was not taken");
     }

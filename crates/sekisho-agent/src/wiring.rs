@@ -40,9 +40,13 @@ pub enum AgentError {
     Proof(#[from] X509PopError),
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
-    #[error("nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and `--node-key`")]
+    #[error(
+        "nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and `--node-key`"
+    )]
     NoProof,
-    #[error("nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)")]
+    #[error(
+        "nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)"
+    )]
     NoTrust,
     #[error("--node-cert or --node-key holds no certificate, or no P-256 key in PKCS #8")]
     NodeCertificate,
@@ -137,7 +141,8 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
 }
 
 fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {
-    let workload = workload::spiffe_workload_api_server::SpiffeWorkloadApiServer::new(workload_api::Service(core.clone()));
+    let workload =
+        workload::spiffe_workload_api_server::SpiffeWorkloadApiServer::new(workload_api::Service(core.clone()));
     let sidecar = node::sidecar_server::SidecarServer::new(sidecar_api::Service(core.clone()));
     let inspect = node::inspect_server::InspectServer::new(inspect_api::Service(core.clone()));
     let (_, health) = tonic_health::server::health_reporter();

@@ -34,7 +34,10 @@ impl SpiffeWorkloadApi for Service {
     type FetchX509BundlesStream = Messages<wire::X509BundlesResponse>;
     type FetchJWTBundlesStream = Messages<wire::JwtBundlesResponse>;
 
-    async fn fetch_x509svid(&self, request: Request<wire::X509svidRequest>) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+    async fn fetch_x509svid(
+        &self,
+        request: Request<wire::X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let message = |core: &Core, held: &[Arc<HeldSvid>]| {
             let bundle = core.bundle().x509_concatenated();
             let svid = |held: &Arc<HeldSvid>| wire::X509svid {
@@ -62,7 +65,10 @@ impl SpiffeWorkloadApi for Service {
         self.stream(Caller::of(&request)?, false, message)
     }
 
-    async fn fetch_jwt_bundles(&self, request: Request<wire::JwtBundlesRequest>) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<wire::JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let message = |core: &Core, _: &[Arc<HeldSvid>]| {
             let bundle = core.bundle();
             let keys = jwt_keys_to_jwks(&bundle).to_string().into_bytes();
@@ -71,7 +77,10 @@ impl SpiffeWorkloadApi for Service {
         self.stream(Caller::of(&request)?, false, message)
     }
 
-    async fn fetch_jwtsvid(&self, request: Request<wire::JwtsvidRequest>) -> Result<Response<wire::JwtsvidResponse>, Status> {
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<wire::JwtsvidRequest>,
+    ) -> Result<Response<wire::JwtsvidResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         if request.audience.is_empty() {
@@ -86,7 +95,11 @@ impl SpiffeWorkloadApi for Service {
         let mut svids = Vec::new();
         for entry in entries {
             let svid = issue::jwt(&self.0, &entry, &request.audience, &measured, at).await.map_err(outward)?;
-            svids.push(wire::Jwtsvid { spiffe_id: entry.spiffe_id.to_string(), svid: svid.token, hint: entry.hint.clone() });
+            svids.push(wire::Jwtsvid {
+                spiffe_id: entry.spiffe_id.to_string(),
+                svid: svid.token,
+                hint: entry.hint.clone(),
+            });
         }
         if svids.is_empty() {
             return Err(Status::permission_denied("no identity issued: this process has no such SPIFFE ID"));
@@ -94,7 +107,10 @@ impl SpiffeWorkloadApi for Service {
         Ok(Response::new(wire::JwtsvidResponse { svids }))
     }
 
-    async fn validate_jwtsvid(&self, request: Request<wire::ValidateJwtsvidRequest>) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<wire::ValidateJwtsvidRequest>,
+    ) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
         Caller::of(&request)?;
         let request = request.into_inner();
         if request.audience.is_empty() || request.svid.is_empty() {
@@ -106,7 +122,10 @@ impl SpiffeWorkloadApi for Service {
         if !claimed.unverified().is_member_of(&bundle.trust_domain) {
             return Err(Status::invalid_argument("no bundle is held for the token's trust domain"));
         }
-        let key = |key: &sekisho_identity::JwtAuthority| TokenKey { key_id: key.key_id.clone(), public_key: key.public_key.clone() };
+        let key = |key: &sekisho_identity::JwtAuthority| TokenKey {
+            key_id: key.key_id.clone(),
+            public_key: key.public_key.clone(),
+        };
         let keys: Vec<TokenKey> = bundle.jwt_authorities.iter().map(key).collect();
         let none = std::collections::BTreeSet::new();
         let rules = Rules {
@@ -119,7 +138,8 @@ impl SpiffeWorkloadApi for Service {
             max_life_seconds: 300,
         };
         let svid = verify_jwt_svid(&request.svid, &keys, &rules).map_err(invalid)?.into_inner();
-        let fields: BTreeMap<String, prost_types::Value> = svid.claims.iter().map(|(k, v)| (k.clone(), to_prost(v))).collect();
+        let fields: BTreeMap<String, prost_types::Value> =
+            svid.claims.iter().map(|(k, v)| (k.clone(), to_prost(v))).collect();
         let claims = Some(prost_types::Struct { fields });
         Ok(Response::new(wire::ValidateJwtsvidResponse { spiffe_id: svid.subject.to_string(), claims }))
     }
@@ -195,19 +215,29 @@ fn until(at: UnixTime) -> Duration {
 }
 
 /// The entries that the caller matches; none is a refusal that goes to the log.
-pub(crate) async fn entitled(core: &Arc<Core>, caller: &Arc<Caller>) -> Result<(Vec<Arc<Entry>>, Measurement, UnixTime), Status> {
+pub(crate) async fn entitled(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+) -> Result<(Vec<Arc<Entry>>, Measurement, UnixTime), Status> {
     let (measured, at) = caller.measure(core).await?;
     let entries = core.matches(&measured.selectors, at);
     if entries.is_empty() {
         let id = records::no_identity(core, &measured).await;
         tracing::info!(pid = measured.pid, refusal = id, "no identity issued");
         let pid = measured.pid;
-        return Err(Status::permission_denied(format!("no identity issued ({id}); `sekisho why identity --pid {pid}` says why")));
+        return Err(Status::permission_denied(format!(
+            "no identity issued ({id}); `sekisho why identity --pid {pid}` says why"
+        )));
     }
     Ok((entries, measured, at))
 }
 
-async fn svids(core: &Arc<Core>, entries: &[Arc<Entry>], measured: &Measurement, at: UnixTime) -> Result<Vec<Arc<HeldSvid>>, Status> {
+async fn svids(
+    core: &Arc<Core>,
+    entries: &[Arc<Entry>],
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<Vec<Arc<HeldSvid>>, Status> {
     let all = entries.iter().map(|entry| issue::x509(core, entry, measured, at));
     futures_util::future::join_all(all).await.into_iter().collect()
 }

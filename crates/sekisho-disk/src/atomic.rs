@@ -12,7 +12,9 @@ pub enum DiskError {
     InUse(PathBuf),
     #[error("{} is damaged: {what}; restore it from a backup", path.display())]
     Damaged { path: PathBuf, what: &'static str },
-    #[error("the log on disk and its checkpoint disagree: {0}; the log was tampered with or an older copy was restored")]
+    #[error(
+        "the log on disk and its checkpoint disagree: {0}; the log was tampered with or an older copy was restored"
+    )]
     Inconsistent(&'static str),
     #[error("{0}")]
     Rule(String),

@@ -189,7 +189,8 @@ impl Writer {
 
     /// Makes a batch durable and tells its callers. A batch that could not be written is refused whole.
     fn write(&mut self, batch: Vec<Append>) -> Result<(), DiskError> {
-        let (fit, unfit): (Vec<_>, Vec<_>) = batch.into_iter().partition(|a| a.leaf.len() <= sekisho_ledger::MAX_LEAF_BYTES);
+        let (fit, unfit): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|a| a.leaf.len() <= sekisho_ledger::MAX_LEAF_BYTES);
         for append in unfit {
             let _gone = append.done.send(Err(Arc::new(DiskError::Rule("a leaf is longer than 65535 bytes".into()))));
         }

@@ -27,7 +27,8 @@ impl Tiles {
         let read = |path: &str| std::fs::read(folder.join(path)).ok();
         let tile = |level: u8, number: u64| read(&tile_path(level, number, size)?.path);
         let frontier = Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile));
-        let frontier = frontier.map_err(|_| DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" })?;
+        let frontier =
+            frontier.map_err(|_| DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" })?;
         let mut edge = BTreeMap::new();
         for level in 0..8u8 {
             let number = (size >> (8 * level)) / TILE_WIDTH;
@@ -85,7 +86,9 @@ impl Tiles {
         }
         let mut edge = Vec::new();
         for (&level, hashes) in self.edge.iter().filter(|(_, hashes)| !hashes.is_empty()) {
-            edge.extend(tile_path(level, (size >> (8 * level)) / TILE_WIDTH, size).map(|at| (at.path, hashes.concat())));
+            edge.extend(
+                tile_path(level, (size >> (8 * level)) / TILE_WIDTH, size).map(|at| (at.path, hashes.concat())),
+            );
         }
         let number = size / TILE_WIDTH;
         if let Some(at) = bundle_path(number, size) {

@@ -18,6 +18,9 @@ const FRAME_HEAD: usize = 12;
 /// Longest record, in bytes.
 const MAX_RECORD: usize = 16 * 1024 * 1024;
 
+/// A file, the number in its head, and its whole records.
+pub(crate) type Opened = (Wal, u64, Vec<Vec<u8>>);
+
 pub(crate) struct Wal {
     path: PathBuf,
     file: File,
@@ -37,7 +40,7 @@ impl Wal {
 
     /// Opens a file and reads its number and its whole records. A torn tail is cut off: it was never
     /// acknowledged. `None` when there is no file.
-    pub(crate) fn open(path: &Path) -> Result<Option<(Self, u64, Vec<Vec<u8>>)>, DiskError> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Opened>, DiskError> {
         let mut file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -57,7 +60,9 @@ impl Wal {
             rest = after;
         }
         // Whole frames behind an unreadable one mean damage, not a torn write.
-        if (1..rest.len()).any(|skip| rest.get(skip..).is_some_and(|tail| frame(tail).is_some_and(|(r, _)| !r.is_empty()))) {
+        if (1..rest.len())
+            .any(|skip| rest.get(skip..).is_some_and(|tail| frame(tail).is_some_and(|(r, _)| !r.is_empty())))
+        {
             return Err(damaged("a record in the middle does not fit its checksum"));
         }
         let length = (bytes.len() - rest.len()) as u64;

@@ -44,5 +44,11 @@ pub fn process_evidence(
 pub fn node_evidence(attestation_type: &str, selectors: BTreeSet<Selector>, now: UnixTime) -> Evidence {
     let mut claims = Claims::default();
     claims.set("node_attestation", ClaimValue::Text(attestation_type.to_owned()));
-    Evidence { class: EvidenceClass::Node, source: format!("{attestation_type}/1"), measured_at: now, selectors, claims }
+    Evidence {
+        class: EvidenceClass::Node,
+        source: format!("{attestation_type}/1"),
+        measured_at: now,
+        selectors,
+        claims,
+    }
 }

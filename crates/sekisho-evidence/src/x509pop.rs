@@ -116,8 +116,15 @@ fn verify_path(leaf: &[u8], intermediates: &[Vec<u8>], roots: &[Vec<u8>], now: U
     let seconds = u64::try_from(now.seconds()).unwrap_or(0);
     let time = PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let end_entity = EndEntityCert::try_from(&leaf).map_err(error)?;
-    let verified = end_entity
-        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain, time, KeyUsage::client_auth(), None, None);
+    let verified = end_entity.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &chain,
+        time,
+        KeyUsage::client_auth(),
+        None,
+        None,
+    );
     verified.map(|_| ()).map_err(error)
 }
 

@@ -33,7 +33,10 @@ impl Process {
     /// Holds the process behind a pidfd that the kernel gave, for example by SO_PEERPIDFD.
     pub fn hold(pid: i32, pidfd: OwnedFd) -> Result<Self, HostError> {
         let error = |what| move |source| HostError::Proc { pid, what, source };
-        #[expect(deprecated, reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is what is asked for")]
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is what is asked for"
+        )]
         let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(error("pidfd"))?;
         let mut process = Self { pid, pidfd, start_time: 0 };
         process.start_time = process.read_start_time()?;

@@ -74,7 +74,9 @@ impl CaRotation {
             return CaPlan::Remove(ended.id.clone());
         }
         let Some(active) = self.active() else {
-            return self.in_slot(Slot::Prepared).map_or(CaPlan::Create(Slot::Active), |a| CaPlan::Activate(a.id.clone()));
+            return self
+                .in_slot(Slot::Prepared)
+                .map_or(CaPlan::Create(Slot::Active), |a| CaPlan::Activate(a.id.clone()));
         };
         let next = match self.in_slot(Slot::Prepared) {
             None if active.prepare_at() <= now => return CaPlan::Create(Slot::Prepared),

@@ -50,7 +50,10 @@ pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
 /// A signed integer, in minimal form.
 pub(crate) fn integer(value: i64) -> Vec<u8> {
     let bytes = value.to_be_bytes();
-    let redundant = bytes.windows(2).take_while(|pair| matches!(pair, [0, b] if b & 0x80 == 0) || matches!(pair, [0xff, b] if b & 0x80 != 0)).count();
+    let redundant = bytes
+        .windows(2)
+        .take_while(|pair| matches!(pair, [0, b] if b & 0x80 == 0) || matches!(pair, [0xff, b] if b & 0x80 != 0))
+        .count();
     tlv(INTEGER, bytes.get(redundant..).unwrap_or(&bytes))
 }
 

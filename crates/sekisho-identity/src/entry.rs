@@ -96,9 +96,8 @@ pub fn matches<'a>(
     found: &BTreeSet<Selector>,
     now: UnixTime,
 ) -> Vec<&'a Entry> {
-    let fits = |entry: &&Entry| {
-        !entry.selectors.is_empty() && entry.selectors.is_subset(found) && !entry.is_expired(now)
-    };
+    let fits =
+        |entry: &&Entry| !entry.selectors.is_empty() && entry.selectors.is_subset(found) && !entry.is_expired(now);
     let mut out: Vec<&Entry> = entries.into_iter().filter(fits).collect();
     out.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     out

@@ -149,7 +149,7 @@ pub fn bundle_to_jwks(bundle: &Bundle) -> Value {
         jwk.insert("x5c".into(), json!([STANDARD.encode(&authority.der)]));
         Some(Value::Object(jwk))
     });
-    let jwt = bundle.jwt_authorities.iter().filter_map(|key| jwt_jwk(key));
+    let jwt = bundle.jwt_authorities.iter().filter_map(jwt_jwk);
     let mut document = json!({"keys": x509.chain(jwt).collect::<Vec<_>>()});
     if let Some(object) = document.as_object_mut() {
         object.extend(bundle.sequence.map(|sequence| ("spiffe_sequence".to_owned(), sequence.into())));

@@ -92,7 +92,15 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     let seconds = u64::try_from(now.seconds()).unwrap_or(0);
     let time = PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     end_entity
-        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, KeyUsage::client_auth(), None, None)
+        .verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors,
+            &intermediates,
+            time,
+            KeyUsage::client_auth(),
+            None,
+            None,
+        )
         .map_err(path_error)?;
     Ok(Verified::assertion(facts))
 }

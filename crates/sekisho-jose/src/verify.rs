@@ -57,7 +57,12 @@ fn split(token: &str) -> Result<Parts<'_>, JwtError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::NotCompact)?;
     let (header, payload) = signed.split_once('.').filter(|(_, p)| !p.contains('.')).ok_or(JwtError::NotCompact)?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtError::NotCompact);
-    Ok(Parts { signed, header: object(&decode(header)?)?, payload: object(&decode(payload)?)?, signature: decode(signature)? })
+    Ok(Parts {
+        signed,
+        header: object(&decode(header)?)?,
+        payload: object(&decode(payload)?)?,
+        signature: decode(signature)?,
+    })
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>, JwtError> {

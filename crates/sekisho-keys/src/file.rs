@@ -15,8 +15,7 @@ pub fn load_or_create(path: &Path, algorithm: SignatureAlgorithm) -> Result<Memo
         Ok(pkcs8) => MemoryKey::from_pkcs8(algorithm, pkcs8),
         Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
             let key = MemoryKey::generate(algorithm)?;
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
             file.write_all(key.pkcs8().expose()).and_then(|()| file.sync_all()).map_err(error)?;
             let folder = path.parent().map(std::fs::File::open).transpose().map_err(error)?;
             folder.map(|folder| folder.sync_all()).transpose().map_err(error)?;

@@ -11,7 +11,9 @@ pub enum KeyError {
     Malformed,
     #[error("key file {path}: {source}; check that the folder exists and belongs to this user")]
     File { path: String, source: std::io::Error },
-    #[error("key file {path} can be read by others (mode {mode:o}); make it 0600 and replace the key, since others may have it")]
+    #[error(
+        "key file {path} can be read by others (mode {mode:o}); make it 0600 and replace the key, since others may have it"
+    )]
     Exposed { path: String, mode: u32 },
 }
 
@@ -44,7 +46,8 @@ impl MemoryKey {
         let malformed = |_| KeyError::Malformed;
         let (pair, public_key) = match algorithm {
             SignatureAlgorithm::EcdsaP256Sha256 => {
-                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.expose()).map_err(malformed)?;
+                let pair =
+                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.expose()).map_err(malformed)?;
                 let der = pair.public_key().as_der().map_err(|_| KeyError::Malformed)?.as_ref().to_vec();
                 (Pair::P256(pair), der)
             }

@@ -161,8 +161,7 @@ impl Leaf {
         let kind = text("kind").and_then(Kind::parse).ok_or(LeafError::Field("kind"))?;
         let trust_domain = text("trust_domain").and_then(|name| TrustDomain::parse(name).ok());
         let at = integer("at_ms").and_then(|ms| ms.checked_mul(1_000_000)).ok_or(LeafError::Field("at_ms"))?;
-        let mut leaf =
-            Self::new(kind, trust_domain.ok_or(LeafError::Field("trust_domain"))?, UnixTime::from_nanos(at));
+        let mut leaf = Self::new(kind, trust_domain.ok_or(LeafError::Field("trust_domain"))?, UnixTime::from_nanos(at));
         for (name, value) in object.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
             leaf.fields.insert(name.clone(), from_json(value).ok_or(LeafError::NotCanonical)?);
         }

@@ -159,7 +159,7 @@ pub fn verify_consistency(
     proof: &[Hash],
 ) -> Result<(), MerkleError> {
     // The empty tree is a prefix of every tree, so a proof from it would show nothing.
-    if old_size > new_size || (old_size == 0 && new_size > 0) {
+    if old_size > new_size || old_size == 0 {
         return Err(MerkleError::SizesDescend);
     }
     if old_size == new_size {

@@ -1,7 +1,7 @@
 //! Signed notes (c2sp.org/signed-note) and the signature kinds of c2sp.org/tlog-cosignature.
 
-use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use aws_lc_rs::signature::ML_DSA_44;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_types::{SignError, SignatureAlgorithm, Signer};
 

@@ -35,7 +35,8 @@ impl Dialer {
         let address = &self.address;
         let io = |source| NetError::Io { address: address.clone(), source };
         let timeout = |_| NetError::Timeout(address.clone());
-        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(timeout)?.map_err(io)?;
+        let tcp =
+            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(timeout)?.map_err(io)?;
         let _best_effort = tcp.set_nodelay(true);
         let peer_address = tcp.peer_addr().map_err(io)?;
         let connector = TlsConnector::from(self.source.client_config(&self.expected, alpn)?);

@@ -119,8 +119,7 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
     drain(graceful).await;
 }
 
-type Connection<I> =
-    hyper_util::server::conn::auto::Connection<'static, TokioIo<I>, BoxedService, TokioExecutor>;
+type Connection<I> = hyper_util::server::conn::auto::Connection<'static, TokioIo<I>, BoxedService, TokioExecutor>;
 type BoxedService = hyper_util::service::TowerToHyperService<
     tower::util::BoxCloneSyncService<Request<Incoming>, http::Response<Body>, std::convert::Infallible>,
 >;

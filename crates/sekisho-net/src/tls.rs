@@ -58,7 +58,8 @@ impl TlsMaterial {
 fn certified_key(identity: &Identity) -> Result<CertifiedKey, NetError> {
     let chain = identity.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.expose().clone()));
-    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|e| NetError::Key(e.to_string()))?;
+    let signing =
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|e| NetError::Key(e.to_string()))?;
     let certified = CertifiedKey::new(chain, signing);
     certified.keys_match().map_err(|e| NetError::Key(e.to_string()))?;
     Ok(certified)
@@ -96,7 +97,11 @@ impl TlsSource {
     }
 
     /// For dialers: our SVID if we have one, and a server that must be `expected`.
-    pub(crate) fn client_config(&self, expected: &ExpectedServer, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, NetError> {
+    pub(crate) fn client_config(
+        &self,
+        expected: &ExpectedServer,
+        alpn: &[&[u8]],
+    ) -> Result<Arc<ClientConfig>, NetError> {
         let material = self.current();
         let check = ServerCheck { bundle: material.bundle.clone(), expected: expected.clone(), provider: provider() };
         let builder = ClientConfig::builder_with_provider(provider())
@@ -104,9 +109,7 @@ impl TlsSource {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(check));
         let mut config = match &material.certified {
-            Some(certified) => {
-                builder.with_client_cert_resolver(Arc::new(OwnIdentity(certified.clone())))
-            }
+            Some(certified) => builder.with_client_cert_resolver(Arc::new(OwnIdentity(certified.clone()))),
             None => builder.with_no_client_auth(),
         };
         config.resumption = rustls::client::Resumption::disabled();

@@ -41,7 +41,9 @@ impl ServerCheck {
             Ok(())
         } else {
             let message = format!("the server is `{}`, and `{id}` was expected", facts.get().spiffe_id);
-            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(message))))))
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(
+                message,
+            ))))))
         }
     }
 }

@@ -91,7 +91,6 @@ pub(crate) fn lower(modules: &[Ref<Module>]) -> Vec<LoweredRule> {
     out
 }
 
-
 /// A rule that only gives a value a name: `workload_id := input.subject.spiffe_id`.
 fn binding(rule: &Rule) -> Option<(String, Ref<Expr>)> {
     let Rule::Spec { head: RuleHead::Compr { refr, assign, .. }, bodies, .. } = rule else { return None };
@@ -108,8 +107,16 @@ fn stated(statement: &LiteralStmt, bindings: &Bindings) -> Stated {
         Literal::NotExpr { expr, .. } => condition(expr, bindings).map(|inner| Condition::Not(Box::new(inner))),
         _ => None,
     };
-    let text = statement.span.text().split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = source_text(statement).split_whitespace().collect::<Vec<_>>().join(" ");
     Stated { line: statement.span.line, text, condition: condition.unwrap_or(Condition::Opaque) }
+}
+
+/// A statement as its author wrote it. The engine's span leaves out the quote that closes a last text.
+fn source_text(statement: &LiteralStmt) -> &str {
+    let contents = statement.span.source.contents();
+    let (start, end) = (statement.span.start as usize, statement.span.end as usize);
+    let closed = contents.as_bytes().get(end).is_some_and(|byte| matches!(byte, b'"' | b'`'));
+    contents.get(start..end + usize::from(closed)).unwrap_or_else(|| statement.span.text())
 }
 
 fn condition(expr: &Expr, bindings: &Bindings) -> Option<Condition> {

@@ -22,8 +22,7 @@ mod convert;
 
 pub use convert::{
     ConvertError, bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, id_from_wire, id_to_wire,
-    reason_status,
-    selectors_from_wire, selectors_to_wire, status_reason,
+    reason_status, selectors_from_wire, selectors_to_wire, status_reason,
 };
 pub use wire::sekisho::node::v1 as node;
 pub use wire::sekisho::server::v1 as server;

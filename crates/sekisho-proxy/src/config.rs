@@ -97,8 +97,13 @@ impl Local {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is neither `address:port` nor `unix:/path`"))?;
-        if address.ip().is_loopback() { Ok(Self::Tcp(address)) } else { Err(format!("`{text}` is not on this machine; the local hop has no TLS")) }
+        let address: SocketAddr =
+            text.parse().map_err(|_| format!("`{text}` is neither `address:port` nor `unix:/path`"))?;
+        if address.ip().is_loopback() {
+            Ok(Self::Tcp(address))
+        } else {
+            Err(format!("`{text}` is not on this machine; the local hop has no TLS"))
+        }
     }
 }
 

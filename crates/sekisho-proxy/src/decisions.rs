@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sekisho_disk::Spool;
 use sekisho_policy::{Decision, DecisionRecord, RequestInput};
-use sekisho_proto::server::RecordRequest;
 use sekisho_proto::node::sidecar_client::SidecarClient;
+use sekisho_proto::server::RecordRequest;
 use sekisho_runtime::{now, random_hex};
 use sekisho_sdk::AgentChannel;
 use sekisho_types::{DecisionId, Effect};

@@ -17,7 +17,9 @@ const MAX_PATH_BYTES: usize = 8 * 1024;
 pub(crate) enum Ambiguous {
     #[error("the path has an empty, `.` or `..` segment")]
     Segments,
-    #[error("the path holds an encoded slash, dot, backslash or control character, or a character that must be encoded")]
+    #[error(
+        "the path holds an encoded slash, dot, backslash or control character, or a character that must be encoded"
+    )]
     Encoding,
     #[error("the path is longer than 8 KiB, or the target is not a path")]
     Target,
@@ -122,7 +124,9 @@ fn headers(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ambiguous> {
             return Err(Ambiguous::HeaderName);
         }
         let value = String::from_utf8_lossy(value.as_bytes());
-        out.entry(name.to_owned()).and_modify(|all| *all = format!("{all}, {value}")).or_insert_with(|| value.into_owned());
+        out.entry(name.to_owned())
+            .and_modify(|all| *all = format!("{all}, {value}"))
+            .or_insert_with(|| value.into_owned());
     }
     Ok(out)
 }
@@ -142,8 +146,20 @@ mod tests {
     #[test]
     fn path_tricks_are_refused() {
         for bad in [
-            "/v1/../admin", "/v1/./x", "/v1//x", "//v1", "/v1/%2e%2e/admin", "/v1/%2E/x", "/v1%2ftransactions",
-            "/v1%5cx", "/v1/%00", "/v1/%61dmin", "/v1/x;y=1", "/v1/%zz", "/v1/%252e%252e/x", "*",
+            "/v1/../admin",
+            "/v1/./x",
+            "/v1//x",
+            "//v1",
+            "/v1/%2e%2e/admin",
+            "/v1/%2E/x",
+            "/v1%2ftransactions",
+            "/v1%5cx",
+            "/v1/%00",
+            "/v1/%61dmin",
+            "/v1/x;y=1",
+            "/v1/%zz",
+            "/v1/%252e%252e/x",
+            "*",
         ] {
             assert!(read(&parts(bad, &[])).is_err(), "{bad}");
         }

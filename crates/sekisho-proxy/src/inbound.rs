@@ -113,7 +113,13 @@ impl Inbound {
         let _finished = tokio::time::timeout(DRAIN, connection).await;
     }
 
-    async fn request(&self, request: Request<Incoming>, leaf: &LeafFacts, own: SpiffeId, client: &Upstream) -> Response<Body> {
+    async fn request(
+        &self,
+        request: Request<Incoming>,
+        leaf: &LeafFacts,
+        own: SpiffeId,
+        client: &Upstream,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let plain = match guard::read(&parts) {
             Ok(plain) => plain,
@@ -169,7 +175,10 @@ async fn forward(
     let authority = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok().map(str::to_owned));
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     // The connector ignores the authority; a name that cannot be looked up says so.
-    let uri = format!("http://{}{target}", if protocol == Protocol::H2c { authority.as_deref().unwrap_or("service") } else { "service" });
+    let uri = format!(
+        "http://{}{target}",
+        if protocol == Protocol::H2c { authority.as_deref().unwrap_or("service") } else { "service" }
+    );
     parts.uri = uri.parse().unwrap_or_else(|_| http::Uri::from_static("http://service/"));
     parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     if protocol == Protocol::H2c {
@@ -217,7 +226,12 @@ pub(crate) fn problem(status: StatusCode, detail: &str, decision: Option<&str>) 
 
 pub(crate) fn http_builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_headers(100).max_buf_size(64 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .max_headers(100)
+        .max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -72,7 +72,9 @@ impl Outbound {
                     let stop = outbound.stop.clone();
                     stop.spawn(async move { outbound.local_connection(stream).await });
                 }
-                Ok(None) => tracing::warn!(listen = %outbound.spec.listen, "another process than the workload dialled; refused"),
+                Ok(None) => {
+                    tracing::warn!(listen = %outbound.spec.listen, "another process than the workload dialled; refused")
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -133,7 +135,8 @@ impl Outbound {
             }
         };
         let host = parts.headers.remove(header::HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
-        let authority = parts.uri.authority().map(|a| a.as_str().to_owned()).or(host).unwrap_or_else(|| "service".into());
+        let authority =
+            parts.uri.authority().map(|a| a.as_str().to_owned()).or(host).unwrap_or_else(|| "service".into());
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         parts.uri = match format!("https://{authority}{target}").parse() {
             Ok(uri) => uri,

@@ -11,7 +11,9 @@ impl Trace {
     /// The trace of a `traceparent` header, with a span of our own.
     pub(crate) fn of(traceparent: Option<&String>) -> Self {
         let parent = traceparent.and_then(|text| text.split('-').nth(1)).filter(|id| {
-            id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && id.bytes().any(|b| b != b'0')
+            id.len() == 32
+                && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                && id.bytes().any(|b| b != b'0')
         });
         Self { trace_id: parent.map_or_else(|| random_hex(16), str::to_owned), span_id: random_hex(8) }
     }

@@ -96,23 +96,37 @@ impl Feed {
                 return;
             }
             tokio::time::sleep(pause).await;
-            pause = if self.held.borrow().is_some() { Duration::from_millis(50) } else { (pause * 2).min(Duration::from_secs(2)) };
+            pause = if self.held.borrow().is_some() {
+                Duration::from_millis(50)
+            } else {
+                (pause * 2).min(Duration::from_secs(2))
+            };
         }
     }
 
-    async fn follow(&mut self, channel: &AgentChannel, trust_domain: &TrustDomain, pid: Option<i32>) -> Result<(), Status> {
+    async fn follow(
+        &mut self,
+        channel: &AgentChannel,
+        trust_domain: &TrustDomain,
+        pid: Option<i32>,
+    ) -> Result<(), Status> {
         match pid {
             Some(workload_pid) => {
-                let mut stream = SidecarClient::new(channel.clone()).lend(LendRequest { workload_pid }).await?.into_inner();
+                let mut stream =
+                    SidecarClient::new(channel.clone()).lend(LendRequest { workload_pid }).await?.into_inner();
                 while let Some(lent) = stream.message().await? {
-                    self.take(trust_domain, News { chain: lent.cert_chain, key: lent.private_key, bundle: lent.bundle })?;
+                    self.take(
+                        trust_domain,
+                        News { chain: lent.cert_chain, key: lent.private_key, bundle: lent.bundle },
+                    )?;
                 }
             }
             None => {
                 let mut client = SpiffeWorkloadApiClient::new(channel.clone());
                 let mut stream = client.fetch_x509svid(X509svidRequest {}).await?.into_inner();
                 while let Some(message) = stream.message().await? {
-                    let svid = message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
+                    let svid =
+                        message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
                     let split = |der: &[u8]| split_chain(der).map_err(|e| Status::internal(e.to_string()));
                     let (chain, bundle) = (split(&svid.x509_svid)?, split(&svid.bundle)?);
                     self.take(trust_domain, News { chain, key: svid.x509_svid_key, bundle })?;

@@ -75,7 +75,10 @@ impl Authorities {
         let jwt_key = load_or_create(&jwt, SignatureAlgorithm::EcdsaP256Sha256)?;
         let jwt_key_id = key_id(&record.jwt_public_key)?;
         if jwt_key.public_key_der() != record.jwt_public_key {
-            return Err(AuthorityError::Journal(format!("the key files of authority {} are not those that the database names", record.id)));
+            return Err(AuthorityError::Journal(format!(
+                "the key files of authority {} are not those that the database names",
+                record.id
+            )));
         }
         Ok(Signing { record: record.clone(), x509_key, jwt_key, jwt_key_id })
     }
@@ -130,7 +133,13 @@ impl Authorities {
     }
 
     /// Makes a new authority's keys and certificate, not yet known to anybody.
-    fn create(&self, name: &TrustDomain, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<AuthorityRecord, AuthorityError> {
+    fn create(
+        &self,
+        name: &TrustDomain,
+        slot: Slot,
+        ttl_seconds: u32,
+        now: UnixTime,
+    ) -> Result<AuthorityRecord, AuthorityError> {
         let mut serial = random_bytes::<16>();
         if let Some(first) = serial.first_mut() {
             // Positive, and of full length (RFC 5280 §4.1.2.2).
@@ -184,7 +193,9 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
             CaPlan::Create(slot) => {
                 let record = domain.authorities.create(&domain.name, slot, domain.settings.ca_ttl_seconds, now)?;
                 let entry = entry.text("event", "created").text("slot", slot_name(slot)).text("authority", &record.id);
-                let entry = entry.text("key_id", key_id(&record.jwt_public_key)?).integer("not_after", record.not_after.seconds());
+                let entry = entry
+                    .text("key_id", key_id(&record.jwt_public_key)?)
+                    .integer("not_after", record.not_after.seconds());
                 (vec![record], None, entry)
             }
             CaPlan::Activate(id) => {

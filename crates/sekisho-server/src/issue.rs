@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sekisho_identity::{
-    Allowed, Caller, CaTemplate, LeafTemplate, Limits, Refusal, Request, assemble_certificate, authorize, leaf_tbs,
+    Allowed, CaTemplate, Caller, LeafTemplate, Limits, Refusal, Request, assemble_certificate, authorize, leaf_tbs,
 };
 use sekisho_jose::Mint;
 use sekisho_ledger::Kind;
@@ -163,8 +163,7 @@ pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Resu
 }
 
 fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, caller: &Caller, evidence: &[Evidence]) -> Entry {
-    let selectors: Vec<String> =
-        evidence.iter().flat_map(|e| e.selectors.iter().map(ToString::to_string)).collect();
+    let selectors: Vec<String> = evidence.iter().flat_map(|e| e.selectors.iter().map(ToString::to_string)).collect();
     let sources: Vec<&str> = evidence.iter().map(|e| e.source.as_str()).collect();
     let mut entry = Entry::new(domain, Kind::Issuance)
         .text("id", id)

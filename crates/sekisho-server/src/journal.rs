@@ -85,8 +85,8 @@ pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     loop {
         let waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
-        let Some(&(last, ..)) = waiting.last() else { return Ok(()) };
-        let appends = waiting.into_iter().map(|(_, leaf, side)| domain.ledger.append(leaf, side));
+        let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
+        let appends = waiting.into_iter().map(|row| domain.ledger.append(row.leaf, row.side));
         // Sent one after the other without waiting between: the writer keeps their order, behind one fsync.
         for appended in futures_util::future::join_all(appends).await {
             appended.map_err(JournalError::Disk)?;

@@ -81,7 +81,10 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), ApplyE
     watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(watch_error)?;
     loop {
         // Editors write in several steps; the last of them counts.
-        while tokio::time::timeout(std::time::Duration::from_millis(50), changes.recv()).await.is_ok_and(|m| m.is_some()) {}
+        while tokio::time::timeout(std::time::Duration::from_millis(50), changes.recv())
+            .await
+            .is_ok_and(|m| m.is_some())
+        {}
         let applied = match read_folder(&folder) {
             Ok(sources) => apply(&domain, sources, &folder.display().to_string()).await,
             Err(error) => Err(error),

@@ -65,10 +65,8 @@ pub(crate) async fn batch(
     let index = leaf.append(domain).await?;
     let cap = domain.settings.keep_decisions;
     let rows: Vec<DecisionRow> = rows.into_iter().map(|row| DecisionRow { log_index: index, ..row }).collect();
-    let written: Result<(), StoreError> = domain
-        .store
-        .write(&domain.name, move |batch| batch.put_decisions(&spool, next, index, &rows, cap))
-        .await;
+    let written: Result<(), StoreError> =
+        domain.store.write(&domain.name, move |batch| batch.put_decisions(&spool, next, index, &rows, cap)).await;
     written?;
     Ok(index)
 }

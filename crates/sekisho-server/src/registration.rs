@@ -49,9 +49,9 @@ pub(crate) async fn create(domain: &Domain, entries: Vec<Entry>, by: &str) -> Ve
 
 async fn create_one(domain: &Domain, mut entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
     entry.check(&domain.name)?;
-    let twin = domain.view.read(|state| {
-        state.children(&entry.parent_id).find(|known| known.same_registration(&entry)).cloned()
-    });
+    let twin = domain
+        .view
+        .read(|state| state.children(&entry.parent_id).find(|known| known.same_registration(&entry)).cloned());
     if let Some(twin) = twin {
         return Err(RegistrationError::Exists(Box::new((*twin).clone())));
     }
@@ -113,7 +113,12 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
 }
 
 /// Makes a join token. It is shown once; the server keeps its hash.
-pub(crate) async fn create_token(domain: &Domain, token: Option<String>, ttl_seconds: u32, by: &str) -> Result<(String, SpiffeId, UnixTime), RegistrationError> {
+pub(crate) async fn create_token(
+    domain: &Domain,
+    token: Option<String>,
+    ttl_seconds: u32,
+    by: &str,
+) -> Result<(String, SpiffeId, UnixTime), RegistrationError> {
     if !(1..=7 * 86_400).contains(&ttl_seconds) {
         return Err(RegistrationError::TokenLife);
     }

@@ -19,7 +19,13 @@ pub(crate) struct State {
 pub(crate) struct View(RwLock<State>);
 
 impl View {
-    pub(crate) fn new(revision: Revision, entries: Vec<Entry>, nodes: Vec<Node>, bundle: Bundle, policy: Option<PolicyRecord>) -> Self {
+    pub(crate) fn new(
+        revision: Revision,
+        entries: Vec<Entry>,
+        nodes: Vec<Node>,
+        bundle: Bundle,
+        policy: Option<PolicyRecord>,
+    ) -> Self {
         let mut state = State {
             revision,
             entries: BTreeMap::new(),

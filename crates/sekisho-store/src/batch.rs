@@ -37,11 +37,13 @@ impl<'a> Batch<'a> {
         if let Some(revision) = self.revision {
             return Ok(revision);
         }
-        let next: u64 = self.connection.prepare_cached(
-            "INSERT INTO revisions (td, revision) VALUES (?1, 1)
+        let next: u64 = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO revisions (td, revision) VALUES (?1, 1)
              ON CONFLICT (td) DO UPDATE SET revision = revision + 1 RETURNING revision",
-        )?
-        .query_row([self.trust_domain.as_str()], |row| row.get(0))?;
+            )?
+            .query_row([self.trust_domain.as_str()], |row| row.get(0))?;
         self.revision = Some(Revision(next));
         Ok(Revision(next))
     }
@@ -109,9 +111,17 @@ impl<'a> Batch<'a> {
     }
 
     /// Stores a join token's hash. Expired ones are forgotten on the way.
-    pub fn put_token(&mut self, hash: &str, agent: &SpiffeId, expires: UnixTime, now: UnixTime) -> Result<(), StoreError> {
-        self.connection
-            .execute("DELETE FROM tokens WHERE td = ?1 AND expires_at < ?2", params![self.trust_domain.as_str(), now.plus_seconds(-86_400).nanos()])?;
+    pub fn put_token(
+        &mut self,
+        hash: &str,
+        agent: &SpiffeId,
+        expires: UnixTime,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.connection.execute(
+            "DELETE FROM tokens WHERE td = ?1 AND expires_at < ?2",
+            params![self.trust_domain.as_str(), now.plus_seconds(-86_400).nanos()],
+        )?;
         self.connection.execute(
             "INSERT INTO tokens (td, token_hash, agent_id, expires_at) VALUES (?1, ?2, ?3, ?4)",
             params![self.trust_domain.as_str(), hash, agent.to_string(), expires.nanos()],
@@ -193,7 +203,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Stores decisions, moves their spool's position, and keeps at most `cap` decisions in all.
-    pub fn put_decisions(&mut self, spool: &str, next: u64, log_index: u64, rows: &[DecisionRow], cap: u64) -> Result<(), StoreError> {
+    pub fn put_decisions(
+        &mut self,
+        spool: &str,
+        next: u64,
+        log_index: u64,
+        rows: &[DecisionRow],
+        cap: u64,
+    ) -> Result<(), StoreError> {
         let td = self.trust_domain.as_str();
         let mut insert = self.connection.prepare_cached(
             "INSERT OR IGNORE INTO decisions (td, id, at_ms, effect, record, log_index, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -214,7 +231,15 @@ impl<'a> Batch<'a> {
     }
 
     /// Remembers where an attestation or issuance stands in the log, and keeps the newest `cap` of these.
-    pub fn put_identity(&mut self, id: &str, at: UnixTime, kind: &str, subject: &str, index: u64, cap: u64) -> Result<(), StoreError> {
+    pub fn put_identity(
+        &mut self,
+        id: &str,
+        at: UnixTime,
+        kind: &str,
+        subject: &str,
+        index: u64,
+        cap: u64,
+    ) -> Result<(), StoreError> {
         let td = self.trust_domain.as_str();
         self.connection
             .prepare_cached("INSERT OR IGNORE INTO identities (td, id, at_ms, kind, subject, log_index) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -231,9 +256,11 @@ impl<'a> Batch<'a> {
 
     /// Puts a leaf into the outbox of this transaction.
     pub fn log(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("INSERT INTO outbox (td, leaf, side) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.trust_domain.as_str(), leaf, side])?;
+        self.connection.prepare_cached("INSERT INTO outbox (td, leaf, side) VALUES (?1, ?2, ?3)")?.execute(params![
+            self.trust_domain.as_str(),
+            leaf,
+            side
+        ])?;
         Ok(())
     }
 

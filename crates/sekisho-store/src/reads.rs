@@ -2,7 +2,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{Digest, Revision, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, DecisionRow, PolicyRecord, StoreError, form};
+use crate::{AuthorityRecord, DecisionRow, IdentityRow, OutboxLeaf, PolicyRecord, StoreError, form};
 
 /// Reads of committed state.
 pub struct Reader<'a> {
@@ -32,7 +32,12 @@ impl<'a> Reader<'a> {
         self.values("SELECT value FROM authorities WHERE td = ?1", td, form::authority_from_text)
     }
 
-    fn values<T>(&self, sql: &str, td: &TrustDomain, read: fn(&str) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    fn values<T>(
+        &self,
+        sql: &str,
+        td: &TrustDomain,
+        read: fn(&str) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([td.as_str()], |row| row.get::<_, String>(0))?;
         rows.map(|text| read(&text?)).collect()
@@ -66,7 +71,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Decisions, newest first, older than `before_ms`.
-    pub fn decisions(&self, td: &TrustDomain, effect: Option<&str>, before_ms: i64, limit: u32) -> Result<Vec<DecisionRow>, StoreError> {
+    pub fn decisions(
+        &self,
+        td: &TrustDomain,
+        effect: Option<&str>,
+        before_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<DecisionRow>, StoreError> {
         let sql = "SELECT id, at_ms, effect, record, log_index, place FROM decisions
                    WHERE td = ?1 AND (?2 IS NULL OR effect = ?2) AND at_ms < ?3 ORDER BY at_ms DESC LIMIT ?4";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -80,20 +91,30 @@ impl<'a> Reader<'a> {
         Ok(self.connection.query_row(sql, params![td.as_str(), id], |row| row.get(0)).optional()?)
     }
 
-    /// Attestations and issuances, newest first: id, time in milliseconds, kind, subject and log index.
-    pub fn identities(&self, td: &TrustDomain, limit: u32) -> Result<Vec<(String, i64, String, String, u64)>, StoreError> {
-        let sql = "SELECT id, at_ms, kind, subject, log_index FROM identities WHERE td = ?1 ORDER BY at_ms DESC, log_index DESC LIMIT ?2";
+    /// Attestations and issuances, newest first.
+    pub fn identities(&self, td: &TrustDomain, limit: u32) -> Result<Vec<IdentityRow>, StoreError> {
+        let sql = "SELECT id, at_ms, kind, subject, log_index FROM identities WHERE td = ?1
+                   ORDER BY at_ms DESC, log_index DESC LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let read = |row: &Row<'_>| {
+            Ok(IdentityRow {
+                id: row.get(0)?,
+                at_ms: row.get(1)?,
+                kind: row.get(2)?,
+                subject: row.get(3)?,
+                log_index: row.get(4)?,
+            })
+        };
         let rows = statement.query_map(params![td.as_str(), limit], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Leaves that wait for the ledger, in order: sequence number, leaf, side data.
-    pub fn outbox(&self, td: &TrustDomain, limit: u32) -> Result<Vec<(i64, Vec<u8>, Vec<u8>)>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT seq, leaf, side FROM outbox WHERE td = ?1 ORDER BY seq LIMIT ?2")?;
-        let rows = statement.query_map(params![td.as_str(), limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    /// Leaves that wait for the ledger, in order.
+    pub fn outbox(&self, td: &TrustDomain, limit: u32) -> Result<Vec<OutboxLeaf>, StoreError> {
+        let sql = "SELECT seq, leaf, side FROM outbox WHERE td = ?1 ORDER BY seq LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| Ok(OutboxLeaf { sequence: row.get(0)?, leaf: row.get(1)?, side: row.get(2)? });
+        let rows = statement.query_map(params![td.as_str(), limit], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -30,7 +30,9 @@ pub struct PolicyRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenUse {
     /// It was good, and is now spent.
-    Spent { agent_id: SpiffeId },
+    Spent {
+        agent_id: SpiffeId,
+    },
     Expired,
     Unknown,
 }
@@ -45,4 +47,22 @@ pub struct DecisionRow {
     pub log_index: u64,
     /// Index, size and path inside the batch, as JSON.
     pub place: String,
+}
+
+/// An attestation or issuance, and where it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityRow {
+    pub id: String,
+    pub at_ms: i64,
+    pub kind: String,
+    pub subject: String,
+    pub log_index: u64,
+}
+
+/// A leaf that waits for the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxLeaf {
+    pub sequence: i64,
+    pub leaf: Vec<u8>,
+    pub side: Vec<u8>,
 }

@@ -105,9 +105,13 @@ fn run(connection: &Connection, queue: &Receiver<Job>) {
         let begun = connection.execute_batch("BEGIN IMMEDIATE").is_ok();
         let jobs = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
         let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
-        let committed = begun && connection.execute_batch("COMMIT").inspect_err(|error| {
-            tracing::error!(%error, "the store could not commit; nothing of this group was kept");
-        }).is_ok();
+        let committed = begun
+            && connection
+                .execute_batch("COMMIT")
+                .inspect_err(|error| {
+                    tracing::error!(%error, "the store could not commit; nothing of this group was kept");
+                })
+                .is_ok();
         if begun && !committed {
             let _already_rolled_back = connection.execute_batch("ROLLBACK");
         }

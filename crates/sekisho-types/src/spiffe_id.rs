@@ -178,9 +178,20 @@ mod tests {
     #[test]
     fn forms_that_two_parsers_could_read_differently_are_refused() {
         for bad in [
-            "", "spiffe:/td/a", "http://td/a", "spiffe:///a", "spiffe://td/", "spiffe://td//a", "spiffe://td/a/",
-            "spiffe://td/./a", "spiffe://td/../a", "spiffe://user@td/a", "spiffe://td:1/a", "spiffe://td/a?q",
-            "spiffe://td/a#f", "spiffe://td/%61",
+            "",
+            "spiffe:/td/a",
+            "http://td/a",
+            "spiffe:///a",
+            "spiffe://td/",
+            "spiffe://td//a",
+            "spiffe://td/a/",
+            "spiffe://td/./a",
+            "spiffe://td/../a",
+            "spiffe://user@td/a",
+            "spiffe://td:1/a",
+            "spiffe://td/a?q",
+            "spiffe://td/a#f",
+            "spiffe://td/%61",
         ] {
             assert!(SpiffeId::parse(bad).is_err(), "{bad}");
         }

@@ -40,7 +40,8 @@ impl Global {
     /// The agent's socket, likewise; `SPIFFE_ENDPOINT_SOCKET` is respected.
     pub(crate) fn agent_socket(&self) -> PathBuf {
         let endpoint = std::env::var("SPIFFE_ENDPOINT_SOCKET").ok();
-        let endpoint = endpoint.and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
+        let endpoint = endpoint
+            .and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
         choose(&self.agent.clone().or(endpoint), "/var/lib/sekisho/agent/agent.sock", "agent/agent.sock")
     }
 }

@@ -42,7 +42,11 @@ impl Failure {
         match status.code() {
             tonic::Code::Unavailable | tonic::Code::Unknown => Self::new(
                 Exit::Unreachable,
-                format!("no agent answers at {}; start one, or give `--agent-socket` ({})", socket.display(), status.message()),
+                format!(
+                    "no agent answers at {}; start one, or give `--agent-socket` ({})",
+                    socket.display(),
+                    status.message()
+                ),
             ),
             tonic::Code::PermissionDenied => Self::new(Exit::Unauthorised, status.message()),
             _ => Self::failed(status.message()),

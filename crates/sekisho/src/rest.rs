@@ -51,7 +51,10 @@ impl Rest {
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failure> {
         let unreachable = |e: &dyn std::fmt::Display| {
             let at = self.socket.display();
-            Failure::new(Exit::Unreachable, format!("no server answers at {at}; start one, or give `--server-socket` ({e})"))
+            Failure::new(
+                Exit::Unreachable,
+                format!("no server answers at {at}; start one, or give `--server-socket` ({e})"),
+            )
         };
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::PermissionDenied => {

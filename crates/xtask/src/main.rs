@@ -1,1 +1,54 @@
-fn main() {}
+//! Developer verbs. `cargo xtask rooms` and `cargo xtask tidy` also run as tests.
+
+mod deny;
+mod rooms;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let verb = std::env::args().nth(1).unwrap_or_default();
+    let findings = match verb.as_str() {
+        "rooms" => rooms::check(&root()),
+        "tidy" => tidy::check(&root()),
+        "deny" => deny::check(&root()),
+        _ => Err("usage: cargo xtask rooms | tidy | deny".to_owned()),
+    };
+    match findings {
+        Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
+        Ok(findings) => {
+            eprintln!("{}", findings.join("\n"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_keep_to_their_floors() {
+        assert_eq!(rooms::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_and_functions_keep_to_their_budgets() {
+        assert_eq!(tidy::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn licences_are_ones_that_we_accept() {
+        assert_eq!(deny::check(&root()).unwrap(), Vec::<String>::new());
+    }
+}

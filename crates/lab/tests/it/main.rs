@@ -1,3 +1,11 @@
 //! The lab's tests, one binary.
 
+mod agent_attacks;
+mod dev;
+mod identity;
+mod ledger_crash;
+mod policy_live;
+mod proofs;
+mod sidecar;
 mod vectors;
+mod world;

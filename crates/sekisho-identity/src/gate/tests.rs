@@ -58,7 +58,13 @@ fn agent(standing: Standing) -> Caller {
 fn process(texts: &[&str], age: i64) -> Vec<Evidence> {
     let selectors = selectors(texts);
     let measured_at = now().plus_seconds(-age);
-    vec![Evidence { class: EvidenceClass::Process, source: "unix/1".into(), measured_at, selectors, claims: Claims::default() }]
+    vec![Evidence {
+        class: EvidenceClass::Process,
+        source: "unix/1".into(),
+        measured_at,
+        selectors,
+        claims: Claims::default(),
+    }]
 }
 
 fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &[Evidence]) -> Result<Allowed, Refusal> {

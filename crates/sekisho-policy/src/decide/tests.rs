@@ -100,7 +100,11 @@ fn an_endless_evaluation_ends_as_a_denial() {
 #[test]
 fn a_broken_policy_is_refused_with_file_line_and_reason() {
     let broken = load("package workload.authz\nimport rego.v1\nallow if {\n input.method ==\n}\n");
-    assert!(matches!(broken, Err(PolicyError::At { ref file, line: 4 | 5, .. }) if file == "authz.rego"), "{:?}", broken.err());
+    assert!(
+        matches!(broken, Err(PolicyError::At { ref file, line: 4 | 5, .. }) if file == "authz.rego"),
+        "{:?}",
+        broken.err()
+    );
     assert_eq!(load("package other\nx := 1\n").err(), Some(PolicyError::NoEntryRule));
     let recursive = load("package workload.authz\nimport rego.v1\nallow if a\na if b\nb if a\n");
     assert!(recursive.is_err());

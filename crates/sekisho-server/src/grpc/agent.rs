@@ -23,11 +23,16 @@ type Answers = Pin<Box<dyn Stream<Item = Result<wire::AttestAgentResponse, Statu
 impl wire::agent_server::Agent for Service {
     type AttestAgentStream = Answers;
 
-    async fn attest_agent(&self, request: Request<Streaming<wire::AttestAgentRequest>>) -> Result<Response<Answers>, Status> {
+    async fn attest_agent(
+        &self,
+        request: Request<Streaming<wire::AttestAgentRequest>>,
+    ) -> Result<Response<Answers>, Status> {
         let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
         let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
         if !self.0.attestations.take(peer.address.ip(), now()) {
-            return Err(Status::resource_exhausted("too many attestations from this address; wait a second and try again"));
+            return Err(Status::resource_exhausted(
+                "too many attestations from this address; wait a second and try again",
+            ));
         }
         let domain = self.0.clone();
         let mut incoming = request.into_inner();
@@ -39,14 +44,21 @@ impl wire::agent_server::Agent for Service {
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(answers).boxed()))
     }
 
-    async fn renew_agent(&self, request: Request<wire::RenewAgentRequest>) -> Result<Response<wire::RenewAgentResponse>, Status> {
+    async fn renew_agent(
+        &self,
+        request: Request<wire::RenewAgentRequest>,
+    ) -> Result<Response<wire::RenewAgentResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions())?;
         let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
-        let renewed = attest::renew(&self.0, &agent.caller(&self.0), &params.csr).await.map_err(|e| attest_status(&e))?;
+        let renewed =
+            attest::renew(&self.0, &agent.caller(&self.0), &params.csr).await.map_err(|e| attest_status(&e))?;
         Ok(Response::new(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }))
     }
 
-    async fn post_status(&self, request: Request<wire::PostStatusRequest>) -> Result<Response<wire::PostStatusResponse>, Status> {
+    async fn post_status(
+        &self,
+        request: Request<wire::PostStatusRequest>,
+    ) -> Result<Response<wire::PostStatusResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions())?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
         if agent.node.version != version {
@@ -95,7 +107,9 @@ async fn converse(
         },
         other => {
             let known = "join_token, x509pop";
-            return Err(Status::invalid_argument(format!("node attestor `{other}` is not known here (known: {known})")));
+            return Err(Status::invalid_argument(format!(
+                "node attestor `{other}` is not known here (known: {known})"
+            )));
         }
     };
     let proved = match proved {
@@ -111,7 +125,9 @@ async fn converse(
     Ok((issued, reattestable))
 }
 
-async fn next_step(incoming: &mut Streaming<wire::AttestAgentRequest>) -> Result<Option<wire::attest_agent_request::Step>, Status> {
+async fn next_step(
+    incoming: &mut Streaming<wire::AttestAgentRequest>,
+) -> Result<Option<wire::attest_agent_request::Step>, Status> {
     let limit = std::time::Duration::from_secs(30);
     let message = tokio::time::timeout(limit, incoming.message()).await;
     let message = message.map_err(|_| Status::deadline_exceeded("no message for 30 s"))??;
@@ -120,8 +136,12 @@ async fn next_step(incoming: &mut Streaming<wire::AttestAgentRequest>) -> Result
 
 fn attest_status(error: &AttestError) -> Status {
     match error {
-        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) => Status::invalid_argument(error.to_string()),
-        AttestError::TokenUnknown | AttestError::TokenExpired | AttestError::X509PopOff => Status::permission_denied(error.to_string()),
+        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) => {
+            Status::invalid_argument(error.to_string())
+        }
+        AttestError::TokenUnknown | AttestError::TokenExpired | AttestError::X509PopOff => {
+            Status::permission_denied(error.to_string())
+        }
         AttestError::Banned(_) => super::denied(sekisho_identity::Standing::Banned),
         AttestError::Issue(error) => issue_status(error),
         AttestError::Store(_) | AttestError::Journal(_) => {

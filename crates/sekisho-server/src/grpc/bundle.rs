@@ -28,7 +28,8 @@ impl wire::bundle_server::Bundle for Service {
         &self,
         request: Request<wire::GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        let name = TrustDomain::parse(&request.into_inner().trust_domain).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let name = TrustDomain::parse(&request.into_inner().trust_domain)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
         if name == self.0.name {
             return Err(Status::invalid_argument("that is this server's own trust domain; use GetBundle"));
         }

@@ -24,14 +24,20 @@ type Pages = Pin<Box<dyn Stream<Item = Result<wire::SyncAuthorizedEntriesRespons
 
 #[tonic::async_trait]
 impl wire::entry_server::Entry for Service {
-    async fn count_entries(&self, request: Request<wire::CountEntriesRequest>) -> Result<Response<wire::CountEntriesResponse>, Status> {
+    async fn count_entries(
+        &self,
+        request: Request<wire::CountEntriesRequest>,
+    ) -> Result<Response<wire::CountEntriesResponse>, Status> {
         operator(&self.0, request.extensions())?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
         let count = self.0.view.read(|state| state.entries.values().filter(|entry| filter.admits(entry)).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
 
-    async fn list_entries(&self, request: Request<wire::ListEntriesRequest>) -> Result<Response<wire::ListEntriesResponse>, Status> {
+    async fn list_entries(
+        &self,
+        request: Request<wire::ListEntriesRequest>,
+    ) -> Result<Response<wire::ListEntriesResponse>, Status> {
         operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         let filter = Filter::from_wire(request.filter)?;
@@ -42,7 +48,9 @@ impl wire::entry_server::Entry for Service {
         };
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?),
+            token => {
+                Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?)
+            }
         };
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let page: Vec<Arc<Entry>> = self.0.view.read(|state| {
@@ -190,7 +198,8 @@ async fn sync(
             created_at: entry.created_at.seconds(),
         };
         let entry_revisions = page.iter().map(revision).collect();
-        send(wire::SyncAuthorizedEntriesResponse { entry_revisions, entries: vec![], more: number + 1 < pages }).await?;
+        send(wire::SyncAuthorizedEntriesResponse { entry_revisions, entries: vec![], more: number + 1 < pages })
+            .await?;
     }
     while let Some(request) = incoming.message().await? {
         let wanted: BTreeSet<&str> = request.ids.iter().map(String::as_str).collect();
@@ -198,13 +207,23 @@ async fn sync(
         let pages = found.chunks(PAGE).count().max(1);
         for number in 0..pages {
             let page = found.iter().skip(number * PAGE).take(PAGE).map(|entry| wire_entry(entry)).collect();
-            send(wire::SyncAuthorizedEntriesResponse { entry_revisions: vec![], entries: page, more: number + 1 < pages }).await?;
+            send(wire::SyncAuthorizedEntriesResponse {
+                entry_revisions: vec![],
+                entries: page,
+                more: number + 1 < pages,
+            })
+            .await?;
         }
     }
     Ok(())
 }
 
-async fn update(domain: &Shared, wire_entry: &types::Entry, mask: Option<types::EntryMask>, by: &str) -> Result<Entry, Status> {
+async fn update(
+    domain: &Shared,
+    wire_entry: &types::Entry,
+    mask: Option<types::EntryMask>,
+    by: &str,
+) -> Result<Entry, Status> {
     let invalid = |message: String| Status::invalid_argument(message);
     let id = EntryId::parse(&wire_entry.id).map_err(|e| invalid(e.to_string()))?;
     let known = domain.view.read(|state| state.entries.get(&id).cloned());
@@ -214,15 +233,30 @@ async fn update(domain: &Shared, wire_entry: &types::Entry, mask: Option<types::
     let mask = mask.unwrap_or_else(full_mask);
     macro_rules! take { ($($field:ident),*) => { $(if mask.$field { merged.$field.clone_from(&wire_entry.$field); })* } }
     take!(
-        spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names,
-        store_svid, jwt_svid_ttl, hint, additional_attributes
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        additional_attributes
     );
     let entry = entry_from_wire(&merged, &id).map_err(|e| invalid(e.to_string()))?;
     registration::update(domain, id, by, move |_| entry).await.map_err(status)
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
-    if count > MAX_LIST { Err(Status::invalid_argument(format!("a batch has at most {MAX_LIST} entries"))) } else { Ok(()) }
+    if count > MAX_LIST {
+        Err(Status::invalid_argument(format!("a batch has at most {MAX_LIST} entries")))
+    } else {
+        Ok(())
+    }
 }
 
 fn to_result(result: Result<Entry, Status>, mask: Option<&types::EntryMask>) -> (types::Status, Option<types::Entry>) {
@@ -263,8 +297,21 @@ fn masked(mut entry: types::Entry, mask: Option<&types::EntryMask>) -> types::En
     let Some(mask) = mask else { return entry };
     macro_rules! drop_unmasked { ($($field:ident),*) => { $(if !mask.$field { entry.$field = Default::default(); })* } }
     drop_unmasked!(
-        spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names,
-        revision_number, store_svid, jwt_svid_ttl, hint, created_at, additional_attributes
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at,
+        additional_attributes
     );
     entry
 }

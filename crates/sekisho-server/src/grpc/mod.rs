@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sekisho_identity::{Caller, Node, Refusal, Standing};
 use sekisho_net::TlsPeer;
 use sekisho_proto::types::permission_denied_details::Reason;
-use sekisho_proto::{reason_status, spire, server as own};
+use sekisho_proto::{reason_status, server as own, spire};
 use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, Verified};
 use tonic::service::Routes;
@@ -25,7 +25,10 @@ use crate::rest::Operator;
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// All services of the server.
-pub(crate) fn routes(domain: &Shared, changes: &tokio::sync::broadcast::Sender<()>) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(
+    domain: &Shared,
+    changes: &tokio::sync::broadcast::Sender<()>,
+) -> Result<Routes, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
@@ -58,7 +61,9 @@ impl AgentCaller {
     /// Fails with the status details that make an agent attest again, or stop.
     pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
         let leaf = extensions.get::<Arc<TlsPeer>>().and_then(|peer| peer.leaf.as_ref());
-        let leaf = leaf.ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?.get();
+        let leaf = leaf
+            .ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?
+            .get();
         if !leaf.spiffe_id.path().starts_with("/spire/agent/") {
             return Err(Status::permission_denied("the client certificate is not an agent's"));
         }
@@ -93,7 +98,9 @@ pub(crate) fn denied(standing: Standing) -> Status {
 /// Operators: on the local socket, or with an admin entry over TLS.
 pub(crate) fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
     let operator = Operator::of(domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
-    operator.ok_or_else(|| Status::permission_denied("this call is for operators: use the local socket, or an SVID whose entry is `admin`"))
+    operator.ok_or_else(|| {
+        Status::permission_denied("this call is for operators: use the local socket, or an SVID whose entry is `admin`")
+    })
 }
 
 pub(crate) fn issue_status(error: &IssueError) -> Status {

@@ -47,7 +47,10 @@ impl wire::node_server::Node for Service {
         Ok(Response::new(ReceiverStream::new(from).boxed()))
     }
 
-    async fn issue_x509(&self, request: Request<wire::IssueX509Request>) -> Result<Response<wire::IssueX509Response>, Status> {
+    async fn issue_x509(
+        &self,
+        request: Request<wire::IssueX509Request>,
+    ) -> Result<Response<wire::IssueX509Response>, Status> {
         let agent = AgentCaller::of(&self.domain, request.extensions())?;
         let items = request.into_inner().items;
         if items.len() > 500 {
@@ -69,11 +72,15 @@ impl wire::node_server::Node for Service {
         Ok(Response::new(wire::IssueX509Response { results: results.collect() }))
     }
 
-    async fn issue_jwt(&self, request: Request<wire::IssueJwtRequest>) -> Result<Response<wire::IssueJwtResponse>, Status> {
+    async fn issue_jwt(
+        &self,
+        request: Request<wire::IssueJwtRequest>,
+    ) -> Result<Response<wire::IssueJwtResponse>, Status> {
         let agent = AgentCaller::of(&self.domain, request.extensions())?;
         let request = request.into_inner();
         let evidence = evidence_from_wire(request.evidence.as_ref())?;
-        let (svid, log_index) = svid::jwt(&self.domain, &agent, &request.entry_id, &request.audience, &[evidence]).await?;
+        let (svid, log_index) =
+            svid::jwt(&self.domain, &agent, &request.entry_id, &request.audience, &[evidence]).await?;
         Ok(Response::new(wire::IssueJwtResponse { svid: Some(svid), log_index }))
     }
 
@@ -94,7 +101,8 @@ impl wire::node_server::Node for Service {
 }
 
 fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
-    let evidence = evidence.ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
+    let evidence = evidence
+        .ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
     let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let at = UnixTime::from_nanos(evidence.measured_at_ns);
     process_evidence(&evidence.source, at, selectors).map_err(|e| Status::invalid_argument(e.to_string()))

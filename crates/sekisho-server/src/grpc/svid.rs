@@ -35,7 +35,10 @@ impl wire::svid_server::Svid for Service {
         Ok(Response::new(wire::BatchNewX509svidResponse { results: results.collect() }))
     }
 
-    async fn new_jwtsvid(&self, request: Request<wire::NewJwtsvidRequest>) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
+    async fn new_jwtsvid(
+        &self,
+        request: Request<wire::NewJwtsvidRequest>,
+    ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions())?;
         let request = request.into_inner();
         let (svid, _) = jwt(&self.0, &agent, &request.entry_id, &request.audience, &[]).await?;
@@ -60,7 +63,9 @@ pub(crate) async fn x509(
     let entry = entry(domain, entry_id)?;
     let csr = Csr::verify(csr).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr };
-    let issued = issue::x509(domain, &agent.caller(domain), request, evidence).await.map_err(|e: IssueError| issue_status(&e))?;
+    let issued = issue::x509(domain, &agent.caller(domain), request, evidence)
+        .await
+        .map_err(|e: IssueError| issue_status(&e))?;
     Ok((issued, entry))
 }
 

@@ -57,7 +57,10 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
 
 fn is_own_host(headers: &HeaderMap) -> bool {
     let own = |host: &str| {
-        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+        let name = host
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(host, |(name, _)| name);
         matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "sekisho" | "sekisho.invalid")
             || name.parse::<std::net::Ipv4Addr>().is_ok()
     };

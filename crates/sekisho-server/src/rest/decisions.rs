@@ -49,7 +49,8 @@ pub(super) async fn list(
 
 #[utoipa::path(get, path = "/v1/decisions/{id}", responses((status = 200, body = DecisionForm), (status = 404, body = Problem)))]
 pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<DecisionForm>, Problem> {
-    let missing = format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");
+    let missing =
+        format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");
     let row = tokio::task::spawn_blocking(move || domain.store.read(|reader| reader.decision(&domain.name, &id)));
     let row = row.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     row.map(form).map(Json).ok_or_else(|| Problem::not_found(missing))

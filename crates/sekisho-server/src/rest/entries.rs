@@ -35,8 +35,12 @@ fn parse_id(text: &str) -> Result<EntryId, Problem> {
 }
 
 #[utoipa::path(get, path = "/v1/entries", params(ListQuery), responses((status = 200, body = EntryList)))]
-pub(super) async fn list(State(domain): State<Shared>, Query(query): Query<ListQuery>) -> Result<Json<EntryList>, Problem> {
-    let id = query.spiffe_id.as_deref().map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()))?;
+pub(super) async fn list(
+    State(domain): State<Shared>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<EntryList>, Problem> {
+    let id =
+        query.spiffe_id.as_deref().map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()))?;
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
     let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
@@ -70,7 +74,8 @@ pub(super) async fn create(
 pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Problem> {
     let id = parse_id(&id)?;
     let found = domain.view.read(|state| state.entries.get(&id).cloned());
-    let entry = found.ok_or_else(|| Problem::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
+    let entry =
+        found.ok_or_else(|| Problem::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
     Ok(Json(EntryForm::from(entry.as_ref())))
 }
 

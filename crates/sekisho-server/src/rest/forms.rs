@@ -82,9 +82,12 @@ impl EntryForm {
             Some(id) => EntryId::parse(id).map_err(|e| Problem::invalid(format!("`id`: {e}")))?,
             None => default_id.clone(),
         };
-        let spiffe = |field: &str, text: &str| SpiffeId::parse(text).map_err(|e| Problem::invalid(format!("`{field}`: {e}")));
-        let selector = |text: &String| Selector::parse(text).map_err(|e| Problem::invalid(format!("selector `{text}`: {e}")));
-        let domain = |text: &String| TrustDomain::parse(text).map_err(|e| Problem::invalid(format!("`federates_with`: {e}")));
+        let spiffe =
+            |field: &str, text: &str| SpiffeId::parse(text).map_err(|e| Problem::invalid(format!("`{field}`: {e}")));
+        let selector =
+            |text: &String| Selector::parse(text).map_err(|e| Problem::invalid(format!("selector `{text}`: {e}")));
+        let domain =
+            |text: &String| TrustDomain::parse(text).map_err(|e| Problem::invalid(format!("`federates_with`: {e}")));
         if self.expires_at < 0 {
             return Err(Problem::invalid("`expires_at` is negative"));
         }

@@ -39,12 +39,17 @@ pub(crate) struct AppliedForm {
 #[utoipa::path(get, path = "/v1/policy", responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
 pub(super) async fn show(State(domain): State<Shared>) -> Result<Json<PolicyForm>, Problem> {
     let policy = domain.view.read(|state| state.policy.clone());
-    let policy = policy.ok_or_else(|| Problem::not_found("no policy yet, so every request is denied; use `sekisho policy apply`"))?;
+    let policy = policy
+        .ok_or_else(|| Problem::not_found("no policy yet, so every request is denied; use `sekisho policy apply`"))?;
     Ok(Json(PolicyForm {
         revision: policy.revision,
         digest: policy.digest.to_string(),
         at_ms: policy.at.millis(),
-        files: policy.files.iter().map(|(name, text)| PolicyFileForm { name: name.clone(), text: text.clone() }).collect(),
+        files: policy
+            .files
+            .iter()
+            .map(|(name, text)| PolicyFileForm { name: name.clone(), text: text.clone() })
+            .collect(),
     }))
 }
 

@@ -47,7 +47,11 @@ type Found = (u64, Option<(String, BatchPath)>);
 
 fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
     let unavailable = |e: sekisho_store::StoreError| Problem::unavailable(&e);
-    let missing = || Problem::not_found(format!("nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"));
+    let missing = || {
+        Problem::not_found(format!(
+            "nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"
+        ))
+    };
     if let Ok(index) = id.parse::<u64>() {
         return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
@@ -73,7 +77,8 @@ fn receipt(
     checkpoint: String,
     record: Option<(String, BatchPath)>,
 ) -> Result<Receipt, Problem> {
-    let (leaf, side) = domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
+    let (leaf, side) =
+        domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
     let path = domain.ledger.path(index, size).map_err(|e| Problem::unavailable(&e))?;
     let subject = match record {
         Some((record, place)) => Subject::Record { record, place },

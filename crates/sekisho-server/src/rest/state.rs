@@ -91,6 +91,12 @@ pub(super) async fn identities(
     let limit = query.limit.unwrap_or(50).min(1000);
     let rows = tokio::task::spawn_blocking(move || domain.store.read(|reader| reader.identities(&domain.name, limit)));
     let rows = rows.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
-    let form = |(id, at_ms, kind, spiffe_id, log_index)| IdentityForm { id, at_ms, kind, spiffe_id, log_index };
+    let form = |row: sekisho_store::IdentityRow| IdentityForm {
+        id: row.id,
+        at_ms: row.at_ms,
+        kind: row.kind,
+        spiffe_id: row.subject,
+        log_index: row.log_index,
+    };
     Ok(Json(rows.into_iter().map(form).collect()))
 }

@@ -28,21 +28,33 @@ impl Folder {
         let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", root.display()));
         // A Unix socket's path has 107 bytes at most.
         if root.as_os_str().len() > 80 {
-            return Err(Failure::new(Exit::Usage, format!("{}: the path is too long for sockets; give a shorter `--folder`", root.display())));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{}: the path is too long for sockets; give a shorter `--folder`", root.display()),
+            ));
         }
         let mark = root.join(MARK);
         let empty = !root.exists() || std::fs::read_dir(&root).map_err(failed)?.next().is_none();
         if !empty && !mark.exists() {
-            return Err(Failure::new(Exit::Usage, format!("{} was not made by `sekisho dev`; give another `--folder`", root.display())));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{} was not made by `sekisho dev`; give another `--folder`", root.display()),
+            ));
         }
         private_folder(&root).map_err(Failure::failed)?;
         let lock = std::fs::OpenOptions::new().create(true).append(true).open(&mark).map_err(failed)?;
         let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        locked.map_err(|_| Failure::failed(format!("another `sekisho dev` uses {}; stop it, or give another `--folder`", root.display())))?;
+        locked.map_err(|_| {
+            Failure::failed(format!(
+                "another `sekisho dev` uses {}; stop it, or give another `--folder`",
+                root.display()
+            ))
+        })?;
         if fresh {
             for item in std::fs::read_dir(&root).map_err(failed)?.flatten().filter(|item| item.file_name() != MARK) {
                 let path = item.path();
-                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.map_err(failed)?;
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
+                    .map_err(failed)?;
             }
         }
         let folder = Self { root, _lock: lock };

@@ -72,8 +72,17 @@ impl Job<'_> {
     /// The address for agents.
     async fn start_server(&self, roles: &mut Roles) -> Result<String, Failure> {
         let (data, policy) = (self.path("server"), self.folder.policy().display().to_string());
-        let arguments =
-            strings(&["server", "--trust-domain", TRUST_DOMAIN, "--data", &data, "--listen", "127.0.0.1:0", "--policy-folder", &policy]);
+        let arguments = strings(&[
+            "server",
+            "--trust-domain",
+            TRUST_DOMAIN,
+            "--data",
+            &data,
+            "--listen",
+            "127.0.0.1:0",
+            "--policy-folder",
+            &policy,
+        ]);
         let mut output = roles.start("server", &arguments, &[], &self.folder.logs())?;
         let line = wait_for(&mut output, "the server", 20, ready).await?;
         let address = line.split(' ').next().unwrap_or_default();
@@ -87,8 +96,17 @@ impl Job<'_> {
         let bundle = self.rest.get("/v1/bundle").await?;
         let (data, token_path) = (self.path("agent"), token_file.display().to_string());
         let arguments = strings(&[
-            "agent", "--trust-domain", TRUST_DOMAIN, "--server", server, "--data", &data, "--fingerprint",
-            text(&bundle, "/fingerprints/0"), "--join-token-file", &token_path,
+            "agent",
+            "--trust-domain",
+            TRUST_DOMAIN,
+            "--server",
+            server,
+            "--data",
+            &data,
+            "--fingerprint",
+            text(&bundle, "/fingerprints/0"),
+            "--join-token-file",
+            &token_path,
         ]);
         let mut output = roles.start("agent", &arguments, &[], &self.folder.logs())?;
         wait_for(&mut output, "the agent", 20, ready).await?;
@@ -96,13 +114,20 @@ impl Job<'_> {
         let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
         let status = status.map_err(|status| Failure::status(&socket, &status))?.into_inner();
         let id = status.agent_id;
-        self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "sekisho agents list")?;
+        self.watch.reached(
+            "node_attested",
+            &format!("node attested: {id}"),
+            json!({"agent_id": id}),
+            "sekisho agents list",
+        )?;
         Ok(id)
     }
 
     /// One entry for each sample service: this user, and exactly this executable.
     async fn register(&self, agent_id: &str) -> Result<(), Failure> {
-        let uid = std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).map_err(Failure::failed)?;
+        let uid = std::fs::metadata("/proc/self")
+            .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
+            .map_err(Failure::failed)?;
         for (spiffe_id, service) in [(GATEWAY, "payment-gateway"), (TRANSACTIONS, "transactions")] {
             let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
             let selectors = [format!("unix:uid:{uid}"), format!("unix:sha256:{digest}")];
@@ -119,7 +144,8 @@ impl Job<'_> {
 
     fn proxy_arguments(&self, name: &str, options: &[&str], command: &Path) -> Vec<String> {
         let (data, agent) = (self.path(name), self.path("agent/agent.sock"));
-        let mut arguments = strings(&["proxy", "--trust-domain", TRUST_DOMAIN, "--agent-socket", &agent, "--data", &data]);
+        let mut arguments =
+            strings(&["proxy", "--trust-domain", TRUST_DOMAIN, "--agent-socket", &agent, "--data", &data]);
         arguments.extend(strings(options));
         arguments.extend(["--".to_owned(), command.display().to_string()]);
         arguments
@@ -132,13 +158,20 @@ impl Job<'_> {
         let peer = format!("127.0.0.1:{port}");
         let options = ["--inbound", peer.as_str(), "--upstream", upstream.as_str()];
         let arguments = self.proxy_arguments("transactions", &options, &self.services.join("transactions"));
-        let mut output = roles.start("transactions", &arguments, &[("LISTEN", upstream.clone())], &self.folder.logs())?;
+        let mut output =
+            roles.start("transactions", &arguments, &[("LISTEN", upstream.clone())], &self.folder.logs())?;
         let id = wait_for(&mut output, "the sidecar of `transactions`", 20, ready).await?;
-        self.watch.reached("first_identity", &format!("first identity: {id}"), json!({"spiffe_id": id}), "sekisho svid list")?;
+        self.watch.reached(
+            "first_identity",
+            &format!("first identity: {id}"),
+            json!({"spiffe_id": id}),
+            "sekisho svid list",
+        )?;
 
         let local = format!("unix:{}", self.path("run/gateway-out.sock"));
         let outbound = format!("{local}={peer}={TRANSACTIONS}");
-        let arguments = self.proxy_arguments("payment-gateway", &["--outbound", &outbound], &self.services.join("payment-gateway"));
+        let arguments =
+            self.proxy_arguments("payment-gateway", &["--outbound", &outbound], &self.services.join("payment-gateway"));
         let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "1".to_owned())];
         let output = roles.start("payment-gateway", &arguments, &environment, &self.folder.logs())?;
         Ok((output, peer))
@@ -149,7 +182,8 @@ impl Job<'_> {
         let answer = |method: &'static str, wanted: u64| {
             move |line: &str| {
                 let answer: Value = serde_json::from_str(line).ok()?;
-                let fits = text(&answer, "/method") == method && answer.get("status").and_then(Value::as_u64) == Some(wanted);
+                let fits =
+                    text(&answer, "/method") == method && answer.get("status").and_then(Value::as_u64) == Some(wanted);
                 fits.then(|| text(&answer, "/decision").to_owned()).filter(|id| !id.is_empty())
             }
         };
@@ -160,7 +194,11 @@ impl Job<'_> {
 
         let denied = wait_for(gateway, "the call that policy denies", 20, answer("POST", 403)).await?;
         let record = self.recorded(&denied).await?;
-        let rule = format!("{}:{}", text(&record, "/record/rule/file"), record.pointer("/record/rule/line").unwrap_or(&Value::Null));
+        let rule = format!(
+            "{}:{}",
+            text(&record, "/record/rule/file"),
+            record.pointer("/record/rule/line").unwrap_or(&Value::Null)
+        );
         let condition = text(&record, "/record/rule/unmet/0/condition").to_owned();
         let unmet = record.pointer("/record/rule/unmet").and_then(Value::as_array).map_or(0, Vec::len);
         if unmet != 1 || !condition.contains("hw_attested") {
@@ -201,7 +239,8 @@ impl Job<'_> {
         });
         let pid = pid.await?;
         let refusal = self.refusal_of(pid).await?;
-        let global = Global { output: Format::Json, server_socket: None, agent: Some(self.folder.join("agent/agent.sock")) };
+        let global =
+            Global { output: Format::Json, server_socket: None, agent: Some(self.folder.join("agent/agent.sock")) };
         let answer = why::identity(&global, i32::try_from(pid).ok(), &[]).await?;
         let differences = answer.get("differences").and_then(Value::as_array).cloned().unwrap_or_default();
         let [difference] = differences.as_slice() else {

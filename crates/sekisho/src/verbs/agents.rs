@@ -24,7 +24,12 @@ pub(crate) async fn run(global: &Global, verb: AgentsVerb) -> Result<Exit, Failu
         AgentsVerb::List => {
             let listed = rest.get("/v1/agents").await?;
             let agents = listed.get("agents").and_then(Value::as_array).cloned().unwrap_or_default();
-            let columns = [("AGENT", "/id"), ("ATTESTED BY", "/attestation_type"), ("BANNED", "/banned"), ("VERSION", "/version")];
+            let columns = [
+                ("AGENT", "/id"),
+                ("ATTESTED BY", "/attestation_type"),
+                ("BANNED", "/banned"),
+                ("VERSION", "/version"),
+            ];
             print(global.output, &json!(agents), || table(&agents, &columns))?;
         }
         AgentsVerb::Ban { id } => {

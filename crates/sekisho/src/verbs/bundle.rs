@@ -41,7 +41,8 @@ pub(crate) async fn run(global: &Global, verb: BundleVerb) -> Result<Exit, Failu
         Form::Spiffe => line(&bundle.get("bundle").map(ToString::to_string).unwrap_or_default())?,
         Form::Fingerprint => line(&texts("fingerprints").join("\n"))?,
         Form::Pem => {
-            let der: Vec<Vec<u8>> = texts("x509_authorities").iter().filter_map(|text| hex::decode(text).ok()).collect();
+            let der: Vec<Vec<u8>> =
+                texts("x509_authorities").iter().filter_map(|text| hex::decode(text).ok()).collect();
             line(der.iter().map(|der| pem(der)).collect::<String>().trim_end())?;
         }
     }

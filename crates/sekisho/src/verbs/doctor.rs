@@ -50,7 +50,11 @@ async fn server(global: &Global) -> Vec<Check> {
     let health = match Rest::new(&global.server_socket()).get("/v1/health").await {
         Ok(health) => health,
         Err(failure) => {
-            return vec![Check { id: "server", result: Err(failure.to_string()), fix: "start `sekisho server`, or pass `--server-socket`" }];
+            return vec![Check {
+                id: "server",
+                result: Err(failure.to_string()),
+                fix: "start `sekisho server`, or pass `--server-socket`",
+            }];
         }
     };
     let number = |name: &str| health.get(name).and_then(Value::as_i64);
@@ -60,12 +64,18 @@ async fn server(global: &Global) -> Vec<Check> {
         Check { id: "server", result: Ok(format!("log of {} entries", number("log_size").unwrap_or(0))), fix: "" },
         Check {
             id: "authority",
-            result: if authority > 0 { Ok(format!("signs for {authority} s more")) } else { Err("no authority can sign".into()) },
+            result: if authority > 0 {
+                Ok(format!("signs for {authority} s more"))
+            } else {
+                Err("no authority can sign".into())
+            },
             fix: "the server's log says why authorities were not rotated",
         },
         Check {
             id: "policy",
-            result: policy.map(|revision| format!("revision {revision}")).ok_or_else(|| "none: every request is denied".into()),
+            result: policy
+                .map(|revision| format!("revision {revision}"))
+                .ok_or_else(|| "none: every request is denied".into()),
             fix: "sekisho policy apply <folder>",
         },
     ]
@@ -81,14 +91,26 @@ async fn agent(global: &Global) -> Vec<Check> {
             return vec![Check { id: "agent", result: Err(found), fix: "start `sekisho agent`, or pass `--agent`" }];
         }
     };
-    let connected = if status.connected { Ok(format!("connected to {}", status.server)) } else { Err(format!("no connection to {}", status.server)) };
+    let connected = if status.connected {
+        Ok(format!("connected to {}", status.server))
+    } else {
+        Err(format!("no connection to {}", status.server))
+    };
     let lost = status.lost_records;
     vec![
         Check { id: "agent", result: Ok(status.agent_id), fix: "" },
-        Check { id: "agent-server", result: connected, fix: "check the server's address and that it runs; what is held goes on serving" },
+        Check {
+            id: "agent-server",
+            result: connected,
+            fix: "check the server's address and that it runs; what is held goes on serving",
+        },
         Check {
             id: "agent-spool",
-            result: if lost == 0 { Ok(format!("{} records wait", status.spooled_records)) } else { Err(format!("{lost} records were lost")) },
+            result: if lost == 0 {
+                Ok(format!("{} records wait", status.spooled_records))
+            } else {
+                Err(format!("{lost} records were lost"))
+            },
             fix: "the spool is full: reconnect the server, or raise `--spool-bytes`",
         },
         Check { id: "agent-cache", result: Ok(format!("sealed by {}", status.sealed_by)), fix: "" },

@@ -105,7 +105,8 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
         }
         EntryVerb::List { spiffe_id } => {
             let entries = list(&rest, spiffe_id.as_deref()).await?;
-            let columns = [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("PARENT", "/parent_id"), ("SELECTORS", "/selectors")];
+            let columns =
+                [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("PARENT", "/parent_id"), ("SELECTORS", "/selectors")];
             print(global.output, &json!(entries), || table(&entries, &columns))?;
         }
         EntryVerb::Show { id } => {
@@ -148,7 +149,8 @@ async fn list(rest: &Rest, spiffe_id: Option<&str>) -> Result<Vec<Value>, Failur
 }
 
 fn describe(entry: &Value) -> String {
-    let selectors: Vec<&str> = entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let selectors: Vec<&str> =
+        entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     format!(
         "id        {}\nspiffe id {}\nparent    {}\nselectors {}",
         text(entry, "/id"),

@@ -41,7 +41,9 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
             let set = load(&folder, false)?;
             let digest = set.digest().to_string();
             let files = set.sources().len();
-            print(global.output, &json!({"files": files, "digest": digest}), || format!("ok: {files} files, {digest}"))?;
+            print(global.output, &json!({"files": files, "digest": digest}), || {
+                format!("ok: {files} files, {digest}")
+            })?;
             Ok(Exit::Ok)
         }
         PolicyVerb::Test { folder } => test(global, &folder),
@@ -58,8 +60,14 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
             let shown = Rest::new(&global.server_socket()).get("/v1/policy").await?;
             print(global.output, &shown, || {
                 let files = shown.get("files").and_then(Value::as_array).into_iter().flatten();
-                let text = |file: &Value| format!("# {}\n{}", crate::output::text(file, "/name"), crate::output::text(file, "/text"));
-                format!("# revision {}\n{}", shown.get("revision").unwrap_or(&Value::Null), files.map(text).collect::<String>())
+                let text = |file: &Value| {
+                    format!("# {}\n{}", crate::output::text(file, "/name"), crate::output::text(file, "/text"))
+                };
+                format!(
+                    "# revision {}\n{}",
+                    shown.get("revision").unwrap_or(&Value::Null),
+                    files.map(text).collect::<String>()
+                )
             })?;
             Ok(Exit::Ok)
         }
@@ -99,7 +107,9 @@ fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {
     let row = |o: &sekisho_policy::TestOutcome| json!({"name": o.name, "passed": o.passed, "detail": o.detail});
     let rows: Vec<Value> = outcomes.iter().map(row).collect();
     let columns = [("TEST", "/name"), ("PASSED", "/passed"), ("DETAIL", "/detail")];
-    print(global.output, &json!(rows), || format!("{}\n\n{} passed, {failed} failed", table(&rows, &columns), rows.len() - failed))?;
+    print(global.output, &json!(rows), || {
+        format!("{}\n\n{} passed, {failed} failed", table(&rows, &columns), rows.len() - failed)
+    })?;
     if rows.is_empty() {
         return Err(Failure::failed("no tests found: name them `*_test.rego` or `*_test.yaml`"));
     }
@@ -108,14 +118,22 @@ fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {
 
 fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result<Exit, Failure> {
     let set = load(folder, false)?;
-    let text = if input == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(input) };
+    let text = if input == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(input)
+    };
     let text = text.map_err(|e| Failure::failed(format!("{}: {e}", input.display())))?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
     let decision = set.decide(&request(&value)?, at.map_or_else(now, UnixTime::from_seconds));
     let unmet = |rule: &sekisho_policy::RuleOutcome| -> Vec<Value> {
         rule.unmet.iter().map(|u| json!({"line": u.line, "condition": u.condition, "found": u.found})).collect()
     };
-    let rule = decision.rule.as_ref().map(|rule| json!({"place": rule.place(), "unmet": unmet(rule), "unknown": rule.unknown}));
+    let rule = decision
+        .rule
+        .as_ref()
+        .map(|rule| json!({"place": rule.place(), "unmet": unmet(rule), "unknown": rule.unknown}));
     let shown = json!({"effect": decision.effect.as_str(), "rule": rule, "error": decision.error});
     print(global.output, &shown, || super::why::decision_text(&shown))?;
     Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
@@ -136,7 +154,11 @@ fn request(value: &Value) -> Result<RequestInput, Failure> {
         claims.set(name, claim);
     }
     let path = value.get("path").and_then(Value::as_array).ok_or_else(|| missing("path"))?;
-    let headers: BTreeMap<String, String> = value.get("headers").and_then(Value::as_object).into_iter().flatten()
+    let headers: BTreeMap<String, String> = value
+        .get("headers")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect();
     Ok(RequestInput {

@@ -43,7 +43,8 @@ pub(crate) async fn run(global: &Global, verb: SvidVerb) -> Result<Exit, Failure
         SvidVerb::Jwt { audience } => {
             let request = JwtsvidRequest { audience, spiffe_id: String::new() };
             let svids = agent.fetch_jwtsvid(request).await.map_err(failed)?.into_inner().svids;
-            let svids: Vec<Value> = svids.iter().map(|svid| json!({"spiffe_id": svid.spiffe_id, "token": svid.svid})).collect();
+            let svids: Vec<Value> =
+                svids.iter().map(|svid| json!({"spiffe_id": svid.spiffe_id, "token": svid.svid})).collect();
             print(global.output, &json!(svids), || table(&svids, &[("SPIFFE ID", "/spiffe_id"), ("TOKEN", "/token")]))?;
         }
         SvidVerb::List { limit } => {

@@ -19,7 +19,8 @@ pub(crate) struct VerifyArgs {
 
 /// Needs nothing but the two files.
 pub(crate) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| Failure::failed(format!("{}: {e}", path.display())));
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| Failure::failed(format!("{}: {e}", path.display())));
     let policy = TrustPolicy::parse(&read(&args.policy)?);
     let policy = policy.map_err(|e| Failure::failed(format!("{}: {e}", args.policy.display())))?;
     match Receipt::parse(&read(&args.file)?).and_then(|receipt| receipt.verify(&policy)) {
@@ -37,7 +38,8 @@ fn describe(verified: &VerifiedReceipt) -> Value {
     let (record, opened) = match &verified.subject {
         Subject::Record { record, .. } => (serde_json::from_str(record).ok(), None),
         Subject::Leaf { openings } => {
-            let opened: serde_json::Map<String, Value> = openings.iter().map(|o| (o.field.clone(), o.value.as_str().into())).collect();
+            let opened: serde_json::Map<String, Value> =
+                openings.iter().map(|o| (o.field.clone(), o.value.as_str().into())).collect();
             (None::<Value>, Some(opened))
         }
     };
@@ -53,8 +55,16 @@ fn describe(verified: &VerifiedReceipt) -> Value {
 }
 
 fn describe_text(shown: &Value) -> String {
-    let text = |pointer: &str| shown.pointer(pointer).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
-    let mut out = format!("verified: entry {} of {} ({} entries)\n{}\n", text("/index"), text("/log"), text("/tree_size"), text("/leaf"));
+    let text = |pointer: &str| {
+        shown.pointer(pointer).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+    };
+    let mut out = format!(
+        "verified: entry {} of {} ({} entries)\n{}\n",
+        text("/index"),
+        text("/log"),
+        text("/tree_size"),
+        text("/leaf")
+    );
     for pointer in ["/opened", "/record"] {
         if shown.pointer(pointer).is_some_and(|value| !value.is_null()) {
             out.push_str(&text(pointer));

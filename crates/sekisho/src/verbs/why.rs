@@ -107,7 +107,12 @@ fn identity_text(answer: &Value) -> String {
             Some(nearest) => {
                 let expired = answer.get("nearest_expired").and_then(Value::as_bool) == Some(true);
                 let note = if expired { " (expired)" } else { "" };
-                let _infallible = writeln!(out, "no entry matches; nearest: {} for {}{note}", text(nearest, "/id"), text(nearest, "/spiffe_id"));
+                let _infallible = writeln!(
+                    out,
+                    "no entry matches; nearest: {} for {}{note}",
+                    text(nearest, "/id"),
+                    text(nearest, "/spiffe_id")
+                );
                 difference_lines(&mut out, answer.get("differences"));
             }
         }
@@ -144,7 +149,8 @@ fn record_text(record: &Value) -> String {
         return out;
     }
     let input = record.get("input").cloned().unwrap_or_default();
-    let path: Vec<&str> = input.get("path").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let path: Vec<&str> =
+        input.get("path").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     format!(
         "{} {} /{} from {} to {}\n{}policy revision {}\nif that is not as it should be:\n  {}\nproof: sekisho prove {}\n",
         text(record, "/effect"),
@@ -178,7 +184,8 @@ pub(crate) fn decision_text(record: &Value) -> String {
     for condition in &unmet {
         let found = condition.get("found").and_then(Value::as_str).unwrap_or("nothing");
         let line = condition.get("line").unwrap_or(&Value::Null);
-        let _infallible = writeln!(out, "  line {line}: `{}` does not hold; found {found}", text(condition, "/condition"));
+        let _infallible =
+            writeln!(out, "  line {line}: `{}` does not hold; found {found}", text(condition, "/condition"));
     }
     if rule.get("unknown").and_then(Value::as_u64).is_some_and(|unknown| unknown > 0) {
         out.push_str("  and conditions that cannot be explained one by one\n");
@@ -190,7 +197,8 @@ pub(crate) fn decision_text(record: &Value) -> String {
 fn fix(record: &Value) -> String {
     let condition = record.pointer("/rule/unmet/0/condition").and_then(Value::as_str).unwrap_or_default();
     if condition.contains("hw_attested") {
-        return "attest the node by hardware; until then, change the condition and run `sekisho policy apply <folder>`".into();
+        return "attest the node by hardware; until then, change the condition and run `sekisho policy apply <folder>`"
+            .into();
     }
     if condition.contains("issued_at") {
         return "the caller's SVID is too old: `sekisho doctor` on its node says why it was not renewed".into();

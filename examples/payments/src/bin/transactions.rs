@@ -33,7 +33,8 @@ fn serve(reader: impl Read, mut writer: impl Write) {
             ["POST", "/v1/transactions"] => ("201 Created", format!("{{\"created\":true,\"caller\":\"{caller}\"}}")),
             _ => ("404 Not Found", "{}".to_owned()),
         };
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
         if read.is_err() || writer.write_all(format!("{head}{answer}").as_bytes()).is_err() {
             return;
         }

@@ -1,0 +1,197 @@
+//! Attacks on attestation and on the Workload API. Each gets a clear refusal, and the log says so.
+
+use std::process::Command;
+
+use sekisho_identity::csr_der;
+use sekisho_keys::MemoryKey;
+use sekisho_net::{Dialer, ExpectedServer, TlsMaterial, TlsSource, grpc_over_tls};
+use sekisho_proto::spire::agent::v1 as wire;
+use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
+use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
+use sekisho_proto::types;
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+use sekisho_types::{Digest, SignatureAlgorithm, SpiffeId, UnixTime};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::world::{World, eventually};
+
+fn clock() -> UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    UnixTime::from_seconds(i64::try_from(since.as_secs()).unwrap())
+}
+
+/// A TLS client of the server that shows no certificate.
+fn stranger(world: &World) -> Channel {
+    let fingerprint = world.text(&["bundle", "show", "--form", "fingerprint"]);
+    let authority = Digest::parse(fingerprint.lines().next().unwrap()).unwrap();
+    let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
+    let bundle = sekisho_identity::Bundle::empty(id.trust_domain().clone());
+    let source = TlsSource::new(TlsMaterial::new(None, std::sync::Arc::new(bundle)).unwrap());
+    let expected = ExpectedServer::Fingerprint { id, authority };
+    grpc_over_tls(Dialer { source, address: world.address.clone(), expected, clock })
+}
+
+async fn attest(server: Channel, kind: &str, payload: &[u8]) -> Result<(), tonic::Status> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let params = wire::attest_agent_request::Params {
+        data: Some(types::AttestationData { r#type: kind.into(), payload: payload.to_vec() }),
+        params: Some(wire::AgentX509svidParams { csr: csr_der(&key, None).unwrap() }),
+    };
+    let step = Some(wire::attest_agent_request::Step::Params(params));
+    let stream = tokio_stream::iter([wire::AttestAgentRequest { step }]);
+    let mut answers = AgentClient::new(server).attest_agent(stream).await?.into_inner();
+    answers.message().await.map(|_| ())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l4_of_two_that_show_one_join_token_one_wins() {
+    let world = World::start();
+    let made = world.json(&["token", "create"]);
+    let token = made["token"].as_str().unwrap().as_bytes().to_vec();
+    let attempts = (0..8).map(|_| attest(stranger(&world), "join_token", &token));
+    let results = futures_util::future::join_all(attempts).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    for refused in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foul_attestations_are_refused() {
+    let world = World::start();
+    for (kind, payload, code) in [
+        ("join_token", &b"../../spire/server"[..], Code::InvalidArgument),
+        ("join_token", b"0123456789abcdef0123456789abcdef", Code::PermissionDenied),
+        ("join_token", b"\xff\xfe", Code::InvalidArgument),
+        ("x509pop", b"{}", Code::PermissionDenied),
+        ("aws_iid", b"{}", Code::InvalidArgument),
+    ] {
+        let refused = attest(stranger(&world), kind, payload).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{kind}: {refused:?}");
+    }
+    let flood = (0..60).map(|_| attest(stranger(&world), "join_token", b"0123456789abcdef0123456789abcdef"));
+    let results = futures_util::future::join_all(flood).await;
+    assert!(results.iter().any(|r| r.as_ref().is_err_and(|status| status.code() == Code::ResourceExhausted)));
+    let params = vec![NewX509svidParams { entry_id: "e".into(), csr: vec![] }];
+    let refused =
+        SvidClient::new(stranger(&world)).batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[test]
+fn law_l6_a_banned_agent_stops_and_gets_nothing() {
+    let mut world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    world.text(&["agents", "ban", &world.agent_id.clone()]);
+    let mut agent = world.agent.take().unwrap();
+    let status = eventually("the banned agent stops", || agent.child.try_wait().unwrap());
+    assert!(!status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_the_header_is_refused_on_every_service() {
+    let world = World::start();
+    let plain = sekisho_net::grpc_over_unix(world.agent_socket());
+    let refused = SpiffeWorkloadApiClient::new(plain.clone()).fetch_x509svid(X509svidRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let refused = sekisho_proto::node::inspect_client::InspectClient::new(plain)
+        .status(sekisho_proto::node::StatusRequest {})
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_cannot_open_streams_without_end() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let client = SpiffeWorkloadApiClient::new(agent(&world));
+    let mut open = vec![];
+    let refused = loop {
+        match client.clone().fetch_x509svid(X509svidRequest {}).await {
+            Ok(stream) => open.push(stream),
+            Err(status) => break status,
+        }
+        assert!(open.len() < 100);
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    open.clear();
+    // The places are free again.
+    for _ in 0..100 {
+        if client.clone().fetch_x509svid(X509svidRequest {}).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("closed streams were not given back");
+}
+
+fn agent(world: &World) -> sekisho_sdk::AgentChannel {
+    sekisho_sdk::agent_channel(&world.agent_socket())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_agents_own_build_may_act_as_a_sidecar() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let request = sekisho_proto::node::LendRequest { workload_pid: std::process::id().cast_signed() };
+    let refused =
+        sekisho_proto::node::sidecar_client::SidecarClient::new(agent(&world)).lend(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("--sidecar-sha256"), "{}", refused.message());
+}
+
+#[test]
+fn garbage_on_every_port_crashes_nothing() {
+    use std::io::Write;
+    let mut world = World::start();
+    let noise: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for _ in 0..20 {
+        let mut tcp = std::net::TcpStream::connect(&world.address).unwrap();
+        let _reset = tcp.write_all(&noise);
+        for socket in [world.path("s/api.sock"), world.agent_socket()] {
+            let _reset = crate::world::unix(&socket).write_all(&noise);
+        }
+    }
+    assert!(world.server.as_mut().unwrap().child.try_wait().unwrap().is_none());
+    assert!(world.agent.as_mut().unwrap().child.try_wait().unwrap().is_none());
+    world.text(&["agents", "list"]);
+}
+
+#[test]
+fn rest_refuses_browsers_and_foreign_names() {
+    let world = World::start();
+    let socket = world.path("s/api.sock");
+    let ask = |headers: &str| {
+        let request = format!("GET /v1/health HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        crate::world::raw(&mut crate::world::unix(&socket), &request)
+    };
+    assert!(ask("host: localhost\r\n").starts_with("HTTP/1.1 200"), "{}", ask("host: localhost\r\n"));
+    assert!(ask("host: evil.example\r\n").starts_with("HTTP/1.1 403"));
+    assert!(ask("host: localhost\r\norigin: https://evil.example\r\n").starts_with("HTTP/1.1 403"));
+}
+
+#[test]
+fn a_node_attests_by_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |script: &str| {
+        let done = Command::new("sh").arg("-ec").arg(script).current_dir(folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=nodes \
+         -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign 2>/dev/null
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout node.key -out node.csr -subj /CN=node-7 2>/dev/null
+         printf 'keyUsage=critical,digitalSignature\nbasicConstraints=CA:false\n' > ext
+         openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out node.pem -extfile ext 2>/dev/null");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let world = World::with(&["--x509pop-ca", &path("ca.pem")]);
+    let mut command = world.agent_command("n", &folder.path().join("none"));
+    command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
+    let agent = crate::world::Role::start(&mut command);
+    agent.ready();
+    let agents = world.json(&["agents", "list"]);
+    let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
+    let selectors: Vec<&str> = ours["selectors"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert!(selectors.contains(&"x509pop:subject:cn:node-7"), "{selectors:?}");
+}

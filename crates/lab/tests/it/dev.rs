@@ -1,0 +1,58 @@
+//! `sekisho dev`, as `make up` runs it.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::world::program;
+
+fn dev(folder: &std::path::Path, options: &[&str]) -> Vec<Value> {
+    let output = Command::new(program("sekisho"))
+        .args(["dev", "--once", "-o", "json"])
+        .args(options)
+        .arg("--folder")
+        .arg(folder)
+        .output();
+    let output = output.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_main_job_reaches_every_milestone_and_again_on_its_old_state() {
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    for options in [&["--fresh"][..], &[]] {
+        let milestones = dev(folder.path(), options);
+        let names: Vec<&str> = milestones.iter().map(|m| m["milestone"].as_str().unwrap()).collect();
+        assert_eq!(
+            names,
+            [
+                "node_attested",
+                "first_identity",
+                "first_call_allowed",
+                "first_call_denied",
+                "tampered_refused",
+                "proofs_verified"
+            ]
+        );
+        assert!(milestones.iter().all(|m| m["ms"].is_u64()));
+        assert_eq!(milestones[3]["condition"], "input.subject.claims.hw_attested == true");
+        assert_eq!(milestones[4]["selector"], "unix:sha256");
+        assert_ne!(milestones[4]["wants"], milestones[4]["found"]);
+        assert_eq!(milestones[5]["proofs"].as_array().unwrap().len(), 5);
+    }
+}
+
+#[test]
+fn a_folder_that_dev_did_not_make_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine"), "precious").unwrap();
+    let output = Command::new(program("sekisho"))
+        .args(["dev", "--once", "--fresh", "--folder"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(std::fs::read_to_string(folder.path().join("mine")).unwrap(), "precious");
+}

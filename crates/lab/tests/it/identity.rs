@@ -1,0 +1,114 @@
+//! Identities as workloads get them, by a client that nobody here wrote and by ours.
+
+use std::process::Command;
+
+use sekisho_identity::{leaf_facts, split_chain};
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+use sekisho_sdk::agent_channel;
+
+use crate::world::{World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spiffe_crate_gets_x509_and_jwt_svids_and_openssl_verifies_the_chain() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let endpoint = format!("unix:{}", world.agent_socket().display());
+
+    let client = spiffe::WorkloadApiClient::connect_to(&endpoint).await.unwrap();
+    let context = client.fetch_x509_context().await.unwrap();
+    let svid = context.default_svid().unwrap();
+    assert_eq!(svid.spiffe_id().to_string(), "spiffe://example.org/own/test");
+
+    let (chain, bundle) = (world.path("leaf.pem"), world.path("bundle.pem"));
+    std::fs::write(&bundle, world.text(&["bundle", "show"])).unwrap();
+    std::fs::write(&chain, pem(svid.leaf().as_ref())).unwrap();
+    let verified =
+        Command::new("openssl").args(["verify", "-x509_strict", "-CAfile"]).arg(&bundle).arg(&chain).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+
+    let token = client.fetch_jwt_svid(["db"], None).await.unwrap();
+    assert_eq!(token.spiffe_id().to_string(), "spiffe://example.org/own/test");
+    let validated = client.validate_jwt_token("db", token.token()).await.unwrap();
+    assert_eq!(validated.spiffe_id(), token.spiffe_id());
+    assert!(client.validate_jwt_token("other", token.token()).await.is_err());
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_rotates_at_half_life_and_ends_with_its_entry() {
+    let world = World::with(&["--x509-ttl-seconds", "20"]);
+    let entry = world.register("/own/short", &World::own_selectors());
+    let mut client = SpiffeWorkloadApiClient::new(agent_channel(&world.agent_socket()));
+    let mut stream = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+    let serial = |message: &sekisho_proto::workload::X509svidResponse| {
+        let chain = split_chain(&message.svids[0].x509_svid).unwrap();
+        let facts = leaf_facts(&chain[0]).unwrap();
+        assert!(!facts.claims.flag("hw_attested"), "nothing attests hardware yet");
+        facts.serial
+    };
+    let first = serial(&stream.message().await.unwrap().unwrap());
+    let second = serial(&stream.message().await.unwrap().unwrap());
+    assert_ne!(first, second);
+    world.text(&["entry", "delete", &entry]);
+    // Law L12: what a stream may have is judged again when an entry changes.
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ended without a reason"),
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::PermissionDenied);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l14_an_agent_that_restarts_while_the_server_is_down_keeps_serving() {
+    let mut world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let fetch = async |world: &World| {
+        let mut client = SpiffeWorkloadApiClient::new(agent_channel(&world.agent_socket()));
+        let mut stream = client.fetch_x509svid(X509svidRequest {}).await?.into_inner();
+        stream.message().await
+    };
+    fetch(&world).await.unwrap().unwrap();
+    // The cache is written after changes, five times a second at most.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    world.server.take().unwrap().kill();
+    world.agent.take().unwrap().kill();
+    world.start_agent();
+    let message = fetch(&world).await.unwrap().unwrap();
+    assert_eq!(message.svids[0].spiffe_id, "spiffe://example.org/own/test");
+    world.start_server();
+    eventually("the agent finds the server again", || {
+        let checks = world.sekisho(&["doctor", "-o", "json"]).1;
+        let checks: serde_json::Value = serde_json::from_str(&checks).ok()?;
+        checks.as_array()?.iter().find(|c| c["id"] == "agent-server")?["ok"].as_bool()?.then_some(())
+    });
+}
+
+#[test]
+fn why_names_the_selector_that_differs_and_the_command_that_would_mend_it() {
+    let world = World::start();
+    let good = ["unix:uid:4711".to_owned(), format!("unix:sha256:{}", "a".repeat(64))];
+    let entry = world.register("/shop/till", &good);
+    let found = format!("unix:uid:4711,unix:sha256:{}", "b".repeat(64));
+    let why = world.json(&["why", "identity", "--selectors", &found]);
+    assert_eq!(why["differences"][0]["wants"], good[1]);
+    assert_eq!(why["differences"][0]["found"][0], format!("unix:sha256:{}", "b".repeat(64)));
+    let fix = why["fix"].as_str().unwrap().to_owned();
+    assert!(fix.starts_with(&format!("sekisho entry update {entry}")), "{fix}");
+    let arguments: Vec<&str> = fix.split(' ').skip(1).collect();
+    world.text(&arguments);
+    eventually("the mended entry matches", || {
+        let why = world.json(&["why", "identity", "--selectors", &found]);
+        (!why["matched"].as_array().unwrap().is_empty()).then_some(())
+    });
+}

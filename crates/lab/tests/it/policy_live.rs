@@ -1,0 +1,40 @@
+//! Policy: edited live, refused when broken, tested offline.
+
+use serde_json::Value;
+
+use crate::world::{POLICY, World, eventually};
+
+fn revision(world: &World) -> u64 {
+    let shown = world.sekisho(&["policy", "show", "-o", "json"]).1;
+    serde_json::from_str::<Value>(&shown).ok().and_then(|shown| shown["revision"].as_u64()).unwrap_or(0)
+}
+
+#[test]
+fn an_edit_becomes_a_revision_and_a_broken_one_leaves_the_last_good_one() {
+    let world = World::start();
+    let first = eventually("the first revision", || Some(revision(&world)).filter(|r| *r > 0));
+    let file = world.path("policy/p.rego");
+    std::fs::write(&file, POLICY.replace("\"GET\"", "\"PUT\"")).unwrap();
+    let second = eventually("the edit", || Some(revision(&world)).filter(|r| *r > first));
+    std::fs::write(&file, "package workload.authz\nallow if { input.method == }\n").unwrap();
+    let (code, _, err) = world.sekisho(&["policy", "check", world.path("policy").to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(err.contains("p.rego:2"), "{err}");
+    let (code, _, err) = world.sekisho(&["policy", "apply", world.path("policy").to_str().unwrap()]);
+    assert!(code == 1 && err.contains("p.rego:2"), "{err}");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(revision(&world), second);
+}
+
+#[test]
+fn the_shipped_policy_passes_its_own_tests() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/dev");
+    let output = std::process::Command::new(crate::world::program("sekisho"))
+        .args(["policy", "test", "-o", "json"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{rows}");
+    assert!(rows.as_array().unwrap().len() >= 7);
+}

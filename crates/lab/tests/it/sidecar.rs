@@ -1,0 +1,121 @@
+//! Sidecars: who may use them, what they refuse, and what they keep.
+
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program, raw};
+
+/// A shop: `till` calls `ledger`, each behind a sidecar, under other names and ports than the samples' own.
+struct Shop {
+    till: Role,
+    ledger: Role,
+    world: World,
+    inbound: String,
+    local: String,
+}
+
+fn digest(path: &std::path::Path) -> String {
+    let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
+}
+
+impl Shop {
+    fn open() -> Self {
+        let world = World::start();
+        for (id, sample) in [("/shop/till", "payment-gateway"), ("/shop/ledger", "transactions")] {
+            world.register(id, &[format!("unix:sha256:{}", digest(&program(sample)))]);
+        }
+        let (inbound, service, local) = (
+            format!("127.0.0.1:{}", free_port()),
+            format!("127.0.0.1:{}", free_port()),
+            format!("127.0.0.1:{}", free_port()),
+        );
+        let options = ["--inbound", inbound.as_str(), "--upstream", service.as_str()];
+        let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
+        assert_eq!(ledger.ready(), format!("spiffe://{TRUST_DOMAIN}/shop/ledger"));
+        let outbound = format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger");
+        let environment = [("TRANSACTIONS_ADDRESS", local.as_str()), ("INTERVAL_SECONDS", "1")];
+        let till = world.sidecar("till", "payment-gateway", &["--outbound", &outbound], &environment);
+        Self { world, ledger, till, inbound, local }
+    }
+
+    fn answer(&self, method: &str) -> Value {
+        self.till.wait_for(|line| {
+            let answer: Value = serde_json::from_str(line).ok()?;
+            (answer["method"] == method && answer["status"].is_u64() && answer["status"] != 502).then_some(answer)
+        })
+    }
+}
+
+#[test]
+fn by_hand_one_call_is_allowed_and_one_denied_and_why_says_so() {
+    let shop = Shop::open();
+    let allowed = shop.answer("GET");
+    assert_eq!(allowed["status"], 200, "{allowed}");
+    let denied = shop.answer("POST");
+    assert_eq!(denied["status"], 403, "{denied}");
+    let id = denied["decision"].as_str().unwrap();
+    let why = eventually("the decision reaches the server", || {
+        let (code, out, _) = shop.world.sekisho(&["why", id, "-o", "json"]);
+        (code == 2).then(|| serde_json::from_str::<Value>(&out).unwrap())
+    });
+    assert_eq!(why["rule"]["file"], "p.rego");
+    assert_eq!(why["rule"]["unmet"][0]["condition"], "input.method == \"GET\"");
+    assert_eq!(why["rule"]["unmet"][0]["found"], "\"POST\"");
+    // Law L5: the proof carries the record and the path inside its batch.
+    shop.world.text(&["prove", id, "--file", "d", "--trust-policy", "trust"]);
+    let proof = shop.world.json(&["verify", "d", "--policy", "trust"]);
+    assert_eq!(proof["record"]["id"], id);
+    assert_eq!(proof["leaf"]["kind"], "decision-batch");
+    let health: Value = serde_json::from_str(&shop.world.sekisho(&["policy", "show", "-o", "json"]).1).unwrap();
+    assert!(health["revision"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn another_local_process_cannot_borrow_the_sidecar_nor_reach_it_without_an_svid() {
+    let shop = Shop::open();
+    shop.answer("GET");
+    let request = "GET /v1/balance HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
+    let borrowed = raw(&mut TcpStream::connect(&shop.local).unwrap(), request);
+    assert_eq!(borrowed, "", "a process that is not the workload was answered");
+    let plain = raw(&mut TcpStream::connect(&shop.inbound).unwrap(), request);
+    assert!(!plain.contains("balance"), "{plain}");
+}
+
+#[test]
+fn a_sidecar_ends_with_its_workload_and_dials_nobody_after() {
+    let mut shop = Shop::open();
+    shop.answer("GET");
+    let workload = eventually("the sidecar's child", || {
+        let tasks = format!("/proc/{}/task", shop.ledger.pid());
+        let lists = std::fs::read_dir(&tasks)
+            .ok()?
+            .flatten()
+            .filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).next()
+    });
+    std::process::Command::new("kill").args(["-9", &workload]).status().unwrap();
+    let status = eventually("the sidecar ends", || shop.ledger.child.try_wait().unwrap());
+    assert!(status.success());
+    shop.till.wait_for(|line| {
+        let answer: Value = serde_json::from_str(line).ok()?;
+        (answer["status"] == 502).then_some(())
+    });
+}
+
+#[test]
+fn sidecars_go_on_deciding_while_the_server_is_gone_and_nothing_is_lost() {
+    let mut shop = Shop::open();
+    shop.answer("GET");
+    shop.world.server.take().unwrap().kill();
+    let offline = [shop.answer("GET"), shop.answer("POST")];
+    assert_eq!((&offline[0]["status"], &offline[1]["status"]), (&200.into(), &403.into()));
+    shop.world.start_server();
+    for answer in offline {
+        let id = answer["decision"].as_str().unwrap().to_owned();
+        eventually("a decision made offline reaches the log", || {
+            (shop.world.sekisho(&["why", &id]).0 != 1).then_some(())
+        });
+    }
+}

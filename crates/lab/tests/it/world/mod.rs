@@ -1,0 +1,267 @@
+//! A running system, made by hand with the same commands as a user would give: other names, other policies than `dev`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub const TRUST_DOMAIN: &str = "example.org";
+
+/// A built program of this workspace.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.is_file(), "{} is not built; `make test` builds it first", path.display());
+    path
+}
+
+/// A child process that dies with the test.
+pub struct Role {
+    pub child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Role {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _gone = send.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The first line that `wanted` makes something of.
+    pub fn wait_for<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).expect("the role said nothing of the kind within 20 s");
+            if let Some(found) = wanted(&line) {
+                return found;
+            }
+        }
+    }
+
+    pub fn ready(&self) -> String {
+        self.wait_for(|line| line.strip_prefix("ready ").map(str::to_owned))
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// SIGKILL: nothing is tidied up.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // Asked first, so that a sidecar ends its workload too.
+        let _asked = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A server with an attested agent, in a folder that goes away.
+///
+/// Fields are dropped in order: the roles end before their folder goes.
+pub struct World {
+    pub agent: Option<Role>,
+    pub server: Option<Role>,
+    pub address: String,
+    pub agent_id: String,
+    pub server_options: Vec<String>,
+    pub folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub fn with(server_options: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("sek").tempdir_in("/tmp").unwrap();
+        std::fs::create_dir(folder.path().join("policy")).unwrap();
+        std::fs::write(folder.path().join("policy/p.rego"), POLICY).unwrap();
+        let server_options = server_options.iter().map(|&option| option.to_owned()).collect();
+        let mut world = Self {
+            folder,
+            server: None,
+            agent: None,
+            address: "127.0.0.1:0".into(),
+            agent_id: String::new(),
+            server_options,
+        };
+        world.start_server();
+        world.start_agent();
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn start_server(&mut self) {
+        let mut command = Command::new(program("sekisho"));
+        command.args(["server", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--listen", &self.address]);
+        command.arg("--data").arg(self.path("s")).arg("--policy-folder").arg(self.path("policy"));
+        let server = Role::start(command.args(&self.server_options));
+        self.address = server.ready().split(' ').next().unwrap().to_owned();
+        self.server = Some(server);
+    }
+
+    pub fn start_agent(&mut self) {
+        let token = self.path("token");
+        if self.agent_id.is_empty() {
+            let made = self.json(&["token", "create", "--file", token.to_str().unwrap()]);
+            self.agent_id = made["agent_id"].as_str().unwrap().to_owned();
+        }
+        self.agent = Some(Role::start(&mut self.agent_command("a", &token)));
+        self.agent.as_ref().unwrap().ready();
+    }
+
+    pub fn agent_command(&self, data: &str, token: &Path) -> Command {
+        let fingerprint = match self.server {
+            Some(_) => self.text(&["bundle", "show", "--form", "fingerprint"]),
+            None => "00".repeat(32),
+        };
+        let mut command = Command::new(program("sekisho"));
+        command.args(["agent", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--server", &self.address]);
+        command.arg("--data").arg(self.path(data)).arg("--join-token-file").arg(token);
+        command.args(["--fingerprint", fingerprint.lines().next().unwrap()]);
+        command
+    }
+
+    /// The command line against this world's sockets: exit code, stdout, stderr.
+    pub fn sekisho(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(program("sekisho"))
+            .args(arguments)
+            .arg("--server-socket")
+            .arg(self.path("s/api.sock"))
+            .arg("--agent")
+            .arg(self.agent_socket())
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+
+    pub fn text(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.sekisho(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+        out
+    }
+
+    /// Like `text`, as JSON; exit code 2 is an answer too.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let (code, out, err) = self.sekisho(&[arguments, &["-o", "json"]].concat());
+        assert!(code == 0 || code == 2, "{arguments:?}: exit {code}: {out}{err}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}{err}"))
+    }
+
+    pub fn agent_socket(&self) -> PathBuf {
+        self.path("a/agent.sock")
+    }
+
+    /// Registers an identity and waits until the agent knows of it.
+    pub fn register(&self, path: &str, selectors: &[String]) -> String {
+        let id = format!("spiffe://{TRUST_DOMAIN}{path}");
+        let mut arguments = vec!["entry", "create", "--spiffe-id", &id, "--parent-id", &self.agent_id];
+        for selector in selectors {
+            arguments.extend(["--selector", selector.as_str()]);
+        }
+        let entry = self.json(&arguments)["id"].as_str().unwrap().to_owned();
+        let asked = selectors.join(",");
+        eventually("the agent hears of a new entry", || {
+            let why = self.json(&["why", "identity", "--selectors", &asked]);
+            why["matched"].as_array().unwrap().iter().any(|e| e["id"] == entry.as_str()).then_some(())
+        });
+        entry
+    }
+
+    /// This test process, as `unix:path`.
+    pub fn own_selectors() -> Vec<String> {
+        let exe = std::env::current_exe().unwrap();
+        vec![format!("unix:path:{}", exe.display())]
+    }
+
+    /// A sample service under another name, behind a sidecar; `upstream` and `outbound` as the sidecar takes them.
+    pub fn sidecar(&self, name: &str, sample: &str, options: &[&str], environment: &[(&str, &str)]) -> Role {
+        let copy = self.path(&format!("bin-{name}"));
+        if !copy.exists() {
+            std::fs::copy(program(sample), &copy).unwrap();
+        }
+        let mut command = Command::new(program("sekisho"));
+        command
+            .args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--agent-socket"])
+            .arg(self.agent_socket());
+        command.arg("--data").arg(self.path(name)).args(options).arg("--").arg(copy).envs(environment.iter().copied());
+        Role::start(&mut command)
+    }
+}
+
+/// Tries until something is there, for at most twenty seconds.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One raw HTTP/1.1 exchange; everything that came back.
+pub fn raw(stream: &mut (impl Read + Write), request: &str) -> String {
+    if stream.write_all(request.as_bytes()).is_err() {
+        return String::new();
+    }
+    let mut answer = Vec::new();
+    // A peer that resets has said what it had to say.
+    let _reset = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub fn unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// Rego v1, other names and other paths than the sample policy.
+pub const POLICY: &str = r#"package workload.authz
+
+default allow := false
+
+allow if {
+	input.method == "GET"
+	input.path == ["v1", "balance"]
+	input.subject.spiffe_id == "spiffe://example.org/shop/till"
+	input.destination == "spiffe://example.org/shop/ledger"
+}
+"#;
