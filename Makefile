@@ -6,11 +6,10 @@ ARGS ?=
 .PHONY: up test setup
 
 up: setup
-	@cargo build --quiet --package sekisho --package payments
+	@cargo build --package sekisho --package payments
 	@exec "$(CARGO_TARGET_DIR)/debug/sekisho" dev $(ARGS)
 
 test: setup
-	cargo build --package sekisho --package payments
 	cargo test --workspace --no-fail-fast
 
 setup:
