@@ -79,6 +79,12 @@ pub(crate) fn server_id(args: &AgentArgs) -> Result<SpiffeId, AgentError> {
     args.trust_domain.workload("/spire/server").map_err(|e| AgentError::Bundle(e.to_string()))
 }
 
+/// A new channel to the server, with the SVID in force.
+pub(crate) fn dial(tls: &TlsSource, args: &AgentArgs) -> Result<Channel, AgentError> {
+    let expected = ExpectedServer::Id(server_id(args)?);
+    Ok(grpc_over_tls(Dialer { source: tls.clone(), address: args.server.clone(), expected, clock: now }))
+}
+
 /// Attests and returns the agent's SVID.
 pub(crate) async fn attest(server: Channel, proof: &Proof) -> Result<AgentSvid, AgentError> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;

@@ -14,6 +14,7 @@ use crate::core::Core;
 pub(crate) struct Caller {
     pub process: Process,
     pub uid: u32,
+    gid: u32,
     /// What it ran when it connected.
     executable: ExecutableId,
 }
@@ -26,7 +27,7 @@ impl Caller {
         };
         let held = process.and_then(|process| Ok((ExecutableId::of(&process)?, process)));
         match held {
-            Ok((executable, process)) => Some(Arc::new(Self { process, uid: peer.uid, executable })),
+            Ok((executable, process)) => Some(Arc::new(Self { process, uid: peer.uid, gid: peer.gid, executable })),
             Err(error) => {
                 tracing::info!(pid = peer.pid, %error, "a caller could not be held");
                 None
@@ -46,6 +47,13 @@ impl Caller {
             tracing::warn!(pid = self.process.pid(), "exec after connect");
             return Err(Status::permission_denied(
                 "the process runs another executable than when it connected; connect again",
+            ));
+        }
+        // A set-user-ID program that was started after connecting measures as its owner.
+        if (measured.0.uid, measured.0.gid) != (self.uid, self.gid) {
+            tracing::warn!(pid = self.process.pid(), "another user or group than when it connected");
+            return Err(Status::permission_denied(
+                "the process runs as another user or group than when it connected; connect again",
             ));
         }
         Ok(measured)

@@ -49,7 +49,10 @@ pub(crate) struct Known {
 pub(crate) struct Core {
     pub server_address: String,
     pub own_uid: u32,
-    pub server: Channel,
+    /// Replaced with each SVID of the agent: an open connection goes on showing the one that it began with.
+    server: RwLock<Channel>,
+    /// Counts those replacements, so that the delta stream moves over.
+    pub redialled: watch::Sender<u64>,
     pub tls: TlsSource,
     pub digests: DigestCache,
     pub sidecar_digests: BTreeSet<Digest>,
@@ -91,7 +94,8 @@ impl Core {
         Self {
             server_address: parts.server_address,
             own_uid: parts.own_uid,
-            server: parts.server,
+            server: RwLock::new(parts.server),
+            redialled: watch::channel(0).0,
             tls: parts.tls,
             digests: DigestCache::default(),
             sidecar_digests: parts.sidecar_digests,
@@ -114,8 +118,16 @@ impl Core {
         self.own.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_own(&self, svid: AgentSvid) {
+    /// A channel to the server that shows the agent's SVID in force.
+    pub(crate) fn server(&self) -> Channel {
+        self.server.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a new SVID into use, with a new connection that shows it.
+    pub(crate) fn set_own(&self, svid: AgentSvid, server: Channel) {
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = svid;
+        *self.server.write().unwrap_or_else(PoisonError::into_inner) = server;
+        self.redialled.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {

@@ -78,7 +78,7 @@ async fn ask_x509(
         evidence: Some(evidence(measured, at)),
     };
     let limit = std::time::Duration::from_secs(10);
-    let mut node = NodeClient::new(core.server.clone());
+    let mut node = NodeClient::new(core.server());
     let asked = tokio::time::timeout(limit, node.issue_x509(wire::IssueX509Request { items: vec![item] }));
     let late = |_| Status::deadline_exceeded("the server did not answer in 10 s");
     let (status, svid, log_index) = match asked.await.map_err(late)? {
@@ -91,7 +91,7 @@ async fn ask_x509(
         Err(status) if status.code() == Code::Unimplemented => {
             let params = vec![NewX509svidParams { entry_id: entry.id.as_str().to_owned(), csr }];
             let request = BatchNewX509svidRequest { params };
-            let answer = SvidClient::new(core.server.clone()).batch_new_x509svid(request).await?;
+            let answer = SvidClient::new(core.server()).batch_new_x509svid(request).await?;
             let result = answer.into_inner().results.into_iter().next();
             let result = result.ok_or_else(|| Status::internal("the server answered nothing"))?;
             (result.status, result.svid, 0)
@@ -154,11 +154,11 @@ pub(crate) async fn jwt(
         audience: audience.to_vec(),
         evidence: Some(evidence(measured, at)),
     };
-    let svid = match NodeClient::new(core.server.clone()).issue_jwt(request).await {
+    let svid = match NodeClient::new(core.server()).issue_jwt(request).await {
         Ok(answer) => answer.into_inner().svid,
         Err(status) if status.code() == Code::Unimplemented => {
             let request = NewJwtsvidRequest { entry_id, audience: audience.to_vec() };
-            SvidClient::new(core.server.clone()).new_jwtsvid(request).await?.into_inner().svid
+            SvidClient::new(core.server()).new_jwtsvid(request).await?.into_inner().svid
         }
         Err(status) => return Err(status),
     };

@@ -48,19 +48,28 @@ pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Str
 
 /// Sends what is spooled, for ever.
 pub(crate) async fn forward(core: Arc<Core>) {
-    let mut pause = Duration::from_millis(200);
+    let (mut pause, mut size) = (Duration::from_millis(200), BATCH);
     loop {
-        let batch = core.spool.next_batch(BATCH).await;
+        let batch = core.spool.next_batch(size).await;
         let request = RecordRequest {
             records: batch.records.clone(),
             lost: batch.lost,
             batch_key: format!("agent/{}", core.spool.key(&batch)),
         };
-        match NodeClient::new(core.server.clone()).record(request).await {
+        match NodeClient::new(core.server()).record(request).await {
             Ok(_) => {
-                pause = Duration::from_millis(200);
+                (pause, size) = (Duration::from_millis(200), BATCH);
                 if let Err(error) = core.spool.acknowledge(&batch) {
                     tracing::error!(%error, "the spool was not shortened; the batch may be sent again");
+                }
+            }
+            // A batch that the server will never take is narrowed down to the record at fault, which is given up.
+            Err(status) if is_permanent(&status) && batch.records.len() > 1 => size = 1,
+            Err(status) if is_permanent(&status) => {
+                tracing::error!(message = status.message(), "a record is refused for good; it is counted as lost");
+                if let Err(error) = core.spool.discard(&batch) {
+                    tracing::error!(%error, "and that could not be written");
+                    tokio::time::sleep(pause).await;
                 }
             }
             Err(status) => {
@@ -70,4 +79,8 @@ pub(crate) async fn forward(core: Arc<Core>) {
             }
         }
     }
+}
+
+fn is_permanent(status: &tonic::Status) -> bool {
+    matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::OutOfRange)
 }

@@ -9,7 +9,7 @@ use sekisho_proto::status_reason;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_runtime::{now, random_u32};
 
-use crate::attest::{self, Proof};
+use crate::attest::{self, Proof, dial};
 use crate::config::AgentArgs;
 use crate::core::Core;
 use crate::wiring::AgentError;
@@ -66,15 +66,15 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
 }
 
 async fn renew_once(core: &Arc<Core>, args: &AgentArgs) -> Result<(), AgentError> {
-    let renewed = match attest::renew(core.server.clone()).await {
+    let renewed = match attest::renew(core.server()).await {
         Err(AgentError::Server(status)) if must_reattest(&status) => {
             tracing::warn!("the server asks this agent to attest again");
-            attest::attest(core.server.clone(), &Proof::of(args)?).await?
+            attest::attest(core.server(), &Proof::of(args)?).await?
         }
         other => other?,
     };
     core.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.bundle())?);
-    core.set_own(renewed);
+    core.set_own(renewed, dial(&core.tls, args)?);
     core.save_soon();
     Ok(())
 }

@@ -104,10 +104,10 @@ impl Sidecar for Service {
             value.pointer("/input/destination").and_then(serde_json::Value::as_str) != Some(lent.as_str())
         });
         if foreign {
-            return Err(Status::permission_denied("a sidecar records decisions about its own workload only"));
+            return Err(Status::invalid_argument("a sidecar records decisions about its own workload only"));
         }
         request.batch_key = format!("{lent}/{}", request.batch_key);
-        NodeClient::new(self.0.server.clone()).record(request).await
+        NodeClient::new(self.0.server()).record(request).await
     }
 }
 

@@ -47,11 +47,18 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
 }
 
 async fn watch(core: &Arc<Core>) -> Result<(), Status> {
+    let mut redialled = core.redialled.subscribe();
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut news = NodeClient::new(core.server.clone()).watch(stream).await?.into_inner();
+    let mut news = NodeClient::new(core.server()).watch(stream).await?.into_inner();
     post_status(core).await;
-    while let Some(message) = news.message().await? {
+    loop {
+        let message = tokio::select! {
+            message = news.message() => message?,
+            // The agent's SVID was renewed: go on over the connection that shows the new one.
+            _redialled = redialled.changed() => return Ok(()),
+        };
+        let Some(message) = message else { return Ok(()) };
         let revision = message.revision;
         apply(core, message)?;
         core.connected.send_replace(true);
@@ -62,7 +69,6 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
         // A full channel means that the server reads slowly; the next acknowledgement covers this one.
         let _late = acknowledge.try_send(request);
     }
-    Ok(())
 }
 
 fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
@@ -119,7 +125,7 @@ fn entries_from_wire(entries: &[types::Entry]) -> Result<BTreeMap<EntryId, Arc<E
 async fn poll(core: &Arc<Core>) -> Result<(), Status> {
     loop {
         let entries = entries_from_wire(&sync_entries(core).await?)?;
-        if let Ok(bundle) = fetch_bundle(core.server.clone()).await {
+        if let Ok(bundle) = fetch_bundle(core.server()).await {
             take_bundle(core, bundle)?;
         }
         let changed = core.known(|known| known.entries != entries);
@@ -137,7 +143,7 @@ async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, Status> {
     let lost = |_| Status::unavailable("the connection was lost");
     to.send(SyncAuthorizedEntriesRequest::default()).await.map_err(lost)?;
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut pages = EntryClient::new(core.server.clone()).sync_authorized_entries(stream).await?.into_inner();
+    let mut pages = EntryClient::new(core.server()).sync_authorized_entries(stream).await?.into_inner();
     let (mut entries, mut wanted) = (Vec::new(), Vec::new());
     while let Some(page) = pages.message().await? {
         entries.extend(page.entries);
@@ -158,7 +164,7 @@ async fn post_status(core: &Core) {
     let serial = core.bundle().sequence.unwrap_or(0);
     let request =
         PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
-    if let Err(status) = AgentClient::new(core.server.clone()).post_status(request).await {
+    if let Err(status) = AgentClient::new(core.server()).post_status(request).await {
         tracing::debug!(message = status.message(), "the status was not taken");
     }
 }

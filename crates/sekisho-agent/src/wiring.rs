@@ -11,14 +11,14 @@ use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_evidence::X509PopError;
 use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
-use sekisho_net::{Dialer, ExpectedServer, NetError, TlsMaterial, TlsSource, grpc_over_tls, listen_unix, serve_unix};
+use sekisho_net::{NetError, TlsMaterial, TlsSource, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
 use sekisho_runtime::{Stop, now, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use crate::attest::{self, Proof};
+use crate::attest::{self, Proof, dial};
 use crate::cache::{Cache, Stored};
 use crate::caller::Caller;
 use crate::config::AgentArgs;
@@ -71,6 +71,7 @@ impl From<Status> for AgentError {
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
     private_folder(&args.data)?;
+    open_way_to_socket(&args)?;
     let cache = Cache::open(&args.data)?;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     let stored = cache.load().filter(|stored| stored.own.not_after > now());
@@ -101,12 +102,14 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     ended
 }
 
+/// Workloads of other users reach the socket through the data folder; its files stay closed to them (0600).
+fn open_way_to_socket(args: &AgentArgs) -> Result<(), AgentError> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(if args.socket.is_none() { 0o711 } else { 0o700 });
+    std::fs::set_permissions(&args.data, mode)
+        .map_err(|source| AgentError::File { path: args.data.display().to_string(), source })
+}
+
 async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Stored>) -> Result<Core, AgentError> {
-    let server_id = attest::server_id(args)?;
-    let dial = |tls: &TlsSource| {
-        let expected = ExpectedServer::Id(server_id.clone());
-        grpc_over_tls(Dialer { source: tls.clone(), address: args.server.clone(), expected, clock: now })
-    };
     let (own, known, held, tls) = match stored {
         Some(stored) => {
             let tls = TlsSource::new(TlsMaterial::new(Some(&stored.own.identity), stored.known.bundle.clone())?);
@@ -115,7 +118,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
         None => {
             let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
-            let own = attest::attest(dial(&tls), &Proof::of(args)?).await?;
+            let own = attest::attest(dial(&tls, args)?, &Proof::of(args)?).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
             let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None };
             (own, known, BTreeMap::new(), tls)
@@ -125,7 +128,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     let sidecar_digests: BTreeSet<Digest> = args.sidecar_sha256.iter().copied().chain([own_digest]).collect();
     let own_uid = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap_or(0);
     // A channel of its own from here on: the one that attested had no client certificate.
-    let server = dial(&tls);
+    let server = dial(&tls, args)?;
     Ok(Core::new(Parts {
         server_address: args.server.clone(),
         own_uid,

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::fs::{FlockOperation, flock};
-use sekisho_ledger::{Bundle, Checkpoint, Frontier, Hash, NoteSigner, TrustPolicy, inclusion_path, tile_path};
+use sekisho_ledger::{Bundle, Checkpoint, Hash, NoteSigner, TrustPolicy, inclusion_path};
 use sekisho_types::Signer;
 use tokio::sync::{oneshot, watch};
 
 use crate::DiskError;
 use crate::atomic::private_folder;
-use crate::ledger_tiles::{Tiles, read_entry};
+use crate::ledger_tiles::{Tiles, read_entry, read_tile, restore_frontier};
 use crate::wal::Wal;
 
 /// Most entries in one batch.
@@ -54,13 +54,24 @@ impl Ledger {
     /// Opens or makes the log at `folder`. Refuses one that another process writes, one that is damaged and
     /// one that does not fit its own last checkpoint.
     pub fn open(folder: &Path, origin: &str, key: Arc<dyn Signer>) -> Result<(Self, Recovered), DiskError> {
+        Self::open_with(folder, origin, key, WAL_BYTES)
+    }
+
+    /// Like [`Ledger::open`], emptying the write-ahead file above `wal_bytes`.
+    pub fn open_with(
+        folder: &Path,
+        origin: &str,
+        key: Arc<dyn Signer>,
+        wal_bytes: u64,
+    ) -> Result<(Self, Recovered), DiskError> {
         private_folder(folder)?;
         let lock_path = folder.join("lock");
         let lock = std::fs::File::create(&lock_path).map_err(DiskError::io(&lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DiskError::InUse(folder.to_owned()))?;
         let signer = NoteSigner::new(origin, key.as_ref()).map_err(|e| DiskError::Rule(e.to_string()))?;
         let verifier: Arc<str> = signer.key().to_string().into();
-        let (writer, recovered) = Writer::recover(folder, origin, key.clone(), &verifier, lock)?;
+        let (mut writer, recovered) = Writer::recover(folder, origin, key.clone(), &verifier, lock)?;
+        writer.wal_bytes = wal_bytes;
         let (appends, queue) = channel();
         let first = writer.signed_checkpoint()?;
         let (publish, published) = watch::channel((writer.tiles.frontier.size(), Arc::from(first)));
@@ -105,12 +116,7 @@ impl Ledger {
 
     /// The inclusion path of entry `index` in the tree of `size`. Reads files.
     pub fn path(&self, index: u64, size: u64) -> Result<Vec<Hash>, DiskError> {
-        let tile = |level: u8, number: u64| {
-            let at = tile_path(level, number, size)?;
-            // A tile that filled up meanwhile has lost its partial form; the full one begins with it.
-            let full = tile_path(level, number, u64::MAX)?;
-            std::fs::read(self.folder.join(at.path)).or_else(|_| std::fs::read(self.folder.join(full.path))).ok()
-        };
+        let tile = |level: u8, number: u64| read_tile(&self.folder, level, number, size);
         let stored = |level: u8, index: u64| Bundle::stored_hash(level, index, tile);
         inclusion_path(index, size, &stored).map_err(|e| DiskError::Rule(e.to_string()))
     }
@@ -122,6 +128,7 @@ struct Writer {
     key: Arc<dyn Signer>,
     wal: Wal,
     tiles: Tiles,
+    wal_bytes: u64,
     _lock: std::fs::File,
 }
 
@@ -137,7 +144,7 @@ impl Writer {
         let checkpoint = read_checkpoint(folder, verifier)?;
         let (wal, base, records) = match Wal::open(&wal_path)? {
             Some(found) => found,
-            None if checkpoint.is_none() => (Wal::create(&wal_path, 0)?, 0, vec![]),
+            None if checkpoint.is_none() => (Wal::create(&wal_path, 0, &[])?, 0, vec![]),
             None => return Err(DiskError::Inconsistent("there is a checkpoint but no write-ahead file")),
         };
         let mut tiles = Tiles::restore(folder, base)?;
@@ -158,7 +165,15 @@ impl Writer {
             _ => {}
         }
         let recovered = Recovered { size: tiles.frontier.size(), replayed: records.len() as u64 };
-        let mut writer = Self { folder: folder.to_owned(), origin: origin.to_owned(), key, wal, tiles, _lock: lock };
+        let mut writer = Self {
+            folder: folder.to_owned(),
+            origin: origin.to_owned(),
+            key,
+            wal,
+            tiles,
+            wal_bytes: WAL_BYTES,
+            _lock: lock,
+        };
         writer.publish()?;
         Ok((writer, recovered))
     }
@@ -212,9 +227,10 @@ impl Writer {
     /// Writes tiles and checkpoint, and empties a write-ahead file that has grown large.
     fn publish(&mut self) -> Result<String, DiskError> {
         self.tiles.write()?;
-        if self.wal.len() > WAL_BYTES {
+        if self.wal.len() > self.wal_bytes {
             self.tiles.sync()?;
-            self.wal = Wal::create(&self.folder.join("wal"), self.tiles.frontier.size())?;
+            self.wal = Wal::create(&self.folder.join("wal"), self.tiles.frontier.size(), &[])?;
+            self.tiles.remove_replaced()?;
         }
         let checkpoint = self.signed_checkpoint()?;
         let (path, temporary) = (self.folder.join("checkpoint"), self.folder.join("checkpoint.new"));
@@ -244,13 +260,8 @@ fn read_checkpoint(folder: &Path, verifier: &str) -> Result<Option<Checkpoint>, 
 }
 
 fn older_root(folder: &Path, checkpoint: &Checkpoint) -> Result<Hash, DiskError> {
-    let size = checkpoint.size;
-    let tile = |level: u8, number: u64| {
-        let (at, full) = (tile_path(level, number, size)?, tile_path(level, number, u64::MAX)?);
-        std::fs::read(folder.join(at.path)).or_else(|_| std::fs::read(folder.join(full.path))).ok()
-    };
-    let frontier = Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile));
-    frontier.map(|f| f.root()).map_err(|_| DiskError::Inconsistent("tiles of the checkpoint are missing"))
+    let frontier = restore_frontier(folder, checkpoint.size);
+    frontier.map(|f| f.root()).ok_or(DiskError::Inconsistent("tiles of the checkpoint are missing"))
 }
 
 fn join_record(leaf: &[u8], side: &[u8]) -> Vec<u8> {
@@ -264,3 +275,6 @@ fn split_record(record: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = record.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
+
+#[cfg(test)]
+mod tests;

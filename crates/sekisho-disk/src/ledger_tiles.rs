@@ -19,26 +19,49 @@ pub(crate) struct Tiles {
     /// Full tiles and bundles of this batch, to be written.
     full: Vec<(PathBuf, Vec<u8>)>,
     unsynced: BTreeSet<PathBuf>,
+    /// Folders of partial tiles whose full tile is written but perhaps not yet durable.
+    replaced: Vec<PathBuf>,
 }
 
 impl Tiles {
     /// Reads back the edge of a log of `size` entries whose tiles are durable.
     pub(crate) fn restore(folder: &Path, size: u64) -> Result<Self, DiskError> {
-        let read = |path: &str| std::fs::read(folder.join(path)).ok();
-        let tile = |level: u8, number: u64| read(&tile_path(level, number, size)?.path);
-        let frontier = Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile));
-        let frontier =
-            frontier.map_err(|_| DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" })?;
+        let missing = || DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" };
+        let frontier = restore_frontier(folder, size).ok_or_else(missing)?;
         let mut edge = BTreeMap::new();
         for level in 0..8u8 {
-            let number = (size >> (8 * level)) / TILE_WIDTH;
-            let hashes = tile_path(level, number, size).and_then(|at| read(&at.path)).unwrap_or_default();
-            edge.insert(level, hashes.chunks_exact(32).filter_map(|hash| hash.try_into().ok()).collect());
+            let items = size >> (8 * level);
+            let hashes = match usize::try_from(items % TILE_WIDTH).unwrap_or(0) {
+                0 => vec![],
+                width => {
+                    let tile = read_tile(folder, level, items / TILE_WIDTH, size).ok_or_else(missing)?;
+                    // What stands beyond the size came after it, and is replayed.
+                    tile.chunks_exact(32).take(width).filter_map(|hash| hash.try_into().ok()).collect()
+                }
+            };
+            edge.insert(level, hashes);
         }
         let number = size / TILE_WIDTH;
-        let bundle = bundle_path(number, size).and_then(|at| read(&at.path)).unwrap_or_default();
-        let side = if bundle.is_empty() { vec![] } else { read(&side_path(number)).unwrap_or_default() };
-        Ok(Self { folder: folder.to_owned(), frontier, edge, bundle, side, full: vec![], unsynced: BTreeSet::new() })
+        let count = usize::try_from(size % TILE_WIDTH).unwrap_or(0);
+        let (mut bundle, mut side) = (vec![], vec![]);
+        if count > 0 {
+            let bytes = read_bundle(folder, number, size).ok_or_else(missing)?;
+            for entry in Bundle::entries(&bytes).map_err(|_| missing())?.into_iter().take(count) {
+                Bundle::append(&mut bundle, entry).map_err(|_| missing())?;
+            }
+            side = std::fs::read(folder.join(side_path(number))).map_err(|_| missing())?;
+            side.truncate(side_length(&side, count).ok_or_else(missing)?);
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            frontier,
+            edge,
+            bundle,
+            side,
+            full: vec![],
+            unsynced: BTreeSet::new(),
+            replaced: vec![],
+        })
     }
 
     /// Adds one entry with its side data, in memory.
@@ -77,12 +100,7 @@ impl Tiles {
         let size = self.frontier.size();
         for (path, bytes) in std::mem::take(&mut self.full) {
             self.write_file(&path, &bytes)?;
-            // A full tile replaces its partial ones (c2sp.org/tlog-tiles, "Partial Tiles").
-            let partial = self.folder.join(format!("{}.p", path.display()));
-            if partial.is_dir() {
-                std::fs::remove_dir_all(&partial).map_err(DiskError::io(&partial))?;
-                self.unsynced.retain(|file| !file.starts_with(&partial));
-            }
+            self.replaced.push(self.folder.join(format!("{}.p", path.display())));
         }
         let mut edge = Vec::new();
         for (&level, hashes) in self.edge.iter().filter(|(_, hashes)| !hashes.is_empty()) {
@@ -123,6 +141,41 @@ impl Tiles {
         self.unsynced.clear();
         Ok(())
     }
+
+    /// Removes partial tiles whose full tile is durable, once nothing restores from the partial ones any more
+    /// (c2sp.org/tlog-tiles, "Partial Tiles").
+    pub(crate) fn remove_replaced(&mut self) -> Result<(), DiskError> {
+        for folder in std::mem::take(&mut self.replaced).into_iter().filter(|folder| folder.is_dir()) {
+            std::fs::remove_dir_all(&folder).map_err(DiskError::io(&folder))?;
+        }
+        Ok(())
+    }
+}
+
+/// Tile `number` as a tree of `size` needs it: its partial form, or the full one that replaced it and begins with it.
+pub(crate) fn read_tile(folder: &Path, level: u8, number: u64, size: u64) -> Option<Vec<u8>> {
+    let (partial, full) = (tile_path(level, number, size)?, tile_path(level, number, u64::MAX)?);
+    std::fs::read(folder.join(partial.path)).or_else(|_| std::fs::read(folder.join(full.path))).ok()
+}
+
+fn read_bundle(folder: &Path, number: u64, size: u64) -> Option<Vec<u8>> {
+    let (partial, full) = (bundle_path(number, size)?, bundle_path(number, u64::MAX)?);
+    std::fs::read(folder.join(partial.path)).or_else(|_| std::fs::read(folder.join(full.path))).ok()
+}
+
+/// The right edge of the stored tree of `size`.
+pub(crate) fn restore_frontier(folder: &Path, size: u64) -> Option<Frontier> {
+    let tile = |level: u8, number: u64| read_tile(folder, level, number, size);
+    Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile)).ok()
+}
+
+/// The length of the first `count` frames of side data.
+fn side_length(side: &[u8], count: usize) -> Option<usize> {
+    let mut rest = side;
+    for _ in 0..count {
+        rest = split_side(rest)?.1;
+    }
+    Some(side.len() - rest.len())
 }
 
 /// Side data stands beside the entries, 256 to a file, each behind its length as u32; it is not hashed, so
@@ -135,11 +188,7 @@ pub(crate) fn side_path(number: u64) -> String {
 pub(crate) fn read_entry(folder: &Path, index: u64, size: u64) -> Option<(Vec<u8>, Vec<u8>)> {
     let number = index / TILE_WIDTH;
     let at = usize::try_from(index % TILE_WIDTH).ok()?;
-    // The log may have grown since `size` was read: then the bundle is full, and its partial form gone.
-    let full = bundle_path(number, (number + 1) * TILE_WIDTH)?;
-    let bytes = std::fs::read(folder.join(bundle_path(number, size)?.path))
-        .or_else(|_| std::fs::read(folder.join(full.path)))
-        .ok()?;
+    let bytes = read_bundle(folder, number, size)?;
     let leaf = Bundle::entries(&bytes).ok()?.get(at)?.to_vec();
     let side = std::fs::read(folder.join(side_path(number))).ok()?;
     let mut rest = side.as_slice();

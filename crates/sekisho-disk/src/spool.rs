@@ -10,6 +10,11 @@ use crate::DiskError;
 use crate::atomic::write_atomic;
 use crate::wal::Wal;
 
+/// Most bytes in one batch, well below what one message may carry.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Above this the file is rewritten with what still waits.
+const FILE_BYTES: u64 = 1024 * 1024;
+
 /// A batch to be sent: the position of its first record, and what was lost before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolBatch {
@@ -50,7 +55,7 @@ impl Spool {
         let path = folder.join("spool");
         let (wal, base, records) = match Wal::open(&path)? {
             Some(found) => found,
-            None => (Wal::create(&path, 0)?, 0, vec![]),
+            None => (Wal::create(&path, 0, &[])?, 0, vec![]),
         };
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         let acknowledged = read("acknowledged").unwrap_or(base).max(base);
@@ -97,7 +102,13 @@ impl Spool {
             {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !state.pending.is_empty() || state.lost > 0 {
-                    let records = state.pending.iter().take(max).cloned().collect();
+                    let mut bytes = 0;
+                    let fits = |record: &&String| {
+                        bytes += record.len();
+                        // The first record goes alone if it must.
+                        bytes <= BATCH_BYTES || bytes == record.len()
+                    };
+                    let records = state.pending.iter().take(max).take_while(fits).cloned().collect();
                     return SpoolBatch { first: state.first, records, lost: state.lost };
                 }
             }
@@ -117,11 +128,28 @@ impl Spool {
             state.lost = state.lost.saturating_sub(batch.lost);
             write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
         }
-        if state.pending.is_empty() && state.wal.len() > 64 * 1024 {
-            state.wal = Wal::create(&self.folder.join("spool"), state.first)?;
+        if state.wal.len() > FILE_BYTES + 2 * state.bytes as u64 {
+            let waiting: Vec<&[u8]> = state.pending.iter().map(|record| record.as_bytes()).collect();
+            state.wal = Wal::create(&self.folder.join("spool"), state.first, &waiting)?;
             return Ok(());
         }
         write_atomic(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
+    }
+
+    /// Gives up a batch that will never be taken: its records are counted as lost.
+    pub fn discard(&self, batch: &SpoolBatch) -> Result<(), DiskError> {
+        self.acknowledge(&SpoolBatch { lost: 0, ..batch.clone() })?;
+        self.count_lost(batch.records.len() as u64)
+    }
+
+    /// Counts records that were lost before they reached the spool.
+    pub fn count_lost(&self, records: u64) -> Result<(), DiskError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lost += records;
+        write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
     }
 
     /// The key of a batch: the same records after a crash have the same key, so they are recorded once.

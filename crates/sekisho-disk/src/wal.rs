@@ -28,10 +28,11 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// Makes a new, empty file in place of the one at `path`.
-    pub(crate) fn create(path: &Path, number: u64) -> Result<Self, DiskError> {
+    /// Makes a new file with these records in place of the one at `path`, as one step.
+    pub(crate) fn create(path: &Path, number: u64, records: &[&[u8]]) -> Result<Self, DiskError> {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&number.to_be_bytes());
+        head.extend(frames(records.iter().copied())?);
         write_atomic(path, &head)?;
         let mut file = OpenOptions::new().read(true).write(true).mode(0o600).open(path).map_err(DiskError::io(path))?;
         let length = file.seek(SeekFrom::End(0)).map_err(DiskError::io(path))?;
@@ -73,14 +74,7 @@ impl Wal {
 
     /// Appends records; durable on return. On failure nothing of it counts as written.
     pub(crate) fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Result<(), DiskError> {
-        let mut bytes = Vec::new();
-        for record in records {
-            let length = u32::try_from(record.len()).ok().filter(|_| record.len() <= MAX_RECORD);
-            let length = length.ok_or_else(|| DiskError::Rule("a record is longer than 16 MiB".into()))?;
-            bytes.extend_from_slice(&length.to_be_bytes());
-            bytes.extend(checksum(record));
-            bytes.extend_from_slice(record);
-        }
+        let bytes = frames(records)?;
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // Cut off what may have been written, so that a later success does not stand behind garbage.
@@ -95,6 +89,18 @@ impl Wal {
     pub(crate) const fn len(&self) -> u64 {
         self.length
     }
+}
+
+fn frames<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, DiskError> {
+    let mut bytes = Vec::new();
+    for record in records {
+        let length = u32::try_from(record.len()).ok().filter(|_| record.len() <= MAX_RECORD);
+        let length = length.ok_or_else(|| DiskError::Rule("a record is longer than 16 MiB".into()))?;
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend(checksum(record));
+        bytes.extend_from_slice(record);
+    }
+    Ok(bytes)
 }
 
 fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -120,7 +126,7 @@ mod tests {
     fn a_torn_tail_is_cut_and_a_broken_middle_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let mut wal = Wal::create(&path, 7).unwrap();
+        let mut wal = Wal::create(&path, 7, &[]).unwrap();
         wal.append([&b"one"[..], b"two", b"three"]).unwrap();
         drop(wal);
         let whole = std::fs::read(&path).unwrap();

@@ -17,17 +17,28 @@ pub fn owns_tcp_peer(process: &Process, remote: SocketAddr, local: SocketAddr) -
 
 /// Whether `process` or one of its descendants listens on the TCP address `listener`.
 pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool, HostError> {
-    let table = if listener.is_ipv4() { "net/tcp" } else { "net/tcp6" };
-    let exact = hex_address(listener);
-    let any = format!("{}:{:04X}", "0".repeat(if listener.is_ipv4() { 8 } else { 32 }), listener.port());
-    let table = process.read(table)?;
-    // State 0A is LISTEN.
-    let inodes = table.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let ours = fields.get(1).is_some_and(|f| **f == exact || **f == any) && fields.get(3) == Some(&"0A");
-        fields.get(9).filter(|_| ours).map(|inode| format!("socket:[{inode}]"))
-    });
-    let wanted: Vec<String> = inodes.collect();
+    let port = format!(":{:04X}", listener.port());
+    let mut ours = vec![hex_address(listener)];
+    let mut tables = vec!["net/tcp6"];
+    if let SocketAddr::V4(v4) = listener {
+        let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+        ours.extend([format!("{}{port}", "0".repeat(8)), hex_address(mapped)]);
+        tables.push("net/tcp");
+    }
+    // A listener on `::` takes IPv4 as well, as Go's and Java's do by default.
+    ours.push(format!("{}{port}", "0".repeat(32)));
+    let mut wanted = Vec::new();
+    for table in tables {
+        // A kernel without IPv6 has no such table.
+        let text = process.read(table).unwrap_or_default();
+        wanted.extend(text.lines().skip(1).filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // State 0A is LISTEN.
+            let listens =
+                fields.get(1).is_some_and(|f| ours.iter().any(|known| known == f)) && fields.get(3) == Some(&"0A");
+            fields.get(9).filter(|_| listens).map(|inode| format!("socket:[{inode}]"))
+        }));
+    }
     let held = family(process.pid()).into_iter().any(|pid| wanted.iter().any(|inode| holds(pid, inode)));
     process.check_alive()?;
     Ok(held)

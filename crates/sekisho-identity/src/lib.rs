@@ -31,7 +31,7 @@ pub use why::{Difference, WhyIdentity, why_identity};
 pub use x509_profile::{
     BACKDATE_SECONDS, CaTemplate, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs, subject_key_id,
 };
-pub use x509_validate::{LeafFacts, X509Error, leaf_facts, split_chain, verify_svid};
+pub use x509_validate::{LeafFacts, X509Error, authority_public_key, leaf_facts, split_chain, verify_svid};
 
 /// SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> sekisho_types::Digest {

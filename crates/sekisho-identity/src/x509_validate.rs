@@ -152,6 +152,12 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, X509Error> {
     }
 }
 
+/// The public key of an authority's certificate, as DER SubjectPublicKeyInfo.
+pub fn authority_public_key(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.public_key().raw.to_vec())
+}
+
 /// What an authority's certificate says, once it is one for `trust_domain` (X509-SVID.md §4.1).
 pub(crate) fn authority_facts(der: &[u8], trust_domain: &TrustDomain) -> Option<(UnixTime, [u8; 20])> {
     let (rest, certificate) = X509Certificate::from_der(der).ok()?;

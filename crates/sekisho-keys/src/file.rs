@@ -25,6 +25,11 @@ pub fn load_or_create(path: &Path, algorithm: SignatureAlgorithm) -> Result<Memo
     }
 }
 
+/// The key in `path`, which must be there.
+pub fn load(path: &Path, algorithm: SignatureAlgorithm) -> Result<MemoryKey, KeyError> {
+    MemoryKey::from_pkcs8(algorithm, read(path)?)
+}
+
 /// Deletes a key that no longer signs.
 pub fn remove(path: &Path) -> Result<(), KeyError> {
     match std::fs::remove_file(path) {

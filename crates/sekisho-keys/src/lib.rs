@@ -3,5 +3,5 @@
 mod file;
 mod memory;
 
-pub use file::{load_or_create, remove};
+pub use file::{load, load_or_create, remove};
 pub use memory::{KeyError, MemoryKey};

@@ -13,13 +13,13 @@ const SO_PEERPIDFD: libc::c_int = 77;
 pub(crate) fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
     let credentials = stream.peer_cred()?;
     let pid = credentials.pid().ok_or_else(|| std::io::Error::other("the kernel names no process for this peer"))?;
-    Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream) })
+    Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream)? })
 }
 
 #[expect(unsafe_code, reason = "getsockopt(SO_PEERPIDFD) has no safe wrapper in libc, rustix or nix")]
-fn pidfd_of(stream: &UnixStream) -> Option<OwnedFd> {
+fn pidfd_of(stream: &UnixStream) -> std::io::Result<Option<OwnedFd>> {
     let mut fd: libc::c_int = -1;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `fd` and `length` outlive the call, and `length` is the size of `fd`.
     let result = unsafe {
         libc::getsockopt(
@@ -30,9 +30,12 @@ fn pidfd_of(stream: &UnixStream) -> Option<OwnedFd> {
             std::ptr::from_mut(&mut length),
         )
     };
-    if result != 0 || fd < 0 {
-        return None;
+    if result != 0 {
+        let error = std::io::Error::last_os_error();
+        // An older kernel does not know the option. Any other failure, above all that the process is gone, is a refusal:
+        // its number may be another's by now.
+        return if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(None) } else { Err(error) };
     }
     // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

@@ -68,7 +68,9 @@ impl RequestInput {
         let headers: Map<String, Json> = self
             .headers
             .iter()
-            .map(|(name, value)| (name.clone(), if is_sensitive(name) { MASK } else { value.as_str() }.into()))
+            .map(|(name, value)| {
+                (name.clone(), if is_sensitive(name) { MASK.to_owned() } else { shortened(value) }.into())
+            })
             .collect();
         let claims: Map<String, Json> = self
             .subject
@@ -95,6 +97,16 @@ impl RequestInput {
             "destination": self.destination.to_string(),
             "request_id": self.request_id,
         })
+    }
+}
+
+/// A record keeps this much of a header; a peer chooses how long they are.
+const MAX_KEPT: usize = 2048;
+
+fn shortened(value: &str) -> String {
+    match value.char_indices().nth(MAX_KEPT) {
+        None => value.to_owned(),
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decisions: made in process, spooled in groups, sent to the agent. A denial is on disk before the peer hears of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sekisho_disk::Spool;
@@ -24,6 +25,8 @@ type Queued = (String, Option<oneshot::Sender<()>>);
 pub(crate) struct Decider {
     policy: Arc<PolicyKeeper>,
     queue: mpsc::Sender<Queued>,
+    /// Allows that found the queue full, for the writer to count.
+    dropped: Arc<AtomicU64>,
 }
 
 /// What a decision came to, for the one who asked.
@@ -35,8 +38,10 @@ pub(crate) struct Made {
 impl Decider {
     pub(crate) fn new(policy: Arc<PolicyKeeper>, spool: Spool) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::task::spawn_blocking(move || write(&spool, waiting));
-        Self { policy, queue }
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        tokio::task::spawn_blocking(move || write(&spool, waiting, &counted));
+        Self { policy, queue, dropped }
     }
 
     pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
@@ -67,6 +72,7 @@ impl Decider {
         match decision.effect {
             Effect::Allow => {
                 if self.queue.try_send((text, None)).is_err() {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%id, "the spool is behind; this record is lost");
                 }
             }
@@ -88,12 +94,18 @@ impl Decider {
 }
 
 /// Writes what waits, in groups behind one fsync.
-fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>) {
+fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64) {
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, BATCH) > 0 {
         let (records, tell): (Vec<_>, Vec<_>) = group.drain(..).unzip();
         if let Err(error) = spool.append(&records) {
             tracing::error!(%error, records = records.len(), "records were not spooled; they are counted as lost");
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0
+            && let Err(error) = spool.count_lost(lost)
+        {
+            tracing::error!(%error, lost, "lost records could not be counted on disk");
         }
         for told in tell.into_iter().flatten() {
             let _gone = told.send(());
@@ -103,13 +115,24 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>) {
 
 /// Sends what is spooled to the agent, for ever.
 pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
+    let mut size = BATCH;
     loop {
-        let batch = spool.next_batch(BATCH).await;
+        let batch = spool.next_batch(size).await;
         let request = RecordRequest { records: batch.records.clone(), lost: batch.lost, batch_key: spool.key(&batch) };
         match SidecarClient::new(agent.clone()).record(request).await {
             Ok(_) => {
+                size = BATCH;
                 if let Err(error) = spool.acknowledge(&batch) {
                     tracing::error!(%error, "the spool was not shortened; the batch may be sent again");
+                }
+            }
+            // A batch that will never be taken is narrowed down to the record at fault, which is given up.
+            Err(status) if is_permanent(&status) && batch.records.len() > 1 => size = 1,
+            Err(status) if is_permanent(&status) => {
+                tracing::error!(message = status.message(), "a record is refused for good; it is counted as lost");
+                if let Err(error) = spool.discard(&batch) {
+                    tracing::error!(%error, "and that could not be written");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                 }
             }
             Err(status) => {
@@ -118,4 +141,8 @@ pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
             }
         }
     }
+}
+
+fn is_permanent(status: &tonic::Status) -> bool {
+    matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::OutOfRange)
 }

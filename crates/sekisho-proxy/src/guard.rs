@@ -31,6 +31,8 @@ pub(crate) enum Ambiguous {
     Forged,
     #[error("a header name has an underscore, which some servers read as a hyphen")]
     HeaderName,
+    #[error("a header value is not UTF-8")]
+    HeaderValue,
     #[error("CONNECT, TRACE and protocol upgrades do not pass")]
     Method,
 }
@@ -90,11 +92,17 @@ fn segments(uri: &Uri) -> Result<Vec<String>, Ambiguous> {
 fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Ambiguous> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
+    // A `Host` that is no authority could smuggle a path into the target that is forwarded.
+    let no_authority = host.is_some_and(|host| {
+        http::uri::Authority::try_from(host.as_bytes())
+            .map_or(true, |parsed| parsed.as_str().as_bytes() != host.as_bytes())
+            || host.as_bytes().contains(&b'@')
+    });
     let differs = match (uri.authority(), host) {
         (Some(authority), Some(host)) => host.as_bytes() != authority.as_str().as_bytes(),
         _ => false,
     };
-    if second.is_some() || differs || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+    if second.is_some() || no_authority || differs || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err(Ambiguous::Authority);
     }
     Ok(())
@@ -123,10 +131,10 @@ fn headers(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ambiguous> {
         if name.contains('_') {
             return Err(Ambiguous::HeaderName);
         }
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| Ambiguous::HeaderValue)?;
         out.entry(name.to_owned())
             .and_modify(|all| *all = format!("{all}, {value}"))
-            .or_insert_with(|| value.into_owned());
+            .or_insert_with(|| value.to_owned());
     }
     Ok(out)
 }
@@ -181,6 +189,8 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("host", "a"), ("host", "b")],
             &[("upgrade", "h2c")],
+            &[("host", "svc/admin?x=")],
+            &[("host", "u@svc")],
         ] {
             assert!(read(&parts("/", bad)).is_err(), "{bad:?}");
         }

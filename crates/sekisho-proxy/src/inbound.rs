@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -18,19 +19,21 @@ use sekisho_identity::LeafFacts;
 use sekisho_net::accept_tls;
 use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_runtime::{Stop, now, random_hex};
-use sekisho_sdk::IdentitySource;
+use sekisho_sdk::{Held, IdentitySource};
 use sekisho_types::{Effect, SpiffeId};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
+use crate::judged::{Judged, StillAllowed};
 use crate::tcp;
 use crate::trace::Trace;
 use crate::upstream::Connector;
 
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-type Upstream = Client<Connector, Incoming>;
+type Upstream = Client<Connector, Body>;
 
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -107,6 +110,8 @@ impl Inbound {
             _done = connection.as_mut() => return,
             () = tokio::time::sleep(wait) => {}
             () = self.stop.wait() => {}
+            // Without an identity the sidecar speaks for nobody: nothing is finished.
+            () = withdrawn(self.identity.held.clone()) => return,
         }
         connection.as_mut().graceful_shutdown();
         // What is not finished by then is cut.
@@ -138,6 +143,7 @@ impl Inbound {
             destination: own,
             request_id,
         };
+        let changed = self.decider.policy().changed.subscribe();
         let Some(made) = self.decider.decide(&input, &trace).await else {
             return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
         };
@@ -147,8 +153,13 @@ impl Inbound {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
         set_identity(&mut parts.headers, &leaf.spiffe_id, id, &trace);
-        match forward(client, parts, body, self.protocol).await {
-            Ok(mut response) => {
+        let allowed = StillAllowed { input: Arc::new(input), decider: self.decider.clone(), changed };
+        let Some(request) = outgoing(parts, Judged::request(body, allowed.clone()).boxed(), self.protocol) else {
+            return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
+        };
+        match client.request(request).await {
+            Ok(response) => {
+                let mut response = clean(response.map(|body| Judged::response(body, allowed).boxed()));
                 insert(response.headers_mut(), DECISION_HEADER, id);
                 response
             }
@@ -160,35 +171,35 @@ impl Inbound {
     }
 }
 
+/// Returns when the identity is taken away.
+pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
+    // A source that is gone gives no identity either.
+    let _gone = held.wait_for(Option::is_none).await;
+}
+
 pub(crate) fn subject(leaf: &LeafFacts) -> SubjectInput {
     SubjectInput { spiffe_id: leaf.spiffe_id.clone(), claims: leaf.claims.clone(), issued_at: leaf.not_before }
 }
 
-/// The request as it was judged, to the service.
-async fn forward(
-    client: &Upstream,
-    mut parts: http::request::Parts,
-    body: Incoming,
-    protocol: Protocol,
-) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
-    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
-    let authority = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok().map(str::to_owned));
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    // The connector ignores the authority; a name that cannot be looked up says so.
-    let uri = format!(
-        "http://{}{target}",
-        if protocol == Protocol::H2c { authority.as_deref().unwrap_or("service") } else { "service" }
-    );
-    parts.uri = uri.parse().unwrap_or_else(|_| http::Uri::from_static("http://service/"));
-    parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
-    if protocol == Protocol::H2c {
-        parts.headers.remove(header::HOST);
-    } else if let Some(host) = authority.and_then(|host| HeaderValue::from_str(&host).ok()) {
-        parts.headers.insert(header::HOST, host);
+/// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the
+/// authority, or the `Host` header, is one.
+fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> Option<Request<Body>> {
+    let host = parts.headers.remove(header::HOST);
+    let authority: Option<Authority> = match (parts.uri.authority(), host) {
+        (Some(authority), _) => Some(authority.clone()),
+        (None, Some(host)) => Some(Authority::try_from(host.as_bytes()).ok()?),
+        (None, None) => None,
+    };
+    let authority = authority.unwrap_or_else(|| Authority::from_static("service"));
+    let target = parts.uri.path_and_query().cloned()?;
+    if protocol != Protocol::H2c {
+        parts.headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).ok()?);
     }
+    // The connector goes to the workload, whatever the authority says.
+    parts.uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build().ok()?;
+    parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     parts.headers.remove(header::CONNECTION);
-    let response = client.request(Request::from_parts(parts, body)).await?;
-    Ok(clean(response.map(|body| body.map_err(Into::into).boxed())))
+    Some(Request::from_parts(parts, body))
 }
 
 /// Drops what belongs to one connection only (RFC 9110 §7.6.1).

@@ -7,6 +7,7 @@ mod config;
 mod decisions;
 mod guard;
 mod inbound;
+mod judged;
 mod local;
 mod outbound;
 mod policy;

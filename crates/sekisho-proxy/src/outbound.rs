@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -134,13 +135,13 @@ impl Outbound {
                 return problem(StatusCode::BAD_GATEWAY, &detail, None);
             }
         };
-        let host = parts.headers.remove(header::HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
-        let authority =
-            parts.uri.authority().map(|a| a.as_str().to_owned()).or(host).unwrap_or_else(|| "service".into());
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        parts.uri = match format!("https://{authority}{target}").parse() {
+        let host = parts.headers.remove(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let authority = parts.uri.authority().cloned().or(host).unwrap_or_else(|| Authority::from_static("service"));
+        let target = parts.uri.path_and_query().cloned();
+        let target = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+        parts.uri = match Uri::builder().scheme("https").authority(authority).path_and_query(target).build() {
             Ok(uri) => uri,
-            Err(_) => return problem(StatusCode::BAD_REQUEST, "the `Host` header is not a host", None),
+            Err(_) => return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", None),
         };
         parts.version = http::Version::HTTP_2;
         for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE] {

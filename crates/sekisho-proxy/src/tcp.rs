@@ -9,7 +9,7 @@ use sekisho_runtime::{now, random_hex};
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::inbound::{Inbound, subject};
+use crate::inbound::{Inbound, subject, withdrawn};
 use crate::local;
 use crate::trace::Trace;
 
@@ -29,6 +29,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         destination: own.clone(),
         request_id: random_hex(16),
     };
+    let mut changed = inbound.decider.policy().changed.subscribe();
     let made = inbound.decider.decide(&input, &Trace::of(None)).await;
     let Some(made) = made.filter(|made| made.effect.is_allow()) else {
         tracing::info!(peer = %leaf.spiffe_id, "connection denied");
@@ -41,7 +42,6 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
             return;
         }
     };
-    let mut changed = inbound.decider.policy().changed.subscribe();
     let splice = copy_bidirectional(&mut stream, &mut upstream);
     let mut splice = std::pin::pin!(splice);
     loop {
@@ -50,6 +50,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
             _finished = splice.as_mut() => return,
             () = tokio::time::sleep(wait) => "an SVID on it has ended",
             () = inbound.stop.wait() => "the sidecar stops",
+            () = withdrawn(inbound.identity.held.clone()) => "the identity was taken away",
             heard = changed.changed() => match heard {
                 Ok(()) if inbound.decider.still_allowed(&input) => continue,
                 _ => {

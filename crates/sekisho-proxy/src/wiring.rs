@@ -10,7 +10,7 @@ use sekisho_runtime::{ConfigError, Stop, load_config, random_hex};
 use sekisho_sdk::{IdentitySource, agent_channel};
 use tokio::net::TcpListener;
 
-use crate::config::{FileConfig, ProxyArgs};
+use crate::config::{FileConfig, Local, ProxyArgs};
 use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
 use crate::outbound::{Listener, Outbound};
@@ -61,6 +61,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
     if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
+        warn_of_direct_access(&upstream);
         let inbound = Inbound {
             identity: identity.clone(),
             workload: workload.clone(),
@@ -98,6 +99,18 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
         end_workload(child).await;
     }
     Ok(())
+}
+
+/// Law L15: what this version cannot close is said.
+fn warn_of_direct_access(upstream: &Local) {
+    match upstream {
+        Local::Tcp(_) => {
+            tracing::warn!(%upstream, "not enforced: other processes of this machine can reach the service past its sidecar")
+        }
+        Local::Unix(_) => {
+            tracing::info!(%upstream, "not enforced against processes of the service's own user; others are kept out by the socket's folder, if it is 0700")
+        }
+    }
 }
 
 fn start_workload(args: &ProxyArgs) -> Result<Option<tokio::process::Child>, ProxyError> {

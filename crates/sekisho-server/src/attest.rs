@@ -114,13 +114,28 @@ pub(crate) async fn admit(domain: &Domain, proved: Proved, csr: &[u8], group: &s
         can_reattest: proved.can_reattest,
         version: String::new(),
     };
-    let written: Result<(), StoreError> = domain.store.write(&domain.name, move |batch| batch.put_node(node)).await;
-    written?;
-    Ok(issued)
+    let id = node.id.clone();
+    let written: Result<bool, StoreError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            // A ban that came meanwhile stands.
+            let banned = batch.node(&node.id)?.is_some_and(|known| known.banned);
+            if !banned {
+                batch.put_node(node)?;
+            }
+            Ok(!banned)
+        })
+        .await;
+    if written? { Ok(issued) } else { Err(AttestError::Banned(id)) }
 }
 
 /// Renews an agent's SVID. The one it shows now stays good until the next renewal, in case the answer is lost.
-pub(crate) async fn renew(domain: &Domain, caller: &Caller, csr: &[u8]) -> Result<IssuedX509, AttestError> {
+pub(crate) async fn renew(
+    domain: &Domain,
+    caller: &Caller,
+    shown: &str,
+    csr: &[u8],
+) -> Result<IssuedX509, AttestError> {
     let csr = Csr::verify(csr).map_err(|e| IssueError::Form(e.to_string()))?;
     let known = match caller {
         Caller::Agent { id, .. } => domain.view.read(|state| state.nodes.get(id.get()).cloned()),
@@ -128,12 +143,14 @@ pub(crate) async fn renew(domain: &Domain, caller: &Caller, csr: &[u8]) -> Resul
     };
     let evidence = known.as_ref().map(|node| node_evidence(&node.attestation_type, node.selectors.clone(), now()));
     let issued = issue::x509(domain, caller, Request::NodeSvid { csr: &csr }, evidence.as_slice()).await?;
+    let shown = shown.to_owned();
     let (id, serial, expires) = (issued.spiffe_id.clone(), issued.serial.clone(), issued.not_after);
     let written: Result<(), StoreError> = domain
         .store
         .write(&domain.name, move |batch| {
             let Some(mut node) = batch.node(&id)? else { return Ok(()) };
-            node.previous_serial = Some(std::mem::replace(&mut node.serial, serial));
+            node.previous_serial = Some(shown);
+            node.serial = serial;
             node.expires_at = expires;
             batch.put_node(node)
         })

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{
     Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, JwtAuthority, ProfileError, Slot,
-    assemble_certificate, ca_tbs, subject_key_id,
+    assemble_certificate, authority_public_key, ca_tbs, subject_key_id,
 };
-use sekisho_keys::{KeyError, MemoryKey, load_or_create};
+use sekisho_keys::{KeyError, MemoryKey, load, load_or_create};
 use sekisho_ledger::Kind;
 use sekisho_runtime::random_bytes;
 use sekisho_store::AuthorityRecord;
@@ -71,10 +71,12 @@ impl Authorities {
 
     fn signing_of(&self, record: &AuthorityRecord) -> Result<Signing, AuthorityError> {
         let (x509, jwt) = self.key_files(&record.id);
-        let x509_key = load_or_create(&x509, SignatureAlgorithm::EcdsaP256Sha256)?;
-        let jwt_key = load_or_create(&jwt, SignatureAlgorithm::EcdsaP256Sha256)?;
+        let x509_key = load(&x509, SignatureAlgorithm::EcdsaP256Sha256)?;
+        let jwt_key = load(&jwt, SignatureAlgorithm::EcdsaP256Sha256)?;
         let jwt_key_id = key_id(&record.jwt_public_key)?;
-        if jwt_key.public_key_der() != record.jwt_public_key {
+        let certified = authority_public_key(&record.certificate);
+        let fits = certified.is_some_and(|key| key == x509_key.public_key_der());
+        if !fits || jwt_key.public_key_der() != record.jwt_public_key {
             return Err(AuthorityError::Journal(format!(
                 "the key files of authority {} are not those that the database names",
                 record.id

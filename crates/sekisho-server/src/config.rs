@@ -25,7 +25,7 @@ pub struct ServerArgs {
     /// PEM file with authorities whose certificates attest nodes (x509pop)
     #[arg(long, env = "SEKISHO_X509POP_CA")]
     pub x509pop_ca: Option<PathBuf>,
-    /// Life of an authority, in seconds (3600 to 31536000)
+    /// Life of an authority, in seconds (60 to 31536000)
     #[arg(long, env = "SEKISHO_CA_TTL", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub ca_ttl_seconds: u32,
     /// Default life of an X.509-SVID, in seconds (at most 86400)
@@ -35,7 +35,7 @@ pub struct ServerArgs {
     #[arg(long, env = "SEKISHO_JWT_TTL", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=300))]
     pub jwt_ttl_seconds: u32,
     /// Life of an agent's SVID, in seconds
-    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(20..=86_400))]
     pub agent_ttl_seconds: u32,
     /// Decisions kept for listing; older ones leave the database, never the ledger
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS", default_value_t = 100_000)]

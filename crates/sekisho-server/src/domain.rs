@@ -21,6 +21,9 @@ pub(crate) struct Domain {
     pub view: View,
     pub settings: Settings,
     pub attestations: PeerLimits,
+    pub refusals: PeerLimits,
+    /// Records are taken one batch at a time, so that a repeated batch is seen as one.
+    pub recording: tokio::sync::Mutex<()>,
     /// The policy revision that each sidecar runs, as its agent reported it.
     pub policy_in_force: Mutex<BTreeMap<String, u64>>,
 }

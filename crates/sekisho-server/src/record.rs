@@ -1,6 +1,7 @@
 //! Decisions and refusals made on nodes: recorded once, as one leaf that holds the root of their batch (law L5).
 
 use sekisho_ledger::{Batch, Kind};
+use sekisho_runtime::now;
 use sekisho_store::{DecisionRow, StoreError};
 use serde_json::{Value, json};
 
@@ -8,13 +9,13 @@ use crate::domain::Domain;
 use crate::journal::{Entry, JournalError};
 
 const MAX_RECORDS: usize = 4096;
-const MAX_RECORD_BYTES: usize = 256 * 1024;
+const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
     #[error("a batch has at most {MAX_RECORDS} records of at most {MAX_RECORD_BYTES} bytes")]
     TooLarge,
-    #[error("record {0} is not JSON with `id`, `at_ms` and `kind`")]
+    #[error("record {0} is not JSON with `id` (`dec_` or `ref_` and 32 digits), `at_ms` and `effect` or `kind`")]
     Form(usize),
     #[error("the batch key is not `spool:position`")]
     Key,
@@ -39,6 +40,7 @@ pub(crate) async fn batch(
     let first: u64 = first.parse().map_err(|_| RecordError::Key)?;
     // The reporter is part of the name, so that one node cannot move another's position.
     let spool = format!("{reporter} {spool}");
+    let _turn = domain.recording.lock().await;
     let position: Result<(u64, u64), StoreError> = {
         let spool = spool.clone();
         domain.store.write(&domain.name, move |batch| batch.spool_position(&spool)).await
@@ -78,8 +80,9 @@ fn rows(records: &[String], tree: &Batch) -> Result<Vec<DecisionRow>, RecordErro
         let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| text.len() <= 128);
         let path: Vec<String> = place.path.iter().map(hex::encode).collect();
         Ok(DecisionRow {
-            id: text("id").ok_or(RecordError::Form(at))?.to_owned(),
-            at_ms: value.get("at_ms").and_then(Value::as_i64).ok_or(RecordError::Form(at))?,
+            id: text("id").filter(|id| is_record_id(id)).ok_or(RecordError::Form(at))?.to_owned(),
+            // A node's clock may run ahead; retention goes by this time, so nobody may date a record to outlive others'.
+            at_ms: value.get("at_ms").and_then(Value::as_i64).ok_or(RecordError::Form(at))?.min(now().millis()),
             effect: text("effect").or_else(|| text("kind")).ok_or(RecordError::Form(at))?.to_owned(),
             record: record.clone(),
             log_index: 0,
@@ -87,4 +90,10 @@ fn rows(records: &[String], tree: &Batch) -> Result<Vec<DecisionRow>, RecordErro
         })
     };
     records.iter().zip(paths).enumerate().map(row).collect()
+}
+
+/// A node names its own records, and nothing that the server names.
+fn is_record_id(id: &str) -> bool {
+    let digits = id.strip_prefix("dec_").or_else(|| id.strip_prefix("ref_"));
+    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }

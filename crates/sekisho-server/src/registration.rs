@@ -49,18 +49,15 @@ pub(crate) async fn create(domain: &Domain, entries: Vec<Entry>, by: &str) -> Ve
 
 async fn create_one(domain: &Domain, mut entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
     entry.check(&domain.name)?;
-    let twin = domain
-        .view
-        .read(|state| state.children(&entry.parent_id).find(|known| known.same_registration(&entry)).cloned());
-    if let Some(twin) = twin {
-        return Err(RegistrationError::Exists(Box::new((*twin).clone())));
-    }
     entry.created_at = now();
     entry.revision_number = 0;
     let leaf = entry_leaf(domain, "created", &entry, by);
     domain
         .store
         .write(&domain.name, move |batch| {
+            if let Some(twin) = batch.twin(&entry)? {
+                return Err(RegistrationError::Exists(Box::new(twin)));
+            }
             if batch.entry(&entry.id)?.is_some() {
                 return Err(RegistrationError::IdTaken(entry.id));
             }

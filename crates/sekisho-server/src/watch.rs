@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_identity::{Entry, Node, Standing};
-use sekisho_proto::{bundle_to_wire, entry_to_wire, server as wire};
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_proto::{bundle_to_wire, entry_to_wire, reason_status, server as wire};
 use sekisho_runtime::now;
 use sekisho_store::PolicyRecord;
-use sekisho_types::{EntryId, SpiffeId};
+use sekisho_types::{EntryId, SpiffeId, UnixTime};
 use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
 
@@ -25,7 +27,7 @@ struct Told {
 pub(crate) async fn feed(
     domain: Shared,
     agent: SpiffeId,
-    serial: String,
+    (serial, ends): (String, UnixTime),
     changes: broadcast::Receiver<()>,
     to: mpsc::Sender<Result<wire::WatchResponse, Status>>,
 ) {
@@ -48,6 +50,11 @@ pub(crate) async fn feed(
         tokio::select! {
             heard = changes.recv() => if matches!(heard, Err(broadcast::error::RecvError::Closed)) { return },
             () = to.closed() => return,
+            // A stream lives no longer than the SVID that opened it.
+            () = tokio::time::sleep(Duration::from_secs(u64::try_from(ends.seconds_since(now())).unwrap_or(0))) => {
+                let _gone = to.send(Err(reason_status("the agent's SVID has ended", Reason::AgentExpired))).await;
+                return;
+            }
         }
     }
 }

@@ -59,7 +59,13 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let (changes, _) = broadcast::channel(64);
     let committed = domain.store.watch();
     let domain: Shared = Arc::new(domain);
-    refresh_view(&domain).await?;
+    fill_view(&domain)?;
+    let viewed = Arc::downgrade(&domain);
+    domain.store.observe(move |batch| {
+        if let Some(domain) = viewed.upgrade() {
+            apply(&domain, batch);
+        }
+    });
     tokio::spawn(follow_commits(domain.clone(), committed, changes.clone()));
     let source = TlsSource::new(own_material(&domain).await?.0);
     tokio::spawn(keep_own_svid(domain.clone(), source.clone(), changes.subscribe()));
@@ -120,6 +126,8 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
             x509pop_roots: x509pop_roots(args)?,
         },
         attestations: PeerLimits::new(1.0, 20.0),
+        refusals: PeerLimits::new(5.0, 50.0),
+        recording: tokio::sync::Mutex::new(()),
         policy_in_force: Mutex::new(BTreeMap::new()),
         name,
     })
@@ -133,7 +141,7 @@ fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {
     if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(roots) }
 }
 
-async fn refresh_view(domain: &Shared) -> Result<(), ServerError> {
+fn fill_view(domain: &Shared) -> Result<(), ServerError> {
     let name = &domain.name;
     let (entries, nodes, policy, revision) = domain.store.read(|reader| {
         Ok((reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?, reader.revision(name)?))
@@ -147,16 +155,12 @@ async fn refresh_view(domain: &Shared) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Keeps the view at the newest committed state, drains the outbox, and rings for the delta streams.
+/// After each commit: drains the outbox into the ledger, and rings for the delta streams.
 async fn follow_commits(domain: Shared, mut committed: broadcast::Receiver<Committed>, changes: broadcast::Sender<()>) {
     loop {
         match committed.recv().await {
-            Ok(batch) => apply(&domain, &batch),
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                if let Err(error) = refresh_view(&domain).await {
-                    tracing::error!(%error, "the view of the state is behind");
-                }
-            }
+            // What was missed is in the view and in the outbox all the same.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
         if let Err(error) = drain_outbox(&domain).await {
@@ -166,6 +170,7 @@ async fn follow_commits(domain: Shared, mut committed: broadcast::Receiver<Commi
     }
 }
 
+/// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
 fn apply(domain: &Shared, batch: &Committed) {
     let policy_changed = batch.changes.iter().any(|change| matches!(change, sekisho_store::Change::Policy(_)));
     let policy = if policy_changed { domain.store.read(|r| r.policy(&domain.name, None)).ok().flatten() } else { None };

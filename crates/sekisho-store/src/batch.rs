@@ -57,6 +57,22 @@ impl<'a> Batch<'a> {
         found.map(|text| form::entry_from_text(&text)).transpose()
     }
 
+    /// An entry that registers the same identity for the same parent and selectors.
+    pub fn twin(&self, entry: &Entry) -> Result<Option<Entry>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT value FROM entries WHERE td = ?1 AND parent_id = ?2 AND spiffe_id = ?3")?;
+        let key = params![self.trust_domain.as_str(), entry.parent_id.to_string(), entry.spiffe_id.to_string()];
+        let rows = statement.query_map(key, |row| row.get::<_, String>(0))?;
+        for text in rows {
+            let known = form::entry_from_text(&text?)?;
+            if known.same_registration(entry) {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
     pub fn put_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
         let revision = self.revision()?;
         self.connection

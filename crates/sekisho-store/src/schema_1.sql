@@ -6,6 +6,8 @@ CREATE TABLE entries (
   PRIMARY KEY (td, id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX entries_by_identity ON entries (td, parent_id, spiffe_id);
+
 CREATE TABLE nodes (td TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (td, id)) STRICT, WITHOUT ROWID;
 
 -- A join token is stored as its SHA-256; spending it deletes the row.

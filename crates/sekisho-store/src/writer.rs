@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::Connection;
 use sekisho_types::{Revision, TrustDomain};
@@ -23,6 +23,8 @@ pub struct Committed {
     pub logged: bool,
 }
 
+/// Hears of each committed batch before its caller does.
+type Observer = Box<dyn Fn(&Committed) + Send + Sync>;
 type Job = Box<dyn FnOnce(&Connection) -> Option<Finish> + Send>;
 /// Called after the group's commit, with whether it succeeded.
 type Finish = Box<dyn FnOnce(bool) + Send>;
@@ -33,6 +35,7 @@ pub struct Store {
     jobs: Sender<Job>,
     committed: broadcast::Sender<Committed>,
     reader: Arc<Mutex<Connection>>,
+    observer: Arc<OnceLock<Observer>>,
 }
 
 impl Store {
@@ -46,12 +49,18 @@ impl Store {
         let (committed, _) = broadcast::channel(WATCH_DEPTH);
         let thread = std::thread::Builder::new().name("store".into());
         thread.spawn(move || run(&connection, &queue)).map_err(|_| StoreError::Stopped)?;
-        Ok(Self { jobs, committed, reader: Arc::new(Mutex::new(reader)) })
+        Ok(Self { jobs, committed, reader: Arc::new(Mutex::new(reader)), observer: Arc::default() })
     }
 
     /// Hears of every batch committed from now on, in order.
     pub fn watch(&self) -> broadcast::Receiver<Committed> {
         self.committed.subscribe()
+    }
+
+    /// Lets `observer` apply each committed batch to a view of the state, before the batch's caller goes on. Set once.
+    pub fn observe(&self, observer: impl Fn(&Committed) + Send + Sync + 'static) {
+        // A second observer would be a mistake of the wiring; the first one stays.
+        let _first_stays = self.observer.set(Box::new(observer));
     }
 
     /// Runs one write batch. Durable when this returns; if `work` fails, none of it is.
@@ -65,7 +74,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (done, wait) = oneshot::channel::<Result<T, E>>();
-        let (trust_domain, committed) = (trust_domain.clone(), self.committed.clone());
+        let (trust_domain, committed, observer) = (trust_domain.clone(), self.committed.clone(), self.observer.clone());
         let job: Job = Box::new(move |connection| {
             if let Err(error) = connection.execute_batch("SAVEPOINT batch") {
                 let _gone = done.send(Err(StoreError::from(error).into()));
@@ -82,6 +91,9 @@ impl Store {
             Some(Box::new(move |success| {
                 if success && result.is_ok() {
                     let event = Committed { trust_domain, revision, changes: changes.into(), logged: true };
+                    if let Some(observer) = observer.get() {
+                        observer(&event);
+                    }
                     // No watcher is no failure.
                     let _watchers = committed.send(event);
                 }
@@ -102,17 +114,22 @@ impl Store {
 /// Runs jobs in groups: one transaction, and so one fsync, for all that wait.
 fn run(connection: &Connection, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE").is_ok();
+        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+            // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was dropped.
+            tracing::error!(%error, "the store could not begin");
+            let _unfinished = connection.execute_batch("ROLLBACK");
+            drop(first);
+            continue;
+        }
         let jobs = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
         let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
-        let committed = begun
-            && connection
-                .execute_batch("COMMIT")
-                .inspect_err(|error| {
-                    tracing::error!(%error, "the store could not commit; nothing of this group was kept");
-                })
-                .is_ok();
-        if begun && !committed {
+        let committed = connection
+            .execute_batch("COMMIT")
+            .inspect_err(|error| {
+                tracing::error!(%error, "the store could not commit; nothing of this group was kept");
+            })
+            .is_ok();
+        if !committed {
             let _already_rolled_back = connection.execute_batch("ROLLBACK");
         }
         for finish in finishes {

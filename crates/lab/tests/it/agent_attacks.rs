@@ -57,6 +57,34 @@ async fn law_l4_of_two_that_show_one_join_token_one_wins() {
     }
 }
 
+#[test]
+fn an_agent_lives_on_past_several_renewals_of_its_own_svid() {
+    let world = World::with(&["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "20"]);
+    let serial = || {
+        let agents = world.json(&["agents", "list"]);
+        agents[0]["svid_serial_number"].as_str().unwrap().to_owned()
+    };
+    let first = serial();
+    let second = renewed(&first, &serial);
+    let third = renewed(&second, &serial);
+    assert_ne!(first, third);
+    // Past the life of the SVID that the first connection showed, changes still arrive.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    world.register("/own/late", &World::own_selectors());
+}
+
+fn renewed(old: &str, serial: &dyn Fn() -> String) -> String {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let now = serial();
+        if now != old {
+            return now;
+        }
+        assert!(std::time::Instant::now() < end, "the agent did not renew its SVID");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn foul_attestations_are_refused() {
     let world = World::start();

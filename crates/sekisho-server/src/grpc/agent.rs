@@ -48,10 +48,11 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<wire::RenewAgentRequest>,
     ) -> Result<Response<wire::RenewAgentResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
-        let renewed =
-            attest::renew(&self.0, &agent.caller(&self.0), &params.csr).await.map_err(|e| attest_status(&e))?;
+        let renewed = attest::renew(&self.0, &agent.caller(&self.0), &agent.serial, &params.csr)
+            .await
+            .map_err(|e| attest_status(&e))?;
         Ok(Response::new(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }))
     }
 
@@ -59,7 +60,7 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<wire::PostStatusRequest>,
     ) -> Result<Response<wire::PostStatusResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
         if agent.node.version != version {
             let id = agent.id.into_inner();

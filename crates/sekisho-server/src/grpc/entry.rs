@@ -139,7 +139,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let mask = request.into_inner().output_mask;
         let entries = self.authorized(&agent).iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
@@ -151,7 +151,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Pages>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let entries = self.authorized(&agent);
         let mut incoming = request.into_inner();
         let (to, pages) = tokio::sync::mpsc::channel(4);

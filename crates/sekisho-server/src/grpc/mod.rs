@@ -13,12 +13,12 @@ use sekisho_net::TlsPeer;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{reason_status, server as own, spire};
 use sekisho_runtime::now;
-use sekisho_types::{SpiffeId, Verified};
+use sekisho_types::{SpiffeId, UnixTime, Verified};
 use tonic::service::Routes;
 use tonic::{Code, Extensions, Status};
 
 use crate::domain::Shared;
-use crate::issue::IssueError;
+use crate::issue::{self, IssueError};
 use crate::rest::Operator;
 
 /// Largest message accepted, in bytes.
@@ -54,13 +54,31 @@ pub(crate) fn routes(
 pub(crate) struct AgentCaller {
     pub id: Verified<SpiffeId>,
     pub serial: String,
+    pub not_after: UnixTime,
     pub node: Arc<Node>,
 }
 
 impl AgentCaller {
     /// Fails with the status details that make an agent attest again, or stop.
-    pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
-        let leaf = extensions.get::<Arc<TlsPeer>>().and_then(|peer| peer.leaf.as_ref());
+    pub(crate) async fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
+        let peer = extensions.get::<Arc<TlsPeer>>();
+        match Self::check(domain, peer) {
+            Ok(caller) => Ok(caller),
+            Err(status) => {
+                // Law L5, as far as a flood allows: a few refusals each second and address are logged one by one.
+                if let Some(peer) = peer.filter(|peer| domain.refusals.take(peer.address.ip(), now())) {
+                    let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
+                    let caller = id.unwrap_or_else(|| peer.address.to_string());
+                    let logged = issue::refused(domain, &caller, status.message()).await;
+                    logged.map_err(|_| Status::unavailable("the refusal could not be logged"))?;
+                }
+                Err(status)
+            }
+        }
+    }
+
+    fn check(domain: &Shared, peer: Option<&Arc<TlsPeer>>) -> Result<Self, Status> {
+        let leaf = peer.and_then(|peer| peer.leaf.as_ref());
         let leaf = leaf
             .ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?
             .get();
@@ -73,16 +91,23 @@ impl AgentCaller {
         }
         let node = domain.view.read(|state| state.nodes.get(&leaf.spiffe_id).cloned());
         match (Node::standing(node.as_deref(), &leaf.serial), node) {
-            (Standing::Good, Some(node)) => {
-                Ok(Self { id: Verified::assertion(leaf.spiffe_id.clone()), serial: leaf.serial.clone(), node })
-            }
+            (Standing::Good, Some(node)) => Ok(Self {
+                id: Verified::assertion(leaf.spiffe_id.clone()),
+                serial: leaf.serial.clone(),
+                not_after: leaf.not_after,
+                node,
+            }),
             (standing, _) => Err(denied(standing)),
         }
     }
 
+    /// The caller as it stands now, for the gate: a ban may have come since the call began.
     pub(crate) fn caller(&self, domain: &Shared) -> Caller {
-        let serves = domain.view.read(|state| state.serves(&self.node, &domain.server_id, now()));
-        Caller::Agent { id: self.id.clone(), standing: Standing::Good, serves }
+        let (standing, serves) = domain.view.read(|state| {
+            let node = state.nodes.get(self.id.get()).map(AsRef::as_ref);
+            (Node::standing(node, &self.serial), state.serves(&self.node, &domain.server_id, now()))
+        });
+        Caller::Agent { id: self.id.clone(), standing, serves }
     }
 }
 

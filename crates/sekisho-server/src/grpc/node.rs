@@ -7,6 +7,7 @@ use futures_util::{Stream, StreamExt};
 use sekisho_evidence::process_evidence;
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
+use sekisho_runtime::now;
 use sekisho_types::{Evidence, UnixTime};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,18 +31,21 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.domain.clone(), agent.id.get().clone());
-        tokio::spawn(watch::feed(domain.clone(), id.clone(), agent.serial, self.changes.subscribe(), to));
+        let shown = (agent.serial.clone(), agent.not_after);
+        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.changes.subscribe(), to));
         tokio::spawn(async move {
             while let Ok(Some(message)) = acknowledgements.message().await {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
-                let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-                if in_force.len() < 65_536 {
-                    in_force.extend(message.policy_in_force);
-                }
+                // An agent reports for the identities that it serves, and for no other's.
+                let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
+                let served = served.iter().map(|entry| entry.spiffe_id.to_string());
+                let reports = served.filter_map(|id| message.policy_in_force.get(&id).map(|revision| (id, *revision)));
+                let reports: Vec<_> = reports.collect();
+                domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).extend(reports);
             }
         });
         Ok(Response::new(ReceiverStream::new(from).boxed()))
@@ -51,7 +55,7 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
         let items = request.into_inner().items;
         if items.len() > 500 {
             return Err(Status::invalid_argument("a batch has at most 500 requests"));
@@ -76,7 +80,7 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
         let request = request.into_inner();
         let evidence = evidence_from_wire(request.evidence.as_ref())?;
         let (svid, log_index) =
@@ -85,7 +89,7 @@ impl wire::node_server::Node for Service {
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions())?;
+        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
         let request = request.into_inner();
         let reporter = agent.id.get().to_string();
         let recorded = record::batch(&self.domain, &reporter, &request.batch_key, request.records, request.lost).await;

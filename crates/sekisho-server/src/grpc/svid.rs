@@ -21,7 +21,7 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::BatchNewX509svidRequest>,
     ) -> Result<Response<wire::BatchNewX509svidResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let params = request.into_inner().params;
         if params.len() > MAX_ITEMS {
             return Err(Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests")));
@@ -39,7 +39,7 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::NewJwtsvidRequest>,
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let (svid, _) = jwt(&self.0, &agent, &request.entry_id, &request.audience, &[]).await?;
         Ok(Response::new(wire::NewJwtsvidResponse { svid: Some(svid) }))

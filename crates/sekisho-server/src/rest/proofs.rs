@@ -55,7 +55,9 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
     if let Ok(index) = id.parse::<u64>() {
         return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
-    if let Some(row) = domain.store.read(|reader| reader.decision(&domain.name, id)).map_err(unavailable)? {
+    let on_a_node = id.starts_with("dec_") || id.starts_with("ref_");
+    let row = domain.store.read(|reader| reader.decision(&domain.name, id)).map_err(unavailable)?;
+    if let Some(row) = row.filter(|_| on_a_node) {
         let place = place(&row.place).ok_or_else(|| Problem::unavailable(&"a stored batch path is not readable"))?;
         return Ok((row.log_index, Some((row.record, place))));
     }

@@ -1,5 +1,6 @@
 //! The command line as a user meets it, without any server. Having an integration test also makes `cargo test` build
 //! the binary that the lab runs.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as loudly as tests do")]
 
 use std::process::{Command, Output};
 
