@@ -28,6 +28,7 @@ use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::judged::{Judged, StillAllowed};
+use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
 use crate::upstream::Connector;
@@ -103,7 +104,7 @@ impl Inbound {
             async move { Ok::<_, Infallible>(inbound.request(request, &leaf, own_id, &client).await) }
         });
         let builder = http_builder();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
         tokio::select! {

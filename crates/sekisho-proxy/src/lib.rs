@@ -6,11 +6,13 @@
 mod config;
 mod decisions;
 mod guard;
+mod http1_scan;
 mod inbound;
 mod judged;
 mod local;
 mod outbound;
 mod policy;
+mod strict;
 mod tcp;
 mod trace;
 mod upstream;

@@ -23,6 +23,7 @@ use crate::config::{Local, OutboundSpec, Protocol};
 use crate::guard;
 use crate::inbound::{Body, clean, http_builder, problem};
 use crate::local;
+use crate::strict::Strict;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -111,7 +112,7 @@ impl Outbound {
             async move { Ok::<_, Infallible>(outbound.request(request).await) }
         });
         let builder = http_builder();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _done = connection.as_mut() => return,

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program, raw};
+use crate::world::{Role, TRUST_DOMAIN, World, digest, eventually, free_port, program, raw};
 
 /// A shop: `till` calls `ledger`, each behind a sidecar, under other names and ports than the samples' own.
 struct Shop {
@@ -15,14 +15,12 @@ struct Shop {
     local: String,
 }
 
-fn digest(path: &std::path::Path) -> String {
-    let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
-}
-
 impl Shop {
     fn open() -> Self {
-        let world = World::start();
+        Self::open_in(World::start())
+    }
+
+    fn open_in(world: World) -> Self {
         for (id, sample) in [("/shop/till", "payment-gateway"), ("/shop/ledger", "transactions")] {
             world.register(id, &[format!("unix:sha256:{}", digest(&program(sample)))]);
         }
@@ -118,4 +116,28 @@ fn sidecars_go_on_deciding_while_the_server_is_gone_and_nothing_is_lost() {
             (shop.world.sekisho(&["why", &id]).0 != 1).then_some(())
         });
     }
+}
+
+#[test]
+fn svids_rotate_with_no_failed_request() {
+    let shop = Shop::open_in(World::with(&["--x509-ttl-seconds", "20"]));
+    shop.answer("GET");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(28);
+    let (mut answers, mut failed) = (0, vec![]);
+    while std::time::Instant::now() < end {
+        let answer = shop.till.wait_for(|line| {
+            let answer: Value = serde_json::from_str(line).ok()?;
+            (answer["method"] == "GET").then_some(answer)
+        });
+        answers += 1;
+        if answer["status"] != 200 {
+            failed.push(answer);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(answers > 20);
+    let issued = shop.world.json(&["svid", "list", "--limit", "100"]);
+    let till =
+        issued.as_array().unwrap().iter().filter(|row| row["spiffe_id"] == "spiffe://example.org/shop/till").count();
+    assert!(till > 2, "{till} SVIDs in 28 s");
 }

@@ -178,6 +178,17 @@ impl World {
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}{err}"))
     }
 
+    /// Replaces the policy and waits for the revision.
+    pub fn set_policy(&self, text: &str) {
+        let revision = || {
+            let shown = self.sekisho(&["policy", "show", "-o", "json"]).1;
+            serde_json::from_str::<Value>(&shown).ok().and_then(|shown| shown["revision"].as_u64()).unwrap_or(0)
+        };
+        let before = eventually("a first revision", || Some(revision()).filter(|revision| *revision > 0));
+        std::fs::write(self.path("policy/p.rego"), text).unwrap();
+        eventually("the new revision", || (revision() > before).then_some(()));
+    }
+
     pub fn agent_socket(&self) -> PathBuf {
         self.path("a/agent.sock")
     }
@@ -217,6 +228,12 @@ impl World {
         command.arg("--data").arg(self.path(name)).args(options).arg("--").arg(copy).envs(environment.iter().copied());
         Role::start(&mut command)
     }
+}
+
+/// SHA-256 of a file, by another program than ours.
+pub fn digest(path: &std::path::Path) -> String {
+    let output = std::process::Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
 }
 
 /// Tries until something is there, for at most twenty seconds.

@@ -1,0 +1,101 @@
+//! Attacks on a sidecar by its own workload and by its peers. The test itself is the workload `till`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program, raw};
+
+struct Counter {
+    _till: Role,
+    _ledger: Role,
+    world: World,
+    local: String,
+}
+
+impl Counter {
+    fn open(protocol: &str) -> Self {
+        let world = World::start();
+        if protocol == "tcp" {
+            world.set_policy(&POLICY.replace("\"GET\"", "\"TCP\"").replace("[\"v1\", \"balance\"]", "[]"));
+        }
+        world.register("/shop/till", &World::own_selectors());
+        world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
+        let address = || format!("127.0.0.1:{}", free_port());
+        let (inbound, service, local) = (address(), address(), address());
+        let options = ["--protocol", protocol, "--inbound", inbound.as_str(), "--upstream", service.as_str()];
+        let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
+        ledger.ready();
+        let mut command = Command::new(program("sekisho"));
+        command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", protocol]);
+        command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("till"));
+        command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
+        let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
+        till.ready();
+        let counter = Self { _till: till, _ledger: ledger, world, local };
+        eventually("policy reaches the sidecar", || counter.get("/v1/balance", "").contains(" 200 ").then_some(()));
+        counter
+    }
+
+    fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.local).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    fn get(&self, target: &str, headers: &str) -> String {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: ledger\r\n{headers}connection: close\r\n\r\n");
+        raw(&mut self.dial(), &request)
+    }
+}
+
+#[test]
+fn tricks_with_paths_headers_and_lengths_are_refused() {
+    let counter = Counter::open("http1");
+    assert!(counter.get("/v1/balance", "").contains("spiffe://example.org/shop/till"));
+    for (target, headers) in [
+        ("/v1/../v1/balance", ""),
+        ("/v1//balance", ""),
+        ("/v1/%2e%2e/v1/balance", ""),
+        ("/v1%2fbalance", ""),
+        ("/v1/balance", "x-sekisho-peer-id: spiffe://example.org/admin\r\n"),
+        ("/v1/balance", "x_sekisho_peer_id: spiffe://example.org/admin\r\n"),
+        ("/v1/balance", "host: other\r\n"),
+        ("/v1/balance", "transfer-encoding: gzip, chunked\r\n"),
+        ("/v1/balance", "content-length: 3\r\ntransfer-encoding: chunked\r\n"),
+        ("/v1/balance", "transfer-encoding: chunked\r\ncontent-length: 3\r\n"),
+        ("/v1/balance", "a: b\r\n folded: c\r\n"),
+        ("/v1/balance", "a: b\nc: d\r\n"),
+        ("/v1/balance", "upgrade: h2c\r\n"),
+    ] {
+        let answer = counter.get(target, headers);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{target} {headers:?}: {answer}");
+    }
+    // A head without end is cut off, and the next caller is served.
+    let mut endless = counter.dial();
+    let line = format!("x-filler: {}\r\n", "a".repeat(8000));
+    let _cut = endless.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\n");
+    for _ in 0..1000 {
+        if endless.write_all(line.as_bytes()).is_err() {
+            break;
+        }
+    }
+    assert!(counter.get("/v1/balance", "").contains(" 200 "));
+    assert!(counter.get("/v1/elsewhere", "").contains(" 403 "));
+}
+
+#[test]
+fn law_l12_an_open_connection_is_judged_again_when_the_policy_changes() {
+    let counter = Counter::open("tcp");
+    let mut open = counter.dial();
+    let mut buffer = [0u8; 1024];
+    open.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\n\r\n").unwrap();
+    assert!(open.read(&mut buffer).unwrap() > 0);
+    counter.world.set_policy(&POLICY.replace("\"GET\"", "\"NEVER\""));
+    let mut rest = Vec::new();
+    // The sidecar closes it; the read ends, or is reset.
+    let _closed = open.read_to_end(&mut rest);
+    assert!(rest.is_empty());
+    assert_eq!(counter.get("/v1/balance", ""), "", "a new connection is denied");
+}

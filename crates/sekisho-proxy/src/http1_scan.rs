@@ -1,0 +1,205 @@
+//! A second, strict reading of HTTP/1.1 framing, before the library's tolerant one (RFC 9112 §6–7, §11.2). Where the two
+//! could differ the connection is refused: two lengths, bare line feeds, folded lines, blanks around a header's colon,
+//! chunk extensions, trailers.
+
+/// Longest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Why a byte stream is not one sequence of plain requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Framing {
+    #[error("a line does not end in CR LF, or holds a control character")]
+    LineEnd,
+    #[error("the request's head is longer than 64 KiB")]
+    HeadLength,
+    #[error("a header line is folded, has no colon, or a blank before it")]
+    HeaderLine,
+    #[error("the message's length is given twice, or in a form that servers read differently")]
+    Length,
+    #[error("the body's chunks are not plain: digits, CR LF, data, CR LF, without extensions and trailers")]
+    Chunk,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first bytes: perhaps HTTP/2.
+    Start,
+    Head,
+    Body(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    LastLine,
+    /// HTTP/2, whose framing is binary.
+    Binary,
+}
+
+/// Follows one connection from its first byte.
+pub(crate) struct Scanner {
+    state: State,
+    line: Vec<u8>,
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Scanner {
+    pub(crate) const fn new() -> Self {
+        Self { state: State::Start, line: Vec::new() }
+    }
+
+    /// Reads on; an error is final.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Framing> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match &mut self.state {
+                State::Binary => return Ok(()),
+                State::Body(left) | State::ChunkData(left) => {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= skipped as u64;
+                    let done = *left == 0;
+                    bytes = bytes.get(skipped..).unwrap_or_default();
+                    if done {
+                        self.state = if matches!(self.state, State::Body(_)) { State::Start } else { State::ChunkEnd };
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            self.line.push(byte);
+            bytes = rest;
+            self.step(byte)?;
+        }
+        Ok(())
+    }
+
+    /// One more byte in `line`.
+    fn step(&mut self, byte: u8) -> Result<(), Framing> {
+        match self.state {
+            State::Start if self.line.len() <= PREFACE.len() && PREFACE.starts_with(&self.line) => {
+                if self.line.len() == PREFACE.len() {
+                    self.state = State::Binary;
+                }
+                return Ok(());
+            }
+            State::Start => self.state = State::Head,
+            _ => {}
+        }
+        if byte != b'\n' {
+            let limit = if matches!(self.state, State::Head) { MAX_HEAD } else { 32 };
+            return if self.line.len() > limit { Err(Framing::HeadLength) } else { Ok(()) };
+        }
+        match self.state {
+            State::Head if self.line.ends_with(b"\r\n\r\n") => {
+                let head = std::mem::take(&mut self.line);
+                self.state = after_head(&head)?;
+            }
+            State::Head if self.line.ends_with(b"\r\n") && self.line.len() > 2 => {}
+            State::Head => return Err(Framing::LineEnd),
+            State::ChunkSize => {
+                let size = chunk_size(&std::mem::take(&mut self.line)).ok_or(Framing::Chunk)?;
+                self.state = if size == 0 { State::LastLine } else { State::ChunkData(size) };
+            }
+            State::ChunkEnd | State::LastLine => {
+                if std::mem::take(&mut self.line) != b"\r\n" {
+                    return Err(Framing::Chunk);
+                }
+                self.state = if matches!(self.state, State::ChunkEnd) { State::ChunkSize } else { State::Start };
+            }
+            State::Start | State::Body(_) | State::ChunkData(_) | State::Binary => {}
+        }
+        Ok(())
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
+    let plain = (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    u64::from_str_radix(digits, 16).ok().filter(|_| plain)
+}
+
+/// What follows a whole head.
+fn after_head(head: &[u8]) -> Result<State, Framing> {
+    let text = head.strip_suffix(b"\r\n\r\n").ok_or(Framing::LineEnd)?;
+    let (mut lengths, mut encodings) = (Vec::new(), Vec::new());
+    for (number, line) in split_lines(text)?.into_iter().enumerate().skip(1) {
+        let colon = line.iter().position(|b| *b == b':').ok_or(Framing::HeaderLine)?;
+        let (name, value) = line.split_at(colon);
+        if number > 0 && (name.is_empty() || name.iter().any(|b| b.is_ascii_whitespace())) {
+            return Err(Framing::HeaderLine);
+        }
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            lengths.push(value);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            encodings.push(value);
+        }
+    }
+    match (lengths.as_slice(), encodings.as_slice()) {
+        ([], []) => Ok(State::Start),
+        ([], [encoding]) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(State::ChunkSize),
+        ([length], []) if (1..=18).contains(&length.len()) && length.iter().all(u8::is_ascii_digit) => {
+            let length = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).ok_or(Framing::Length)?;
+            Ok(if length == 0 { State::Start } else { State::Body(length) })
+        }
+        _ => Err(Framing::Length),
+    }
+}
+
+fn split_lines(text: &[u8]) -> Result<Vec<&[u8]>, Framing> {
+    let mut lines = Vec::new();
+    for line in text.split(|b| *b == b'\n') {
+        lines.push(line.strip_suffix(b"\r").unwrap_or(line));
+    }
+    let control = |b: &u8| *b == b'\r' || *b == 0;
+    if lines.iter().any(|line| line.iter().any(control)) { Err(Framing::LineEnd) } else { Ok(lines) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Result<(), Framing> {
+        // Whole, and byte by byte: where reads end makes no difference.
+        let whole = Scanner::new().feed(text.as_bytes());
+        let mut scanner = Scanner::new();
+        let single = text.as_bytes().chunks(1).try_for_each(|byte| scanner.feed(byte));
+        assert_eq!(whole, single, "{text:?}");
+        whole
+    }
+
+    #[test]
+    fn plain_requests_pass_one_after_the_other() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n";
+        assert_eq!(scan(&[get, post, chunked, get, chunked, post, get].concat()), Ok(()));
+        assert_eq!(scan("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n\0garbage"), Ok(()));
+    }
+
+    #[test]
+    fn what_two_servers_read_differently_is_refused() {
+        for bad in [
+            "GET / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\ncontent-length: +1\r\n\r\n",
+            "GET / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n",
+            "GET / HTTP/1.1\r\ntransfer-encoding: xchunked\r\n\r\n",
+            "GET / HTTP/1.1\r\ntransfer-encoding: chunked, identity\r\n\r\n",
+            "GET / HTTP/1.1\r\ntransfer-encoding : chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\na: b\r\n folded: c\r\n\r\n",
+            "GET / HTTP/1.1\nhost: a\n\n",
+            "GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ntrailer: x\r\n\r\n",
+        ] {
+            assert!(scan(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(scan(&format!("GET / HTTP/1.1\r\na: {}", "x".repeat(70_000))), Err(Framing::HeadLength));
+    }
+}

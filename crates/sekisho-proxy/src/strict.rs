@@ -1,0 +1,66 @@
+//! A byte stream that is scanned on its way to the HTTP library, and refused where its framing could be read in two ways.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http1_scan::Scanner;
+
+const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+pub(crate) struct Strict<S> {
+    inner: S,
+    scanner: Scanner,
+    refused: bool,
+}
+
+impl<S> Strict<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner, scanner: Scanner::new(), refused: false }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Strict<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let refuse = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+        if self.refused {
+            return Poll::Ready(Err(refuse("the connection was refused".into())));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if !matches!(polled, Poll::Ready(Ok(()))) {
+            return polled;
+        }
+        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        if let Err(error) = self.scanner.feed(fresh) {
+            tracing::info!(%error, "a request that could be read in two ways was refused");
+            self.refused = true;
+            buffer.set_filled(before);
+            // Said if it can be said at once; the connection ends either way.
+            let _said = Pin::new(&mut self.inner).poll_write(context, REFUSAL);
+            let _sent = Pin::new(&mut self.inner).poll_flush(context);
+            return Poll::Ready(Err(refuse(error.to_string())));
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
