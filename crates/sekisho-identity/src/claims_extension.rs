@@ -17,6 +17,12 @@ pub const CLAIMS_OID: [u32; 4] = [2, 999, 7355, 1];
 const VERSION: i64 = 1;
 const MAX_CLAIMS: usize = 64;
 
+/// Whether these are the content bytes of our identifier. Bytes are compared, since not every parser reads arcs of
+/// 2.48 and above right.
+pub(crate) fn is_ours(oid: &[u8]) -> bool {
+    der::oid(&CLAIMS_OID).get(2..) == Some(oid)
+}
+
 pub(crate) fn encode(claims: &Claims) -> Vec<u8> {
     let items: Vec<Vec<u8>> = claims
         .iter()

@@ -6,7 +6,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Bundle, CLAIMS_OID, claims_extension, x509_profile};
+use crate::{Bundle, claims_extension, x509_profile};
 
 /// Longest chain that is looked at; leaf included.
 const MAX_CHAIN: usize = 8;
@@ -127,7 +127,7 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, X509Error> {
                 usage_ok = usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign();
             }
             ParsedExtension::ExtendedKeyUsage(usage) => eku_ok = usage.any || (usage.server_auth && usage.client_auth),
-            _ if extension.oid.iter().is_some_and(|arcs| arcs.eq(CLAIMS_OID.map(u64::from))) => {
+            _ if claims_extension::is_ours(extension.oid.as_bytes()) => {
                 claims = claims_extension::decode(extension.value).ok_or(X509Error::Claims)?;
             }
             _ => {}

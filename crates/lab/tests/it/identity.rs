@@ -5,6 +5,7 @@ use std::process::Command;
 use sekisho_identity::{leaf_facts, split_chain};
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use sekisho_sdk::agent_channel;
+use sekisho_types::ClaimValue;
 
 use crate::world::{World, eventually};
 
@@ -49,7 +50,11 @@ async fn a_stream_rotates_at_half_life_and_ends_with_its_entry() {
     let serial = |message: &sekisho_proto::workload::X509svidResponse| {
         let chain = split_chain(&message.svids[0].x509_svid).unwrap();
         let facts = leaf_facts(&chain[0]).unwrap();
-        assert!(!facts.claims.flag("hw_attested"), "nothing attests hardware yet");
+        let claim = |name: &str| facts.claims.get(name).cloned();
+        // Nothing attests hardware yet, and the SVID says so rather than nothing.
+        assert_eq!(claim("hw_attested"), Some(ClaimValue::Bool(false)));
+        assert_eq!(claim("evidence"), Some(ClaimValue::Text("process".into())));
+        assert!(claim("executable_sha256").is_some());
         facts.serial
     };
     let first = serial(&stream.message().await.unwrap().unwrap());

@@ -114,12 +114,7 @@ impl Job<'_> {
         let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
         let status = status.map_err(|status| Failure::status(&socket, &status))?.into_inner();
         let id = status.agent_id;
-        self.watch.reached(
-            "node_attested",
-            &format!("node attested: {id}"),
-            json!({"agent_id": id}),
-            "sekisho agents list",
-        )?;
+        self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "agents list")?;
         Ok(id)
     }
 
@@ -165,7 +160,7 @@ impl Job<'_> {
             "first_identity",
             &format!("first identity: {id}"),
             json!({"spiffe_id": id}),
-            "sekisho svid list",
+            "svid list",
         )?;
 
         let local = format!("unix:{}", self.path("run/gateway-out.sock"));
@@ -189,7 +184,7 @@ impl Job<'_> {
         };
         let allowed = wait_for(gateway, "the call that policy allows", 20, answer("GET", 200)).await?;
         let facts = json!({"method": "GET", "path": "/v1/balance", "decision": allowed});
-        let more = format!("sekisho why {allowed}");
+        let more = format!("why {allowed}");
         self.watch.reached("first_call_allowed", "first mTLS call allowed: GET /v1/balance", facts, &more)?;
 
         let denied = wait_for(gateway, "the call that policy denies", 20, answer("POST", 403)).await?;
@@ -201,12 +196,13 @@ impl Job<'_> {
         );
         let condition = text(&record, "/record/rule/unmet/0/condition").to_owned();
         let unmet = record.pointer("/record/rule/unmet").and_then(Value::as_array).map_or(0, Vec::len);
-        if unmet != 1 || !condition.contains("hw_attested") {
+        let found = text(&record, "/record/rule/unmet/0/found");
+        if unmet != 1 || !condition.contains("hw_attested") || found != "false" {
             return Err(Failure::failed(format!("POST was denied, but not for hardware alone: {record}")));
         }
-        let facts = json!({"method": "POST", "path": "/v1/transactions", "decision": denied, "rule": rule, "condition": condition});
+        let facts = json!({"method": "POST", "path": "/v1/transactions", "decision": denied, "rule": rule, "condition": condition, "found": found});
         let shown = format!("first call denied: POST /v1/transactions by {rule}, `{condition}`");
-        self.watch.reached("first_call_denied", &shown, facts, &format!("sekisho why {denied}"))?;
+        self.watch.reached("first_call_denied", &shown, facts, &format!("why {denied}"))?;
         Ok((allowed, denied))
     }
 
@@ -251,7 +247,7 @@ impl Job<'_> {
             return Err(Failure::failed(format!("the digest should differ: {answer}")));
         }
         let facts = json!({"selector": "unix:sha256", "wants": wants, "found": found, "refusal": refusal});
-        let more = format!("sekisho why {refusal}");
+        let more = format!("why {refusal}");
         self.watch.reached("tampered_refused", "tampered binary refused: unix:sha256 differs", facts, &more)?;
         roles.end_one("tampered-gateway").await;
         Ok(refusal)
@@ -298,7 +294,7 @@ impl Job<'_> {
         if ids.len() != records.len() + 2 {
             return Err(Failure::failed("no attestation or no issuance is in the log's index"));
         }
-        let more = format!("sekisho verify {last} --policy {}", trust_path.display());
+        let more = format!("verify {last} --policy {}", trust_path.display());
         let facts = json!({"proofs": ids});
         self.watch.reached("proofs_verified", &format!("proofs verified offline: {}", ids.len()), facts, &more)
     }

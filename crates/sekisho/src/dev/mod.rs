@@ -35,7 +35,7 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
-    let watch = stopwatch::Stopwatch::start(global.output);
+    let watch = stopwatch::Stopwatch::start(global.output, args.folder.as_deref());
     let stop = Stop::new();
     stop_on_signal(&stop).map_err(Failure::failed)?;
     let folder = folder::Folder::open(args.folder.unwrap_or_else(default_folder), args.fresh)?;

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -9,15 +10,24 @@ use crate::output::{Format, line};
 pub(super) struct Stopwatch {
     started: Instant,
     format: Format,
+    /// What to type for `sekisho`: the name if the shell finds it, else the path.
+    program: String,
+    /// Options that lead the commands to a folder that is not the default one.
+    options: String,
 }
 
 impl Stopwatch {
-    pub(super) fn start(format: Format) -> Self {
-        Self { started: Instant::now(), format }
+    pub(super) fn start(format: Format, folder: Option<&Path>) -> Self {
+        let options = folder.map(|folder| {
+            let socket = |name: &str| folder.join(name).display().to_string();
+            format!(" --server-socket {} --agent {}", socket("server/api.sock"), socket("agent/agent.sock"))
+        });
+        Self { started: Instant::now(), format, program: program(), options: options.unwrap_or_default() }
     }
 
     /// One milestone: what was reached, the facts, and the command that shows more.
     pub(super) fn reached(&self, milestone: &str, text: &str, facts: Value, more: &str) -> Result<(), Failure> {
+        let more = format!("{} {more}{}", self.program, self.options);
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if self.format == Format::Table {
             return line(&format!("{:>7.3} s  {text}\n           {more}", self.started.elapsed().as_secs_f64()));
@@ -26,7 +36,7 @@ impl Stopwatch {
         object.insert("milestone".into(), milestone.into());
         object.insert("ms".into(), millis.into());
         object.extend(facts.as_object().cloned().unwrap_or_default());
-        object.insert("more".into(), more.into());
+        object.insert("more".into(), more.as_str().into());
         line(&Value::Object(object).to_string())
     }
 
@@ -34,4 +44,12 @@ impl Stopwatch {
     pub(super) fn note(&self, text: &str) {
         eprintln!("sekisho: {text}");
     }
+}
+
+fn program() -> String {
+    let Ok(own) = std::env::current_exe() else { return "sekisho".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("sekisho")).find(|file| file.is_file());
+    let same = found.and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == own);
+    if same { "sekisho".to_owned() } else { own.display().to_string() }
 }
