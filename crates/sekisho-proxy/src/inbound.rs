@@ -127,6 +127,7 @@ impl Inbound {
         client: &Upstream,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
+        let problem = if is_grpc(&parts.headers) { grpc_problem } else { problem };
         let plain = match guard::read(&parts) {
             Ok(plain) => plain,
             Err(error) => {
@@ -230,6 +231,27 @@ pub(crate) fn problem(status: StatusCode, detail: &str, decision: Option<&str>) 
     let mut response = Response::new(Full::from(body.to_string()).map_err(|never| match never {}).boxed());
     *response.status_mut() = status;
     insert(response.headers_mut(), "content-type", "application/problem+json");
+    if let Some(id) = decision {
+        insert(response.headers_mut(), DECISION_HEADER, id);
+    }
+    response
+}
+
+fn is_grpc(headers: &http::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The same for a gRPC caller: a response of trailers only (gRPC over HTTP/2, "Responses").
+fn grpc_problem(status: StatusCode, detail: &str, decision: Option<&str>) -> Response<Body> {
+    let code = match status {
+        StatusCode::FORBIDDEN => "7",
+        StatusCode::BAD_REQUEST => "3",
+        _ => "14",
+    };
+    let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed());
+    insert(response.headers_mut(), "content-type", "application/grpc");
+    insert(response.headers_mut(), "grpc-status", code);
+    insert(response.headers_mut(), "grpc-message", detail);
     if let Some(id) = decision {
         insert(response.headers_mut(), DECISION_HEADER, id);
     }

@@ -2,6 +2,7 @@
 
 mod agent_attacks;
 mod dev;
+mod grpc;
 mod identity;
 mod ledger_crash;
 mod operators;
