@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn measures_itself_and_notices_the_end_of_a_child() {
+    async fn law_l11_a_process_is_measured_while_it_lives_and_not_after() {
         let cache = DigestCache::default();
         let own = Process::open(std::process::id().cast_signed()).unwrap();
         let measured = measure(&own, &cache).unwrap();

@@ -11,6 +11,8 @@ pub(crate) fn bind(engine: &mut Engine, now: UnixTime) -> Result<(), String> {
     };
     // A decision can be replayed, so the clock is the decision's (design: "what the walks fix").
     add("time.now_ns", 0, Box::new(move |_| Ok(Value::from(nanos))))?;
+    // A decision that draws lots cannot be replayed.
+    add("rand.intn", 2, Box::new(|_| Err(std::io::Error::other("`rand.intn` is not available here").into())))?;
     // The engine's own panics on an empty pattern and counts overlaps.
     add("strings.count", 2, Box::new(|arguments| Ok(strings_count(&arguments))))
 }

@@ -128,9 +128,17 @@ fn located(message: &str, sources: &[Source]) -> PolicyError {
 
 /// Errors that depend on the input do not speak against the policy set.
 fn is_runtime_error(message: &str) -> bool {
-    !["could not find function", "recursion", "redefined", "undefined variable", "unsafe", "conflict"]
-        .iter()
-        .any(|sign| message.contains(sign))
+    ![
+        "could not find function",
+        "recursion",
+        "redefined",
+        "undefined variable",
+        "unsafe",
+        "conflict",
+        "is not available",
+    ]
+    .iter()
+    .any(|sign| message.contains(sign))
 }
 
 fn digest_of(sources: &[Source]) -> Digest {

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn path_tricks_are_refused() {
+    fn law_l2_path_tricks_are_refused_and_not_normalised() {
         for bad in [
             "/v1/../admin",
             "/v1/./x",

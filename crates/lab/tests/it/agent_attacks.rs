@@ -171,7 +171,7 @@ async fn only_the_agents_own_build_may_act_as_a_sidecar() {
 }
 
 #[test]
-fn garbage_on_every_port_crashes_nothing() {
+fn law_l9_garbage_on_every_port_crashes_nothing() {
     use std::io::Write;
     let mut world = World::start();
     let noise: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

@@ -89,7 +89,7 @@ fn an_empty_pattern_does_not_crash_the_engine() {
 }
 
 #[test]
-fn an_endless_evaluation_ends_as_a_denial() {
+fn law_l9_an_endless_evaluation_ends_as_a_denial() {
     let text = "package workload.authz\nimport rego.v1\nallow if {\n xs := numbers.range(1, 3000)\n \
                 count([1 | some a in xs; some b in xs; some c in xs; a * b == c]) > 0\n}\n";
     let decision = load(text).unwrap().decide(&request(true), now());
@@ -108,4 +108,16 @@ fn a_broken_policy_is_refused_with_file_line_and_reason() {
     assert_eq!(load("package other\nx := 1\n").err(), Some(PolicyError::NoEntryRule));
     let recursive = load("package workload.authz\nimport rego.v1\nallow if a\na if b\nb if a\n");
     assert!(recursive.is_err());
+}
+
+#[test]
+fn law_l13_a_policy_cannot_call_out() {
+    let text = "package workload.authz\nimport rego.v1\nallow if {\n \
+                http.send({\"method\": \"GET\", \"url\": \"http://127.0.0.1:1/\"}).status_code == 200\n}\n";
+    match load(text) {
+        Err(error) => assert!(error.to_string().contains("http.send"), "{error}"),
+        Ok(policy) => assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny),
+    }
+    let random = load("package workload.authz\nimport rego.v1\nallow if rand.intn(\"x\", 2) == 0\n");
+    assert!(random.is_err(), "a decision that draws lots cannot be replayed");
 }

@@ -10,6 +10,7 @@ use sekisho_net::{TlsPeer, UnixPeer};
 
 use super::problem::Problem;
 use crate::domain::Shared;
+use crate::issue;
 
 /// An operator whose right to act was checked.
 #[derive(Debug, Clone)]
@@ -49,6 +50,14 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
     let operator = Operator::of(&domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
     let Some(operator) = operator else {
         let message = "this API is for operators: use the local socket, or an SVID whose entry is `admin`";
+        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
+        if let Some(peer) = peer.filter(|peer| domain.refusals.take(peer.address.ip(), sekisho_runtime::now())) {
+            let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
+            let caller = id.unwrap_or_else(|| peer.address.to_string());
+            if let Err(error) = issue::refused(&domain, &caller, message).await {
+                return Problem::unavailable(&error).into_response();
+            }
+        }
         return Problem::forbidden(message).into_response();
     };
     request.extensions_mut().insert(operator);
