@@ -21,14 +21,14 @@ pub struct ProxyArgs {
     #[arg(long, env = "SEKISHO_WORKLOAD_PID", conflicts_with = "command")]
     pub workload_pid: Option<i32>,
     /// Address for peers (mTLS)
-    #[arg(long, env = "SEKISHO_INBOUND", requires = "upstream")]
+    #[arg(long, env = "SEKISHO_INBOUND")]
     pub inbound: Option<SocketAddr>,
     /// Where the service listens: `127.0.0.1:8080` or `unix:/path`
     #[arg(long, env = "SEKISHO_UPSTREAM", value_parser = Local::parse)]
     pub upstream: Option<Local>,
-    /// What the service speaks
-    #[arg(long, env = "SEKISHO_PROTOCOL", value_enum, default_value_t = Protocol::Http1)]
-    pub protocol: Protocol,
+    /// What the service speaks; `http1` if absent
+    #[arg(long, env = "SEKISHO_PROTOCOL", value_enum)]
+    pub protocol: Option<Protocol>,
     /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL (address or `unix:/path`) for the workload, and dial that peer
     #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
     pub outbound: Vec<OutboundSpec>,
@@ -75,9 +75,7 @@ impl ProxyArgs {
         if let (None, Some(upstream)) = (&self.upstream, file.upstream) {
             self.upstream = Some(Local::parse(&upstream)?);
         }
-        if let (Protocol::Http1, Some(protocol)) = (self.protocol, file.protocol) {
-            self.protocol = protocol;
-        }
+        self.protocol = self.protocol.or(file.protocol);
         if self.outbound.is_empty() {
             self.outbound = file.outbound.iter().map(|text| OutboundSpec::parse(text)).collect::<Result<_, _>>()?;
         }
@@ -141,4 +139,28 @@ impl OutboundSpec {
 
 fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
     TrustDomain::parse(text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_and_unknown_keys_are_refused() {
+        let text = "inbound = '127.0.0.1:9443'\nupstream = 'unix:/run/s'\nprotocol = 'h2c'\n\
+                    outbound = ['127.0.0.1:1=h:2=spiffe://td/a']\n";
+        let folder = std::env::temp_dir().join(format!("sekisho-proxy-{}", std::process::id()));
+        std::fs::write(&folder, text).unwrap();
+        let file: FileConfig = sekisho_runtime::load_config(&folder).unwrap();
+        assert_eq!((file.protocol, file.outbound.len()), (Some(Protocol::H2c), 1));
+        std::fs::write(&folder, format!("{text}upstraem = 'typo'\n")).unwrap();
+        assert!(sekisho_runtime::load_config::<FileConfig>(&folder).is_err());
+        std::fs::remove_file(&folder).unwrap();
+    }
+
+    #[test]
+    fn an_upstream_that_is_not_on_this_machine_is_refused() {
+        assert!(Local::parse("10.0.0.1:80").is_err());
+        assert!(Local::parse("127.0.0.1:80").is_ok());
+    }
 }

@@ -10,7 +10,7 @@ use sekisho_runtime::{ConfigError, Stop, load_config, random_hex};
 use sekisho_sdk::{IdentitySource, agent_channel};
 use tokio::net::TcpListener;
 
-use crate::config::{FileConfig, Local, ProxyArgs};
+use crate::config::{FileConfig, Local, Protocol, ProxyArgs};
 use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
 use crate::outbound::{Listener, Outbound};
@@ -45,6 +45,12 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
     if args.inbound.is_none() && args.outbound.is_empty() {
         return Err(ProxyError::NothingToDo);
     }
+    if args.inbound.is_some() != args.upstream.is_some() {
+        return Err(ProxyError::Value(
+            "`inbound` and `upstream` go together: one says where peers come, the other where the service is".into(),
+        ));
+    }
+    let protocol = args.protocol.unwrap_or(Protocol::Http1);
     private_folder(&args.data)?;
     let mut child = start_workload(&args)?;
     let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
@@ -67,7 +73,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
             workload: workload.clone(),
             decider,
             upstream,
-            protocol: args.protocol,
+            protocol,
             stop: stop.clone(),
         };
         stop.spawn(inbound.serve(listener));
@@ -78,7 +84,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
             spec,
             identity: identity.clone(),
             workload: workload.clone(),
-            protocol: args.protocol,
+            protocol,
             stop: stop.clone(),
             connection: tokio::sync::Mutex::new(None),
         };

@@ -19,8 +19,6 @@ pub struct Committed {
     pub trust_domain: TrustDomain,
     pub revision: Option<Revision>,
     pub changes: Arc<[Change]>,
-    /// Whether the batch left leaves in the outbox.
-    pub logged: bool,
 }
 
 /// Hears of each committed batch before its caller does.
@@ -90,7 +88,7 @@ impl Store {
             }
             Some(Box::new(move |success| {
                 if success && result.is_ok() {
-                    let event = Committed { trust_domain, revision, changes: changes.into(), logged: true };
+                    let event = Committed { trust_domain, revision, changes: changes.into() };
                     if let Some(observer) = observer.get() {
                         observer(&event);
                     }

@@ -28,7 +28,7 @@ fn an_edit_becomes_a_revision_and_a_broken_one_leaves_the_last_good_one() {
 
 #[test]
 fn the_shipped_policy_passes_its_own_tests() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/dev");
+    let folder = crate::world::manifest_folder().join("../../policies/dev");
     let output = std::process::Command::new(crate::world::program("sekisho"))
         .args(["policy", "test", "-o", "json"])
         .arg(&folder)

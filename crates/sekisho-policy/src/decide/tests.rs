@@ -121,3 +121,12 @@ fn law_l13_a_policy_cannot_call_out() {
     let random = load("package workload.authz\nimport rego.v1\nallow if rand.intn(\"x\", 2) == 0\n");
     assert!(random.is_err(), "a decision that draws lots cannot be replayed");
 }
+
+#[test]
+fn law_l3_an_error_in_a_rule_that_feeds_a_deny_denies() {
+    let text = "package workload.authz\nimport rego.v1\nallow if not blocked\n\
+                blocked if to_number(input.method) > 1\n";
+    let decision = load(text).unwrap().decide(&request(true), now());
+    assert_eq!(decision.effect, Effect::Deny);
+    assert!(decision.error.is_some());
+}

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 pub const TRUST_DOMAIN: &str = "example.org";
 
+/// This package's folder, asked at run time: a build may be shared between checkouts.
+pub fn manifest_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
 /// A built program of this workspace.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
