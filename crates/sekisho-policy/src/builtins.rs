@@ -1,20 +1,126 @@
-//! Builtins that we answer ourselves.
+//! Builtins that we answer ourselves, and bounds on those whose results could be larger than any machine.
 
+use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
 use regorus::{Engine, Value};
 use sekisho_types::UnixTime;
 
-/// Binds `engine`, a copy made for one decision, to its `now` and to our builtins.
-pub(crate) fn bind(engine: &mut Engine, now: UnixTime) -> Result<(), String> {
-    let nanos = now.nanos();
+/// Most bytes in a text that a builtin makes.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Most items in a list that a builtin makes.
+const MAX_ITEMS: f64 = 65_536.0;
+/// Largest width or precision in a format, and furthest shift of bits.
+const MAX_WIDTH: u64 = 1000;
+
+/// Whether the result for these arguments stays within bounds. Arguments of a wrong kind do: they give no result.
+type Fits = fn(&[Value]) -> bool;
+
+const BOUNDED: [(&str, u8, Fits); 8] = [
+    ("bits.lsh", 2, |arguments| number(arguments, 1).is_none_or(|shift| shift <= MAX_WIDTH as f64)),
+    ("net.cidr_expand", 1, |arguments| text(arguments, 0).is_none_or(expands_to_few)),
+    ("numbers.range", 2, range_is_short),
+    ("numbers.range_step", 3, range_is_short),
+    ("regex.replace", 3, |arguments| {
+        let length = |at| text(arguments, at).map_or(0, str::len);
+        (length(0) + 1).saturating_mul(length(2) + 1) <= 4 * MAX_BYTES
+    }),
+    ("replace", 3, |arguments| match (text(arguments, 0), text(arguments, 1), text(arguments, 2)) {
+        (Some(within), Some(old), Some(new)) => replaced(within, old, new).is_some(),
+        _ => true,
+    }),
+    ("sprintf", 2, |arguments| text(arguments, 0).is_none_or(is_narrow)),
+    ("strings.replace_n", 2, |arguments| match arguments {
+        [Value::Object(pairs), Value::String(within)] => {
+            let pairs = pairs.iter().filter_map(|(old, new)| old.as_string().ok().zip(new.as_string().ok()));
+            let mut pairs = pairs.into_iter();
+            pairs.try_fold(within.to_string(), |text, (old, new)| replaced(&text, old, new)).is_some()
+        }
+        _ => true,
+    }),
+];
+
+/// Gives an engine our builtins; the copies made for decisions have them too.
+pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     let mut add = |name: &str, arguments: u8, builtin: Box<dyn regorus::Extension>| {
         engine.add_extension(name.to_owned(), arguments, builtin).map_err(|e| e.to_string())
     };
-    // A decision can be replayed, so the clock is the decision's (design: "what the walks fix").
-    add("time.now_ns", 0, Box::new(move |_| Ok(Value::from(nanos))))?;
+    for (name, arguments, fits) in BOUNDED {
+        add(name, arguments, bounded(name, arguments, fits))?;
+    }
     // A decision that draws lots cannot be replayed.
     add("rand.intn", 2, Box::new(|_| Err(std::io::Error::other("`rand.intn` is not available here").into())))?;
     // The engine's own panics on an empty pattern and counts overlaps.
     add("strings.count", 2, Box::new(|arguments| Ok(strings_count(&arguments))))
+}
+
+/// Binds a copy made for one decision to its `now`: a decision can be replayed, so the clock is the decision's
+/// (design: "what the walks fix").
+pub(crate) fn bind_clock(engine: &mut Engine, now: UnixTime) -> Result<(), String> {
+    let nanos = now.nanos();
+    let clock = Box::new(move |_: Vec<Value>| Ok(Value::from(nanos)));
+    engine.add_extension("time.now_ns".to_owned(), 0, clock).map_err(|e| e.to_string())
+}
+
+/// The engine's own builtin, if its result stays within bounds.
+fn bounded(name: &'static str, arity: u8, fits: Fits) -> Box<dyn regorus::Extension> {
+    // Spans are for the engine's messages; what failed is said by name.
+    let place = Source::from_contents(name.to_owned(), name.to_owned()).map(|source| Span {
+        source,
+        line: 1,
+        col: 1,
+        start: 0,
+        end: 0,
+    });
+    let parameters = place.as_ref().map_or_else(
+        |_| vec![],
+        |span| {
+            let parameter = |_| Ref::new(Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 });
+            (0..arity).map(parameter).collect::<Vec<_>>()
+        },
+    );
+    let place = place.ok();
+    Box::new(move |arguments: Vec<Value>| {
+        let refuse = |what: &str| std::io::Error::other(format!("`{name}`: {what}"));
+        if !fits(&arguments) {
+            return Err(refuse("the result would be larger than a decision may make").into());
+        }
+        match (BUILTINS.get(name), &place) {
+            (Some((builtin, _)), Some(span)) => builtin(span, &parameters, &arguments, true),
+            _ => Err(refuse("not available here").into()),
+        }
+    })
+}
+
+fn text(arguments: &[Value], at: usize) -> Option<&str> {
+    match arguments.get(at) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn number(arguments: &[Value], at: usize) -> Option<f64> {
+    arguments.get(at)?.as_f64().ok()
+}
+
+fn range_is_short(arguments: &[Value]) -> bool {
+    number(arguments, 0).zip(number(arguments, 1)).is_none_or(|(from, to)| (from - to).abs() <= MAX_ITEMS)
+}
+
+fn expands_to_few(network: &str) -> bool {
+    let Some((address, prefix)) = network.split_once('/') else { return true };
+    let bits = if address.contains(':') { 128 } else { 32 };
+    prefix.parse::<u32>().is_ok_and(|prefix| prefix + 16 >= bits)
+}
+
+/// Whether no width or precision of a format is large, or given by an argument.
+fn is_narrow(format: &str) -> bool {
+    let numbers = format.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    !format.contains('*') && numbers.into_iter().all(|digits| digits.parse().is_ok_and(|width: u64| width <= MAX_WIDTH))
+}
+
+fn replaced(within: &str, old: &str, new: &str) -> Option<String> {
+    let count = if old.is_empty() { within.len() + 1 } else { within.matches(old).count() };
+    let length = count.saturating_mul(new.len()).saturating_add(within.len());
+    (length <= MAX_BYTES).then(|| within.replace(old, new))
 }
 
 fn strings_count(arguments: &[Value]) -> Value {

@@ -6,7 +6,7 @@ use regorus::Value;
 use sekisho_types::{Effect, UnixTime};
 
 use crate::load::{ENTRY_RULE, PolicySet};
-use crate::lower::{LoweredRule, Truth};
+use crate::lower::{Facts, LoweredRule, Truth};
 use crate::{RequestInput, builtins};
 
 /// A condition that did not hold.
@@ -47,51 +47,95 @@ pub struct Decision {
 }
 
 impl PolicySet {
-    /// Decides `request` at `now`.
+    /// Decides `request` at `now`: by the lowering where that says it all, else by the engine.
     pub fn decide(&self, request: &RequestInput, now: UnixTime) -> Decision {
-        self.decide_value(&request.to_value(now), now)
+        self.decide_facts(request, || request.to_value(now), now)
+    }
+
+    /// The same, always by the engine: what the lowering is held against.
+    pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
+        self.explained(request, self.by_engine(request.to_value(now), now), &self.survey(request, now), now)
     }
 
     pub(crate) fn decide_value(&self, input: &Value, now: UnixTime) -> Decision {
-        // The engine is large and not ours: a panic in it is one request's denial (law L9).
-        let caught = catch_unwind(AssertUnwindSafe(|| self.evaluate(input, now)));
-        let result = caught.unwrap_or_else(|_| Err("the policy engine panicked".to_owned()));
+        self.decide_facts(input, || input.clone(), now)
+    }
+
+    fn decide_facts(&self, facts: &impl Facts, input: impl FnOnce() -> Value, now: UnixTime) -> Decision {
+        let survey = self.survey(facts, now);
+        let result = match survey.verdict.filter(|_| self.lowered.complete) {
+            Some(allowed) => Ok(allowed),
+            None => self.by_engine(input(), now),
+        };
+        self.explained(facts, result, &survey, now)
+    }
+
+    fn explained(&self, facts: &impl Facts, result: Result<bool, String>, survey: &Survey, now: UnixTime) -> Decision {
         let (effect, error) = match result {
             Ok(true) => (Effect::Allow, None),
             Ok(false) => (Effect::Deny, None),
             Err(error) => (Effect::Deny, Some(error)),
         };
-        Decision { effect, rule: self.explain(input, now, effect), error }
+        let rule = if effect.is_allow() { survey.allows } else { survey.nearest };
+        let rule = rule.and_then(|at| self.lowered.rules.get(at)).map(|rule| outcome(rule, facts, now));
+        Decision { effect, rule, error }
     }
 
-    fn evaluate(&self, input: &Value, now: UnixTime) -> Result<bool, String> {
-        let mut engine = self.engine.clone();
-        builtins::bind(&mut engine, now)?;
-        engine.set_input(input.clone());
-        let value = engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| last_line(&e.to_string()))?;
-        Ok(value == Value::from(true))
+    fn by_engine(&self, input: Value, now: UnixTime) -> Result<bool, String> {
+        let evaluate = || {
+            let mut engine = self.engine.clone();
+            builtins::bind_clock(&mut engine, now)?;
+            engine.set_input(input);
+            let value = engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| last_line(&e.to_string()))?;
+            Ok(value == Value::from(true))
+        };
+        // The engine is large and not ours: a panic in it is one request's denial (law L9).
+        catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
     }
 
-    /// Names the body that allowed, or the one with the fewest unmet conditions.
-    fn explain(&self, input: &Value, now: UnixTime, effect: Effect) -> Option<RuleOutcome> {
-        let outcomes = self.rules.iter().map(|rule| outcome(rule, input, now));
-        match effect {
-            Effect::Allow => outcomes.filter(|outcome| outcome.unmet.is_empty()).min_by_key(|outcome| outcome.unknown),
-            Effect::Deny => outcomes.min_by_key(|outcome| outcome.unmet.len()),
+    /// How the bodies of the entry rule fare: which allows, which comes nearest.
+    fn survey(&self, facts: &impl Facts, now: UnixTime) -> Survey {
+        let mut survey = Survey { verdict: Some(false), allows: None, nearest: None };
+        let (mut fewest_unknown, mut fewest_unmet) = (usize::MAX, usize::MAX);
+        for (at, rule) in self.lowered.rules.iter().enumerate() {
+            let (mut unmet, mut unknown) = (0, 0);
+            for stated in &rule.conditions {
+                match stated.condition.truth(facts, now) {
+                    Truth::Met => {}
+                    Truth::Unmet => unmet += 1,
+                    Truth::Unknown => unknown += 1,
+                }
+            }
+            if unmet == 0 && unknown < fewest_unknown {
+                (survey.allows, fewest_unknown) = (Some(at), unknown);
+            }
+            if unmet < fewest_unmet {
+                (survey.nearest, fewest_unmet) = (Some(at), unmet);
+            }
+            // One body that may err may deny them all.
+            survey.verdict = survey.verdict.filter(|_| unknown == 0).map(|allowed| allowed || unmet == 0);
         }
+        survey
     }
 }
 
-fn outcome(rule: &LoweredRule, input: &Value, now: UnixTime) -> RuleOutcome {
+struct Survey {
+    /// Whether some body allows; `None` when one of them cannot be told.
+    verdict: Option<bool>,
+    allows: Option<usize>,
+    nearest: Option<usize>,
+}
+
+fn outcome(rule: &LoweredRule, facts: &impl Facts, now: UnixTime) -> RuleOutcome {
     let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
     for stated in &rule.conditions {
-        match stated.condition.truth(input, now) {
+        match stated.condition.truth(facts, now) {
             Truth::Met => {}
             Truth::Unknown => out.unknown += 1,
-            Truth::Unmet(found) => out.unmet.push(Unmet {
+            Truth::Unmet => out.unmet.push(Unmet {
                 line: stated.line,
                 condition: stated.text.clone(),
-                found: found.and_then(|value| value.to_json_str().ok()),
+                found: stated.condition.found(facts, now).and_then(|value| value.to_json_str().ok()),
             }),
         }
     }

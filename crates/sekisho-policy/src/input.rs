@@ -1,10 +1,21 @@
 //! What a decision looks at.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use regorus::Value;
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 use serde_json::{Map, Value as Json, json};
+
+use crate::lower::{Facts, Path};
+
+fn claim_value(value: &ClaimValue) -> Value {
+    match value {
+        ClaimValue::Bool(flag) => Value::from(*flag),
+        ClaimValue::Integer(number) => Value::from(*number),
+        ClaimValue::Text(text) => Value::String(text.as_str().into()),
+    }
+}
 
 /// What stands in a record in place of a masked value.
 pub const MASK: &str = "***";
@@ -24,6 +35,8 @@ pub struct RequestInput {
     pub method: String,
     /// Path segments, exactly as sent.
     pub path: Vec<String>,
+    /// What follows the first `?`, exactly as sent; empty without one.
+    pub query: String,
     /// Header names in lower case; several values of one name are joined by `, `.
     pub headers: BTreeMap<String, String>,
     pub subject: SubjectInput,
@@ -38,12 +51,7 @@ impl RequestInput {
         let object = |pairs: Vec<(&str, Value)>| {
             Value::from(pairs.into_iter().map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
         };
-        let claim = |value: &ClaimValue| match value {
-            ClaimValue::Bool(flag) => Value::from(*flag),
-            ClaimValue::Integer(number) => Value::from(*number),
-            ClaimValue::Text(t) => text(t),
-        };
-        let claims = self.subject.claims.iter().map(|(name, value)| (name, claim(value))).collect();
+        let claims = self.subject.claims.iter().map(|(name, value)| (name, claim_value(value))).collect();
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
         object(vec![
             ("method", text(&self.method)),
@@ -58,9 +66,15 @@ impl RequestInput {
                 ]),
             ),
             ("destination", text(&self.destination.to_string())),
+            ("query", text(&self.query)),
             ("request_id", text(&self.request_id)),
             ("now", Value::from(now.nanos())),
         ])
+    }
+
+    /// A place of the whole document, for paths that end in the middle of it.
+    fn looked_up(&self, path: &Path, now: UnixTime) -> Option<Value> {
+        self.to_value(now).at(path, now).map(Cow::into_owned)
     }
 
     /// The input as a record keeps it: header values that may hold a secret are masked.
@@ -95,8 +109,30 @@ impl RequestInput {
                 "issued_at": self.subject.issued_at.nanos(),
             },
             "destination": self.destination.to_string(),
+            "query": shortened(&self.query),
             "request_id": self.request_id,
         })
+    }
+}
+
+impl Facts for RequestInput {
+    fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>> {
+        let text = |text: &str| Value::String(text.into());
+        let names = path.names.iter().map(String::as_str);
+        let value = match names.collect::<Vec<_>>().as_slice() {
+            ["method"] => text(&self.method),
+            ["path"] => Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>()),
+            ["query"] => text(&self.query),
+            ["headers", name] => text(self.headers.get(*name)?),
+            ["subject", "spiffe_id"] => text(&self.subject.spiffe_id.to_string()),
+            ["subject", "issued_at"] => Value::from(self.subject.issued_at.nanos()),
+            ["subject", "claims", name] => claim_value(self.subject.claims.get(name)?),
+            ["destination"] => text(&self.destination.to_string()),
+            ["request_id"] => text(&self.request_id),
+            ["now"] => Value::from(now.nanos()),
+            _ => self.looked_up(path, now)?,
+        };
+        Some(Cow::Owned(value))
     }
 }
 

@@ -10,6 +10,7 @@ mod input;
 mod load;
 mod lower;
 mod record;
+mod recursion;
 mod test_runner;
 
 pub use decide::{Decision, RuleOutcome, Unmet};

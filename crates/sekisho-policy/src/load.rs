@@ -9,8 +9,8 @@ use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 use sekisho_types::{Digest, UnixTime};
 
-use crate::builtins;
-use crate::lower::{self, LoweredRule};
+use crate::lower::{self, Lowered};
+use crate::{builtins, recursion};
 
 /// The rule that decides a request.
 pub const ENTRY_RULE: &str = "data.workload.authz.allow";
@@ -43,7 +43,7 @@ pub enum PolicyError {
 /// A loaded policy set, ready to decide on any thread.
 pub struct PolicySet {
     pub(crate) engine: Engine,
-    pub(crate) rules: Vec<LoweredRule>,
+    pub(crate) lowered: Lowered,
     sources: Vec<Source>,
     digest: Digest,
 }
@@ -55,27 +55,35 @@ impl PolicySet {
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         let caught = catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
-        let (engine, rules) = caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))??;
-        Ok(Self { engine, rules, digest: digest_of(&sources), sources })
+        let (engine, lowered) = caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))??;
+        Ok(Self { engine, lowered, digest: digest_of(&sources), sources })
     }
 
-    fn load_sorted(sources: &[Source]) -> Result<(Engine, Vec<LoweredRule>), PolicyError> {
+    fn load_sorted(sources: &[Source]) -> Result<(Engine, Lowered), PolicyError> {
         let mut engine = Engine::new();
         engine.set_strict_builtin_errors(true);
         let check_interval = NonZeroU32::MIN.saturating_add(255);
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME_LIMIT, check_interval });
+        builtins::install(&mut engine).map_err(PolicyError::Prepare)?;
         for source in sources {
             add(&mut engine, source)?;
         }
-        let rules = lower::lower(engine.get_modules());
-        if rules.is_empty() {
+        if let Some(call) = recursion::find(engine.get_modules()) {
+            let reason = format!("`{}` calls itself, perhaps by way of others: recursion has no end here", call.name);
+            return Err(PolicyError::At { file: call.file, line: call.line, reason });
+        }
+        let mut lowered = lower::lower(engine.get_modules());
+        if lowered.rules.is_empty() {
             return Err(PolicyError::NoEntryRule);
         }
         // Evaluate once on nothing, which prepares the engine and finds what only preparation finds.
         let mut probe = engine.clone();
-        builtins::bind(&mut probe, UnixTime::default()).map_err(PolicyError::Prepare)?;
+        builtins::bind_clock(&mut probe, UnixTime::default()).map_err(PolicyError::Prepare)?;
         probe.set_input(regorus::Value::new_object());
-        if let Err(error) = probe.eval_rule(ENTRY_RULE.to_owned())
+        let probed = probe.eval_rule(ENTRY_RULE.to_owned());
+        // Where the engine errs on nothing at all, what it goes by is more than the lowering sees.
+        lowered.complete &= probed.is_ok();
+        if let Err(error) = probed
             && !is_runtime_error(&error.to_string())
         {
             return Err(located(&error.to_string(), sources));
@@ -83,7 +91,7 @@ impl PolicySet {
         engine.set_input(regorus::Value::new_object());
         // The same again without our clock: what is kept is the prepared engine, not the answer.
         let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
-        Ok((engine, rules))
+        Ok((engine, lowered))
     }
 
     pub fn sources(&self) -> &[Source] {

@@ -3,12 +3,26 @@
 //! The fragment is: a body of comparisons, memberships and bare references over `input`, constants,
 //! `time.now_ns()` and arithmetic, where a name may be bound by a one-line rule. A statement outside it
 //! becomes [`Condition::Opaque`]: it is shown, and never guessed at.
+//!
+//! A policy set all of whose entry rule lies in the fragment is decided here, without the engine. What could be an
+//! error in the engine is [`Truth::Unknown`] here, and then the engine decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use regorus::Value;
-use regorus::unstable::{ArithOp, AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
+use regorus::unstable::{
+    ArithOp, AssignOp, BoolOp, Expr, Import, Literal, LiteralStmt, Module, Ref, Rule, RuleBody, RuleHead,
+};
 use sekisho_types::UnixTime;
+
+/// The entry rule, lowered.
+#[derive(Debug, Clone)]
+pub(crate) struct Lowered {
+    pub rules: Vec<LoweredRule>,
+    /// Whether the rules say all that the engine would go by.
+    pub complete: bool,
+}
 
 /// One body of the entry rule.
 #[derive(Debug, Clone)]
@@ -48,56 +62,132 @@ pub(crate) enum Comparison {
 #[derive(Debug, Clone)]
 pub(crate) enum Term {
     Constant(Value),
-    Input(Vec<String>),
+    Input(Path),
     Now,
     Arithmetic { op: ArithOp, left: Box<Term>, right: Box<Term> },
 }
 
+/// A place in the input.
+#[derive(Debug, Clone)]
+pub(crate) struct Path {
+    pub names: Vec<String>,
+    /// The same as keys of objects.
+    pub keys: Vec<Value>,
+}
+
+/// What conditions look at: a request as the sidecar holds it, or any document.
+pub(crate) trait Facts {
+    /// What stands at `path`; `None` where the input has nothing.
+    fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>>;
+}
+
 /// What a condition comes to on one input.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Truth {
     Met,
-    /// With what stands on the side that depends on the input.
-    Unmet(Option<Value>),
+    Unmet,
+    Unknown,
+}
+
+/// What a term comes to.
+enum Known<'a> {
+    Value(Cow<'a, Value>),
+    Undefined,
+    /// Beyond what we compute as the engine would.
     Unknown,
 }
 
 type Bindings = BTreeMap<String, Ref<Expr>>;
 
 /// Lowers every body of `allow` in package `workload.authz`.
-pub(crate) fn lower(modules: &[Ref<Module>]) -> Vec<LoweredRule> {
-    let ours = |module: &&Ref<Module>| reference(&module.package.refr).is_some_and(|p| p == ["workload", "authz"]);
-    let modules: Vec<&Ref<Module>> = modules.iter().filter(ours).collect();
-    let mut bindings = Bindings::new();
-    for rule in modules.iter().flat_map(|module| &module.policy) {
-        if let Some((name, value)) = binding(rule) {
-            bindings.insert(name, value);
-        }
-    }
-    let mut out = Vec::new();
-    for rule in modules.iter().flat_map(|module| &module.policy) {
+pub(crate) fn lower(modules: &[Ref<Module>]) -> Lowered {
+    let package = |module: &Module| reference(&module.package.refr).unwrap_or_default();
+    let ours: Vec<&Ref<Module>> = modules.iter().filter(|module| package(module) == ENTRY_PACKAGE).collect();
+    let bindings = bindings(&ours);
+    let mut rules = Vec::new();
+    for rule in ours.iter().flat_map(|module| &module.policy) {
         let Rule::Spec { head: RuleHead::Compr { span, refr, .. }, bodies, .. } = &**rule else { continue };
         if reference(refr).is_none_or(|path| path != ["allow"]) {
             continue;
         }
         if bodies.is_empty() {
-            out.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions: vec![] });
+            rules.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions: vec![] });
         }
         for body in bodies {
-            let statements = body.query.stmts.iter().map(|statement| stated(statement, &bindings)).collect();
-            out.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions: statements });
+            let conditions = body.query.stmts.iter().map(|statement| stated(statement, &bindings)).collect();
+            rules.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions });
         }
     }
-    out
+    // Another package could add to the entry rule's document from above or below.
+    let apart = |module: &Ref<Module>| {
+        let package = package(module);
+        package == ENTRY_PACKAGE || !(package.starts_with(&ENTRY_PACKAGE.map(String::from)) || is_above(&package))
+    };
+    let plain = |module: &&Ref<Module>| {
+        module.imports.iter().all(is_syntax_import) && module.policy.iter().all(|r| is_plain(r))
+    };
+    let clear = rules.iter().flat_map(|rule| &rule.conditions).all(|stated| stated.condition.is_clear());
+    Lowered { complete: clear && modules.iter().all(apart) && ours.iter().all(plain), rules }
 }
 
-/// A rule that only gives a value a name: `workload_id := input.subject.spiffe_id`.
-fn binding(rule: &Rule) -> Option<(String, Ref<Expr>)> {
-    let Rule::Spec { head: RuleHead::Compr { refr, assign, .. }, bodies, .. } = rule else { return None };
-    let [name] = <[String; 1]>::try_from(reference(refr)?).ok()?;
-    let unconditional = bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else);
-    let value = assign.as_ref().filter(|_| unconditional && name != "allow")?;
-    Some((name, value.value.clone()))
+const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
+
+fn is_above(package: &[String]) -> bool {
+    package.len() < ENTRY_PACKAGE.len() && package.iter().zip(ENTRY_PACKAGE).all(|(ours, entry)| ours == entry)
+}
+
+/// An import that chooses syntax and names nothing.
+fn is_syntax_import(import: &Import) -> bool {
+    let path = reference(&import.refr).unwrap_or_default();
+    let root = path.first().map(String::as_str);
+    import.r#as.is_none() && matches!(root, Some("rego" | "future"))
+}
+
+/// A rule that the lowering understands, or one of another name that does not disturb it.
+fn is_plain(rule: &Rule) -> bool {
+    let refr = match rule {
+        Rule::Default { refr, .. } => refr,
+        Rule::Spec {
+            head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. },
+            ..
+        } => refr,
+    };
+    let Some(path) = reference(refr) else { return false };
+    if path.first().is_some_and(|root| ["input", "data", "time"].contains(&root.as_str())) {
+        return false;
+    }
+    if path.first().is_none_or(|root| root != "allow") {
+        return true;
+    }
+    let is = |expr: &Expr, wanted: bool| matches!(expr, Expr::Bool { value, .. } if *value == Value::from(wanted));
+    match rule {
+        Rule::Default { value, args, .. } => path.len() == 1 && args.is_empty() && is(value, false),
+        Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } => {
+            let whole = |body: &RuleBody| !body.is_else && body.assign.as_ref().is_none_or(|a| is(&a.value, true));
+            path.len() == 1 && assign.as_ref().is_none_or(|a| is(&a.value, true)) && bodies.iter().all(whole)
+        }
+        Rule::Spec { .. } => false,
+    }
+}
+
+/// Rules that only give a value a name, and are alone in doing so: `workload_id := input.subject.spiffe_id`.
+fn bindings(modules: &[&Ref<Module>]) -> Bindings {
+    let mut named = BTreeMap::<String, Option<Ref<Expr>>>::new();
+    for rule in modules.iter().flat_map(|module| &module.policy) {
+        let (refr, value) = match &**rule {
+            Rule::Default { refr, .. } => (refr, None),
+            Rule::Spec { head: RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. }, .. } => (refr, None),
+            Rule::Spec { head: RuleHead::Compr { refr, assign, .. }, bodies, .. } => {
+                let unconditional = bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else);
+                (refr, assign.as_ref().filter(|_| unconditional).map(|assign| assign.value.clone()))
+            }
+        };
+        let path = reference(refr).unwrap_or_default();
+        let Some((name, rest)) = path.split_first() else { continue };
+        let value = value.filter(|_| rest.is_empty() && name != "allow");
+        named.entry(name.clone()).and_modify(|known| *known = None).or_insert(value);
+    }
+    named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn stated(statement: &LiteralStmt, bindings: &Bindings) -> Stated {
@@ -175,7 +265,10 @@ fn term(expr: &Expr, bindings: &Bindings, depth: u8) -> Option<Term> {
         Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
             let path = reference(expr)?;
             match path.split_first()? {
-                (root, rest) if root == "input" => Some(Term::Input(rest.to_vec())),
+                (root, rest) if root == "input" => {
+                    let keys = rest.iter().map(|name| Value::String(name.as_str().into())).collect();
+                    Some(Term::Input(Path { names: rest.to_vec(), keys }))
+                }
                 (name, []) => inner(bindings.get(name)?),
                 _ => None,
             }
@@ -185,7 +278,7 @@ fn term(expr: &Expr, bindings: &Bindings, depth: u8) -> Option<Term> {
 }
 
 /// `a.b["c"]` as its words, when every step is a constant text.
-fn reference(expr: &Expr) -> Option<Vec<String>> {
+pub(crate) fn reference(expr: &Expr) -> Option<Vec<String>> {
     let text = |value: &Value| value.as_string().ok().map(|text| text.to_string());
     match expr {
         Expr::Var { value, .. } => Some(vec![text(value)?]),
@@ -205,29 +298,63 @@ fn reference(expr: &Expr) -> Option<Vec<String>> {
 }
 
 impl Condition {
-    pub(crate) fn truth(&self, input: &Value, now: UnixTime) -> Truth {
-        let met = |holds: bool, seen: &Value| if holds { Truth::Met } else { Truth::Unmet(Some(seen.clone())) };
+    /// Whether the engine has no more to say on it than we.
+    fn is_clear(&self) -> bool {
+        match self {
+            Self::Opaque => false,
+            Self::Not(inner) => inner.is_clear(),
+            Self::Compare { .. } | Self::Member { .. } | Self::Holds(_) => true,
+        }
+    }
+
+    pub(crate) fn truth(&self, facts: &impl Facts, now: UnixTime) -> Truth {
+        let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
         match self {
             Self::Opaque => Truth::Unknown,
-            Self::Not(inner) => match inner.truth(input, now) {
-                Truth::Met => Truth::Unmet(None),
-                Truth::Unmet(_) => Truth::Met,
+            Self::Not(inner) => match inner.truth(facts, now) {
+                Truth::Met => Truth::Unmet,
+                Truth::Unmet => Truth::Met,
                 Truth::Unknown => Truth::Unknown,
             },
-            Self::Holds(term) => match term.value(input, now) {
-                Some(value) => met(value != Value::from(false), &value),
-                None => Truth::Unmet(None),
+            Self::Holds(term) => match term.value(facts, now) {
+                Known::Value(value) => met(*value != Value::from(false)),
+                Known::Undefined => Truth::Unmet,
+                Known::Unknown => Truth::Unknown,
             },
-            Self::Compare { op, left, right } => match (left.value(input, now), right.value(input, now)) {
-                (Some(l), Some(r)) => met(op.holds(&l, &r), if left.is_constant() { &r } else { &l }),
-                _ => Truth::Unmet(None),
+            Self::Compare { op, left, right } => match (left.value(facts, now), right.value(facts, now)) {
+                (Known::Value(l), Known::Value(r)) => met(op.holds(&l, &r)),
+                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                _ => Truth::Unmet,
             },
-            Self::Member { item, of } => match (item.value(input, now), of.value(input, now)) {
-                (Some(item), Some(Value::Array(items))) => met(items.contains(&item), &item),
-                (Some(item), Some(Value::Set(items))) => met(items.contains(&item), &item),
-                (Some(item), Some(Value::Object(members))) => met(members.values().any(|v| *v == item), &item),
-                _ => Truth::Unmet(None),
+            Self::Member { item, of } => match (item.value(facts, now), of.value(facts, now)) {
+                (Known::Value(item), Known::Value(of)) => met(match &*of {
+                    Value::Array(items) => items.contains(&item),
+                    Value::Set(items) => items.contains(&item),
+                    Value::Object(members) => members.values().any(|value| *value == *item),
+                    _ => false,
+                }),
+                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                _ => Truth::Unmet,
             },
+        }
+    }
+
+    /// What was found where the condition looked, for one that is not met.
+    pub(crate) fn found(&self, facts: &impl Facts, now: UnixTime) -> Option<Value> {
+        let term = match self {
+            Self::Opaque | Self::Not(_) => return None,
+            Self::Holds(term) | Self::Member { item: term, .. } => term,
+            Self::Compare { left, right, .. } => {
+                if left.is_constant() {
+                    right
+                } else {
+                    left
+                }
+            }
+        };
+        match term.value(facts, now) {
+            Known::Value(value) => Some(value.into_owned()),
+            Known::Undefined | Known::Unknown => None,
         }
     }
 }
@@ -250,28 +377,41 @@ impl Term {
         matches!(self, Self::Constant(_))
     }
 
-    fn value(&self, input: &Value, now: UnixTime) -> Option<Value> {
+    fn value<'a>(&'a self, facts: &'a impl Facts, now: UnixTime) -> Known<'a> {
         match self {
-            Self::Constant(value) => Some(value.clone()),
-            Self::Now => Some(Value::from(now.nanos())),
-            Self::Input(path) => {
-                let mut at = input;
-                for step in path {
-                    at = at.as_object().ok()?.get(&Value::String(step.as_str().into()))?;
-                }
-                Some(at.clone())
-            }
+            Self::Constant(value) => Known::Value(Cow::Borrowed(value)),
+            Self::Now => Known::Value(Cow::Owned(Value::from(now.nanos()))),
+            Self::Input(path) => facts.at(path, now).map_or(Known::Undefined, Known::Value),
             Self::Arithmetic { op, left, right } => {
-                let (l, r) = (left.value(input, now)?.as_i64().ok()?, right.value(input, now)?.as_i64().ok()?);
-                let result = match op {
+                let (l, r) = match (left.value(facts, now), right.value(facts, now)) {
+                    (Known::Value(l), Known::Value(r)) => (l, r),
+                    (Known::Unknown, _) | (_, Known::Unknown) => return Known::Unknown,
+                    _ => return Known::Undefined,
+                };
+                // What is not whole numbers of 64 bits may be an error, which would deny, or a number that is not one.
+                let result = whole(&l).zip(whole(&r)).and_then(|(l, r)| match op {
                     ArithOp::Add => l.checked_add(r),
                     ArithOp::Sub => l.checked_sub(r),
                     ArithOp::Mul => l.checked_mul(r),
                     ArithOp::Div => l.checked_rem(r).filter(|rest| *rest == 0).and_then(|_| l.checked_div(r)),
                     ArithOp::Mod => l.checked_rem(r),
-                };
-                result.map(Value::from)
+                });
+                result.map_or(Known::Unknown, |result| Known::Value(Cow::Owned(Value::from(result))))
             }
         }
+    }
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().ok()
+}
+
+impl Facts for Value {
+    fn at(&self, path: &Path, _now: UnixTime) -> Option<Cow<'_, Value>> {
+        let mut at = self;
+        for key in &path.keys {
+            at = at.as_object().ok()?.get(key)?;
+        }
+        Some(Cow::Borrowed(at))
     }
 }

@@ -78,7 +78,7 @@ fn rego_tests(policy: &PolicySet, now: UnixTime) -> Vec<TestOutcome> {
     let run = |name: &String| {
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
             let mut engine = policy.engine.clone();
-            builtins::bind(&mut engine, now)?;
+            builtins::bind_clock(&mut engine, now)?;
             engine.eval_rule(name.clone()).map_err(|e| e.to_string())
         }));
         let (passed, detail) = match evaluated {

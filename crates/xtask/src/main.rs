@@ -13,7 +13,10 @@ fn main() -> ExitCode {
         "rooms" => rooms::check(&root()),
         "tidy" => tidy::check(&root()),
         "deny" => deny::check(&root()),
-        _ => Err("usage: cargo xtask rooms | tidy | deny".to_owned()),
+        "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+        "bench" => run(&["build", "--release", "--package", "sekisho"])
+            .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
+        _ => Err("usage: cargo xtask rooms | tidy | deny | fuzz [SECONDS [TARGET]] | bench [PART…]".to_owned()),
     };
     match findings {
         Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
@@ -26,6 +29,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs cargo with these arguments and, behind `--`, our own.
+fn run(arguments: &[&str]) -> Result<Vec<String>, String> {
+    let own = std::env::args().skip(2).filter(|_| arguments.last() == Some(&"--"));
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo.args(arguments).args(own).current_dir(root()).status().map_err(|e| e.to_string())?;
+    if status.success() { Ok(vec![]) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
 }
 
 /// The workspace's folder.

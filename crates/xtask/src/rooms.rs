@@ -19,7 +19,7 @@ const LIBRARY: &[&str] = &["sekisho-sdk"];
 const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
 /// They see every floor, and no floor sees them.
-const WORKSHOP: &[&str] = &["lab", "xtask", "payments"];
+const WORKSHOP: &[&str] = &["lab", "xtask", "fuzz", "payments"];
 const FLOORS: [&[&str]; 6] = [WORDS, RULES, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one room may name.

@@ -27,6 +27,7 @@ fn request(hw_attested: bool) -> RequestInput {
     RequestInput {
         method: "POST".into(),
         path: vec!["v1".into(), "transactions".into()],
+        query: String::new(),
         headers: BTreeMap::new(),
         subject: SubjectInput {
             spiffe_id: SpiffeId::parse("spiffe://prod.internal/ns/finance/sa/payment-gateway").unwrap(),
@@ -129,4 +130,81 @@ fn law_l3_an_error_in_a_rule_that_feeds_a_deny_denies() {
     let decision = load(text).unwrap().decide(&request(true), now());
     assert_eq!(decision.effect, Effect::Deny);
     assert!(decision.error.is_some());
+}
+
+/// Each of these ended the process once: the engine follows them until its stack or the memory ends.
+#[test]
+fn recursion_by_functions_is_refused_at_load() {
+    for body in [
+        "f(x) := f(x)\nallow if f(1)",
+        "f(x) := g(x)\ng(x) := f(x)\nallow if input.method == \"never\"",
+        "f(x) := y if { y := [z | some z in [f(x)]] }\nallow if f(input.method)",
+        "f(x) if { allow }\nallow if f(1)",
+        "f(x) if { data.workload.authz.f(x) }\nallow if f(1)",
+        "import data.workload.authz as own\nf(x) if { every y in [x] { own.f(y) } }\nallow if f(1)",
+        "f(x) if { not f(x) }\nallow if f(1)",
+        "f(x) := object.get({\"a\": f(x)}, \"a\", 1)\nallow if f(1)",
+        "allow if data.workload.authz.allow",
+    ] {
+        let error = load(&format!("package workload.authz\nimport rego.v1\n{body}\n")).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("ecursi"), "{body}: {error}");
+    }
+    for body in [
+        "user := name(input.subject)\nname(user) := user.spiffe_id\nallow if user == \"a\"",
+        "f(x) := g(x)\ng(f) := f\nallow if f(true)",
+        "f(x) := [f | some f in x]\nallow if count(f([1])) == 1",
+    ] {
+        load(&format!("package workload.authz\nimport rego.v1\n{body}\n")).unwrap();
+    }
+}
+
+#[test]
+fn law_l9_builtins_make_nothing_larger_than_a_decision_may() {
+    for body in [
+        "count(numbers.range(1, to_number(input.query))) > 0",
+        "count(numbers.range_step(1, to_number(input.query), 1)) > 0",
+        "count(net.cidr_expand(\"10.0.0.0/9\")) > 0",
+        "sprintf(\"%1000000000d\", [1]) != \"\"",
+        "bits.lsh(1, to_number(input.query)) > 0",
+        "replace(input.headers.long, \"a\", input.headers.long) != \"\"",
+        "regex.replace(input.headers.long, \"a\", input.headers.long) != \"\"",
+        "strings.replace_n({\"a\": input.headers.long}, input.headers.long) != \"\"",
+    ] {
+        let policy = load(&format!("package workload.authz\nimport rego.v1\nallow if {{\n {body}\n}}\n")).unwrap();
+        let mut request = request(true);
+        request.query = "1000000000000000".into();
+        request.headers.insert("long".into(), "a".repeat(60_000));
+        let decision = policy.decide(&request, now());
+        assert_eq!(decision.effect, Effect::Deny, "{body}");
+        assert!(decision.error.as_deref().unwrap_or_default().contains("larger"), "{body}: {:?}", decision.error);
+    }
+    let policy = load(
+        "package workload.authz\nimport rego.v1\nallow if { count(numbers.range(1, 10)) == 10\n \
+         sprintf(\"%03d\", [7]) == \"007\"\n replace(\"aa\", \"a\", \"b\") == \"bb\" }\n",
+    );
+    assert!(policy.unwrap().decide(&request(true), now()).effect.is_allow());
+}
+
+/// The engine's own panic, reached by what a request says.
+#[test]
+fn a_panic_of_the_engine_is_one_requests_denial() {
+    let policy = load(V0).unwrap();
+    let mut hurt = load(V0).unwrap();
+    hurt.lowered.complete = false;
+    let panics = Box::new(|_: Vec<Value>| panic!("as the engine might"));
+    hurt.engine.add_extension("panics.now".into(), 0, panics).unwrap();
+    let text = "package workload.authz\nallow if { panics.now() }";
+    hurt.engine.add_policy("p.rego".into(), text.into()).unwrap();
+    let decision = hurt.decide(&request(true), now());
+    assert_eq!((decision.effect, decision.error.as_deref()), (Effect::Deny, Some("the policy engine panicked")));
+    assert!(policy.decide(&request(true), now()).effect.is_allow());
+}
+
+#[test]
+fn an_input_of_ten_mebibytes_is_decided_and_its_record_is_short() {
+    let policy = load(V0).unwrap();
+    let mut request = request(true);
+    request.headers.insert("long".into(), "é".repeat(5 * 1024 * 1024));
+    assert!(policy.decide(&request, now()).effect.is_allow());
+    assert!(request.to_masked_json().to_string().len() < 20_000);
 }

@@ -1,0 +1,250 @@
+//! Rules and functions that reach themselves. The engine follows a function's calls until its stack ends, which no
+//! handler survives, so such a policy is not loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead};
+
+use crate::lower::reference;
+
+/// Where a rule that reaches itself stands.
+pub(crate) struct Recursion {
+    pub name: String,
+    pub file: String,
+    pub line: u32,
+}
+
+/// A rule's full name: `data`, its package, its own path.
+type Name = Vec<String>;
+
+struct Node {
+    file: String,
+    line: u32,
+    uses: BTreeSet<Name>,
+}
+
+/// The first rule that reaches itself, if any.
+pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
+    let mut nodes = BTreeMap::<Name, Node>::new();
+    for module in modules {
+        let package = reference(&module.package.refr).unwrap_or_default();
+        let aliases = aliases(module);
+        let scope = Scope { package: &package, aliases: &aliases, locals: BTreeSet::new() };
+        for rule in &module.policy {
+            let span = rule.span();
+            let name = scope.resolve(&leading_path(head_of(rule)));
+            let file = span.source.file().clone();
+            let node = nodes.entry(name).or_insert_with(|| Node { file, line: span.line, uses: BTreeSet::new() });
+            collect_rule(rule, &scope, &mut node.uses);
+        }
+    }
+    let own = |name: &Name| reaches(&nodes, name);
+    let found = nodes.iter().find(|(name, _)| own(name))?;
+    Some(Recursion { name: found.0.join("."), file: found.1.file.clone(), line: found.1.line })
+}
+
+/// Whether following what `start` uses leads back to it.
+fn reaches(nodes: &BTreeMap<Name, Node>, start: &Name) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut waiting: Vec<&Name> = nodes.get(start).map_or_else(Vec::new, |node| node.uses.iter().collect());
+    while let Some(used) = waiting.pop() {
+        // A use of `data.p.f.x` uses `data.p.f`; a use of `data.p` uses all rules of the package.
+        let concerned = nodes.iter().filter(|(name, _)| name.starts_with(used) || used.starts_with(name));
+        for (name, node) in concerned {
+            if name == start {
+                return true;
+            }
+            if seen.insert(name) {
+                waiting.extend(&node.uses);
+            }
+        }
+    }
+    false
+}
+
+#[derive(Clone)]
+struct Scope<'a> {
+    package: &'a [String],
+    aliases: &'a BTreeMap<String, Name>,
+    /// Names that mean a variable here, and no rule.
+    locals: BTreeSet<String>,
+}
+
+impl Scope<'_> {
+    /// The same with the variables that a query declares.
+    fn within(&self, query: &Query) -> Self {
+        let mut inner = self.clone();
+        for statement in &query.stmts {
+            match &statement.literal {
+                Literal::SomeVars { vars, .. } => inner.locals.extend(vars.iter().map(|var| var.text().to_owned())),
+                Literal::SomeIn { key, value, .. } => key.iter().chain([value]).for_each(|expr| inner.declare(expr)),
+                Literal::Expr { expr, .. } => {
+                    if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = &**expr {
+                        inner.declare(lhs);
+                    }
+                }
+                Literal::Every { .. } | Literal::NotExpr { .. } => {}
+            }
+        }
+        inner
+    }
+
+    /// Takes the variables of a pattern as local.
+    fn declare(&mut self, pattern: &Expr) {
+        match pattern {
+            Expr::Var { .. } => self.locals.extend(reference(pattern).unwrap_or_default()),
+            Expr::Array { items, .. } => items.iter().for_each(|item| self.declare(item)),
+            Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, value)| self.declare(value)),
+            _ => {}
+        }
+    }
+
+    fn uses(&self, path: &[String], uses: &mut BTreeSet<Name>) {
+        if path.first().is_some_and(|first| !self.locals.contains(first)) {
+            uses.insert(self.resolve(path));
+        }
+    }
+
+    fn resolve(&self, path: &[String]) -> Name {
+        let Some((first, rest)) = path.split_first() else { return vec![] };
+        if first == "data" {
+            return path.to_vec();
+        }
+        let base = self.aliases.get(first).cloned().unwrap_or_else(|| {
+            let package = std::iter::once("data".to_owned()).chain(self.package.iter().cloned());
+            package.chain([first.clone()]).collect()
+        });
+        base.into_iter().chain(rest.iter().cloned()).collect()
+    }
+}
+
+fn aliases(module: &Module) -> BTreeMap<String, Name> {
+    let alias = |import: &regorus::unstable::Import| {
+        let path = reference(&import.refr)?;
+        let own = import.r#as.as_ref().map(|span| span.text().to_owned());
+        Some((own.or_else(|| path.last().cloned())?, path))
+    };
+    module.imports.iter().filter_map(alias).collect()
+}
+
+const fn head_of(rule: &Rule) -> &Ref<Expr> {
+    match rule {
+        Rule::Default { refr, .. } => refr,
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
+        },
+    }
+}
+
+/// The constant words that a reference begins with.
+fn leading_path(expr: &Expr) -> Name {
+    match expr {
+        Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => {
+            reference(expr).unwrap_or_else(|| leading_path(refr))
+        }
+        _ => reference(expr).unwrap_or_default(),
+    }
+}
+
+fn collect_rule(rule: &Rule, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
+    let Rule::Spec { head, bodies, .. } = rule else { return };
+    let mut scope = scope.clone();
+    if let RuleHead::Func { args, .. } = head {
+        args.iter().for_each(|argument| scope.declare(argument));
+    }
+    // A head's value may use variables of any body.
+    let heads = bodies.iter().fold(scope.clone(), |scope, body| scope.within(&body.query));
+    match head {
+        RuleHead::Compr { refr, assign, .. } | RuleHead::Func { refr, assign, .. } => {
+            collect_indexes(refr, &heads, uses);
+            assign.iter().for_each(|assign| collect(&assign.value, &heads, uses));
+        }
+        RuleHead::Set { refr, key, .. } => {
+            collect_indexes(refr, &heads, uses);
+            key.iter().for_each(|key| collect(key, &heads, uses));
+        }
+    }
+    for body in bodies {
+        body.assign.iter().for_each(|assign| collect(&assign.value, &scope.within(&body.query), uses));
+        collect_query(&body.query, &scope, uses);
+    }
+}
+
+/// What stands in the brackets of a rule's own head.
+fn collect_indexes(head: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
+    match head {
+        Expr::RefBrack { refr, index, .. } => {
+            collect(index, scope, uses);
+            collect_indexes(refr, scope, uses);
+        }
+        Expr::RefDot { refr, .. } => collect_indexes(refr, scope, uses),
+        _ => {}
+    }
+}
+
+fn collect_query(query: &Query, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
+    let scope = &scope.within(query);
+    for statement in &query.stmts {
+        match &statement.literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|expr| collect(expr, scope, uses));
+            }
+            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => collect(expr, scope, uses),
+            Literal::Every { key, value, domain, query, .. } => {
+                collect(domain, scope, uses);
+                let mut inner = scope.clone();
+                inner.locals.extend(key.iter().chain([value]).map(|name| name.text().to_owned()));
+                collect_query(query, &inner, uses);
+            }
+        }
+        statement.with_mods.iter().for_each(|with| collect(&with.r#as, scope, uses));
+    }
+}
+
+fn collect(expr: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
+    let mut all = |parts: &[&Ref<Expr>]| parts.iter().for_each(|part| collect(part, scope, uses));
+    match expr {
+        Expr::Var { .. } => scope.uses(&leading_path(expr), uses),
+        Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+            collect_indexes(expr, scope, uses);
+            let root = leading_path(expr);
+            if root.is_empty() {
+                collect_root(expr, scope, uses);
+            } else {
+                scope.uses(&root, uses);
+            }
+        }
+        Expr::Array { items, .. } | Expr::Set { items, .. } => all(&items.iter().collect::<Vec<_>>()),
+        Expr::Object { fields, .. } => {
+            fields.iter().for_each(|(_, key, value)| all(&[key, value]));
+        }
+        Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+            collect(term, &scope.within(query), uses);
+            collect_query(query, scope, uses);
+        }
+        Expr::ObjectCompr { key, value, query, .. } => {
+            [key, value].iter().for_each(|part| collect(part, &scope.within(query), uses));
+            collect_query(query, scope, uses);
+        }
+        Expr::Call { fcn, params, .. } => all(&std::iter::once(fcn).chain(params).collect::<Vec<_>>()),
+        Expr::UnaryExpr { expr, .. } => all(&[expr]),
+        Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. }
+        | Expr::AssignExpr { lhs, rhs, .. } => all(&[lhs, rhs]),
+        Expr::Membership { key, value, collection, .. } => {
+            key.iter().for_each(|key| all(&[key]));
+            all(&[value, collection]);
+        }
+        _ => {}
+    }
+}
+
+/// What a reference begins with when that is no name: a call, a literal.
+fn collect_root(expr: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
+    match expr {
+        Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => collect_root(refr, scope, uses),
+        other => collect(other, scope, uses),
+    }
+}

@@ -1,0 +1,12 @@
+//! A fuzz target for every parser of network or file bytes (law L9), on the stable toolchain.
+//!
+//! Without instrumentation there is no coverage to steer by, so the engine steers by outcomes: a target says in a few
+//! words what became of its input, and an input with a new outcome joins the corpus. Runs are replayed by their seed.
+
+mod engine;
+mod random;
+mod samples;
+mod targets;
+
+pub use engine::{Failure, Run, run};
+pub use targets::{Target, all};

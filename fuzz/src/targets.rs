@@ -1,0 +1,408 @@
+//! One target for each parser. A target panics when a promise of its parser is broken, and otherwise says what came out.
+
+use std::collections::BTreeSet;
+
+use sekisho_disk::{Ledger, Spool};
+use sekisho_evidence::NodeCertificate;
+use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
+use sekisho_keys::MemoryKey;
+use sekisho_ledger::{Bundle, Checkpoint, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey};
+use sekisho_policy::{PolicySet, Source, TestFile};
+use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
+use sekisho_proxy::guard;
+use sekisho_proxy::http1_scan::Scanner;
+use sekisho_types::{EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
+
+use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
+
+/// A parser under test.
+pub struct Target {
+    pub name: &'static str,
+    pub samples: fn() -> Vec<Vec<u8>>,
+    pub run: fn(&[u8]) -> String,
+    /// Executions in the short run of `make test`; those that touch files do fewer.
+    pub short: u64,
+}
+
+const SHORT: u64 = 3000;
+
+/// Every target.
+pub fn all() -> Vec<Target> {
+    let target = |name, samples, run| Target { name, samples, run, short: SHORT };
+    let slow = |name, samples, run| Target { name, samples, run, short: 60 };
+    vec![
+        target(
+            "spiffe-id",
+            || texts(&["spiffe://td.example/a/b", "spiffe://td", "spiffe://1.2.3.4/x-y_z.~"]),
+            spiffe_id,
+        ),
+        target("selector", || texts(&["unix:uid:1000", "unix:sha256:00ff", "k8s:ns:a"]), selector),
+        target("strict-json", || texts(&[r#"{"a":[1,2,{"b":null}],"c":"\u00e9"}"#, "[]"]), strict_json),
+        target("csr", || vec![AUTHORITY.csr.clone()], csr),
+        target("x509-svid", || vec![AUTHORITY.leaf.clone(), [&AUTHORITY.leaf[..], &AUTHORITY.ca].concat()], x509_svid),
+        target("bundle", || vec![AUTHORITY.jwks.clone()], bundle),
+        target("jwt-svid", || vec![AUTHORITY.token.clone().into_bytes()], jwt_svid),
+        target("pem", pem_samples, pem),
+        target("x509pop", x509pop_samples, x509pop),
+        target("leaf", || vec![LOG.leaf.clone()], leaf),
+        target("note", || vec![LOG.checkpoint.clone().into_bytes()], note),
+        target("trust-policy", || vec![LOG.policy.clone().into_bytes()], trust_policy),
+        target("receipt", || vec![LOG.receipt.clone().into_bytes()], receipt),
+        target("entry-bundle", || vec![b"\x00\x03abc\x00\x00".to_vec()], entry_bundle),
+        target("wire-entry", wire_entry_samples, wire_entry),
+        target("wire-bundle", wire_bundle_samples, wire_bundle),
+        target("wire-requests", wire_request_samples, wire_requests),
+        target(
+            "records",
+            || texts(&[r#"{"id":"dec_00112233445566778899aabbccddeeff","at_ms":5,"effect":"allow"}"#]),
+            records,
+        ),
+        target("http1", http1_samples, http1),
+        target("request-head", || texts(&["/v1/a?b=c\nhost: a\nx-b: c", "/\ncontent-length: 5"]), request_head),
+        Target { name: "policy", samples: policy_samples, run: policy, short: 400 },
+        target("policy-tests", || texts(&["cases:\n- name: a\n  input: {a: 1}\n  allow: true\n"]), policy_tests),
+        slow("write-ahead-file", wal_samples, write_ahead_file),
+        slow("ledger-tiles", || vec![vec![0; 8], vec![3, 1, 4, 1, 5, 9, 2, 6]], ledger_tiles),
+    ]
+}
+
+fn texts(samples: &[&str]) -> Vec<Vec<u8>> {
+    samples.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
+}
+
+fn spiffe_id(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let _name = TrustDomain::parse(&text);
+    outcome(
+        SpiffeId::parse(&text)
+            .inspect(|id| assert_eq!(SpiffeId::parse(&id.to_string()).as_ref(), Ok(id), "an ID has one form")),
+    )
+}
+
+fn selector(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let _id = EntryId::parse(&text);
+    outcome(Selector::parse(&text).inspect(|selector| assert_eq!(selector.to_string(), text)))
+}
+
+fn strict_json(input: &[u8]) -> String {
+    outcome(parse_strict_json(input, 4096))
+}
+
+fn csr(input: &[u8]) -> String {
+    outcome(Csr::verify(input))
+}
+
+fn x509_svid(input: &[u8]) -> String {
+    let facts = outcome(leaf_facts(input));
+    let chain = match split_chain(input) {
+        Ok(chain) => chain,
+        Err(error) => return format!("{facts}; {error}"),
+    };
+    let verified = verify_svid(&chain, &AUTHORITY.bundle, NOW).inspect(|leaf| {
+        // Only what our authority signed can verify, so the leaf is the sample to the byte.
+        assert_eq!(chain[0], AUTHORITY.leaf);
+        assert_eq!(leaf.get().spiffe_id, workload());
+    });
+    format!("{facts}; {}", outcome(verified))
+}
+
+fn bundle(input: &[u8]) -> String {
+    let _map = parse_bundle_map(input);
+    outcome(parse_bundle(&trust_domain(), input).inspect(|bundle| {
+        let again = parse_bundle(&trust_domain(), bundle_to_jwks(bundle).to_string().as_bytes());
+        assert_eq!(again.map(|b| b.x509_concatenated()).ok(), Some(bundle.x509_concatenated()));
+    }))
+}
+
+fn jwt_svid(input: &[u8]) -> String {
+    let token = String::from_utf8_lossy(input);
+    let _claimed = sekisho_jose::claims_unverified(&token);
+    let rules = sekisho_jose::Rules {
+        audience: "ledger",
+        only_audience: false,
+        issuer: None,
+        revoked_token_ids: &BTreeSet::new(),
+        now: NOW,
+        leeway_seconds: 0,
+        max_life_seconds: 300,
+    };
+    outcome(sekisho_jose::verify_jwt_svid(&token, std::slice::from_ref(&AUTHORITY.token_key), &rules).inspect(|svid| {
+        assert_eq!(svid.get().subject, workload());
+        // ECDSA signatures are malleable, what they sign is not.
+        let signed = |token: &str| token.rsplit_once('.').map(|(signed, _)| signed.to_owned());
+        assert_eq!(signed(&token), signed(&AUTHORITY.token));
+    }))
+}
+
+fn pem_samples() -> Vec<Vec<u8>> {
+    texts(&[
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
+    ])
+}
+
+fn pem(input: &[u8]) -> String {
+    let certificates = sekisho_net::certificates_from_pem(input);
+    let key = sekisho_net::private_key_from_pem(input).is_some();
+    format!("{} {key}", certificates.len())
+}
+
+fn x509pop_samples() -> Vec<Vec<u8>> {
+    texts(&[r#"{"certificates":["MIIB"]}"#])
+}
+
+fn x509pop(input: &[u8]) -> String {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let answer = sekisho_evidence::answer(input, &[0; 32], &key);
+    let token = String::from_utf8_lossy(input);
+    format!(
+        "{}; {}; {}",
+        outcome(NodeCertificate::verify(input, std::slice::from_ref(&AUTHORITY.ca), NOW)),
+        outcome(answer),
+        outcome(sekisho_evidence::check_token(&token))
+    )
+}
+
+fn leaf(input: &[u8]) -> String {
+    outcome(Leaf::decode(input).inspect(|leaf| assert_eq!(leaf.encode().unwrap(), input, "a leaf has one encoding")))
+}
+
+fn note(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let verified =
+        TrustPolicy::parse(&LOG.policy).unwrap().verify(&text).inspect(|checkpoint| assert_eq!(checkpoint.size, 1));
+    format!("{}; {}; {}", outcome(Note::parse(&text)), outcome(Checkpoint::parse(&text)), outcome(verified))
+}
+
+fn trust_policy(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    format!("{}; {}", outcome(TrustPolicy::parse(&text)), outcome(VerifierKey::parse(&text)))
+}
+
+fn receipt(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let _proof = TlogProof::parse(&text);
+    let receipt = match Receipt::parse(&text) {
+        Ok(receipt) => receipt,
+        Err(error) => return error.to_string(),
+    };
+    let verified = receipt.verify(&TrustPolicy::parse(&LOG.policy).unwrap());
+    outcome(verified.inspect(|_| assert_eq!(receipt.leaf, LOG.leaf, "only the logged leaf verifies")))
+}
+
+fn entry_bundle(input: &[u8]) -> String {
+    outcome(Bundle::entries(input).inspect(|entries| {
+        let mut again = vec![];
+        entries.iter().for_each(|entry| Bundle::append(&mut again, entry).unwrap());
+        assert_eq!(again, input);
+    }))
+}
+
+fn wire_entry_samples() -> Vec<Vec<u8>> {
+    let id = types::Spiffeid { trust_domain: "fuzz.internal".into(), path: "/svc".into() };
+    let entry = types::Entry {
+        spiffe_id: Some(id.clone()),
+        parent_id: Some(id),
+        selectors: vec![types::Selector { r#type: "unix".into(), value: "uid:0".into() }],
+        x509_svid_ttl: 60,
+        dns_names: vec!["a.internal".into()],
+        ..Default::default()
+    };
+    vec![prost::Message::encode_to_vec(&entry)]
+}
+
+fn wire_entry(input: &[u8]) -> String {
+    let id = EntryId::parse("e1").unwrap();
+    match <types::Entry as prost::Message>::decode(input) {
+        Ok(entry) => outcome(entry_from_wire(&entry, &id)),
+        Err(_) => "no message".to_owned(),
+    }
+}
+
+fn wire_bundle_samples() -> Vec<Vec<u8>> {
+    vec![prost::Message::encode_to_vec(&sekisho_proto::bundle_to_wire(&AUTHORITY.bundle))]
+}
+
+fn wire_bundle(input: &[u8]) -> String {
+    match <types::Bundle as prost::Message>::decode(input) {
+        Ok(bundle) => outcome(bundle_from_wire(&bundle)),
+        Err(_) => "no message".to_owned(),
+    }
+}
+
+fn wire_request_samples() -> Vec<Vec<u8>> {
+    let record = server::RecordRequest { records: vec!["{}".into()], lost: 1, batch_key: "a:0".into() };
+    let watch = server::WatchResponse { revision: 1, complete: true, ..Default::default() };
+    vec![prost::Message::encode_to_vec(&record), prost::Message::encode_to_vec(&watch)]
+}
+
+fn wire_requests(input: &[u8]) -> String {
+    let record = <server::RecordRequest as prost::Message>::decode(input).is_ok();
+    let watch = <server::WatchResponse as prost::Message>::decode(input).is_ok();
+    let issue = <server::IssueX509Request as prost::Message>::decode(input).is_ok();
+    format!("{record} {watch} {issue}")
+}
+
+fn records(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input).into_owned();
+    sekisho_server::check_records(&[text]).map_or_else(|error| error, |count| count.to_string())
+}
+
+fn http1_samples() -> Vec<Vec<u8>> {
+    texts(&[
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST /a HTTP/1.1\r\ncontent-length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ])
+}
+
+fn http1(input: &[u8]) -> String {
+    let whole = Scanner::new().feed(input);
+    let mut scanner = Scanner::new();
+    let single = input.chunks(1).try_for_each(|byte| scanner.feed(byte));
+    assert_eq!(whole, single, "where reads end makes no difference");
+    outcome(whole)
+}
+
+fn request_head(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let mut lines = text.lines();
+    let mut builder = http::Request::builder().uri(lines.next().unwrap_or_default());
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        builder = builder.header(name, value);
+    }
+    match builder.body(()) {
+        Ok(request) => {
+            let (parts, ()) = request.into_parts();
+            outcome(guard::read(&parts).inspect(|plain| {
+                let path = format!("/{}", plain.path.join("/"));
+                assert_eq!(path, parts.uri.path(), "what is judged is what is forwarded");
+            }))
+        }
+        Err(_) => "no request".to_owned(),
+    }
+}
+
+fn policy_samples() -> Vec<Vec<u8>> {
+    let head = "package workload.authz\nimport rego.v1\n";
+    let bodies = [
+        "default allow := false\nallow if {\n input.method == \"GET\"\n input.headers[\"x-region\"] in {\"eu\", \"us\"}\n}\n",
+        "allow if { not input.subject.claims.hw_attested\n input.subject.claims.level > 3 }\n",
+        "age := time.now_ns() - input.subject.issued_at\nallow if { age < 100 * 1000000000\n input.path == [\"v1\", \"transactions\"] }\n",
+        "role := input.headers[\"x-role\"]\nallow if role == \"admin\"\nallow if { not role == \"viewer\"\n input.subject.claims.level + 1 >= -3 }\n",
+        "allow if { some x in input.path\n x == \"admin\" }\nallow := true if input.method != \"GET\"\n",
+        "f(x) := x\nallow if { f(input.method) == \"GET\" } else := false\n",
+    ];
+    bodies
+        .iter()
+        .map(|body| format!("{head}{body}").into_bytes())
+        .chain(texts(&["package workload.authz\nallow { input.a }\n"]))
+        .collect()
+}
+
+/// The two ways of deciding agree on requests chosen by the text's own bytes.
+fn policy(input: &[u8]) -> String {
+    let source = Source { name: "fuzz.rego".to_owned(), text: String::from_utf8_lossy(input).into_owned() };
+    let set = match PolicySet::load(vec![source]) {
+        Ok(set) => set,
+        Err(error) => return error.to_string(),
+    };
+    let mut effects = String::new();
+    for skip in 0..6 {
+        let choice: Vec<u8> = input.iter().rev().skip(skip * 3).copied().map(|b| b.wrapping_mul(31)).collect();
+        let request = request(&choice);
+        let (fast, engine) = (set.decide(&request, NOW), set.decide_by_engine(&request, NOW));
+        assert_eq!(fast.effect, engine.effect, "the lowering and the engine disagree");
+        effects.push_str(fast.effect.as_str());
+    }
+    effects
+}
+
+fn policy_tests(input: &[u8]) -> String {
+    TestFile::parse(&String::from_utf8_lossy(input)).map_or_else(|error| error, |_| "ok".to_owned())
+}
+
+fn wal_samples() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), 1000, "s").unwrap();
+    spool.append(&["one".to_owned(), "two".to_owned(), "three".to_owned()]).unwrap();
+    vec![std::fs::read(folder.path().join("spool")).unwrap()]
+}
+
+fn write_ahead_file(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("id"), "s").unwrap();
+    std::fs::write(folder.path().join("spool"), input).unwrap();
+    outcome(Spool::open(folder.path(), 1000, "s").map(|spool| spool.depth()))
+}
+
+/// Damages one file of a small log: it opens unharmed, or refuses with a reason; it never forgets in silence.
+fn ledger_tiles(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let key: std::sync::Arc<dyn sekisho_types::Signer> =
+        std::sync::Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
+    let open = || Ledger::open_with(folder.path(), "fuzz", key.clone(), 1);
+    let size = {
+        let (ledger, _) = open().unwrap();
+        let entry = |n: u8| sekisho_disk::NewEntry { leaf: vec![n; 20], side: vec![] };
+        let mut append = std::pin::pin!(ledger.append((0..5).map(entry).collect()));
+        block_on(append.as_mut()).unwrap();
+        block_on(std::pin::pin!(ledger.checkpoint_covering(4)).as_mut()).unwrap().0
+    };
+    let mut files: Vec<_> = walk(folder.path());
+    files.sort();
+    let byte = |at: usize| input.get(at).copied().unwrap_or_default();
+    let file = &files[usize::from(byte(0)) % files.len()];
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = usize::from(u16::from_be_bytes([byte(1), byte(2)])) % (bytes.len() + 1);
+    match byte(3) % 3 {
+        0 => bytes.truncate(at),
+        1 => bytes.insert(at, byte(4)),
+        _ => {
+            if let Some(found) = bytes.get_mut(at) {
+                *found ^= byte(4) | 1;
+            }
+        }
+    }
+    // The old writer may still hold the lock for a moment.
+    while matches!(open().as_ref().err(), Some(sekisho_disk::DiskError::InUse(_))) {
+        std::thread::yield_now();
+    }
+    std::fs::write(file, bytes).unwrap();
+    let opened = loop {
+        match open() {
+            Err(sekisho_disk::DiskError::InUse(_)) => std::thread::yield_now(),
+            other => break other,
+        }
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match opened {
+        Ok((_, recovered)) => {
+            assert!(recovered.size >= size, "{name}: entries are gone and nothing was said");
+            format!("{name} unharmed")
+        }
+        Err(error) => format!("{name} {}", error.to_string().rsplit('/').next().unwrap_or_default()),
+    }
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+fn block_on<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Output {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
