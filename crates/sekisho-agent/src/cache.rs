@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message;
-use sekisho_disk::{DiskError, SealedCache};
+use sekisho_disk::{DiskError, SEALED_BY, SealedCache};
 use sekisho_keys::load_or_create;
 use sekisho_net::Identity;
 use sekisho_proto::{bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, server as wire, types};
@@ -53,6 +53,7 @@ struct HeldForm {
     renew_at: i64,
     hint: String,
     log_index: u64,
+    entry_revision: i64,
 }
 
 impl Cache {
@@ -64,6 +65,11 @@ impl Cache {
         let seed = key.pkcs8().expose().get(16..48).map(<[u8]>::to_vec);
         let seed = seed.ok_or_else(|| DiskError::Rule("the sealing key is too short".into()))?;
         Ok(Self(SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?))
+    }
+
+    /// Law L16: a key file beside what it seals keeps out other users, and nobody who reads the disk.
+    pub(crate) fn say_how_it_is_sealed(&self) {
+        tracing::warn!(sealed_by = SEALED_BY, "the cache is sealed by a file on the same disk, not by hardware");
     }
 
     pub(crate) fn store(
@@ -111,6 +117,7 @@ fn held_form(key: &HeldKey, svid: &HeldSvid) -> HeldForm {
         renew_at: svid.renew_at.nanos(),
         hint: svid.hint.clone(),
         log_index: svid.log_index,
+        entry_revision: svid.entry_revision,
     }
 }
 
@@ -146,6 +153,7 @@ fn read(form: &Form) -> Option<Stored> {
             renew_at: UnixTime::from_nanos(form.renew_at),
             hint: form.hint.clone(),
             log_index: form.log_index,
+            entry_revision: form.entry_revision,
         };
         Some((key, Arc::new(svid)))
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use sekisho_disk::Spool;
 use sekisho_host::DigestCache;
@@ -10,6 +11,7 @@ use sekisho_net::{Identity, TlsSource};
 use sekisho_proto::server as wire;
 use sekisho_types::{Digest, EntryId, Selector, SpiffeId, UnixTime};
 use tokio::sync::watch;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::cache::Cache;
@@ -23,10 +25,15 @@ pub(crate) struct HeldSvid {
     pub renew_at: UnixTime,
     pub hint: String,
     pub log_index: u64,
+    /// Of the entry as it stood when this was issued.
+    pub entry_revision: i64,
 }
 
 /// Which SVIDs may be shared: those of one entry for processes of equal measurement.
 pub(crate) type HeldKey = (EntryId, Digest);
+
+/// Taken while an SVID is asked for; holds how the last attempt failed, for those who waited for it.
+pub(crate) type Turn = Arc<tokio::sync::Mutex<Option<(Instant, Status)>>>;
 
 /// The agent's own SVID.
 #[derive(Clone)]
@@ -62,7 +69,7 @@ pub(crate) struct Core {
     known: RwLock<Known>,
     pub(crate) held: Mutex<BTreeMap<HeldKey, Arc<HeldSvid>>>,
     /// One issuance at a time for each key; the others wait for its result.
-    pub(crate) issuing: Mutex<BTreeMap<HeldKey, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) issuing: Mutex<BTreeMap<HeldKey, Turn>>,
     /// Rings whenever what the server said has changed.
     changed: watch::Sender<u64>,
     pub connected: watch::Sender<bool>,
@@ -87,7 +94,7 @@ pub(crate) struct Parts {
 }
 
 /// Streams that one process may keep open.
-const MAX_STREAMS_PER_PROCESS: u32 = 64;
+const MAX_STREAMS_PER_PROCESS: u32 = 1024;
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {

@@ -1,6 +1,7 @@
 //! SVIDs for processes: from the cache while they are fresh, else from the server with the process's evidence.
 
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use sekisho_host::{ATTESTOR, Measurement};
 use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
@@ -20,6 +21,14 @@ use crate::core::{Core, HeldKey, HeldSvid};
 /// SVIDs kept at most; the ones that end first go first.
 const MAX_HELD: usize = 10_000;
 
+/// How long the server may take to answer: little when a valid SVID serves meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_WITH_ONE: Duration = Duration::from_secs(2);
+
+fn late(_: tokio::time::error::Elapsed) -> Status {
+    Status::deadline_exceeded("the server did not answer in time")
+}
+
 /// The X.509-SVID of `entry` for a process measured at `at`.
 pub(crate) async fn x509(
     core: &Arc<Core>,
@@ -31,37 +40,54 @@ pub(crate) async fn x509(
     if let Some(held) = fresh(core, &key, entry) {
         return Ok(held);
     }
+    let asked_at = Instant::now();
     let turn = core.issuing.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
-    let _turn = turn.lock().await;
+    let mut last = turn.lock().await;
     if let Some(held) = fresh(core, &key, entry) {
         return Ok(held);
     }
-    let issued = ask_x509(core, entry, measured, at).await;
-    core.issuing.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-    match issued {
+    // Whoever waited while another asked shares what came of it.
+    let shared = last.as_ref().filter(|(failed_at, _)| *failed_at >= asked_at).map(|(_, status)| status.clone());
+    let issued = match shared {
+        Some(status) => Err(status),
+        None => ask_x509(core, entry, measured, at, valid(core, &key, entry).is_some()).await,
+    };
+    let result = match issued {
         Ok(held) => {
-            keep(core, key, held.clone());
+            keep(core, key.clone(), held.clone());
             Ok(held)
         }
-        // What is held and valid goes on serving while the server cannot answer (law L14); a refusal is final.
-        Err(status) if is_outage(&status) => {
-            let held = core.held.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-            held.filter(|held| held.not_after > now() && held.spiffe_id == entry.spiffe_id).ok_or(status)
-        }
         Err(status) => {
-            core.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            Err(status)
+            *last = Some((Instant::now(), status.clone()));
+            if is_refusal(&status) {
+                core.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            }
+            // What is held and valid goes on serving while the server cannot answer (law L14); a refusal is final.
+            valid(core, &key, entry).ok_or(status)
         }
+    };
+    drop(last);
+    let mut issuing = core.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+    // The map's own and ours: nobody else waits.
+    if Arc::strong_count(&turn) <= 2 {
+        issuing.remove(&key);
     }
+    result
 }
 
-fn fresh(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
+fn valid(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
     let held = core.held.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-    held.filter(|held| held.renew_at > now() && held.spiffe_id == entry.spiffe_id)
+    held.filter(|held| held.not_after > now() && held.spiffe_id == entry.spiffe_id)
 }
 
-pub(crate) fn is_outage(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+/// Held, not yet due, and of the entry as it stands.
+fn fresh(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
+    valid(core, key, entry).filter(|held| held.renew_at > now() && held.entry_revision == entry.revision_number)
+}
+
+/// Whether the server has decided against it. Every other failure is an outage, and takes nothing away.
+pub(crate) fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument)
 }
 
 async fn ask_x509(
@@ -69,6 +95,7 @@ async fn ask_x509(
     entry: &Entry,
     measured: &Measurement,
     at: UnixTime,
+    holds_a_valid_one: bool,
 ) -> Result<Arc<HeldSvid>, Status> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(|e| Status::internal(e.to_string()))?;
     let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(|e| Status::internal(e.to_string()))?;
@@ -77,10 +104,9 @@ async fn ask_x509(
         csr: csr.clone(),
         evidence: Some(evidence(measured, at)),
     };
-    let limit = std::time::Duration::from_secs(10);
+    let limit = if holds_a_valid_one { PATIENCE_WITH_ONE } else { PATIENCE };
     let mut node = NodeClient::new(core.server());
     let asked = tokio::time::timeout(limit, node.issue_x509(wire::IssueX509Request { items: vec![item] }));
-    let late = |_| Status::deadline_exceeded("the server did not answer in 10 s");
     let (status, svid, log_index) = match asked.await.map_err(late)? {
         Ok(answer) => {
             let result = answer.into_inner().results.into_iter().next();
@@ -91,7 +117,9 @@ async fn ask_x509(
         Err(status) if status.code() == Code::Unimplemented => {
             let params = vec![NewX509svidParams { entry_id: entry.id.as_str().to_owned(), csr }];
             let request = BatchNewX509svidRequest { params };
-            let answer = SvidClient::new(core.server()).batch_new_x509svid(request).await?;
+            let mut svid = SvidClient::new(core.server());
+            let asked = tokio::time::timeout(limit, svid.batch_new_x509svid(request));
+            let answer = asked.await.map_err(late)??;
             let result = answer.into_inner().results.into_iter().next();
             let result = result.ok_or_else(|| Status::internal("the server answered nothing"))?;
             (result.status, result.svid, 0)
@@ -124,6 +152,7 @@ fn held_svid(
         renew_at: renew_at_with_jitter(facts.not_before, facts.not_after, random_u32()),
         hint: entry.hint.clone(),
         log_index,
+        entry_revision: entry.revision_number,
     }))
 }
 
@@ -154,11 +183,13 @@ pub(crate) async fn jwt(
         audience: audience.to_vec(),
         evidence: Some(evidence(measured, at)),
     };
-    let svid = match NodeClient::new(core.server()).issue_jwt(request).await {
+    let mut node = NodeClient::new(core.server());
+    let svid = match tokio::time::timeout(PATIENCE, node.issue_jwt(request)).await.map_err(late)? {
         Ok(answer) => answer.into_inner().svid,
         Err(status) if status.code() == Code::Unimplemented => {
             let request = NewJwtsvidRequest { entry_id, audience: audience.to_vec() };
-            SvidClient::new(core.server()).new_jwtsvid(request).await?.into_inner().svid
+            let mut svid = SvidClient::new(core.server());
+            tokio::time::timeout(PATIENCE, svid.new_jwtsvid(request)).await.map_err(late)??.into_inner().svid
         }
         Err(status) => return Err(status),
     };

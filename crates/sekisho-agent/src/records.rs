@@ -66,14 +66,14 @@ pub(crate) async fn forward(core: Arc<Core>) {
             // A batch that the server will never take is narrowed down to the record at fault, which is given up.
             Err(status) if is_permanent(&status) && batch.records.len() > 1 => size = 1,
             Err(status) if is_permanent(&status) => {
-                tracing::error!(message = status.message(), "a record is refused for good; it is counted as lost");
+                tracing::error!(reason = status.message(), "a record is refused for good; it is counted as lost");
                 if let Err(error) = core.spool.discard(&batch) {
                     tracing::error!(%error, "and that could not be written");
                     tokio::time::sleep(pause).await;
                 }
             }
             Err(status) => {
-                tracing::debug!(code = ?status.code(), message = status.message(), "records wait for the server");
+                tracing::debug!(code = ?status.code(), reason = status.message(), "records wait for the server");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(15));
             }

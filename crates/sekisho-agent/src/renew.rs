@@ -3,15 +3,16 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use sekisho_disk::DiskError;
 use sekisho_identity::renew_at_with_jitter;
-use sekisho_net::TlsMaterial;
+use sekisho_net::{TlsMaterial, TlsSource};
 use sekisho_proto::status_reason;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_runtime::{now, random_u32};
 
 use crate::attest::{self, Proof, dial};
 use crate::config::AgentArgs;
-use crate::core::Core;
+use crate::core::{AgentSvid, Core};
 use crate::wiring::AgentError;
 
 impl Core {
@@ -20,7 +21,7 @@ impl Core {
         self.save_wanted.notify_one();
     }
 
-    fn save(&self) {
+    pub(crate) fn save(&self) -> Result<(), DiskError> {
         let (own, known) = (self.own(), self.known(Clone::clone));
         let held: Vec<_> = self
             .held
@@ -29,22 +30,20 @@ impl Core {
             .iter()
             .map(|(key, svid)| (key.clone(), svid.clone()))
             .collect();
-        if let Err(error) = self.cache.store(&own, &known, &held) {
-            tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
-        }
+        self.cache.store(&own, &known, &held)
     }
 }
 
-/// Writes the cache whenever it is wanted, at most five times a second.
+/// Writes the cache whenever it is wanted, at most twice a second.
 pub(crate) async fn keep_cache(core: Arc<Core>) {
     loop {
         core.save_wanted.notified().await;
         let saver = core.clone();
         let saved = tokio::task::spawn_blocking(move || saver.save()).await;
-        if saved.is_err() {
-            tracing::error!("writing the cache failed");
+        if let Ok(Err(error)) = saved {
+            tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
@@ -59,24 +58,35 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
             if is_final(&error) {
                 return error;
             }
-            tracing::warn!(%error, "the agent's SVID was not renewed; trying again in 5 s");
+            tracing::warn!(%error, "the agent's SVID was not renewed; trying again in 5 s. If a join token was used up, put a new one into its file");
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
 }
 
 async fn renew_once(core: &Arc<Core>, args: &AgentArgs) -> Result<(), AgentError> {
-    let renewed = match attest::renew(core.server()).await {
-        Err(AgentError::Server(status)) if must_reattest(&status) => {
-            tracing::warn!("the server asks this agent to attest again");
-            attest::attest(core.server(), &Proof::of(args)?).await?
+    let renewed = if core.own().not_after <= now() {
+        tracing::warn!("the agent's SVID ended before it was renewed");
+        attest_again(core, args).await?
+    } else {
+        match attest::renew(core.server()).await {
+            Err(AgentError::Server(status)) if must_reattest(&status) => {
+                tracing::warn!("the server asks this agent to attest again");
+                attest_again(core, args).await?
+            }
+            other => other?,
         }
-        other => other?,
     };
     core.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.bundle())?);
     core.set_own(renewed, dial(&core.tls, args)?);
     core.save_soon();
     Ok(())
+}
+
+/// Attests over a connection that shows no SVID, since the server knows the one held no more.
+async fn attest_again(core: &Arc<Core>, args: &AgentArgs) -> Result<AgentSvid, AgentError> {
+    let stranger = TlsSource::new(TlsMaterial::new(None, core.bundle())?);
+    attest::attest(dial(&stranger, args)?, &Proof::of(args)?).await
 }
 
 fn must_reattest(status: &tonic::Status) -> bool {

@@ -169,7 +169,7 @@ async fn lend(
                 let millis = held.renew_at.millis().saturating_sub(now().millis());
                 u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(Duration::from_secs(3), Duration::from_millis)
             }
-            Err(status) if said.is_some() && issue::is_outage(&status) => Duration::from_secs(3),
+            Err(status) if said.is_some() && !issue::is_refusal(&status) => Duration::from_secs(3),
             Err(status) => return Err(status),
         };
         tokio::select! {

@@ -30,14 +30,14 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
             Err(status) if status.code() == Code::Unimplemented => {
                 tracing::info!("the server has no delta stream; syncing every {} s", POLL.as_secs());
                 if let Err(status) = poll(&core).await {
-                    tracing::warn!(message = status.message(), "sync failed");
+                    tracing::warn!(reason = status.message(), "sync failed");
                 }
             }
             Err(status) if status_reason(&status) == Some(types::permission_denied_details::Reason::AgentBanned) => {
                 return AgentError::Server(Box::new(status));
             }
             Err(status) => {
-                tracing::warn!(message = status.message(), "no connection to the server; what is held goes on serving")
+                tracing::warn!(reason = status.message(), "no connection to the server; what is held goes on serving")
             }
             Ok(()) => pause = Duration::from_millis(100),
         }
@@ -52,6 +52,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut news = NodeClient::new(core.server()).watch(stream).await?.into_inner();
     post_status(core).await;
+    let mut waiting = None;
     loop {
         let message = tokio::select! {
             message = news.message() => message?,
@@ -59,7 +60,9 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
             _redialled = redialled.changed() => return Ok(()),
         };
         let Some(message) = message else { return Ok(()) };
+        let Some(message) = joined(&mut waiting, message)? else { continue };
         let revision = message.revision;
+        warn_of_older_state(core, &message);
         apply(core, message)?;
         core.connected.send_replace(true);
         core.save_soon();
@@ -68,6 +71,44 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
             WatchRequest { applied_revision: revision, policy_in_force: policy_in_force.into_iter().collect() };
         // A full channel means that the server reads slowly; the next acknowledgement covers this one.
         let _late = acknowledge.try_send(request);
+    }
+}
+
+/// Entries in messages that belong together, at most.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// The parts so far and this one; whole when no more come. A part alone would take away what the next part brings.
+fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Option<WatchResponse>, Status> {
+    let mut whole = match waiting.take() {
+        Some(mut whole) => {
+            whole.entries.extend(part.entries);
+            whole.removed_entry_ids.extend(part.removed_entry_ids);
+            whole.bundle = part.bundle.or(whole.bundle);
+            whole.policy = part.policy.or(whole.policy);
+            whole.more = part.more;
+            whole
+        }
+        None => part,
+    };
+    if whole.entries.len() > MAX_ENTRIES {
+        return Err(Status::internal("the server sent more than a million entries"));
+    }
+    if std::mem::take(&mut whole.more) {
+        *waiting = Some(whole);
+        return Ok(None);
+    }
+    Ok(Some(whole))
+}
+
+/// A server whose revisions go back has had an older copy of its state restored.
+fn warn_of_older_state(core: &Core, message: &WatchResponse) {
+    let known = core.known(|known| known.revision);
+    if message.complete && message.revision < known {
+        tracing::error!(
+            known,
+            server = message.revision,
+            "the server's state is older than what this agent has seen: an older copy of it was restored"
+        );
     }
 }
 
@@ -165,6 +206,6 @@ async fn post_status(core: &Core) {
     let request =
         PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
     if let Err(status) = AgentClient::new(core.server()).post_status(request).await {
-        tracing::debug!(message = status.message(), "the status was not taken");
+        tracing::debug!(reason = status.message(), "the status was not taken");
     }
 }

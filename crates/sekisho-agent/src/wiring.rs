@@ -13,7 +13,7 @@ use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
 use sekisho_net::{NetError, TlsMaterial, TlsSource, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Stop, now, random_hex};
+use sekisho_runtime::{Stop, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -74,12 +74,18 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     open_way_to_socket(&args)?;
     let cache = Cache::open(&args.data)?;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
-    let stored = cache.load().filter(|stored| stored.own.not_after > now());
+    // An own SVID that has ended is no reason to forget the rest: what is held goes on serving, and the agent attests
+    // again.
+    let stored = cache.load();
     let restored = stored.is_some();
     let core = Arc::new(open(&args, cache, spool, stored).await?);
     if !restored {
-        core.save_soon();
+        // A join token is spent by now: without what it gave, a restart would be locked out.
+        let saver = core.clone();
+        let saved = tokio::task::spawn_blocking(move || saver.save()).await;
+        saved.map_err(|_| DiskError::Rule("writing the cache failed".into()))??;
     }
+    core.cache.say_how_it_is_sealed();
     tracing::info!(agent = %core.own().id, restored, "agent");
 
     tokio::spawn(renew::keep_cache(core.clone()));

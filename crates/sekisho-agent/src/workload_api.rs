@@ -154,7 +154,8 @@ impl Service {
         message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T + Send + 'static,
     ) -> Result<Response<Messages<T>>, Status> {
         let guard = self.0.open_stream(caller.process.pid());
-        let guard = guard.ok_or_else(|| Status::resource_exhausted("this process has 64 streams open; close some"))?;
+        let guard =
+            guard.ok_or_else(|| Status::resource_exhausted("this process has 1024 streams open; close some"))?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
@@ -196,7 +197,7 @@ async fn feed<T: PartialEq>(
                 held.iter().map(|svid| until(svid.renew_at)).min().unwrap_or(Duration::from_secs(3600))
             }
             // With something said, an outage is no reason to end the stream.
-            Err(status) if said.is_some() && issue::is_outage(&status) => RETRY,
+            Err(status) if said.is_some() && !issue::is_refusal(&status) => RETRY,
             Err(status) => return Err(outward(status)),
         };
         tokio::select! {

@@ -23,6 +23,12 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Whether room on the disk would mend it.
+    pub(crate) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }
@@ -46,6 +52,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DiskError::io(&temporary))?;
     std::fs::rename(&temporary, path).map_err(DiskError::io(path))?;
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Replaces `path` by `bytes` for readers: they see the old content or the new, never half of one. Not durable.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, bytes).map_err(DiskError::io(&temporary))?;
+    std::fs::rename(&temporary, path).map_err(DiskError::io(path))
 }
 
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), DiskError> {

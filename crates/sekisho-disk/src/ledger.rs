@@ -2,33 +2,50 @@
 //!
 //! Order of a batch: write-ahead file durable → callers hear their index → tiles → signed checkpoint. A
 //! checkpoint covers only what the write-ahead file or durable tiles hold, so after a crash the log is replayed
-//! to at least every checkpoint that anybody saw.
+//! to at least every checkpoint that anybody saw. Under load several batches share one publication: tiles and
+//! checkpoint follow an entry within [`PUBLISH_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use sekisho_ledger::{Bundle, Checkpoint, Hash, NoteSigner, TrustPolicy, inclusion_path};
+use sekisho_ledger::{Bundle, Checkpoint, Hash, NoteSigner, TILE_WIDTH, TrustPolicy, inclusion_path};
 use sekisho_types::Signer;
 use tokio::sync::{oneshot, watch};
 
 use crate::DiskError;
-use crate::atomic::private_folder;
-use crate::ledger_tiles::{Tiles, read_entry, read_tile, restore_frontier};
+use crate::atomic::{private_folder, replace_file, write_atomic};
+use crate::ledger_tiles::{Tiles, read_entries, read_tile, restore_frontier};
 use crate::wal::Wal;
 
-/// Most entries in one batch.
+/// Requests in one batch at most.
 const MAX_BATCH: usize = 4096;
+/// Bytes that end a batch.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Entries in a batch above which the next one is gathered for a moment: many callers wait, and fewer fsyncs serve
+/// them as well.
+const BUSY: usize = 8;
+const GATHER: Duration = Duration::from_millis(1);
+/// How long tiles and checkpoint may lag behind the write-ahead file.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// The write-ahead file is emptied into durable tiles above this size.
 const WAL_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Where an entry was put.
+/// The index of an entry, or of the first of several.
 pub type Appended = Result<u64, Arc<DiskError>>;
 
+/// An entry to be: a leaf, and side data that is kept beside it and not hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    pub leaf: Vec<u8>,
+    pub side: Vec<u8>,
+}
+
+/// Entries that stand one behind the other in the log.
 struct Append {
-    leaf: Vec<u8>,
-    side: Vec<u8>,
+    entries: Vec<NewEntry>,
     done: oneshot::Sender<Appended>,
 }
 
@@ -80,11 +97,18 @@ impl Ledger {
         Ok((Self { folder: folder.to_owned(), appends, published, verifier }, recovered))
     }
 
-    /// Appends an entry with side data that is kept beside it. Durable when this returns.
-    pub async fn append(&self, leaf: Vec<u8>, side: Vec<u8>) -> Appended {
+    /// Appends entries, one behind the other, and returns the index of the first. Durable when this returns; if one
+    /// cannot be an entry, none is appended.
+    pub async fn append(&self, entries: Vec<NewEntry>) -> Appended {
+        if entries.iter().any(|entry| entry.leaf.len() > sekisho_ledger::MAX_LEAF_BYTES) {
+            return Err(Arc::new(DiskError::Rule("a leaf is longer than 65535 bytes".into())));
+        }
+        if entries.iter().map(|entry| entry.leaf.len() + entry.side.len() + 8).sum::<usize>() > BATCH_BYTES {
+            return Err(Arc::new(DiskError::Rule("more than 4 MiB cannot be appended at once".into())));
+        }
         let (done, wait) = oneshot::channel();
         let stopped = || Arc::new(DiskError::Stopped("the ledger's writer is gone".into()));
-        self.appends.send(Append { leaf, side, done }).map_err(|_| stopped())?;
+        self.appends.send(Append { entries, done }).map_err(|_| stopped())?;
         wait.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -109,9 +133,22 @@ impl Ledger {
         covering.map(|found| found.clone()).map_err(|_| DiskError::Stopped("the ledger's writer is gone".into()))
     }
 
-    /// Entry `index` and its side data, in a tree of `size`. Reads files.
-    pub fn entry(&self, index: u64, size: u64) -> Option<(Vec<u8>, Vec<u8>)> {
-        read_entry(&self.folder, index, size)
+    /// Entry `index` in a tree of `size`. Reads files.
+    pub fn entry(&self, index: u64, size: u64) -> Option<NewEntry> {
+        let at = usize::try_from(index % TILE_WIDTH).ok()?;
+        read_entries(&self.folder, index / TILE_WIDTH, size)?.into_iter().nth(at)
+    }
+
+    /// All entries of bundle `number`, the entries from `number` × 256 on, in a tree of `size`. Reads files.
+    pub fn bundle(&self, number: u64, size: u64) -> Option<Vec<NewEntry>> {
+        read_entries(&self.folder, number, size)
+    }
+
+    /// The root of the tree when it had `size` entries. Reads files.
+    pub fn root(&self, size: u64) -> Option<Hash> {
+        (size <= self.size())
+            .then(|| restore_frontier(&self.folder, size, self.size()))?
+            .map(|frontier| frontier.root())
     }
 
     /// The inclusion path of entry `index` in the tree of `size`. Reads files.
@@ -144,9 +181,15 @@ impl Writer {
         let checkpoint = read_checkpoint(folder, verifier)?;
         let (wal, base, records) = match Wal::open(&wal_path)? {
             Some(found) => found,
-            None if checkpoint.is_none() => (Wal::create(&wal_path, 0, &[])?, 0, vec![]),
-            None => return Err(DiskError::Inconsistent("there is a checkpoint but no write-ahead file")),
+            None if checkpoint.is_none() && !folder.join("tile").exists() => {
+                (Wal::create(&wal_path, 0, [])?, 0, vec![])
+            }
+            None => return Err(DiskError::Inconsistent("there are tiles or a checkpoint but no write-ahead file")),
         };
+        // The file is begun anew only behind a durable checkpoint.
+        if base > 0 && !folder.join("checkpoint").exists() {
+            return Err(DiskError::Inconsistent("there is a write-ahead file but no checkpoint"));
+        }
         let mut tiles = Tiles::restore(folder, base)?;
         let mut seen = checkpoint.as_ref().filter(|c| c.size <= base).map(|c| older_root(folder, c)).transpose()?;
         for record in &records {
@@ -179,63 +222,87 @@ impl Writer {
     }
 
     fn run(mut self, queue: &Receiver<Append>, published: &watch::Sender<(u64, Arc<str>)>) {
-        let mut failed: Option<Arc<DiskError>> = None;
-        while let Ok(first) = queue.recv() {
-            let mut batch = vec![first];
-            batch.extend(queue.try_iter().take(MAX_BATCH - 1));
-            if let Some(error) = &failed {
-                for append in batch {
-                    let _gone = append.done.send(Err(Arc::new(DiskError::Stopped(error.to_string()))));
-                }
-                continue;
+        let result = self.serve(queue, published);
+        let Err(error) = result else { return };
+        // The log may not go on behind what it could not write; a restart recovers it.
+        tracing::error!(%error, "the ledger stops taking entries; mend the disk and restart");
+        while let Ok(append) = queue.recv() {
+            let _gone = append.done.send(Err(Arc::new(DiskError::Stopped(error.to_string()))));
+        }
+    }
+
+    /// Writes batches until the last handle is gone. After a pause a batch is published at once; under load,
+    /// publication waits until the last one is [`PUBLISH_EVERY`] ago.
+    fn serve(&mut self, queue: &Receiver<Append>, published: &watch::Sender<(u64, Arc<str>)>) -> Result<(), DiskError> {
+        let mut due = Instant::now();
+        let mut busy = false;
+        loop {
+            let first = if self.tiles.frontier.size() > published.borrow().0 {
+                queue.recv_timeout(due.saturating_duration_since(Instant::now()))
+            } else {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            let stop = matches!(first, Err(RecvTimeoutError::Disconnected));
+            if let Ok(first) = first {
+                let batch = gather(first, queue, if busy { GATHER } else { Duration::ZERO });
+                busy = batch.iter().map(|append| append.entries.len()).sum::<usize>() > BUSY;
+                self.write(batch)?;
             }
-            match self.write(batch).and_then(|()| self.publish()) {
-                Ok(checkpoint) => {
-                    published.send_replace((self.tiles.frontier.size(), Arc::from(checkpoint)));
+            let unpublished = self.tiles.frontier.size() > published.borrow().0;
+            if unpublished && (stop || Instant::now() >= due) {
+                match self.publish() {
+                    Ok(checkpoint) => {
+                        published.send_replace((self.tiles.frontier.size(), Arc::from(checkpoint)));
+                    }
+                    // What is not published is in the write-ahead file.
+                    Err(error) if error.is_full() => tracing::error!(%error, "tiles wait for room on the disk"),
+                    Err(error) => return Err(error),
                 }
-                Err(error) => {
-                    // The log may not go on behind what it could not write; a restart recovers it.
-                    tracing::error!(%error, "the ledger stops taking entries; mend the disk and restart");
-                    failed = Some(Arc::new(error));
-                }
+                due = Instant::now() + PUBLISH_EVERY;
+            }
+            if stop {
+                return Ok(());
             }
         }
     }
 
-    /// Makes a batch durable and tells its callers. A batch that could not be written is refused whole.
+    /// Makes a batch durable and tells its callers. A batch that could not be written is refused whole; the log
+    /// goes on behind it unless what stands on disk is unknown.
     fn write(&mut self, batch: Vec<Append>) -> Result<(), DiskError> {
-        let (fit, unfit): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|a| a.leaf.len() <= sekisho_ledger::MAX_LEAF_BYTES);
-        for append in unfit {
-            let _gone = append.done.send(Err(Arc::new(DiskError::Rule("a leaf is longer than 65535 bytes".into()))));
-        }
-        let records: Vec<Vec<u8>> = fit.iter().map(|append| join_record(&append.leaf, &append.side)).collect();
-        if let Err(error) = self.wal.append(records.iter().map(Vec::as_slice)) {
+        let records = batch.iter().flat_map(|append| &append.entries);
+        let lengths: Vec<[u8; 4]> = records.clone().map(|entry| (entry.leaf.len() as u32).to_be_bytes()).collect();
+        let parts = records.zip(&lengths).map(|(entry, length)| [&length[..], &entry.leaf, &entry.side]);
+        if let Err(error) = self.wal.append(parts) {
             let error = Arc::new(error);
-            for append in fit {
+            for append in batch {
                 let _gone = append.done.send(Err(error.clone()));
             }
-            return Err(DiskError::Stopped(error.to_string()));
+            return if self.wal.is_broken() { Err(DiskError::Stopped(error.to_string())) } else { Ok(()) };
         }
-        for append in fit {
-            let index = self.tiles.push(&append.leaf, &append.side)?;
-            let _gone = append.done.send(Ok(index));
+        for append in batch {
+            let first = self.tiles.frontier.size();
+            append.entries.iter().try_for_each(|entry| self.tiles.push(&entry.leaf, &entry.side))?;
+            let _gone = append.done.send(Ok(first));
         }
         Ok(())
     }
 
-    /// Writes tiles and checkpoint, and empties a write-ahead file that has grown large.
+    /// Writes tiles and checkpoint. When the write-ahead file has grown large, makes both durable and empties it;
+    /// a checkpoint on disk is so never older than what that file begins with.
     fn publish(&mut self) -> Result<String, DiskError> {
         self.tiles.write()?;
+        let checkpoint = self.signed_checkpoint()?;
+        let path = self.folder.join("checkpoint");
         if self.wal.len() > self.wal_bytes {
             self.tiles.sync()?;
-            self.wal = Wal::create(&self.folder.join("wal"), self.tiles.frontier.size(), &[])?;
+            write_atomic(&path, checkpoint.as_bytes())?;
+            let emptied = Wal::create(&self.folder.join("wal"), self.tiles.frontier.size(), []);
+            // The old file may be gone by now, so this failure ends the writer whatever caused it.
+            self.wal = emptied.map_err(|error| DiskError::Stopped(error.to_string()))?;
             self.tiles.remove_replaced()?;
+        } else {
+            replace_file(&path, checkpoint.as_bytes())?;
         }
-        let checkpoint = self.signed_checkpoint()?;
-        let (path, temporary) = (self.folder.join("checkpoint"), self.folder.join("checkpoint.new"));
-        std::fs::write(&temporary, &checkpoint).map_err(DiskError::io(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(DiskError::io(&path))?;
         Ok(checkpoint)
     }
 
@@ -247,12 +314,34 @@ impl Writer {
     }
 }
 
+/// What waits behind `first`, and what comes within `wait`.
+fn gather(first: Append, queue: &Receiver<Append>, wait: Duration) -> Vec<Append> {
+    let until = Instant::now() + wait;
+    let size = |append: &Append| append.entries.iter().map(|e| e.leaf.len() + e.side.len() + 8).sum::<usize>();
+    let mut bytes = size(&first);
+    let mut batch = vec![first];
+    while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
+        let Ok(next) =
+            queue.try_recv().or_else(|_| queue.recv_timeout(until.saturating_duration_since(Instant::now())))
+        else {
+            break;
+        };
+        bytes += size(&next);
+        batch.push(next);
+    }
+    batch
+}
+
 /// The last checkpoint on disk, if it is whole and ours. It was not synced, so after a loss of power it may be
 /// empty; then the write-ahead file alone says what the log holds.
 fn read_checkpoint(folder: &Path, verifier: &str) -> Result<Option<Checkpoint>, DiskError> {
-    let note = match std::fs::read_to_string(folder.join("checkpoint")) {
-        Ok(note) if !note.is_empty() => note,
-        _ => return Ok(None),
+    let path = folder.join("checkpoint");
+    let note = match std::fs::read(&path) {
+        // What a loss of power may leave of a file that was not synced.
+        Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return Ok(None),
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DiskError::io(&path)(error)),
     };
     let policy = TrustPolicy::parse(&format!("log {verifier}\nquorum none\n"));
     let checked = policy.and_then(|policy| policy.verify(&note));
@@ -260,15 +349,8 @@ fn read_checkpoint(folder: &Path, verifier: &str) -> Result<Option<Checkpoint>, 
 }
 
 fn older_root(folder: &Path, checkpoint: &Checkpoint) -> Result<Hash, DiskError> {
-    let frontier = restore_frontier(folder, checkpoint.size);
+    let frontier = restore_frontier(folder, checkpoint.size, checkpoint.size);
     frontier.map(|f| f.root()).ok_or(DiskError::Inconsistent("tiles of the checkpoint are missing"))
-}
-
-fn join_record(leaf: &[u8], side: &[u8]) -> Vec<u8> {
-    let mut out = u32::try_from(leaf.len()).unwrap_or(0).to_be_bytes().to_vec();
-    out.extend_from_slice(leaf);
-    out.extend_from_slice(side);
-    out
 }
 
 fn split_record(record: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -1,12 +1,13 @@
 //! A log's tiles on disk, written behind the write-ahead file and made durable before that is emptied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
 
 use crate::DiskError;
-use crate::atomic::sync_folder;
+use crate::atomic::{replace_file, sync_folder};
+use crate::ledger::NewEntry;
 
 /// The growing edge of the tiles: what is not yet full is kept here whole.
 pub(crate) struct Tiles {
@@ -17,8 +18,10 @@ pub(crate) struct Tiles {
     bundle: Vec<u8>,
     side: Vec<u8>,
     /// Full tiles and bundles of this batch, to be written.
-    full: Vec<(PathBuf, Vec<u8>)>,
+    full: VecDeque<(PathBuf, Vec<u8>)>,
+    /// Full files written since the last sync, and the files of the edge.
     unsynced: BTreeSet<PathBuf>,
+    edge_files: Vec<PathBuf>,
     /// Folders of partial tiles whose full tile is written but perhaps not yet durable.
     replaced: Vec<PathBuf>,
 }
@@ -27,7 +30,7 @@ impl Tiles {
     /// Reads back the edge of a log of `size` entries whose tiles are durable.
     pub(crate) fn restore(folder: &Path, size: u64) -> Result<Self, DiskError> {
         let missing = || DiskError::Damaged { path: folder.to_owned(), what: "a tile is missing" };
-        let frontier = restore_frontier(folder, size).ok_or_else(missing)?;
+        let frontier = restore_frontier(folder, size, size).ok_or_else(missing)?;
         let mut edge = BTreeMap::new();
         for level in 0..8u8 {
             let items = size >> (8 * level);
@@ -49,7 +52,7 @@ impl Tiles {
             for entry in Bundle::entries(&bytes).map_err(|_| missing())?.into_iter().take(count) {
                 Bundle::append(&mut bundle, entry).map_err(|_| missing())?;
             }
-            side = std::fs::read(folder.join(side_path(number))).map_err(|_| missing())?;
+            side = read_side(folder, number, size).ok_or_else(missing)?;
             side.truncate(side_length(&side, count).ok_or_else(missing)?);
         }
         Ok(Self {
@@ -58,15 +61,15 @@ impl Tiles {
             edge,
             bundle,
             side,
-            full: vec![],
+            full: VecDeque::new(),
             unsynced: BTreeSet::new(),
+            edge_files: vec![],
             replaced: vec![],
         })
     }
 
     /// Adds one entry with its side data, in memory.
-    pub(crate) fn push(&mut self, leaf: &[u8], side: &[u8]) -> Result<u64, DiskError> {
-        let index = self.frontier.size();
+    pub(crate) fn push(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), DiskError> {
         Bundle::append(&mut self.bundle, leaf).map_err(|e| DiskError::Rule(e.to_string()))?;
         self.side.extend_from_slice(&u32::try_from(side.len()).unwrap_or(0).to_be_bytes());
         self.side.extend_from_slice(side);
@@ -81,26 +84,31 @@ impl Tiles {
             if hashes.len() as u64 == TILE_WIDTH {
                 let number = (size >> (8 * level)) / TILE_WIDTH - 1;
                 if let Some(at) = tile_path(level, number, size) {
-                    self.full.push((PathBuf::from(at.path), std::mem::take(hashes).concat()));
+                    self.full.push_back((PathBuf::from(at.path), std::mem::take(hashes).concat()));
                 }
             }
         }
         if size.is_multiple_of(TILE_WIDTH) {
             let number = size / TILE_WIDTH - 1;
             if let Some(at) = bundle_path(number, size) {
-                self.full.push((PathBuf::from(at.path), std::mem::take(&mut self.bundle)));
-                self.full.push((PathBuf::from(side_path(number)), std::mem::take(&mut self.side)));
+                self.full.push_back((PathBuf::from(at.path), std::mem::take(&mut self.bundle)));
+                if let Some(side) = side_path(number, size) {
+                    self.full.push_back((PathBuf::from(side), std::mem::take(&mut self.side)));
+                }
             }
         }
-        Ok(index)
+        Ok(())
     }
 
-    /// Writes what changed. Not yet durable: the write-ahead file is, until [`Tiles::sync`].
+    /// Writes what changed. Not yet durable: the write-ahead file is, until [`Tiles::sync`]. May be tried again.
     pub(crate) fn write(&mut self) -> Result<(), DiskError> {
         let size = self.frontier.size();
-        for (path, bytes) in std::mem::take(&mut self.full) {
-            self.write_file(&path, &bytes)?;
-            self.replaced.push(self.folder.join(format!("{}.p", path.display())));
+        while let Some((path, bytes)) = self.full.front() {
+            let path = self.folder.join(path);
+            write_file(&path, bytes)?;
+            self.replaced.push(path.with_added_extension("p"));
+            self.unsynced.insert(path);
+            self.full.pop_front();
         }
         let mut edge = Vec::new();
         for (&level, hashes) in self.edge.iter().filter(|(_, hashes)| !hashes.is_empty()) {
@@ -111,28 +119,23 @@ impl Tiles {
         let number = size / TILE_WIDTH;
         if let Some(at) = bundle_path(number, size) {
             edge.push((at.path, self.bundle.clone()));
-            edge.push((side_path(number), self.side.clone()));
+            edge.extend(side_path(number, size).map(|path| (path, self.side.clone())));
         }
-        edge.into_iter().try_for_each(|(path, bytes)| self.write_file(Path::new(&path), &bytes))
-    }
-
-    fn write_file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-        let path = self.folder.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(DiskError::io(parent))?;
-        }
-        // A reader sees the old file or the new one, never half of one.
-        let temporary = path.with_extension("new");
-        std::fs::write(&temporary, bytes).map_err(DiskError::io(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(DiskError::io(&path))?;
-        self.unsynced.insert(path);
+        let written = edge.into_iter().map(|(path, bytes)| {
+            let path = self.folder.join(path);
+            // A path names its width, so what stands there is what it will always hold; a restart may need it as it is.
+            let stands = self.edge_files.contains(&path) || std::fs::read(&path).is_ok_and(|there| there == bytes);
+            if stands { Ok(path) } else { write_file(&path, &bytes).map(|()| path) }
+        });
+        // Earlier files of the edge serve readers of earlier checkpoints; a restart needs only the newest.
+        self.edge_files = written.collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    /// Makes all that was written durable.
+    /// Makes durable what a restart from this size needs.
     pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
         let mut folders = BTreeSet::new();
-        for path in &self.unsynced {
+        for path in self.unsynced.iter().chain(&self.edge_files) {
             let file = std::fs::File::open(path).map_err(DiskError::io(path))?;
             file.sync_all().map_err(DiskError::io(path))?;
             folders.extend(path.ancestors().skip(1).take_while(|p| p.starts_with(&self.folder)).map(Path::to_owned));
@@ -163,9 +166,11 @@ fn read_bundle(folder: &Path, number: u64, size: u64) -> Option<Vec<u8>> {
     std::fs::read(folder.join(partial.path)).or_else(|_| std::fs::read(folder.join(full.path))).ok()
 }
 
-/// The right edge of the stored tree of `size`.
-pub(crate) fn restore_frontier(folder: &Path, size: u64) -> Option<Frontier> {
-    let tile = |level: u8, number: u64| read_tile(folder, level, number, size);
+/// The right edge of the tree as it was at `size`, from the tiles of the tree that is stored.
+pub(crate) fn restore_frontier(folder: &Path, size: u64, stored: u64) -> Option<Frontier> {
+    let tile = |level: u8, number: u64| {
+        read_tile(folder, level, number, stored).or_else(|| read_tile(folder, level, number, size))
+    };
     Frontier::restore(size, |level, index| Bundle::stored_hash(level, index, tile)).ok()
 }
 
@@ -180,25 +185,42 @@ fn side_length(side: &[u8], count: usize) -> Option<usize> {
 
 /// Side data stands beside the entries, 256 to a file, each behind its length as u32; it is not hashed, so
 /// that it can be erased.
-pub(crate) fn side_path(number: u64) -> String {
-    format!("side/{number:06}")
+fn side_path(number: u64, size: u64) -> Option<String> {
+    let entries = bundle_path(number, size)?.path;
+    entries.strip_prefix("tile/entries/").map(|rest| format!("side/{rest}"))
 }
 
-/// Entry `index` and its side data in the log at `folder`, whose tree has `size` entries.
-pub(crate) fn read_entry(folder: &Path, index: u64, size: u64) -> Option<(Vec<u8>, Vec<u8>)> {
-    let number = index / TILE_WIDTH;
-    let at = usize::try_from(index % TILE_WIDTH).ok()?;
+fn read_side(folder: &Path, number: u64, size: u64) -> Option<Vec<u8>> {
+    let (partial, full) = (side_path(number, size)?, side_path(number, u64::MAX)?);
+    std::fs::read(folder.join(partial)).or_else(|_| std::fs::read(folder.join(full))).ok()
+}
+
+/// The entries of bundle `number` in the log at `folder`, whose tree has `size` entries.
+pub(crate) fn read_entries(folder: &Path, number: u64, size: u64) -> Option<Vec<NewEntry>> {
     let bytes = read_bundle(folder, number, size)?;
-    let leaf = Bundle::entries(&bytes).ok()?.get(at)?.to_vec();
-    let side = std::fs::read(folder.join(side_path(number))).ok()?;
+    let side = read_side(folder, number, size)?;
     let mut rest = side.as_slice();
-    for _ in 0..at {
-        rest = split_side(rest)?.1;
-    }
-    Some((leaf, split_side(rest)?.0.to_vec()))
+    let entry = |leaf: &[u8]| {
+        let (side, after) = split_side(rest)?;
+        rest = after;
+        Some(NewEntry { leaf: leaf.to_vec(), side: side.to_vec() })
+    };
+    let width = usize::try_from(size.saturating_sub(number * TILE_WIDTH)).ok()?;
+    Bundle::entries(&bytes).ok()?.into_iter().take(width).map(entry).collect()
 }
 
 fn split_side(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let Err(error) = replace_file(path, bytes) else { return Ok(()) };
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            std::fs::create_dir_all(parent).map_err(DiskError::io(parent))?;
+            replace_file(path, bytes)
+        }
+        _ => Err(error),
+    }
 }

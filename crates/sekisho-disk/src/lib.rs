@@ -10,6 +10,6 @@ mod spool;
 mod wal;
 
 pub use atomic::{DiskError, private_folder, write_atomic};
-pub use ledger::{Appended, Ledger, Recovered};
+pub use ledger::{Appended, Ledger, NewEntry, Recovered};
 pub use sealed::{SEALED_BY, SealedCache};
 pub use spool::{Spool, SpoolBatch};

@@ -20,6 +20,7 @@ const FILE_BYTES: u64 = 1024 * 1024;
 pub struct SpoolBatch {
     pub first: u64,
     pub records: Vec<String>,
+    /// Records lost since the spool was made: a total, so that telling it twice counts nothing twice.
     pub lost: u64,
 }
 
@@ -30,6 +31,8 @@ struct State {
     pending: VecDeque<String>,
     bytes: usize,
     lost: u64,
+    /// How many of those the server has heard of in this run.
+    told: u64,
 }
 
 /// A spool in one folder; cheap to clone.
@@ -55,7 +58,7 @@ impl Spool {
         let path = folder.join("spool");
         let (wal, base, records) = match Wal::open(&path)? {
             Some(found) => found,
-            None => (Wal::create(&path, 0, &[])?, 0, vec![]),
+            None => (Wal::create(&path, 0, [])?, 0, vec![]),
         };
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         let acknowledged = read("acknowledged").unwrap_or(base).max(base);
@@ -63,7 +66,7 @@ impl Spool {
         let texts = records.into_iter().skip(skip).map(|record| String::from_utf8_lossy(&record).into_owned());
         let pending: VecDeque<String> = texts.collect();
         let bytes = pending.iter().map(String::len).sum();
-        let state = State { wal, first: acknowledged, pending, bytes, lost: read("lost").unwrap_or(0) };
+        let state = State { wal, first: acknowledged, pending, bytes, lost: read("lost").unwrap_or(0), told: 0 };
         let filled = Arc::new(Notify::new());
         filled.notify_one();
         Ok(Self { folder: folder.to_owned(), id, max_bytes, state: Arc::new(Mutex::new(state)), filled })
@@ -80,7 +83,7 @@ impl Spool {
             fits
         };
         let kept: Vec<&String> = records.iter().take_while(fits).collect();
-        let written = if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|r| r.as_bytes())) };
+        let written = if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|r| [r.as_bytes()])) };
         let count = if written.is_ok() { kept.len() } else { 0 };
         if count < records.len() {
             state.lost += (records.len() - count) as u64;
@@ -101,7 +104,7 @@ impl Spool {
             let filled = self.filled.notified();
             {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if !state.pending.is_empty() || state.lost > 0 {
+                if !state.pending.is_empty() || state.lost > state.told {
                     let mut bytes = 0;
                     let fits = |record: &&String| {
                         bytes += record.len();
@@ -124,13 +127,10 @@ impl Spool {
             state.bytes = state.bytes.saturating_sub(gone);
         }
         state.first += batch.records.len() as u64;
-        if batch.lost > 0 {
-            state.lost = state.lost.saturating_sub(batch.lost);
-            write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
-        }
+        state.told = state.told.max(batch.lost);
         if state.wal.len() > FILE_BYTES + 2 * state.bytes as u64 {
-            let waiting: Vec<&[u8]> = state.pending.iter().map(|record| record.as_bytes()).collect();
-            state.wal = Wal::create(&self.folder.join("spool"), state.first, &waiting)?;
+            let waiting = state.pending.iter().map(|record| record.as_bytes());
+            state.wal = Wal::create(&self.folder.join("spool"), state.first, waiting)?;
             return Ok(());
         }
         write_atomic(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
@@ -138,7 +138,7 @@ impl Spool {
 
     /// Gives up a batch that will never be taken: its records are counted as lost.
     pub fn discard(&self, batch: &SpoolBatch) -> Result<(), DiskError> {
-        self.acknowledge(&SpoolBatch { lost: 0, ..batch.clone() })?;
+        self.acknowledge(batch)?;
         self.count_lost(batch.records.len() as u64)
     }
 
@@ -157,10 +157,10 @@ impl Spool {
         format!("{}:{}", self.id, batch.first)
     }
 
-    /// Records waiting, and records lost since the last acknowledged batch.
+    /// Records waiting, and records lost that the server has not heard of.
     pub fn depth(&self) -> (u64, u64) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.pending.len() as u64, state.lost)
+        (state.pending.len() as u64, state.lost - state.told)
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         drop(spool);
         let again = Spool::open(folder.path(), 1000, "spool").unwrap();
         let batch = again.next_batch(100).await;
-        assert_eq!((batch.first, batch.records.len(), batch.lost), (60, 30, 0));
+        assert_eq!((batch.first, batch.records.len(), batch.lost), (60, 30, 110));
         assert_eq!(batch.records[0], "record 0060");
         again.acknowledge(&batch).unwrap();
         assert_eq!(again.depth(), (0, 0));

@@ -1,11 +1,13 @@
 //! Write-ahead files: framed records whose torn tail is told from damage.
 //!
-//! A frame is: length of the record as u32, first eight bytes of its SHA-256, the record. A file begins with
-//! sixteen bytes: a magic word and a number that its owner chooses.
+//! A file begins with sixteen bytes: a magic word and a number that its owner chooses. Then comes a frame for each
+//! append: the length of its payload as u32, the first eight bytes of the payload's SHA-256, the payload. A payload is
+//! records, each behind its length as u32. Behind the last frame stand zeros, so that most appends leave the file's
+//! length as it is and an fsync has no metadata to write.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,10 +15,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use crate::DiskError;
 use crate::atomic::write_atomic;
 
-const MAGIC: &[u8; 8] = b"sekwal1\n";
+const MAGIC: &[u8; 8] = b"sekwal2\n";
 const FRAME_HEAD: usize = 12;
-/// Longest record, in bytes.
-const MAX_RECORD: usize = 16 * 1024 * 1024;
+/// Longest payload of a frame, in bytes.
+const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
+/// Zeros are written this far ahead, in bytes.
+const AHEAD: usize = 256 * 1024;
+const KEPT_BUFFER: usize = 1024 * 1024;
 
 /// A file, the number in its head, and its whole records.
 pub(crate) type Opened = (Wal, u64, Vec<Vec<u8>>);
@@ -24,19 +29,33 @@ pub(crate) type Opened = (Wal, u64, Vec<Vec<u8>>);
 pub(crate) struct Wal {
     path: PathBuf,
     file: File,
+    /// Where the next frame goes.
     length: u64,
+    /// Up to where the file was written; zeros stand from `length` on.
+    written: u64,
+    /// The frame of one append, kept for the next.
+    buffer: Vec<u8>,
+    broken: bool,
 }
 
 impl Wal {
     /// Makes a new file with these records in place of the one at `path`, as one step.
-    pub(crate) fn create(path: &Path, number: u64, records: &[&[u8]]) -> Result<Self, DiskError> {
+    pub(crate) fn create<'a>(
+        path: &Path,
+        number: u64,
+        records: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, DiskError> {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&number.to_be_bytes());
-        head.extend(frames(records.iter().copied())?);
+        let mut buffer = vec![];
+        for record in records {
+            frame_into(&mut buffer, [[record]])?;
+            head.append(&mut buffer);
+        }
         write_atomic(path, &head)?;
         let mut file = OpenOptions::new().read(true).write(true).mode(0o600).open(path).map_err(DiskError::io(path))?;
         let length = file.seek(SeekFrom::End(0)).map_err(DiskError::io(path))?;
-        Ok(Self { path: path.to_owned(), file, length })
+        Ok(Self { path: path.to_owned(), file, length, written: length, buffer, broken: false })
     }
 
     /// Opens a file and reads its number and its whole records. A torn tail is cut off: it was never
@@ -56,34 +75,57 @@ impl Wal {
             return Err(damaged("it is no write-ahead file"));
         }
         let mut records = Vec::new();
-        while let Some((record, after)) = frame(rest) {
-            records.push(record.to_vec());
+        while let Some((payload, after)) = frame(rest) {
+            records.extend(split_payload(payload).ok_or_else(|| damaged("a frame holds no records"))?);
             rest = after;
         }
-        // Whole frames behind an unreadable one mean damage, not a torn write.
-        if (1..rest.len())
-            .any(|skip| rest.get(skip..).is_some_and(|tail| frame(tail).is_some_and(|(r, _)| !r.is_empty())))
-        {
+        let length = (bytes.len() - rest.len()) as u64;
+        // Each frame was durable before the next was begun: a whole one behind an unreadable one means damage.
+        let torn = rest.len() - rest.iter().rev().take_while(|byte| **byte == 0).count();
+        if (1..torn).any(|skip| rest.get(skip..).is_some_and(|tail| frame(tail).is_some_and(|(r, _)| !r.is_empty()))) {
             return Err(damaged("a record in the middle does not fit its checksum"));
         }
-        let length = (bytes.len() - rest.len()) as u64;
         file.set_len(length).and_then(|()| file.sync_all()).map_err(DiskError::io(path))?;
         file.seek(SeekFrom::End(0)).map_err(DiskError::io(path))?;
-        Ok(Some((Self { path: path.to_owned(), file, length }, u64::from_be_bytes(*number), records)))
+        let wal = Self { path: path.to_owned(), file, length, written: length, buffer: vec![], broken: false };
+        Ok(Some((wal, u64::from_be_bytes(*number), records)))
     }
 
-    /// Appends records; durable on return. On failure nothing of it counts as written.
-    pub(crate) fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Result<(), DiskError> {
-        let bytes = frames(records)?;
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+    /// Appends records, each given in parts; durable on return. On failure nothing of it counts as written, and unless
+    /// the file is [broken](Self::is_broken) a later append may succeed.
+    pub(crate) fn append<'a, const PARTS: usize>(
+        &mut self,
+        records: impl IntoIterator<Item = [&'a [u8]; PARTS]>,
+    ) -> Result<(), DiskError> {
+        if self.broken {
+            return Err(DiskError::Stopped(format!("{} could not be made durable", self.path.display())));
+        }
+        self.buffer.clear();
+        frame_into(&mut self.buffer, records)?;
+        let length = self.length + self.buffer.len() as u64;
+        if length > self.written {
+            self.buffer.resize(self.buffer.len() + AHEAD, 0);
+        }
+        let written = self.file.write_all_at(&self.buffer, self.length);
+        // What a failed fsync left on disk is unknown, and a second one may lie about it: only a restart can tell.
+        let written = written.and_then(|()| self.file.sync_data().inspect_err(|_| self.broken = true));
         if let Err(error) = written {
-            // Cut off what may have been written, so that a later success does not stand behind garbage.
-            let cut = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::End(0)));
-            tracing::error!(path = %self.path.display(), %error, cut = cut.is_ok(), "write-ahead file not written");
+            // Cut off what may have been written, so that a later success does not stand before garbage.
+            self.broken |= self.file.set_len(self.length).is_err();
+            self.written = self.length;
+            tracing::error!(path = %self.path.display(), %error, broken = self.broken, "write-ahead file not written");
             return Err(DiskError::io(&self.path)(error));
         }
-        self.length += bytes.len() as u64;
+        self.written = self.written.max(self.length + self.buffer.len() as u64);
+        self.length = length;
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BUFFER);
         Ok(())
+    }
+
+    /// Whether nothing can be appended any more.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
     }
 
     pub(crate) const fn len(&self) -> u64 {
@@ -91,31 +133,48 @@ impl Wal {
     }
 }
 
-fn frames<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, DiskError> {
-    let mut bytes = Vec::new();
+/// Writes one frame to the end of `out`, which is empty.
+fn frame_into<'a, const PARTS: usize>(
+    out: &mut Vec<u8>,
+    records: impl IntoIterator<Item = [&'a [u8]; PARTS]>,
+) -> Result<(), DiskError> {
+    out.extend_from_slice(&[0; FRAME_HEAD]);
     for record in records {
-        let length = u32::try_from(record.len()).ok().filter(|_| record.len() <= MAX_RECORD);
-        let length = length.ok_or_else(|| DiskError::Rule("a record is longer than 16 MiB".into()))?;
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend(checksum(record));
-        bytes.extend_from_slice(record);
+        let length: usize = record.iter().map(|part| part.len()).sum();
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        record.iter().for_each(|part| out.extend_from_slice(part));
     }
-    Ok(bytes)
+    let payload = out.get(FRAME_HEAD..).unwrap_or_default();
+    let length = u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_PAYLOAD);
+    let length = length.ok_or_else(|| DiskError::Rule("more than 16 MiB cannot be written at once".into()))?;
+    let sum = checksum(payload);
+    let head = length.to_be_bytes().into_iter().chain(sum);
+    out.iter_mut().zip(head).for_each(|(to, from)| *to = from);
+    Ok(())
 }
 
+/// The payload of the frame that `bytes` begins with, and what follows.
 fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = bytes.split_at_checked(FRAME_HEAD)?;
     let (length, sum) = head.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length <= MAX_RECORD)?;
-    let (record, after) = rest.split_at_checked(length)?;
-    checksum(record).eq(sum.iter().copied()).then_some((record, after))
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length <= MAX_PAYLOAD)?;
+    let (payload, after) = rest.split_at_checked(length)?;
+    (checksum(payload) == sum).then_some((payload, after))
 }
 
-fn checksum(record: &[u8]) -> impl Iterator<Item = u8> + use<> {
-    let digest = digest(&SHA256, record);
-    let mut first = [0u8; 8];
-    first.copy_from_slice(digest.as_ref().first_chunk::<8>().unwrap_or(&[0; 8]));
-    first.into_iter()
+fn split_payload(mut payload: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut records = Vec::new();
+    while !payload.is_empty() {
+        let (length, rest) = payload.split_first_chunk::<4>()?;
+        let (record, after) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        records.push(record.to_vec());
+        payload = after;
+    }
+    Some(records)
+}
+
+fn checksum(payload: &[u8]) -> [u8; 8] {
+    digest(&SHA256, payload).as_ref().first_chunk::<8>().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,19 +185,43 @@ mod tests {
     fn a_torn_tail_is_cut_and_a_broken_middle_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let mut wal = Wal::create(&path, 7, &[]).unwrap();
-        wal.append([&b"one"[..], b"two", b"three"]).unwrap();
+        let mut wal = Wal::create(&path, 7, []).unwrap();
+        let mut ends = vec![];
+        for record in ["one", "two", "three"] {
+            wal.append([[record.as_bytes()]]).unwrap();
+            ends.push(usize::try_from(wal.len()).unwrap());
+        }
         drop(wal);
         let whole = std::fs::read(&path).unwrap();
-        for cut in 16..whole.len() {
+        assert!(whole.len() > ends[2], "zeros stand ahead");
+        for cut in (16..ends[2] + 40).chain([whole.len()]) {
+            let expected = ends.iter().filter(|end| **end <= cut).count();
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (_, number, records) = Wal::open(&path).unwrap().unwrap();
-            assert_eq!(number, 7);
-            assert!(records.len() < 3, "cut at {cut}");
+            assert_eq!((number, records.len()), (7, expected), "cut at {cut}");
+            // A torn append whose later pages reached the disk and whose earlier ones did not.
+            let mut holed = whole.clone();
+            holed[cut.min(ends[2] - 1)..ends[2]].fill(0);
+            std::fs::write(&path, &holed).unwrap();
+            assert!(Wal::open(&path).unwrap().unwrap().2.len() >= expected.min(2), "zeros from {cut}");
         }
         let mut broken = whole.clone();
         broken[16 + FRAME_HEAD] ^= 1;
         std::fs::write(&path, &broken).unwrap();
         assert!(matches!(Wal::open(&path), Err(DiskError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_batch_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wal");
+        let mut wal = Wal::create(&path, 0, []).unwrap();
+        wal.append([[&b"a"[..]], [b"b"]]).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let end = usize::try_from(wal.len()).unwrap();
+        for cut in 16..end {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert!(Wal::open(&path).unwrap().unwrap().2.is_empty(), "cut at {cut}");
+        }
     }
 }

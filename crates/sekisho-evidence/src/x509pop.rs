@@ -55,7 +55,7 @@ impl NodeCertificate {
         let Some((leaf, intermediates)) = chain.split_first().filter(|_| chain.len() <= MAX_CHAIN) else {
             return Err(X509PopError::Form);
         };
-        verify_path(leaf, intermediates, roots, now)?;
+        let authorities = verify_path(leaf, intermediates, roots, now)?;
         let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| X509PopError::Form)?;
         let usage = certificate.key_usage().map_err(|_| X509PopError::KeyUsage)?;
         if !usage.is_some_and(|usage| usage.value.digital_signature()) {
@@ -67,7 +67,7 @@ impl NodeCertificate {
             PublicKey::EC(point) if point.key_size() == 384 => &ECDSA_P384_SHA256_ASN1,
             _ => return Err(X509PopError::Key),
         };
-        let selectors = selectors(&certificate, intermediates, roots);
+        let selectors = selectors(&certificate, &authorities);
         let fingerprint = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, leaf));
         Ok(Verified::assertion(Self { algorithm, public_key: key.raw.to_vec(), fingerprint, selectors }))
     }
@@ -107,7 +107,13 @@ pub fn answer(challenge: &[u8], own_nonce: &[u8; 32], key: &dyn Signer) -> Resul
     Ok(answer.to_string().into_bytes())
 }
 
-fn verify_path(leaf: &[u8], intermediates: &[Vec<u8>], roots: &[Vec<u8>], now: UnixTime) -> Result<(), X509PopError> {
+/// The authorities of the path that was verified, and of no other that the node may have sent.
+fn verify_path(
+    leaf: &[u8],
+    intermediates: &[Vec<u8>],
+    roots: &[Vec<u8>],
+    now: UnixTime,
+) -> Result<Vec<Vec<u8>>, X509PopError> {
     let error = |e: webpki::Error| X509PopError::Path(e.to_string());
     let roots: Vec<CertificateDer<'_>> = roots.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
@@ -125,16 +131,20 @@ fn verify_path(leaf: &[u8], intermediates: &[Vec<u8>], roots: &[Vec<u8>], now: U
         None,
         None,
     );
-    verified.map(|_| ()).map_err(error)
+    let path = verified.map_err(error)?;
+    let anchors =
+        roots.iter().filter(|root| anchor_from_trusted_cert(root).is_ok_and(|anchor| anchor == *path.anchor()));
+    let between = path.intermediate_certificates().map(|certificate| certificate.der().to_vec());
+    Ok(between.chain(anchors.map(|root| root.to_vec())).collect())
 }
 
-fn selectors(leaf: &X509Certificate<'_>, intermediates: &[Vec<u8>], roots: &[Vec<u8>]) -> BTreeSet<Selector> {
+fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>]) -> BTreeSet<Selector> {
     let mut out = BTreeSet::new();
     let mut add = |text: String| out.extend(Selector::new("x509pop", &text).ok());
     if let Some(name) = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok()) {
         add(format!("subject:cn:{name}"));
     }
-    for authority in intermediates.iter().chain(roots) {
+    for authority in authorities {
         add(format!("ca:fingerprint:{}", hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, authority))));
     }
     add(format!("serialnumber:{}", hex::encode(leaf.raw_serial())));

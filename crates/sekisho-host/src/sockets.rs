@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::{HostError, Process};
@@ -10,12 +11,13 @@ pub fn owns_tcp_peer(process: &Process, remote: SocketAddr, local: SocketAddr) -
         return Ok(false);
     };
     let wanted = format!("socket:[{inode}]");
-    let held = family(process.pid()).into_iter().any(|pid| holds(pid, &wanted));
+    let held = family(process.pid()).into_iter().any(|pid| sockets_of(pid).contains(&wanted));
     process.check_alive()?;
     Ok(held)
 }
 
-/// Whether `process` or one of its descendants listens on the TCP address `listener`.
+/// Whether it is `process` or its descendants that listen on the TCP address `listener`, and nobody else: of two
+/// listeners that a connection could reach the kernel chooses, so one of a stranger is one too many.
 pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool, HostError> {
     let port = format!(":{:04X}", listener.port());
     let mut ours = vec![hex_address(listener)];
@@ -27,11 +29,11 @@ pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool
     }
     // A listener on `::` takes IPv4 as well, as Go's and Java's do by default.
     ours.push(format!("{}{port}", "0".repeat(32)));
-    let mut wanted = Vec::new();
+    let mut listening = BTreeSet::new();
     for table in tables {
         // A kernel without IPv6 has no such table.
         let text = process.read(table).unwrap_or_default();
-        wanted.extend(text.lines().skip(1).filter_map(|line| {
+        listening.extend(text.lines().skip(1).filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             // State 0A is LISTEN.
             let listens =
@@ -39,16 +41,34 @@ pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool
             fields.get(9).filter(|_| listens).map(|inode| format!("socket:[{inode}]"))
         }));
     }
-    let held = family(process.pid()).into_iter().any(|pid| wanted.iter().any(|inode| holds(pid, inode)));
+    let held = family(process.pid()).into_iter().flat_map(sockets_of).collect::<BTreeSet<_>>();
     process.check_alive()?;
-    Ok(held)
+    Ok(!listening.is_empty() && listening.is_subset(&held))
 }
 
 /// Whether `pid` is `process` or one of its descendants.
 pub fn is_family(process: &Process, pid: i32) -> Result<bool, HostError> {
-    let found = family(process.pid()).contains(&pid);
+    let mut at = pid;
+    let mut found = false;
+    // Upwards, by parents: a list of children knows only those of one thread.
+    for _ in 0..64 {
+        if at == process.pid() {
+            found = true;
+            break;
+        }
+        match parent(at) {
+            Some(parent) if parent > 1 => at = parent,
+            _ => break,
+        }
+    }
     process.check_alive()?;
     Ok(found)
+}
+
+/// The parent as `/proc/<pid>/stat` names it, behind the command's last parenthesis.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The inode of the socket with these ends in the kernel's table.
@@ -72,13 +92,16 @@ fn hex_address(address: SocketAddr) -> String {
     format!("{text}:{:04X}", address.port())
 }
 
-/// A process and its descendants, nearest first.
+/// A process and its descendants, nearest first, whichever of their threads made them.
 fn family(root: i32) -> Vec<i32> {
     let mut out = vec![root];
     let mut at = 0;
     while let Some(&pid) = out.get(at) {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        out.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            out.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        }
         at += 1;
         if at > 1024 {
             break;
@@ -87,7 +110,9 @@ fn family(root: i32) -> Vec<i32> {
     out
 }
 
-fn holds(pid: i32, socket: &str) -> bool {
-    let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket))
+/// The sockets that a process has open, as `socket:[inode]`.
+fn sockets_of(pid: i32) -> Vec<String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok()?.into_os_string().into_string().ok());
+    targets.filter(|target| target.starts_with("socket:")).collect()
 }

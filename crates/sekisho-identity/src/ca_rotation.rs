@@ -29,6 +29,13 @@ impl Authority {
         self.not_after.seconds_since(self.not_before)
     }
 
+    /// When nothing that it signed can be valid any more, by clocks that are up to two hours wrong. What is removed
+    /// is gone: a clock that jumped ahead for a moment must not be the reason.
+    fn remove_at(&self) -> UnixTime {
+        let ends = if matches!(self.slot, Slot::Old) { self.signed_until.min(self.not_after) } else { self.not_after };
+        ends.plus_seconds(self.life().min(7200))
+    }
+
     fn prepare_at(&self) -> UnixTime {
         self.not_before.plus_seconds(self.life() / 2)
     }
@@ -69,14 +76,13 @@ impl CaRotation {
 
     /// The next step. Carry it out and ask again, until the answer is to wait.
     pub fn plan(&self, now: UnixTime) -> CaPlan {
-        let over = |a: &&Authority| a.not_after <= now || (a.slot == Slot::Old && a.signed_until <= now);
-        if let Some(ended) = self.authorities.iter().find(over) {
+        if let Some(ended) = self.authorities.iter().find(|authority| authority.remove_at() <= now) {
             return CaPlan::Remove(ended.id.clone());
         }
-        let Some(active) = self.active() else {
-            return self
-                .in_slot(Slot::Prepared)
-                .map_or(CaPlan::Create(Slot::Active), |a| CaPlan::Activate(a.id.clone()));
+        let Some(active) = self.active().filter(|active| active.not_after > now) else {
+            let slot = if self.active().is_some() { Slot::Prepared } else { Slot::Active };
+            let ready = self.in_slot(Slot::Prepared).filter(|prepared| prepared.not_after > now);
+            return ready.map_or(CaPlan::Create(slot), |prepared| CaPlan::Activate(prepared.id.clone()));
         };
         let next = match self.in_slot(Slot::Prepared) {
             None if active.prepare_at() <= now => return CaPlan::Create(Slot::Prepared),
@@ -84,8 +90,7 @@ impl CaRotation {
             Some(prepared) if active.activate_at() <= now => return CaPlan::Activate(prepared.id.clone()),
             Some(_) => active.activate_at(),
         };
-        let old = self.authorities.iter().filter(|a| a.slot == Slot::Old).map(|a| a.signed_until.min(a.not_after));
-        CaPlan::Wait(old.fold(next, UnixTime::min))
+        CaPlan::Wait(self.authorities.iter().map(Authority::remove_at).fold(next, UnixTime::min))
     }
 
     /// Carries out [`CaPlan::Activate`].

@@ -86,6 +86,27 @@ pub enum Refusal {
     ForeignTrustDomain(TrustDomain),
 }
 
+impl Refusal {
+    /// One word for it, without what it is about.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::AgentBanned(_) => "agent banned",
+            Self::AgentUnknown(_) => "agent unknown",
+            Self::AgentSuperseded(_) => "agent superseded",
+            Self::WrongCaller(_) => "wrong caller",
+            Self::ForeignEntry(_) => "foreign entry",
+            Self::EntryExpired(_) => "entry expired",
+            Self::Selectors { .. } => "selectors",
+            Self::EvidenceStale(_) => "evidence stale",
+            Self::EvidenceAhead(_) => "evidence ahead",
+            Self::CsrName(_) => "name in the CSR",
+            Self::Audience => "audience",
+            Self::AuthorityEnded => "authority ended",
+            Self::ForeignTrustDomain(_) => "foreign trust domain",
+        }
+    }
+}
+
 fn list(selectors: &[Selector]) -> String {
     selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

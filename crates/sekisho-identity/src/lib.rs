@@ -29,7 +29,8 @@ pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};
 pub use why::{Difference, WhyIdentity, why_identity};
 pub use x509_profile::{
-    BACKDATE_SECONDS, CaTemplate, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs, subject_key_id,
+    BACKDATE_SECONDS, CaTemplate, Issuer, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs,
+    subject_key_id,
 };
 pub use x509_validate::{LeafFacts, X509Error, authority_public_key, leaf_facts, split_chain, verify_svid};
 

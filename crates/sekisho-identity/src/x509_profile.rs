@@ -41,22 +41,36 @@ pub struct CaTemplate<'a> {
     pub public_key: &'a [u8],
 }
 
-/// The bytes to be signed of a leaf below the authority with `issuer_name` and `issuer_key_id`.
-pub fn leaf_tbs(leaf: &LeafTemplate<'_>, ca: &CaTemplate<'_>) -> Result<Vec<u8>, ProfileError> {
+/// What an authority's leaves say of it, encoded once.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    name: Vec<u8>,
+    authority_key_id: Vec<u8>,
+}
+
+impl Issuer {
+    pub fn of(ca: &CaTemplate<'_>) -> Result<Self, ProfileError> {
+        let key_id = subject_key_id(ca.public_key)?;
+        Ok(Self { name: ca_name(ca), authority_key_id: authority_key_id(&key_id) })
+    }
+}
+
+/// The bytes to be signed of a leaf below `issuer`.
+pub fn leaf_tbs(leaf: &LeafTemplate<'_>, issuer: &Issuer) -> Result<Vec<u8>, ProfileError> {
     let common_name = leaf.dns_names.first().map(String::as_str);
     let mut extensions = vec![
         key_usage(&[0, 2, 4]),
         extension(&[2, 5, 29, 37], false, &der::sequence(&[server_auth(), client_auth()])),
         basic_constraints(false),
         extension(&[2, 5, 29, 14], false, &der::tlv(der::OCTET_STRING, &subject_key_id(leaf.public_key)?)),
-        authority_key_id(&subject_key_id(ca.public_key)?),
+        issuer.authority_key_id.clone(),
         subject_alt_name(leaf.spiffe_id, leaf.dns_names),
     ];
     if !leaf.claims.is_empty() {
         extensions.push(extension(&claims_extension::CLAIMS_OID, false, &claims_extension::encode(leaf.claims)));
     }
     let subject = name(Some("SPIRE"), common_name);
-    Ok(tbs(leaf.serial, &ca_name(ca), leaf.not_before, leaf.not_after, &subject, leaf.public_key, &extensions))
+    Ok(tbs(leaf.serial, &issuer.name, leaf.not_before, leaf.not_after, &subject, leaf.public_key, &extensions))
 }
 
 /// The bytes to be signed of an authority's own certificate. It carries the trust domain's SPIFFE ID.

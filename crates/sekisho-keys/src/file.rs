@@ -15,8 +15,17 @@ pub fn load_or_create(path: &Path, algorithm: SignatureAlgorithm) -> Result<Memo
         Ok(pkcs8) => MemoryKey::from_pkcs8(algorithm, pkcs8),
         Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
             let key = MemoryKey::generate(algorithm)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
+            // Under another name until it is whole: a crash leaves no key file that is half written.
+            let new = path.with_extension("new");
+            if let Err(source) = std::fs::remove_file(&new)
+                && source.kind() != ErrorKind::NotFound
+            {
+                return Err(error(source));
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(error)?;
             file.write_all(key.pkcs8().expose()).and_then(|()| file.sync_all()).map_err(error)?;
+            // A link fails where a file stands already, so of two processes one makes the key.
+            std::fs::hard_link(&new, path).and_then(|()| std::fs::remove_file(&new)).map_err(error)?;
             let folder = path.parent().map(std::fs::File::open).transpose().map_err(error)?;
             folder.map(|folder| folder.sync_all()).transpose().map_err(error)?;
             Ok(key)

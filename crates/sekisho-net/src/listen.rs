@@ -1,5 +1,7 @@
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,69 +13,128 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::peer_credentials::peer_of;
-use crate::{NetError, TlsPeer, TlsSource, UnixPeer};
+use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer};
 
 /// A peer that has not finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections open at one listener.
+/// A peer that has asked for nothing by then is let go: until its first request a connection is only a cost.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Connections open at one listener, and of them from one address or process.
 const MAX_CONNECTIONS: usize = 65_536;
+const MAX_PER_ADDRESS: usize = 16_384;
+const MAX_PER_PROCESS: usize = 1_280;
 /// How long open requests may finish after the wish to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Takes one connection through its handshake, and says who the peer is.
-pub async fn accept_tls(
-    source: &TlsSource,
-    stream: TcpStream,
-    client_required: bool,
-    alpn: &[&[u8]],
-    now: UnixTime,
-) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
-    let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
-    let failed = |reason: String| NetError::Handshake { address: address.to_string(), reason };
-    let _best_effort = stream.set_nodelay(true);
-    let acceptor = TlsAcceptor::from(source.server_config(client_required, alpn)?);
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-    let stream = handshake.map_err(|_| NetError::Timeout(address.to_string()))?.map_err(|e| failed(e.to_string()))?;
-    let state = stream.get_ref().1;
-    let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
-    let peer = TlsPeer::of(address, state, exporter, source.current().bundle(), now)?;
-    Ok((stream, peer))
+/// A TLS server's side: made once, used for each connection.
+#[derive(Clone)]
+pub struct Acceptor {
+    source: TlsSource,
+    tls: TlsAcceptor,
 }
 
-/// Serves `router` over TLS until `stop`; each request carries an `Arc<TlsPeer>` as an extension.
+impl Acceptor {
+    /// Asks for a client certificate, which must come if `client_required`. SVID and bundle are those in force when a
+    /// connection comes.
+    pub fn new(source: &TlsSource, client_required: bool, alpn: &[&[u8]]) -> Result<Self, NetError> {
+        let tls = TlsAcceptor::from(source.server_config(client_required, alpn)?);
+        Ok(Self { source: source.clone(), tls })
+    }
+
+    /// Takes one connection through its handshake, and says who the peer is.
+    pub async fn accept(&self, stream: TcpStream, now: UnixTime) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
+        let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
+        let failed = |reason: String| NetError::Handshake { address: address.to_string(), reason };
+        let _best_effort = stream.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
+        let stream =
+            handshake.map_err(|_| NetError::Timeout(address.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        let state = stream.get_ref().1;
+        let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
+        let peer = TlsPeer::of(address, state, exporter, self.source.current().bundle(), now)?;
+        Ok((stream, peer))
+    }
+}
+
+/// Where connections come in.
+pub trait Listens: Sync {
+    type Stream: Send;
+    fn accept_one(&self) -> impl Future<Output = std::io::Result<Self::Stream>> + Send;
+}
+
+impl Listens for TcpListener {
+    type Stream = (TcpStream, SocketAddr);
+
+    async fn accept_one(&self) -> std::io::Result<Self::Stream> {
+        self.accept().await
+    }
+}
+
+impl Listens for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept_one(&self) -> std::io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Accepts until `stop`, and pauses where accepting fails: out of descriptors, it would spin.
+pub async fn accept_each<L: Listens>(listener: &L, stop: &CancellationToken, mut each: impl FnMut(L::Stream)) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept_one()).await {
+        match accepted {
+            Ok(stream) => each(stream),
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// Serves `router` over TLS until `stop`; each request carries an `Arc<TlsPeer>` as an extension. `turned_away` hears of
+/// each peer that did not come through the handshake, and why.
 pub async fn serve_tls(
     listener: TcpListener,
     source: TlsSource,
     router: Router,
     clock: fn() -> UnixTime,
+    turned_away: impl Fn(SocketAddr, String) + Clone + Send + 'static,
     stop: CancellationToken,
 ) {
-    let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let (Ok((stream, _)), Ok(permit)) = (accepted, room.clone().try_acquire_owned()) else {
-            pause_after_failed_accept().await;
-            continue;
+    let acceptor = match Acceptor::new(&source, false, &[b"h2", b"http/1.1"]) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(%error, "nothing is served");
+            return;
+        }
+    };
+    let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
+    accept_each(&listener, &stop, |(stream, address)| {
+        let Some(place) = places.take(address.ip()) else {
+            turned_away(address, "too many connections are open from this address".into());
+            return;
         };
-        let (source, router, watcher) = (source.clone(), router.clone(), graceful.watcher());
+        let (acceptor, router, watcher, turned_away) =
+            (acceptor.clone(), router.clone(), graceful.watcher(), turned_away.clone());
         tokio::spawn(async move {
-            match accept_tls(&source, stream, false, &[b"h2", b"http/1.1"], clock()).await {
+            match acceptor.accept(stream, clock()).await {
                 Ok((stream, peer)) => {
                     tracing::debug!(peer = %peer.address, group = %peer.group, "connection");
                     connection(stream, router, Arc::new(peer), |c| watcher.watch(c)).await;
                 }
-                Err(error) => tracing::info!(%error, "a connection was refused"),
+                Err(error) => turned_away(address, error.to_string()),
             }
-            drop(permit);
+            drop(place);
         });
-    }
+    })
+    .await;
     drain(graceful).await;
 }
 
@@ -101,21 +162,22 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
     admit: impl Fn(UnixPeer) -> Option<E> + Clone + Send + 'static,
     stop: CancellationToken,
 ) {
-    let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let (Ok((stream, _)), Ok(permit)) = (accepted, room.clone().try_acquire_owned()) else {
-            pause_after_failed_accept().await;
-            continue;
+    let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_PROCESS));
+    accept_each(&listener, &stop, |stream| {
+        let Ok(peer) = peer_of(&stream) else { return };
+        let Some(place) = places.take((peer.uid, peer.pid)) else {
+            tracing::info!(pid = peer.pid, uid = peer.uid, "refused: too many connections are open from this process");
+            return;
         };
         let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let extension = peer_of(&stream).ok().and_then(admit);
-            if let Some(extension) = extension {
+            if let Some(extension) = admit(peer) {
                 connection(stream, router, extension, |c| watcher.watch(c)).await;
             }
-            drop(permit);
+            drop(place);
         });
-    }
+    })
+    .await;
     drain(graceful).await;
 }
 
@@ -130,13 +192,21 @@ where
     E: Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = asked.clone();
     let service = router.map_request(move |mut request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(extension.clone());
         request.map(Body::new)
     });
     let service = hyper_util::service::TowerToHyperService::new(tower::util::BoxCloneSyncService::new(service));
+    let served = watch(builder().serve_connection(TokioIo::new(stream), service).into_owned());
+    let mut served = std::pin::pin!(served);
     // A peer that goes away is no news to anybody.
-    let _ended = watch(builder().serve_connection(TokioIo::new(stream), service).into_owned()).await;
+    let first = tokio::time::timeout(FIRST_REQUEST, served.as_mut()).await;
+    if first.is_err() && asked.load(Ordering::Relaxed) {
+        let _ended = served.await;
+    }
 }
 
 /// Bounds against the HTTP/2 floods of CVE-2023-44487 and CVE-2023-45288, and against slow heads.
@@ -146,17 +216,12 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(1024)
+        .max_concurrent_streams(2048)
         .max_header_list_size(16 * 1024)
         .max_pending_accept_reset_streams(32)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
-}
-
-/// Out of descriptors: without a pause this would spin.
-async fn pause_after_failed_accept() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 async fn drain(graceful: GracefulShutdown) {

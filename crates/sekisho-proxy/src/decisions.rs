@@ -9,9 +9,10 @@ use sekisho_policy::{Decision, DecisionRecord, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
 use sekisho_runtime::{now, random_hex};
-use sekisho_sdk::AgentChannel;
+use sekisho_sdk::{AgentChannel, Held};
 use sekisho_types::{DecisionId, Effect};
-use tokio::sync::{mpsc, oneshot};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::policy::PolicyKeeper;
 use crate::trace::Trace;
@@ -24,6 +25,8 @@ type Queued = (String, Option<oneshot::Sender<()>>);
 
 pub(crate) struct Decider {
     policy: Arc<PolicyKeeper>,
+    /// Whom this sidecar speaks for, which its records say.
+    held: watch::Receiver<Option<Held>>,
     queue: mpsc::Sender<Queued>,
     /// Allows that found the queue full, for the writer to count.
     dropped: Arc<AtomicU64>,
@@ -36,12 +39,12 @@ pub(crate) struct Made {
 }
 
 impl Decider {
-    pub(crate) fn new(policy: Arc<PolicyKeeper>, spool: Spool) -> Self {
+    pub(crate) fn new(policy: Arc<PolicyKeeper>, spool: Spool, held: watch::Receiver<Option<Held>>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
         tokio::task::spawn_blocking(move || write(&spool, waiting, &counted));
-        Self { policy, queue, dropped }
+        Self { policy, held, queue, dropped }
     }
 
     pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
@@ -87,6 +90,25 @@ impl Decider {
         Some(Made { id, effect: decision.effect })
     }
 
+    /// Records that something was refused before there was anything to decide. In a flood the queue is full, and what
+    /// does not fit is counted as lost.
+    pub(crate) fn refuse(&self, what: &'static str, peer: &str, reason: &str) {
+        tracing::info!(what, peer, reason, "refused");
+        let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.to_string()) else { return };
+        let record = json!({
+            "kind": "refusal",
+            "id": format!("ref_{}", random_hex(16)),
+            "at_ms": now().millis(),
+            "what": what,
+            "peer": peer,
+            "reason": reason,
+            "input": {"destination": own},
+        });
+        if self.queue.capacity() < QUEUE / 2 || self.queue.try_send((record.to_string(), None)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the policy would allow this now; for streams that are already open. Not recorded again when it would.
     pub(crate) fn still_allowed(&self, request: &RequestInput) -> bool {
         self.policy.current().is_some_and(|policy| policy.set.decide(request, now()).effect.is_allow())
@@ -129,14 +151,14 @@ pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
             // A batch that will never be taken is narrowed down to the record at fault, which is given up.
             Err(status) if is_permanent(&status) && batch.records.len() > 1 => size = 1,
             Err(status) if is_permanent(&status) => {
-                tracing::error!(message = status.message(), "a record is refused for good; it is counted as lost");
+                tracing::error!(reason = status.message(), "a record is refused for good; it is counted as lost");
                 if let Err(error) = spool.discard(&batch) {
                     tracing::error!(%error, "and that could not be written");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
             }
             Err(status) => {
-                tracing::debug!(message = status.message(), "records wait for the agent");
+                tracing::debug!(reason = status.message(), "records wait for the agent");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }

@@ -14,7 +14,7 @@ const MAX_PATH_BYTES: usize = 8 * 1024;
 
 /// Why a request is refused before it is judged. The peer mends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Ambiguous {
+pub enum Ambiguous {
     #[error("the path has an empty, `.` or `..` segment")]
     Segments,
     #[error(
@@ -39,23 +39,42 @@ pub(crate) enum Ambiguous {
 
 /// A request that can be read in one way only.
 #[derive(Debug)]
-pub(crate) struct Plain {
+pub struct Plain {
     pub path: Vec<String>,
-    /// Names in lower case; several values joined by `, `.
+    /// What follows the first `?`; empty without one.
+    pub query: String,
+    /// Names in lower case; several values joined by `, `, cookies by `; `. `host` is the authority, however it came.
     pub headers: BTreeMap<String, String>,
 }
 
+/// The authority of a request that names none.
+pub(crate) const NO_AUTHORITY: &str = "service";
+
 /// Reads a request head, or refuses it.
-pub(crate) fn read(parts: &Parts) -> Result<Plain, Ambiguous> {
+pub fn read(parts: &Parts) -> Result<Plain, Ambiguous> {
+    check(parts)?;
+    let path = parts.uri.path().trim_start_matches('/');
+    let path = if path.is_empty() { vec![] } else { path.split('/').map(str::to_owned).collect() };
+    let mut headers = headers(&parts.headers)?;
+    match parts.uri.authority() {
+        Some(authority) => drop(headers.insert("host".to_owned(), authority.to_string())),
+        None => drop(headers.entry("host".to_owned()).or_insert_with(|| NO_AUTHORITY.to_owned())),
+    }
+    Ok(Plain { path, query: parts.uri.query().unwrap_or_default().to_owned(), headers })
+}
+
+/// Refuses a request head that could be read in two ways.
+pub(crate) fn check(parts: &Parts) -> Result<(), Ambiguous> {
     if [Method::CONNECT, Method::TRACE].contains(&parts.method) || parts.headers.contains_key(UPGRADE) {
         return Err(Ambiguous::Method);
     }
     check_authority(&parts.uri, &parts.headers)?;
     check_length(parts.version, &parts.headers)?;
-    Ok(Plain { path: segments(&parts.uri)?, headers: headers(&parts.headers)? })
+    check_path(&parts.uri)?;
+    check_names(&parts.headers)
 }
 
-fn segments(uri: &Uri) -> Result<Vec<String>, Ambiguous> {
+fn check_path(uri: &Uri) -> Result<(), Ambiguous> {
     let path = uri.path();
     let Some(rest) = path.strip_prefix('/').filter(|_| path.len() <= MAX_PATH_BYTES) else {
         return Err(Ambiguous::Target);
@@ -78,15 +97,10 @@ fn segments(uri: &Uri) -> Result<Vec<String>, Ambiguous> {
             return Err(Ambiguous::Encoding);
         }
     }
-    if rest.is_empty() {
-        return Ok(vec![]);
-    }
-    let segments: Vec<String> = rest.split('/').map(str::to_owned).collect();
-    let trick = |(at, segment): (usize, &String)| {
-        // One trailing slash is a path of its own, and is kept as an empty last segment.
-        segment == "." || segment == ".." || (segment.is_empty() && at + 1 < segments.len())
-    };
-    if segments.iter().enumerate().any(trick) { Err(Ambiguous::Segments) } else { Ok(segments) }
+    // One trailing slash is a path of its own, and is kept as an empty last segment.
+    let inner = rest.strip_suffix('/').unwrap_or(rest);
+    let trick = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
+    if !rest.is_empty() && inner.split('/').any(trick) { Err(Ambiguous::Segments) } else { Ok(()) }
 }
 
 fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Ambiguous> {
@@ -121,20 +135,33 @@ fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Ambiguous> 
     if http2 && (headers.contains_key(CONNECTION) || !te) { Err(Ambiguous::Length) } else { Ok(()) }
 }
 
+fn check_names(headers: &HeaderMap) -> Result<(), Ambiguous> {
+    for name in headers.keys().map(http::HeaderName::as_str) {
+        // Names are in lower case here.
+        let bytes = name.as_bytes();
+        let ours = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+        if bytes.iter().map(ours).take(10).eq(*b"x-sekisho-") || name == "x-forwarded-client-cert" {
+            return Err(Ambiguous::Forged);
+        }
+        if bytes.contains(&b'_') {
+            return Err(Ambiguous::HeaderName);
+        }
+    }
+    Ok(())
+}
+
 fn headers(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ambiguous> {
     let mut out: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in headers {
-        let name = name.as_str();
-        if name.replace('_', "-").starts_with("x-sekisho-") || name.eq_ignore_ascii_case("x-forwarded-client-cert") {
-            return Err(Ambiguous::Forged);
-        }
-        if name.contains('_') {
-            return Err(Ambiguous::HeaderName);
-        }
         let value = std::str::from_utf8(value.as_bytes()).map_err(|_| Ambiguous::HeaderValue)?;
-        out.entry(name.to_owned())
-            .and_modify(|all| *all = format!("{all}, {value}"))
-            .or_insert_with(|| value.to_owned());
+        match out.get_mut(name.as_str()) {
+            Some(all) => {
+                // HTTP/2 may cut one cookie header into several (RFC 9113 §8.2.3).
+                all.push_str(if name == http::header::COOKIE { "; " } else { ", " });
+                all.push_str(value);
+            }
+            None => drop(out.insert(name.as_str().to_owned(), value.to_owned())),
+        }
     }
     Ok(out)
 }

@@ -7,7 +7,7 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Why a byte stream is not one sequence of plain requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Framing {
+pub enum Framing {
     #[error("a line does not end in CR LF, or holds a control character")]
     LineEnd,
     #[error("the request's head is longer than 64 KiB")]
@@ -22,7 +22,9 @@ pub(crate) enum Framing {
 
 #[derive(Debug)]
 enum State {
-    /// The first bytes: perhaps HTTP/2.
+    /// The first bytes of the connection: perhaps HTTP/2.
+    First,
+    /// Between two requests.
     Start,
     Head,
     Body(u64),
@@ -35,20 +37,26 @@ enum State {
 }
 
 /// Follows one connection from its first byte.
-pub(crate) struct Scanner {
+pub struct Scanner {
     state: State,
     line: Vec<u8>,
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scanner {
-    pub(crate) const fn new() -> Self {
-        Self { state: State::Start, line: Vec::new() }
+    pub const fn new() -> Self {
+        Self { state: State::First, line: Vec::new() }
     }
 
     /// Reads on; an error is final.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Framing> {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Framing> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match &mut self.state {
                 State::Binary => return Ok(()),
@@ -74,13 +82,13 @@ impl Scanner {
     /// One more byte in `line`.
     fn step(&mut self, byte: u8) -> Result<(), Framing> {
         match self.state {
-            State::Start if self.line.len() <= PREFACE.len() && PREFACE.starts_with(&self.line) => {
+            State::First if self.line.len() <= PREFACE.len() && PREFACE.starts_with(&self.line) => {
                 if self.line.len() == PREFACE.len() {
                     self.state = State::Binary;
                 }
                 return Ok(());
             }
-            State::Start => self.state = State::Head,
+            State::First | State::Start => self.state = State::Head,
             _ => {}
         }
         if byte != b'\n' {
@@ -104,7 +112,7 @@ impl Scanner {
                 }
                 self.state = if matches!(self.state, State::ChunkEnd) { State::ChunkSize } else { State::Start };
             }
-            State::Start | State::Body(_) | State::ChunkData(_) | State::Binary => {}
+            State::First | State::Start | State::Body(_) | State::ChunkData(_) | State::Binary => {}
         }
         Ok(())
     }
@@ -192,6 +200,8 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n",
             "GET / HTTP/1.1\r\nno colon\r\n\r\n",
             "\r\nGET / HTTP/1.1\r\n\r\n",
+            // HTTP/2 begins a connection or does not come at all: the scan goes on.
+            "GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\nhost: a\n\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_host::Process;
 use sekisho_identity::LeafFacts;
-use sekisho_net::accept_tls;
+use sekisho_net::{Acceptor, Places, accept_each};
 use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_runtime::{Stop, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource};
@@ -36,6 +36,8 @@ use crate::upstream::Connector;
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 type Upstream = Client<Connector, Body>;
 
+/// Connections open at this listener; half of them from one address.
+const MAX_CONNECTIONS: usize = 16_384;
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -52,23 +54,29 @@ impl Inbound {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let inbound = Arc::new(self);
         let client = inbound.client();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = inbound.stop.wait() => return,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (inbound, client) = (inbound.clone(), client.clone());
-                    let stop = inbound.stop.clone();
-                    stop.spawn(async move { inbound.connection(stream, client).await });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+        let alpn: &[&[u8]] = if inbound.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
+        let acceptor = match Acceptor::new(&inbound.identity.tls, true, alpn) {
+            Ok(acceptor) => acceptor,
+            Err(error) => {
+                tracing::error!(%error, "nothing is served");
+                return;
             }
-        }
+        };
+        let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS / 2);
+        let token = inbound.stop.token();
+        accept_each(&listener, &token, |(stream, address)| {
+            let Some(place) = places.take(address.ip()) else {
+                inbound.decider.refuse("connection", &address.to_string(), "too many connections are open");
+                return;
+            };
+            let (inbound, client, acceptor) = (inbound.clone(), client.clone(), acceptor.clone());
+            let stop = inbound.stop.clone();
+            stop.spawn(async move {
+                inbound.connection(&acceptor, stream, client).await;
+                drop(place);
+            });
+        })
+        .await;
     }
 
     fn client(&self) -> Upstream {
@@ -79,13 +87,12 @@ impl Inbound {
         builder.build(connector)
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, client: Upstream) {
-        let alpn: &[&[u8]] = if self.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
-        let accepted = accept_tls(&self.identity.tls, stream, true, alpn, now()).await;
-        let (stream, peer) = match accepted {
+    async fn connection(self: Arc<Self>, acceptor: &Acceptor, stream: TcpStream, client: Upstream) {
+        let address = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+        let (stream, peer) = match acceptor.accept(stream, now()).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::info!(%error, "a peer was refused");
+                self.decider.refuse("handshake", &address, &error.to_string());
                 return;
             }
         };
@@ -98,13 +105,15 @@ impl Inbound {
             tcp::judge_and_splice(&self, stream, &leaf, &own.spiffe_id, ends).await;
             return;
         }
-        let (inbound, own_id) = (self.clone(), own.spiffe_id);
+        let (inbound, own_id, peer_name) = (self.clone(), own.spiffe_id, leaf.spiffe_id.to_string());
         let service = service_fn(move |request| {
             let (inbound, leaf, own_id, client) = (inbound.clone(), leaf.clone(), own_id.clone(), client.clone());
             async move { Ok::<_, Infallible>(inbound.request(request, &leaf, own_id, &client).await) }
         });
         let builder = http_builder();
-        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream)), service);
+        let (decider, peer) = (self.decider.clone(), peer_name);
+        let refuse_framing = move |reason: &str| decider.refuse("request", &peer, reason);
+        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse_framing)), service);
         let mut connection = std::pin::pin!(connection);
         let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
         tokio::select! {
@@ -131,7 +140,7 @@ impl Inbound {
         let plain = match guard::read(&parts) {
             Ok(plain) => plain,
             Err(error) => {
-                tracing::info!(peer = %leaf.spiffe_id, %error, "an ambiguous request was refused");
+                self.decider.refuse("request", &leaf.spiffe_id.to_string(), &error.to_string());
                 return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
             }
         };
@@ -140,6 +149,7 @@ impl Inbound {
         let input = RequestInput {
             method: parts.method.as_str().to_owned(),
             path: plain.path,
+            query: plain.query,
             headers: plain.headers,
             subject: subject(leaf),
             destination: own,
@@ -192,7 +202,7 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
         (None, Some(host)) => Some(Authority::try_from(host.as_bytes()).ok()?),
         (None, None) => None,
     };
-    let authority = authority.unwrap_or_else(|| Authority::from_static("service"));
+    let authority = authority.unwrap_or_else(|| Authority::from_static(guard::NO_AUTHORITY));
     let target = parts.uri.path_and_query().cloned()?;
     if protocol != Protocol::H2c {
         parts.headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).ok()?);

@@ -5,8 +5,8 @@
 
 mod config;
 mod decisions;
-mod guard;
-mod http1_scan;
+pub mod guard;
+pub mod http1_scan;
 mod inbound;
 mod judged;
 mod local;

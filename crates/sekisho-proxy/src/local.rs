@@ -58,7 +58,9 @@ pub(crate) async fn is_workload_tcp(stream: &TcpStream, workload: &Arc<Process>)
 }
 
 /// Whether the workload is at the other end of an accepted Unix connection.
-pub(crate) fn is_workload_unix(stream: &UnixStream, workload: &Process) -> bool {
-    let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid());
-    pid.is_some_and(|pid| is_family(workload, pid).unwrap_or(false))
+pub(crate) async fn is_workload_unix(stream: &UnixStream, workload: &Arc<Process>) -> bool {
+    let Some(pid) = stream.peer_cred().ok().and_then(|credentials| credentials.pid()) else { return false };
+    let process = workload.clone();
+    let ours = tokio::task::spawn_blocking(move || is_family(&process, pid));
+    matches!(ours.await, Ok(Ok(true)))
 }

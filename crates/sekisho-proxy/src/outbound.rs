@@ -12,16 +12,17 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Process;
-use sekisho_net::{Dialer, ExpectedServer, NetError, listen_unix};
+use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Places, accept_each, listen_unix};
 use sekisho_runtime::{Stop, now};
 use sekisho_sdk::IdentitySource;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
 use crate::config::{Local, OutboundSpec, Protocol};
+use crate::decisions::Decider;
 use crate::guard;
-use crate::inbound::{Body, clean, http_builder, problem};
+use crate::inbound::{Body, clean, http_builder, problem, withdrawn};
 use crate::local;
 use crate::strict::Strict;
 
@@ -33,11 +34,15 @@ pub(crate) enum DialError {
     Http(#[from] hyper::Error),
 }
 
+/// Connections that the workload may have open at one listener.
+const MAX_CONNECTIONS: usize = 8192;
+
 pub(crate) struct Outbound {
     pub spec: OutboundSpec,
     pub identity: IdentitySource,
     pub workload: Arc<Process>,
     pub protocol: Protocol,
+    pub decider: Arc<Decider>,
     pub stop: Stop,
     /// The connection in use, and the generation of the SVID that opened it.
     pub connection: Mutex<Option<(u64, SendRequest<Incoming>)>>,
@@ -60,45 +65,58 @@ impl Listener {
     }
 }
 
-impl Outbound {
-    pub(crate) async fn serve(self, listener: Listener) {
-        let outbound = Arc::new(self);
-        loop {
-            let accepted = tokio::select! {
-                accepted = outbound.accept(&listener) => accepted,
-                () = outbound.stop.wait() => return,
-            };
-            match accepted {
-                Ok(Some(stream)) => {
-                    let outbound = outbound.clone();
-                    let stop = outbound.stop.clone();
-                    stop.spawn(async move { outbound.local_connection(stream).await });
-                }
-                Ok(None) => {
-                    tracing::warn!(listen = %outbound.spec.listen, "another process than the workload dialled; refused")
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+impl Listens for Listener {
+    type Stream = Accepted;
+
+    async fn accept_one(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+pub(crate) enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The stream, if it is the workload that dialled.
+    async fn if_workload(self, workload: &Arc<Process>) -> Option<Box<dyn local::Stream>> {
+        match self {
+            Self::Tcp(stream) => {
+                local::is_workload_tcp(&stream, workload).await.then(|| Box::new(stream) as Box<dyn local::Stream>)
+            }
+            Self::Unix(stream) => {
+                local::is_workload_unix(&stream, workload).await.then(|| Box::new(stream) as Box<dyn local::Stream>)
             }
         }
     }
+}
 
-    /// The next connection; `None` when somebody else than the workload dialled.
-    async fn accept(&self, listener: &Listener) -> std::io::Result<Option<Box<dyn local::Stream>>> {
-        match listener {
-            Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let ours = local::is_workload_tcp(&stream, &self.workload).await;
-                Ok(ours.then(|| Box::new(stream) as Box<dyn local::Stream>))
-            }
-            Listener::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let ours = local::is_workload_unix(&stream, &self.workload);
-                Ok(ours.then(|| Box::new(stream) as Box<dyn local::Stream>))
-            }
-        }
+impl Outbound {
+    pub(crate) async fn serve(self, listener: Listener) {
+        let outbound = Arc::new(self);
+        let token = outbound.stop.token();
+        let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
+        accept_each(&listener, &token, |stream| {
+            let Some(place) = places.take(()) else { return };
+            let outbound = outbound.clone();
+            let stop = outbound.stop.clone();
+            // Who dialled is looked up here, so that nobody who is refused keeps the workload waiting.
+            stop.spawn(async move {
+                match stream.if_workload(&outbound.workload).await {
+                    Some(stream) => outbound.local_connection(stream).await,
+                    None => {
+                        let listen = outbound.spec.listen.to_string();
+                        outbound.decider.refuse("local dial", &listen, "another process than the workload dialled");
+                    }
+                }
+                drop(place);
+            });
+        })
+        .await;
     }
 
     async fn local_connection(self: Arc<Self>, stream: Box<dyn local::Stream>) {
@@ -112,11 +130,15 @@ impl Outbound {
             async move { Ok::<_, Infallible>(outbound.request(request).await) }
         });
         let builder = http_builder();
-        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream)), service);
+        let decider = self.decider.clone();
+        let refuse = move |reason: &str| decider.refuse("request", "the workload", reason);
+        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse)), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _done = connection.as_mut() => return,
             () = self.stop.wait() => {}
+            // Without an identity the sidecar speaks for nobody: nothing is finished.
+            () = withdrawn(self.identity.held.clone()) => return,
         }
         connection.as_mut().graceful_shutdown();
         // What is not finished by then is cut.
@@ -125,7 +147,7 @@ impl Outbound {
 
     async fn request(&self, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        if let Err(error) = guard::read(&parts) {
+        if let Err(error) = guard::check(&parts) {
             return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
         }
         let mut sender = match self.sender().await {
@@ -137,7 +159,8 @@ impl Outbound {
             }
         };
         let host = parts.headers.remove(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let authority = parts.uri.authority().cloned().or(host).unwrap_or_else(|| Authority::from_static("service"));
+        let authority =
+            parts.uri.authority().cloned().or(host).unwrap_or_else(|| Authority::from_static(guard::NO_AUTHORITY));
         let target = parts.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
         parts.uri = match Uri::builder().scheme("https").authority(authority).path_and_query(target).build() {
@@ -174,9 +197,18 @@ impl Outbound {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        let identity = self.identity.held.clone();
+        let ends = identity.borrow().as_ref().map(|held| held.not_after);
+        let wait = ends.map_or(0, |ends| ends.millis().saturating_sub(now().millis()));
+        let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
         tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to a peer ended");
+            tokio::select! {
+                ended = driver => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection to a peer ended");
+                },
+                // A connection lives no longer than the SVID on it, nor than the identity.
+                () = tokio::time::sleep(wait) => {}
+                () = withdrawn(identity) => {}
             }
         });
         *connection = Some((generation, sender.clone()));
@@ -201,6 +233,9 @@ impl Outbound {
                     _finished = copy_bidirectional(&mut stream, &mut connection.stream) => {}
                     () = tokio::time::sleep(wait) => tracing::info!("a connection was closed: its SVID has ended"),
                     () = self.stop.wait() => {}
+                    () = withdrawn(self.identity.held.clone()) => {
+                        tracing::info!("a connection was closed: the identity was taken away");
+                    }
                 }
             }
             Err(error) => tracing::warn!(peer = %self.spec.expected, %error, "the peer cannot be dialled"),

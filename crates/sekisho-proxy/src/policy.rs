@@ -80,7 +80,7 @@ impl PolicyKeeper {
 pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, identity: IdentitySource) {
     loop {
         if let Err(status) = stream(&keeper, &agent, &identity).await {
-            tracing::debug!(message = status.message(), "no policy stream; the last good revision stays in force");
+            tracing::debug!(reason = status.message(), "no policy stream; the last good revision stays in force");
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }

@@ -10,19 +10,21 @@ use crate::http1_scan::Scanner;
 
 const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-pub(crate) struct Strict<S> {
+pub(crate) struct Strict<S, R> {
     inner: S,
     scanner: Scanner,
     refused: bool,
+    /// Hears why the connection was refused.
+    refuse: R,
 }
 
-impl<S> Strict<S> {
-    pub(crate) const fn new(inner: S) -> Self {
-        Self { inner, scanner: Scanner::new(), refused: false }
+impl<S, R: Fn(&str)> Strict<S, R> {
+    pub(crate) const fn new(inner: S, refuse: R) -> Self {
+        Self { inner, scanner: Scanner::new(), refused: false, refuse }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Strict<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Strict<S, R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -39,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Strict<S> {
         }
         let fresh = buffer.filled().get(before..).unwrap_or_default();
         if let Err(error) = self.scanner.feed(fresh) {
-            tracing::info!(%error, "a request that could be read in two ways was refused");
+            (self.refuse)(&error.to_string());
             self.refused = true;
             buffer.set_filled(before);
             // Said if it can be said at once; the connection ends either way.
@@ -51,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Strict<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
+impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }

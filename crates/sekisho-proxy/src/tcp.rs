@@ -24,6 +24,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     let input = RequestInput {
         method: "TCP".to_owned(),
         path: vec![],
+        query: String::new(),
         headers: BTreeMap::new(),
         subject: subject(leaf),
         destination: own.clone(),

@@ -62,7 +62,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
     tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
-    let decider = Arc::new(Decider::new(keeper, spool));
+    let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
 
     if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
         let listener = TcpListener::bind(address).await;
@@ -71,7 +71,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
         let inbound = Inbound {
             identity: identity.clone(),
             workload: workload.clone(),
-            decider,
+            decider: decider.clone(),
             upstream,
             protocol,
             stop: stop.clone(),
@@ -85,6 +85,7 @@ pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> R
             identity: identity.clone(),
             workload: workload.clone(),
             protocol,
+            decider: decider.clone(),
             stop: stop.clone(),
             connection: tokio::sync::Mutex::new(None),
         };

@@ -1,4 +1,5 @@
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use sekisho_types::UnixTime;
 
 /// Random bytes from the operating system. Without them nothing secure can go on, so failing ends the process.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
@@ -8,6 +9,14 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
         std::process::abort();
     }
     out
+}
+
+/// A 128-bit identifier that sorts by time: 48 bits of Unix milliseconds, 80 random bits.
+pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {
+    let mut id = random_bytes::<16>();
+    let milliseconds = at.millis().to_be_bytes();
+    id.iter_mut().zip(milliseconds.iter().skip(2)).for_each(|(to, from)| *to = *from);
+    id
 }
 
 /// `bytes` random bytes as hexadecimal digits; at most 32 bytes.

@@ -90,7 +90,7 @@ impl Feed {
             if matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument) {
                 self.drop_identity(&trust_domain);
             }
-            tracing::warn!(code = ?status.code(), message = status.message(), "no identity from the agent");
+            tracing::warn!(code = ?status.code(), reason = status.message(), "no identity from the agent");
             self.trouble.send_replace(Some(status.message().to_owned()));
             if self.held.is_closed() {
                 return;

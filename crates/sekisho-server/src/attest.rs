@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sekisho_evidence::{NodeCertificate, TokenError, X509PopError, check_token, node_evidence, token_hash};
 use sekisho_identity::{Caller, Csr, Node, Request};
 use sekisho_ledger::Kind;
-use sekisho_runtime::{now, random_hex};
+use sekisho_runtime::now;
 use sekisho_store::{StoreError, TokenUse};
 use sekisho_types::{Selector, SpiffeId, Verified};
 
@@ -84,25 +84,28 @@ pub(crate) fn by_certificate(
 }
 
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
-pub(crate) async fn admit(domain: &Domain, proved: Proved, csr: &[u8], group: &str) -> Result<IssuedX509, AttestError> {
-    let csr = Csr::verify(csr).map_err(|e| IssueError::Form(e.to_string()))?;
+pub(crate) async fn admit(
+    domain: &Domain,
+    proved: Proved,
+    csr: &Verified<Csr>,
+    group: &str,
+) -> Result<IssuedX509, AttestError> {
     let known = domain.view.read(|state| state.nodes.get(&proved.id).cloned());
     if known.is_some_and(|node| node.banned) {
         issue::refused(domain, &proved.id.to_string(), "a banned agent attested").await?;
         return Err(AttestError::Banned(proved.id));
     }
-    let attestation_id = format!("att_{}", random_hex(16));
-    let index = Entry::new(domain, Kind::Attestation)
-        .text("id", &attestation_id)
+    let attestation_id = format!("att_{}", hex::encode(domain.new_log_id()));
+    Entry::new(domain, Kind::Attestation)
+        .text("id", attestation_id)
         .text("attestor", proved.attestor)
         .text("tls_group", group)
         .personal("agent", proved.id.to_string())
         .append(domain)
         .await?;
-    issue::remember(domain, attestation_id, "attestation", &proved.id, index);
     let evidence = node_evidence(proved.attestor, proved.selectors.clone(), now());
     let caller = Caller::AttestedNode { id: proved.id.clone() };
-    let issued = issue::x509(domain, &caller, Request::NodeSvid { csr: &csr }, &[evidence]).await?;
+    let issued = issue::x509(domain, &caller, Request::NodeSvid { csr }, &[evidence]).await?;
     let node = Node {
         id: proved.id,
         attestation_type: proved.attestor.to_owned(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{
-    Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, JwtAuthority, ProfileError, Slot,
+    Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, Issuer, JwtAuthority, ProfileError, Slot,
     assemble_certificate, authority_public_key, ca_tbs, subject_key_id,
 };
 use sekisho_keys::{KeyError, MemoryKey, load, load_or_create};
@@ -39,12 +39,14 @@ impl From<JournalError> for AuthorityError {
 /// An authority that can sign.
 pub(crate) struct Signing {
     pub record: AuthorityRecord,
+    pub issuer: Issuer,
     pub x509_key: MemoryKey,
     pub jwt_key: MemoryKey,
     pub jwt_key_id: String,
 }
 
 pub(crate) struct Authorities {
+    trust_domain: TrustDomain,
     folder: PathBuf,
     held: RwLock<Held>,
 }
@@ -56,8 +58,13 @@ struct Held {
 }
 
 impl Authorities {
-    pub(crate) fn load(folder: &Path, records: Vec<AuthorityRecord>) -> Result<Self, AuthorityError> {
-        let authorities = Self { folder: folder.to_owned(), held: RwLock::default() };
+    pub(crate) fn load(
+        trust_domain: &TrustDomain,
+        folder: &Path,
+        records: Vec<AuthorityRecord>,
+    ) -> Result<Self, AuthorityError> {
+        let authorities =
+            Self { trust_domain: trust_domain.clone(), folder: folder.to_owned(), held: RwLock::default() };
         authorities.replace(records)?;
         Ok(authorities)
     }
@@ -82,7 +89,14 @@ impl Authorities {
                 record.id
             )));
         }
-        Ok(Signing { record: record.clone(), x509_key, jwt_key, jwt_key_id })
+        let issuer = Issuer::of(&CaTemplate {
+            trust_domain: &self.trust_domain,
+            serial: record.serial,
+            not_before: record.not_before,
+            not_after: record.not_after,
+            public_key: x509_key.public_key_der(),
+        })?;
+        Ok(Signing { record: record.clone(), issuer, x509_key, jwt_key, jwt_key_id })
     }
 
     fn key_files(&self, id: &str) -> (PathBuf, PathBuf) {
@@ -99,9 +113,9 @@ impl Authorities {
         self.signing().ok().map(|signing| signing.record.certificate.clone())
     }
 
-    pub(crate) fn bundle(&self, name: &TrustDomain, sequence: u64) -> Result<Bundle, AuthorityError> {
+    pub(crate) fn bundle(&self, sequence: u64) -> Result<Bundle, AuthorityError> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let mut bundle = Bundle::empty(name.clone());
+        let mut bundle = Bundle::empty(self.trust_domain.clone());
         bundle.sequence = Some(sequence);
         bundle.refresh_hint_seconds = Some(300);
         let mut records: Vec<_> = held.all.iter().collect();
@@ -135,13 +149,7 @@ impl Authorities {
     }
 
     /// Makes a new authority's keys and certificate, not yet known to anybody.
-    fn create(
-        &self,
-        name: &TrustDomain,
-        slot: Slot,
-        ttl_seconds: u32,
-        now: UnixTime,
-    ) -> Result<AuthorityRecord, AuthorityError> {
+    fn create(&self, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<AuthorityRecord, AuthorityError> {
         let mut serial = random_bytes::<16>();
         if let Some(first) = serial.first_mut() {
             // Positive, and of full length (RFC 5280 §4.1.2.2).
@@ -153,8 +161,13 @@ impl Authorities {
         let jwt_key = load_or_create(&jwt, SignatureAlgorithm::EcdsaP256Sha256)?;
         let not_before = now.plus_seconds(-BACKDATE_SECONDS);
         let not_after = now.plus_seconds(i64::from(ttl_seconds));
-        let template =
-            CaTemplate { trust_domain: name, serial, not_before, not_after, public_key: key.public_key_der() };
+        let template = CaTemplate {
+            trust_domain: &self.trust_domain,
+            serial,
+            not_before,
+            not_after,
+            public_key: key.public_key_der(),
+        };
         let tbs = ca_tbs(&template)?;
         let certificate = assemble_certificate(&tbs, key.algorithm(), &key.sign(&tbs)?)?;
         Ok(AuthorityRecord {
@@ -193,7 +206,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         let (changed, removed, entry) = match plan {
             CaPlan::Wait(until) => return Ok(until),
             CaPlan::Create(slot) => {
-                let record = domain.authorities.create(&domain.name, slot, domain.settings.ca_ttl_seconds, now)?;
+                let record = domain.authorities.create(slot, domain.settings.ca_ttl_seconds, now)?;
                 let entry = entry.text("event", "created").text("slot", slot_name(slot)).text("authority", &record.id);
                 let entry = entry
                     .text("key_id", key_id(&record.jwt_public_key)?)
@@ -229,7 +242,8 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         let revision = written?;
         let records = domain.store.read(|reader| reader.authorities(&domain.name));
         domain.authorities.replace(records.map_err(JournalError::from)?)?;
-        domain.view.set_bundle(domain.authorities.bundle(&domain.name, revision.0)?);
+        domain.view.set_bundle(domain.authorities.bundle(revision.0)?);
+        let _nobody_listens = domain.changes.send(());
         if let Some(id) = gone {
             let (x509, jwt) = domain.authorities.key_files(&id);
             sekisho_keys::remove(&x509)?;

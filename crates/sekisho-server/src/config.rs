@@ -34,9 +34,13 @@ pub struct ServerArgs {
     /// Default life of a JWT-SVID, in seconds (at most 300)
     #[arg(long, env = "SEKISHO_JWT_TTL", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=300))]
     pub jwt_ttl_seconds: u32,
-    /// Life of an agent's SVID, in seconds
-    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(20..=86_400))]
+    /// Life of an agent's SVID, in seconds; an agent renews it at half life, so it outlives a server that is away for a
+    /// third of this
+    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 14_400, value_parser = clap::value_parser!(u32).range(20..=86_400))]
     pub agent_ttl_seconds: u32,
+    /// Start although the log is older than the database remembers; say so in the log
+    #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
+    pub danger_accept_older_log: bool,
     /// Decisions kept for listing; older ones leave the database, never the ledger
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS", default_value_t = 100_000)]
     pub keep_decisions: u64,

@@ -1,14 +1,17 @@
 //! One trust domain on this server: its authorities, state, log and limits.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sekisho_disk::Ledger;
 use sekisho_store::Store;
-use sekisho_types::{SpiffeId, TrustDomain};
+use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
+use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
 use crate::limits::PeerLimits;
+use crate::refusals::Refusals;
 use crate::view::View;
 
 pub(crate) struct Domain {
@@ -21,11 +24,32 @@ pub(crate) struct Domain {
     pub view: View,
     pub settings: Settings,
     pub attestations: PeerLimits,
-    pub refusals: PeerLimits,
-    /// Records are taken one batch at a time, so that a repeated batch is seen as one.
-    pub recording: tokio::sync::Mutex<()>,
+    pub refusals: Refusals,
+    /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
+    pub recording: [tokio::sync::Mutex<()>; 64],
+    /// Rings after each change of the view.
+    pub changes: broadcast::Sender<()>,
+    /// Rings when leaves wait in the outbox.
+    pub outbox_filled: Notify,
+    /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.
+    pub log_time: AtomicI64,
     /// The policy revision that each sidecar runs, as its agent reported it.
     pub policy_in_force: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Domain {
+    /// The time for a new leaf: now, or that of the newest leaf if the clock was set back. Ids of leaves are found in the
+    /// log by their time.
+    pub(crate) fn log_time(&self) -> UnixTime {
+        let now = sekisho_runtime::now().millis();
+        let newest = self.log_time.fetch_max(now, Ordering::Relaxed).max(now);
+        UnixTime::from_nanos(newest.saturating_mul(1_000_000))
+    }
+
+    /// A new id that holds the log's time, for `iss_…` and the like.
+    pub(crate) fn new_log_id(&self) -> [u8; 16] {
+        sekisho_runtime::time_ordered_id(self.log_time())
+    }
 }
 
 pub(crate) struct Settings {

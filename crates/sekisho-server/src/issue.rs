@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use sekisho_identity::{
-    Allowed, CaTemplate, Caller, LeafTemplate, Limits, Refusal, Request, assemble_certificate, authorize, leaf_tbs,
+    Allowed, Caller, LeafTemplate, Limits, Refusal, Request, assemble_certificate, authorize, leaf_tbs,
 };
 use sekisho_jose::Mint;
-use sekisho_ledger::Kind;
-use sekisho_runtime::{now, random_bytes, random_hex};
+use sekisho_ledger::{Kind, sha256_of};
+use sekisho_runtime::now;
 use sekisho_types::{Evidence, Signer, SpiffeId, UnixTime};
 
 use crate::authorities::{AuthorityError, Signing};
@@ -52,18 +52,8 @@ pub(crate) async fn x509(
 ) -> Result<IssuedX509, IssueError> {
     let signing = domain.authorities.signing()?;
     let allowed = pass_gate(domain, &signing, caller, request, evidence).await?;
-    let mut serial = random_bytes::<16>();
-    if let Some(first) = serial.first_mut() {
-        *first = (*first & 0x7f) | 0x40;
-    }
-    let record = &signing.record;
-    let ca = CaTemplate {
-        trust_domain: &domain.name,
-        serial: record.serial,
-        not_before: record.not_before,
-        not_after: record.not_after,
-        public_key: signing.x509_key.public_key_der(),
-    };
+    // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the year 6429.
+    let serial = domain.new_log_id();
     let leaf = LeafTemplate {
         spiffe_id: allowed.spiffe_id(),
         serial,
@@ -74,15 +64,13 @@ pub(crate) async fn x509(
         claims: allowed.claims(),
     };
     let form = |e: sekisho_identity::ProfileError| IssueError::Form(e.to_string());
-    let tbs = leaf_tbs(&leaf, &ca).map_err(form)?;
+    let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
     let serial = hex::encode(serial);
-    let id = format!("iss_{serial}");
-    let entry = issuance(domain, &id, "x509-svid", &allowed, caller, evidence);
-    let entry = entry.text("tbs_sha256", hex::encode(sha256(&tbs))).text("authority", &record.id);
+    let entry = issuance(domain, format!("iss_{serial}"), "x509-svid", &allowed, caller, evidence);
+    let entry = entry.text("tbs_sha256", hex::encode(sha256_of(&tbs))).text("authority", &signing.record.id);
     let log_index = entry.append(domain).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
-    remember(domain, id, "issuance", allowed.spiffe_id(), log_index);
     Ok(IssuedX509 {
         spiffe_id: allowed.spiffe_id().clone(),
         certificate,
@@ -102,7 +90,7 @@ pub(crate) async fn jwt(
 ) -> Result<IssuedJwt, IssueError> {
     let signing = domain.authorities.signing()?;
     let allowed = pass_gate(domain, &signing, caller, request, evidence).await?;
-    let token_id = random_hex(16);
+    let token_id = hex::encode(domain.new_log_id());
     let mint = Mint {
         key_id: &signing.jwt_key_id,
         subject: allowed.spiffe_id(),
@@ -112,16 +100,14 @@ pub(crate) async fn jwt(
         jti: Some(&token_id),
     };
     let input = sekisho_jose::signing_input(&mint);
-    let id = format!("iss_{token_id}");
-    let entry = issuance(domain, &id, "jwt-svid", &allowed, caller, evidence)
-        .text("tbs_sha256", hex::encode(sha256(input.as_bytes())))
+    let entry = issuance(domain, format!("iss_{token_id}"), "jwt-svid", &allowed, caller, evidence)
+        .text("tbs_sha256", hex::encode(sha256_of(input.as_bytes())))
         .text("key_id", &signing.jwt_key_id)
         .personal("audience", audience.join(" "));
     let log_index = entry.append(domain).await?;
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
-    remember(domain, id, "issuance", allowed.spiffe_id(), log_index);
     Ok(IssuedJwt {
         spiffe_id: allowed.spiffe_id().clone(),
         token,
@@ -150,7 +136,8 @@ async fn pass_gate(
         Ok(allowed) => Ok(allowed),
         Err(refusal) => {
             let index = refused(domain, &caller_name(caller), &refusal.to_string()).await?;
-            tracing::warn!(caller = %caller_name(caller), %refusal, log_index = index, "refused to issue");
+            // Which selectors a process lacks stands in the leaf's commitment; the log of the program is read by more people.
+            tracing::warn!(caller = %caller_name(caller), kind = refusal.kind(), log_index = index, "refused to issue");
             Err(refusal.into())
         }
     }
@@ -158,11 +145,18 @@ async fn pass_gate(
 
 /// Logs a refusal; durable when this returns.
 pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
-    let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", random_hex(16)));
+    let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
     entry.personal("caller", caller).personal("reason", reason).append(domain).await
 }
 
-fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, caller: &Caller, evidence: &[Evidence]) -> Entry {
+fn issuance(
+    domain: &Domain,
+    id: String,
+    what: &str,
+    allowed: &Allowed,
+    caller: &Caller,
+    evidence: &[Evidence],
+) -> Entry {
     let selectors: Vec<String> = evidence.iter().flat_map(|e| e.selectors.iter().map(ToString::to_string)).collect();
     let sources: Vec<&str> = evidence.iter().map(|e| e.source.as_str()).collect();
     let mut entry = Entry::new(domain, Kind::Issuance)
@@ -180,27 +174,10 @@ fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, caller: &C
     entry
 }
 
-fn caller_name(caller: &Caller) -> String {
+pub(crate) fn caller_name(caller: &Caller) -> String {
     match caller {
         Caller::Server => "server".to_owned(),
         Caller::AttestedNode { id } => id.to_string(),
         Caller::Agent { id, .. } => id.get().to_string(),
     }
-}
-
-/// Keeps an index from id to place in the log. It is a convenience outside the trust base, so nobody waits for it.
-pub(crate) fn remember(domain: &Domain, id: String, kind: &'static str, subject: &SpiffeId, index: u64) {
-    let (store, name, cap, subject) =
-        (domain.store.clone(), domain.name.clone(), domain.settings.keep_decisions, subject.to_string());
-    tokio::spawn(async move {
-        let written: Result<(), sekisho_store::StoreError> =
-            store.write(&name, move |batch| batch.put_identity(&id, now(), kind, &subject, index, cap)).await;
-        if let Err(error) = written {
-            tracing::warn!(%error, log_index = index, "an issuance is in the log but not in its index");
-        }
-    });
-}
-
-fn sha256(bytes: &[u8]) -> sekisho_ledger::Hash {
-    sekisho_ledger::sha256_of(bytes)
 }

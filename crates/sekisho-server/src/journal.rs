@@ -1,9 +1,9 @@
 //! Leaves: what the server writes to the log, and the way of the outbox into it.
 
-use sekisho_disk::DiskError;
+use sekisho_disk::{DiskError, Ledger, NewEntry};
 use sekisho_ledger::{Kind, Leaf, LeafError, Opening};
-use sekisho_runtime::{now, random_bytes};
-use sekisho_store::{Batch, StoreError};
+use sekisho_runtime::random_bytes;
+use sekisho_store::{Batch, LogMark, StoreError};
 use serde_json::{Map, json};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(domain: &Domain, kind: Kind) -> Self {
-        Self { leaf: Leaf::new(kind, domain.name.clone(), now()), openings: vec![] }
+        Self { leaf: Leaf::new(kind, domain.name.clone(), domain.log_time()), openings: vec![] }
     }
 
     pub(crate) fn text(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -60,7 +60,14 @@ impl Entry {
     /// Appends to the log. Durable when this returns (law L5).
     pub(crate) async fn append(self, domain: &Domain) -> Result<u64, JournalError> {
         let (leaf, side) = self.bytes()?;
-        domain.ledger.append(leaf, side).await.map_err(JournalError::Disk)
+        domain.ledger.append(vec![NewEntry { leaf, side }]).await.map_err(JournalError::Disk)
+    }
+
+    /// This leaf and another behind it, together or not at all. Returns the index of the second.
+    pub(crate) async fn append_before(self, next: Self, domain: &Domain) -> Result<u64, JournalError> {
+        let entries = [self, next].map(|entry| entry.bytes().map(|(leaf, side)| NewEntry { leaf, side }));
+        let entries = entries.into_iter().collect::<Result<_, _>>()?;
+        Ok(domain.ledger.append(entries).await.map_err(JournalError::Disk)? + 1)
     }
 
     /// Puts the leaf into the transaction of the change that it records.
@@ -86,11 +93,35 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     loop {
         let waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
         let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
-        let appends = waiting.into_iter().map(|row| domain.ledger.append(row.leaf, row.side));
-        // Sent one after the other without waiting between: the writer keeps their order, behind one fsync.
-        for appended in futures_util::future::join_all(appends).await {
-            appended.map_err(JournalError::Disk)?;
-        }
+        let entries = waiting.into_iter().map(|row| NewEntry { leaf: row.leaf, side: row.side });
+        domain.ledger.append(entries.collect()).await.map_err(JournalError::Disk)?;
         domain.store.write::<_, StoreError>(&domain.name, move |batch| batch.logged(last)).await?;
     }
+}
+
+/// Remembers in the database how far the log has come; an older copy of the log is then noticed at the next start.
+pub(crate) async fn mark(domain: &Domain) -> Result<(), StoreError> {
+    let size = domain.ledger.size();
+    let ledger = domain.ledger.clone();
+    let root = tokio::task::spawn_blocking(move || ledger.root(size)).await.ok().flatten();
+    let Some(root) = root.filter(|_| size > 0) else { return Ok(()) };
+    let mark = LogMark { size, root: root.to_vec() };
+    domain.store.write(&domain.name, move |batch| batch.mark_log(&mark)).await
+}
+
+/// Whether the log holds all that the database remembers of it.
+pub(crate) fn check_mark(ledger: &Ledger, mark: Option<&LogMark>) -> Result<(), String> {
+    let Some(mark) = mark else { return Ok(()) };
+    let (size, found) = (ledger.size(), ledger.root(mark.size));
+    if size < mark.size {
+        return Err(format!(
+            "the log has {size} entries and had {}: an older copy of it was restored. Restore the newer one, or state and \
+             log of one backup together",
+            mark.size
+        ));
+    }
+    if found.is_none_or(|root| root.as_slice() != mark.root) {
+        return Err(format!("the first {} entries of the log are not those that it had: it was changed", mark.size));
+    }
+    Ok(())
 }

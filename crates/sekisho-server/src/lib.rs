@@ -11,8 +11,10 @@ mod grpc;
 mod issue;
 mod journal;
 mod limits;
+mod log_search;
 mod policy_folder;
 mod record;
+mod refusals;
 mod registration;
 mod rest;
 mod view;
@@ -20,5 +22,6 @@ mod watch;
 mod wiring;
 
 pub use config::ServerArgs;
+pub use record::check_records;
 pub use rest::openapi_document;
 pub use wiring::{ServerError, run};

@@ -2,7 +2,7 @@
 
 use sekisho_ledger::{Batch, Kind};
 use sekisho_runtime::now;
-use sekisho_store::{DecisionRow, StoreError};
+use sekisho_store::{DecisionRow, SpoolPosition, StoreError};
 use serde_json::{Value, json};
 
 use crate::domain::Domain;
@@ -17,7 +17,7 @@ pub(crate) enum RecordError {
     TooLarge,
     #[error("record {0} is not JSON with `id` (`dec_` or `ref_` and 32 digits), `at_ms` and `effect` or `kind`")]
     Form(usize),
-    #[error("the batch key is not `spool:position`")]
+    #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
     Key,
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -25,7 +25,8 @@ pub(crate) enum RecordError {
     Store(#[from] StoreError),
 }
 
-/// Records a batch of `reporter`. Returns the leaf's index; a repeated batch gets the index that it had.
+/// Records a batch of `reporter`. Returns the leaf's index; a repeated batch gets the index that it had. `lost` is how
+/// many records the spool has lost since it was made.
 pub(crate) async fn batch(
     domain: &Domain,
     reporter: &str,
@@ -37,40 +38,65 @@ pub(crate) async fn batch(
         return Err(RecordError::TooLarge);
     }
     let (spool, first) = key.rsplit_once(':').ok_or(RecordError::Key)?;
-    let first: u64 = first.parse().map_err(|_| RecordError::Key)?;
+    // What SQLite can count.
+    let countable = |number: &u64| *number < u64::MAX / 4;
+    let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
+    let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     // The reporter is part of the name, so that one node cannot move another's position.
     let spool = format!("{reporter} {spool}");
-    let _turn = domain.recording.lock().await;
-    let position: Result<(u64, u64), StoreError> = {
-        let spool = spool.clone();
-        domain.store.write(&domain.name, move |batch| batch.spool_position(&spool)).await
-    };
-    let (expected, last_index) = position?;
-    let skip = usize::try_from(expected.saturating_sub(first)).unwrap_or(usize::MAX);
+    let _turn = turn(domain, &spool).lock().await;
+    let before = domain.store.read(|reader| reader.spool_position(&domain.name, &spool))?;
+    let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
+    let repeated = !records.is_empty() && skip >= records.len();
     let fresh: Vec<String> = records.into_iter().skip(skip).collect();
-    if lost > 0 {
-        let leaf = Entry::new(domain, Kind::Gap).integer("lost", i64::try_from(lost).unwrap_or(i64::MAX));
-        leaf.personal("reporter", reporter).append(domain).await?;
+    // Records that should stand between what was recorded and this batch are lost as well.
+    let skipped = if fresh.is_empty() { 0 } else { first.saturating_sub(before.next) };
+    let missing = skipped + lost.saturating_sub(before.lost);
+    if repeated || (fresh.is_empty() && missing == 0) {
+        return Ok(before.log_index);
     }
-    if fresh.is_empty() {
-        return Ok(last_index);
-    }
-    let next = expected.max(first) + fresh.len() as u64;
+    let gap = || {
+        let missing = i64::try_from(missing).unwrap_or(i64::MAX);
+        Entry::new(domain, Kind::Gap).text("what", "records").integer("lost", missing).personal("reporter", reporter)
+    };
+    let next = before.next.max(first) + fresh.len() as u64;
     let tree = Batch::of(fresh.iter().map(|record| record.as_bytes()));
-    let count = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
     let rows = rows(&fresh, &tree)?;
-    let leaf = Entry::new(domain, Kind::DecisionBatch)
-        .text("root", hex::encode(tree.root()))
-        .integer("count", count)
-        .integer("first", i64::try_from(next).unwrap_or(i64::MAX).saturating_sub(count))
-        .personal("reporter", reporter);
-    let index = leaf.append(domain).await?;
+    let log_index = if fresh.is_empty() {
+        gap().append(domain).await?
+    } else {
+        let leaf = batch_leaf(domain, reporter, &tree, next, fresh.len());
+        if missing > 0 { gap().append_before(leaf, domain).await? } else { leaf.append(domain).await? }
+    };
     let cap = domain.settings.keep_decisions;
-    let rows: Vec<DecisionRow> = rows.into_iter().map(|row| DecisionRow { log_index: index, ..row }).collect();
+    let rows: Vec<DecisionRow> = rows.into_iter().map(|row| DecisionRow { log_index, ..row }).collect();
+    let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
     let written: Result<(), StoreError> =
-        domain.store.write(&domain.name, move |batch| batch.put_decisions(&spool, next, index, &rows, cap)).await;
+        domain.store.write(&domain.name, move |batch| batch.put_decisions(&spool, position, &rows, cap)).await;
     written?;
-    Ok(index)
+    Ok(log_index)
+}
+
+fn batch_leaf(domain: &Domain, reporter: &str, tree: &Batch, next: u64, count: usize) -> Entry {
+    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Entry::new(domain, Kind::DecisionBatch)
+        .text("root", hex::encode(tree.root()))
+        .integer("count", integer(count as u64))
+        .integer("first", integer(next.saturating_sub(count as u64)))
+        .personal("reporter", reporter)
+}
+
+/// The lock that batches of this spool take in turn.
+fn turn<'a>(domain: &'a Domain, spool: &str) -> &'a tokio::sync::Mutex<()> {
+    let [first, ..] = sekisho_ledger::sha256_of(spool.as_bytes());
+    let [fallback, ..] = &domain.recording;
+    domain.recording.get(usize::from(first) % domain.recording.len()).unwrap_or(fallback)
+}
+
+/// Reads records as a node sends them: how many there are, or what is wrong.
+pub fn check_records(records: &[String]) -> Result<usize, String> {
+    let tree = Batch::of(records.iter().map(|record| record.as_bytes()));
+    rows(records, &tree).map(|rows| rows.len()).map_err(|error| error.to_string())
 }
 
 fn rows(records: &[String], tree: &Batch) -> Result<Vec<DecisionRow>, RecordError> {

@@ -16,6 +16,8 @@ pub(crate) enum RegistrationError {
     Entry(#[from] EntryError),
     #[error("an entry with the same SPIFFE ID, parent and selectors exists: `{}`", .0.id)]
     Exists(Box<Entry>),
+    #[error("{0}")]
+    Form(String),
     #[error("entry id `{0}` is taken")]
     IdTaken(EntryId),
     #[error("no entry `{0}`")]
@@ -42,30 +44,42 @@ pub(crate) fn new_entry_id() -> Option<EntryId> {
     EntryId::parse(&format!("ent_{}", random_hex(12))).ok()
 }
 
-/// Creates entries, each in its own batch behind a shared fsync; the results are in order.
-pub(crate) async fn create(domain: &Domain, entries: Vec<Entry>, by: &str) -> Vec<Result<Entry, RegistrationError>> {
-    futures_util::future::join_all(entries.into_iter().map(|entry| create_one(domain, entry, by))).await
+/// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be created
+/// keeps no other out.
+pub(crate) async fn create(
+    domain: &Domain,
+    entries: Vec<Entry>,
+    by: &str,
+) -> Result<Vec<Result<Entry, RegistrationError>>, RegistrationError> {
+    let prepared: Vec<_> = entries.into_iter().map(|entry| prepare(domain, entry, by)).collect();
+    let put = |batch: &mut Batch<'_>, (entry, leaf): (Entry, journal::Entry)| {
+        if let Some(twin) = batch.twin(&entry)? {
+            return Ok(Err(RegistrationError::Exists(Box::new(twin))));
+        }
+        if batch.entry(&entry.id)?.is_some() {
+            return Ok(Err(RegistrationError::IdTaken(entry.id)));
+        }
+        batch.put_entry(entry.clone())?;
+        leaf.with_change(batch)?;
+        Ok::<_, RegistrationError>(Ok(entry))
+    };
+    let all = move |batch: &mut Batch<'_>| {
+        prepared.into_iter().map(|one| one.map_or_else(|refused| Ok(Err(refused)), |one| put(batch, one))).collect()
+    };
+    domain.store.write(&domain.name, all).await
 }
 
-async fn create_one(domain: &Domain, mut entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
+pub(crate) async fn create_one(domain: &Domain, entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
+    let id = entry.id.clone();
+    create(domain, vec![entry], by).await?.pop().unwrap_or(Err(RegistrationError::NoEntry(id)))
+}
+
+fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, journal::Entry), RegistrationError> {
     entry.check(&domain.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
     let leaf = entry_leaf(domain, "created", &entry, by);
-    domain
-        .store
-        .write(&domain.name, move |batch| {
-            if let Some(twin) = batch.twin(&entry)? {
-                return Err(RegistrationError::Exists(Box::new(twin)));
-            }
-            if batch.entry(&entry.id)?.is_some() {
-                return Err(RegistrationError::IdTaken(entry.id));
-            }
-            batch.put_entry(entry.clone())?;
-            leaf.with_change(batch)?;
-            Ok(entry)
-        })
-        .await
+    Ok((entry, leaf))
 }
 
 /// Changes an entry; `change` gets it as it stands and returns it as it shall be.
@@ -73,7 +87,7 @@ pub(crate) async fn update(
     domain: &Domain,
     id: EntryId,
     by: &str,
-    change: impl FnOnce(Entry) -> Entry + Send + 'static,
+    change: impl FnOnce(Entry) -> Result<Entry, RegistrationError> + Send + 'static,
 ) -> Result<Entry, RegistrationError> {
     let name = domain.name.clone();
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "updated").text("entry", id.as_str());
@@ -83,11 +97,14 @@ pub(crate) async fn update(
         .write(&domain.name, move |batch| {
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
             let (created_at, revision) = (old.created_at, old.revision_number);
-            let mut entry = change(old);
+            let mut entry = change(old)?;
             entry.id = id;
             entry.created_at = created_at;
             entry.revision_number = revision + 1;
             entry.check(&name)?;
+            if let Some(twin) = batch.twin(&entry)?.filter(|twin| twin.id != entry.id) {
+                return Err(RegistrationError::Exists(Box::new(twin)));
+            }
             batch.put_entry(entry.clone())?;
             leaf.personal("registration", describe(&entry)).with_change(batch)?;
             Ok(entry)

@@ -11,6 +11,8 @@ pub(crate) struct State {
     pub revision: Revision,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
+    /// Entries that make their holder an operator.
+    admins: BTreeMap<EntryId, Arc<Entry>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
     pub bundle: Arc<Bundle>,
     pub policy: Option<Arc<PolicyRecord>>,
@@ -19,25 +21,17 @@ pub(crate) struct State {
 pub(crate) struct View(RwLock<State>);
 
 impl View {
-    pub(crate) fn new(
-        revision: Revision,
-        entries: Vec<Entry>,
-        nodes: Vec<Node>,
-        bundle: Bundle,
-        policy: Option<PolicyRecord>,
-    ) -> Self {
-        let mut state = State {
-            revision,
+    /// Nothing yet but a bundle.
+    pub(crate) fn new(bundle: Bundle) -> Self {
+        Self(RwLock::new(State {
+            revision: Revision::default(),
             entries: BTreeMap::new(),
             by_parent: BTreeMap::new(),
-            nodes: nodes.into_iter().map(|node| (node.id.clone(), Arc::new(node))).collect(),
+            admins: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             bundle: Arc::new(bundle),
-            policy: policy.map(Arc::new),
-        };
-        for entry in entries {
-            state.put(entry);
-        }
-        Self(RwLock::new(state))
+            policy: None,
+        }))
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -48,8 +42,8 @@ impl View {
         self.0.write().unwrap_or_else(PoisonError::into_inner).bundle = Arc::new(bundle);
     }
 
-    /// Applies a committed batch. `policy` is the record of a changed policy.
-    pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change], policy: Option<PolicyRecord>) {
+    /// Applies a committed batch.
+    pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change]) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             match change {
@@ -61,11 +55,10 @@ impl View {
                 Change::NodeRemoved(id) => {
                     state.nodes.remove(id);
                 }
-                Change::Authorities | Change::Policy(_) => {}
+                Change::Policy(policy) => state.policy = Some(policy.clone()),
+                // The bundle follows when the keys are at hand.
+                Change::Authorities => {}
             }
-        }
-        if let Some(policy) = policy {
-            state.policy = Some(Arc::new(policy));
         }
         state.revision = revision.unwrap_or(state.revision);
     }
@@ -75,10 +68,20 @@ impl State {
     fn put(&mut self, entry: Entry) {
         self.remove(&entry.id);
         self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
-        self.entries.insert(entry.id.clone(), Arc::new(entry));
+        let entry = Arc::new(entry);
+        if entry.admin {
+            self.admins.insert(entry.id.clone(), entry.clone());
+        }
+        self.entries.insert(entry.id.clone(), entry);
+    }
+
+    /// Whether the holder of `id` may administer.
+    pub(crate) fn is_admin(&self, id: &SpiffeId, now: UnixTime) -> bool {
+        self.admins.values().any(|entry| entry.spiffe_id == *id && !entry.is_expired(now))
     }
 
     fn remove(&mut self, id: &EntryId) {
+        self.admins.remove(id);
         if let Some(old) = self.entries.remove(id)
             && let Some(children) = self.by_parent.get_mut(&old.parent_id)
         {

@@ -42,8 +42,12 @@ pub(crate) async fn feed(
             return;
         };
         let (message, changed) = told.tell(&domain, &node, first);
-        if (changed || first) && to.send(Ok(message)).await.is_err() {
-            return;
+        if changed || first {
+            for part in parts(message) {
+                if to.send(Ok(part)).await.is_err() {
+                    return;
+                }
+            }
         }
         first = false;
         // Lagging is no loss: what is sent is the difference to the newest state.
@@ -55,6 +59,24 @@ pub(crate) async fn feed(
                 let _gone = to.send(Err(reason_status("the agent's SVID has ended", Reason::AgentExpired))).await;
                 return;
             }
+        }
+    }
+}
+
+/// Entries in one message at most: far below the four mebibytes that clients of gRPC read.
+const PART: usize = 500;
+
+/// One message after the other, the last without `more`.
+fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
+    let mut entries = std::mem::take(&mut whole.entries).into_iter();
+    let mut out = Vec::new();
+    loop {
+        let part = wire::WatchResponse { entries: entries.by_ref().take(PART).collect(), ..whole };
+        whole = wire::WatchResponse { revision: part.revision, complete: part.complete, ..Default::default() };
+        let more = entries.len() > 0;
+        out.push(wire::WatchResponse { more, ..part });
+        if !more {
+            return out;
         }
     }
 }
@@ -83,6 +105,7 @@ impl Told {
             removed_entry_ids: removed,
             bundle: bundle_changed.then(|| bundle_to_wire(&bundle)),
             policy: policy.map(|policy| policy_to_wire(&policy)),
+            more: false,
         };
         (message, changed)
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sekisho_disk::{DiskError, Ledger, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Caller, Request};
@@ -11,19 +13,20 @@ use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
 use sekisho_runtime::{Stop, now};
-use sekisho_store::{Committed, Store, StoreError};
-use sekisho_types::{Revision, SignatureAlgorithm, Signer, UnixTime};
+use sekisho_store::{Change, Committed, Store, StoreError};
+use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
 use crate::config::ServerArgs;
 use crate::domain::{Domain, Settings, Shared};
 use crate::journal::{Entry, JournalError, drain_outbox};
 use crate::limits::PeerLimits;
+use crate::refusals::Refusals;
 use crate::rest::Operator;
 use crate::view::View;
-use crate::{grpc, issue, policy_folder, rest};
+use crate::{grpc, issue, journal, log_search, policy_folder, refusals, rest};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +49,14 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--x509pop-ca {path}: {reason}")]
     X509PopCa { path: String, reason: String },
+    #[error("{0}. To go on all the same, and have it logged, start once with `--danger-accept-older-log`")]
+    OlderLog(String),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
 }
+
+/// How often the database is told how far the log has come, at least.
+const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`. `ready` is called with the addresses once requests are served.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
@@ -56,19 +64,18 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     authorities::rotate(&domain, now()).await?;
     drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
 
-    let (changes, _) = broadcast::channel(64);
-    let committed = domain.store.watch();
     let domain: Shared = Arc::new(domain);
     fill_view(&domain)?;
     let viewed = Arc::downgrade(&domain);
     domain.store.observe(move |batch| {
         if let Some(domain) = viewed.upgrade() {
-            apply(&domain, batch);
+            committed(&domain, batch);
         }
     });
-    tokio::spawn(follow_commits(domain.clone(), committed, changes.clone()));
+    let outbox = tokio::spawn(keep_outbox(domain.clone(), stop.clone()));
+    tokio::spawn(refusals::keep_count(domain.clone()));
     let source = TlsSource::new(own_material(&domain).await?.0);
-    tokio::spawn(keep_own_svid(domain.clone(), source.clone(), changes.subscribe()));
+    tokio::spawn(keep_own_svid(domain.clone(), source.clone()));
     tokio::spawn(keep_authorities(domain.clone()));
     if let Some(folder) = args.policy_folder.clone() {
         let domain = domain.clone();
@@ -79,7 +86,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         });
     }
 
-    let grpc = grpc::routes(&domain, &changes).map_err(|e| ServerError::Reflection(e.to_string()))?;
+    let grpc = grpc::routes(&domain).map_err(|e| ServerError::Reflection(e.to_string()))?;
     let router = grpc.into_axum_router().merge(rest::routes(&domain));
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
@@ -90,10 +97,24 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
+    let turned_away = {
+        let domain = domain.clone();
+        move |peer: SocketAddr, reason: String| {
+            let domain = domain.clone();
+            tokio::spawn(async move {
+                if let Err(error) = refusals::log(&domain, peer.ip(), &peer.to_string(), &reason).await {
+                    tracing::error!(%error, "a refusal was not logged");
+                }
+            });
+        }
+    };
     tokio::join!(
-        serve_tls(listener, source, router.clone(), now, stop.token()),
+        serve_tls(listener, source, router.clone(), now, turned_away, stop.token()),
         serve_unix(socket, router, admit, stop.token()),
     );
+    // What the last requests left in the outbox.
+    stop.trigger();
+    let _ended = outbox.await;
     Ok(())
 }
 
@@ -107,13 +128,21 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
     let store = Store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
-    let (revision, records) = store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?)))?;
-    let authorities = Authorities::load(&keys, records)?;
-    let bundle = authorities.bundle(&name, revision.0)?;
+    let (revision, records, mark) =
+        store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?, reader.log_mark(&name)?)))?;
+    if let Err(reason) = journal::check_mark(&ledger, mark.as_ref()) {
+        if !args.danger_accept_older_log {
+            return Err(ServerError::OlderLog(reason));
+        }
+        tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
+    }
+    let newest = log_search::newest_time(&ledger).unwrap_or(0);
+    let authorities = Authorities::load(&name, &keys, records)?;
+    let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
     Ok(Domain {
         server_id,
-        view: View::new(revision, vec![], vec![], bundle, None),
+        view: View::new(bundle),
         store,
         ledger,
         authorities,
@@ -126,8 +155,11 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
             x509pop_roots: x509pop_roots(args)?,
         },
         attestations: PeerLimits::new(1.0, 20.0),
-        refusals: PeerLimits::new(5.0, 50.0),
-        recording: tokio::sync::Mutex::new(()),
+        refusals: Refusals::new(),
+        recording: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+        changes: broadcast::channel(64).0,
+        outbox_filled: Notify::new(),
+        log_time: AtomicI64::new(newest),
         policy_in_force: Mutex::new(BTreeMap::new()),
         name,
     })
@@ -146,35 +178,47 @@ fn fill_view(domain: &Shared) -> Result<(), ServerError> {
     let (entries, nodes, policy, revision) = domain.store.read(|reader| {
         Ok((reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?, reader.revision(name)?))
     })?;
-    let changes: Vec<_> = entries
-        .into_iter()
-        .map(|entry| sekisho_store::Change::Entry(Box::new(entry)))
-        .chain(nodes.into_iter().map(|node| sekisho_store::Change::Node(Box::new(node))))
-        .collect();
-    domain.view.apply(Some(revision), &changes, policy);
+    let entries = entries.into_iter().map(|entry| Change::Entry(Box::new(entry)));
+    let nodes = nodes.into_iter().map(|node| Change::Node(Box::new(node)));
+    let policy = policy.into_iter().map(|policy| Change::Policy(Arc::new(policy)));
+    domain.view.apply(Some(revision), &entries.chain(nodes).chain(policy).collect::<Vec<_>>());
     Ok(())
 }
 
-/// After each commit: drains the outbox into the ledger, and rings for the delta streams.
-async fn follow_commits(domain: Shared, mut committed: broadcast::Receiver<Committed>, changes: broadcast::Sender<()>) {
-    loop {
-        match committed.recv().await {
-            // What was missed is in the view and in the outbox all the same.
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-        if let Err(error) = drain_outbox(&domain).await {
-            tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
-        }
-        let _nobody_listens = changes.send(());
+/// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
+fn committed(domain: &Shared, batch: &Committed) {
+    if !batch.changes.is_empty() {
+        domain.view.apply(batch.revision, &batch.changes);
+        let _nobody_listens = domain.changes.send(());
+    }
+    if batch.has_leaf {
+        domain.outbox_filled.notify_one();
     }
 }
 
-/// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
-fn apply(domain: &Shared, batch: &Committed) {
-    let policy_changed = batch.changes.iter().any(|change| matches!(change, sekisho_store::Change::Policy(_)));
-    let policy = if policy_changed { domain.store.read(|r| r.policy(&domain.name, None)).ok().flatten() } else { None };
-    domain.view.apply(batch.revision.or(None::<Revision>), &batch.changes, policy);
+/// Moves leaves from the outbox into the ledger as they come, and remembers from time to time how far the ledger is.
+async fn keep_outbox(domain: Shared, stop: Stop) {
+    let mut marked = domain.ledger.size();
+    loop {
+        let stopping = tokio::select! {
+            () = domain.outbox_filled.notified() => false,
+            () = tokio::time::sleep(MARK_EVERY) => false,
+            () = stop.wait() => true,
+        };
+        if let Err(error) = drain_outbox(&domain).await {
+            tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
+        }
+        let size = domain.ledger.size();
+        if size != marked {
+            match journal::mark(&domain).await {
+                Ok(()) => marked = size,
+                Err(error) => tracing::error!(%error, "how far the log has come was not remembered"),
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
 }
 
 /// The server's own SVID, through the same gate as every other, and when it ends.
@@ -191,7 +235,8 @@ async fn own_material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), Server
 }
 
 /// Renews the server's SVID at half life, and takes each new bundle into its listener.
-async fn keep_own_svid(domain: Shared, source: TlsSource, mut changes: broadcast::Receiver<()>) {
+async fn keep_own_svid(domain: Shared, source: TlsSource) {
+    let mut changes = domain.changes.subscribe();
     let mut sequence = domain.view.read(|state| state.bundle.sequence);
     let mut renew = UnixTime::default();
     loop {

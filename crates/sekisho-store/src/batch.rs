@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, DecisionRow, PolicyRecord, StoreError, TokenUse, form};
+use crate::{AuthorityRecord, DecisionRow, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
 
 /// What a committed batch changed, for those who keep a view of the state.
 #[derive(Debug, Clone)]
@@ -12,7 +14,7 @@ pub enum Change {
     Node(Box<Node>),
     NodeRemoved(SpiffeId),
     Authorities,
-    Policy(u64),
+    Policy(Arc<PolicyRecord>),
 }
 
 /// One write batch of one trust domain: all of it is committed, or nothing.
@@ -21,11 +23,13 @@ pub struct Batch<'a> {
     trust_domain: &'a TrustDomain,
     revision: Option<Revision>,
     pub(crate) changes: Vec<Change>,
+    /// Whether a leaf waits in the outbox because of this batch.
+    pub(crate) has_leaf: bool,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) const fn new(connection: &'a Connection, trust_domain: &'a TrustDomain) -> Self {
-        Self { connection, trust_domain, revision: None, changes: vec![] }
+        Self { connection, trust_domain, revision: None, changes: vec![], has_leaf: false }
     }
 
     pub(crate) const fn revision_taken(&self) -> Option<Revision> {
@@ -201,29 +205,15 @@ impl<'a> Batch<'a> {
              (SELECT revision FROM policies WHERE td = ?1 ORDER BY revision DESC LIMIT ?2)",
             params![self.trust_domain.as_str(), keep],
         )?;
-        self.changes.push(Change::Policy(revision.0));
+        self.changes.push(Change::Policy(Arc::new(policy.clone())));
         Ok(())
     }
 
-    /// Up to where a node's spool was recorded, and under which leaf the last of it stands.
-    pub fn spool_position(&self, spool: &str) -> Result<(u64, u64), StoreError> {
-        let found = self
-            .connection
-            .query_row(
-                "SELECT next, log_index FROM spools WHERE td = ?1 AND id = ?2",
-                params![self.trust_domain.as_str(), spool],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        Ok(found.unwrap_or_default())
-    }
-
-    /// Stores decisions, moves their spool's position, and keeps at most `cap` decisions in all.
+    /// Stores decisions, moves their spool's position, and keeps about `cap` decisions in all.
     pub fn put_decisions(
         &mut self,
         spool: &str,
-        next: u64,
-        log_index: u64,
+        position: SpoolPosition,
         rows: &[DecisionRow],
         cap: u64,
     ) -> Result<(), StoreError> {
@@ -235,8 +225,14 @@ impl<'a> Batch<'a> {
             insert.execute(params![td, row.id, row.at_ms, row.effect, row.record, row.log_index, row.place])?;
         }
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO spools (td, id, next, log_index) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![td, spool, next, log_index])?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![td, spool, position.next, position.log_index, position.lost])?;
+        // Finding the oldest walks over all the others, so it is done once in a while.
+        if !position.log_index.is_multiple_of(64) {
+            return Ok(());
+        }
         self.connection
             .prepare_cached(
                 "DELETE FROM decisions WHERE td = ?1 AND id IN
@@ -246,32 +242,9 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Remembers where an attestation or issuance stands in the log, and keeps the newest `cap` of these.
-    pub fn put_identity(
-        &mut self,
-        id: &str,
-        at: UnixTime,
-        kind: &str,
-        subject: &str,
-        index: u64,
-        cap: u64,
-    ) -> Result<(), StoreError> {
-        let td = self.trust_domain.as_str();
-        self.connection
-            .prepare_cached("INSERT OR IGNORE INTO identities (td, id, at_ms, kind, subject, log_index) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![td, id, at.millis(), kind, subject, index])?;
-        if index.is_multiple_of(1024) {
-            self.connection.execute(
-                "DELETE FROM identities WHERE td = ?1 AND id IN
-                 (SELECT id FROM identities WHERE td = ?1 ORDER BY at_ms DESC LIMIT -1 OFFSET ?2)",
-                params![td, cap],
-            )?;
-        }
-        Ok(())
-    }
-
     /// Puts a leaf into the outbox of this transaction.
     pub fn log(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), StoreError> {
+        self.has_leaf = true;
         self.connection.prepare_cached("INSERT INTO outbox (td, leaf, side) VALUES (?1, ?2, ?3)")?.execute(params![
             self.trust_domain.as_str(),
             leaf,
@@ -284,6 +257,14 @@ impl<'a> Batch<'a> {
     pub fn logged(&mut self, through: i64) -> Result<(), StoreError> {
         self.connection
             .execute("DELETE FROM outbox WHERE td = ?1 AND seq <= ?2", params![self.trust_domain.as_str(), through])?;
+        Ok(())
+    }
+
+    /// Remembers how far the log had come, so that an older copy of it is noticed.
+    pub fn mark_log(&mut self, mark: &LogMark) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO log_marks (td, size, root) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.trust_domain.as_str(), mark.size, mark.root])?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{Digest, Revision, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, DecisionRow, IdentityRow, OutboxLeaf, PolicyRecord, StoreError, form};
+use crate::{AuthorityRecord, DecisionRow, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, form};
 
 /// Reads of committed state.
 pub struct Reader<'a> {
@@ -85,28 +85,19 @@ impl<'a> Reader<'a> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Where an attestation or issuance stands in the log.
-    pub fn identity_index(&self, td: &TrustDomain, id: &str) -> Result<Option<u64>, StoreError> {
-        let sql = "SELECT log_index FROM identities WHERE td = ?1 AND id = ?2";
-        Ok(self.connection.query_row(sql, params![td.as_str(), id], |row| row.get(0)).optional()?)
+    /// Up to where a node's spool was recorded.
+    pub fn spool_position(&self, td: &TrustDomain, spool: &str) -> Result<SpoolPosition, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT next, log_index, lost FROM spools WHERE td = ?1 AND id = ?2")?;
+        let read = |row: &Row<'_>| Ok(SpoolPosition { next: row.get(0)?, log_index: row.get(1)?, lost: row.get(2)? });
+        Ok(statement.query_row(params![td.as_str(), spool], read).optional()?.unwrap_or_default())
     }
 
-    /// Attestations and issuances, newest first.
-    pub fn identities(&self, td: &TrustDomain, limit: u32) -> Result<Vec<IdentityRow>, StoreError> {
-        let sql = "SELECT id, at_ms, kind, subject, log_index FROM identities WHERE td = ?1
-                   ORDER BY at_ms DESC, log_index DESC LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let read = |row: &Row<'_>| {
-            Ok(IdentityRow {
-                id: row.get(0)?,
-                at_ms: row.get(1)?,
-                kind: row.get(2)?,
-                subject: row.get(3)?,
-                log_index: row.get(4)?,
-            })
-        };
-        let rows = statement.query_map(params![td.as_str(), limit], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// How far the log had come when that was last remembered.
+    pub fn log_mark(&self, td: &TrustDomain) -> Result<Option<LogMark>, StoreError> {
+        let read = |row: &Row<'_>| Ok(LogMark { size: row.get(0)?, root: row.get(1)? });
+        let sql = "SELECT size, root FROM log_marks WHERE td = ?1";
+        Ok(self.connection.query_row(sql, [td.as_str()], read).optional()?)
     }
 
     /// Leaves that wait for the ledger, in order.

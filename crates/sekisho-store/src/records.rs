@@ -49,14 +49,21 @@ pub struct DecisionRow {
     pub place: String,
 }
 
-/// An attestation or issuance, and where it stands in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityRow {
-    pub id: String,
-    pub at_ms: i64,
-    pub kind: String,
-    pub subject: String,
+/// Up to where a node's spool was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolPosition {
+    pub next: u64,
+    /// The leaf under which the last of it stands.
     pub log_index: u64,
+    /// Records that the node has said were lost, in all.
+    pub lost: u64,
+}
+
+/// A size that the log had, and its root then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogMark {
+    pub size: u64,
+    pub root: Vec<u8>,
 }
 
 /// A leaf that waits for the ledger.

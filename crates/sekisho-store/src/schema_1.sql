@@ -31,10 +31,10 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_by_time ON decisions (td, at_ms);
 
 -- The position up to which each node's spool was recorded, so that a repeated batch is recorded once.
-CREATE TABLE spools (td TEXT NOT NULL, id TEXT NOT NULL, next INTEGER NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (td, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE spools (td TEXT NOT NULL, id TEXT NOT NULL, next INTEGER NOT NULL, log_index INTEGER NOT NULL, lost INTEGER NOT NULL, PRIMARY KEY (td, id)) STRICT, WITHOUT ROWID;
+
+-- How far the log had come: a log that is shorter is an older copy.
+CREATE TABLE log_marks (td TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL) STRICT;
 
 -- Leaves of state changes, written in the transaction of the change and drained into the ledger in order.
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, td TEXT NOT NULL, leaf BLOB NOT NULL, side BLOB NOT NULL) STRICT;
-
-CREATE TABLE identities (td TEXT NOT NULL, id TEXT NOT NULL, at_ms INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (td, id)) STRICT, WITHOUT ROWID;
-CREATE INDEX identities_by_time ON identities (td, at_ms);

@@ -4,21 +4,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::Connection;
 use sekisho_types::{Revision, TrustDomain};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{Batch, Change, Reader, StoreError, schema};
 
 /// Batches that share one fsync at most.
 const MAX_GROUP: usize = 512;
-/// Committed batches that a slow watcher may lag behind before it must read everything again.
-const WATCH_DEPTH: usize = 4096;
-
 /// A committed batch.
 #[derive(Debug, Clone)]
 pub struct Committed {
     pub trust_domain: TrustDomain,
     pub revision: Option<Revision>,
-    pub changes: Arc<[Change]>,
+    pub changes: Vec<Change>,
+    /// Whether leaves wait in the outbox.
+    pub has_leaf: bool,
 }
 
 /// Hears of each committed batch before its caller does.
@@ -31,7 +30,6 @@ type Finish = Box<dyn FnOnce(bool) + Send>;
 #[derive(Clone)]
 pub struct Store {
     jobs: Sender<Job>,
-    committed: broadcast::Sender<Committed>,
     reader: Arc<Mutex<Connection>>,
     observer: Arc<OnceLock<Observer>>,
 }
@@ -44,18 +42,12 @@ impl Store {
         let reader = Connection::open(path)?;
         reader.pragma_update(None, "query_only", "ON")?;
         let (jobs, queue) = channel();
-        let (committed, _) = broadcast::channel(WATCH_DEPTH);
         let thread = std::thread::Builder::new().name("store".into());
         thread.spawn(move || run(&connection, &queue)).map_err(|_| StoreError::Stopped)?;
-        Ok(Self { jobs, committed, reader: Arc::new(Mutex::new(reader)), observer: Arc::default() })
+        Ok(Self { jobs, reader: Arc::new(Mutex::new(reader)), observer: Arc::default() })
     }
 
-    /// Hears of every batch committed from now on, in order.
-    pub fn watch(&self) -> broadcast::Receiver<Committed> {
-        self.committed.subscribe()
-    }
-
-    /// Lets `observer` apply each committed batch to a view of the state, before the batch's caller goes on. Set once.
+    /// Lets `observer` hear of each committed batch, in order and before the batch's caller goes on. Set once.
     pub fn observe(&self, observer: impl Fn(&Committed) + Send + Sync + 'static) {
         // A second observer would be a mistake of the wiring; the first one stays.
         let _first_stays = self.observer.set(Box::new(observer));
@@ -72,7 +64,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (done, wait) = oneshot::channel::<Result<T, E>>();
-        let (trust_domain, committed, observer) = (trust_domain.clone(), self.committed.clone(), self.observer.clone());
+        let (trust_domain, observer) = (trust_domain.clone(), self.observer.clone());
         let job: Job = Box::new(move |connection| {
             if let Err(error) = connection.execute_batch("SAVEPOINT batch") {
                 let _gone = done.send(Err(StoreError::from(error).into()));
@@ -80,20 +72,19 @@ impl Store {
             }
             let mut batch = Batch::new(connection, &trust_domain);
             let result = work(&mut batch);
-            let (revision, changes) = (batch.revision_taken(), std::mem::take(&mut batch.changes));
+            let (revision, has_leaf) = (batch.revision_taken(), batch.has_leaf);
+            let changes = std::mem::take(&mut batch.changes);
             let end = if result.is_ok() { "RELEASE batch" } else { "ROLLBACK TO batch; RELEASE batch" };
             if let Err(error) = connection.execute_batch(end) {
                 let _gone = done.send(Err(StoreError::from(error).into()));
                 return None;
             }
             Some(Box::new(move |success| {
-                if success && result.is_ok() {
-                    let event = Committed { trust_domain, revision, changes: changes.into() };
-                    if let Some(observer) = observer.get() {
-                        observer(&event);
-                    }
-                    // No watcher is no failure.
-                    let _watchers = committed.send(event);
+                if success
+                    && result.is_ok()
+                    && let Some(observer) = observer.get()
+                {
+                    observer(&Committed { trust_domain, revision, changes, has_leaf });
                 }
                 let _gone = done.send(if success { result } else { Err(StoreError::Stopped.into()) });
             }))
@@ -120,13 +111,16 @@ fn run(connection: &Connection, queue: &Receiver<Job>) {
             continue;
         }
         let jobs = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
+        // Some failures make SQLite end the whole transaction; a job that came after would commit by itself.
+        let jobs = jobs.take_while(|_| !connection.is_autocommit());
         let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
-        let committed = connection
-            .execute_batch("COMMIT")
-            .inspect_err(|error| {
-                tracing::error!(%error, "the store could not commit; nothing of this group was kept");
-            })
-            .is_ok();
+        let committed = !connection.is_autocommit()
+            && connection
+                .execute_batch("COMMIT")
+                .inspect_err(|error| {
+                    tracing::error!(%error, "the store could not commit; nothing of this group was kept");
+                })
+                .is_ok();
         if !committed {
             let _already_rolled_back = connection.execute_batch("ROLLBACK");
         }

@@ -6,6 +6,7 @@ mod grpc;
 mod identity;
 mod ledger_crash;
 mod operators;
+mod peers;
 mod policy_live;
 mod proofs;
 mod sidecar;

@@ -27,7 +27,7 @@ async fn every_crash_image_opens_and_proves_all_that_was_acknowledged() {
     for round in 0..60u64 {
         let size = ledger.size();
         for number in 0..(round * 7 % 40 + 1) {
-            let index = ledger.append(leaf(size + number), side(size + number)).await.unwrap();
+            let index = ledger.append(vec![entry(size + number)]).await.unwrap();
             assert_eq!(index, size + number);
         }
         let (size, _) = ledger.checkpoint_covering(size + round * 7 % 40).await.unwrap();
@@ -38,15 +38,19 @@ async fn every_crash_image_opens_and_proves_all_that_was_acknowledged() {
         assert_eq!(recovered.size, size);
         let root = Checkpoint::parse(sekisho_ledger::Note::parse(&copied.checkpoint()).unwrap().text()).unwrap().root;
         for index in (0..size).step_by(13).chain([size - 1]) {
-            assert_eq!(copied.entry(index, size), Some((leaf(index), side(index))), "entry {index} of {size}");
+            assert_eq!(copied.entry(index, size), Some(entry(index)), "entry {index} of {size}");
             let path = copied.path(index, size).unwrap();
             verify_inclusion(index, size, &leaf_hash(&leaf(index)), &path, &root).unwrap();
         }
-        let next = copied.append(leaf(size), side(size)).await.unwrap();
+        let next = copied.append(vec![entry(size)]).await.unwrap();
         let (size, _) = copied.checkpoint_covering(next).await.unwrap();
-        assert_eq!(copied.entry(next, size), Some((leaf(next), side(next))));
+        assert_eq!(copied.entry(next, size), Some(entry(next)));
     }
     assert!(ledger.size() > 1000);
+}
+
+fn entry(number: u64) -> NewEntry {
+    NewEntry { leaf: leaf(number), side: side(number) }
 }
 
 fn leaf(number: u64) -> Vec<u8> {

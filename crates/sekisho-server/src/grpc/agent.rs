@@ -3,17 +3,19 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::NodeCertificate;
+use sekisho_identity::Csr;
 use sekisho_net::TlsPeer;
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_runtime::{now, random_bytes};
 use sekisho_store::StoreError;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{AgentCaller, issue_status};
 use crate::attest::{self, AttestError};
 use crate::domain::Shared;
-use crate::issue::{self, IssuedX509};
+use crate::issue::IssuedX509;
+use crate::refusals;
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -30,15 +32,21 @@ impl wire::agent_server::Agent for Service {
         let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
         let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
         if !self.0.attestations.take(peer.address.ip(), now()) {
-            return Err(Status::resource_exhausted(
-                "too many attestations from this address; wait a second and try again",
-            ));
+            let reason = "too many attestations from this address; wait a second and try again";
+            refusals::log_peer(&self.0, &peer, reason).await.map_err(|_| not_logged())?;
+            return Err(Status::resource_exhausted(reason));
         }
         let domain = self.0.clone();
         let mut incoming = request.into_inner();
         let (to, answers) = tokio::sync::mpsc::channel(2);
         tokio::spawn(async move {
-            let ended = converse(&domain, &mut incoming, &to, &peer).await;
+            let mut ended = converse(&domain, &mut incoming, &to, &peer).await;
+            if let Err(status) = &ended
+                && status.code() != Code::Unavailable
+                && refusals::log_peer(&domain, &peer, status.message()).await.is_err()
+            {
+                ended = Err(not_logged());
+            }
             let _gone = to.send(ended.map(|(svid, reattestable)| result(&svid, reattestable))).await;
         });
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(answers).boxed()))
@@ -91,6 +99,8 @@ async fn converse(
     };
     let data = params.data.ok_or_else(|| Status::invalid_argument("`params.data` is missing"))?;
     let csr = params.params.ok_or_else(|| Status::invalid_argument("`params.params` is missing"))?.csr;
+    // Before a token is spent for it.
+    let csr = Csr::verify(&csr).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let proved = match data.r#type.as_str() {
         "join_token" => attest::by_token(domain, &data.payload).await,
         "x509pop" => match attest::certificate(domain, &data.payload) {
@@ -113,17 +123,14 @@ async fn converse(
             )));
         }
     };
-    let proved = match proved {
-        Ok(proved) => proved,
-        Err(error) => {
-            let logged = issue::refused(domain, &peer.address.to_string(), &error.to_string()).await;
-            logged.map_err(|_| Status::unavailable("the refusal could not be logged"))?;
-            return Err(attest_status(&error));
-        }
-    };
+    let proved = proved.map_err(|error| attest_status(&error))?;
     let reattestable = proved.can_reattest;
     let issued = attest::admit(domain, proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
     Ok((issued, reattestable))
+}
+
+fn not_logged() -> Status {
+    Status::unavailable("the refusal could not be logged")
 }
 
 async fn next_step(

@@ -28,7 +28,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
-        operator(&self.0, request.extensions())?;
+        operator(&self.0, request.extensions()).await?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
         let count = self.0.view.read(|state| state.entries.values().filter(|entry| filter.admits(entry)).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
@@ -38,7 +38,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Result<Response<wire::ListEntriesResponse>, Status> {
-        operator(&self.0, request.extensions())?;
+        operator(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let filter = Filter::from_wire(request.filter)?;
         let size = match usize::try_from(request.page_size) {
@@ -65,7 +65,7 @@ impl wire::entry_server::Entry for Service {
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
-        operator(&self.0, request.extensions())?;
+        operator(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let id = EntryId::parse(&request.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let found = self.0.view.read(|state| state.entries.get(&id).cloned());
@@ -77,20 +77,28 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchCreateEntryRequest>,
     ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let by = operator(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
-        let creations = request.entries.iter().map(|entry| {
-            let (domain, by) = (&self.0, by.name());
-            async move {
-                let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
-                let entry = entry_from_wire(entry, &id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-                let mut created = registration::create(domain, vec![entry], by).await;
-                created.pop().unwrap_or_else(|| Err(RegistrationError::NoEntry(id))).map_err(status)
+        let mut results: Vec<Option<Result<Entry, Status>>> = vec![];
+        let mut entries = Vec::with_capacity(request.entries.len());
+        for wire_entry in &request.entries {
+            let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
+            match entry_from_wire(wire_entry, &id) {
+                Ok(entry) => {
+                    entries.push(entry);
+                    results.push(None);
+                }
+                Err(error) => results.push(Some(Err(Status::invalid_argument(error.to_string())))),
             }
+        }
+        let mut created = registration::create(&self.0, entries, by.name()).await.map_err(status)?.into_iter();
+        let missing = || Err(Status::internal("an entry was not answered"));
+        let results = results.into_iter().map(|refused| {
+            refused.or_else(|| created.next().map(|result| result.map_err(status))).unwrap_or_else(missing)
         });
         // A twin is reported with the entry that exists, as SPIRE does.
-        let results = futures_util::future::join_all(creations).await.into_iter().map(|result| {
+        let results = results.map(|result| {
             let (status, entry) = to_result(result, request.output_mask.as_ref());
             wire::batch_create_entry_response::Result { status: Some(status), entry }
         });
@@ -101,7 +109,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchUpdateEntryRequest>,
     ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let by = operator(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
         let mut results = Vec::new();
@@ -117,7 +125,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchDeleteEntryRequest>,
     ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let by = operator(&self.0, request.extensions()).await?;
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
         let deletions = ids.into_iter().map(|id| {
@@ -224,31 +232,30 @@ async fn update(
     mask: Option<types::EntryMask>,
     by: &str,
 ) -> Result<Entry, Status> {
-    let invalid = |message: String| Status::invalid_argument(message);
-    let id = EntryId::parse(&wire_entry.id).map_err(|e| invalid(e.to_string()))?;
-    let known = domain.view.read(|state| state.entries.get(&id).cloned());
-    let known = known.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
-    // Fields outside the mask are those of the entry as it stands.
-    let mut merged = entry_to_wire(&known);
-    let mask = mask.unwrap_or_else(full_mask);
-    macro_rules! take { ($($field:ident),*) => { $(if mask.$field { merged.$field.clone_from(&wire_entry.$field); })* } }
-    take!(
-        spiffe_id,
-        parent_id,
-        selectors,
-        x509_svid_ttl,
-        federates_with,
-        admin,
-        downstream,
-        expires_at,
-        dns_names,
-        store_svid,
-        jwt_svid_ttl,
-        hint,
-        additional_attributes
-    );
-    let entry = entry_from_wire(&merged, &id).map_err(|e| invalid(e.to_string()))?;
-    registration::update(domain, id, by, move |_| entry).await.map_err(status)
+    let id = EntryId::parse(&wire_entry.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let (offered, mask) = (wire_entry.clone(), mask.unwrap_or_else(full_mask));
+    let merge = move |known: Entry| {
+        // Fields outside the mask are those of the entry as it stands in this very write.
+        let mut merged = entry_to_wire(&known);
+        macro_rules! take { ($($field:ident),*) => { $(if mask.$field { merged.$field.clone_from(&offered.$field); })* } }
+        take!(
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_svid_ttl,
+            federates_with,
+            admin,
+            downstream,
+            expires_at,
+            dns_names,
+            store_svid,
+            jwt_svid_ttl,
+            hint,
+            additional_attributes
+        );
+        entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
+    };
+    registration::update(domain, id, by, merge).await.map_err(status)
 }
 
 fn check_count(count: usize) -> Result<(), Status> {

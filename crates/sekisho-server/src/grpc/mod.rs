@@ -18,22 +18,20 @@ use tonic::service::Routes;
 use tonic::{Code, Extensions, Status};
 
 use crate::domain::Shared;
-use crate::issue::{self, IssueError};
+use crate::issue::IssueError;
+use crate::refusals;
 use crate::rest::Operator;
 
 /// Largest message accepted, in bytes.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// All services of the server.
-pub(crate) fn routes(
-    domain: &Shared,
-    changes: &tokio::sync::broadcast::Sender<()>,
-) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(domain: &Shared) -> Result<Routes, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
     let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service(domain.clone()));
-    let node = own::node_server::NodeServer::new(node::Service { domain: domain.clone(), changes: changes.clone() });
+    let node = own::node_server::NodeServer::new(node::Service(domain.clone()));
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
@@ -64,16 +62,7 @@ impl AgentCaller {
         let peer = extensions.get::<Arc<TlsPeer>>();
         match Self::check(domain, peer) {
             Ok(caller) => Ok(caller),
-            Err(status) => {
-                // Law L5, as far as a flood allows: a few refusals each second and address are logged one by one.
-                if let Some(peer) = peer.filter(|peer| domain.refusals.take(peer.address.ip(), now())) {
-                    let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
-                    let caller = id.unwrap_or_else(|| peer.address.to_string());
-                    let logged = issue::refused(domain, &caller, status.message()).await;
-                    logged.map_err(|_| Status::unavailable("the refusal could not be logged"))?;
-                }
-                Err(status)
-            }
+            Err(status) => Err(logged(domain, peer, status).await),
         }
     }
 
@@ -120,12 +109,25 @@ pub(crate) fn denied(standing: Standing) -> Status {
     }
 }
 
+/// A refusal that is in the log, or that the log could not take (law L5).
+pub(crate) async fn logged(domain: &Shared, peer: Option<&Arc<TlsPeer>>, status: Status) -> Status {
+    let Some(peer) = peer else { return status };
+    match refusals::log_peer(domain, peer, status.message()).await {
+        Ok(()) => status,
+        Err(_) => Status::unavailable("the refusal could not be logged"),
+    }
+}
+
 /// Operators: on the local socket, or with an admin entry over TLS.
-pub(crate) fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
-    let operator = Operator::of(domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
-    operator.ok_or_else(|| {
-        Status::permission_denied("this call is for operators: use the local socket, or an SVID whose entry is `admin`")
-    })
+pub(crate) async fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
+    let peer = extensions.get::<Arc<TlsPeer>>();
+    match Operator::of(domain, extensions.get::<Operator>(), peer) {
+        Some(operator) => Ok(operator),
+        None => {
+            let reason = "this call is for operators: use the local socket, or an SVID whose entry is `admin`";
+            Err(logged(domain, peer, Status::permission_denied(reason)).await)
+        }
+    }
 }
 
 pub(crate) fn issue_status(error: &IssueError) -> Status {
@@ -137,6 +139,8 @@ pub(crate) fn issue_status(error: &IssueError) -> Status {
             Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => Code::NotFound,
             Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
             Refusal::AuthorityEnded => Code::Unavailable,
+            // A clock that is wrong is no decision against the process.
+            Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => Code::FailedPrecondition,
             _ => Code::PermissionDenied,
         },
         IssueError::Form(_) => Code::InvalidArgument,

@@ -9,7 +9,7 @@ use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
 use sekisho_types::{Evidence, UnixTime};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -18,11 +18,7 @@ use crate::domain::Shared;
 use crate::record::{self, RecordError};
 use crate::watch;
 
-pub(crate) struct Service {
-    pub(crate) domain: Shared,
-    /// Rings after each change of the view.
-    pub(crate) changes: broadcast::Sender<()>,
-}
+pub(crate) struct Service(pub(crate) Shared);
 
 type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
 
@@ -31,12 +27,12 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
-        let (domain, id) = (self.domain.clone(), agent.id.get().clone());
+        let (domain, id) = (self.0.clone(), agent.id.get().clone());
         let shown = (agent.serial.clone(), agent.not_after);
-        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.changes.subscribe(), to));
+        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.0.changes.subscribe(), to));
         tokio::spawn(async move {
             while let Ok(Some(message)) = acknowledgements.message().await {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
@@ -55,16 +51,16 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
+        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
         let items = request.into_inner().items;
         if items.len() > 500 {
             return Err(Status::invalid_argument("a batch has at most 500 requests"));
         }
         let one = |item: wire::issue_x509_request::Item| {
-            let (domain, agent) = (&self.domain, &agent);
+            let (domain, caller) = (&self.0, &caller);
             async move {
                 let evidence = evidence_from_wire(item.evidence.as_ref())?;
-                svid::x509(domain, agent, &item.entry_id, &item.csr, &[evidence]).await
+                svid::x509(domain, caller, &item.entry_id, &item.csr, &[evidence]).await
             }
         };
         let results = futures_util::future::join_all(items.into_iter().map(one)).await.into_iter().map(|result| {
@@ -80,19 +76,18 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
+        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
         let request = request.into_inner();
         let evidence = evidence_from_wire(request.evidence.as_ref())?;
-        let (svid, log_index) =
-            svid::jwt(&self.domain, &agent, &request.entry_id, &request.audience, &[evidence]).await?;
+        let (svid, log_index) = svid::jwt(&self.0, &caller, &request.entry_id, &request.audience, &[evidence]).await?;
         Ok(Response::new(wire::IssueJwtResponse { svid: Some(svid), log_index }))
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let agent = AgentCaller::of(&self.domain, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let reporter = agent.id.get().to_string();
-        let recorded = record::batch(&self.domain, &reporter, &request.batch_key, request.records, request.lost).await;
+        let recorded = record::batch(&self.0, &reporter, &request.batch_key, request.records, request.lost).await;
         let log_index = recorded.map_err(|error| match error {
             RecordError::Journal(_) | RecordError::Store(_) => {
                 tracing::error!(%error, "records were not taken");

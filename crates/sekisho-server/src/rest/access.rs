@@ -10,7 +10,7 @@ use sekisho_net::{TlsPeer, UnixPeer};
 
 use super::problem::Problem;
 use crate::domain::Shared;
-use crate::issue;
+use crate::refusals;
 
 /// An operator whose right to act was checked.
 #[derive(Debug, Clone)]
@@ -29,9 +29,7 @@ impl Operator {
         }
         let leaf = peer?.leaf.as_ref()?.get();
         let now = sekisho_runtime::now();
-        let admin = domain.view.read(|state| {
-            state.entries.values().any(|e| e.admin && e.spiffe_id == leaf.spiffe_id && !e.is_expired(now))
-        });
+        let admin = domain.view.read(|state| state.is_admin(&leaf.spiffe_id, now));
         (admin && leaf.not_after > now).then(|| Self(leaf.spiffe_id.to_string()))
     }
 
@@ -51,12 +49,10 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
     let Some(operator) = operator else {
         let message = "this API is for operators: use the local socket, or an SVID whose entry is `admin`";
         let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
-        if let Some(peer) = peer.filter(|peer| domain.refusals.take(peer.address.ip(), sekisho_runtime::now())) {
-            let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
-            let caller = id.unwrap_or_else(|| peer.address.to_string());
-            if let Err(error) = issue::refused(&domain, &caller, message).await {
-                return Problem::unavailable(&error).into_response();
-            }
+        if let Some(peer) = peer
+            && let Err(error) = refusals::log_peer(&domain, &peer, message).await
+        {
+            return Problem::unavailable(&error).into_response();
         }
         return Problem::forbidden(message).into_response();
     };

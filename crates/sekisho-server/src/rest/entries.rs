@@ -64,10 +64,8 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<EntryForm>), Problem> {
     let id = registration::new_entry_id().ok_or_else(|| Problem::unavailable(&"no id"))?;
     let entry = form.to_entry(&id)?;
-    match registration::create(&domain, vec![entry], by.name()).await.pop() {
-        Some(created) => Ok((StatusCode::CREATED, Json(EntryForm::from(&created?)))),
-        None => Err(Problem::unavailable(&"nothing was created")),
-    }
+    let created = registration::create_one(&domain, entry, by.name()).await?;
+    Ok((StatusCode::CREATED, Json(EntryForm::from(&created))))
 }
 
 #[utoipa::path(get, path = "/v1/entries/{id}", responses((status = 200, body = EntryForm), (status = 404, body = Problem)))]
@@ -89,7 +87,7 @@ pub(super) async fn update(
 ) -> Result<Json<EntryForm>, Problem> {
     let id = parse_id(&id)?;
     let entry = form.to_entry(&id)?;
-    let updated = registration::update(&domain, id, by.name(), move |_| entry).await?;
+    let updated = registration::update(&domain, id, by.name(), move |_| Ok(entry)).await?;
     Ok(Json(EntryForm::from(&updated)))
 }
 

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use crate::domain::{Domain, Shared};
 use crate::journal::openings_of;
+use crate::log_search;
 
 /// The log's newest checkpoint and the key that signs it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,11 +34,19 @@ pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
 #[utoipa::path(get, path = "/v1/proofs/{id}", responses(
     (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"), (status = 404, body = Problem)))]
 pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Problem> {
-    let found = tokio::task::spawn_blocking({
-        let domain = domain.clone();
-        move || find(&domain, &id)
-    });
-    let (index, record) = found.await.map_err(|e| Problem::unavailable(&e))??;
+    let search = || {
+        let (domain, id) = (domain.clone(), id.clone());
+        tokio::task::spawn_blocking(move || find(&domain, &id))
+    };
+    let mut found = search().await.map_err(|e| Problem::unavailable(&e))?;
+    if found.is_err() {
+        // What was logged a moment ago is published with the next checkpoint, if there is one.
+        let next = domain.ledger.checkpoint_covering(domain.ledger.size());
+        if tokio::time::timeout(std::time::Duration::from_millis(300), next).await.is_ok() {
+            found = search().await.map_err(|e| Problem::unavailable(&e))?;
+        }
+    }
+    let (index, record) = found?;
     let (size, checkpoint) = domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?;
     let receipt = tokio::task::spawn_blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
@@ -61,8 +70,7 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
         let place = place(&row.place).ok_or_else(|| Problem::unavailable(&"a stored batch path is not readable"))?;
         return Ok((row.log_index, Some((row.record, place))));
     }
-    let index = domain.store.read(|reader| reader.identity_index(&domain.name, id)).map_err(unavailable)?;
-    index.map(|index| (index, None)).ok_or_else(missing)
+    log_search::find(&domain.ledger, id).map(|index| (index, None)).ok_or_else(missing)
 }
 
 fn place(text: &str) -> Option<BatchPath> {
@@ -79,12 +87,12 @@ fn receipt(
     checkpoint: String,
     record: Option<(String, BatchPath)>,
 ) -> Result<Receipt, Problem> {
-    let (leaf, side) =
+    let entry =
         domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
     let path = domain.ledger.path(index, size).map_err(|e| Problem::unavailable(&e))?;
     let subject = match record {
         Some((record, place)) => Subject::Record { record, place },
-        None => Subject::Leaf { openings: openings_of(&side) },
+        None => Subject::Leaf { openings: openings_of(&entry.side) },
     };
-    Ok(Receipt { leaf, subject, index, path, checkpoint })
+    Ok(Receipt { leaf: entry.leaf, subject, index, path, checkpoint })
 }

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::domain::Shared;
+use crate::log_search;
 
 /// The trust bundle, in SPIFFE's format and as PEM, with the fingerprints that an agent may be given.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,14 +90,14 @@ pub(super) async fn identities(
     Query(query): Query<IdentitiesQuery>,
 ) -> Result<Json<Vec<IdentityForm>>, Problem> {
     let limit = query.limit.unwrap_or(50).min(1000);
-    let rows = tokio::task::spawn_blocking(move || domain.store.read(|reader| reader.identities(&domain.name, limit)));
-    let rows = rows.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
-    let form = |row: sekisho_store::IdentityRow| IdentityForm {
-        id: row.id,
-        at_ms: row.at_ms,
-        kind: row.kind,
-        spiffe_id: row.subject,
-        log_index: row.log_index,
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let found = tokio::task::spawn_blocking(move || log_search::newest_identities(&domain.ledger, limit));
+    let form = |found: log_search::Identity| IdentityForm {
+        id: found.id,
+        at_ms: found.at.millis(),
+        kind: found.kind.as_str().to_owned(),
+        spiffe_id: found.spiffe_id,
+        log_index: found.log_index,
     };
-    Ok(Json(rows.into_iter().map(form).collect()))
+    Ok(Json(found.await.map_err(|e| Problem::unavailable(&e))?.into_iter().map(form).collect()))
 }

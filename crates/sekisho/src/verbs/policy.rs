@@ -164,6 +164,7 @@ fn request(value: &Value) -> Result<RequestInput, Failure> {
     Ok(RequestInput {
         method: text("/method").ok_or_else(|| missing("method"))?.to_owned(),
         path: path.iter().filter_map(|segment| segment.as_str().map(str::to_owned)).collect(),
+        query: text("/query").unwrap_or_default().to_owned(),
         headers,
         subject: SubjectInput {
             spiffe_id: id("/subject/spiffe_id")?,

@@ -26,17 +26,20 @@ fn exit_codes_are_as_documented() {
 
 #[test]
 fn every_error_says_what_to_do_next() {
+    let folder = std::env::temp_dir().join(format!("sekisho-advice-{}", std::process::id()));
+    let data = folder.to_str().unwrap();
     for (arguments, advice) in [
         (&["entry", "list", "--server-socket", "/nonexistent/api.sock"][..], "--server-socket"),
         (&["svid", "fetch", "--agent", "/nonexistent/agent.sock"], "--agent"),
-        (&["agent", "--trust-domain", "td", "--data", "/tmp/sekisho-no-trust"], "--fingerprint"),
-        (&["proxy", "--trust-domain", "td", "--data", "/tmp/sekisho-no-work"], "--inbound"),
+        (&["agent", "--trust-domain", "td", "--data", data], "--fingerprint"),
+        (&["proxy", "--trust-domain", "td", "--data", data], "--inbound"),
     ] {
         let output = sekisho(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(advice), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty(), "data goes to stdout, errors to stderr");
     }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

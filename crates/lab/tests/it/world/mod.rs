@@ -94,6 +94,8 @@ pub struct World {
     pub address: String,
     pub agent_id: String,
     pub server_options: Vec<String>,
+    /// The authority's fingerprint, asked once.
+    pub fingerprint: std::sync::OnceLock<String>,
     pub folder: tempfile::TempDir,
 }
 
@@ -114,6 +116,7 @@ impl World {
             address: "127.0.0.1:0".into(),
             agent_id: String::new(),
             server_options,
+            fingerprint: std::sync::OnceLock::new(),
         };
         world.start_server();
         world.start_agent();

@@ -1,0 +1,118 @@
+//! Clients of the server and of sidecars that tests make by hand, to do what an honest one would not.
+
+use std::sync::Arc;
+
+use sekisho_identity::{Bundle, csr_der, leaf_facts};
+use sekisho_keys::MemoryKey;
+use sekisho_net::{Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, grpc_over_tls};
+use sekisho_proto::server::{IssueX509Request, ProcessEvidence, issue_x509_request::Item, node_client::NodeClient};
+use sekisho_proto::spire::agent::v1 as wire;
+use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
+use sekisho_proto::{selectors_to_wire, types};
+use sekisho_types::{Digest, Selector, SignatureAlgorithm, SpiffeId, UnixTime};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::world::World;
+
+pub fn clock() -> UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap())
+}
+
+pub fn key() -> MemoryKey {
+    MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap()
+}
+
+/// A TLS client of the server, with this identity or none.
+pub fn client(world: &World, identity: Option<&Identity>) -> Channel {
+    let fingerprint = world.fingerprint.get_or_init(|| world.text(&["bundle", "show", "--form", "fingerprint"]));
+    let authority = Digest::parse(fingerprint.lines().next().unwrap()).unwrap();
+    let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
+    let bundle = Bundle::empty(id.trust_domain().clone());
+    let source = TlsSource::new(TlsMaterial::new(identity, Arc::new(bundle)).unwrap());
+    let expected = ExpectedServer::Fingerprint { id, authority };
+    grpc_over_tls(Dialer { source, address: world.address.clone(), expected, clock })
+}
+
+/// A TLS client of the server that shows no certificate.
+pub fn stranger(world: &World) -> Channel {
+    client(world, None)
+}
+
+/// Attests, and returns the SVID with its key.
+pub async fn attest(world: &World, kind: &str, payload: &[u8]) -> Result<Identity, Status> {
+    let key = key();
+    let svid = attest_with(stranger(world), kind, payload, &csr_der(&key, None).unwrap()).await?;
+    Ok(Identity { chain: svid.cert_chain, key: key.pkcs8().clone() })
+}
+
+/// The same with any bytes as CSR.
+pub async fn attest_with(server: Channel, kind: &str, payload: &[u8], csr: &[u8]) -> Result<types::X509svid, Status> {
+    use wire::attest_agent_response::Step;
+    let params = wire::attest_agent_request::Params {
+        data: Some(types::AttestationData { r#type: kind.into(), payload: payload.to_vec() }),
+        params: Some(wire::AgentX509svidParams { csr: csr.to_vec() }),
+    };
+    let step = Some(wire::attest_agent_request::Step::Params(params));
+    let stream = tokio_stream::iter([wire::AttestAgentRequest { step }]);
+    let mut answers = AgentClient::new(server).attest_agent(stream).await?.into_inner();
+    match answers.message().await?.and_then(|answer| answer.step) {
+        Some(Step::Result(result)) => Ok(result.svid.unwrap()),
+        other => Err(Status::unknown(format!("no result: {other:?}"))),
+    }
+}
+
+/// An agent that does whatever a test wants.
+pub struct Attested {
+    pub id: String,
+    pub identity: Identity,
+    pub channel: Channel,
+}
+
+impl Attested {
+    pub async fn new(world: &World) -> Self {
+        let made = world.json(&["token", "create"]);
+        let identity = attest(world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.unwrap();
+        let channel = client(world, Some(&identity));
+        Self { id: made["agent_id"].as_str().unwrap().to_owned(), identity, channel }
+    }
+
+    /// Registers an entry for a process of this agent; its id.
+    pub fn entry(&self, world: &World, path: &str) -> String {
+        let id = format!("spiffe://example.org{path}");
+        let made =
+            world.json(&["entry", "create", "--spiffe-id", &id, "--parent-id", &self.id, "--selector", "unix:uid:7"]);
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for the SVID of an entry as an honest agent would: serial number and place in the log.
+    pub async fn issue(&self, entry: &str) -> Result<(String, u64), Status> {
+        self.issue_with(entry, &csr_der(&key(), None).unwrap(), &["unix:uid:7"], clock()).await
+    }
+
+    /// The same with any CSR, selectors and time of measuring.
+    pub async fn issue_with(
+        &self,
+        entry: &str,
+        csr: &[u8],
+        selectors: &[&str],
+        measured_at: UnixTime,
+    ) -> Result<(String, u64), Status> {
+        let selectors: Vec<Selector> = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();
+        let evidence = ProcessEvidence {
+            source: "unix/1".to_owned(),
+            measured_at_ns: measured_at.nanos(),
+            selectors: selectors_to_wire(&selectors),
+        };
+        let item = Item { entry_id: entry.to_owned(), csr: csr.to_vec(), evidence: Some(evidence) };
+        let answer = NodeClient::new(self.channel.clone()).issue_x509(IssueX509Request { items: vec![item] }).await?;
+        let result = answer.into_inner().results.remove(0);
+        let status = result.status.unwrap();
+        if status.code != Code::Ok as i32 {
+            return Err(Status::new(Code::from_i32(status.code), status.message));
+        }
+        let leaf = leaf_facts(&result.svid.unwrap().cert_chain[0]).unwrap();
+        Ok((leaf.serial, result.log_index))
+    }
+}
