@@ -3,8 +3,12 @@
 mod agent_attacks;
 mod dev;
 mod grpc;
+mod http2;
 mod identity;
+mod identity_attacks;
+mod inbound_attacks;
 mod ledger_crash;
+mod openssl;
 mod operators;
 mod peers;
 mod policy_live;

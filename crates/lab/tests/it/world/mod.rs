@@ -186,6 +186,30 @@ impl World {
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}{err}"))
     }
 
+    /// All leaves of a kind, in order, from the log's files.
+    pub fn leaves(&self, kind: &str) -> Vec<Value> {
+        let folder = self.path("s/ledger");
+        let note = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
+        let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+        let mut out = vec![];
+        for number in 0..size.div_ceil(256) {
+            let bytes = std::fs::read(folder.join(sekisho_ledger::bundle_path(number, size).unwrap().path)).unwrap();
+            let entries = sekisho_ledger::Bundle::entries(&bytes).unwrap();
+            let leaves = entries.into_iter().map(|leaf| serde_json::from_slice::<Value>(leaf).unwrap());
+            out.extend(leaves.filter(|leaf| leaf["kind"] == kind));
+        }
+        out
+    }
+
+    /// Waits until what stands beside the log's leaves holds this text: the openings of their commitments.
+    pub fn log_says(&self, text: &str) {
+        let side = self.path("s/ledger/side");
+        eventually(&format!("{text:?} in the log"), || {
+            let grep = Command::new("grep").args(["-rqaF", text]).arg(&side).status().unwrap();
+            grep.success().then_some(())
+        });
+    }
+
     /// Replaces the policy and waits for the revision.
     pub fn set_policy(&self, text: &str) {
         let revision = || {

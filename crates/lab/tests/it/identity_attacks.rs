@@ -1,0 +1,302 @@
+//! Attacks by agents and workloads on identities. Each gets a clear refusal that is in the log; nothing is lost.
+
+use std::time::Duration;
+
+use sekisho_evidence::process_evidence;
+use sekisho_identity::{Bundle, csr_der, verify_svid};
+use sekisho_net::Identity;
+use sekisho_proto::server::{IssueJwtRequest, RecordRequest, node_client::NodeClient};
+use sekisho_proto::spire::agent::v1::{PostStatusRequest, RenewAgentRequest, agent_client::AgentClient};
+use sekisho_proto::spire::entry::v1::{
+    BatchCreateEntryRequest, GetAuthorizedEntriesRequest, ListEntriesRequest, entry_client::EntryClient,
+};
+use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
+use sekisho_proto::workload::{
+    JwtBundlesRequest, ValidateJwtsvidRequest, X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient,
+};
+use sekisho_types::{Secret, Selector, SpiffeId, TrustDomain};
+use tonic::{Code, Request};
+
+use crate::openssl::Openssl;
+use crate::peers::{Attested, attest, attest_with, client, clock, key, stranger};
+use crate::world::{World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_csr_is_refused_logged_and_spends_no_token() {
+    let world = World::start();
+    let openssl = Openssl::new();
+    let good = csr_der(&key(), None).unwrap();
+    let mut broken = good.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    let bad = [
+        vec![],
+        good[..good.len() - 1].to_vec(),
+        [&good[..], &[0]].concat(),
+        broken,
+        openssl.csr("-newkey rsa:1024", ""),
+        openssl.csr("-newkey ec -pkeyopt ec_paramgen_curve:secp521r1", ""),
+        openssl.csr(EC, "-addext subjectAltName=URI:spiffe://example.org/a,URI:spiffe://example.org/b"),
+        openssl.csr(EC, "-addext subjectAltName=URI:spiffe://example.org/../a"),
+        vec![0x30; 20_000],
+    ];
+    let made = world.json(&["token", "create"]);
+    let token = made["token"].as_str().unwrap().as_bytes();
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/a");
+    for csr in &bad {
+        let refused = attest_with(stranger(&world), "join_token", token, csr).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        let refused = peer.issue_with(&entry, csr, &["unix:uid:7"], clock()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    }
+    world.log_says("whoever asks does not hold the key");
+    attest(&world, "join_token", token).await.map(|_| ()).unwrap();
+}
+
+const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_and_expired_agent_svids_are_refused() {
+    let world = World::with(&["--agent-ttl-seconds", "20"]);
+    let openssl = Openssl::new();
+    let (leaf, leaf_key) = openssl.leaf("agent", "subjectAltName=URI:spiffe://example.org/spire/agent/join_token/x\nkeyUsage=critical,digitalSignature\nbasicConstraints=CA:false");
+    let foreign = Identity { chain: vec![leaf], key: Secret::new(leaf_key) };
+    let status = || RenewAgentRequest { params: None };
+    let refused = AgentClient::new(client(&world, Some(&foreign))).renew_agent(status()).await.unwrap_err();
+    assert_ne!(refused.code(), Code::Ok);
+    world.log_says("the TLS handshake failed");
+    let peer = Attested::new(&world).await;
+    peer.issue(&peer.entry(&world, "/own/b")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    // On the connection that is open, and on a new one.
+    let expired = AgentClient::new(peer.channel.clone()).renew_agent(status()).await.unwrap_err();
+    assert!(expired.message().contains("expired"), "{expired:?}");
+    assert!(AgentClient::new(client(&world, Some(&peer.identity))).renew_agent(status()).await.is_err());
+    world.log_says("the agent's SVID has expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_a_banned_agent_gets_nothing_by_any_call() {
+    let world = World::start();
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/c");
+    peer.issue(&entry).await.unwrap();
+    world.text(&["agents", "ban", &peer.id]);
+    let channel = || peer.channel.clone();
+    let csr = csr_der(&key(), None).unwrap();
+    let params = vec![NewX509svidParams { entry_id: entry.clone(), csr }];
+    let jwt = IssueJwtRequest { entry_id: entry.clone(), audience: vec!["a".into()], evidence: None };
+    let refusals = [
+        peer.issue(&entry).await.map(drop).unwrap_err(),
+        NodeClient::new(channel()).issue_jwt(jwt).await.map(drop).unwrap_err(),
+        NodeClient::new(channel()).record(RecordRequest::default()).await.map(drop).unwrap_err(),
+        NodeClient::new(channel()).watch(tokio_stream::empty()).await.map(drop).unwrap_err(),
+        SvidClient::new(channel()).batch_new_x509svid(BatchNewX509svidRequest { params }).await.map(drop).unwrap_err(),
+        EntryClient::new(channel())
+            .get_authorized_entries(GetAuthorizedEntriesRequest::default())
+            .await
+            .map(drop)
+            .unwrap_err(),
+        AgentClient::new(channel()).renew_agent(RenewAgentRequest { params: None }).await.map(drop).unwrap_err(),
+        AgentClient::new(channel()).post_status(PostStatusRequest::default()).await.map(drop).unwrap_err(),
+    ];
+    for refused in refusals {
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+        assert!(refused.message().contains("banned"), "{refused:?}");
+    }
+    world.log_says("the agent is banned");
+    // An evicted one has to attest again, and what was registered for it is served to nobody.
+    let other = Attested::new(&world).await;
+    let theirs = other.entry(&world, "/own/d");
+    world.text(&["agents", "evict", &other.id]);
+    assert_eq!(other.issue(&theirs).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_join_token_is_refused() {
+    let world = World::start();
+    let made = world.json(&["token", "create", "--ttl", "1"]);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let refused = attest(&world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.err().unwrap();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("expired") && refused.message().contains("sekisho token create"), "{refused:?}");
+    world.log_says("the join token has expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_an_agent_gets_only_its_own_entries_on_true_evidence() {
+    let world = World::start();
+    let (ours, theirs) = (Attested::new(&world).await, Attested::new(&world).await);
+    let (own, foreign) = (ours.entry(&world, "/own/e"), theirs.entry(&world, "/own/f"));
+    let refused = ours.issue(&foreign).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    assert_eq!(ours.issue("ent_of_nobody").await.unwrap_err().code(), Code::NotFound);
+    let csr = csr_der(&key(), None).unwrap();
+    let lacking = ours.issue_with(&own, &csr, &["unix:uid:8"], clock()).await.unwrap_err();
+    assert_eq!(lacking.code(), Code::PermissionDenied, "{lacking:?}");
+    assert!(lacking.message().contains("unix:uid:7"), "{lacking:?}");
+    assert_eq!(ours.issue_with(&own, &csr, &[], clock()).await.unwrap_err().code(), Code::InvalidArgument);
+    for wrong in [-120, 120] {
+        // A clock that is wrong is said, and is no decision against the process.
+        let stale = ours.issue_with(&own, &csr, &["unix:uid:7"], clock().plus_seconds(wrong)).await.unwrap_err();
+        assert_eq!(stale.code(), Code::FailedPrecondition, "{stale:?}");
+    }
+    let other = SpiffeId::parse("spiffe://example.org/own/f").unwrap();
+    let named = ours.issue_with(&own, &csr_der(&key(), Some(&other)).unwrap(), &["unix:uid:7"], clock()).await;
+    assert_eq!(named.unwrap_err().code(), Code::InvalidArgument);
+    world.log_says("lacks a selector");
+    // What nobody attested is no claim: a selector of an unknown kind is refused before the gate.
+    let odd = [Selector::parse("unix:uid:7").unwrap()].into();
+    process_evidence("unix/1", clock(), odd).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_no_operators_and_pages_have_bounds() {
+    let world = World::start();
+    let peer = Attested::new(&world).await;
+    let list = |page_size| ListEntriesRequest { page_size, ..Default::default() };
+    let refused = EntryClient::new(peer.channel.clone()).list_entries(list(0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    world.log_says("this call is for operators");
+    let local = sekisho_net::grpc_over_unix(world.path("s/api.sock"));
+    let mut entries = EntryClient::new(local);
+    assert_eq!(entries.list_entries(list(-1)).await.unwrap_err().code(), Code::InvalidArgument);
+    entries.list_entries(list(i32::MAX)).await.unwrap();
+    let many = BatchCreateEntryRequest { entries: vec![Default::default(); 1001], output_mask: None };
+    assert_eq!(entries.batch_create_entry(many).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let mut workload = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+    let request = |svid| ValidateJwtsvidRequest { audience: "a".into(), svid };
+    let refused = workload.validate_jwtsvid(request("a".repeat(70_000))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert_eq!(workload.validate_jwtsvid(request("a.b.c".into())).await.unwrap_err().code(), Code::InvalidArgument);
+    let peer = Attested::new(&world).await;
+    let mut node = NodeClient::new(peer.channel.clone());
+    let records = |records, key: &str| RecordRequest { records, lost: 0, batch_key: key.into() };
+    let refused = node.record(records(vec!["a".repeat(5_000_000)], "s:0")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    for key in ["x:18446744073709551615", "x:-1", "x", "x:9223372036854775809"] {
+        let refused = node.record(records(vec!["{}".into()], key)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{key}: {refused:?}");
+    }
+    let record = r#"{"id":"dec_00112233445566778899aabbccddeeff","at_ms":5,"effect":"allow"}"#.to_owned();
+    let first = node.record(records(vec![record.clone()], "s:0")).await.unwrap().into_inner().log_index;
+    let again = node.record(records(vec![record], "s:0")).await.unwrap().into_inner().log_index;
+    assert_eq!(first, again, "a repeated batch is recorded once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_what_a_spool_lost_is_counted_once() {
+    let world = World::start();
+    let peer = Attested::new(&world).await;
+    let mut node = NodeClient::new(peer.channel.clone());
+    let mut told = async |lost, key: &str| {
+        let request = RecordRequest { records: vec![], lost, batch_key: key.into() };
+        node.record(request).await.unwrap().into_inner().log_index
+    };
+    let first = told(7, "g:0").await;
+    assert_eq!(told(7, "g:0").await, first, "the same loss told again is no other loss");
+    assert_ne!(told(9, "g:0").await, first);
+    let gaps = eventually("two gaps", || Some(world.leaves("gap")).filter(|gaps| gaps.len() >= 2));
+    let lost: Vec<i64> = gaps.iter().map(|gap| gap["lost"].as_i64().unwrap()).collect();
+    assert_eq!(lost, [7, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_header_is_refused_on_every_service() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let channel = sekisho_net::grpc_over_unix(world.agent_socket());
+    for values in [&[][..], &["false"], &["TRUE"], &["true", "true"], &["true", "false"], &["true "]] {
+        let dress = |mut request: Request<()>| {
+            for value in values {
+                request.metadata_mut().append("workload.spiffe.io", value.parse().unwrap());
+            }
+            Ok::<_, tonic::Status>(request)
+        };
+        let mut workload = SpiffeWorkloadApiClient::with_interceptor(channel.clone(), dress);
+        let mut inspect = sekisho_proto::node::inspect_client::InspectClient::with_interceptor(channel.clone(), dress);
+        let mut sidecar = sekisho_proto::node::sidecar_client::SidecarClient::with_interceptor(channel.clone(), dress);
+        let refusals = [
+            workload.fetch_x509svid(X509svidRequest::default()).await.map(drop),
+            workload.fetch_jwt_bundles(JwtBundlesRequest::default()).await.map(drop),
+            inspect.status(sekisho_proto::node::StatusRequest {}).await.map(drop),
+            sidecar.watch_policy(sekisho_proto::node::WatchPolicyRequest::default()).await.map(drop),
+        ];
+        // One value with a blank behind it is the value, by the rules of HTTP.
+        let fine = values == ["true "];
+        for refused in refusals.into_iter().take(if fine { 0 } else { 4 }) {
+            assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{values:?}");
+        }
+    }
+}
+
+#[test]
+fn x509_svids_that_are_none_are_refused() {
+    let openssl = Openssl::new();
+    let mut bundle = Bundle::empty(TrustDomain::parse("example.org").unwrap());
+    bundle.add_x509(openssl.authority()).unwrap();
+    let san = "subjectAltName=URI:spiffe://example.org/a";
+    let usage = "keyUsage=critical,digitalSignature";
+    let check = |name: &str, extensions: &str| {
+        let (leaf, _) = openssl.leaf(name, extensions);
+        verify_svid(&[leaf], &bundle, clock()).map(|leaf| leaf.get().spiffe_id.to_string()).map_err(|e| e.to_string())
+    };
+    let good =
+        check("good", &format!("{san}\n{usage}\nbasicConstraints=CA:false\nextendedKeyUsage=serverAuth,clientAuth"));
+    assert_eq!(good.as_deref(), Ok("spiffe://example.org/a"));
+    for (name, extensions) in [
+        ("two URIs", format!("{san},URI:spiffe://example.org/b\n{usage}")),
+        ("no URI", format!("subjectAltName=DNS:example.org\n{usage}")),
+        ("a foreign trust domain", format!("subjectAltName=URI:spiffe://other.org/a\n{usage}")),
+        ("no path", format!("subjectAltName=URI:spiffe://example.org\n{usage}")),
+        ("dot segments", format!("subjectAltName=URI:spiffe://example.org/a/../b\n{usage}")),
+        ("a query", format!("subjectAltName=URI:spiffe://example.org/a?b\n{usage}")),
+        ("CA bit", format!("{san}\n{usage}\nbasicConstraints=critical,CA:true")),
+        ("no key usage", san.to_owned()),
+        ("certificate signing", format!("{san}\nkeyUsage=critical,digitalSignature,keyCertSign")),
+        ("CRL signing", format!("{san}\nkeyUsage=critical,digitalSignature,cRLSign")),
+        ("unknown critical extension", format!("{san}\n{usage}\n1.2.3.4.5=critical,DER:0500")),
+        ("only code signing", format!("{san}\n{usage}\nextendedKeyUsage=codeSigning")),
+    ] {
+        let refused = check(name, &extensions);
+        assert!(refused.is_err(), "{name}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_gets_no_selectors_from_certificates_that_it_only_sent() {
+    let (nodes, secret) = (Openssl::new(), Openssl::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    nodes.node(folder.path());
+    std::fs::write(path("both.pem"), [nodes.authority_pem(), secret.authority_pem()].concat()).unwrap();
+    let world = World::with(&["--x509pop-ca", &path("both.pem")]);
+    // The node sends along the certificate of the authority that others are known by.
+    let node = std::fs::read(path("node.pem")).unwrap();
+    std::fs::write(path("sent.pem"), [node, secret.authority_pem()].concat()).unwrap();
+    let mut command = world.agent_command("n", &folder.path().join("none"));
+    command.args(["--node-cert", &path("sent.pem"), "--node-key", &path("node.key")]);
+    let agent = crate::world::Role::start(&mut command);
+    agent.ready();
+    let agents = world.json(&["agents", "list"]);
+    let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
+    let selectors = ours["selectors"].to_string();
+    assert!(selectors.contains(&nodes.authority_sha1()), "{selectors}");
+    assert!(!selectors.contains(&secret.authority_sha1()), "{selectors}");
+    // Bounds: a chain of seven, and a payload of more than 64 KiB.
+    use base64::Engine as _;
+    let one = base64::engine::general_purpose::STANDARD.encode(nodes.authority());
+    for payload in [
+        serde_json::json!({"certificates": vec![one.clone(); 7]}),
+        serde_json::json!({"certificates": ["A".repeat(70_000)]}),
+    ] {
+        let refused = attest(&world, "x509pop", payload.to_string().as_bytes()).await.err().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}

@@ -1,0 +1,67 @@
+//! Certificates that our own writer would never write, made by OpenSSL.
+
+use std::path::Path;
+use std::process::Command;
+
+pub struct Openssl {
+    folder: tempfile::TempDir,
+}
+
+impl Openssl {
+    /// With an authority for `example.org`.
+    pub fn new() -> Self {
+        let new = Self { folder: tempfile::tempdir().unwrap() };
+        new.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority \
+                 -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign \
+                 -addext subjectAltName=URI:spiffe://example.org
+                 openssl x509 -in ca.pem -outform DER -out ca.der");
+        new
+    }
+
+    fn run(&self, script: &str) {
+        let done = Command::new("sh").arg("-ec").arg(script).current_dir(self.folder.path()).output().unwrap();
+        assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join(name)).unwrap()
+    }
+
+    pub fn authority(&self) -> Vec<u8> {
+        self.read("ca.der")
+    }
+
+    pub fn authority_pem(&self) -> Vec<u8> {
+        self.read("ca.pem")
+    }
+
+    pub fn authority_sha1(&self) -> String {
+        self.run("sha1sum ca.der > ca.sha1");
+        String::from_utf8(self.read("ca.sha1")).unwrap()[..40].to_owned()
+    }
+
+    /// A request in DER.
+    pub fn csr(&self, key: &str, options: &str) -> Vec<u8> {
+        self.run(&format!("openssl req {key} -nodes -keyout r.key -outform DER -out r.csr -subj /C=US {options}"));
+        self.read("r.csr")
+    }
+
+    /// A leaf below the authority in DER, and its key in PKCS #8.
+    pub fn leaf(&self, name: &str, extensions: &str) -> (Vec<u8>, Vec<u8>) {
+        std::fs::write(self.folder.path().join("ext"), format!("{extensions}\n")).unwrap();
+        self.run(&format!(
+            "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout l.key -out l.csr -subj '/CN={name}'
+             openssl x509 -req -in l.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -outform DER -out l.der -extfile ext
+             openssl pkcs8 -topk8 -nocrypt -in l.key -outform DER -out l.p8"
+        ));
+        (self.read("l.der"), self.read("l.p8"))
+    }
+
+    /// `node.pem` and `node.key` in another folder.
+    pub fn node(&self, folder: &Path) {
+        self.leaf("node-7", "keyUsage=critical,digitalSignature\nbasicConstraints=CA:false");
+        self.run("openssl x509 -in l.der -inform DER -out l.pem");
+        std::fs::write(folder.join("node.pem"), self.read("l.pem")).unwrap();
+        std::fs::write(folder.join("node.key"), self.read("l.key")).unwrap();
+    }
+}
