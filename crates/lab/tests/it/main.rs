@@ -2,6 +2,7 @@
 
 mod agent_attacks;
 mod dev;
+mod faults;
 mod grpc;
 mod http2;
 mod identity;
@@ -12,6 +13,7 @@ mod openssl;
 mod operators;
 mod peers;
 mod policy_live;
+mod process_attacks;
 mod proofs;
 mod sidecar;
 mod sidecar_attacks;

@@ -94,6 +94,10 @@ pub struct World {
     pub address: String,
     pub agent_id: String,
     pub server_options: Vec<String>,
+    pub server_environment: Vec<(String, String)>,
+    pub agent_environment: Vec<(String, String)>,
+    /// The folder of the agent that verbs ask.
+    pub agent_data: String,
     /// The authority's fingerprint, asked once.
     pub fingerprint: std::sync::OnceLock<String>,
     pub folder: tempfile::TempDir,
@@ -105,6 +109,15 @@ impl World {
     }
 
     pub fn with(server_options: &[&str]) -> Self {
+        Self::with_environment(server_options, vec![], vec![])
+    }
+
+    /// With environment variables for the server and for the agent.
+    pub fn with_environment(
+        server_options: &[&str],
+        server_environment: Vec<(String, String)>,
+        agent_environment: Vec<(String, String)>,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("sek").tempdir_in("/tmp").unwrap();
         std::fs::create_dir(folder.path().join("policy")).unwrap();
         std::fs::write(folder.path().join("policy/p.rego"), POLICY).unwrap();
@@ -116,6 +129,9 @@ impl World {
             address: "127.0.0.1:0".into(),
             agent_id: String::new(),
             server_options,
+            server_environment,
+            agent_environment,
+            agent_data: "a".into(),
             fingerprint: std::sync::OnceLock::new(),
         };
         world.start_server();
@@ -131,7 +147,7 @@ impl World {
         let mut command = Command::new(program("sekisho"));
         command.args(["server", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--listen", &self.address]);
         command.arg("--data").arg(self.path("s")).arg("--policy-folder").arg(self.path("policy"));
-        let server = Role::start(command.args(&self.server_options));
+        let server = Role::start(command.args(&self.server_options).envs(self.server_environment.clone()));
         self.address = server.ready().split(' ').next().unwrap().to_owned();
         self.server = Some(server);
     }
@@ -155,6 +171,7 @@ impl World {
         command.args(["agent", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--server", &self.address]);
         command.arg("--data").arg(self.path(data)).arg("--join-token-file").arg(token);
         command.args(["--fingerprint", fingerprint.lines().next().unwrap()]);
+        command.envs(self.agent_environment.clone());
         command
     }
 
@@ -222,7 +239,7 @@ impl World {
     }
 
     pub fn agent_socket(&self) -> PathBuf {
-        self.path("a/agent.sock")
+        self.path(&self.agent_data).join("agent.sock")
     }
 
     /// Registers an identity and waits until the agent knows of it.

@@ -1,0 +1,253 @@
+//! Disks, clocks and links that fail. What was acknowledged stays, what is held goes on serving, what comes back works.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+
+use crate::openssl::Openssl;
+use crate::peers::Attested;
+use crate::world::{Role, World, eventually};
+
+/// A library that lies to a role about its clock and its disk, and the file that says how.
+struct Shim {
+    folder: tempfile::TempDir,
+}
+
+impl Shim {
+    fn new() -> Self {
+        let new = Self { folder: tempfile::tempdir().unwrap() };
+        let source = crate::world::manifest_folder().join("tests/it/shim.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(new.library()).arg(source).arg("-ldl");
+        assert!(cc.status().unwrap().success());
+        new.set(0, 0, false);
+        new
+    }
+
+    fn library(&self) -> PathBuf {
+        self.folder.path().join("shim.so")
+    }
+
+    fn set(&self, clock_seconds: i64, fsync_milliseconds: u32, full: bool) {
+        let (new, path) = (self.folder.path().join("new"), self.folder.path().join("values"));
+        std::fs::write(&new, format!("{clock_seconds} {fsync_milliseconds} {}\n", u8::from(full))).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let values = self.folder.path().join("values").display().to_string();
+        vec![("LD_PRELOAD".into(), self.library().display().to_string()), ("SHIM".into(), values)]
+    }
+}
+
+/// The serial number of the first SVID that the agent gives this process, if it gives one.
+async fn svid(world: &World) -> Option<String> {
+    let mut client = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+    let asked = async { client.fetch_x509svid(X509svidRequest {}).await.ok()?.into_inner().message().await.ok()? };
+    let answer = tokio::time::timeout(Duration::from_secs(15), asked).await.ok()??;
+    let chain = sekisho_identity::split_chain(&answer.svids.first()?.x509_svid).ok()?;
+    Some(sekisho_identity::leaf_facts(&chain[0]).ok()?.serial)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/full");
+    let (_, index) = peer.issue(&entry).await.unwrap();
+    shim.set(0, 0, true);
+    for _ in 0..5 {
+        let refused = peer.issue(&entry).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+        let (code, _, error) = world.sekisho(&["token", "create"]);
+        assert!(code != 0 && error.contains("its log says why"), "{code}: {error}");
+    }
+    shim.set(0, 0, false);
+    let (_, next) = peer.issue(&entry).await.unwrap();
+    assert!(next > index);
+    world.json(&["token", "create"]);
+    // A restart finds the same, and no entry that was refused.
+    let mut world = world;
+    let before = world.leaves("issuance").len();
+    drop(world.server.take());
+    world.start_server();
+    assert!(world.leaves("issuance").len() >= before);
+    world.text(&["entry", "show", &entry]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_once() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/slow");
+    shim.set(0, 2000, false);
+    let began = Instant::now();
+    let many = (0..20).map(|_| peer.issue(&entry));
+    let issued = futures_util::future::join_all(many).await;
+    assert!(issued.iter().all(Result::is_ok), "{issued:?}");
+    // Durable before it is answered; and all of them behind a few fsyncs.
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    let indexes: std::collections::BTreeSet<u64> = issued.into_iter().map(|one| one.unwrap().1).collect();
+    assert_eq!(indexes.len(), 20);
+    world.text(&["agents", "ban", &peer.id]);
+    shim.set(0, 0, false);
+    assert_eq!(peer.issue(&entry).await.unwrap_err().code(), tonic::Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
+    for (who, seconds) in [("agent", 3600), ("agent", -3600), ("server", 3600), ("server", -3600)] {
+        let shim = Shim::new();
+        let mut environments = (vec![], vec![]);
+        if who == "server" { &mut environments.0 } else { &mut environments.1 }.extend(shim.environment());
+        // SVIDs that outlive the jump: what is held must go on serving, and nothing else is asked for.
+        let world = World::with_environment(&["--x509-ttl-seconds", "86400"], environments.0, environments.1);
+        world.register("/own/clock", &World::own_selectors());
+        let first = svid(&world).await.unwrap();
+        shim.set(seconds, 0, false);
+        let held = svid(&world).await;
+        assert_eq!(held.as_ref(), Some(&first), "{who} {seconds}");
+        shim.set(0, 0, false);
+        assert_eq!(svid(&world).await, Some(first), "{who} {seconds}, and back");
+        world.register("/own/after", &["unix:uid:99".to_owned()]);
+        assert!(world.text(&["agents", "list"]).contains(&world.agent_id));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l14_an_agent_outlives_a_server_that_is_gone_longer_than_its_own_svid() {
+    let openssl = Openssl::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    openssl.node(folder.path());
+    std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
+    let options = ["--x509pop-ca", &path("ca.pem"), "--agent-ttl-seconds", "20", "--x509-ttl-seconds", "600"];
+    let mut world = World::with(&options);
+    drop(world.agent.take());
+    let command = |world: &World| {
+        let mut command = world.agent_command("n", &folder.path().join("none"));
+        command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
+        command
+    };
+    let mut agent = Role::start(&mut command(&world));
+    agent.ready();
+    let agents = world.json(&["agents", "list"]);
+    let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
+    world.agent_id = ours["id"].as_str().or(ours["spiffe_id"].as_str()).unwrap().to_owned();
+    world.agent_data = "n".into();
+    world.register("/own/long", &World::own_selectors());
+    let first = svid(&world).await.unwrap();
+    drop(world.server.take());
+    tokio::time::sleep(Duration::from_secs(24)).await;
+    assert_eq!(svid(&world).await.as_ref(), Some(&first), "what is held serves on");
+    // A restart in the outage, with an own SVID that has ended.
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    agent = Role::start(&mut command(&world));
+    agent.ready();
+    assert_eq!(svid(&world).await.as_ref(), Some(&first), "and over a restart");
+    world.start_server();
+    world.register("/own/back", &["unix:uid:98".to_owned()]);
+    assert!(svid(&world).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_cut_off_catches_up_when_the_link_is_back() {
+    let mut world = World::start();
+    let link = Link::new(&world.address);
+    world.agent.take().unwrap().kill();
+    let server = std::mem::replace(&mut world.address, link.address.clone());
+    world.start_agent();
+    world.register("/own/link", &World::own_selectors());
+    let first = svid(&world).await.unwrap();
+    link.cut(true);
+    let entry = world.json(&[
+        "entry",
+        "create",
+        "--spiffe-id",
+        "spiffe://example.org/own/cut",
+        "--parent-id",
+        &world.agent_id,
+        "--selector",
+        "unix:uid:97",
+    ]);
+    assert_eq!(svid(&world).await, Some(first), "what is held serves on");
+    link.cut(false);
+    eventually("the agent hears of what it missed", || {
+        let why = world.json(&["why", "identity", "--selectors", "unix:uid:97"]);
+        why["matched"].as_array()?.iter().any(|found| found["id"] == entry["id"]).then_some(())
+    });
+    world.address = server;
+}
+
+/// A TCP relay that can stop passing bytes without closing anything.
+struct Link {
+    address: String,
+    cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Link {
+    fn new(to: &str) -> Self {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let cut = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (to, closed) = (to.to_owned(), cut.clone());
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let far = std::net::TcpStream::connect(&to).unwrap();
+                for (mut from, mut onto) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                    let closed = closed.clone();
+                    std::thread::spawn(move || {
+                        let mut buffer = [0u8; 16_384];
+                        while let Ok(count @ 1..) = from.read(&mut buffer) {
+                            while closed.load(std::sync::atomic::Ordering::Relaxed) {
+                                std::thread::sleep(Duration::from_millis(20));
+                            }
+                            if onto.write_all(&buffer[..count]).is_err() {
+                                break;
+                            }
+                        }
+                        let _closed = onto.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Self { address, cut }
+    }
+
+    fn cut(&self, cut: bool) {
+        self.cut.store(cut, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Connections that say nothing are let go, and meanwhile others are served.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_silent_connections_starve_nobody() {
+    let world = World::start();
+    world.register("/own/silent", &World::own_selectors());
+    let sockets: [&Path; 2] = [&world.path("s/api.sock"), &world.agent_socket()];
+    let mut silent = vec![];
+    for socket in sockets {
+        silent.extend((0..200).map(|_| std::os::unix::net::UnixStream::connect(socket).unwrap()));
+    }
+    let address: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(&world.address).unwrap()).collect();
+    assert!(svid(&world).await.is_some());
+    world.text(&["agents", "list"]);
+    let began = Instant::now();
+    for mut stream in silent {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let read = std::io::Read::read(&mut stream, &mut [0u8; 64]);
+        assert!(matches!(read, Ok(0)) || read.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock), "still open");
+    }
+    for mut stream in address {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let read = std::io::Read::read(&mut stream, &mut [0u8; 64]);
+        assert!(matches!(read, Ok(0)) || read.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock), "still open");
+    }
+    assert!(began.elapsed() < Duration::from_secs(25));
+}

@@ -1,0 +1,81 @@
+/* What a test may do to a role: set its clock off, make its disk slow, make it full. The file named by SHIM holds three
+   numbers: seconds by which the clock is off, milliseconds that an fsync takes, and 1 when the disk is full. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+static long values[3];
+
+static void look(void) {
+    const char *path = getenv("SHIM");
+    char text[64];
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0) return;
+    text[length] = 0;
+    sscanf(text, "%ld %ld %ld", &values[0], &values[1], &values[2]);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *out) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, out);
+    if (clock == CLOCK_REALTIME) {
+        look();
+        out->tv_sec += values[0];
+    }
+    return result;
+}
+
+static void wait_for_disk(void) {
+    look();
+    usleep(values[1] * 1000);
+}
+
+int fdatasync(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
+    wait_for_disk();
+    return real(fd);
+}
+
+int fsync(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "fsync");
+    wait_for_disk();
+    return real(fd);
+}
+
+static int is_full(int fd) {
+    struct stat found;
+    if (fstat(fd, &found) || !S_ISREG(found.st_mode)) return 0;
+    look();
+    return values[2] == 1;
+}
+
+ssize_t write(int fd, const void *bytes, size_t length) {
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real) real = dlsym(RTLD_NEXT, "write");
+    if (is_full(fd)) return errno = ENOSPC, -1;
+    return real(fd, bytes, length);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
+    static ssize_t (*real)(int, const void *, size_t, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
+    if (is_full(fd)) return errno = ENOSPC, -1;
+    return real(fd, bytes, length, at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) {
+    return pwrite64(fd, bytes, length, at);
+}
