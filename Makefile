@@ -9,7 +9,8 @@ up: setup
 	@cargo build --package sekisho --package payments
 	@exec "$(CARGO_TARGET_DIR)/debug/sekisho" dev $(ARGS)
 
-test: setup
+test:
+	@deploy/setup.sh test
 	cargo test --workspace --no-fail-fast
 
 setup:

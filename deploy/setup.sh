@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what building and testing need, by Debian package name, and nothing that is present already.
+# Installs what building needs and, with `test`, what testing needs, by Debian package name, and nothing that is
+# present already.
 set -eu
 
 missing=""
@@ -10,6 +11,13 @@ need cc gcc
 need ld binutils
 need openssl openssl
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/sekisho"
+if [ "${1:-}" = test ]; then
+    need curl curl
+    need h2load nghttp2-client
+    need python3 python3
+    [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
+fi
 
 if [ -n "$missing" ]; then
     sudo=""
@@ -22,4 +30,11 @@ fi
 if ! command -v cargo >/dev/null 2>&1; then
     echo "no Rust toolchain: install Rust 1.95 or later (https://rustup.rs), then run this again" >&2
     exit 1
+fi
+
+# Other people's clients of the Workload API. Without a package index their test is skipped, and says so.
+if [ "${1:-}" = test ] && ! "$cache/python/bin/python" -c 'import spiffe' >/dev/null 2>&1; then
+    mkdir -p "$cache"
+    { python3 -m venv "$cache/python" && "$cache/python/bin/pip" install --quiet --disable-pip-version-check 'spiffe==0.3.2'; } >&2 ||
+        { rm -rf "$cache/python"; echo "py-spiffe could not be installed; its test will be skipped" >&2; }
 fi

@@ -11,6 +11,7 @@ mod peer_credentials;
 mod places;
 mod tls;
 mod trust;
+mod unix_authority;
 
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};

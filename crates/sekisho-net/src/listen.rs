@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::peer_credentials::peer_of;
+use crate::unix_authority::UnixAuthority;
 use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer};
 
 /// A peer that has not finished its handshake by then is let go.
@@ -172,7 +173,7 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
         let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
         tokio::spawn(async move {
             if let Some(extension) = admit(peer) {
-                connection(stream, router, extension, |c| watcher.watch(c)).await;
+                connection(UnixAuthority::new(stream), router, extension, |c| watcher.watch(c)).await;
             }
             drop(place);
         });

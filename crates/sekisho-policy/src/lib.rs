@@ -9,6 +9,8 @@ mod decide;
 mod input;
 mod load;
 mod lower;
+#[cfg(test)]
+mod opa_cases;
 mod record;
 mod recursion;
 mod test_runner;

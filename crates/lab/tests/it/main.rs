@@ -1,6 +1,7 @@
 //! The lab's tests, one binary.
 
 mod agent_attacks;
+mod clients;
 mod dev;
 mod faults;
 mod grpc;
