@@ -7,6 +7,7 @@
 mod builtins;
 mod decide;
 mod input;
+mod input_json;
 mod load;
 mod lower;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use sekisho_runtime::now;
 use sekisho_store::{StoreError, TokenUse};
 use sekisho_types::{Selector, SpiffeId, Verified};
 
+use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::issue::{self, IssueError, IssuedX509};
 use crate::journal::{Entry, JournalError};
@@ -117,6 +118,7 @@ pub(crate) async fn admit(
         can_reattest: proved.can_reattest,
         version: String::new(),
     };
+    Counters::count(&domain.counters.attestations, 1);
     let id = node.id.clone();
     let written: Result<bool, StoreError> = domain
         .store

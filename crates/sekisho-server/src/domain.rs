@@ -10,6 +10,7 @@ use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
+use crate::counters::Counters;
 use crate::limits::PeerLimits;
 use crate::refusals::Refusals;
 use crate::view::View;
@@ -23,6 +24,7 @@ pub(crate) struct Domain {
     pub authorities: Authorities,
     pub view: View,
     pub settings: Settings,
+    pub counters: Counters,
     pub attestations: PeerLimits,
     pub refusals: Refusals,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.

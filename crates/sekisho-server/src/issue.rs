@@ -11,6 +11,7 @@ use sekisho_runtime::now;
 use sekisho_types::{Evidence, Signer, SpiffeId, UnixTime};
 
 use crate::authorities::{AuthorityError, Signing};
+use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{Entry, JournalError};
 
@@ -71,6 +72,7 @@ pub(crate) async fn x509(
     let log_index = entry.append(domain).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
+    Counters::count(&domain.counters.x509_svids_issued, 1);
     Ok(IssuedX509 {
         spiffe_id: allowed.spiffe_id().clone(),
         certificate,
@@ -108,6 +110,7 @@ pub(crate) async fn jwt(
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
+    Counters::count(&domain.counters.jwt_svids_issued, 1);
     Ok(IssuedJwt {
         spiffe_id: allowed.spiffe_id().clone(),
         token,
@@ -145,6 +148,7 @@ async fn pass_gate(
 
 /// Logs a refusal; durable when this returns.
 pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
+    Counters::count(&domain.counters.refusals, 1);
     let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
     entry.personal("caller", caller).personal("reason", reason).append(domain).await
 }

@@ -5,7 +5,9 @@
 
 mod attest;
 mod authorities;
+mod backup;
 mod config;
+mod counters;
 mod domain;
 mod grpc;
 mod issue;
@@ -21,6 +23,7 @@ mod view;
 mod watch;
 mod wiring;
 
+pub use backup::{BackupError, Copied, backup, restore};
 pub use config::ServerArgs;
 pub use record::check_records;
 pub use rest::openapi_document;

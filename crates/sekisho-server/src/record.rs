@@ -5,6 +5,7 @@ use sekisho_runtime::now;
 use sekisho_store::{DecisionRow, SpoolPosition, StoreError};
 use serde_json::{Value, json};
 
+use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{Entry, JournalError};
 
@@ -68,6 +69,7 @@ pub(crate) async fn batch(
         let leaf = batch_leaf(domain, reporter, &tree, next, fresh.len());
         if missing > 0 { gap().append_before(leaf, domain).await? } else { leaf.append(domain).await? }
     };
+    Counters::count(&domain.counters.records_taken, rows.len() as u64);
     let cap = domain.settings.keep_decisions;
     let rows: Vec<DecisionRow> = rows.into_iter().map(|row| DecisionRow { log_index, ..row }).collect();
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };

@@ -10,6 +10,7 @@ use sekisho_net::TlsPeer;
 use sekisho_runtime::now;
 use tokio::sync::Notify;
 
+use crate::counters::Counters;
 use crate::domain::{Domain, Shared};
 use crate::issue;
 use crate::journal::{Entry, JournalError};
@@ -38,6 +39,7 @@ pub(crate) async fn log(domain: &Domain, address: IpAddr, who: &str, reason: &st
         tracing::info!(peer = who, reason, "refused");
         issue::refused(domain, who, reason).await.map(|_| ())
     } else {
+        Counters::count(&domain.counters.refusals, 1);
         if refusals.counted.fetch_add(1, Ordering::Relaxed) == 0 {
             refusals.filled.notify_one();
         }

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
 use crate::config::ServerArgs;
+use crate::counters::Counters;
 use crate::domain::{Domain, Settings, Shared};
 use crate::journal::{Entry, JournalError, drain_outbox};
 use crate::limits::PeerLimits;
@@ -156,6 +157,7 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
         },
         attestations: PeerLimits::new(1.0, 20.0),
         refusals: Refusals::new(),
+        counters: Counters::default(),
         recording: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
         changes: broadcast::channel(64).0,
         outbox_filled: Notify::new(),

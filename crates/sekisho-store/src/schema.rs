@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use crate::StoreError;
@@ -21,5 +23,22 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
     }
+    Ok(())
+}
+
+/// Copies a database, as it is at one moment, to a new file. Its server may run.
+pub fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(from)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.execute("VACUUM INTO ?1", [to.display().to_string()])?;
+    Ok(())
+}
+
+/// Makes every join token of a database that no server uses unknown.
+pub fn forget_tokens(path: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(path)?;
+    connection.execute("DELETE FROM tokens", [])?;
+    // Nothing of it stays beside the file.
+    connection.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(())
 }

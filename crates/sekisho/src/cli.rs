@@ -91,10 +91,17 @@ pub(crate) enum Verb {
     Prove(verbs::prove::ProveArgs),
     /// Check a proof file offline
     Verify(verbs::verify::VerifyArgs),
+    /// Copy a server's state, keys and log; the server may run
+    Backup(verbs::backup::BackupArgs),
+    /// Put a copy in the place of a server's data
+    Restore(verbs::backup::RestoreArgs),
     /// Check this machine, its server and its agent
     Doctor,
     /// Print completions for a shell
     Completions(verbs::completions::CompletionsArgs),
+    /// Write man pages
+    #[command(hide = true)]
+    Man(verbs::man::ManArgs),
     /// Print the REST API's OpenAPI 3.1 document
     #[command(hide = true)]
     Openapi,
@@ -117,6 +124,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Why(args) => verbs::why::run(global, args).await,
         Verb::Prove(args) => verbs::prove::run(global, args).await,
         Verb::Verify(args) => verbs::verify::run(global, &args),
+        Verb::Backup(args) => verbs::backup::backup(global, &args),
+        Verb::Restore(args) => verbs::backup::restore(global, &args),
+        Verb::Man(args) => verbs::man::run(&args),
         Verb::Doctor => verbs::doctor::run(global).await,
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),

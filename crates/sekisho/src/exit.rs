@@ -43,7 +43,7 @@ impl Failure {
             tonic::Code::Unavailable | tonic::Code::Unknown => Self::new(
                 Exit::Unreachable,
                 format!(
-                    "no agent answers at {}; start one, or give `--agent-socket` ({})",
+                    "no agent answers at {}; start one, or give `--agent` ({})",
                     socket.display(),
                     status.message()
                 ),

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::check(&root()),
         "deny" => deny::check(&root()),
         "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
-        "bench" => run(&["build", "--release", "--package", "sekisho"])
+        "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => Err("usage: cargo xtask rooms | tidy | deny | fuzz [SECONDS [TARGET]] | bench [PART…]".to_owned()),
     };

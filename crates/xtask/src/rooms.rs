@@ -23,13 +23,14 @@ const WORKSHOP: &[&str] = &["lab", "xtask", "fuzz", "payments"];
 const FLOORS: [&[&str]; 6] = [WORDS, RULES, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one room may name.
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 7] = [
     ("rustls", &["sekisho-net"]),
     ("tokio-rustls", &["sekisho-net"]),
     ("rusqlite", &["sekisho-store"]),
     ("regorus", &["sekisho-policy"]),
     ("tonic-prost-build", &["sekisho-proto"]),
     ("clap_complete", &["sekisho"]),
+    ("clap_mangen", &["sekisho"]),
 ];
 
 /// What a rules room may not have: it takes values and returns values.

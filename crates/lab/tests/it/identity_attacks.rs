@@ -59,7 +59,11 @@ const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 async fn foreign_and_expired_agent_svids_are_refused() {
     let world = World::with(&["--agent-ttl-seconds", "20"]);
     let openssl = Openssl::new();
-    let (leaf, leaf_key) = openssl.leaf("agent", "subjectAltName=URI:spiffe://example.org/spire/agent/join_token/x\nkeyUsage=critical,digitalSignature\nbasicConstraints=CA:false");
+    let (leaf, leaf_key) = openssl.leaf(
+        "agent",
+        "subjectAltName=URI:spiffe://example.org/spire/agent/join_token/x\n\
+         keyUsage=critical,digitalSignature\nbasicConstraints=CA:false",
+    );
     let foreign = Identity { chain: vec![leaf], key: Secret::new(leaf_key) };
     let status = || RenewAgentRequest { params: None };
     let refused = AgentClient::new(client(&world, Some(&foreign))).renew_agent(status()).await.unwrap_err();

@@ -11,6 +11,7 @@ mod identity_attacks;
 mod inbound_attacks;
 mod ledger_crash;
 mod openssl;
+mod operating;
 mod operators;
 mod peers;
 mod policy_live;

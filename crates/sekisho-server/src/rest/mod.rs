@@ -5,6 +5,7 @@ mod agents;
 mod decisions;
 mod entries;
 mod forms;
+mod metrics;
 mod policy;
 mod problem;
 mod proofs;
@@ -44,6 +45,7 @@ fn open_api_router() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::show))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::log))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The OpenAPI 3.1 document.

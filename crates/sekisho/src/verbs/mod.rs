@@ -1,13 +1,16 @@
 pub(crate) mod agent;
 pub(crate) mod agents;
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod completions;
 pub(crate) mod decisions;
 pub(crate) mod doctor;
 pub(crate) mod entry;
+pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod proxy;
+pub(crate) mod replay;
 pub(crate) mod server;
 pub(crate) mod svid;
 pub(crate) mod token;

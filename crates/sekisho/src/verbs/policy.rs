@@ -1,11 +1,10 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hyper::Method;
-use sekisho_policy::{PolicySet, RequestInput, Source, SubjectInput, TestFile, run_tests};
+use sekisho_policy::{PolicySet, RequestInput, Source, TestFile, run_tests};
 use sekisho_runtime::now;
-use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
+use sekisho_types::UnixTime;
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -29,6 +28,8 @@ pub(crate) enum PolicyVerb {
         #[arg(long, env = "SEKISHO_POLICY_NOW")]
         now: Option<i64>,
     },
+    /// Decide recorded decisions again by the policy of a folder; exit code 2 means that some come out differently
+    Replay(super::replay::ReplayArgs),
     /// Make the `.rego` files of a folder the next revision
     Apply { folder: PathBuf },
     /// Show the revision in force
@@ -48,6 +49,7 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
         }
         PolicyVerb::Test { folder } => test(global, &folder),
         PolicyVerb::Eval { folder, input, now } => eval(global, &folder, &input, now),
+        PolicyVerb::Replay(args) => super::replay::run(global, args).await,
         PolicyVerb::Apply { folder } => {
             let sources = read(&folder, false)?;
             let files: Vec<Value> = sources.iter().map(|s| json!({"name": s.name, "text": s.text})).collect();
@@ -88,7 +90,7 @@ fn read(folder: &Path, with_tests: bool) -> Result<Vec<Source>, Failure> {
     Ok(sources)
 }
 
-fn load(folder: &Path, with_tests: bool) -> Result<PolicySet, Failure> {
+pub(super) fn load(folder: &Path, with_tests: bool) -> Result<PolicySet, Failure> {
     PolicySet::load(read(folder, with_tests)?).map_err(Failure::failed)
 }
 
@@ -126,7 +128,10 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
     let text = text.map_err(|e| Failure::failed(format!("{}: {e}", input.display())))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
-    let decision = set.decide(&request(&value)?, at.map_or_else(now, UnixTime::from_seconds));
+    let decision = set.decide(
+        &RequestInput::from_json(&value).map_err(Failure::failed)?,
+        at.map_or_else(now, UnixTime::from_seconds),
+    );
     let unmet = |rule: &sekisho_policy::RuleOutcome| -> Vec<Value> {
         rule.unmet.iter().map(|u| json!({"line": u.line, "condition": u.condition, "found": u.found})).collect()
     };
@@ -137,41 +142,4 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
     let shown = json!({"effect": decision.effect.as_str(), "rule": rule, "error": decision.error});
     print(global.output, &shown, || super::why::decision_text(&shown))?;
     Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
-}
-
-fn request(value: &Value) -> Result<RequestInput, Failure> {
-    let missing = |name: &str| Failure::failed(format!("the input has no valid `{name}`"));
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-    let id = |pointer: &str| text(pointer).and_then(|text| SpiffeId::parse(text).ok()).ok_or_else(|| missing(pointer));
-    let mut claims = Claims::default();
-    for (name, claim) in value.pointer("/subject/claims").and_then(Value::as_object).into_iter().flatten() {
-        let claim = match claim {
-            Value::Bool(flag) => ClaimValue::Bool(*flag),
-            Value::Number(number) => ClaimValue::Integer(number.as_i64().ok_or_else(|| missing("subject.claims"))?),
-            Value::String(text) => ClaimValue::Text(text.clone()),
-            _ => return Err(missing("subject.claims")),
-        };
-        claims.set(name, claim);
-    }
-    let path = value.get("path").and_then(Value::as_array).ok_or_else(|| missing("path"))?;
-    let headers: BTreeMap<String, String> = value
-        .get("headers")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect();
-    Ok(RequestInput {
-        method: text("/method").ok_or_else(|| missing("method"))?.to_owned(),
-        path: path.iter().filter_map(|segment| segment.as_str().map(str::to_owned)).collect(),
-        query: text("/query").unwrap_or_default().to_owned(),
-        headers,
-        subject: SubjectInput {
-            spiffe_id: id("/subject/spiffe_id")?,
-            claims,
-            issued_at: UnixTime::from_nanos(value.pointer("/subject/issued_at").and_then(Value::as_i64).unwrap_or(0)),
-        },
-        destination: id("/destination").or_else(|_| id("/subject/spiffe_id"))?,
-        request_id: text("/request_id").unwrap_or_default().to_owned(),
-    })
 }

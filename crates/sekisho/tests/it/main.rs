@@ -44,6 +44,12 @@ fn every_error_says_what_to_do_next() {
 
 #[test]
 fn completions_and_the_openapi_document_are_made_from_the_code() {
+    let folder = std::env::temp_dir().join(format!("sekisho-man-{}", std::process::id()));
+    assert!(sekisho(&["man", folder.to_str().unwrap()]).status.success());
+    for page in ["sekisho.1", "sekisho-server.1", "sekisho-policy-replay.1"] {
+        assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".TH"), "{page}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let made = sekisho(&["completions", shell]);
         assert!(String::from_utf8_lossy(&made.stdout).contains("sekisho"), "{shell}");
@@ -55,6 +61,7 @@ fn completions_and_the_openapi_document_are_made_from_the_code() {
     assert_eq!(
         paths,
         [
+            "/metrics",
             "/v1/agents",
             "/v1/agents/ban",
             "/v1/bundle",

@@ -1,0 +1,147 @@
+//! The server's issuing RPC, the agent's Workload API, entries in numbers.
+
+use std::time::{Duration, Instant};
+
+use sekisho_identity::csr_der;
+use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient};
+use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
+use sekisho_proto::types;
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+
+use crate::measure::{Table, cpu_micros, percentile, rss_mb};
+use crate::peers::{Attested, client, key};
+use crate::world::World;
+
+pub async fn issue(table: &mut Table, floor: f64) {
+    let world = World::start();
+    let server = world.server.as_ref().unwrap().pid();
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/bench");
+    let csr = csr_der(&key(), None).unwrap();
+    for (callers, batch, spire) in [(1, 1, 1358), (16, 1, 842), (256, 1, 690), (8, 50, 388)] {
+        let channels: Vec<_> = (0..4).map(|_| client(&world, Some(&peer.identity))).collect();
+        let until = Instant::now() + Duration::from_secs(5);
+        let (began, before) = (Instant::now(), cpu_micros(server));
+        let calls: Vec<_> = (0..callers)
+            .map(|caller| {
+                let mut svid = SvidClient::new(channels[caller % channels.len()].clone());
+                let params = vec![NewX509svidParams { entry_id: entry.clone(), csr: csr.clone() }; batch];
+                tokio::spawn(async move {
+                    let mut times = vec![];
+                    while Instant::now() < until {
+                        let asked = Instant::now();
+                        let request = BatchNewX509svidRequest { params: params.clone() };
+                        let answer = svid.batch_new_x509svid(request).await.unwrap().into_inner();
+                        assert!(answer.results.iter().all(|result| result.svid.is_some()));
+                        times.push(asked.elapsed());
+                    }
+                    times
+                })
+            })
+            .collect();
+        let mut times = vec![];
+        for call in calls {
+            times.extend(call.await.unwrap());
+        }
+        let count = times.len() * batch;
+        let (rate, each) = (count as f64 / began.elapsed().as_secs_f64(), (cpu_micros(server) - before) / count as f64);
+        table.add(
+            format!("X.509-SVID with its durable leaf, {callers} callers, {batch} a call"),
+            format!("{rate:.0} per second, {each:.0} µs of server CPU, p50 {:.1} ms", percentile(&mut times, 0.5)),
+            format!("{:.2} × the floor of {floor:.0} µs; SPIRE: {spire} µs, nothing recorded", each / floor),
+        );
+    }
+    table.add("server RSS after that", format!("{:.0} MB", rss_mb(server)), "SPIRE: 193 MB");
+}
+
+pub async fn workload(table: &mut Table) {
+    let world = World::start();
+    world.register("/bench/own", &World::own_selectors());
+    let agent = world.agent.as_ref().unwrap().pid();
+    let fetch = async || {
+        let mut client = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+        let mut stream = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+        stream.message().await.unwrap().unwrap();
+        stream
+    };
+    drop(fetch().await);
+    let mut times = vec![];
+    for _ in 0..300 {
+        let began = Instant::now();
+        drop(fetch().await);
+        times.push(began.elapsed());
+    }
+    let line = format!("p50 {:.2} ms, p99 {:.2} ms", percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+    table.add("Workload API, first SVID on a new connection", line, "SPIRE: p50 17 ms; goal below 1 ms");
+    let before = rss_mb(agent);
+    let mut open = vec![];
+    for _ in 0..1000 {
+        open.push(fetch().await);
+    }
+    table.add(
+        "agent RSS with 1,000 streams",
+        format!("{before:.0} → {:.0} MB", rss_mb(agent)),
+        "SPIRE: 121 MB; goal 30 MB",
+    );
+}
+
+pub async fn entries(table: &mut Table) {
+    let mut world = World::start();
+    let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
+    let id = |path: String| Some(types::Spiffeid { trust_domain: "example.org".into(), path });
+    let selector = types::Selector { r#type: "unix".into(), value: "uid:4242".into() };
+    let began = Instant::now();
+    for batch in 0..200 {
+        let entry = |n: usize| types::Entry {
+            spiffe_id: id(format!("/bench/e{}", batch * 500 + n)),
+            parent_id: id(format!("/bench/node{}", n % 100)),
+            selectors: vec![selector.clone()],
+            ..Default::default()
+        };
+        let request = BatchCreateEntryRequest { entries: (0..500).map(entry).collect(), output_mask: None };
+        let answer = registry.batch_create_entry(request).await.unwrap().into_inner();
+        assert!(answer.results.iter().all(|result| result.status.as_ref().unwrap().code == 0));
+    }
+    let rate = 100_000.0 / began.elapsed().as_secs_f64();
+    table.add(
+        "create 100,000 entries, 500 a call, each with a leaf",
+        format!("{rate:.0} per second"),
+        "SPIRE: 66; goal 10,000",
+    );
+
+    // From the registration of an entry to the SVID on a stream that waits for it.
+    let own = World::own_selectors();
+    let mut times = vec![];
+    world.register("/bench/first", &own);
+    let mut client = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+    let mut stream = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+    stream.message().await.unwrap();
+    let agent = world.agent_id.strip_prefix("spiffe://example.org").unwrap().to_owned();
+    for n in 0..50 {
+        let path = format!("/bench/seen{n}");
+        let (kind, value) = own[0].split_once(':').unwrap();
+        let entry = types::Entry {
+            spiffe_id: id(path.clone()),
+            parent_id: id(agent.clone()),
+            selectors: vec![types::Selector { r#type: kind.into(), value: value.into() }],
+            ..Default::default()
+        };
+        let began = Instant::now();
+        registry.batch_create_entry(BatchCreateEntryRequest { entries: vec![entry], output_mask: None }).await.unwrap();
+        while !stream.message().await.unwrap().unwrap().svids.iter().any(|svid| svid.spiffe_id.ends_with(&path)) {}
+        times.push(began.elapsed());
+    }
+    let line = format!("p50 {:.0} ms, p99 {:.0} ms", percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+    table.add("entry created → its SVID on a waiting stream", line, "SPIRE: 4–10 s; goal 250 ms");
+
+    drop(world.server.take());
+    let began = Instant::now();
+    world.start_server();
+    let start = began.elapsed().as_secs_f64();
+    let rss = rss_mb(world.server.as_ref().unwrap().pid());
+    table.add(
+        "start with 100,000 entries",
+        format!("{start:.2} s, RSS {rss:.0} MB"),
+        "SPIRE with 46,000: 1.2 s, 206 MB; goal 1 s, 150 MB",
+    );
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask bench [PART…]`: one table, with the limits of this machine in the same run.
+
+#[path = "../../tests/it/peers.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod peers;
+#[path = "../../tests/it/world/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod world;
+
+mod identity;
+mod measure;
+mod rules;
+mod sidecar;
+
+use measure::Table;
+
+#[global_allocator]
+static ALLOCATOR: measure::Counting = measure::Counting;
+
+fn main() {
+    // `cargo bench` passes flags of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut table = Table::default();
+    let floor = rules::limits(&mut table);
+    if wants("decision") {
+        rules::decisions(&mut table);
+    }
+    if wants("ledger") {
+        runtime.block_on(rules::ledger(&mut table));
+    }
+    if wants("issue") {
+        runtime.block_on(identity::issue(&mut table, floor));
+    }
+    if wants("workload") {
+        runtime.block_on(identity::workload(&mut table));
+    }
+    if wants("entries") {
+        runtime.block_on(identity::entries(&mut table));
+    }
+    if wants("sidecar") {
+        sidecar::pair(&mut table);
+    }
+    print!("{table}");
+}

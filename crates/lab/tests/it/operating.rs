@@ -1,0 +1,126 @@
+//! What an operator does besides: copies and their way back, metrics, policies tried on what was decided.
+
+use crate::peers::Attested;
+use crate::world::{POLICY, World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_server_is_whole_and_an_older_one_is_noticed() {
+    let mut world = World::start();
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/kept");
+    let (serial, index) = peer.issue(&entry).await.unwrap();
+    let open = world.json(&["token", "create"]);
+    let (data, copy) = (world.path("s").display().to_string(), world.path("copy").display().to_string());
+    let backup = ["backup", "--trust-domain", "example.org", "--data", &data, "--to", &copy];
+    // While it issues.
+    let busy = async {
+        for _ in 0..50 {
+            peer.issue(&entry).await.unwrap();
+        }
+    };
+    let (made, ()) = tokio::join!(async { world.json(&backup) }, busy);
+    assert!(made["log_size"].as_u64().unwrap() > index);
+    let again = world.sekisho(&backup);
+    assert!(again.0 == 1 && again.2.contains("not empty"), "{again:?}");
+    let restore = ["restore", "--trust-domain", "example.org", "--data", &data, "--from", &copy];
+    let running = world.sekisho(&restore);
+    assert!(running.0 == 1 && running.2.contains("in use"), "{running:?}");
+    for _ in 0..5 {
+        peer.issue(&entry).await.unwrap();
+    }
+    drop(world.server.take());
+    let older = world.sekisho(&restore);
+    assert!(older.0 == 1 && older.2.contains("would take back what was acknowledged"), "{older:?}");
+    // The worst: all of it is gone.
+    std::fs::remove_dir_all(&data).unwrap();
+    world.text(&restore);
+    world.start_server();
+    world.text(&["entry", "show", &entry]);
+    assert!(world.leaves("issuance").iter().any(|leaf| leaf["id"] == format!("iss_{serial}")));
+    let spent = crate::peers::attest(&world, "join_token", open["token"].as_str().unwrap().as_bytes()).await;
+    assert!(spent.is_err(), "a token that was open in the copy is void");
+    peer.issue(&entry).await.unwrap();
+}
+
+#[test]
+fn metrics_say_what_the_server_did() {
+    let world = World::start();
+    let scrape = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), scrape);
+    for line in ["sekisho_attestations_total 1", "sekisho_agents 1", "# TYPE sekisho_log_size_entries gauge"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_replay_names_what_another_policy_would_change() {
+    let world = World::start();
+    world.register("/shop/till", &World::own_selectors());
+    let digest = crate::world::digest(&crate::world::program("transactions"));
+    world.register("/shop/ledger", &[format!("unix:sha256:{digest}")]);
+    let free = || format!("127.0.0.1:{}", crate::world::free_port());
+    let (inbound, service, local) = (free(), free(), free());
+    let options = ["--inbound", inbound.as_str(), "--upstream", service.as_str()];
+    let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
+    ledger.ready();
+    let mut command = std::process::Command::new(crate::world::program("sekisho"));
+    command
+        .args(["proxy", "--trust-domain", "example.org", "--log", "warn", "--agent-socket"])
+        .arg(world.agent_socket());
+    command.arg("--data").arg(world.path("till"));
+    command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://example.org/shop/ledger"));
+    let till = crate::world::Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
+    till.ready();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&local).unwrap();
+        crate::world::raw(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n"))
+    };
+    eventually("the policy is there", || get("/v1/balance").contains(" 200 ").then_some(()));
+    for _ in 0..5 {
+        get("/v1/balance");
+        get("/v1/elsewhere");
+    }
+    eventually("decisions reach the server", || {
+        let listed = world.json(&["decisions", "--effect", "deny"]);
+        (listed.as_array()?.len() >= 5).then_some(())
+    });
+    let folder = world.path("other");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("p.rego"), POLICY).unwrap();
+    let same = world.json(&["policy", "replay", folder.to_str().unwrap()]);
+    assert!(same["same"].as_u64().unwrap() >= 10, "{same}");
+    // Before the policy came, everything was denied; those are the only differences that there may be.
+    let early = same["differences"].as_array().unwrap().len();
+    std::fs::write(folder.join("p.rego"), POLICY.replace("balance", "elsewhere")).unwrap();
+    let (code, out, _) = world.sekisho(&["policy", "replay", folder.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(code, 2);
+    let other: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let differences = other["differences"].as_array().unwrap();
+    assert!(differences.len() > early.min(1), "{other}");
+    let turned = |was: &str, becomes: &str| {
+        differences
+            .iter()
+            .any(|d| d["was"] == was && d["becomes"] == becomes && d["subject"] == "spiffe://example.org/shop/till")
+    };
+    assert!(turned("allow", "deny") && turned("deny", "allow"), "{other}");
+}
+
+#[test]
+fn systemd_units_are_tight_and_valid() {
+    let folder = crate::world::manifest_folder().join("../../deploy/systemd");
+    let analyze = |arguments: &[&str], unit: &str| {
+        let mut command = std::process::Command::new("systemd-analyze");
+        command.args(arguments).arg(folder.join(unit)).output()
+    };
+    for unit in ["sekisho-server.service", "sekisho-agent.service", "sekisho-proxy@.service"] {
+        let Ok(output) = analyze(&["security", "--offline=true", "--threshold=15"], unit) else {
+            println!("skipped: no systemd-analyze here");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{unit}: {}", said.lines().last().unwrap_or_default());
+        let verified = analyze(&["verify"], unit).unwrap();
+        let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+        assert!(!said.contains("Unknown"), "{unit}: {said}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Copies of a server's state, and the way back.
+//!
+//! A copy is taken while the server runs: the database first, then the checkpoint, the write-ahead file, the tiles, so that
+//! each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sekisho_disk::{DiskError, Ledger, private_folder};
+use sekisho_keys::{KeyError, load};
+use sekisho_store::{Store, StoreError};
+use sekisho_types::{SignatureAlgorithm, Signer, TrustDomain};
+
+use crate::journal::check_mark;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("{0} is no server's data folder: it has no `state.db`")]
+    NoServer(String),
+    #[error("{0} is not empty; name a new folder")]
+    NotEmpty(String),
+    #[error("the copy is not whole: {0}; take another")]
+    NotWhole(String),
+    #[error(
+        "the log here has {here} entries and the backup {backup}: restoring it would take back what was acknowledged. To do \
+         so all the same, give `--danger-accept-older-log`; agents and auditors will notice"
+    )]
+    Older { here: u64, backup: u64 },
+}
+
+/// What a copy holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    pub log_size: u64,
+}
+
+/// Copies the server's data folder `data` to the new folder `to`. The server may run.
+pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
+    if !data.join("state.db").is_file() {
+        return Err(BackupError::NoServer(data.display().to_string()));
+    }
+    if std::fs::read_dir(to).is_ok_and(|mut items| items.next().is_some()) {
+        return Err(BackupError::NotEmpty(to.display().to_string()));
+    }
+    private_folder(to)?;
+    sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
+    copy_tree(&data.join("keys"), &to.join("keys"))?;
+    // A write-ahead file that was begun anew meanwhile does not fit the tiles around it; then once more.
+    for _attempt in 0..5 {
+        let ledger = to.join("ledger");
+        if ledger.exists() {
+            std::fs::remove_dir_all(&ledger).map_err(io(&ledger))?;
+        }
+        private_folder(&ledger)?;
+        let head = || std::fs::read(data.join("ledger/wal")).ok().and_then(|bytes| bytes.get(..16).map(<[u8]>::to_vec));
+        let before = head();
+        for name in ["checkpoint", "wal"] {
+            copy_file(&data.join("ledger").join(name), &ledger.join(name))?;
+        }
+        for name in ["tile", "side"] {
+            copy_tree(&data.join("ledger").join(name), &ledger.join(name))?;
+        }
+        if before == head() {
+            break;
+        }
+    }
+    let log_size = check(to, trust_domain)?;
+    Ok(Copied { log_size })
+}
+
+/// Puts the copy at `from` in the place of `data`, whose server does not run. What was there is kept beside it.
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    trust_domain: &TrustDomain,
+    danger_accept_older_log: bool,
+) -> Result<Copied, BackupError> {
+    if !from.join("state.db").is_file() {
+        return Err(BackupError::NoServer(from.display().to_string()));
+    }
+    let log_size = check(from, trust_domain)?;
+    if data.join("ledger").is_dir() {
+        // Opening it fails while a server runs.
+        let here = match check(data, trust_domain) {
+            Ok(here) => here,
+            Err(BackupError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
+            // What is there cannot be opened: that is what a backup is for.
+            Err(_) => 0,
+        };
+        if here > log_size && !danger_accept_older_log {
+            return Err(BackupError::Older { here, backup: log_size });
+        }
+    }
+    let new = data.with_extension("restoring");
+    if new.exists() {
+        std::fs::remove_dir_all(&new).map_err(io(&new))?;
+    }
+    copy_tree(from, &new)?;
+    // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
+    sekisho_store::forget_tokens(&new.join("state.db"))?;
+    if data.exists() {
+        let old = data.with_extension(format!("before-{}", sekisho_runtime::now().seconds()));
+        std::fs::rename(data, &old).map_err(io(data))?;
+    }
+    std::fs::rename(&new, data).map_err(io(data))?;
+    Ok(Copied { log_size })
+}
+
+/// Opens a server's folder as a server would, and returns the size of its log.
+fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> {
+    let key: Arc<dyn Signer> = Arc::new(load(&folder.join("keys/log.key"), SignatureAlgorithm::Ed25519)?);
+    let (ledger, recovered) = Ledger::open(&folder.join("ledger"), &format!("{trust_domain}/sekisho"), key)?;
+    let store = Store::open(&folder.join("state.db"))?;
+    let mark = store.read(|reader| reader.log_mark(trust_domain))?;
+    check_mark(&ledger, mark.as_ref()).map_err(BackupError::NotWhole)?;
+    Ok(recovered.size)
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
+    move |source| BackupError::Io { path: path.to_owned(), source }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let Ok(items) = std::fs::read_dir(from) else { return Ok(()) };
+    private_folder(to)?;
+    for item in items {
+        let path = item.map_err(io(from))?.path();
+        let Some(name) = path.file_name() else { continue };
+        // Sockets, locks and half-written files are nobody's state.
+        if path.is_dir() {
+            copy_tree(&path, &to.join(name))?;
+        } else if path.is_file() && !path.extension().is_some_and(|ending| ending == "new") && name != "lock" {
+            copy_file(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file with its mode, durably. One that goes away meanwhile was replaced by a fuller one.
+fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match std::fs::copy(from, to) {
+        Ok(_) => std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(io(to)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(from)(error)),
+    }
+}

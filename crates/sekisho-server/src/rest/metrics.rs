@@ -1,0 +1,36 @@
+//! Metrics in Prometheus' text format, for operators' scrapers.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+use crate::domain::Shared;
+
+/// The server's metrics (Prometheus text exposition format 0.0.4). Counters begin at zero with each start.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
+    let (entries, agents, revision, policy) = domain.view.read(|state| {
+        let policy = state.policy.as_ref().map_or(0, |policy| policy.revision);
+        (state.entries.len(), state.nodes.len(), state.revision.0, policy)
+    });
+    let ends = domain.authorities.signing().map_or(0, |signing| signing.record.not_after.seconds());
+    let mut out = String::new();
+    let mut add = |name: &str, kind: &str, help: &str, value: u64| {
+        // Writing to a string does not fail.
+        let _written =
+            writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}\nsekisho_{name} {value}");
+    };
+    for (name, help, value) in domain.counters.all() {
+        add(name, "counter", help, value);
+    }
+    add("log_size_entries", "gauge", "Entries of the log that a published checkpoint covers.", domain.ledger.size());
+    add("registration_entries", "gauge", "Registration entries.", entries as u64);
+    add("agents", "gauge", "Agents that are known, banned ones included.", agents as u64);
+    add("revision", "gauge", "Revision of the state.", revision);
+    add("policy_revision", "gauge", "Revision of the policy; 0 without one.", policy);
+    let ends = u64::try_from(ends).unwrap_or(0);
+    add("authority_end_seconds", "gauge", "Unix time at which the signing authority ends.", ends);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
+}

@@ -1,0 +1,63 @@
+//! `backup` and `restore`: a server's state, keys and log.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sekisho_types::TrustDomain;
+use serde_json::json;
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::print;
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The server's trust domain
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN")]
+    trust_domain: String,
+    /// The server's data folder; the server may run
+    #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
+    data: PathBuf,
+    /// A new folder for the copy. It holds private keys: keep it as you keep those
+    #[arg(long, env = "SEKISHO_BACKUP_TO")]
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The server's trust domain
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN")]
+    trust_domain: String,
+    /// The copy
+    #[arg(long, env = "SEKISHO_RESTORE_FROM")]
+    from: PathBuf,
+    /// The server's data folder; its server must not run. What is there is kept beside it
+    #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
+    data: PathBuf,
+    /// Restore although the log here is longer than the copy's
+    #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
+    danger_accept_older_log: bool,
+}
+
+fn trust_domain(text: &str) -> Result<TrustDomain, Failure> {
+    TrustDomain::parse(text).map_err(|e| Failure::new(Exit::Usage, format!("--trust-domain: {e}")))
+}
+
+pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
+    let copied = sekisho_server::backup(&args.data, &args.to, &trust_domain(&args.trust_domain)?);
+    let size = copied.map_err(Failure::failed)?.log_size;
+    let to = args.to.display().to_string();
+    print(global.output, &json!({"to": to, "log_size": size}), || format!("{to}: a log of {size} entries, checked"))?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let name = trust_domain(&args.trust_domain)?;
+    let restored = sekisho_server::restore(&args.from, &args.data, &name, args.danger_accept_older_log);
+    let size = restored.map_err(Failure::failed)?.log_size;
+    let data = args.data.display().to_string();
+    print(global.output, &json!({"data": data, "log_size": size}), || {
+        format!("{data}: a log of {size} entries; join tokens that were open are void, make new ones")
+    })?;
+    Ok(Exit::Ok)
+}
