@@ -6,7 +6,7 @@ use regorus::Value;
 use sekisho_types::{Effect, UnixTime};
 
 use crate::load::{ENTRY_RULE, PolicySet};
-use crate::lower::{Facts, LoweredRule, Truth};
+use crate::lower::{Facts, LoweredRule, Memo, Truth};
 use crate::{RequestInput, builtins};
 
 /// A condition that did not hold.
@@ -54,7 +54,8 @@ impl PolicySet {
 
     /// The same, always by the engine: what the lowering is held against.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
-        self.explained(request, self.by_engine(request.to_value(now), now), &self.survey(request, now), now)
+        let facts = Memo::new(request, now, self.lowered.slots);
+        self.explained(&facts, self.by_engine(request.to_value(now), now))
     }
 
     pub(crate) fn decide_value(&self, input: &Value, now: UnixTime) -> Decision {
@@ -62,22 +63,40 @@ impl PolicySet {
     }
 
     fn decide_facts(&self, facts: &impl Facts, input: impl FnOnce() -> Value, now: UnixTime) -> Decision {
-        let survey = self.survey(facts, now);
-        let result = match survey.verdict.filter(|_| self.lowered.complete) {
-            Some(allowed) => Ok(allowed),
-            None => self.by_engine(input(), now),
-        };
-        self.explained(facts, result, &survey, now)
+        let facts = Memo::new(facts, now, self.lowered.slots);
+        let verdict = if self.lowered.complete { self.verdict(&facts) } else { None };
+        let result = verdict.map_or_else(|| self.by_engine(input(), now), Ok);
+        self.explained(&facts, result)
     }
 
-    fn explained(&self, facts: &impl Facts, result: Result<bool, String>, survey: &Survey, now: UnixTime) -> Decision {
+    /// Whether some body of the entry rule allows; `None` when one of them cannot be told: it may err, and so deny all.
+    fn verdict(&self, facts: &Memo<'_, impl Facts>) -> Option<bool> {
+        let mut allowed = false;
+        for rule in &self.lowered.rules {
+            let mut met = true;
+            for stated in &rule.conditions {
+                match stated.condition.truth(facts) {
+                    Truth::Met => {}
+                    Truth::Unknown => return None,
+                    Truth::Unmet if rule.certain => {
+                        met = false;
+                        break;
+                    }
+                    Truth::Unmet => met = false,
+                }
+            }
+            allowed |= met;
+        }
+        Some(allowed)
+    }
+
+    fn explained(&self, facts: &Memo<'_, impl Facts>, result: Result<bool, String>) -> Decision {
         let (effect, error) = match result {
             Ok(true) => (Effect::Allow, None),
             Ok(false) => (Effect::Deny, None),
             Err(error) => (Effect::Deny, Some(error)),
         };
-        let rule = if effect.is_allow() { survey.allows } else { survey.nearest };
-        let rule = rule.and_then(|at| self.lowered.rules.get(at)).map(|rule| outcome(rule, facts, now));
+        let rule = self.telling(facts, effect).map(|rule| outcome(rule, facts));
         Decision { effect, rule, error }
     }
 
@@ -93,49 +112,44 @@ impl PolicySet {
         catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
     }
 
-    /// How the bodies of the entry rule fare: which allows, which comes nearest.
-    fn survey(&self, facts: &impl Facts, now: UnixTime) -> Survey {
-        let mut survey = Survey { verdict: Some(false), allows: None, nearest: None };
-        let (mut fewest_unknown, mut fewest_unmet) = (usize::MAX, usize::MAX);
-        for (at, rule) in self.lowered.rules.iter().enumerate() {
+    /// The body that allowed, or the one that came nearest to it.
+    fn telling(&self, facts: &Memo<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
+        let mut best: Option<((usize, usize), &LoweredRule)> = None;
+        for rule in &self.lowered.rules {
             let (mut unmet, mut unknown) = (0, 0);
             for stated in &rule.conditions {
-                match stated.condition.truth(facts, now) {
+                match stated.condition.truth(facts) {
                     Truth::Met => {}
                     Truth::Unmet => unmet += 1,
                     Truth::Unknown => unknown += 1,
                 }
+                // One that is no better already needs no further look.
+                if unmet > best.map_or(usize::MAX, |((fewest, _), _)| fewest) || (unmet > 0 && effect.is_allow()) {
+                    break;
+                }
             }
-            if unmet == 0 && unknown < fewest_unknown {
-                (survey.allows, fewest_unknown) = (Some(at), unknown);
+            let worth = (unmet, if effect.is_allow() { unknown } else { 0 });
+            if (unmet == 0 || !effect.is_allow()) && best.is_none_or(|(other, _)| worth < other) {
+                best = Some((worth, rule));
+                if effect.is_allow() && unknown == 0 {
+                    break;
+                }
             }
-            if unmet < fewest_unmet {
-                (survey.nearest, fewest_unmet) = (Some(at), unmet);
-            }
-            // One body that may err may deny them all.
-            survey.verdict = survey.verdict.filter(|_| unknown == 0).map(|allowed| allowed || unmet == 0);
         }
-        survey
+        best.map(|(_, rule)| rule)
     }
 }
 
-struct Survey {
-    /// Whether some body allows; `None` when one of them cannot be told.
-    verdict: Option<bool>,
-    allows: Option<usize>,
-    nearest: Option<usize>,
-}
-
-fn outcome(rule: &LoweredRule, facts: &impl Facts, now: UnixTime) -> RuleOutcome {
+fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
     let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
     for stated in &rule.conditions {
-        match stated.condition.truth(facts, now) {
+        match stated.condition.truth(facts) {
             Truth::Met => {}
             Truth::Unknown => out.unknown += 1,
             Truth::Unmet => out.unmet.push(Unmet {
                 line: stated.line,
                 condition: stated.text.clone(),
-                found: stated.condition.found(facts, now).and_then(|value| value.to_json_str().ok()),
+                found: stated.condition.found(facts).and_then(|value| value.to_json_str().ok()),
             }),
         }
     }

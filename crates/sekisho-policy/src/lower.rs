@@ -8,6 +8,7 @@
 //! error in the engine is [`Truth::Unknown`] here, and then the engine decides.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use regorus::Value;
@@ -22,6 +23,8 @@ pub(crate) struct Lowered {
     pub rules: Vec<LoweredRule>,
     /// Whether the rules say all that the engine would go by.
     pub complete: bool,
+    /// How many different places of the input they look at.
+    pub slots: usize,
 }
 
 /// One body of the entry rule.
@@ -30,6 +33,8 @@ pub(crate) struct LoweredRule {
     pub file: String,
     pub line: u32,
     pub conditions: Vec<Stated>,
+    /// Whether every condition is met or not met on any input; one that is not met then settles the rule.
+    pub certain: bool,
 }
 
 /// A condition and where it stands.
@@ -73,6 +78,26 @@ pub(crate) struct Path {
     pub names: Vec<String>,
     /// The same as keys of objects.
     pub keys: Vec<Value>,
+    /// The same place has the same number in all rules of a set.
+    pub slot: usize,
+}
+
+/// Facts of one decision, each looked up once however many rules ask for it.
+pub(crate) struct Memo<'a, F> {
+    facts: &'a F,
+    now: UnixTime,
+    slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
+}
+
+impl<'a, F: Facts> Memo<'a, F> {
+    pub(crate) fn new(facts: &'a F, now: UnixTime, slots: usize) -> Self {
+        Self { facts, now, slots: std::iter::repeat_with(OnceCell::new).take(slots).collect() }
+    }
+
+    fn at(&self, path: &Path) -> Option<&Value> {
+        let slot = self.slots.get(path.slot)?;
+        slot.get_or_init(|| self.facts.at(path, self.now)).as_deref()
+    }
 }
 
 /// What conditions look at: a request as the sidecar holds it, or any document.
@@ -104,18 +129,25 @@ pub(crate) fn lower(modules: &[Ref<Module>]) -> Lowered {
     let package = |module: &Module| reference(&module.package.refr).unwrap_or_default();
     let ours: Vec<&Ref<Module>> = modules.iter().filter(|module| package(module) == ENTRY_PACKAGE).collect();
     let bindings = bindings(&ours);
-    let mut rules = Vec::new();
+    let mut rules: Vec<LoweredRule> = Vec::new();
     for rule in ours.iter().flat_map(|module| &module.policy) {
         let Rule::Spec { head: RuleHead::Compr { span, refr, .. }, bodies, .. } = &**rule else { continue };
         if reference(refr).is_none_or(|path| path != ["allow"]) {
             continue;
         }
         if bodies.is_empty() {
-            rules.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions: vec![] });
+            rules.push(LoweredRule {
+                file: span.source.file().clone(),
+                line: span.line,
+                conditions: vec![],
+                certain: true,
+            });
         }
         for body in bodies {
-            let conditions = body.query.stmts.iter().map(|statement| stated(statement, &bindings)).collect();
-            rules.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions });
+            let conditions: Vec<Stated> =
+                body.query.stmts.iter().map(|statement| stated(statement, &bindings)).collect();
+            let certain = conditions.iter().all(|stated| stated.condition.is_certain());
+            rules.push(LoweredRule { file: span.source.file().clone(), line: span.line, conditions, certain });
         }
     }
     // Another package could add to the entry rule's document from above or below.
@@ -127,7 +159,10 @@ pub(crate) fn lower(modules: &[Ref<Module>]) -> Lowered {
         module.imports.iter().all(is_syntax_import) && module.policy.iter().all(|r| is_plain(r))
     };
     let clear = rules.iter().flat_map(|rule| &rule.conditions).all(|stated| stated.condition.is_clear());
-    Lowered { complete: clear && modules.iter().all(apart) && ours.iter().all(plain), rules }
+    let complete = clear && modules.iter().all(apart) && ours.iter().all(plain);
+    let mut slots = BTreeMap::new();
+    rules.iter_mut().flat_map(|rule| &mut rule.conditions).for_each(|stated| stated.condition.number(&mut slots));
+    Lowered { complete, slots: slots.len(), rules }
 }
 
 const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
@@ -267,7 +302,7 @@ fn term(expr: &Expr, bindings: &Bindings, depth: u8) -> Option<Term> {
             match path.split_first()? {
                 (root, rest) if root == "input" => {
                     let keys = rest.iter().map(|name| Value::String(name.as_str().into())).collect();
-                    Some(Term::Input(Path { names: rest.to_vec(), keys }))
+                    Some(Term::Input(Path { names: rest.to_vec(), keys, slot: 0 }))
                 }
                 (name, []) => inner(bindings.get(name)?),
                 _ => None,
@@ -307,26 +342,51 @@ impl Condition {
         }
     }
 
-    pub(crate) fn truth(&self, facts: &impl Facts, now: UnixTime) -> Truth {
+    /// Whether it is met or not met on any input.
+    fn is_certain(&self) -> bool {
+        match self {
+            Self::Opaque => false,
+            Self::Not(inner) => inner.is_certain(),
+            Self::Holds(term) => term.is_certain(),
+            Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
+                left.is_certain() && right.is_certain()
+            }
+        }
+    }
+
+    /// Numbers the places that it looks at.
+    fn number(&mut self, slots: &mut BTreeMap<Vec<String>, usize>) {
+        match self {
+            Self::Opaque => {}
+            Self::Not(inner) => inner.number(slots),
+            Self::Holds(term) => term.number(slots),
+            Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
+                left.number(slots);
+                right.number(slots);
+            }
+        }
+    }
+
+    pub(crate) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
         let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
         match self {
             Self::Opaque => Truth::Unknown,
-            Self::Not(inner) => match inner.truth(facts, now) {
+            Self::Not(inner) => match inner.truth(facts) {
                 Truth::Met => Truth::Unmet,
                 Truth::Unmet => Truth::Met,
                 Truth::Unknown => Truth::Unknown,
             },
-            Self::Holds(term) => match term.value(facts, now) {
+            Self::Holds(term) => match term.value(facts) {
                 Known::Value(value) => met(*value != Value::from(false)),
                 Known::Undefined => Truth::Unmet,
                 Known::Unknown => Truth::Unknown,
             },
-            Self::Compare { op, left, right } => match (left.value(facts, now), right.value(facts, now)) {
+            Self::Compare { op, left, right } => match (left.value(facts), right.value(facts)) {
                 (Known::Value(l), Known::Value(r)) => met(op.holds(&l, &r)),
                 (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
                 _ => Truth::Unmet,
             },
-            Self::Member { item, of } => match (item.value(facts, now), of.value(facts, now)) {
+            Self::Member { item, of } => match (item.value(facts), of.value(facts)) {
                 (Known::Value(item), Known::Value(of)) => met(match &*of {
                     Value::Array(items) => items.contains(&item),
                     Value::Set(items) => items.contains(&item),
@@ -340,7 +400,7 @@ impl Condition {
     }
 
     /// What was found where the condition looked, for one that is not met.
-    pub(crate) fn found(&self, facts: &impl Facts, now: UnixTime) -> Option<Value> {
+    pub(crate) fn found(&self, facts: &Memo<'_, impl Facts>) -> Option<Value> {
         let term = match self {
             Self::Opaque | Self::Not(_) => return None,
             Self::Holds(term) | Self::Member { item: term, .. } => term,
@@ -352,7 +412,7 @@ impl Condition {
                 }
             }
         };
-        match term.value(facts, now) {
+        match term.value(facts) {
             Known::Value(value) => Some(value.into_owned()),
             Known::Undefined | Known::Unknown => None,
         }
@@ -373,17 +433,36 @@ impl Comparison {
 }
 
 impl Term {
+    /// Arithmetic may leave what we compute.
+    const fn is_certain(&self) -> bool {
+        !matches!(self, Self::Arithmetic { .. })
+    }
+
+    fn number(&mut self, slots: &mut BTreeMap<Vec<String>, usize>) {
+        match self {
+            Self::Constant(_) | Self::Now => {}
+            Self::Input(path) => {
+                let next = slots.len();
+                path.slot = *slots.entry(path.names.clone()).or_insert(next);
+            }
+            Self::Arithmetic { left, right, .. } => {
+                left.number(slots);
+                right.number(slots);
+            }
+        }
+    }
+
     const fn is_constant(&self) -> bool {
         matches!(self, Self::Constant(_))
     }
 
-    fn value<'a>(&'a self, facts: &'a impl Facts, now: UnixTime) -> Known<'a> {
+    fn value<'a>(&'a self, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
         match self {
             Self::Constant(value) => Known::Value(Cow::Borrowed(value)),
-            Self::Now => Known::Value(Cow::Owned(Value::from(now.nanos()))),
-            Self::Input(path) => facts.at(path, now).map_or(Known::Undefined, Known::Value),
+            Self::Now => Known::Value(Cow::Owned(Value::from(facts.now.nanos()))),
+            Self::Input(path) => facts.at(path).map_or(Known::Undefined, |value| Known::Value(Cow::Borrowed(value))),
             Self::Arithmetic { op, left, right } => {
-                let (l, r) = match (left.value(facts, now), right.value(facts, now)) {
+                let (l, r) = match (left.value(facts), right.value(facts)) {
                     (Known::Value(l), Known::Value(r)) => (l, r),
                     (Known::Unknown, _) | (_, Known::Unknown) => return Known::Unknown,
                     _ => return Known::Undefined,

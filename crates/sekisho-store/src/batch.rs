@@ -63,9 +63,10 @@ impl<'a> Batch<'a> {
 
     /// An entry that registers the same identity for the same parent and selectors.
     pub fn twin(&self, entry: &Entry) -> Result<Option<Entry>, StoreError> {
+        // Left to choose, SQLite walks over all entries of the trust domain.
         let mut statement = self
             .connection
-            .prepare_cached("SELECT value FROM entries WHERE td = ?1 AND parent_id = ?2 AND spiffe_id = ?3")?;
+            .prepare_cached("SELECT value FROM entries INDEXED BY entries_by_identity WHERE td = ?1 AND parent_id = ?2 AND spiffe_id = ?3")?;
         let key = params![self.trust_domain.as_str(), entry.parent_id.to_string(), entry.spiffe_id.to_string()];
         let rows = statement.query_map(key, |row| row.get::<_, String>(0))?;
         for text in rows {
