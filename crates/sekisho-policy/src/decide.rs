@@ -54,7 +54,7 @@ impl PolicySet {
 
     /// The same, always by the engine: what the lowering is held against.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
-        let facts = Memo::new(request, now, self.lowered.slots);
+        let facts = Memo::new(request, now, &self.lowered);
         self.explained(&facts, self.by_engine(request.to_value(now), now))
     }
 
@@ -63,7 +63,7 @@ impl PolicySet {
     }
 
     fn decide_facts(&self, facts: &impl Facts, input: impl FnOnce() -> Value, now: UnixTime) -> Decision {
-        let facts = Memo::new(facts, now, self.lowered.slots);
+        let facts = Memo::new(facts, now, &self.lowered);
         let verdict = if self.lowered.complete { self.verdict(&facts) } else { None };
         let result = verdict.map_or_else(|| self.by_engine(input(), now), Ok);
         self.explained(&facts, result)
@@ -75,7 +75,7 @@ impl PolicySet {
         for rule in &self.lowered.rules {
             let mut met = true;
             for stated in &rule.conditions {
-                match stated.condition.truth(facts) {
+                match facts.truth(stated) {
                     Truth::Met => {}
                     Truth::Unknown => return None,
                     Truth::Unmet if rule.certain => {
@@ -118,7 +118,7 @@ impl PolicySet {
         for rule in &self.lowered.rules {
             let (mut unmet, mut unknown) = (0, 0);
             for stated in &rule.conditions {
-                match stated.condition.truth(facts) {
+                match facts.truth(stated) {
                     Truth::Met => {}
                     Truth::Unmet => unmet += 1,
                     Truth::Unknown => unknown += 1,
@@ -143,7 +143,7 @@ impl PolicySet {
 fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
     let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
     for stated in &rule.conditions {
-        match stated.condition.truth(facts) {
+        match facts.truth(stated) {
             Truth::Met => {}
             Truth::Unknown => out.unknown += 1,
             Truth::Unmet => out.unmet.push(Unmet {

@@ -8,7 +8,7 @@
 //! error in the engine is [`Truth::Unknown`] here, and then the engine decides.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
 use regorus::Value;
@@ -25,6 +25,8 @@ pub(crate) struct Lowered {
     pub complete: bool,
     /// How many different places of the input they look at.
     pub slots: usize,
+    /// How many different conditions they state.
+    pub conditions: usize,
 }
 
 /// One body of the entry rule.
@@ -43,6 +45,8 @@ pub(crate) struct Stated {
     pub line: u32,
     pub text: String,
     pub condition: Condition,
+    /// Equal conditions have the same number, in whichever rules they stand.
+    number: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -87,11 +91,24 @@ pub(crate) struct Memo<'a, F> {
     facts: &'a F,
     now: UnixTime,
     slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
+    truths: Vec<Cell<Option<Truth>>>,
 }
 
 impl<'a, F: Facts> Memo<'a, F> {
-    pub(crate) fn new(facts: &'a F, now: UnixTime, slots: usize) -> Self {
-        Self { facts, now, slots: std::iter::repeat_with(OnceCell::new).take(slots).collect() }
+    pub(crate) fn new(facts: &'a F, now: UnixTime, lowered: &Lowered) -> Self {
+        let slots = std::iter::repeat_with(OnceCell::new).take(lowered.slots).collect();
+        Self { facts, now, slots, truths: vec![Cell::new(None); lowered.conditions] }
+    }
+
+    /// What a condition comes to; it is judged once.
+    pub(crate) fn truth(&self, stated: &Stated) -> Truth {
+        let known = self.truths.get(stated.number);
+        if let Some(truth) = known.and_then(Cell::get) {
+            return truth;
+        }
+        let truth = stated.condition.truth(self);
+        known.into_iter().for_each(|known| known.set(Some(truth)));
+        truth
     }
 
     fn at(&self, path: &Path) -> Option<&Value> {
@@ -161,8 +178,13 @@ pub(crate) fn lower(modules: &[Ref<Module>]) -> Lowered {
     let clear = rules.iter().flat_map(|rule| &rule.conditions).all(|stated| stated.condition.is_clear());
     let complete = clear && modules.iter().all(apart) && ours.iter().all(plain);
     let mut slots = BTreeMap::new();
-    rules.iter_mut().flat_map(|rule| &mut rule.conditions).for_each(|stated| stated.condition.number(&mut slots));
-    Lowered { complete, slots: slots.len(), rules }
+    let mut conditions = BTreeMap::new();
+    for stated in rules.iter_mut().flat_map(|rule| &mut rule.conditions) {
+        stated.condition.number(&mut slots);
+        let next = conditions.len();
+        stated.number = *conditions.entry(format!("{:?}", stated.condition)).or_insert(next);
+    }
+    Lowered { complete, slots: slots.len(), conditions: conditions.len(), rules }
 }
 
 const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
@@ -233,7 +255,7 @@ fn stated(statement: &LiteralStmt, bindings: &Bindings) -> Stated {
         _ => None,
     };
     let text = source_text(statement).split_whitespace().collect::<Vec<_>>().join(" ");
-    Stated { line: statement.span.line, text, condition: condition.unwrap_or(Condition::Opaque) }
+    Stated { line: statement.span.line, text, condition: condition.unwrap_or(Condition::Opaque), number: 0 }
 }
 
 /// A statement as its author wrote it. The engine's span leaves out the quote that closes a last text.
@@ -367,7 +389,7 @@ impl Condition {
         }
     }
 
-    pub(crate) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
+    fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
         let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
         match self {
             Self::Opaque => Truth::Unknown,

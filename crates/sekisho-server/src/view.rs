@@ -47,7 +47,7 @@ impl View {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             match change {
-                Change::Entry(entry) => state.put((**entry).clone()),
+                Change::Entry(entry) => state.put(entry.clone()),
                 Change::EntryRemoved(id) => state.remove(id),
                 Change::Node(node) => {
                     state.nodes.insert(node.id.clone(), Arc::new((**node).clone()));
@@ -65,10 +65,9 @@ impl View {
 }
 
 impl State {
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, entry: Arc<Entry>) {
         self.remove(&entry.id);
         self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
-        let entry = Arc::new(entry);
         if entry.admin {
             self.admins.insert(entry.id.clone(), entry.clone());
         }

@@ -180,7 +180,7 @@ fn fill_view(domain: &Shared) -> Result<(), ServerError> {
     let (entries, nodes, policy, revision) = domain.store.read(|reader| {
         Ok((reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?, reader.revision(name)?))
     })?;
-    let entries = entries.into_iter().map(|entry| Change::Entry(Box::new(entry)));
+    let entries = entries.into_iter().map(|entry| Change::Entry(Arc::new(entry)));
     let nodes = nodes.into_iter().map(|node| Change::Node(Box::new(node)));
     let policy = policy.into_iter().map(|policy| Change::Policy(Arc::new(policy)));
     domain.view.apply(Some(revision), &entries.chain(nodes).chain(policy).collect::<Vec<_>>());

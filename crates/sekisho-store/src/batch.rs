@@ -9,7 +9,7 @@ use crate::{AuthorityRecord, DecisionRow, LogMark, PolicyRecord, SpoolPosition, 
 /// What a committed batch changed, for those who keep a view of the state.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Entry(Box<Entry>),
+    Entry(Arc<Entry>),
     EntryRemoved(EntryId),
     Node(Box<Node>),
     NodeRemoved(SpiffeId),
@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
                 revision.0,
                 form::entry_to_text(&entry)?
             ])?;
-        self.changes.push(Change::Entry(Box::new(entry)));
+        self.changes.push(Change::Entry(Arc::new(entry)));
         Ok(())
     }
 
