@@ -16,6 +16,7 @@ if [ "${1:-}" = test ]; then
     need curl curl
     need h2load nghttp2-client
     need python3 python3
+    need ip iproute2
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 fi
 

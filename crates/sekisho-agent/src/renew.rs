@@ -49,11 +49,17 @@ pub(crate) async fn keep_cache(core: Arc<Core>) {
 
 /// Renews the agent's SVID for ever; ends when the server will have nothing more to do with this agent.
 pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
+    let mut jitter = random_u32();
     loop {
         let own = core.own();
-        let due = renew_at_with_jitter(own.not_before, own.not_after, random_u32());
+        let due = renew_at_with_jitter(own.not_before, own.not_after, jitter);
+        // Not longer at a time: a clock that was set has to be noticed.
         let seconds = u64::try_from(due.seconds_since(now())).unwrap_or(0);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        tokio::time::sleep(Duration::from_secs(seconds.min(10))).await;
+        if seconds > 10 {
+            continue;
+        }
+        jitter = random_u32();
         if let Err(error) = renew_once(&core, &args).await {
             if is_final(&error) {
                 return error;

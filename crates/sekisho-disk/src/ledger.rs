@@ -93,7 +93,7 @@ impl Ledger {
         let first = writer.signed_checkpoint()?;
         let (publish, published) = watch::channel((writer.tiles.frontier.size(), Arc::from(first)));
         let thread = std::thread::Builder::new().name("ledger".into());
-        thread.spawn(move || writer.run(&queue, &publish)).map_err(DiskError::io(folder))?;
+        thread.spawn(move || writer.run(&queue, publish)).map_err(DiskError::io(folder))?;
         Ok((Self { folder: folder.to_owned(), appends, published, verifier }, recovered))
     }
 
@@ -221,8 +221,10 @@ impl Writer {
         Ok((writer, recovered))
     }
 
-    fn run(mut self, queue: &Receiver<Append>, published: &watch::Sender<(u64, Arc<str>)>) {
-        let result = self.serve(queue, published);
+    fn run(mut self, queue: &Receiver<Append>, published: watch::Sender<(u64, Arc<str>)>) {
+        let result = self.serve(queue, &published);
+        // Whoever waits for a checkpoint hears that none will come.
+        drop(published);
         let Err(error) = result else { return };
         // The log may not go on behind what it could not write; a restart recovers it.
         tracing::error!(%error, "the ledger stops taking entries; mend the disk and restart");

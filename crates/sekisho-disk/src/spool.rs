@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::DiskError;
-use crate::atomic::write_atomic;
+use crate::atomic::{replace_file, write_atomic};
 use crate::wal::Wal;
 
 /// Most bytes in one batch, well below what one message may carry.
@@ -85,17 +85,19 @@ impl Spool {
         let kept: Vec<&String> = records.iter().take_while(fits).collect();
         let written = if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|r| [r.as_bytes()])) };
         let count = if written.is_ok() { kept.len() } else { 0 };
-        if count < records.len() {
-            state.lost += (records.len() - count) as u64;
-            write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes())?;
-        }
+        // What is in the file is in memory before anything else can fail.
         for record in kept.into_iter().take(count) {
             state.bytes += record.len();
             state.pending.push_back(record.clone());
         }
+        let mut counted = Ok(());
+        if count < records.len() {
+            state.lost += (records.len() - count) as u64;
+            counted = write_atomic(&self.folder.join("lost"), state.lost.to_string().as_bytes());
+        }
         drop(state);
         self.filled.notify_one();
-        written.map(|()| count)
+        written.and(counted).map(|()| count)
     }
 
     /// Waits until there is something to send, and returns the oldest of it, at most `max` records.
@@ -130,16 +132,19 @@ impl Spool {
         state.told = state.told.max(batch.lost);
         if state.wal.len() > FILE_BYTES + 2 * state.bytes as u64 {
             let waiting = state.pending.iter().map(|record| record.as_bytes());
-            state.wal = Wal::create(&self.folder.join("spool"), state.first, waiting)?;
+            let emptied = Wal::create(&self.folder.join("spool"), state.first, waiting);
+            // The old file may be gone from its name by now: what went on into it would not be found again.
+            state.wal = emptied.inspect_err(|_| state.wal.give_up())?;
             return Ok(());
         }
-        write_atomic(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
+        // If this is forgotten, the batch goes once more and the server knows it by its key.
+        replace_file(&self.folder.join("acknowledged"), state.first.to_string().as_bytes())
     }
 
     /// Gives up a batch that will never be taken: its records are counted as lost.
     pub fn discard(&self, batch: &SpoolBatch) -> Result<(), DiskError> {
-        self.acknowledge(batch)?;
-        self.count_lost(batch.records.len() as u64)
+        self.count_lost(batch.records.len() as u64)?;
+        self.acknowledge(batch)
     }
 
     /// Counts records that were lost before they reached the spool.

@@ -123,6 +123,11 @@ impl Wal {
         Ok(())
     }
 
+    /// Takes nothing more.
+    pub(crate) const fn give_up(&mut self) {
+        self.broken = true;
+    }
+
     /// Whether nothing can be appended any more.
     pub(crate) const fn is_broken(&self) -> bool {
         self.broken

@@ -70,6 +70,11 @@ impl CaRotation {
         self.in_slot(Slot::Active)
     }
 
+    /// One that is prepared and has not ended: after a long stop there may be one that has.
+    fn prepared(&self, now: UnixTime) -> Option<&Authority> {
+        self.authorities.iter().find(|authority| authority.slot == Slot::Prepared && authority.not_after > now)
+    }
+
     fn in_slot(&self, slot: Slot) -> Option<&Authority> {
         self.authorities.iter().find(|authority| authority.slot == slot)
     }
@@ -81,10 +86,10 @@ impl CaRotation {
         }
         let Some(active) = self.active().filter(|active| active.not_after > now) else {
             let slot = if self.active().is_some() { Slot::Prepared } else { Slot::Active };
-            let ready = self.in_slot(Slot::Prepared).filter(|prepared| prepared.not_after > now);
+            let ready = self.prepared(now);
             return ready.map_or(CaPlan::Create(slot), |prepared| CaPlan::Activate(prepared.id.clone()));
         };
-        let next = match self.in_slot(Slot::Prepared) {
+        let next = match self.prepared(now) {
             None if active.prepare_at() <= now => return CaPlan::Create(Slot::Prepared),
             None => active.prepare_at(),
             Some(prepared) if active.activate_at() <= now => return CaPlan::Activate(prepared.id.clone()),
@@ -108,6 +113,34 @@ impl CaRotation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_was_off_until_both_authorities_ended_makes_one_new_pair_and_no_more() {
+        let start = UnixTime::from_seconds(1_800_000_000);
+        let authority = |id: &str, slot, begins: i64| {
+            let not_before = start.plus_seconds(begins);
+            let not_after = not_before.plus_seconds(3600);
+            Authority { id: id.into(), slot, not_before, not_after, signed_until: not_after }
+        };
+        let authorities = vec![authority("z", Slot::Active, 0), authority("y", Slot::Prepared, 1800)];
+        let mut machine = CaRotation { authorities };
+        let now = start.plus_seconds(1800 + 3600 + 60);
+        let mut made = 0;
+        for _ in 0..20 {
+            match machine.plan(now) {
+                CaPlan::Create(slot) => {
+                    made += 1;
+                    let life = now.seconds_since(start);
+                    machine.authorities.push(authority(&format!("n{made}"), slot, life));
+                }
+                CaPlan::Activate(id) => machine.activate(&id),
+                CaPlan::Remove(id) => machine.authorities.retain(|a| a.id != id),
+                CaPlan::Wait(_) => break,
+            }
+        }
+        assert_eq!(made, 1);
+        assert_eq!(machine.active().map(|active| active.id.as_str()), Some("n1"));
+    }
 
     /// Runs the machine for `days` with authorities of a day and SVIDs of an hour, and checks at each minute
     /// that what is signed then is known to every verifier and never outlives its signer.

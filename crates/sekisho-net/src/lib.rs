@@ -16,6 +16,6 @@ mod unix_authority;
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
-pub use places::{Place, Places};
+pub use places::{Place, Places, network_of};
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::peer_credentials::peer_of;
 use crate::unix_authority::UnixAuthority;
-use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer};
+use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
 
 /// A peer that has not finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ pub async fn serve_tls(
     };
     let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
     accept_each(&listener, &stop, |(stream, address)| {
-        let Some(place) = places.take(address.ip()) else {
+        let Some(place) = places.take(network_of(address.ip())) else {
             turned_away(address, "too many connections are open from this address".into());
             return;
         };

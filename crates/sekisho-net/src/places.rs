@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Room for connections, counted by peer: an address, a process.
@@ -47,6 +48,18 @@ impl<K: Hash + Eq + Clone> Drop for Place<K> {
                 by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+/// What counts as one peer: an IPv4 address, or the network of 64 bits of an IPv6 one, since one host has as many of those
+/// as it likes.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        other => other,
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     for (name, arguments, fits) in BOUNDED {
         add(name, arguments, bounded(name, arguments, fits))?;
     }
+    // Paths of a graph are exponentially many, and nothing says how many before they are made.
+    let paths = |_| Err(std::io::Error::other("`graph.reachable_paths` is not available here").into());
+    add("graph.reachable_paths", 2, Box::new(paths))?;
     // A decision that draws lots cannot be replayed.
     add("rand.intn", 2, Box::new(|_| Err(std::io::Error::other("`rand.intn` is not available here").into())))?;
     // The engine's own panics on an empty pattern and counts overlaps.

@@ -227,7 +227,11 @@ fn collect(expr: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
             [key, value].iter().for_each(|part| collect(part, &scope.within(query), uses));
             collect_query(query, scope, uses);
         }
-        Expr::Call { fcn, params, .. } => all(&std::iter::once(fcn).chain(params).collect::<Vec<_>>()),
+        Expr::Call { fcn, params, .. } => {
+            all(&params.iter().collect::<Vec<_>>());
+            // The engine finds a function by its name, whatever variables there are.
+            uses.insert(scope.resolve(&leading_path(fcn)));
+        }
         Expr::UnaryExpr { expr, .. } => all(&[expr]),
         Expr::BinExpr { lhs, rhs, .. }
         | Expr::BoolExpr { lhs, rhs, .. }

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_host::Process;
 use sekisho_identity::LeafFacts;
-use sekisho_net::{Acceptor, Places, accept_each};
+use sekisho_net::{Acceptor, Places, accept_each, network_of};
 use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_runtime::{Stop, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource};
@@ -65,7 +65,7 @@ impl Inbound {
         let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS / 2);
         let token = inbound.stop.token();
         accept_each(&listener, &token, |(stream, address)| {
-            let Some(place) = places.take(address.ip()) else {
+            let Some(place) = places.take(network_of(address.ip())) else {
                 inbound.decider.refuse("connection", &address.to_string(), "too many connections are open");
                 return;
             };

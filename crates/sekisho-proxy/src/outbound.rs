@@ -148,6 +148,7 @@ impl Outbound {
     async fn request(&self, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         if let Err(error) = guard::check(&parts) {
+            self.decider.refuse("request", "the workload", &error.to_string());
             return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
         }
         let mut sender = match self.sender().await {
@@ -193,12 +194,14 @@ impl Outbound {
         {
             return Ok(sender.clone());
         }
-        let stream = self.dialer().connect(&[b"h2"]).await?.stream;
+        let own_ends = self.identity.held.borrow().as_ref().map(|held| held.not_after);
+        let dialled = self.dialer().connect(&[b"h2"]).await?;
+        let ends = own_ends.into_iter().chain(dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after)).min();
+        let stream = dialled.stream;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         let identity = self.identity.held.clone();
-        let ends = identity.borrow().as_ref().map(|held| held.not_after);
         let wait = ends.map_or(0, |ends| ends.millis().saturating_sub(now().millis()));
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
         tokio::spawn(async move {
@@ -228,7 +231,9 @@ impl Outbound {
         };
         match self.dialer().connect(&[]).await {
             Ok(mut connection) => {
-                let wait = Duration::from_millis(u64::try_from(held.not_after.millis() - now().millis()).unwrap_or(0));
+                let theirs = connection.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
+                let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
+                let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
                 tokio::select! {
                     _finished = copy_bidirectional(&mut stream, &mut connection.stream) => {}
                     () = tokio::time::sleep(wait) => tracing::info!("a connection was closed: its SVID has ended"),

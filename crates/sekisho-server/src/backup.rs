@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use sekisho_disk::{DiskError, Ledger, private_folder};
 use sekisho_keys::{KeyError, load};
+use sekisho_ledger::TILE_WIDTH;
 use sekisho_store::{Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, TrustDomain};
 
+use crate::authorities::Authorities;
 use crate::journal::check_mark;
 
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,13 @@ pub enum BackupError {
     NoServer(String),
     #[error("{0} is not empty; name a new folder")]
     NotEmpty(String),
+    #[error("{0} names no folder that could be replaced; give its path with its name")]
+    Name(String),
+    #[error(
+        "the log that stands here cannot be read ({0}), so nobody can say whether the backup is older. To restore all the same, \
+         give `--danger-accept-older-log`"
+    )]
+    Unreadable(String),
     #[error("the copy is not whole: {0}; take another")]
     NotWhole(String),
     #[error(
@@ -88,40 +97,56 @@ pub fn restore(
     }
     let log_size = check(from, trust_domain)?;
     if data.join("ledger").is_dir() {
-        // Opening it fails while a server runs.
-        let here = match check(data, trust_domain) {
-            Ok(here) => here,
+        // Opening it fails while a server runs. The log alone says how long it is, whatever became of the rest.
+        let here = log_at(data, trust_domain).map(|(_, size)| size);
+        match here {
             Err(BackupError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
-            // What is there cannot be opened: that is what a backup is for.
-            Err(_) => 0,
-        };
-        if here > log_size && !danger_accept_older_log {
-            return Err(BackupError::Older { here, backup: log_size });
+            Ok(here) if here > log_size && !danger_accept_older_log => {
+                return Err(BackupError::Older { here, backup: log_size });
+            }
+            Err(error) if !danger_accept_older_log => return Err(BackupError::Unreadable(error.to_string())),
+            _ => {}
         }
     }
-    let new = data.with_extension("restoring");
+    let (Some(name), true) = (data.file_name(), data.is_absolute() || data.components().count() > 1) else {
+        return Err(BackupError::Name(data.display().to_string()));
+    };
+    let beside = |ending: &str| data.with_file_name(format!("{}.{ending}", name.to_string_lossy()));
+    let new = beside("restoring");
     if new.exists() {
         std::fs::remove_dir_all(&new).map_err(io(&new))?;
     }
     copy_tree(from, &new)?;
     // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
-    sekisho_store::forget_tokens(&new.join("state.db"))?;
+    // And agents that have seen later revisions must take those to come for newer still.
+    sekisho_store::begin_anew(&new.join("state.db"))?;
     if data.exists() {
-        let old = data.with_extension(format!("before-{}", sekisho_runtime::now().seconds()));
+        let old = beside(&format!("before-{}", sekisho_runtime::now().seconds()));
         std::fs::rename(data, &old).map_err(io(data))?;
     }
     std::fs::rename(&new, data).map_err(io(data))?;
     Ok(Copied { log_size })
 }
 
-/// Opens a server's folder as a server would, and returns the size of its log.
-fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> {
+fn log_at(folder: &Path, trust_domain: &TrustDomain) -> Result<(Ledger, u64), BackupError> {
     let key: Arc<dyn Signer> = Arc::new(load(&folder.join("keys/log.key"), SignatureAlgorithm::Ed25519)?);
     let (ledger, recovered) = Ledger::open(&folder.join("ledger"), &format!("{trust_domain}/sekisho"), key)?;
+    Ok((ledger, recovered.size))
+}
+
+/// Opens a server's folder as a server would, reads all of its log and returns its size.
+fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> {
+    let (ledger, size) = log_at(folder, trust_domain)?;
+    let missing = |number: u64| BackupError::NotWhole(format!("entries from {} on are missing", number * TILE_WIDTH));
+    (0..size.div_ceil(TILE_WIDTH))
+        .try_for_each(|number| ledger.bundle(number, size).map(drop).ok_or(missing(number)))?;
     let store = Store::open(&folder.join("state.db"))?;
     let mark = store.read(|reader| reader.log_mark(trust_domain))?;
     check_mark(&ledger, mark.as_ref()).map_err(BackupError::NotWhole)?;
-    Ok(recovered.size)
+    let records = store.read(|reader| reader.authorities(trust_domain))?;
+    let keys = Authorities::load(trust_domain, &folder.join("keys"), records);
+    keys.map_err(|error| BackupError::NotWhole(error.to_string()))?;
+    Ok(size)
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
@@ -129,7 +154,11 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let Ok(items) = std::fs::read_dir(from) else { return Ok(()) };
+    let items = match std::fs::read_dir(from) {
+        Ok(items) => items,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(from)(error)),
+    };
     private_folder(to)?;
     for item in items {
         let path = item.map_err(io(from))?.path();
@@ -137,7 +166,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
         // Sockets, locks and half-written files are nobody's state.
         if path.is_dir() {
             copy_tree(&path, &to.join(name))?;
-        } else if path.is_file() && !path.extension().is_some_and(|ending| ending == "new") && name != "lock" {
+        } else if path.is_file() && path.extension().is_none_or(|ending| ending != "new") && name != "lock" {
             copy_file(&path, &to.join(name))?;
         }
     }

@@ -19,6 +19,9 @@ pub(crate) enum JournalError {
     Store(#[from] StoreError),
 }
 
+/// Bytes of leaves that are moved into the log at once.
+const APPEND_BYTES: usize = 3 * 1024 * 1024;
+
 /// A leaf being written, with what opens its personal fields.
 pub(crate) struct Entry {
     leaf: Leaf,
@@ -91,7 +94,15 @@ pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
 /// is then logged twice, never lost.
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     loop {
-        let waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
+        let mut waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
+        // As many as one append takes; each alone is far below that.
+        let mut bytes = 0;
+        let fit = waiting.iter().take_while(|row| {
+            bytes += row.leaf.len() + row.side.len() + 8;
+            bytes <= APPEND_BYTES
+        });
+        let fit = fit.count().max(1);
+        waiting.truncate(fit);
         let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
         let entries = waiting.into_iter().map(|row| NewEntry { leaf: row.leaf, side: row.side });
         domain.ledger.append(entries.collect()).await.map_err(JournalError::Disk)?;

@@ -1,9 +1,10 @@
 //! Rates per peer address: a flood from one does not keep others out.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use sekisho_net::network_of;
 use sekisho_types::UnixTime;
 
 const MAX_PEERS: usize = 65_536;
@@ -23,7 +24,7 @@ impl PeerLimits {
 
     /// Takes one from the peer's bucket; false when it is empty, or when too many peers came lately.
     pub(crate) fn take(&self, peer: IpAddr, now: UnixTime) -> bool {
-        let peer = network(peer);
+        let peer = network_of(peer);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_PEERS && !buckets.contains_key(&peer) {
             let refilled = (self.burst / self.per_second) as i64;
@@ -44,16 +45,6 @@ impl PeerLimits {
         let taken = level >= 1.0;
         buckets.insert(peer, (if taken { level - 1.0 } else { level }, now));
         taken
-    }
-}
-
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        other => other,
     }
 }
 

@@ -6,8 +6,9 @@ use sekisho_types::UnixTime;
 
 use crate::journal::openings_of;
 
-/// How far from its id's time a leaf may stand, in milliseconds: the way from naming to appending.
-const SLACK_MS: i64 = 10_000;
+/// How far from its id's time a leaf may stand, in milliseconds: the way from naming to appending, by the
+/// outbox as well.
+const SLACK_MS: i64 = 60_000;
 /// Bundles that a listing reads at most.
 const LISTED_BUNDLES: u64 = 256;
 

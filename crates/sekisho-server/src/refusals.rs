@@ -1,6 +1,6 @@
 //! Refusals of peers: each in the log while they come slowly, and counted in it when they come in floods (law L5).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,21 +21,29 @@ const COUNT_FOR: Duration = Duration::from_secs(5);
 
 pub(crate) struct Refusals {
     limits: PeerLimits,
+    /// Of all peers together, so that many addresses are a flood as well.
+    all: PeerLimits,
     counted: AtomicU64,
     filled: Notify,
 }
 
 impl Refusals {
-    /// Five a second from one address are logged one by one, after a burst of fifty.
+    /// Five a second from one address are logged one by one, after a burst of fifty; 200 a second from all, after 2,000.
     pub(crate) const fn new() -> Self {
-        Self { limits: PeerLimits::new(5.0, 50.0), counted: AtomicU64::new(0), filled: Notify::const_new() }
+        Self {
+            limits: PeerLimits::new(5.0, 50.0),
+            all: PeerLimits::new(200.0, 2000.0),
+            counted: AtomicU64::new(0),
+            filled: Notify::const_new(),
+        }
     }
 }
 
 /// Logs that something was refused to a peer, or counts it. `who` is what is known of the peer.
 pub(crate) async fn log(domain: &Domain, address: IpAddr, who: &str, reason: &str) -> Result<(), JournalError> {
     let refusals = &domain.refusals;
-    if refusals.limits.take(address, now()) {
+    let everybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if refusals.limits.take(address, now()) && refusals.all.take(everybody, now()) {
         tracing::info!(peer = who, reason, "refused");
         issue::refused(domain, who, reason).await.map(|_| ())
     } else {
@@ -58,12 +66,21 @@ pub(crate) async fn keep_count(domain: Shared) {
     loop {
         domain.refusals.filled.notified().await;
         tokio::time::sleep(COUNT_FOR).await;
-        let count = domain.refusals.counted.swap(0, Ordering::Relaxed);
-        let gap = Entry::new(&domain, Kind::Gap)
+        log_count(&domain).await;
+    }
+}
+
+/// Logs the count so far; what cannot be logged stays counted.
+pub(crate) async fn log_count(domain: &Domain) {
+    let count = domain.refusals.counted.swap(0, Ordering::Relaxed);
+    if count > 0 {
+        let gap = Entry::new(domain, Kind::Gap)
             .text("what", "refusals")
             .integer("lost", i64::try_from(count).unwrap_or(i64::MAX));
-        if let Err(error) = gap.append(&domain).await {
-            tracing::error!(%error, count, "refusals were neither logged nor counted in the log");
+        if let Err(error) = gap.append(domain).await {
+            tracing::error!(%error, count, "the count of refusals waits for the log");
+            domain.refusals.counted.fetch_add(count, Ordering::Relaxed);
+            domain.refusals.filled.notify_one();
         }
     }
 }

@@ -113,6 +113,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         serve_tls(listener, source, router.clone(), now, turned_away, stop.token()),
         serve_unix(socket, router, admit, stop.token()),
     );
+    refusals::log_count(&domain).await;
     // What the last requests left in the outbox.
     stop.trigger();
     let _ended = outbox.await;
@@ -209,6 +210,8 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
         };
         if let Err(error) = drain_outbox(&domain).await {
             tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            domain.outbox_filled.notify_one();
         }
         let size = domain.ledger.size();
         if size != marked {
@@ -256,7 +259,9 @@ async fn keep_own_svid(domain: Shared, source: TlsSource) {
                 }
             }
         }
-        let wait = std::time::Duration::from_secs(u64::try_from(renew.seconds_since(now())).unwrap_or(0).max(1));
+        // Not longer at a time: a clock that was set has to be noticed.
+        let wait = u64::try_from(renew.seconds_since(now())).unwrap_or(0).clamp(1, 10);
+        let wait = Duration::from_secs(wait);
         // Whatever woke us, the next round looks at everything.
         let _woken = tokio::time::timeout(wait, changes.recv()).await;
     }

@@ -11,7 +11,7 @@ mod writer;
 pub use batch::{Batch, Change};
 pub use reads::Reader;
 pub use records::{AuthorityRecord, DecisionRow, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenUse};
-pub use schema::{copy_database, forget_tokens};
+pub use schema::{begin_anew, copy_database};
 pub use writer::{Committed, Store};
 
 /// Why the store did not do what was asked.

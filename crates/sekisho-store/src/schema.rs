@@ -34,10 +34,14 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes every join token of a database that no server uses unknown.
-pub fn forget_tokens(path: &Path) -> Result<(), StoreError> {
+/// How far revisions jump after a restore: further than any that was given out since the copy was taken.
+const JUMP: i64 = 1 << 32;
+
+/// Prepares a database that was restored: its join tokens are unknown, its next revision lies beyond all earlier ones.
+pub fn begin_anew(path: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(path)?;
     connection.execute("DELETE FROM tokens", [])?;
+    connection.execute("UPDATE revisions SET revision = revision + ?1", [JUMP])?;
     // Nothing of it stays beside the file.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(())

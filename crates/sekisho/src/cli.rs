@@ -42,7 +42,7 @@ impl Global {
         let endpoint = std::env::var("SPIFFE_ENDPOINT_SOCKET").ok();
         let endpoint = endpoint
             .and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
-        choose(&self.agent.clone().or(endpoint), "/var/lib/sekisho/agent/agent.sock", "agent/agent.sock")
+        choose(&self.agent.clone().or(endpoint), "/run/sekisho-agent/agent.sock", "agent/agent.sock")
     }
 }
 

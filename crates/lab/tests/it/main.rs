@@ -19,5 +19,6 @@ mod process_attacks;
 mod proofs;
 mod sidecar;
 mod sidecar_attacks;
+mod two_hosts;
 mod vectors;
 mod world;

@@ -145,13 +145,15 @@ fn recursion_by_functions_is_refused_at_load() {
         "f(x) if { not f(x) }\nallow if f(1)",
         "f(x) := object.get({\"a\": f(x)}, \"a\", 1)\nallow if f(1)",
         "allow if data.workload.authz.allow",
+        "f(f) := y if { y := f(f) }\nallow if f(1)",
+        "f(x) := y if { some f in [x]; y := f(x) }\nallow if f(1)",
     ] {
         let error = load(&format!("package workload.authz\nimport rego.v1\n{body}\n")).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("ecursi"), "{body}: {error}");
     }
     for body in [
         "user := name(input.subject)\nname(user) := user.spiffe_id\nallow if user == \"a\"",
-        "f(x) := g(x)\ng(f) := f\nallow if f(true)",
+        "f(x) := g(x)\ng(y) := y\nallow if f(true)",
         "f(x) := [f | some f in x]\nallow if count(f([1])) == 1",
     ] {
         load(&format!("package workload.authz\nimport rego.v1\n{body}\n")).unwrap();
