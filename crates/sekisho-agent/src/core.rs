@@ -74,6 +74,8 @@ pub(crate) struct Core {
     changed: watch::Sender<u64>,
     pub connected: watch::Sender<bool>,
     pub policy_in_force: Mutex<BTreeMap<String, u64>>,
+    /// Rings when a sidecar reports what it runs.
+    pub reported: watch::Sender<u64>,
     streams: Mutex<BTreeMap<i32, u32>>,
     /// Which identity was lent to the sidecar with this process number.
     pub lent: Mutex<BTreeMap<i32, SpiffeId>>,
@@ -115,6 +117,7 @@ impl Core {
             changed: watch::channel(0).0,
             connected: watch::channel(false).0,
             policy_in_force: Mutex::new(BTreeMap::new()),
+            reported: watch::channel(0).0,
             streams: Mutex::new(BTreeMap::new()),
             lent: Mutex::new(BTreeMap::new()),
             save_wanted: tokio::sync::Notify::new(),

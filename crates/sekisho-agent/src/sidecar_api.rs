@@ -92,6 +92,7 @@ impl Sidecar for Service {
             return Err(Status::permission_denied("a sidecar reports for the identity that was lent to it"));
         }
         self.0.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).insert(report.spiffe_id, report.revision);
+        self.0.reported.send_modify(|count| *count += 1);
         Ok(Response::new(wire::ReportPolicyResponse {}))
     }
 

@@ -52,10 +52,17 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut news = NodeClient::new(core.server()).watch(stream).await?.into_inner();
     post_status(core).await;
-    let mut waiting = None;
+    let (mut waiting, mut applied) = (None, 0);
+    let mut reported = core.reported.subscribe();
+    reported.mark_changed();
     loop {
         let message = tokio::select! {
             message = news.message() => message?,
+            // What sidecars run is the server's to know as soon as they say it (law L15).
+            _reported = reported.changed() => {
+                report(core, &acknowledge, applied);
+                continue;
+            }
             // The agent's SVID was renewed: go on over the connection that shows the new one.
             _redialled = redialled.changed() => return Ok(()),
         };
@@ -66,12 +73,16 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
         apply(core, message)?;
         core.connected.send_replace(true);
         core.save_soon();
-        let policy_in_force = core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let request =
-            WatchRequest { applied_revision: revision, policy_in_force: policy_in_force.into_iter().collect() };
-        // A full channel means that the server reads slowly; the next acknowledgement covers this one.
-        let _late = acknowledge.try_send(request);
+        applied = revision;
+        report(core, &acknowledge, applied);
     }
+}
+
+fn report(core: &Core, acknowledge: &tokio::sync::mpsc::Sender<WatchRequest>, applied_revision: u64) {
+    let policy_in_force = core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let request = WatchRequest { applied_revision, policy_in_force: policy_in_force.into_iter().collect() };
+    // A full channel means that the server reads slowly; the next acknowledgement covers this one.
+    let _late = acknowledge.try_send(request);
 }
 
 /// Entries in messages that belong together, at most.

@@ -43,6 +43,34 @@ async fn a_backup_of_a_running_server_is_whole_and_an_older_one_is_noticed() {
 }
 
 #[test]
+fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
+    let world = World::start();
+    let digest = crate::world::digest(&crate::world::program("transactions"));
+    world.register("/shop/ledger", &[format!("unix:sha256:{digest}")]);
+    let free = || format!("127.0.0.1:{}", crate::world::free_port());
+    let (inbound, service, log) = (free(), free(), world.path("sidecar.log"));
+    let mut command = std::process::Command::new(crate::world::program("sekisho"));
+    command
+        .args(["proxy", "--trust-domain", "example.org", "--log", "warn", "--agent-socket"])
+        .arg(world.agent_socket());
+    command.arg("--data").arg(world.path("ledger")).args(["--inbound", &inbound, "--upstream", &service, "--"]);
+    command.arg(crate::world::program("transactions")).env("LISTEN", &service);
+    let sidecar = crate::world::Role::start(command.stderr(std::fs::File::create(&log).unwrap()));
+    sidecar.ready();
+    // Where the policy is enforced, by the sidecar's own report of what it loaded.
+    let ask = "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    eventually("the server hears which revision is in force", || {
+        let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask);
+        let health: serde_json::Value = serde_json::from_str(said.split("\r\n\r\n").nth(1)?).ok()?;
+        let in_force = health["policy_in_force"]["spiffe://example.org/shop/ledger"].as_u64()?;
+        (Some(in_force) == health["policy_revision"].as_u64()).then_some(())
+    });
+    // What it cannot close, it says: the service's own port is open to this machine.
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("not enforced") && said.contains(&service), "{said}");
+}
+
+#[test]
 fn metrics_say_what_the_server_did() {
     let world = World::start();
     let scrape = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
