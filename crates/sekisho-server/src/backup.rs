@@ -40,7 +40,7 @@ pub enum BackupError {
     NotWhole(String),
     #[error(
         "the log here has {here} entries and the backup {backup}: restoring it would take back what was acknowledged. To do \
-         so all the same, give `--danger-accept-older-log`; agents and auditors will notice"
+         so all the same, give `--danger-accept-older-log`; auditors who hold a later checkpoint will notice"
     )]
     Older { here: u64, backup: u64 },
 }
@@ -108,9 +108,7 @@ pub fn restore(
             _ => {}
         }
     }
-    let (Some(name), true) = (data.file_name(), data.is_absolute() || data.components().count() > 1) else {
-        return Err(BackupError::Name(data.display().to_string()));
-    };
+    let name = data.file_name().ok_or_else(|| BackupError::Name(data.display().to_string()))?;
     let beside = |ending: &str| data.with_file_name(format!("{}.{ending}", name.to_string_lossy()));
     let new = beside("restoring");
     if new.exists() {

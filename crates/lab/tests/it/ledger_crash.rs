@@ -171,6 +171,13 @@ fn a_damaged_or_older_log_is_noticed() {
         copy(&old, &ledger);
     };
     refused(&older, "an older copy of it was restored");
+    // Accepted all the same, it is in the log that it was (law L16).
+    older();
+    world.server_options.push("--danger-accept-older-log".into());
+    world.start_server();
+    drop(world.server.take());
+    assert!(world.leaves("key-event").iter().any(|leaf| leaf["event"] == "danger: older log accepted"));
+    world.server_options.clear();
     world.start_server();
 }
 
