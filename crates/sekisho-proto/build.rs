@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, [root])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost_encode(&descriptors))?;
-    tonic_prost_build::configure().build_transport(false).include_file("wire.rs").compile_fds(descriptors)?;
+    let mut build = tonic_prost_build::configure().build_transport(false).include_file("wire.rs");
+    // Records pass through an agent as they came: not copied, not read as text.
+    build = build.bytes(".sekisho.server.v1.RecordRequest.records");
+    build.compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -151,11 +151,11 @@ pub(crate) fn request(choice: &[u8]) -> RequestInput {
         query: pick(9, &["", "a=b"]),
         path: vec![pick(6, &["v1", "v2", "admin", ""]), pick(7, &["transactions", "accounts", "%20"])],
         headers,
-        subject: SubjectInput {
+        subject: std::sync::Arc::new(SubjectInput {
             spiffe_id: workload(),
             claims,
             issued_at: NOW.plus_seconds(-i64::from(choice.get(8).copied().unwrap_or_default())),
-        },
+        }),
         destination: SpiffeId::parse("spiffe://fuzz.internal/svc/transactions").unwrap(),
         request_id: "r1".to_owned(),
     }

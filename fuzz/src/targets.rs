@@ -249,8 +249,7 @@ fn wire_requests(input: &[u8]) -> String {
 }
 
 fn records(input: &[u8]) -> String {
-    let text = String::from_utf8_lossy(input).into_owned();
-    sekisho_server::check_records(&[text]).map_or_else(|error| error, |count| count.to_string())
+    sekisho_server::check_records(vec![input.to_vec().into()]).map_or_else(|error| error, |count| count.to_string())
 }
 
 fn http1_samples() -> Vec<Vec<u8>> {
@@ -332,7 +331,7 @@ fn policy_tests(input: &[u8]) -> String {
 fn wal_samples() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), 1000, "s").unwrap();
-    spool.append(&["one".to_owned(), "two".to_owned(), "three".to_owned()]).unwrap();
+    spool.append(&["one".into(), "two".into(), "three".into()]).unwrap();
     vec![std::fs::read(folder.path().join("spool")).unwrap()]
 }
 

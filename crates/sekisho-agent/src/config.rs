@@ -39,6 +39,9 @@ pub struct AgentArgs {
     /// Bound of the spool of records that wait for the server, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,
+    /// Threads that serve requests; measuring and files have others
+    #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,

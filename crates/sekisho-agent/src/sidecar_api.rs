@@ -100,16 +100,26 @@ impl Sidecar for Service {
         let caller = self.sidecar(&request).await?;
         let mut request = request.into_inner();
         let lent = self.lent_to(&caller)?.to_string();
-        let foreign = request.records.iter().any(|record| {
-            let value: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
-            value.pointer("/input/destination").and_then(serde_json::Value::as_str) != Some(lent.as_str())
-        });
-        if foreign {
+        let about =
+            |record: &[u8]| serde_json::from_slice::<About>(record).is_ok_and(|about| about.input.destination == lent);
+        if !request.records.iter().all(|record| about(record)) {
             return Err(Status::invalid_argument("a sidecar records decisions about its own workload only"));
         }
         request.batch_key = format!("{lent}/{}", request.batch_key);
         NodeClient::new(self.0.server()).record(request).await
     }
+}
+
+/// What a record says that a sidecar may not choose.
+#[derive(serde::Deserialize)]
+struct About<'a> {
+    #[serde(borrow)]
+    input: AboutInput<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct AboutInput<'a> {
+    destination: &'a str,
 }
 
 impl Service {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::DiskError;
@@ -19,7 +20,7 @@ const FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolBatch {
     pub first: u64,
-    pub records: Vec<String>,
+    pub records: Vec<Bytes>,
     /// Records lost since the spool was made: a total, so that telling it twice counts nothing twice.
     pub lost: u64,
 }
@@ -28,7 +29,7 @@ struct State {
     wal: Wal,
     /// Position of the first record in `pending`.
     first: u64,
-    pending: VecDeque<String>,
+    pending: VecDeque<Bytes>,
     bytes: usize,
     lost: u64,
     /// How many of those the server has heard of in this run.
@@ -63,9 +64,8 @@ impl Spool {
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         let acknowledged = read("acknowledged").unwrap_or(base).max(base);
         let skip = usize::try_from(acknowledged - base).unwrap_or(usize::MAX);
-        let texts = records.into_iter().skip(skip).map(|record| String::from_utf8_lossy(&record).into_owned());
-        let pending: VecDeque<String> = texts.collect();
-        let bytes = pending.iter().map(String::len).sum();
+        let pending: VecDeque<Bytes> = records.into_iter().skip(skip).map(Bytes::from).collect();
+        let bytes = pending.iter().map(Bytes::len).sum();
         let state = State { wal, first: acknowledged, pending, bytes, lost: read("lost").unwrap_or(0), told: 0 };
         let filled = Arc::new(Notify::new());
         filled.notify_one();
@@ -74,16 +74,17 @@ impl Spool {
 
     /// Appends records; durable on return. Above the bound they are counted as lost, and the count is kept.
     /// Returns how many were kept. Writes a file: not for async threads.
-    pub fn append(&self, records: &[String]) -> Result<usize, DiskError> {
+    pub fn append(&self, records: &[Bytes]) -> Result<usize, DiskError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut room = self.max_bytes.saturating_sub(state.bytes);
-        let fits = |record: &&String| {
+        let fits = |record: &&Bytes| {
             let fits = record.len() <= room;
             room = room.saturating_sub(record.len());
             fits
         };
-        let kept: Vec<&String> = records.iter().take_while(fits).collect();
-        let written = if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|r| [r.as_bytes()])) };
+        let kept: Vec<&Bytes> = records.iter().take_while(fits).collect();
+        let written =
+            if kept.is_empty() { Ok(()) } else { state.wal.append(kept.iter().map(|record| [record.as_ref()])) };
         let count = if written.is_ok() { kept.len() } else { 0 };
         // What is in the file is in memory before anything else can fail.
         for record in kept.into_iter().take(count) {
@@ -108,7 +109,7 @@ impl Spool {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !state.pending.is_empty() || state.lost > state.told {
                     let mut bytes = 0;
-                    let fits = |record: &&String| {
+                    let fits = |record: &&Bytes| {
                         bytes += record.len();
                         // The first record goes alone if it must.
                         bytes <= BATCH_BYTES || bytes == record.len()
@@ -131,7 +132,7 @@ impl Spool {
         state.first += batch.records.len() as u64;
         state.told = state.told.max(batch.lost);
         if state.wal.len() > FILE_BYTES + 2 * state.bytes as u64 {
-            let waiting = state.pending.iter().map(|record| record.as_bytes());
+            let waiting = state.pending.iter().map(AsRef::as_ref);
             let emptied = Wal::create(&self.folder.join("spool"), state.first, waiting);
             // The old file may be gone from its name by now: what went on into it would not be found again.
             state.wal = emptied.inspect_err(|_| state.wal.give_up())?;
@@ -173,8 +174,8 @@ impl Spool {
 mod tests {
     use super::*;
 
-    fn texts(range: std::ops::Range<u32>) -> Vec<String> {
-        range.map(|n| format!("record {n:04}")).collect()
+    fn texts(range: std::ops::Range<u32>) -> Vec<Bytes> {
+        range.map(|n| format!("record {n:04}").into()).collect()
     }
 
     #[tokio::test]

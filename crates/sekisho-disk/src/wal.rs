@@ -16,6 +16,8 @@ use crate::DiskError;
 use crate::atomic::write_atomic;
 
 const MAGIC: &[u8; 8] = b"sekwal2\n";
+/// Bytes before the first frame.
+const HEAD: usize = 16;
 const FRAME_HEAD: usize = 12;
 /// Longest payload of a frame, in bytes.
 const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
@@ -76,7 +78,8 @@ impl Wal {
         }
         let mut records = Vec::new();
         while let Some((payload, after)) = frame(rest) {
-            records.extend(split_payload(payload).ok_or_else(|| damaged("a frame holds no records"))?);
+            let whole = split_payload(payload).ok_or_else(|| damaged("a frame holds no records"))?;
+            records.extend(whole.into_iter().map(<[u8]>::to_vec));
             rest = after;
         }
         let length = (bytes.len() - rest.len()) as u64;
@@ -167,12 +170,22 @@ fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (checksum(payload) == sum).then_some((payload, after))
 }
 
-fn split_payload(mut payload: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// The payloads of the whole frames of a file, in order.
+pub(crate) fn payloads(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = file.get(HEAD..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (payload, after) = frame(rest).filter(|(payload, _)| !payload.is_empty())?;
+        rest = after;
+        Some(payload)
+    })
+}
+
+pub(crate) fn split_payload(mut payload: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !payload.is_empty() {
         let (length, rest) = payload.split_first_chunk::<4>()?;
         let (record, after) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        records.push(record.to_vec());
+        records.push(record);
         payload = after;
     }
     Some(records)

@@ -13,7 +13,7 @@ mod tls;
 mod trust;
 mod unix_authority;
 
-pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
+pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix, is_permanent};
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
 pub use places::{Place, Places, network_of};

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regorus::Value;
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
-use serde_json::{Map, Value as Json, json};
 
 use crate::lower::{Facts, Path};
 
@@ -16,9 +16,6 @@ fn claim_value(value: &ClaimValue) -> Value {
         ClaimValue::Text(text) => Value::String(text.as_str().into()),
     }
 }
-
-/// What stands in a record in place of a masked value.
-pub const MASK: &str = "***";
 
 /// The peer, as its verified SVID describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +36,8 @@ pub struct RequestInput {
     pub query: String,
     /// Header names in lower case; several values of one name are joined by `, `.
     pub headers: BTreeMap<String, String>,
-    pub subject: SubjectInput,
+    /// Shared by the requests of one connection.
+    pub subject: Arc<SubjectInput>,
     /// The service that is asked: its own SPIFFE ID.
     pub destination: SpiffeId,
     pub request_id: String,
@@ -76,43 +74,6 @@ impl RequestInput {
     fn looked_up(&self, path: &Path, now: UnixTime) -> Option<Value> {
         self.to_value(now).at(path, now).map(Cow::into_owned)
     }
-
-    /// The input as a record keeps it: header values that may hold a secret are masked.
-    pub(crate) fn to_masked_json(&self) -> Json {
-        let headers: Map<String, Json> = self
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                (name.clone(), if is_sensitive(name) { MASK.to_owned() } else { shortened(value) }.into())
-            })
-            .collect();
-        let claims: Map<String, Json> = self
-            .subject
-            .claims
-            .iter()
-            .map(|(name, value)| {
-                let value = match value {
-                    ClaimValue::Bool(flag) => json!(flag),
-                    ClaimValue::Integer(number) => json!(number),
-                    ClaimValue::Text(text) => json!(text),
-                };
-                (name.to_owned(), value)
-            })
-            .collect();
-        json!({
-            "method": self.method,
-            "path": self.path,
-            "headers": headers,
-            "subject": {
-                "spiffe_id": self.subject.spiffe_id.to_string(),
-                "claims": claims,
-                "issued_at": self.subject.issued_at.nanos(),
-            },
-            "destination": self.destination.to_string(),
-            "query": shortened(&self.query),
-            "request_id": self.request_id,
-        })
-    }
 }
 
 impl Facts for RequestInput {
@@ -134,20 +95,4 @@ impl Facts for RequestInput {
         };
         Some(Cow::Owned(value))
     }
-}
-
-/// A record keeps this much of a header; a peer chooses how long they are.
-const MAX_KEPT: usize = 2048;
-
-fn shortened(value: &str) -> String {
-    match value.char_indices().nth(MAX_KEPT) {
-        None => value.to_owned(),
-        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()),
-    }
-}
-
-fn is_sensitive(header: &str) -> bool {
-    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "dpop"]
-        .iter()
-        .any(|sign| header.contains(sign))
 }

@@ -1,6 +1,7 @@
 //! Requests from JSON: what an author types, and what a record kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 use serde_json::Value as Json;
@@ -37,11 +38,11 @@ impl RequestInput {
             path: path.iter().map(segment).collect::<Result<_, _>>()?,
             query: text("/query").unwrap_or_default().to_owned(),
             headers: headers.map(header).collect::<Result<BTreeMap<_, _>, _>>()?,
-            subject: SubjectInput {
+            subject: Arc::new(SubjectInput {
                 spiffe_id: id("/subject/spiffe_id")?,
                 claims,
                 issued_at: UnixTime::from_nanos(issued_at),
-            },
+            }),
             destination: id("/destination").or_else(|_| id("/subject/spiffe_id"))?,
             request_id: text("/request_id").unwrap_or_default().to_owned(),
         })

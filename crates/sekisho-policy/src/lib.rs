@@ -17,7 +17,7 @@ mod recursion;
 mod test_runner;
 
 pub use decide::{Decision, RuleOutcome, Unmet};
-pub use input::{MASK, RequestInput, SubjectInput};
+pub use input::{RequestInput, SubjectInput};
 pub use load::{ENTRY_RULE, MAX_POLICY_BYTES, PolicyError, PolicySet, Source};
-pub use record::DecisionRecord;
+pub use record::{DecisionRecord, MASK};
 pub use test_runner::{TestFile, TestOutcome, run_tests};

@@ -1,9 +1,20 @@
-//! The record of a decision: what a log keeps, and what a replay needs.
+//! The record of a decision: what a log keeps, and what a replay needs. Its form is canonical JSON: one line, members in
+//! order.
 
-use sekisho_types::{DecisionId, Digest, Effect, UnixTime};
-use serde_json::{Value as Json, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use crate::{Decision, RequestInput};
+use sekisho_types::{ClaimValue, Claims, DecisionId, Digest, SpiffeId, UnixTime};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::{Decision, RequestInput, RuleOutcome, SubjectInput, Unmet};
+
+/// What stands in a record in place of a masked value.
+pub const MASK: &str = "***";
+/// A record keeps this much of a header; a peer chooses how long they are.
+const MAX_KEPT: usize = 2048;
 
 /// Everything that is known of one decision.
 #[derive(Debug, Clone)]
@@ -21,36 +32,221 @@ pub struct DecisionRecord<'a> {
 }
 
 impl DecisionRecord<'_> {
-    /// The record in canonical form: one line of JSON, members in order.
-    pub fn to_json(&self) -> Json {
-        let rule = self.decision.rule.as_ref().map(|rule| {
-            let unmet: Vec<Json> = rule
-                .unmet
-                .iter()
-                .map(|unmet| json!({"line": unmet.line, "condition": unmet.condition, "found": unmet.found}))
-                .collect();
-            json!({"file": rule.file, "line": rule.line, "unmet": unmet, "unknown": rule.unknown})
-        });
-        json!({
-            "kind": "decision",
-            "id": self.id.as_str(),
-            "trace_id": self.trace_id,
-            "span_id": self.span_id,
-            "at_ms": self.now.millis(),
-            "now_ns": self.now.nanos(),
-            "input": self.request.to_masked_json(),
-            "facts": {},
-            "policy_revision": self.policy_revision,
-            "policy_digest": self.policy_digest.map(|digest| digest.to_string()),
-            "effect": self.decision.effect.as_str(),
-            "rule": rule,
-            "error": self.decision.error,
-            "latency_us": self.latency_micros,
-        })
+    /// Writes the record behind what `out` holds. Header values that may hold a secret are masked.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let form = RecordForm {
+            at_ms: self.now.millis(),
+            effect: self.decision.effect.as_str(),
+            error: self.decision.error.as_deref(),
+            facts: BTreeMap::new(),
+            id: self.id.as_str(),
+            input: InputForm::of(self.request),
+            kind: "decision",
+            latency_us: self.latency_micros,
+            now_ns: self.now.nanos(),
+            policy_digest: self.policy_digest.map(Shown),
+            policy_revision: self.policy_revision,
+            rule: self.decision.rule.as_ref().map(RuleForm::of),
+            span_id: self.span_id,
+            trace_id: self.trace_id,
+        };
+        // Memory does not fail, and every member is text, a number or a list of those.
+        let _written = serde_json::to_writer(out, &form);
+    }
+}
+
+// Members stand in the order of their names: what is written is canonical without being sorted.
+#[derive(Serialize)]
+struct RecordForm<'a> {
+    at_ms: i64,
+    effect: &'static str,
+    error: Option<&'a str>,
+    facts: BTreeMap<String, ()>,
+    id: &'a str,
+    input: InputForm<'a>,
+    kind: &'static str,
+    latency_us: u64,
+    now_ns: i64,
+    policy_digest: Option<Shown<Digest>>,
+    policy_revision: u64,
+    rule: Option<RuleForm<'a>>,
+    span_id: &'a str,
+    trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct InputForm<'a> {
+    destination: Shown<&'a SpiffeId>,
+    headers: Headers<'a>,
+    method: &'a str,
+    path: &'a [String],
+    query: Cow<'a, str>,
+    request_id: &'a str,
+    subject: SubjectForm<'a>,
+}
+
+impl<'a> InputForm<'a> {
+    fn of(request: &'a RequestInput) -> Self {
+        Self {
+            destination: Shown(&request.destination),
+            headers: Headers(&request.headers),
+            method: &request.method,
+            path: &request.path,
+            query: shortened(&request.query),
+            request_id: &request.request_id,
+            subject: SubjectForm::of(&request.subject),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SubjectForm<'a> {
+    claims: ClaimsForm<'a>,
+    issued_at: i64,
+    spiffe_id: Shown<&'a SpiffeId>,
+}
+
+impl<'a> SubjectForm<'a> {
+    fn of(subject: &'a SubjectInput) -> Self {
+        let issued_at = subject.issued_at.nanos();
+        Self { claims: ClaimsForm(&subject.claims), issued_at, spiffe_id: Shown(&subject.spiffe_id) }
+    }
+}
+
+#[derive(Serialize)]
+struct RuleForm<'a> {
+    file: &'a str,
+    line: u32,
+    unknown: usize,
+    unmet: Vec<UnmetForm<'a>>,
+}
+
+impl<'a> RuleForm<'a> {
+    fn of(rule: &'a RuleOutcome) -> Self {
+        let unmet = rule.unmet.iter().map(UnmetForm::of).collect();
+        Self { file: &rule.file, line: rule.line, unknown: rule.unknown, unmet }
+    }
+}
+
+#[derive(Serialize)]
+struct UnmetForm<'a> {
+    condition: &'a str,
+    found: Option<&'a str>,
+    line: u32,
+}
+
+impl<'a> UnmetForm<'a> {
+    fn of(unmet: &'a Unmet) -> Self {
+        Self { condition: &unmet.condition, found: unmet.found.as_deref(), line: unmet.line }
+    }
+}
+
+/// A word, by its text.
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+struct Headers<'a>(&'a BTreeMap<String, String>);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let kept = |name: &str, value| if is_sensitive(name) { Cow::Borrowed(MASK) } else { shortened(value) };
+        to.collect_map(self.0.iter().map(|(name, value)| (name, kept(name, value))))
+    }
+}
+
+struct ClaimsForm<'a>(&'a Claims);
+
+impl Serialize for ClaimsForm<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.0.iter() {
+            match value {
+                ClaimValue::Bool(flag) => map.serialize_entry(name, flag)?,
+                ClaimValue::Integer(number) => map.serialize_entry(name, number)?,
+                ClaimValue::Text(text) => map.serialize_entry(name, text)?,
+            }
+        }
+        map.end()
+    }
+}
+
+fn shortened(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(MAX_KEPT) {
+        None => Cow::Borrowed(value),
+        Some((end, _)) => Cow::Owned(format!("{}…", value.get(..end).unwrap_or_default())),
+    }
+}
+
+fn is_sensitive(header: &str) -> bool {
+    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "dpop"]
+        .iter()
+        .any(|sign| header.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sekisho_types::Effect;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn request() -> RequestInput {
+        let mut claims = Claims::default();
+        claims.set("hw_attested", ClaimValue::Bool(true));
+        claims.set("region", ClaimValue::Text("eu".into()));
+        let headers =
+            [("authorization", "Bearer x".to_owned()), ("x-note", "é".repeat(40_000)), ("x-refresh-token", "y".into())];
+        RequestInput {
+            method: "GET".into(),
+            path: vec!["v1".into(), "a%20b".into()],
+            query: "q=1".into(),
+            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            subject: Arc::new(SubjectInput {
+                spiffe_id: SpiffeId::parse_workload("spiffe://td/a").unwrap(),
+                claims,
+                issued_at: UnixTime::from_nanos(5),
+            }),
+            destination: SpiffeId::parse_workload("spiffe://td/b").unwrap(),
+            request_id: "r-1".into(),
+        }
     }
 
-    /// Whether the decision is an allow; denials are recorded with more care.
-    pub const fn effect(&self) -> Effect {
-        self.decision.effect
+    #[test]
+    fn a_record_is_canonical_masked_bounded_and_read_again() {
+        let unmet = Unmet { line: 7, condition: "input.method == \"PUT\"".into(), found: Some("\"GET\"".into()) };
+        let rule = RuleOutcome { file: "a.rego".into(), line: 5, unmet: vec![unmet], unknown: 0 };
+        let decision = Decision { effect: Effect::Deny, rule: Some(rule), error: None };
+        let request = request();
+        let record = DecisionRecord {
+            id: &DecisionId::parse("dec_00").unwrap(),
+            trace_id: "t",
+            span_id: "s",
+            request: &request,
+            now: UnixTime::from_nanos(1_234_567_890),
+            policy_revision: 3,
+            policy_digest: Some(Digest::new([0xab; 32])),
+            decision: &decision,
+            latency_micros: 2,
+        };
+        let mut written = vec![];
+        record.write(&mut written);
+        assert!(written.len() < 10_000);
+        let value: Value = serde_json::from_slice(&written).unwrap();
+        // A JSON tree sorts its members.
+        assert_eq!(value.to_string().as_bytes(), written);
+        assert_eq!(value["input"]["headers"]["authorization"], MASK);
+        assert_eq!(value["input"]["headers"]["x-refresh-token"], MASK);
+        assert_eq!(value["rule"]["unmet"][0]["found"], "\"GET\"");
+        assert_eq!(value["policy_digest"], "ab".repeat(32));
+        let read = RequestInput::from_json(&value["input"]).unwrap();
+        assert!(!read.is_whole());
+        assert_eq!((&read.subject, &read.path, &read.query), (&request.subject, &request.path, &request.query));
     }
 }

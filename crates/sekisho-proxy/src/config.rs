@@ -38,6 +38,9 @@ pub struct ProxyArgs {
     /// TOML file with `inbound`, `upstream`, `protocol` and `outbound`; flags go first
     #[arg(long, env = "SEKISHO_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Threads that serve requests; one carries most services, and a second costs waking it
+    #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,

@@ -4,28 +4,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sekisho_disk::Spool;
+use bytes::Bytes;
+use sekisho_disk::{Sent, Spool, SpoolBatch};
+use sekisho_net::is_permanent;
 use sekisho_policy::{Decision, DecisionRecord, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
-use sekisho_runtime::{now, random_hex};
+use sekisho_runtime::{now, record_id};
 use sekisho_sdk::{AgentChannel, Held};
-use sekisho_types::{DecisionId, Effect};
+use sekisho_types::{DecisionId, Effect, UnixTime};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::policy::PolicyKeeper;
+use crate::policy::{InForce, PolicyKeeper};
 use crate::trace::Trace;
 
 /// Records between the connections and the disk; beyond it an allow is counted as lost, a denial waits.
 const QUEUE: usize = 8192;
 const BATCH: usize = 2048;
-/// Records are sent together that come within this time.
-const GATHER: Duration = Duration::from_millis(100);
 /// Allows wait this long for others, so that one fsync serves many; a denial that comes meanwhile waits no longer.
 const SETTLE: Duration = Duration::from_millis(5);
 
-type Queued = (String, Option<oneshot::Sender<()>>);
+/// A decision on its way to the disk: written out by the writer, not by the request.
+struct Made {
+    id: DecisionId,
+    trace: Trace,
+    request: Arc<RequestInput>,
+    at: UnixTime,
+    in_force: Option<Arc<InForce>>,
+    decision: Decision,
+    latency_micros: u64,
+}
+
+enum Record {
+    Decision(Box<Made>),
+    /// In canonical JSON.
+    Refusal(String),
+}
+
+type Queued = (Record, Option<oneshot::Sender<()>>);
 
 pub(crate) struct Decider {
     policy: Arc<PolicyKeeper>,
@@ -37,7 +54,7 @@ pub(crate) struct Decider {
 }
 
 /// What a decision came to, for the one who asked.
-pub(crate) struct Made {
+pub(crate) struct Outcome {
     pub id: DecisionId,
     pub effect: Effect,
 }
@@ -56,42 +73,33 @@ impl Decider {
     }
 
     /// Decides and records. Without a policy everything is denied.
-    pub(crate) async fn decide(&self, request: &RequestInput, trace: &Trace) -> Option<Made> {
+    pub(crate) async fn decide(&self, request: Arc<RequestInput>, trace: Trace) -> Option<Outcome> {
         let (started, at) = (Instant::now(), now());
         let in_force = self.policy.current();
         let decision = match &in_force {
-            Some(policy) => policy.set.decide(request, at),
+            Some(policy) => policy.set.decide(&request, at),
             None => Decision { effect: Effect::Deny, rule: None, error: Some("no policy has arrived yet".into()) },
         };
-        let id = DecisionId::parse(&format!("dec_{}", random_hex(16))).ok()?;
-        let record = DecisionRecord {
-            id: &id,
-            trace_id: &trace.trace_id,
-            span_id: &trace.span_id,
-            request,
-            now: at,
-            policy_revision: in_force.as_ref().map_or(0, |policy| policy.revision),
-            policy_digest: in_force.as_ref().map(|policy| policy.set.digest()),
-            decision: &decision,
-            latency_micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        };
-        let text = record.to_json().to_string();
-        match decision.effect {
+        let (id, effect) = (DecisionId::parse(&record_id("dec", at)).ok()?, decision.effect);
+        let latency_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let made = Made { id: id.clone(), trace, request, at, in_force, decision, latency_micros };
+        let record = Record::Decision(Box::new(made));
+        match effect {
             Effect::Allow => {
-                if self.queue.try_send((text, None)).is_err() {
+                if self.queue.try_send((record, None)).is_err() {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%id, "the spool is behind; this record is lost");
                 }
             }
             Effect::Deny => {
                 let (written, wait) = oneshot::channel();
-                let queued = self.queue.send((text, Some(written))).await.is_ok();
+                let queued = self.queue.send((record, Some(written))).await.is_ok();
                 if !queued || wait.await.is_err() {
                     tracing::error!(%id, "a denial could not be spooled");
                 }
             }
         }
-        Some(Made { id, effect: decision.effect })
+        Some(Outcome { id, effect })
     }
 
     /// Records that something was refused before there was anything to decide. In a flood the queue is full, and what
@@ -102,16 +110,19 @@ impl Decider {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        let at = now();
         let record = json!({
             "kind": "refusal",
-            "id": format!("ref_{}", random_hex(16)),
-            "at_ms": now().millis(),
+            "id": record_id("ref", at),
+            "at_ms": at.millis(),
             "what": what,
             "peer": peer,
             "reason": reason,
             "input": {"destination": own},
         });
-        if self.queue.capacity() < QUEUE / 2 || self.queue.try_send((record.to_string(), None)).is_err() {
+        if self.queue.capacity() < QUEUE / 2
+            || self.queue.try_send((Record::Refusal(record.to_string()), None)).is_err()
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -134,7 +145,11 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64
                 group.push(next);
             }
         }
-        let (records, tell): (Vec<_>, Vec<_>) = group.drain(..).unzip();
+        let mut tell = vec![];
+        let records = written_out(group.drain(..).map(|(record, told)| {
+            tell.extend(told);
+            record
+        }));
         if let Err(error) = spool.append(&records) {
             tracing::error!(%error, records = records.len(), "records were not spooled; they are counted as lost");
         }
@@ -144,45 +159,54 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64
         {
             tracing::error!(%error, lost, "lost records could not be counted on disk");
         }
-        for told in tell.into_iter().flatten() {
+        for told in tell {
             let _gone = told.send(());
+        }
+    }
+}
+
+/// The records in canonical JSON, side by side in one piece of memory.
+fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
+    let (mut text, mut ends) = (Vec::with_capacity(16 * 1024), vec![]);
+    for record in records {
+        match record {
+            Record::Decision(made) => made.record().write(&mut text),
+            Record::Refusal(refusal) => text.extend_from_slice(refusal.as_bytes()),
+        }
+        ends.push(text.len());
+    }
+    let text = Bytes::from(text);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, end)| text.slice(start..*end)).collect()
+}
+
+impl Made {
+    fn record(&self) -> DecisionRecord<'_> {
+        DecisionRecord {
+            id: &self.id,
+            trace_id: &self.trace.trace_id,
+            span_id: &self.trace.span_id,
+            request: &self.request,
+            now: self.at,
+            policy_revision: self.in_force.as_ref().map_or(0, |policy| policy.revision),
+            policy_digest: self.in_force.as_ref().map(|policy| policy.set.digest()),
+            decision: &self.decision,
+            latency_micros: self.latency_micros,
         }
     }
 }
 
 /// Sends what is spooled to the agent, for ever.
 pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
-    let mut size = BATCH;
-    loop {
-        let batch = spool.next_batch(size).await;
-        let request = RecordRequest { records: batch.records.clone(), lost: batch.lost, batch_key: spool.key(&batch) };
-        match SidecarClient::new(agent.clone()).record(request).await {
-            Ok(_) => {
-                size = BATCH;
-                if let Err(error) = spool.acknowledge(&batch) {
-                    tracing::error!(%error, "the spool was not shortened; the batch may be sent again");
-                }
-                if batch.records.len() < BATCH / 2 {
-                    tokio::time::sleep(GATHER).await;
-                }
-            }
-            // A batch that will never be taken is narrowed down to the record at fault, which is given up.
-            Err(status) if is_permanent(&status) && batch.records.len() > 1 => size = 1,
-            Err(status) if is_permanent(&status) => {
-                tracing::error!(reason = status.message(), "a record is refused for good; it is counted as lost");
-                if let Err(error) = spool.discard(&batch) {
-                    tracing::error!(%error, "and that could not be written");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-            }
-            Err(status) => {
-                tracing::debug!(reason = status.message(), "records wait for the agent");
-                tokio::time::sleep(Duration::from_millis(500)).await;
+    let send = |batch_key, batch: SpoolBatch| {
+        let mut agent = SidecarClient::new(agent.clone());
+        async move {
+            match agent.record(RecordRequest { records: batch.records, lost: batch.lost, batch_key }).await {
+                Ok(_) => Sent::Taken,
+                Err(status) if is_permanent(&status) => Sent::Refused(status.message().to_owned()),
+                Err(status) => Sent::Later(status.message().to_owned()),
             }
         }
-    }
-}
-
-fn is_permanent(status: &tonic::Status) -> bool {
-    matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::OutOfRange)
+    };
+    spool.drain(BATCH, send).await;
 }

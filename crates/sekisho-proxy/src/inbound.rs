@@ -41,6 +41,14 @@ const MAX_CONNECTIONS: usize = 16_384;
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Who is at the other end of a connection, and whom it asks.
+struct Peer {
+    /// Its SPIFFE ID, as text.
+    name: String,
+    subject: Arc<SubjectInput>,
+    own_id: SpiffeId,
+}
+
 pub(crate) struct Inbound {
     pub identity: IdentitySource,
     pub workload: Arc<Process>,
@@ -97,7 +105,7 @@ impl Inbound {
             }
         };
         let (Some(leaf), Some(own)) = (peer.leaf, self.identity.held.borrow().clone()) else { return };
-        let leaf = Arc::new(leaf.into_inner());
+        let leaf = leaf.into_inner();
         tracing::debug!(peer = %leaf.spiffe_id, group = %peer.group, "connection");
         // A connection lives no longer than the SVIDs on it.
         let ends = leaf.not_after.min(own.not_after);
@@ -105,14 +113,16 @@ impl Inbound {
             tcp::judge_and_splice(&self, stream, &leaf, &own.spiffe_id, ends).await;
             return;
         }
-        let (inbound, own_id, peer_name) = (self.clone(), own.spiffe_id, leaf.spiffe_id.to_string());
+        let name = leaf.spiffe_id.to_string();
+        let peer = Arc::new(Peer { name, subject: subject(&leaf), own_id: own.spiffe_id });
+        let (decider, refused) = (self.decider.clone(), peer.clone());
+        let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
+        let inbound = self.clone();
         let service = service_fn(move |request| {
-            let (inbound, leaf, own_id, client) = (inbound.clone(), leaf.clone(), own_id.clone(), client.clone());
-            async move { Ok::<_, Infallible>(inbound.request(request, &leaf, own_id, &client).await) }
+            let (inbound, peer, client) = (inbound.clone(), peer.clone(), client.clone());
+            async move { Ok::<_, Infallible>(inbound.request(request, &peer, &client).await) }
         });
         let builder = http_builder();
-        let (decider, peer) = (self.decider.clone(), peer_name);
-        let refuse_framing = move |reason: &str| decider.refuse("request", &peer, reason);
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse_framing)), service);
         let mut connection = std::pin::pin!(connection);
         let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
@@ -128,44 +138,38 @@ impl Inbound {
         let _finished = tokio::time::timeout(DRAIN, connection).await;
     }
 
-    async fn request(
-        &self,
-        request: Request<Incoming>,
-        leaf: &LeafFacts,
-        own: SpiffeId,
-        client: &Upstream,
-    ) -> Response<Body> {
+    async fn request(&self, request: Request<Incoming>, peer: &Peer, client: &Upstream) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let problem = if is_grpc(&parts.headers) { grpc_problem } else { problem };
         let plain = match guard::read(&parts) {
             Ok(plain) => plain,
             Err(error) => {
-                self.decider.refuse("request", &leaf.spiffe_id.to_string(), &error.to_string());
+                self.decider.refuse("request", &peer.name, &error.to_string());
                 return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
             }
         };
         let trace = Trace::of(plain.headers.get("traceparent"));
         let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
-        let input = RequestInput {
+        let input = Arc::new(RequestInput {
             method: parts.method.as_str().to_owned(),
             path: plain.path,
             query: plain.query,
             headers: plain.headers,
-            subject: subject(leaf),
-            destination: own,
+            subject: peer.subject.clone(),
+            destination: peer.own_id.clone(),
             request_id,
-        };
+        });
         let changed = self.decider.policy().changed.subscribe();
-        let Some(made) = self.decider.decide(&input, &trace).await else {
+        let Some(made) = self.decider.decide(input.clone(), trace.clone()).await else {
             return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
         };
         let id = made.id.as_str();
         if made.effect == Effect::Deny {
-            tracing::info!(peer = %leaf.spiffe_id, decision = id, "denied");
+            tracing::info!(peer = peer.name, decision = id, "denied");
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
-        set_identity(&mut parts.headers, &leaf.spiffe_id, id, &trace);
-        let allowed = StillAllowed { input: Arc::new(input), decider: self.decider.clone(), changed };
+        set_identity(&mut parts.headers, &peer.name, id, &trace);
+        let allowed = StillAllowed { input, decider: self.decider.clone(), changed };
         let Some(request) = outgoing(parts, Judged::request(body, allowed.clone()).boxed(), self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
@@ -189,8 +193,9 @@ pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
     let _gone = held.wait_for(Option::is_none).await;
 }
 
-pub(crate) fn subject(leaf: &LeafFacts) -> SubjectInput {
-    SubjectInput { spiffe_id: leaf.spiffe_id.clone(), claims: leaf.claims.clone(), issued_at: leaf.not_before }
+pub(crate) fn subject(leaf: &LeafFacts) -> Arc<SubjectInput> {
+    let (spiffe_id, claims) = (leaf.spiffe_id.clone(), leaf.claims.clone());
+    Arc::new(SubjectInput { spiffe_id, claims, issued_at: leaf.not_before })
 }
 
 /// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the
@@ -224,8 +229,8 @@ pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn set_identity(headers: &mut http::HeaderMap, peer: &SpiffeId, decision: &str, trace: &Trace) {
-    insert(headers, PEER_HEADER, &peer.to_string());
+fn set_identity(headers: &mut http::HeaderMap, peer: &str, decision: &str, trace: &Trace) {
+    insert(headers, PEER_HEADER, peer);
     insert(headers, DECISION_HEADER, decision);
     insert(headers, "traceparent", &trace.traceparent());
 }

@@ -1,6 +1,7 @@
 //! Bytes: one decision for each connection, made again when the policy changes (law L12).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_identity::LeafFacts;
@@ -21,7 +22,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     own: &SpiffeId,
     ends: UnixTime,
 ) {
-    let input = RequestInput {
+    let input = Arc::new(RequestInput {
         method: "TCP".to_owned(),
         path: vec![],
         query: String::new(),
@@ -29,9 +30,9 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         subject: subject(leaf),
         destination: own.clone(),
         request_id: random_hex(16),
-    };
+    });
     let mut changed = inbound.decider.policy().changed.subscribe();
-    let made = inbound.decider.decide(&input, &Trace::of(None)).await;
+    let made = inbound.decider.decide(input.clone(), Trace::of(None)).await;
     let Some(made) = made.filter(|made| made.effect.is_allow()) else {
         tracing::info!(peer = %leaf.spiffe_id, "connection denied");
         return;
@@ -56,7 +57,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
                 Ok(()) if inbound.decider.still_allowed(&input) => continue,
                 _ => {
                     // Recorded as a decision of its own.
-                    inbound.decider.decide(&input, &Trace::of(None)).await;
+                    inbound.decider.decide(input.clone(), Trace::of(None)).await;
                     "the policy in force denies it"
                 }
             },

@@ -2,6 +2,7 @@
 
 use sekisho_runtime::random_hex;
 
+#[derive(Clone)]
 pub(crate) struct Trace {
     pub trace_id: String,
     pub span_id: String,
@@ -15,7 +16,10 @@ impl Trace {
                 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
                 && id.bytes().any(|b| b != b'0')
         });
-        Self { trace_id: parent.map_or_else(|| random_hex(16), str::to_owned), span_id: random_hex(8) }
+        // One draw for both.
+        let mut fresh = random_hex(24);
+        let span_id = fresh.split_off(32);
+        Self { trace_id: parent.map_or(fresh, str::to_owned), span_id }
     }
 
     pub(crate) fn traceparent(&self) -> String {

@@ -10,5 +10,5 @@ mod stop;
 pub use clock::now;
 pub use config::{ConfigError, load_config};
 pub use logs::init_logs;
-pub use random::{random_bytes, random_hex, random_u32, time_ordered_id};
+pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id};
 pub use stop::{Stop, stop_on_signal};

@@ -19,9 +19,20 @@ pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {
     id
 }
 
+/// The name of a record, such as `dec_…`: its kind, and a time-ordered id as 32 hexadecimal digits.
+pub fn record_id(kind: &str, at: UnixTime) -> String {
+    format!("{kind}_{}", to_hex(&time_ordered_id(at)))
+}
+
 /// `bytes` random bytes as hexadecimal digits; at most 32 bytes.
 pub fn random_hex(bytes: usize) -> String {
-    random_bytes::<32>().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    to_hex(random_bytes::<32>().get(..bytes).unwrap_or_default())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS.get(usize::from(value & 15)).copied().unwrap_or_default());
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 pub fn random_u32() -> u32 {

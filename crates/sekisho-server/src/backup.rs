@@ -1,7 +1,7 @@
 //! Copies of a server's state, and the way back.
 //!
-//! A copy is taken while the server runs: the database first, then the checkpoint, the write-ahead file, the tiles, so that
-//! each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
+//! A copy is taken while the server runs: the database first, then decisions, the checkpoint, the write-ahead file, the tiles, so
+//! that each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,6 +62,9 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
     private_folder(to)?;
     sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
     copy_tree(&data.join("keys"), &to.join("keys"))?;
+    copy_tree(&data.join("decisions"), &to.join("decisions"))?;
+    // One that was full meanwhile has another name now.
+    copy_missing(&data.join("decisions"), &to.join("decisions"))?;
     // A write-ahead file that was begun anew meanwhile does not fit the tiles around it; then once more.
     for _attempt in 0..5 {
         let ledger = to.join("ledger");
@@ -166,6 +169,17 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
             copy_tree(&path, &to.join(name))?;
         } else if path.is_file() && path.extension().is_none_or(|ending| ending != "new") && name != "lock" {
             copy_file(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the files of a folder that are not there yet.
+fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
+    for item in std::fs::read_dir(from).into_iter().flatten() {
+        let path = item.map_err(io(from))?.path();
+        if let Some(target) = path.file_name().map(|name| to.join(name)).filter(|target| !target.exists()) {
+            copy_file(&path, &target)?;
         }
     }
     Ok(())

@@ -41,9 +41,15 @@ pub struct ServerArgs {
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
-    /// Decisions kept for listing; older ones leave the database, never the ledger
-    #[arg(long, env = "SEKISHO_KEEP_DECISIONS", default_value_t = 100_000)]
-    pub keep_decisions: u64,
+    /// Bytes of decisions kept, packed (at least 64 MiB); the oldest go first, and their leaves stay in the log
+    #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
+    pub keep_decisions_bytes: u64,
+    /// Days for which decisions are kept
+    #[arg(long, env = "SEKISHO_KEEP_DECISIONS_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_decisions_days: u32,
+    /// Threads that serve requests; default: one for each core
+    #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,

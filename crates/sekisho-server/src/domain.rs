@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use sekisho_disk::Ledger;
+use sekisho_disk::{Ledger, Segments};
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
@@ -21,6 +21,8 @@ pub(crate) struct Domain {
     pub server_id: SpiffeId,
     pub store: Store,
     pub ledger: Ledger,
+    /// Records made on nodes, for listing, proving and replaying.
+    pub decisions: Segments,
     pub authorities: Authorities,
     pub view: View,
     pub settings: Settings,
@@ -59,7 +61,6 @@ pub(crate) struct Settings {
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,
     pub agent_ttl_seconds: u32,
-    pub keep_decisions: u64,
     /// DER certificates that attest nodes.
     pub x509pop_roots: Vec<Vec<u8>>,
 }

@@ -16,6 +16,7 @@ mod limits;
 mod log_search;
 mod policy_folder;
 mod record;
+mod record_form;
 mod refusals;
 mod registration;
 mod rest;

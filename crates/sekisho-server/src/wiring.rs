@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sekisho_disk::{DiskError, Ledger, private_folder, write_atomic};
+use sekisho_disk::{DiskError, Ledger, Retention, Segments, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Caller, Request};
 use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
@@ -87,6 +87,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let source = TlsSource::new(own_material(&domain).await?.0);
     tokio::spawn(keep_own_svid(domain.clone(), source.clone()));
     tokio::spawn(keep_authorities(domain.clone()));
+    tokio::spawn(expire_decisions(domain.decisions.clone()));
     if let Some(folder) = args.policy_folder.clone() {
         let domain = domain.clone();
         tokio::spawn(async move {
@@ -138,6 +139,9 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
     let (ledger, recovered) = Ledger::open(&args.data.join("ledger"), &origin, log_key)?;
     tracing::info!(size = recovered.size, replayed = recovered.replayed, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
+    let age = Duration::from_secs(u64::from(args.keep_decisions_days) * 24 * 3600);
+    let retention = Retention { bytes: args.keep_decisions_bytes, age };
+    let decisions = Segments::open(&args.data.join("decisions"), retention)?;
     let store = Store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
     let (revision, records, mark) =
@@ -159,13 +163,13 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
         view: View::new(bundle),
         store,
         ledger,
+        decisions,
         authorities,
         settings: Settings {
             ca_ttl_seconds: args.ca_ttl_seconds,
             x509_ttl_seconds: args.x509_ttl_seconds,
             jwt_ttl_seconds: args.jwt_ttl_seconds,
             agent_ttl_seconds: args.agent_ttl_seconds,
-            keep_decisions: args.keep_decisions,
             x509pop_roots: x509pop_roots(args)?,
         },
         attestations: PeerLimits::new(1.0, 20.0),
@@ -277,6 +281,17 @@ async fn keep_own_svid(domain: Shared, source: TlsSource) {
         let wait = Duration::from_secs(wait);
         // Whatever woke us, the next round looks at everything.
         let _woken = tokio::time::timeout(wait, changes.recv()).await;
+    }
+}
+
+/// Drops decisions whose time has come.
+async fn expire_decisions(decisions: Segments) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let decisions = decisions.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || decisions.expire()).await {
+            tracing::error!(%error, "old decisions were not dropped");
+        }
     }
 }
 

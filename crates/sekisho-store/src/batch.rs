@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, DecisionRow, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
+use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
 
 /// What a committed batch changed, for those who keep a view of the state.
 #[derive(Debug, Clone)]
@@ -210,36 +210,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Stores decisions, moves their spool's position, and keeps about `cap` decisions in all.
-    pub fn put_decisions(
-        &mut self,
-        spool: &str,
-        position: SpoolPosition,
-        rows: &[DecisionRow],
-        cap: u64,
-    ) -> Result<(), StoreError> {
+    /// Remembers up to where a node's spool was recorded.
+    pub fn put_spool_position(&mut self, spool: &str, position: SpoolPosition) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)";
         let td = self.trust_domain.as_str();
-        let mut insert = self.connection.prepare_cached(
-            "INSERT OR IGNORE INTO decisions (td, id, at_ms, effect, record, log_index, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        for row in rows {
-            insert.execute(params![td, row.id, row.at_ms, row.effect, row.record, row.log_index, row.place])?;
-        }
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![td, spool, position.next, position.log_index, position.lost])?;
-        // Finding the oldest walks over all the others, so it is done once in a while.
-        if !position.log_index.is_multiple_of(64) {
-            return Ok(());
-        }
-        self.connection
-            .prepare_cached(
-                "DELETE FROM decisions WHERE td = ?1 AND id IN
-                 (SELECT id FROM decisions WHERE td = ?1 ORDER BY at_ms DESC LIMIT -1 OFFSET ?2)",
-            )?
-            .execute(params![td, cap])?;
+        let values = params![td, spool, position.next, position.log_index, position.lost];
+        self.connection.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ mod writer;
 
 pub use batch::{Batch, Change};
 pub use reads::Reader;
-pub use records::{AuthorityRecord, DecisionRow, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenUse};
+pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenUse};
 pub use schema::{begin_anew, copy_database};
 pub use writer::{Committed, Store};
 

@@ -2,7 +2,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{Digest, Revision, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, DecisionRow, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, form};
+use crate::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, form};
 
 /// Reads of committed state.
 pub struct Reader<'a> {
@@ -65,26 +65,6 @@ impl<'a> Reader<'a> {
         row.filter(|row| revision.is_none_or(|wanted| row.0 == wanted)).map(policy).transpose()
     }
 
-    pub fn decision(&self, td: &TrustDomain, id: &str) -> Result<Option<DecisionRow>, StoreError> {
-        let sql = "SELECT id, at_ms, effect, record, log_index, place FROM decisions WHERE td = ?1 AND id = ?2";
-        Ok(self.connection.query_row(sql, params![td.as_str(), id], decision).optional()?)
-    }
-
-    /// Decisions, newest first, older than `before_ms`.
-    pub fn decisions(
-        &self,
-        td: &TrustDomain,
-        effect: Option<&str>,
-        before_ms: i64,
-        limit: u32,
-    ) -> Result<Vec<DecisionRow>, StoreError> {
-        let sql = "SELECT id, at_ms, effect, record, log_index, place FROM decisions
-                   WHERE td = ?1 AND (?2 IS NULL OR effect = ?2) AND at_ms < ?3 ORDER BY at_ms DESC LIMIT ?4";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![td.as_str(), effect, before_ms, limit], decision)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Up to where a node's spool was recorded.
     pub fn spool_position(&self, td: &TrustDomain, spool: &str) -> Result<SpoolPosition, StoreError> {
         let mut statement =
@@ -108,15 +88,4 @@ impl<'a> Reader<'a> {
         let rows = statement.query_map(params![td.as_str(), limit], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
-}
-
-fn decision(row: &Row<'_>) -> rusqlite::Result<DecisionRow> {
-    Ok(DecisionRow {
-        id: row.get(0)?,
-        at_ms: row.get(1)?,
-        effect: row.get(2)?,
-        record: row.get(3)?,
-        log_index: row.get(4)?,
-        place: row.get(5)?,
-    })
 }

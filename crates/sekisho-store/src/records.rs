@@ -37,18 +37,6 @@ pub enum TokenUse {
     Unknown,
 }
 
-/// A record made on a node, with its place in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecisionRow {
-    pub id: String,
-    pub at_ms: i64,
-    pub effect: String,
-    pub record: String,
-    pub log_index: u64,
-    /// Index, size and path inside the batch, as JSON.
-    pub place: String,
-}
-
 /// Up to where a node's spool was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpoolPosition {

@@ -107,6 +107,20 @@ pub(crate) enum Verb {
     Openapi,
 }
 
+impl Verb {
+    /// Threads that serve requests; files and measurements have others.
+    pub(crate) fn threads(&self) -> usize {
+        let every_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = match self {
+            Self::Server(args) => args.threads.map_or_else(every_core, usize::from),
+            Self::Agent(args) => args.threads.into(),
+            Self::Proxy(args) => args.threads.into(),
+            _ => 1,
+        };
+        threads.max(1)
+    }
+}
+
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.verb {

@@ -6,7 +6,7 @@ use crate::measure::{Table, rss_mb};
 use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program};
 
 /// Requests in one measurement.
-const REQUESTS: u32 = 100_000;
+const REQUESTS: u32 = 200_000;
 
 pub fn pair(table: &mut Table) {
     let Ok(h2load) = std::fs::canonicalize("/usr/bin/h2load") else {

@@ -178,15 +178,15 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
     let peer = Attested::new(&world).await;
     let mut node = NodeClient::new(peer.channel.clone());
     let records = |records, key: &str| RecordRequest { records, lost: 0, batch_key: key.into() };
-    let refused = node.record(records(vec!["a".repeat(5_000_000)], "s:0")).await.unwrap_err();
+    let refused = node.record(records(vec!["a".repeat(5_000_000).into()], "s:0")).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
     for key in ["x:18446744073709551615", "x:-1", "x", "x:9223372036854775809"] {
         let refused = node.record(records(vec!["{}".into()], key)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{key}: {refused:?}");
     }
-    let record = r#"{"id":"dec_00112233445566778899aabbccddeeff","at_ms":5,"effect":"allow"}"#.to_owned();
-    let first = node.record(records(vec![record.clone()], "s:0")).await.unwrap().into_inner().log_index;
-    let again = node.record(records(vec![record], "s:0")).await.unwrap().into_inner().log_index;
+    let record = r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow"}"#;
+    let first = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
+    let again = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
     assert_eq!(first, again, "a repeated batch is recorded once");
 }
 

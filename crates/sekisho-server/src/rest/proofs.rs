@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
-use sekisho_ledger::{BatchPath, Hash, Receipt, Subject};
+use sekisho_ledger::{Batch, BatchPath, Receipt, Subject};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -8,6 +8,7 @@ use super::problem::Problem;
 use crate::domain::{Domain, Shared};
 use crate::journal::openings_of;
 use crate::log_search;
+use crate::record_form::RecordName;
 
 /// The log's newest checkpoint and the key that signs it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,7 +56,6 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
 type Found = (u64, Option<(String, BatchPath)>);
 
 fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
-    let unavailable = |e: sekisho_store::StoreError| Problem::unavailable(&e);
     let missing = || {
         Problem::not_found(format!(
             "nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"
@@ -64,20 +64,15 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
     if let Ok(index) = id.parse::<u64>() {
         return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
-    let on_a_node = id.starts_with("dec_") || id.starts_with("ref_");
-    let row = domain.store.read(|reader| reader.decision(&domain.name, id)).map_err(unavailable)?;
-    if let Some(row) = row.filter(|_| on_a_node) {
-        let place = place(&row.place).ok_or_else(|| Problem::unavailable(&"a stored batch path is not readable"))?;
-        return Ok((row.log_index, Some((row.record, place))));
+    let made_on_a_node =
+        RecordName::parse(id).and_then(|name| domain.decisions.find(name.key, |kept| name.names(kept)));
+    if let Some((found, batch)) = made_on_a_node {
+        let paths = Batch::of(batch.iter().map(AsRef::as_ref)).paths().map_err(|e| Problem::unavailable(&e))?;
+        let place = paths.into_iter().nth(found.position).ok_or_else(missing)?;
+        let record = String::from_utf8_lossy(&found.kept.record).into_owned();
+        return Ok((found.log_index, Some((record, place))));
     }
     log_search::find(&domain.ledger, id).map(|index| (index, None)).ok_or_else(missing)
-}
-
-fn place(text: &str) -> Option<BatchPath> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let hash = |hash: &serde_json::Value| hex::decode(hash.as_str()?).ok()?.try_into().ok();
-    let path = value.get("path")?.as_array()?.iter().map(hash).collect::<Option<Vec<Hash>>>()?;
-    Some(BatchPath { index: value.get("index")?.as_u64()?, size: value.get("size")?.as_u64()?, path })
 }
 
 fn receipt(

@@ -38,14 +38,14 @@ struct Tally {
 pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failure> {
     let policy = super::policy::load(&args.folder, false)?;
     let rest = Rest::new(&global.server_socket());
-    let (mut tally, mut before, mut left) = (Tally::default(), i64::MAX, args.last);
+    let (mut tally, mut before, mut left) = (Tally::default(), String::new(), args.last);
     while left > 0 {
-        let page = rest.get(&format!("/v1/decisions?limit={}&before_ms={before}", left.min(PAGE))).await?;
+        let page = rest.get(&format!("/v1/decisions?limit={}{before}", left.min(PAGE))).await?;
         let rows = page.as_array().cloned().unwrap_or_default();
-        let Some(oldest) = rows.iter().filter_map(|row| row.get("at_ms")?.as_i64()).min() else { break };
+        let Some(oldest) = rows.last().map(|row| text(row, "/id")) else { break };
         left = left.saturating_sub(rows.len());
         rows.iter().filter(|row| text(row, "/effect") != "refusal").for_each(|row| tally.replay(&policy, row));
-        before = oldest;
+        before = format!("&before={oldest}");
     }
     let rows: Vec<Value> = tally
         .differences

@@ -1,0 +1,296 @@
+//! Records in append-only segments: each batch is one frame behind one fsync, the oldest segments go first.
+//!
+//! A segment that is full is named after what may be found in it, so that looking for a record opens few files. This
+//! module knows a record's key and class, not what it says.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::segment::{Frame, RecordKept, Summary, read_head, unpack};
+use crate::wal::{self, Wal};
+use crate::{DiskError, private_folder};
+
+/// A segment is full above this size.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Nor is one written to for longer, so that its records can go when their time has come.
+const LONGEST_OPEN: Duration = Duration::from_secs(24 * 3600);
+
+/// A record that was found, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub kept: RecordKept,
+    /// The leaf that holds the root of its batch.
+    pub log_index: u64,
+    /// Its position in its batch.
+    pub position: usize,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    pub bytes: u64,
+    pub age: Duration,
+}
+
+#[derive(Clone)]
+struct Sealed {
+    path: PathBuf,
+    bytes: u64,
+    summary: Summary,
+}
+
+struct State {
+    /// Oldest first.
+    sealed: VecDeque<Sealed>,
+    number: u64,
+    open: Wal,
+    open_summary: Summary,
+    opened: Instant,
+}
+
+/// The records in one folder; cheap to clone.
+#[derive(Clone)]
+pub struct Segments {
+    folder: PathBuf,
+    retention: Retention,
+    state: Arc<Mutex<State>>,
+}
+
+impl Segments {
+    /// Opens the folder. A torn last frame is cut off; a segment that is damaged is set aside, and said.
+    pub fn open(folder: &Path, retention: Retention) -> Result<Self, DiskError> {
+        private_folder(folder)?;
+        let (mut sealed, mut unsealed) = (vec![], vec![]);
+        for item in std::fs::read_dir(folder).map_err(DiskError::io(folder))? {
+            let path = item.map_err(DiskError::io(folder))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some((number, rest)) = name.split_once('.') else { continue };
+            let Ok(number) = u64::from_str_radix(number, 16) else { continue };
+            match rest.strip_suffix(".segment").and_then(Summary::from_name) {
+                Some(summary) => sealed.push((number, path.clone(), summary)),
+                None if rest == "open" => unsealed.push((number, path.clone())),
+                None => {}
+            }
+        }
+        sealed.sort();
+        unsealed.sort();
+        let mut newest = sealed.last().map_or(0, |(number, ..)| number + 1);
+        // More than one is there after a crash between making a new segment and naming the one before it.
+        let last = unsealed.pop().filter(|(number, _)| *number >= newest);
+        for (number, path) in unsealed {
+            let summary = frames_of(&path).unwrap_or_default().iter().fold(Summary::NOTHING, |all, f| all | f.summary);
+            let named = name_sealed(folder, number, &path, summary)?;
+            sealed.push((number, named, summary));
+        }
+        let reopened = match &last {
+            Some((number, path)) => {
+                newest = *number;
+                reopen(path)?
+            }
+            None => None,
+        };
+        if let (Some((number, path)), None) = (last, &reopened) {
+            let anything = Summary { oldest: 0, newest: u128::MAX, classes: u8::MAX };
+            sealed.push((number, name_sealed(folder, number, &path, anything)?, anything));
+            newest = number + 1;
+        }
+        let (open, open_summary) = match reopened {
+            Some(opened) => opened,
+            None => (Wal::create(&open_path(folder, newest), newest, [])?, Summary::NOTHING),
+        };
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let sealed =
+            sealed.into_iter().map(|(_, path, summary)| Sealed { bytes: size(&path), path, summary }).collect();
+        let state = Arc::new(Mutex::new(State { sealed, number: newest, open, open_summary, opened: Instant::now() }));
+        Ok(Self { folder: folder.to_owned(), retention, state })
+    }
+
+    /// Appends a batch that stands under the leaf `log_index`; durable on return. Writes a file: not for async threads.
+    pub fn append(&self, log_index: u64, records: &[RecordKept]) -> Result<(), DiskError> {
+        let frame = Frame::pack(log_index, records);
+        let mut state = self.state();
+        if state.open.len() >= SEGMENT_BYTES || state.open.is_broken() {
+            self.roll(&mut state)?;
+        }
+        state.open.append([[frame.head.as_slice()], [frame.packed.as_slice()]])?;
+        state.open_summary = state.open_summary | frame.summary;
+        Ok(())
+    }
+
+    /// Drops what is too old; to be called from time to time. Writes files: not for async threads.
+    pub fn expire(&self) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if state.opened.elapsed() > LONGEST_OPEN.min(self.retention.age) && state.open_summary != Summary::NOTHING {
+            return self.roll(&mut state);
+        }
+        self.drop_oldest(&mut state);
+        Ok(())
+    }
+
+    /// The record with this key for which `is` holds, and its whole batch. Reads files.
+    pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, Vec<Bytes>)> {
+        self.read_where(
+            |summary| (summary.oldest..=summary.newest).contains(&key),
+            |frame| {
+                let records = unpack(&frame.packed)?;
+                let position = records.iter().position(|kept| kept.key == key && is(kept))?;
+                let found = Found { kept: records.get(position)?.clone(), log_index: frame.log_index, position };
+                Some((found, records.into_iter().map(|kept| kept.record).collect()))
+            },
+        )
+    }
+
+    /// The newest records with a key below `before`, newest first. Reads files.
+    pub fn newest(&self, class: Option<u8>, before: u128, limit: usize) -> Vec<Found> {
+        let mut found: Vec<Found> = vec![];
+        // Keys that are no newer than this do not come into the list any more.
+        let floor = std::cell::Cell::new(None);
+        let wanted = |summary: &Summary| {
+            summary.holds_class(class)
+                && summary.oldest < before
+                && floor.get().is_none_or(|floor| summary.newest > floor)
+        };
+        let _all_read = self.read_where(wanted, |frame| {
+            let records = unpack(&frame.packed).unwrap_or_default().into_iter().enumerate();
+            let mine = records.filter(|(_, kept)| kept.key < before && class.is_none_or(|class| kept.class == class));
+            found.extend(mine.map(|(position, kept)| Found { kept, log_index: frame.log_index, position }));
+            found.sort_by_key(|found| std::cmp::Reverse(found.kept.key));
+            // A batch may stand here twice after a crash.
+            found.dedup_by_key(|found| found.kept.key);
+            found.truncate(limit);
+            floor.set(found.get(limit.wrapping_sub(1)).map(|last| last.kept.key));
+            None::<()>
+        });
+        found
+    }
+
+    /// Shows frames that may be wanted to `look`, newest first, until it has seen enough.
+    fn read_where<T>(
+        &self,
+        wanted: impl Fn(&Summary) -> bool,
+        mut look: impl FnMut(&StoredFrame) -> Option<T>,
+    ) -> Option<T> {
+        let (sealed, open) = {
+            let state = self.state();
+            let open = (open_path(&self.folder, state.number), state.number, state.open_summary);
+            (state.sealed.clone(), open)
+        };
+        let (open, number, summary) = open;
+        let segments = std::iter::once((open, summary)).chain(sealed.into_iter().rev().map(|s| (s.path, s.summary)));
+        for (path, summary) in segments {
+            if !wanted(&summary) {
+                continue;
+            }
+            let frames = frames_of(&path).or_else(|| {
+                // It was full meanwhile and has its own name now, or it is gone.
+                let state = self.state();
+                frames_of(&state.sealed.iter().find(|sealed| is_number(&sealed.path, number))?.path)
+            });
+            for frame in frames.unwrap_or_default().into_iter().rev() {
+                if wanted(&frame.summary)
+                    && let Some(seen) = look(&frame)
+                {
+                    return Some(seen);
+                }
+            }
+        }
+        None
+    }
+
+    /// Begins a new segment, and drops the oldest that are too many or too old.
+    fn roll(&self, state: &mut State) -> Result<(), DiskError> {
+        let (full, number) = (open_path(&self.folder, state.number), state.number + 1);
+        let open = Wal::create(&open_path(&self.folder, number), number, [])?;
+        let summary = std::mem::replace(&mut state.open_summary, Summary::NOTHING);
+        let path = name_sealed(&self.folder, state.number, &full, summary)?;
+        state.sealed.push_back(Sealed { bytes: state.open.len(), path, summary });
+        (state.open, state.number, state.opened) = (open, number, Instant::now());
+        self.drop_oldest(state);
+        Ok(())
+    }
+
+    fn drop_oldest(&self, state: &mut State) {
+        let too_old = |path: &Path| {
+            let written = std::fs::metadata(path).and_then(|meta| meta.modified());
+            let age = written.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+            age.is_ok_and(|age| age > self.retention.age)
+        };
+        while let Some(oldest) = state.sealed.front() {
+            let bytes: u64 = state.sealed.iter().map(|sealed| sealed.bytes).sum();
+            if bytes + SEGMENT_BYTES <= self.retention.bytes && !too_old(&oldest.path) {
+                return;
+            }
+            if let Err(error) = std::fs::remove_file(&oldest.path) {
+                tracing::error!(path = %oldest.path.display(), %error, "an old segment was not removed");
+            }
+            state.sealed.pop_front();
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct StoredFrame {
+    log_index: u64,
+    summary: Summary,
+    packed: Bytes,
+}
+
+fn open_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:016x}.open"))
+}
+
+fn is_number(path: &Path, number: u64) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{number:016x}.")))
+}
+
+fn name_sealed(folder: &Path, number: u64, path: &Path, summary: Summary) -> Result<PathBuf, DiskError> {
+    let named = folder.join(format!("{number:016x}.{}.segment", summary.to_name()));
+    std::fs::rename(path, &named).map_err(DiskError::io(path))?;
+    Ok(named)
+}
+
+/// The frames of a segment, oldest first. `None` when the file is not there.
+fn frames_of(path: &Path) -> Option<Vec<StoredFrame>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "a segment is not readable");
+            return Some(vec![]);
+        }
+    };
+    let payloads = wal::payloads(&bytes);
+    let frame = |payload: &[u8]| {
+        let mut parts = wal::split_payload(payload)?.into_iter();
+        let (log_index, summary) = read_head(parts.next()?)?;
+        Some(StoredFrame { log_index, summary, packed: bytes.slice_ref(parts.next()?) })
+    };
+    Some(payloads.filter_map(frame).collect())
+}
+
+/// Opens the segment that was written last, or finds it damaged: then nothing is written behind the damage.
+fn reopen(path: &Path) -> Result<Option<(Wal, Summary)>, DiskError> {
+    match Wal::open(path) {
+        Ok(Some((wal, _, records))) => {
+            let heads = records.iter().step_by(2).filter_map(|head| read_head(head));
+            Ok(Some((wal, heads.fold(Summary::NOTHING, |all, (_, summary)| all | summary))))
+        }
+        Ok(None) => Ok(None),
+        Err(DiskError::Damaged { .. }) => {
+            tracing::error!(path = %path.display(), "a segment is damaged; what stands before the damage stays readable");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use super::*;
+
+const DENY: u8 = 1;
+
+fn kept(key: u128, class: u8, text: &str) -> RecordKept {
+    RecordKept { key, class, record: Bytes::from(text.to_owned()) }
+}
+
+fn all(bytes: u64) -> Retention {
+    Retention { bytes, age: Duration::from_secs(3600) }
+}
+
+fn keys(found: &[Found]) -> Vec<u128> {
+    found.iter().map(|found| found.kept.key).collect()
+}
+
+#[test]
+fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    // Late records of another node stand behind newer ones.
+    segments.append(7, &[kept(10, 0, "ten"), kept(20, DENY, "twenty")]).unwrap();
+    segments.append(8, &[kept(5, DENY, "five"), kept(15, 0, "fifteen")]).unwrap();
+    let check = |segments: &Segments| {
+        assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [20, 15, 10, 5]);
+        assert_eq!(keys(&segments.newest(None, 20, 2)), [15, 10]);
+        assert_eq!(keys(&segments.newest(Some(DENY), u128::MAX, 10)), [20, 5]);
+        let (found, batch) = segments.find(15, |_| true).unwrap();
+        assert_eq!((found.log_index, found.position, batch.len()), (8, 1, 2));
+        assert_eq!(found.kept.record, "fifteen");
+        assert!(segments.find(15, |kept| kept.class == DENY).is_none());
+        assert!(segments.find(16, |_| true).is_none());
+    };
+    check(&segments);
+    drop(segments);
+    check(&Segments::open(folder.path(), all(u64::MAX)).unwrap());
+}
+
+#[test]
+fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    for key in 1..=3 {
+        segments.append(u64::try_from(key).unwrap(), &[kept(key, 0, "record")]).unwrap();
+    }
+    drop(segments);
+    let path = open_path(folder.path(), 0);
+    let whole = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> = (1..whole.len())
+        .filter(|end| wal::payloads(&whole[..*end]).count() < wal::payloads(&whole[..end + 1]).count())
+        .map(|end| end + 1)
+        .collect();
+    std::fs::write(&path, &whole[..ends[2] - 1]).unwrap();
+    assert_eq!(keys(&Segments::open(folder.path(), all(u64::MAX)).unwrap().newest(None, u128::MAX, 10)), [2, 1]);
+    let mut flipped = whole;
+    flipped[ends[0] + 20] ^= 1;
+    std::fs::write(&path, &flipped).unwrap();
+    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [1]);
+    // Nothing is written behind the damage.
+    segments.append(9, &[kept(9, 0, "new")]).unwrap();
+    drop(segments);
+    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [9, 1]);
+}
+
+#[test]
+fn the_oldest_segments_go_first_and_full_ones_are_named_after_what_they_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), all(3 * SEGMENT_BYTES)).unwrap();
+    // What cannot be packed: a generator's numbers.
+    let mut seed = 1u64;
+    let mut noise = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed.to_be_bytes()
+    };
+    let frames = 5 * SEGMENT_BYTES / (1024 * 1024);
+    for key in 1..=u128::from(frames) {
+        let record: Vec<u8> = (0..1024 * 1024 / 8).flat_map(|_| noise()).collect();
+        segments.append(0, &[RecordKept { key, class: 0, record: record.into() }]).unwrap();
+    }
+    let listed = keys(&segments.newest(None, u128::MAX, 1000));
+    assert_eq!(listed[0], u128::from(frames));
+    assert!(listed.len() < 3 * 17 && listed.len() > 16, "{}", listed.len());
+    let bytes: u64 =
+        std::fs::read_dir(folder.path()).unwrap().map(|item| item.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 3 * SEGMENT_BYTES + 2 * 1024 * 1024, "{bytes}");
+    drop(segments);
+    let segments = Segments::open(folder.path(), all(3 * SEGMENT_BYTES)).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 1000)), listed);
+    assert!(segments.find(listed[listed.len() - 1], |_| true).is_some());
+}
