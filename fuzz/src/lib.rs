@@ -1,9 +1,10 @@
-//! Fuzz targets for parsers of network and file bytes (law L9; not yet: /proc, configuration files, sealed caches), on the stable toolchain.
+//! Fuzz targets for parsers of network and file bytes (law L9), on the stable toolchain.
 //!
 //! Without instrumentation there is no coverage to steer by, so the engine steers by outcomes: a target says in a few
 //! words what became of its input, and an input with a new outcome joins the corpus. Runs are replayed by their seed.
 
 mod engine;
+mod files;
 mod random;
 mod samples;
 mod targets;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_disk::{Ledger, Spool};
 use sekisho_evidence::NodeCertificate;
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
@@ -11,8 +10,10 @@ use sekisho_policy::{PolicySet, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
+use sekisho_runtime::settings;
 use sekisho_types::{EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
 
+use crate::files;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
 
 /// A parser under test.
@@ -54,15 +55,28 @@ pub fn all() -> Vec<Target> {
         target("wire-requests", wire_request_samples, wire_requests),
         target(
             "records",
-            || texts(&[r#"{"id":"dec_00112233445566778899aabbccddeeff","at_ms":5,"effect":"allow"}"#]),
+            || {
+                texts(&[
+                    r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow"}"#,
+                ])
+            },
             records,
         ),
         target("http1", http1_samples, http1),
         target("request-head", || texts(&["/v1/a?b=c\nhost: a\nx-b: c", "/\ncontent-length: 5"]), request_head),
         Target { name: "policy", samples: policy_samples, run: policy, short: 400 },
         target("policy-tests", || texts(&["cases:\n- name: a\n  input: {a: 1}\n  allow: true\n"]), policy_tests),
-        slow("write-ahead-file", wal_samples, write_ahead_file),
-        slow("ledger-tiles", || vec![vec![0; 8], vec![3, 1, 4, 1, 5, 9, 2, 6]], ledger_tiles),
+        slow("write-ahead-file", files::wal_samples, files::write_ahead_file),
+        target("proc", files::proc_samples, files::proc),
+        target(
+            "settings",
+            || texts(&["a = 'b'\nc = [1, true]\n", "[a]\nb = 1\n"]),
+            |input| outcome(settings(&text(input))),
+        ),
+        target("stored-policy", || texts(&[r#"{"revision":1,"files":[["a.rego","package a"]]}"#]), files::stored),
+        slow("sealed-cache", || vec![files::sealed(b"what an agent knows")], files::sealed_cache),
+        slow("segment", files::segment_samples, files::segment),
+        slow("ledger-tiles", || vec![vec![0; 8], vec![3, 1, 4, 1, 5, 9, 2, 6]], files::ledger_tiles),
     ]
 }
 
@@ -70,8 +84,12 @@ fn texts(samples: &[&str]) -> Vec<Vec<u8>> {
     samples.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+pub(crate) fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
+}
+
+pub(crate) fn text(input: &[u8]) -> String {
+    String::from_utf8_lossy(input).into_owned()
 }
 
 fn spiffe_id(input: &[u8]) -> String {
@@ -326,82 +344,4 @@ fn policy(input: &[u8]) -> String {
 
 fn policy_tests(input: &[u8]) -> String {
     TestFile::parse(&String::from_utf8_lossy(input)).map_or_else(|error| error, |_| "ok".to_owned())
-}
-
-fn wal_samples() -> Vec<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), 1000, "s").unwrap();
-    spool.append(&["one".into(), "two".into(), "three".into()]).unwrap();
-    vec![std::fs::read(folder.path().join("spool")).unwrap()]
-}
-
-fn write_ahead_file(input: &[u8]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("id"), "s").unwrap();
-    std::fs::write(folder.path().join("spool"), input).unwrap();
-    outcome(Spool::open(folder.path(), 1000, "s").map(|spool| spool.depth()))
-}
-
-/// Damages one file of a small log: it opens unharmed, or refuses with a reason; it never forgets in silence.
-fn ledger_tiles(input: &[u8]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let key: std::sync::Arc<dyn sekisho_types::Signer> =
-        std::sync::Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
-    let open = || Ledger::open_with(folder.path(), "fuzz", key.clone(), 1);
-    let size = {
-        let (ledger, _) = open().unwrap();
-        let entry = |n: u8| sekisho_disk::NewEntry { leaf: vec![n; 20], side: vec![] };
-        let mut append = std::pin::pin!(ledger.append((0..5).map(entry).collect()));
-        block_on(append.as_mut()).unwrap();
-        block_on(std::pin::pin!(ledger.checkpoint_covering(4)).as_mut()).unwrap().0
-    };
-    let mut files: Vec<_> = walk(folder.path());
-    files.sort();
-    let byte = |at: usize| input.get(at).copied().unwrap_or_default();
-    let file = &files[usize::from(byte(0)) % files.len()];
-    let mut bytes = std::fs::read(file).unwrap();
-    let at = usize::from(u16::from_be_bytes([byte(1), byte(2)])) % (bytes.len() + 1);
-    match byte(3) % 3 {
-        0 => bytes.truncate(at),
-        1 => bytes.insert(at, byte(4)),
-        _ => {
-            if let Some(found) = bytes.get_mut(at) {
-                *found ^= byte(4) | 1;
-            }
-        }
-    }
-    // The old writer may still hold the lock for a moment.
-    while matches!(open().as_ref().err(), Some(sekisho_disk::DiskError::InUse(_))) {
-        std::thread::yield_now();
-    }
-    std::fs::write(file, bytes).unwrap();
-    let opened = loop {
-        match open() {
-            Err(sekisho_disk::DiskError::InUse(_)) => std::thread::yield_now(),
-            other => break other,
-        }
-    };
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match opened {
-        Ok((_, recovered)) => {
-            assert!(recovered.size >= size, "{name}: entries are gone and nothing was said");
-            format!("{name} unharmed")
-        }
-        Err(error) => format!("{name} {}", error.to_string().rsplit('/').next().unwrap_or_default()),
-    }
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
-    items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
-}
-
-fn block_on<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Output {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::yield_now();
-    }
 }

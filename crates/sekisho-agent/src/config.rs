@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sekisho_types::{Digest, TrustDomain};
 
-/// Configuration of an agent. Every flag is also an environment variable.
+/// Configuration of an agent. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct AgentArgs {
     /// Trust domain of the server
@@ -42,6 +42,9 @@ pub struct AgentArgs {
     /// Threads that serve requests; measuring and files have others
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// TOML file whose keys are these flags' names; flags and environment variables go first
+    #[arg(long, env = "SEKISHO_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,

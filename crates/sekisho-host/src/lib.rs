@@ -2,7 +2,7 @@
 
 mod digest;
 mod measure;
-mod names;
+pub mod proc_text;
 mod process;
 mod sockets;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sekisho_types::{Digest, Selector};
 
-use crate::names::name_of;
+use crate::proc_text::{credentials, name_of};
 use crate::{DigestCache, HostError, Process};
 
 /// Name and version, as evidence carries it.
@@ -34,7 +34,7 @@ pub struct Measurement {
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
     let pid = process.pid();
-    let (uid, gid, groups) = credentials(process)?;
+    let (uid, gid, groups) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
     let error = |what| move |source| HostError::Proc { pid, what, source };
     let link = format!("/proc/{pid}/exe");
     let mut file = File::open(&link).map_err(error("exe"))?;
@@ -48,11 +48,12 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
         ("path", path.to_string_lossy().into_owned()),
         ("sha256", executable_digest.to_string()),
     ];
-    found.extend(name_of("/etc/passwd", uid).map(|name| ("user", name)));
-    found.extend(name_of("/etc/group", gid).map(|name| ("group", name)));
+    let (users, names) = (local_file("/etc/passwd"), local_file("/etc/group"));
+    found.extend(name_of(&users, uid).map(|name| ("user", name)));
+    found.extend(name_of(&names, gid).map(|name| ("group", name)));
     for group in groups {
         found.push(("supplementary_gid", group.to_string()));
-        found.extend(name_of("/etc/group", group).map(|name| ("supplementary_group", name)));
+        found.extend(name_of(&names, group).map(|name| ("supplementary_group", name)));
     }
     let selector = |(name, value): (&str, String)| Selector::new("unix", &format!("{name}:{value}")).ok();
     let selectors = found.into_iter().filter_map(selector).collect();
@@ -65,6 +66,12 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
     Ok(Measurement { pid, uid, gid, selectors, executable, executable_digest })
 }
 
+/// User and group names come from the local files. Directory services are not asked: a lookup over the network has no place
+/// between a process and its identity.
+fn local_file(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
 impl ExecutableId {
     /// Which file the process runs now.
     pub fn of(process: &Process) -> Result<Self, HostError> {
@@ -73,20 +80,6 @@ impl ExecutableId {
         let meta = meta.map_err(|source| HostError::Proc { pid, what: "exe", source })?;
         process.check_alive()?;
         Ok(Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) })
-    }
-}
-
-/// Effective uid and gid, and the supplementary groups.
-fn credentials(process: &Process) -> Result<(u32, u32, Vec<u32>), HostError> {
-    let status = process.read("status")?;
-    let numbers = |name: &str| -> Option<Vec<u32>> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().map(|number| number.parse().ok()).collect()
-    };
-    let effective = |name| numbers(name).and_then(|ids| ids.get(1).copied());
-    match (effective("Uid:"), effective("Gid:"), numbers("Groups:")) {
-        (Some(uid), Some(gid), Some(groups)) => Ok((uid, gid, groups)),
-        _ => Err(HostError::Format { pid: process.pid(), what: "status" }),
     }
 }
 

@@ -5,6 +5,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::proc_text;
+
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("process {0} has ended")]
@@ -81,11 +83,8 @@ impl Process {
         self.stat_field(19)
     }
 
-    /// Field `index` of /proc/pid/stat, counted from the state that follows the name in parentheses.
     fn stat_field(&self, index: usize) -> Result<u64, HostError> {
-        let stat = self.read("stat")?;
-        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-        let field = after_name.split(' ').nth(index).and_then(|text| text.parse().ok());
+        let field = proc_text::stat_field(&self.read("stat")?, index);
         field.ok_or(HostError::Format { pid: self.pid, what: "stat" })
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use crate::proc_text::{listener_inodes, socket_inode, stat_field};
 use crate::{HostError, Process};
 
 /// Whether `process` or one of its descendants holds the other end of the loopback TCP connection
@@ -19,27 +20,11 @@ pub fn owns_tcp_peer(process: &Process, remote: SocketAddr, local: SocketAddr) -
 /// Whether it is `process` or its descendants that listen on the TCP address `listener`, and nobody else: of two
 /// listeners that a connection could reach the kernel chooses, so one of a stranger is one too many.
 pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool, HostError> {
-    let port = format!(":{:04X}", listener.port());
-    let mut ours = vec![hex_address(listener)];
-    let mut tables = vec!["net/tcp6"];
-    if let SocketAddr::V4(v4) = listener {
-        let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
-        ours.extend([format!("{}{port}", "0".repeat(8)), hex_address(mapped)]);
-        tables.push("net/tcp");
-    }
-    // A listener on `::` takes IPv4 as well, as Go's and Java's do by default.
-    ours.push(format!("{}{port}", "0".repeat(32)));
     let mut listening = BTreeSet::new();
-    for table in tables {
+    for table in ["net/tcp", "net/tcp6"] {
         // A kernel without IPv6 has no such table.
         let text = process.read(table).unwrap_or_default();
-        listening.extend(text.lines().skip(1).filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            // State 0A is LISTEN.
-            let listens =
-                fields.get(1).is_some_and(|f| ours.iter().any(|known| known == f)) && fields.get(3) == Some(&"0A");
-            fields.get(9).filter(|_| listens).map(|inode| format!("socket:[{inode}]"))
-        }));
+        listening.extend(listener_inodes(&text, listener).into_iter().map(|inode| format!("socket:[{inode}]")));
     }
     let held = family(process.pid()).into_iter().flat_map(sockets_of).collect::<BTreeSet<_>>();
     process.check_alive()?;
@@ -65,31 +50,9 @@ pub fn is_family(process: &Process, pid: i32) -> Result<bool, HostError> {
     Ok(found)
 }
 
-/// The parent as `/proc/<pid>/stat` names it, behind the command's last parenthesis.
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The inode of the socket with these ends in the kernel's table.
-fn socket_inode(table: &str, ours: SocketAddr, theirs: SocketAddr) -> Option<u64> {
-    let (ours, theirs) = (hex_address(ours), hex_address(theirs));
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let same = fields.get(1).is_some_and(|f| **f == ours) && fields.get(2).is_some_and(|f| **f == theirs);
-        fields.get(9).filter(|_| same)?.parse().ok()
-    })
-}
-
-/// An address as /proc/net/tcp writes it: each 32-bit word in host order, in hexadecimal.
-fn hex_address(address: SocketAddr) -> String {
-    let bytes = match address.ip() {
-        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
-        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let words = bytes.chunks_exact(4).filter_map(|word| <[u8; 4]>::try_from(word).ok());
-    let text: String = words.map(|word| format!("{:08X}", u32::from_ne_bytes(word))).collect();
-    format!("{text}:{:04X}", address.port())
+    stat_field(&stat, 1)?.try_into().ok()
 }
 
 /// A process and its descendants, nearest first, whichever of their threads made them.

@@ -3,9 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sekisho_types::{SpiffeId, TrustDomain};
-use serde::Deserialize;
 
-/// Configuration of a sidecar: flags, environment variables, or one file.
+/// Configuration of a sidecar. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct ProxyArgs {
     /// Trust domain of the workload
@@ -35,7 +34,7 @@ pub struct ProxyArgs {
     /// Bound of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,
-    /// TOML file with `inbound`, `upstream`, `protocol` and `outbound`; flags go first
+    /// TOML file whose keys are these flags' names; flags and environment variables go first
     #[arg(long, env = "SEKISHO_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
     /// Threads that serve requests; one carries most services, and a second costs waking it
@@ -50,40 +49,13 @@ pub struct ProxyArgs {
 }
 
 /// What a service speaks behind its sidecar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     Http1,
     /// HTTP/2 without TLS, as gRPC servers speak it
     H2c,
     /// Bytes: one decision for each connection
     Tcp,
-}
-
-/// The file form of a sidecar's configuration.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FileConfig {
-    inbound: Option<SocketAddr>,
-    upstream: Option<String>,
-    protocol: Option<Protocol>,
-    #[serde(default)]
-    outbound: Vec<String>,
-}
-
-impl ProxyArgs {
-    /// Fills what no flag said from the file.
-    pub(crate) fn merge(&mut self, file: FileConfig) -> Result<(), String> {
-        self.inbound = self.inbound.or(file.inbound);
-        if let (None, Some(upstream)) = (&self.upstream, file.upstream) {
-            self.upstream = Some(Local::parse(&upstream)?);
-        }
-        self.protocol = self.protocol.or(file.protocol);
-        if self.outbound.is_empty() {
-            self.outbound = file.outbound.iter().map(|text| OutboundSpec::parse(text)).collect::<Result<_, _>>()?;
-        }
-        Ok(())
-    }
 }
 
 /// An address on this machine.
@@ -147,19 +119,6 @@ fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_is_read_whole_and_unknown_keys_are_refused() {
-        let text = "inbound = '127.0.0.1:9443'\nupstream = 'unix:/run/s'\nprotocol = 'h2c'\n\
-                    outbound = ['127.0.0.1:1=h:2=spiffe://td/a']\n";
-        let folder = std::env::temp_dir().join(format!("sekisho-proxy-{}", std::process::id()));
-        std::fs::write(&folder, text).unwrap();
-        let file: FileConfig = sekisho_runtime::load_config(&folder).unwrap();
-        assert_eq!((file.protocol, file.outbound.len()), (Some(Protocol::H2c), 1));
-        std::fs::write(&folder, format!("{text}upstraem = 'typo'\n")).unwrap();
-        assert!(sekisho_runtime::load_config::<FileConfig>(&folder).is_err());
-        std::fs::remove_file(&folder).unwrap();
-    }
 
     #[test]
     fn an_upstream_that_is_not_on_this_machine_is_refused() {

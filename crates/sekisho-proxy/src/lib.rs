@@ -18,5 +18,6 @@ mod trace;
 mod upstream;
 mod wiring;
 
-pub use config::{OutboundSpec, ProxyArgs};
+pub use config::{OutboundSpec, Protocol, ProxyArgs};
+pub use policy::stored_policy;
 pub use wiring::{ProxyError, run};

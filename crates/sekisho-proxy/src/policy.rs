@@ -28,6 +28,7 @@ pub(crate) struct PolicyKeeper {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stored {
     revision: u64,
     files: Vec<(String, String)>,
@@ -37,10 +38,13 @@ impl PolicyKeeper {
     /// With the revision that an earlier run kept, if it still loads.
     pub(crate) fn open(path: PathBuf) -> Self {
         let keeper = Self { current: ArcSwapOption::empty(), path, changed: watch::channel(0).0 };
-        if let Ok(bytes) = std::fs::read(&keeper.path)
-            && let Ok(stored) = serde_json::from_slice::<Stored>(&bytes)
-        {
-            keeper.load(stored.revision, stored.files);
+        match std::fs::read(&keeper.path).map(|bytes| stored_policy(&bytes)) {
+            Ok(Ok((revision, files))) => drop(keeper.load(revision, files)),
+            Ok(Err(reason)) => {
+                tracing::error!(reason, "the policy on disk is not readable; all is denied until the agent sends one")
+            }
+            // The first run.
+            Err(_) => {}
         }
         keeper
     }
@@ -74,6 +78,12 @@ impl PolicyKeeper {
             }
         }
     }
+}
+
+/// Reads the policy that an earlier run kept: its revision, and its files by name.
+pub fn stored_policy(bytes: &[u8]) -> Result<(u64, Vec<(String, String)>), String> {
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok((stored.revision, stored.files))
 }
 
 /// Follows the agent's policy stream for ever, and reports what is in force.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Process};
 use sekisho_net::NetError;
-use sekisho_runtime::{ConfigError, Stop, load_config, random_hex};
+use sekisho_runtime::{Stop, random_hex};
 use sekisho_sdk::{IdentitySource, agent_channel};
 use tokio::net::TcpListener;
 
-use crate::config::{FileConfig, Local, Protocol, ProxyArgs};
+use crate::config::{Local, Protocol, ProxyArgs};
 use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
 use crate::outbound::{Listener, Outbound};
@@ -23,8 +23,6 @@ pub enum ProxyError {
     Disk(#[from] DiskError),
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     #[error("configuration: {0}")]
     Value(String),
     #[error("the workload: {0}")]
@@ -38,10 +36,7 @@ pub enum ProxyError {
 }
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
-pub async fn run(mut args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<(), ProxyError> {
-    if let Some(path) = args.config.clone() {
-        args.merge(load_config::<FileConfig>(&path)?).map_err(ProxyError::Value)?;
-    }
+pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<(), ProxyError> {
     if args.inbound.is_none() && args.outbound.is_empty() {
         return Err(ProxyError::NothingToDo);
     }

@@ -8,7 +8,7 @@ mod random;
 mod stop;
 
 pub use clock::now;
-pub use config::{ConfigError, load_config};
+pub use config::{ConfigError, Settings, load_settings, settings};
 pub use logs::init_logs;
 pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id};
 pub use stop::{Stop, stop_on_signal};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sekisho_types::TrustDomain;
 
-/// Configuration of a server. Every flag is also an environment variable.
+/// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// Trust domain that this server is the authority of, for example `prod.internal`
@@ -50,6 +50,9 @@ pub struct ServerArgs {
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+    /// TOML file whose keys are these flags' names; flags and environment variables go first
+    #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,

@@ -1,6 +1,7 @@
 //! The command line: one verb, one file. `sekisho dev` runs every role as a process of its own.
 
 mod cli;
+mod config_file;
 mod dev;
 mod exit;
 mod output;
@@ -9,13 +10,10 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::cli::Cli;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match config_file::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; clap prints either where it belongs.

@@ -1,0 +1,109 @@
+//! A daemon's configuration file: TOML whose keys are the names of its flags. Flags go first, then environment
+//! variables, then the file.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory, FromArgMatches};
+use sekisho_runtime::{Settings, load_settings};
+
+use crate::cli::Cli;
+
+const DAEMONS: [&str; 3] = ["server", "agent", "proxy"];
+
+/// Parses the command line, with what a configuration file adds to it.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if let Some((daemon, path)) = named(&arguments) {
+        command = with_file(command, daemon, &path)
+            .map_err(|reason| Cli::command().error(clap::error::ErrorKind::InvalidValue, reason))?;
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// The daemon that is to run, and the file that was named for it.
+fn named(arguments: &[OsString]) -> Option<(&'static str, PathBuf)> {
+    // Flags that only the file gives are missing here; the whole is parsed again with them.
+    let found = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok()?;
+    let (name, flags) = found.subcommand()?;
+    let daemon = DAEMONS.into_iter().find(|daemon| *daemon == name)?;
+    let path = flags.try_get_one::<PathBuf>("config").ok().flatten()?;
+    Some((daemon, path.clone()))
+}
+
+/// The grammar with a file's settings as defaults.
+fn with_file(command: Command, daemon: &str, path: &Path) -> Result<Command, String> {
+    let settings = load_settings(path).map_err(|error| error.to_string())?;
+    with_settings(command, daemon, settings)
+        .map_err(|reason| format!("configuration file {}: {reason}", path.display()))
+}
+
+fn with_settings(mut command: Command, daemon: &str, settings: Settings) -> Result<Command, String> {
+    for (key, values) in settings {
+        let verb = command.find_subcommand(daemon);
+        let flag = verb.and_then(|verb| {
+            verb.get_arguments().find(|flag| flag.get_long() == Some(key.as_str()) && key != "config")
+        });
+        let Some((id, takes_many)) = flag.map(|flag| (flag.get_id().clone(), flag.get_value_delimiter().is_some()))
+        else {
+            return Err(format!("`{key}` is no setting of `sekisho {daemon}`; `sekisho {daemon} --help` lists them"));
+        };
+        if values.len() != 1 && !takes_many {
+            return Err(format!("`{key}` takes one value"));
+        }
+        command = command.mut_subcommand(daemon, |verb| {
+            // What the file gives need not be given again.
+            verb.mut_arg(id, |flag| flag.required(false).default_values(values))
+        });
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Verb;
+
+    fn parse_with(text: &str, arguments: &[&str]) -> Result<Cli, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut line: Vec<OsString> = ["sekisho"].iter().chain(arguments).map(OsString::from).collect();
+        line.push(format!("--config={}", file.path().display()).into());
+        parse(line).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_gives_what_no_flag_does() {
+        let text = "trust-domain = 'td.example'\ndata = '/d'\ninbound = '127.0.0.1:9443'\nupstream = 'unix:/run/s'\n\
+                    protocol = 'h2c'\nthreads = 2\noutbound = ['127.0.0.1:1=h:2=spiffe://td/a', '127.0.0.1:3=h:4=spiffe://td/b']\n";
+        let cli = parse_with(text, &["proxy", "--protocol", "tcp", "--workload-pid", "7"]).unwrap();
+        let Verb::Proxy(args) = cli.verb else { panic!("another verb") };
+        assert_eq!((args.protocol, args.outbound.len(), args.threads), (Some(sekisho_proxy::Protocol::Tcp), 2, 2));
+        assert_eq!(args.trust_domain.as_str(), "td.example");
+    }
+
+    #[test]
+    fn a_file_that_says_what_nobody_knows_is_refused() {
+        for (text, part) in [
+            ("upstraem = 'typo'\n", "`upstraem` is no setting of `sekisho proxy`"),
+            ("inbound = 'nowhere'\n", "nowhere"),
+            ("data = ['/a', '/b']\n", "`data` takes one value"),
+            ("config = '/other'\n", "`config` is no setting"),
+            ("threads = 1.5\n", "`threads` is neither"),
+            ("threads = \n", "configuration file"),
+            ("upstream = '10.0.0.1:80'\n", "not on this machine"),
+        ] {
+            let refused = parse_with(text, &["proxy", "--trust-domain", "td", "--data", "/d"]).unwrap_err();
+            assert!(refused.contains(part), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_examples_that_are_shipped_are_taken_whole() {
+        for daemon in DAEMONS {
+            let path = format!("{}/../../deploy/config/{daemon}.toml", env!("CARGO_MANIFEST_DIR"));
+            let line = ["sekisho", daemon, "--config", &path].map(OsString::from);
+            parse(line.to_vec()).unwrap_or_else(|error| panic!("{daemon}: {error}"));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Targets that read files: what a crash, a disk or a process left in them.
+
+use sekisho_disk::{Ledger, RecordKept, Retention, SealedCache, Segments, Spool};
+use sekisho_host::proc_text;
+use sekisho_keys::MemoryKey;
+use sekisho_types::{Secret, SignatureAlgorithm};
+
+use crate::targets::{outcome, text};
+
+pub(crate) fn wal_samples() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), 1000, "s").unwrap();
+    spool.append(&["one".into(), "two".into(), "three".into()]).unwrap();
+    vec![std::fs::read(folder.path().join("spool")).unwrap()]
+}
+
+pub(crate) fn write_ahead_file(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("id"), "s").unwrap();
+    std::fs::write(folder.path().join("spool"), input).unwrap();
+    outcome(Spool::open(folder.path(), 1000, "s").map(|spool| spool.depth()))
+}
+
+pub(crate) fn proc_samples() -> Vec<Vec<u8>> {
+    let of_own = |name: &str| std::fs::read(format!("/proc/self/{name}")).unwrap_or_default();
+    let first_lines = |bytes: Vec<u8>| bytes.into_iter().take(600).collect();
+    vec![of_own("stat"), of_own("status"), first_lines(of_own("net/tcp")), b"root:x:0:0::/:/bin/sh\n".to_vec()]
+}
+
+/// What a process can write into its own files below /proc never becomes another process's.
+pub(crate) fn proc(input: &[u8]) -> String {
+    let text = text(input);
+    let (ours, theirs) = ("127.0.0.1:80".parse().unwrap(), "[::1]:443".parse().unwrap());
+    let field = proc_text::stat_field(&text, 19);
+    if let Some(start) = field {
+        let named = format!("1 ({text}) S 1 2 3");
+        assert_eq!(
+            proc_text::stat_field(&named, 1),
+            Some(1),
+            "a command's name is no field, although it holds {start}"
+        );
+    }
+    let credentials = proc_text::credentials(&text).is_some();
+    let socket = proc_text::socket_inode(&text, ours, theirs).is_some();
+    let listeners = proc_text::listener_inodes(&text, ours).len();
+    format!("{} {credentials} {socket} {listeners} {}", field.is_some(), proc_text::name_of(&text, 0).is_some())
+}
+
+pub(crate) fn stored(input: &[u8]) -> String {
+    outcome(sekisho_proxy::stored_policy(input))
+}
+
+fn sealing_key() -> Secret<Vec<u8>> {
+    Secret::new(vec![7; 32])
+}
+
+pub(crate) fn sealed(plain: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    SealedCache::new(&path, &sealing_key()).unwrap().store(plain).unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+pub(crate) fn sealed_cache(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    std::fs::write(&path, input).unwrap();
+    let opened = SealedCache::new(&path, &sealing_key()).unwrap().load().map_err(|error| {
+        // The folder's name is another one each time.
+        error.to_string().replace(&path.display().to_string(), "cache")
+    });
+    if let Ok(Some(plain)) = &opened {
+        assert_eq!(plain.expose(), b"what an agent knows", "what was changed does not open");
+    }
+    outcome(opened)
+}
+
+const SEGMENT: &str = "0000000000000000.open";
+
+pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), RETENTION).unwrap();
+    for key in 1..4 {
+        segments
+            .append(key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
+            .unwrap();
+    }
+    vec![std::fs::read(folder.path().join(SEGMENT)).unwrap()]
+}
+
+const RETENTION: Retention = Retention { bytes: 1 << 30, age: std::time::Duration::from_secs(3600) };
+
+/// A damaged segment shows what is whole in it, and takes records as before.
+pub(crate) fn segment(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(SEGMENT), input).unwrap();
+    let segments = match Segments::open(folder.path(), RETENTION) {
+        Ok(segments) => segments,
+        Err(error) => return error.to_string().replace(&folder.path().display().to_string(), ""),
+    };
+    let kept = RecordKept { key: 1 << 100, class: 0, record: "new".into() };
+    segments.append(9, std::slice::from_ref(&kept)).unwrap();
+    assert_eq!(segments.find(kept.key, |_| true).map(|(found, _)| found.kept), Some(kept));
+    format!("{} records", segments.newest(None, u128::MAX, 10).len())
+}
+
+/// Damages one file of a small log: it opens unharmed, or refuses with a reason; it never forgets in silence.
+pub(crate) fn ledger_tiles(input: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let key: std::sync::Arc<dyn sekisho_types::Signer> =
+        std::sync::Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
+    let open = || Ledger::open_with(folder.path(), "fuzz", key.clone(), 1);
+    let size = {
+        let (ledger, _) = open().unwrap();
+        let entry = |n: u8| sekisho_disk::NewEntry { leaf: vec![n; 20], side: vec![] };
+        let mut append = std::pin::pin!(ledger.append((0..5).map(entry).collect()));
+        block_on(append.as_mut()).unwrap();
+        block_on(std::pin::pin!(ledger.checkpoint_covering(4)).as_mut()).unwrap().0
+    };
+    let mut files: Vec<_> = walk(folder.path());
+    files.sort();
+    let byte = |at: usize| input.get(at).copied().unwrap_or_default();
+    let file = &files[usize::from(byte(0)) % files.len()];
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = usize::from(u16::from_be_bytes([byte(1), byte(2)])) % (bytes.len() + 1);
+    match byte(3) % 3 {
+        0 => bytes.truncate(at),
+        1 => bytes.insert(at, byte(4)),
+        _ => {
+            if let Some(found) = bytes.get_mut(at) {
+                *found ^= byte(4) | 1;
+            }
+        }
+    }
+    // The old writer may still hold the lock for a moment.
+    while matches!(open().as_ref().err(), Some(sekisho_disk::DiskError::InUse(_))) {
+        std::thread::yield_now();
+    }
+    std::fs::write(file, bytes).unwrap();
+    let opened = loop {
+        match open() {
+            Err(sekisho_disk::DiskError::InUse(_)) => std::thread::yield_now(),
+            other => break other,
+        }
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match opened {
+        Ok((_, recovered)) => {
+            assert!(recovered.size >= size, "{name}: entries are gone and nothing was said");
+            format!("{name} unharmed")
+        }
+        Err(error) => format!("{name} {}", error.to_string().rsplit('/').next().unwrap_or_default()),
+    }
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+fn block_on<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Output {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
