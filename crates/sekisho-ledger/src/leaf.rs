@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use sekisho_types::{TrustDomain, UnixTime};
-use serde_json::{Map, Value as Json};
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 use crate::{Commitment, Hash, leaf_hash};
 
@@ -134,15 +135,18 @@ impl Leaf {
     }
 
     pub fn encode(&self) -> Result<Vec<u8>, LeafError> {
-        let mut object = Map::new();
-        object.insert("at_ms".into(), self.at.millis().into());
-        object.insert("kind".into(), self.kind.as_str().into());
-        object.insert("trust_domain".into(), self.trust_domain.as_str().into());
-        object.insert("v".into(), VERSION.into());
-        for (name, value) in &self.fields {
-            object.insert(name.clone(), to_json(value));
-        }
-        let bytes = Json::Object(object).to_string().into_bytes();
+        let text = |text: &str| Value::Text(text.to_owned());
+        let reserved = [
+            ("at_ms", Value::Integer(self.at.millis())),
+            ("kind", text(self.kind.as_str())),
+            ("trust_domain", text(self.trust_domain.as_str())),
+            ("v", Value::Integer(VERSION)),
+        ];
+        let mut members: Vec<(&str, &Value)> = reserved.iter().map(|(name, value)| (*name, value)).collect();
+        members.extend(self.fields.iter().map(|(name, value)| (name.as_str(), value)));
+        members.sort_unstable_by_key(|(name, _)| *name);
+        let mut bytes = Vec::with_capacity(512);
+        serde_json::Serializer::new(&mut bytes).collect_map(members).map_err(|_| LeafError::NotCanonical)?;
         if bytes.len() > MAX_LEAF_BYTES { Err(LeafError::TooLong) } else { Ok(bytes) }
     }
 
@@ -173,12 +177,14 @@ impl Leaf {
     }
 }
 
-fn to_json(value: &Value) -> Json {
-    match value {
-        Value::Text(text) => text.as_str().into(),
-        Value::Integer(number) => (*number).into(),
-        Value::Bool(flag) => (*flag).into(),
-        Value::List(items) => items.iter().map(String::as_str).collect::<Vec<_>>().into(),
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => to.serialize_str(text),
+            Self::Integer(number) => to.serialize_i64(*number),
+            Self::Bool(flag) => to.serialize_bool(*flag),
+            Self::List(items) => to.collect_seq(items),
+        }
     }
 }
 

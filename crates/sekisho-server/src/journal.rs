@@ -4,7 +4,8 @@ use sekisho_disk::{DiskError, Ledger, NewEntry};
 use sekisho_ledger::{Kind, Leaf, LeafError, Opening};
 use sekisho_runtime::random_bytes;
 use sekisho_store::{Batch, LogMark, StoreError};
-use serde_json::{Map, json};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::Domain;
@@ -52,12 +53,10 @@ impl Entry {
     }
 
     fn bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LeafError> {
-        let openings: Map<_, _> = self
-            .openings
-            .iter()
-            .map(|o| (o.field.clone(), json!({"nonce": hex::encode(o.nonce), "value": o.value})))
-            .collect();
-        Ok((self.leaf.encode()?, serde_json::Value::Object(openings).to_string().into_bytes()))
+        let form = |opening: &Opening| OpeningForm { nonce: hex::encode(opening.nonce), value: opening.value.clone() };
+        let openings: BTreeMap<_, _> = self.openings.iter().map(|opening| (&opening.field, form(opening))).collect();
+        // Memory does not fail, and every member is a text.
+        Ok((self.leaf.encode()?, serde_json::to_vec(&openings).unwrap_or_default()))
     }
 
     /// Appends to the log. Durable when this returns (law L5).
@@ -80,14 +79,21 @@ impl Entry {
     }
 }
 
+/// What opens a commitment, as it stands beside the log.
+#[derive(Serialize, Deserialize)]
+struct OpeningForm {
+    nonce: String,
+    value: String,
+}
+
 /// Reads what opens a leaf's commitments back from its side data.
 pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
-    let members: Map<String, serde_json::Value> = serde_json::from_slice(side).unwrap_or_default();
-    let opening = |(field, value): (&String, &serde_json::Value)| {
-        let nonce = hex::decode(value.get("nonce")?.as_str()?).ok()?.try_into().ok()?;
-        Some(Opening { field: field.clone(), nonce, value: value.get("value")?.as_str()?.to_owned() })
+    let members: BTreeMap<String, OpeningForm> = serde_json::from_slice(side).unwrap_or_default();
+    let opening = |(field, form): (String, OpeningForm)| {
+        let nonce = hex::decode(form.nonce).ok()?.try_into().ok()?;
+        Some(Opening { field, nonce, value: form.value })
     };
-    members.iter().filter_map(opening).collect()
+    members.into_iter().filter_map(opening).collect()
 }
 
 /// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it

@@ -10,6 +10,11 @@ use crate::{Batch, Change, Reader, StoreError, schema};
 
 /// Batches that share one fsync at most.
 const MAX_GROUP: usize = 512;
+/// Negative, as SQLite counts KiB.
+const CACHE_KIB: i64 = -16 * 1024;
+/// Of 4 KiB.
+const CHECKPOINT_PAGES: i64 = 4000;
+
 /// A committed batch.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -39,6 +44,10 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = Connection::open(path)?;
         schema::migrate(&mut connection)?;
+        // Many rows in one transaction: pages of two indexes, their undo, and a log that is folded in seldom.
+        connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         let reader = Connection::open(path)?;
         reader.pragma_update(None, "query_only", "ON")?;
         let (jobs, queue) = channel();

@@ -10,7 +10,7 @@ use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::Spiff
 
 use crate::measure::{Table, cpu_micros, percentile, rss_mb};
 use crate::peers::{Attested, client, key};
-use crate::world::World;
+use crate::world::{Role, World};
 
 pub async fn issue(table: &mut Table, floor: f64) {
     let world = World::start();
@@ -83,6 +83,54 @@ pub async fn workload(table: &mut Table) {
         format!("{before:.0} → {:.0} MB", rss_mb(agent)),
         "SPIRE: 121 MB; goal 30 MB",
     );
+}
+
+/// Processes that wait for their SVIDs, connections of each, and streams of each connection.
+const IDLE: (usize, usize, usize) = (100, 50, 2);
+
+/// Streams that wait, of many processes: what they cost while nothing happens.
+pub fn idle(table: &mut Table) {
+    let world = World::start();
+    world.register("/bench/own", &World::own_selectors());
+    let agent = world.agent.as_ref().unwrap().pid();
+    let before = rss_mb(agent);
+    let (processes, connections, streams) = IDLE;
+    let own = std::env::current_exe().unwrap();
+    let mut holders = vec![];
+    for _ in 0..processes {
+        let mut holder = std::process::Command::new(&own);
+        holder.arg("hold").arg(world.agent_socket());
+        let holder = Role::start(&mut holder);
+        holder.ready();
+        holders.push(holder);
+    }
+    let (rss, cpu) = (rss_mb(agent), cpu_micros(agent));
+    std::thread::sleep(Duration::from_secs(10));
+    table.add(
+        format!(
+            "{} idle streams of {processes} processes on {} connections",
+            processes * connections * streams,
+            processes * connections
+        ),
+        format!("agent RSS {before:.0} → {rss:.0} MB, {:.2} % of a core", (cpu_micros(agent) - cpu) / 100_000.0),
+        "–",
+    );
+}
+
+/// What such a process does.
+pub async fn hold(socket: &str) {
+    let mut held = vec![];
+    for _ in 0..IDLE.1 {
+        let channel = sekisho_sdk::agent_channel(std::path::Path::new(socket));
+        for _ in 0..IDLE.2 {
+            let mut client = SpiffeWorkloadApiClient::new(channel.clone());
+            let mut stream = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+            stream.message().await.unwrap().unwrap();
+            held.push(stream);
+        }
+    }
+    println!("ready to wait");
+    std::future::pending::<()>().await;
 }
 
 pub async fn entries(table: &mut Table) {

@@ -22,6 +22,11 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let [hold, socket] = wanted.as_slice()
+        && hold == "hold"
+    {
+        return runtime.block_on(identity::hold(socket));
+    }
     let mut table = Table::default();
     let floor = rules::limits(&mut table);
     if wants("decision") {
@@ -35,6 +40,9 @@ fn main() {
     }
     if wants("workload") {
         runtime.block_on(identity::workload(&mut table));
+    }
+    if wants("idle") {
+        identity::idle(&mut table);
     }
     if wants("entries") {
         runtime.block_on(identity::entries(&mut table));

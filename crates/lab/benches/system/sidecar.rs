@@ -1,8 +1,9 @@
 //! A pair of sidecars between a load generator and a service, and the same without them.
 
 use std::process::Command;
+use std::time::Duration;
 
-use crate::measure::{Table, rss_mb};
+use crate::measure::{Table, percentile, rss_mb};
 use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program};
 
 /// Requests in one measurement.
@@ -26,13 +27,16 @@ pub fn pair(table: &mut Table) {
         let options = ["--protocol", protocol, "--inbound", inbound.as_str(), "--upstream", service.as_str()];
         let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
         ledger.ready();
-        let load = |at: &str, out: &str, rate: &str| {
-            format!("{} --h1 -n {REQUESTS} -c 16 {rate} http://{at}/v1/balance > {out} 2>&1", h2load.display())
+        let load = |at: &str, out: &str, how: &str| {
+            format!("{} --h1 {how} --log-file={out}.log http://{at}/v1/balance > {out} 2>&1", h2load.display())
         };
+        let (full, steady) = (format!("-n {REQUESTS} -c 16"), "-n 10000 -c 16 --rps 62.5");
         let script = format!(
-            "until curl -sf http://{local}/v1/balance > one; do sleep 0.1; done\n{}\n{}\ntouch done; sleep 60",
-            load(&service, "direct", ""),
-            load(&local, "paired", ""),
+            "until curl -sf http://{local}/v1/balance > one; do sleep 0.1; done\n{}\n{}\n{}\n{}\ntouch done; sleep 60",
+            load(&service, "direct", &full),
+            load(&local, "paired", &full),
+            load(&service, "direct-steady", steady),
+            load(&local, "paired-steady", steady),
         );
         let mut command = Command::new(program("sekisho"));
         command.args([
@@ -48,9 +52,9 @@ pub fn pair(table: &mut Table) {
         command.arg(world.agent_socket()).arg("--data").arg(world.path("till")).current_dir(world.folder.path());
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
         let till = Role::start(command.arg("--").arg(sh).args(["-c", &script]));
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        let end = std::time::Instant::now() + Duration::from_secs(120);
         while !world.path("done").exists() && std::time::Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         eventually("the load is through", || world.path("done").exists().then_some(()));
         let read = |name: &str| std::fs::read_to_string(world.path(name)).unwrap();
@@ -58,8 +62,14 @@ pub fn pair(table: &mut Table) {
         let peer = if protocol == "tcp" { "ghostunnel: 28,700" } else { "Envoy: 9,300; goal 30,000" };
         table.add(
             format!("sidecar pair, {protocol}, 16 connections"),
-            format!("{paired:.0} per second, {}", latency(&read("paired"))),
+            format!("{paired:.0} per second, {}", latency(&mut times(&read("paired.log")))),
             format!("{:.2} of {direct:.0} without; {peer}", paired / direct),
+        );
+        let (mut without, mut with) = (times(&read("direct-steady.log")), times(&read("paired-steady.log")));
+        table.add(
+            format!("the same at 1,000 per second, {protocol}"),
+            latency(&mut with),
+            format!("{} without; peers p50: Envoy 1.5 ms, ghostunnel 0.6 ms", latency(&mut without)),
         );
         table.add(
             format!("RSS of the {protocol} sidecars: client's, service's"),
@@ -75,9 +85,12 @@ fn rate(output: &str) -> f64 {
     line.split(", ").nth(1).unwrap().trim_end_matches(" req/s").parse().unwrap()
 }
 
-/// `time for request:  min  max  mean  sd  +/- sd`
-fn latency(output: &str) -> String {
-    let line = output.lines().find(|line| line.starts_with("time for request")).unwrap();
-    let mean = line.split_whitespace().nth(5).unwrap();
-    format!("mean {mean}")
+/// The third column of each line: microseconds until the end of the response.
+fn times(log: &str) -> Vec<Duration> {
+    let column = |line: &str| Some(Duration::from_micros(line.split('\t').nth(2)?.parse().ok()?));
+    log.lines().filter_map(column).collect()
+}
+
+fn latency(times: &mut [Duration]) -> String {
+    format!("p50 {:.2}, p99 {:.2} ms", percentile(times, 0.5), percentile(times, 0.99))
 }
