@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::http::{HeaderMap, Request as HttpRequest};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
@@ -13,7 +14,7 @@ use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
 use sekisho_net::{NetError, TlsMaterial, TlsSource, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Stop, random_hex};
+use sekisho_runtime::{Span, SpanSide, Stop, Traces, TracesError, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -58,6 +59,8 @@ pub enum AgentError {
     Server(Box<Status>),
     #[error("own executable: {0}")]
     Executable(std::io::Error),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
 }
@@ -91,7 +94,9 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     tokio::spawn(renew::keep_cache(core.clone()));
     tokio::spawn(records::forward(core.clone()));
     let routes = routes(&core)?;
+    let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
+    let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let socket_path = args.socket_path();
     // Any local process may ask; what it gets is decided by what it is.
     let socket = listen_unix(&socket_path, 0o777)?;
@@ -105,6 +110,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     stop.trigger();
     // The listener's task has nothing to report.
     let _joined = serving.await;
+    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     ended
 }
 
@@ -182,4 +188,16 @@ async fn require_header(request: HttpRequest<axum::body::Body>, next: Next) -> H
 fn has_header(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all("workload.spiffe.io").iter();
     values.next().is_some_and(|value| value == "true") && values.next().is_none()
+}
+
+/// A span for each request; a stream's ends when it begins.
+async fn traced(State(traces): State<Traces>, request: HttpRequest<axum::body::Body>, next: Next) -> HttpResponse {
+    if !traces.are_on() {
+        return next.run(request).await;
+    }
+    let mut span = Span::of_request(&request, SpanSide::Server);
+    let response = next.run(request).await;
+    span.answered(&response);
+    traces.end(span);
+    response
 }

@@ -20,9 +20,9 @@ const MAX_KEPT: usize = 2048;
 #[derive(Debug, Clone)]
 pub struct DecisionRecord<'a> {
     pub id: &'a DecisionId,
-    /// W3C trace context: 32 and 16 hexadecimal digits.
-    pub trace_id: &'a str,
-    pub span_id: &'a str,
+    /// W3C trace context.
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
     pub request: &'a RequestInput,
     pub now: UnixTime,
     pub policy_revision: u64,
@@ -47,8 +47,8 @@ impl DecisionRecord<'_> {
             policy_digest: self.policy_digest.map(Shown),
             policy_revision: self.policy_revision,
             rule: self.decision.rule.as_ref().map(RuleForm::of),
-            span_id: self.span_id,
-            trace_id: self.trace_id,
+            span_id: hex::encode(self.span_id),
+            trace_id: hex::encode(self.trace_id),
         };
         // Memory does not fail, and every member is text, a number or a list of those.
         let _written = serde_json::to_writer(out, &form);
@@ -70,8 +70,8 @@ struct RecordForm<'a> {
     policy_digest: Option<Shown<Digest>>,
     policy_revision: u64,
     rule: Option<RuleForm<'a>>,
-    span_id: &'a str,
-    trace_id: &'a str,
+    span_id: String,
+    trace_id: String,
 }
 
 #[derive(Serialize)]
@@ -226,8 +226,8 @@ mod tests {
         let request = request();
         let record = DecisionRecord {
             id: &DecisionId::parse("dec_00").unwrap(),
-            trace_id: "t",
-            span_id: "s",
+            trace_id: [1; 16],
+            span_id: [2; 8],
             request: &request,
             now: UnixTime::from_nanos(1_234_567_890),
             policy_revision: 3,

@@ -184,8 +184,8 @@ impl Made {
     fn record(&self) -> DecisionRecord<'_> {
         DecisionRecord {
             id: &self.id,
-            trace_id: &self.trace.trace_id,
-            span_id: &self.trace.span_id,
+            trace_id: self.trace.trace_id,
+            span_id: self.trace.span_id,
             request: &self.request,
             now: self.at,
             policy_revision: self.in_force.as_ref().map_or(0, |policy| policy.revision),

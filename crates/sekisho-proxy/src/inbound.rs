@@ -18,7 +18,7 @@ use sekisho_host::Process;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Acceptor, Places, accept_each, network_of};
 use sekisho_policy::{RequestInput, SubjectInput};
-use sekisho_runtime::{Stop, now, random_hex};
+use sekisho_runtime::{Span, SpanSide, Stop, TraceParent, Traces, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource};
 use sekisho_types::{Effect, SpiffeId};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,6 +55,7 @@ pub(crate) struct Inbound {
     pub decider: Arc<Decider>,
     pub upstream: Local,
     pub protocol: Protocol,
+    pub traces: Traces,
     pub stop: Stop,
 }
 
@@ -138,7 +139,25 @@ impl Inbound {
         let _finished = tokio::time::timeout(DRAIN, connection).await;
     }
 
+    /// Answers a request; its span ends with the head of the response.
     async fn request(&self, request: Request<Incoming>, peer: &Peer, client: &Upstream) -> Response<Body> {
+        let trace = Trace::below(TraceParent::of(request.headers()));
+        if !self.traces.are_on() {
+            return self.judge(request, peer, client, trace).await;
+        }
+        let mut span = Span::of_request(&request, SpanSide::Server);
+        // The one that the decision's record names.
+        (span.trace, span.id) = (trace.trace_id, trace.span_id);
+        span.attributes.push(("sekisho.peer", peer.name.clone()));
+        let response = self.judge(request, peer, client, trace).await;
+        let decision = response.headers().get(DECISION_HEADER).and_then(|id| id.to_str().ok());
+        span.attributes.extend(decision.map(|id| ("sekisho.decision", id.to_owned())));
+        span.answered(&response);
+        self.traces.end(span);
+        response
+    }
+
+    async fn judge(&self, request: Request<Incoming>, peer: &Peer, client: &Upstream, trace: Trace) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let problem = if is_grpc(&parts.headers) { grpc_problem } else { problem };
         let plain = match guard::read(&parts) {
@@ -148,7 +167,6 @@ impl Inbound {
                 return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
             }
         };
-        let trace = Trace::of(plain.headers.get("traceparent"));
         let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
         let input = Arc::new(RequestInput {
             method: parts.method.as_str().to_owned(),
@@ -160,7 +178,7 @@ impl Inbound {
             request_id,
         });
         let changed = self.decider.policy().changed.subscribe();
-        let Some(made) = self.decider.decide(input.clone(), trace.clone()).await else {
+        let Some(made) = self.decider.decide(input.clone(), trace).await else {
             return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
         };
         let id = made.id.as_str();
@@ -169,11 +187,18 @@ impl Inbound {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
         set_identity(&mut parts.headers, &peer.name, id, &trace);
-        let allowed = StillAllowed { input, decider: self.decider.clone(), changed };
+        let allowed = StillAllowed::new(input, self.decider.clone(), changed);
         let Some(request) = outgoing(parts, Judged::request(body, allowed.clone()).boxed(), self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
-        match client.request(request).await {
+        let answer = tokio::select! {
+            answer = client.request(request) => answer,
+            // The service has not answered, and may not any more (law L12).
+            () = allowed.clone().denied() => {
+                return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
+            }
+        };
+        match answer {
             Ok(response) => {
                 let mut response = clean(response.map(|body| Judged::response(body, allowed).boxed()));
                 insert(response.headers_mut(), DECISION_HEADER, id);

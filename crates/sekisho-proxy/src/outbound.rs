@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Process;
 use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Places, accept_each, listen_unix};
-use sekisho_runtime::{Stop, now};
+use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::IdentitySource;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -43,6 +43,7 @@ pub(crate) struct Outbound {
     pub workload: Arc<Process>,
     pub protocol: Protocol,
     pub decider: Arc<Decider>,
+    pub traces: Traces,
     pub stop: Stop,
     /// The connection in use, and the generation of the SVID that opened it.
     pub connection: Mutex<Option<(u64, SendRequest<Incoming>)>>,
@@ -145,7 +146,23 @@ impl Outbound {
         let _finished = tokio::time::timeout(Duration::from_secs(10), connection).await;
     }
 
-    async fn request(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Passes a request on; its span, below the workload's, ends with the head of the response.
+    async fn request(&self, mut request: Request<Incoming>) -> Response<Body> {
+        if !self.traces.are_on() {
+            return self.pass(request).await;
+        }
+        let mut span = Span::of_request(&request, SpanSide::Client);
+        span.attributes.push(("sekisho.peer", self.spec.expected.to_string()));
+        if let Ok(header) = http::HeaderValue::from_str(&span.traceparent()) {
+            request.headers_mut().insert("traceparent", header);
+        }
+        let response = self.pass(request).await;
+        span.answered(&response);
+        self.traces.end(span);
+        response
+    }
+
+    async fn pass(&self, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         if let Err(error) = guard::check(&parts) {
             self.decider.refuse("request", "the workload", &error.to_string());

@@ -32,7 +32,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         request_id: random_hex(16),
     });
     let mut changed = inbound.decider.policy().changed.subscribe();
-    let made = inbound.decider.decide(input.clone(), Trace::of(None)).await;
+    let made = inbound.decider.decide(input.clone(), Trace::below(None)).await;
     let Some(made) = made.filter(|made| made.effect.is_allow()) else {
         tracing::info!(peer = %leaf.spiffe_id, "connection denied");
         return;
@@ -57,7 +57,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
                 Ok(()) if inbound.decider.still_allowed(&input) => continue,
                 _ => {
                     // Recorded as a decision of its own.
-                    inbound.decider.decide(input.clone(), Trace::of(None)).await;
+                    inbound.decider.decide(input.clone(), Trace::below(None)).await;
                     "the policy in force denies it"
                 }
             },

@@ -1,28 +1,23 @@
 //! W3C Trace Context: the caller's trace goes on, or a new one begins.
 
-use sekisho_runtime::random_hex;
+use sekisho_runtime::{TraceParent, random_bytes, to_hex};
 
-#[derive(Clone)]
+/// The span of one decision.
+#[derive(Clone, Copy)]
 pub(crate) struct Trace {
-    pub trace_id: String,
-    pub span_id: String,
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
 }
 
 impl Trace {
-    /// The trace of a `traceparent` header, with a span of our own.
-    pub(crate) fn of(traceparent: Option<&String>) -> Self {
-        let parent = traceparent.and_then(|text| text.split('-').nth(1)).filter(|id| {
-            id.len() == 32
-                && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-                && id.bytes().any(|b| b != b'0')
-        });
+    /// A span of our own below `parent`, or in a trace of its own.
+    pub(crate) fn below(parent: Option<TraceParent>) -> Self {
         // One draw for both.
-        let mut fresh = random_hex(24);
-        let span_id = fresh.split_off(32);
-        Self { trace_id: parent.map_or(fresh, str::to_owned), span_id }
+        let [id @ .., a, b, c, d, e, f, g, h]: [u8; 24] = random_bytes();
+        Self { trace_id: parent.map_or(id, |parent| parent.trace), span_id: [a, b, c, d, e, f, g, h] }
     }
 
     pub(crate) fn traceparent(&self) -> String {
-        format!("00-{}-{}-01", self.trace_id, self.span_id)
+        format!("00-{}-{}-01", to_hex(&self.trace_id), to_hex(&self.span_id))
     }
 }

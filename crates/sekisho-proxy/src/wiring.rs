@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Process};
 use sekisho_net::NetError;
-use sekisho_runtime::{Stop, random_hex};
+use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
 use sekisho_sdk::{IdentitySource, agent_channel};
 use tokio::net::TcpListener;
 
@@ -23,6 +23,8 @@ pub enum ProxyError {
     Disk(#[from] DiskError),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("configuration: {0}")]
     Value(String),
     #[error("the workload: {0}")]
@@ -51,6 +53,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
     let workload = Arc::new(Process::open(pid.ok_or(ProxyError::NoWorkload)?)?);
 
+    let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
     let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, workload.pid())?;
     let agent = agent_channel(&args.agent_socket);
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
@@ -69,6 +72,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             decider: decider.clone(),
             upstream,
             protocol,
+            traces: traces.clone(),
             stop: stop.clone(),
         };
         stop.spawn(inbound.serve(listener));
@@ -81,6 +85,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             workload: workload.clone(),
             protocol,
             decider: decider.clone(),
+            traces: traces.clone(),
             stop: stop.clone(),
             connection: tokio::sync::Mutex::new(None),
         };
@@ -97,6 +102,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     }
     stop.trigger();
     stop.drained(12).await;
+    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     if let Some(child) = &mut child {
         end_workload(child).await;
     }

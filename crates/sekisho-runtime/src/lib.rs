@@ -6,9 +6,11 @@ mod config;
 mod logs;
 mod random;
 mod stop;
+mod traces;
 
 pub use clock::now;
 pub use config::{ConfigError, Settings, load_settings, settings};
 pub use logs::init_logs;
-pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id};
+pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id, to_hex};
 pub use stop::{Stop, stop_on_signal};
+pub use traces::{Span, SpanSide, TraceParent, Traces, TracesError};

@@ -29,7 +29,8 @@ pub fn random_hex(bytes: usize) -> String {
     to_hex(random_bytes::<32>().get(..bytes).unwrap_or_default())
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits in lower case.
+pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS.get(usize::from(value & 15)).copied().unwrap_or_default());
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()

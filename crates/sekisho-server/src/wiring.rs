@@ -7,12 +7,15 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::Next;
+use axum::response::Response as HttpResponse;
 use sekisho_disk::{DiskError, Ledger, Retention, Segments, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Caller, Request};
 use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
-use sekisho_runtime::{Stop, now};
+use sekisho_runtime::{Span, SpanSide, Stop, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::net::TcpListener;
@@ -52,6 +55,8 @@ pub enum ServerError {
     X509PopCa { path: String, reason: String },
     #[error("{0}. To go on all the same, and have it logged, start once with `--danger-accept-older-log`")]
     OlderLog(String),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
 }
@@ -98,7 +103,9 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     }
 
     let grpc = grpc::routes(&domain).map_err(|e| ServerError::Reflection(e.to_string()))?;
+    let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-server")?;
     let router = grpc.into_axum_router().merge(rest::routes(&domain));
+    let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address: args.listen, source })?;
@@ -127,6 +134,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     // What the last requests left in the outbox.
     stop.trigger();
     let _ended = outbox.await;
+    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     Ok(())
 }
 
@@ -311,4 +319,16 @@ async fn keep_authorities(domain: Shared) {
         let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 3600);
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
+}
+
+/// A span for each request; a stream's ends when it begins.
+async fn traced(State(traces): State<Traces>, request: HttpRequest, next: Next) -> HttpResponse {
+    if !traces.are_on() {
+        return next.run(request).await;
+    }
+    let mut span = Span::of_request(&request, SpanSide::Server);
+    let response = next.run(request).await;
+    span.answered(&response);
+    traces.end(span);
+    response
 }

@@ -19,6 +19,7 @@ mod process_attacks;
 mod proofs;
 mod sidecar;
 mod sidecar_attacks;
+mod traces;
 mod two_hosts;
 mod vectors;
 mod world;
