@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::DiskError;
 use crate::atomic::{private_folder, replace_file, write_atomic};
-use crate::ledger_tiles::{Tiles, read_entries, read_tile, restore_frontier};
+use crate::ledger_tiles::{Tiles, erase_side, read_entries, read_tile, restore_frontier};
 use crate::wal::Wal;
 
 /// Requests in one batch at most.
@@ -142,6 +142,12 @@ impl Ledger {
     /// All entries of bundle `number`, the entries from `number` × 256 on, in a tree of `size`. Reads files.
     pub fn bundle(&self, number: u64, size: u64) -> Option<Vec<NewEntry>> {
         read_entries(&self.folder, number, size)
+    }
+
+    /// Erases the side data of bundle `number`, which is full; false if that was done before. Nothing that is hashed
+    /// changes. Writes files.
+    pub fn erase_side(&self, number: u64) -> Result<bool, DiskError> {
+        erase_side(&self.folder, number)
     }
 
     /// The root of the tree when it had `size` entries. Reads files.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
 
 use crate::DiskError;
-use crate::atomic::{replace_file, sync_folder};
+use crate::atomic::{replace_file, sync_folder, write_atomic};
 use crate::ledger::NewEntry;
 
 /// The growing edge of the tiles: what is not yet full is kept here whole.
@@ -207,6 +207,16 @@ pub(crate) fn read_entries(folder: &Path, number: u64, size: u64) -> Option<Vec<
     };
     let width = usize::try_from(size.saturating_sub(number * TILE_WIDTH)).ok()?;
     Bundle::entries(&bytes).ok()?.into_iter().take(width).map(entry).collect()
+}
+
+/// Puts empty frames in the place of a full bundle's side data.
+pub(crate) fn erase_side(folder: &Path, number: u64) -> Result<bool, DiskError> {
+    let path = folder.join(side_path(number, u64::MAX).ok_or(DiskError::Inconsistent("there is no such bundle"))?);
+    let empty = vec![0; 4 * usize::try_from(TILE_WIDTH).unwrap_or_default()];
+    if std::fs::read(&path).map_err(DiskError::io(&path))? == empty {
+        return Ok(false);
+    }
+    write_atomic(&path, &empty).map(|()| true)
 }
 
 fn split_side(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

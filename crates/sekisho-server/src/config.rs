@@ -47,6 +47,12 @@ pub struct ServerArgs {
     /// Days for which decisions are kept
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_decisions_days: u32,
+    /// Days after which agents whose SVID has ended, and entries that have, are forgotten; banned agents stay
+    #[arg(long, env = "SEKISHO_KEEP_ENDED_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_ended_days: u32,
+    /// Days after which what opens the commitments in leaves is erased; never, if absent. Proofs stay good
+    #[arg(long, env = "SEKISHO_KEEP_OPENINGS_DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_openings_days: Option<u32>,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,

@@ -13,6 +13,7 @@ use crate::authorities::Authorities;
 use crate::counters::Counters;
 use crate::limits::PeerLimits;
 use crate::refusals::Refusals;
+use crate::retention::Keep;
 use crate::view::View;
 
 pub(crate) struct Domain {
@@ -61,6 +62,7 @@ pub(crate) struct Settings {
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,
     pub agent_ttl_seconds: u32,
+    pub keep: Keep,
     /// DER certificates that attest nodes.
     pub x509pop_roots: Vec<Vec<u8>>,
 }

@@ -20,6 +20,7 @@ mod record_form;
 mod refusals;
 mod registration;
 mod rest;
+mod retention;
 mod view;
 mod watch;
 mod wiring;

@@ -50,6 +50,16 @@ pub(crate) fn newest_time(ledger: &Ledger) -> Option<i64> {
     Some(Leaf::decode(&newest.leaf).ok()?.at.millis())
 }
 
+/// How many whole bundles hold only leaves from before `time`. Reads files.
+pub(crate) fn bundles_before(ledger: &Ledger, time: UnixTime) -> u64 {
+    let size = ledger.size();
+    // One that a newer one follows whose first leaf is old as well.
+    let follows = partition_point(size.div_ceil(TILE_WIDTH), |number| {
+        first_time(ledger, number, size).is_some_and(|begins| begins < time.millis())
+    });
+    follows.saturating_sub(1)
+}
+
 /// The newest attestations and issuances, newest first. Reads files.
 pub(crate) fn newest_identities(ledger: &Ledger, limit: usize) -> Vec<Identity> {
     let size = ledger.size();

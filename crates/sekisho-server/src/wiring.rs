@@ -29,6 +29,7 @@ use crate::journal::{Entry, JournalError, drain_outbox};
 use crate::limits::PeerLimits;
 use crate::refusals::Refusals;
 use crate::rest::Operator;
+use crate::retention::{self, Keep};
 use crate::view::View;
 use crate::{grpc, issue, journal, log_search, policy_folder, refusals, rest};
 
@@ -92,7 +93,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let source = TlsSource::new(own_material(&domain).await?.0);
     tokio::spawn(keep_own_svid(domain.clone(), source.clone()));
     tokio::spawn(keep_authorities(domain.clone()));
-    tokio::spawn(expire_decisions(domain.decisions.clone()));
+    tokio::spawn(retention::keep(domain.clone()));
     if let Some(folder) = args.policy_folder.clone() {
         let domain = domain.clone();
         tokio::spawn(async move {
@@ -178,6 +179,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
             x509_ttl_seconds: args.x509_ttl_seconds,
             jwt_ttl_seconds: args.jwt_ttl_seconds,
             agent_ttl_seconds: args.agent_ttl_seconds,
+            keep: Keep { ended_days: args.keep_ended_days, openings_days: args.keep_openings_days },
             x509pop_roots: x509pop_roots(args)?,
         },
         attestations: PeerLimits::new(1.0, 20.0),
@@ -289,17 +291,6 @@ async fn keep_own_svid(domain: Shared, source: TlsSource) {
         let wait = Duration::from_secs(wait);
         // Whatever woke us, the next round looks at everything.
         let _woken = tokio::time::timeout(wait, changes.recv()).await;
-    }
-}
-
-/// Drops decisions whose time has come.
-async fn expire_decisions(decisions: Segments) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        let decisions = decisions.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || decisions.expire()).await {
-            tracing::error!(%error, "old decisions were not dropped");
-        }
     }
 }
 

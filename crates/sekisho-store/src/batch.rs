@@ -219,6 +219,15 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Forgets the positions of all spools but those that were heard of last. Their batches, should they come again,
+    /// would be recorded again.
+    pub fn keep_newest_spools(&mut self, keep: u64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM spools WHERE td = ?1 AND id IN
+                   (SELECT id FROM spools WHERE td = ?1 ORDER BY log_index DESC LIMIT -1 OFFSET ?2)";
+        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), keep])?;
+        Ok(())
+    }
+
     /// Puts a leaf into the outbox of this transaction.
     pub fn log(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), StoreError> {
         self.has_leaf = true;

@@ -80,6 +80,12 @@ impl<'a> Reader<'a> {
         Ok(self.connection.query_row(sql, [td.as_str()], read).optional()?)
     }
 
+    /// How many leaves wait for the ledger.
+    pub fn outbox_length(&self, td: &TrustDomain) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM outbox WHERE td = ?1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([td.as_str()], |row| row.get(0))?)
+    }
+
     /// Leaves that wait for the ledger, in order.
     pub fn outbox(&self, td: &TrustDomain, limit: u32) -> Result<Vec<OutboxLeaf>, StoreError> {
         let sql = "SELECT seq, leaf, side FROM outbox WHERE td = ?1 ORDER BY seq LIMIT ?2";

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient};
+use sekisho_proto::types;
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 
 use crate::openssl::Openssl;
@@ -153,6 +155,54 @@ async fn law_l14_an_agent_outlives_a_server_that_is_gone_longer_than_its_own_svi
     world.start_server();
     world.register("/own/back", &["unix:uid:98".to_owned()]);
     assert!(svid(&world).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_is_erased() {
+    let shim = Shim::new();
+    let keep = ["--keep-ended-days", "30", "--keep-openings-days", "30"];
+    let mut world = World::with_environment(&keep, shim.environment(), vec![]);
+    let in_an_hour = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3600;
+    let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
+    let id = |path: String| Some(types::Spiffeid { trust_domain: "example.org".into(), path });
+    let entry = |n: i64| types::Entry {
+        spiffe_id: id(format!("/old/e{n}")),
+        parent_id: id("/old/node".into()),
+        selectors: vec![types::Selector { r#type: "unix".into(), value: format!("uid:{n}") }],
+        // One that ends, among those that do not.
+        expires_at: if n == 0 { i64::try_from(in_an_hour).unwrap() } else { 0 },
+        ..Default::default()
+    };
+    let request = BatchCreateEntryRequest { entries: (0..300).map(entry).collect(), output_mask: None };
+    registry.batch_create_entry(request).await.unwrap();
+    let banned = Attested::new(&world).await;
+    world.text(&["agents", "ban", &banned.id]);
+    world.text(&["prove", "5", "--file", "before", "--trust-policy", "trust"]);
+    let opened = |file: &str| world.json(&["verify", file, "--policy", "trust"])["opened"].clone();
+    assert!(!opened("before").as_object().unwrap().is_empty());
+    assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
+    drop(world.server.take());
+    shim.set(40 * 24 * 3600, 0, false);
+    world.start_server();
+    let world = &world;
+    eventually("the agent that ended is forgotten, the banned one is not", || {
+        let agents = world.json(&["agents", "list"]);
+        let agents = agents.as_array().unwrap();
+        (agents.len() == 1 && agents[0]["id"] == banned.id.as_str()).then_some(())
+    });
+    let entries = world.json(&["entry", "list"]);
+    let ids: Vec<&str> = entries.as_array().unwrap().iter().filter_map(|entry| entry["spiffe_id"].as_str()).collect();
+    assert!(ids.len() == 299 && !ids.contains(&"spiffe://example.org/old/e0"), "{}", ids.len());
+    eventually("openings of the first bundle are gone", || {
+        let side = std::fs::read(world.path("s/ledger/side/000")).ok()?;
+        side.iter().all(|byte| *byte == 0).then_some(())
+    });
+    world.text(&["prove", "5", "--file", "after", "--trust-policy", "trust"]);
+    let opened = |file: &str| world.json(&["verify", file, "--policy", "trust"])["opened"].clone();
+    assert!(opened("after").as_object().is_none_or(serde_json::Map::is_empty), "{}", opened("after"));
+    eventually("and the log says so", || {
+        world.leaves("key-event").iter().any(|l| l["event"] == "openings erased").then_some(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -47,13 +48,22 @@ pub(crate) struct HealthForm {
     policy_in_force: BTreeMap<String, u64>,
     /// Unix seconds at which the signing authority ends.
     authority_ends: Option<i64>,
+    /// The server's clock, in Unix milliseconds.
+    now_ms: i64,
+    /// The time of the newest leaf: ahead of the clock if that was set back.
+    log_time_ms: i64,
+    /// Leaves of state changes that wait for the ledger.
+    outbox: u64,
 }
 
-#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm)))]
-pub(super) async fn health(State(domain): State<Shared>) -> Json<HealthForm> {
+#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
+pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Problem> {
+    let counted = domain.clone();
+    let outbox = tokio::task::spawn_blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
+    let outbox = outbox.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     let policy_in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
-    Json(domain.view.read(|state| HealthForm {
+    Ok(Json(domain.view.read(|state| HealthForm {
         trust_domain: domain.name.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: state.revision.0,
@@ -63,7 +73,10 @@ pub(super) async fn health(State(domain): State<Shared>) -> Json<HealthForm> {
         policy_revision: state.policy.as_ref().map(|policy| policy.revision),
         policy_in_force,
         authority_ends,
-    }))
+        now_ms: sekisho_runtime::now().millis(),
+        log_time_ms: domain.log_time.load(Ordering::Relaxed),
+        outbox,
+    })))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -1,0 +1,129 @@
+//! What is forgotten with time: decisions, agents and entries that ended long ago, what opens old commitments.
+
+use std::time::Duration;
+
+use sekisho_disk::DiskError;
+use sekisho_identity::Node;
+use sekisho_ledger::{Kind, TILE_WIDTH};
+use sekisho_runtime::now;
+use sekisho_store::StoreError;
+use sekisho_types::UnixTime;
+
+use crate::domain::{Domain, Shared};
+use crate::journal::{Entry, JournalError};
+use crate::log_search;
+
+const EVERY: Duration = Duration::from_secs(3600);
+/// Agents and entries that one change forgets at most.
+const AT_ONCE: usize = 500;
+/// Spools whose position is remembered.
+const SPOOLS: u64 = 100_000;
+
+/// How long things are kept that nothing uses any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// Agents whose SVID has ended, and entries that have.
+    pub ended_days: u32,
+    /// What opens the commitments in leaves; for ever if absent.
+    pub openings_days: Option<u32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RetentionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Forgets from time to time, for ever.
+pub(crate) async fn keep(domain: Shared) {
+    loop {
+        if let Err(error) = forget(&domain, now()).await {
+            tracing::error!(%error, "what is too old was not forgotten; trying again in an hour");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn forget(domain: &Shared, now: UnixTime) -> Result<(), RetentionError> {
+    while forget_ended(domain, now.plus_seconds(-days(domain.settings.keep.ended_days))).await? == AT_ONCE {}
+    let written: Result<(), StoreError> =
+        domain.store.write(&domain.name, |batch| batch.keep_newest_spools(SPOOLS)).await;
+    written?;
+    let files = domain.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        files.decisions.expire()?;
+        let before = files.settings.keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
+        before.map_or(Ok(0), |before| erase_openings(&files, before))
+    });
+    let erased = done.await.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
+    if erased > 0 {
+        let event = Entry::new(domain, Kind::KeyEvent).text("event", "openings erased");
+        event.integer("entries", i64::try_from(erased).unwrap_or(i64::MAX)).append(domain).await?;
+    }
+    Ok(())
+}
+
+fn days(count: u32) -> i64 {
+    i64::from(count) * 24 * 3600
+}
+
+/// Forgets agents and entries that ended before `before`. A ban is not forgotten.
+async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, RetentionError> {
+    let ended = |node: &&std::sync::Arc<Node>| node.expires_at < before && !node.banned;
+    let (nodes, entries) = domain.view.read(|state| {
+        let nodes: Vec<_> = state.nodes.values().filter(ended).map(|node| node.id.clone()).take(AT_ONCE).collect();
+        let entries = state.entries.values().filter(|entry| entry.expires_at.is_some_and(|end| end < before));
+        (nodes, entries.map(|entry| entry.id.clone()).take(AT_ONCE).collect::<Vec<_>>())
+    });
+    let count = nodes.len().max(entries.len());
+    if count == 0 {
+        return Ok(0);
+    }
+    let leaf = |kind, name: &str, value: &str| {
+        Entry::new(domain, kind).text("event", "forgotten").personal("by", "retention").personal(name, value)
+    };
+    let nodes: Vec<_> = nodes.into_iter().map(|id| (leaf(Kind::AgentChange, "agent", &id.to_string()), id)).collect();
+    let entries: Vec<_> = entries
+        .into_iter()
+        .map(|id| (leaf(Kind::EntryChange, "registration", id.as_str()).text("entry", id.as_str()), id))
+        .collect();
+    let written: Result<(), RetentionError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            for (leaf, id) in nodes {
+                // It may have attested again, or been banned, since the view was read.
+                let still = batch.node(&id)?.is_some_and(|node| node.expires_at < before && !node.banned);
+                if still && batch.remove_node(&id)? {
+                    leaf.with_change(batch)?;
+                }
+            }
+            for (leaf, id) in entries {
+                let still = batch.entry(&id)?.is_some_and(|entry| entry.expires_at.is_some_and(|end| end < before));
+                if still && batch.remove_entry(&id)? {
+                    leaf.with_change(batch)?;
+                }
+            }
+            Ok(())
+        })
+        .await;
+    written?;
+    Ok(count)
+}
+
+/// Erases what opens the commitments of whole bundles that are older than `before`. Returns of how many entries.
+fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, DiskError> {
+    let old = log_search::bundles_before(&domain.ledger, before);
+    let mut erased = 0;
+    // Newest first, up to where an earlier run came.
+    for number in (0..old).rev() {
+        if !domain.ledger.erase_side(number)? {
+            break;
+        }
+        erased += TILE_WIDTH;
+    }
+    Ok(erased)
+}

@@ -1,0 +1,89 @@
+//! What the agent says of itself.
+
+use std::path::Path;
+
+use sekisho_proto::node::{StatusRequest, StatusResponse, inspect_client::InspectClient};
+use sekisho_runtime::now;
+use sekisho_sdk::agent_channel;
+
+use super::{Check, machine};
+use crate::cli::Global;
+use crate::exit::Failure;
+
+pub(super) async fn checks(global: &Global) -> Vec<Check> {
+    let socket = global.agent_socket();
+    let status = match InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await {
+        Ok(status) => status.into_inner(),
+        Err(status) => {
+            let found = Failure::status(&socket, &status).to_string();
+            let fix = "start `sekisho agent`, or pass `--agent`; one that does not start says why on stderr";
+            return vec![Check::new("agent", Err(found), fix)];
+        }
+    };
+    let mut checks = judged(&status, now().seconds());
+    checks.push(machine::reachable("agent-socket", &socket));
+    checks.push(machine::room("agent-disk", socket.parent().unwrap_or(Path::new("/"))));
+    checks.extend(machine::files("agent-files", &socket));
+    checks
+}
+
+fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
+    let left = status.svid_expires_at - now;
+    vec![
+        Check::new("agent", Ok(status.agent_id.clone()), ""),
+        Check::new(
+            "agent-server",
+            if status.connected {
+                Ok(format!("connected to {}", status.server))
+            } else {
+                Err(format!("no connection to {}", status.server))
+            },
+            "check the server's address and that it runs; what is held goes on serving",
+        ),
+        Check::new(
+            "agent-svid",
+            if left > 0 {
+                Ok(format!("its own is good for {left} s more"))
+            } else {
+                Err(format!("its own ended {} s ago", -left))
+            },
+            "an x509pop agent attests again by itself; for a join token, put a new one into its token file (`sekisho token create`)",
+        ),
+        Check::new(
+            "agent-entries",
+            match status.entries {
+                0 => Err("none: no process of this machine gets an identity".into()),
+                entries => Ok(format!("{entries} entries for this agent")),
+            },
+            "sekisho entry create --parent <this agent's ID>",
+        ),
+        Check::new(
+            "agent-spool",
+            match status.lost_records {
+                0 => Ok(format!("{} records wait", status.spooled_records)),
+                lost => Err(format!("{lost} records were lost")),
+            },
+            "the spool is full: reconnect the server, or raise `--spool-bytes`",
+        ),
+        Check::new("agent-cache", Ok(format!("sealed by {}", status.sealed_by)), ""),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_can_be_wrong_is_found_and_named() {
+        let good = StatusResponse { connected: true, entries: 1, svid_expires_at: 200, ..Default::default() };
+        let failing = |status: StatusResponse| {
+            let checks = judged(&status, 100);
+            checks.iter().filter(|check| check.result.is_err()).map(|check| check.id).collect::<Vec<_>>()
+        };
+        assert!(failing(good.clone()).is_empty());
+        assert_eq!(failing(StatusResponse { connected: false, ..good.clone() }), ["agent-server"]);
+        assert_eq!(failing(StatusResponse { svid_expires_at: 50, ..good.clone() }), ["agent-svid"]);
+        assert_eq!(failing(StatusResponse { entries: 0, ..good.clone() }), ["agent-entries"]);
+        assert_eq!(failing(StatusResponse { lost_records: 1, ..good }), ["agent-spool"]);
+    }
+}

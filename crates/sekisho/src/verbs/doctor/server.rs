@@ -1,0 +1,133 @@
+//! What the server says of itself.
+
+use std::path::Path;
+
+use sekisho_runtime::now;
+use serde_json::Value;
+
+use super::{Check, machine};
+use crate::cli::Global;
+use crate::rest::Rest;
+
+/// A clock that is further off than this makes evidence stale (60 s) sooner or later.
+const CLOCK_SLACK_MS: i64 = 5000;
+/// Leaves that wait for longer than a moment are not taken by the ledger.
+const WAITING_LEAVES: i64 = 1000;
+
+pub(super) async fn checks(global: &Global) -> Vec<Check> {
+    let socket = global.server_socket();
+    let asked = now().millis();
+    let health = match Rest::new(&socket).get("/v1/health").await {
+        Ok(health) => health,
+        Err(failure) => {
+            let fix =
+                "start `sekisho server`, or pass `--server-socket`; a server that does not start says why on stderr";
+            return vec![Check::new("server", Err(failure.to_string()), fix)];
+        }
+    };
+    let mut checks = judged(&health, asked, now().millis());
+    checks.push(machine::room("server-disk", socket.parent().unwrap_or(Path::new("/"))));
+    checks.extend(machine::files("server-files", &socket));
+    checks
+}
+
+fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
+    let number = |name: &str| health.get(name).and_then(Value::as_i64);
+    let authority = number("authority_ends").map_or(0, |ends| ends - heard / 1000);
+    vec![
+        Check::new("server", Ok(format!("log of {} entries", number("log_size").unwrap_or(0))), ""),
+        Check::new(
+            "authority",
+            if authority > 0 {
+                Ok(format!("signs for {authority} s more"))
+            } else {
+                Err("no authority can sign".into())
+            },
+            "the server's log says why authorities were not rotated",
+        ),
+        Check::new(
+            "policy",
+            number("policy_revision")
+                .map(|revision| format!("revision {revision}"))
+                .ok_or_else(|| "none: every request is denied".into()),
+            "sekisho policy apply <folder>",
+        ),
+        Check::new(
+            "policy-in-force",
+            in_force(health),
+            "the sidecar's log says whether the revision does not load, or its agent has lost the server",
+        ),
+        Check::new(
+            "clock",
+            clock(number("now_ms"), asked, heard),
+            "set both clocks by NTP: evidence is good for 60 s, and SVIDs begin and end by the clock",
+        ),
+        Check::new(
+            "log-time",
+            log_time(number("log_time_ms"), heard),
+            "the clock was ahead once: leaves carry that time until it is reached; nothing is lost",
+        ),
+        Check::new(
+            "outbox",
+            match number("outbox").unwrap_or(0) {
+                few @ ..WAITING_LEAVES => Ok(format!("{few} leaves wait for the ledger")),
+                many => Err(format!("{many} leaves wait for the ledger")),
+            },
+            "the ledger does not take leaves: the server's log says why, most often a full disk",
+        ),
+    ]
+}
+
+/// Which sidecars run another revision than the server's.
+fn in_force(health: &Value) -> Result<String, String> {
+    let newest = health.get("policy_revision").and_then(Value::as_u64);
+    let sidecars = health.get("policy_in_force").and_then(Value::as_object);
+    let behind = |(_, revision): &(&String, &Value)| revision.as_u64() < newest;
+    let behind: Vec<String> =
+        sidecars.into_iter().flatten().filter(behind).map(|(id, revision)| format!("{id} runs {revision}")).collect();
+    let count = sidecars.map_or(0, serde_json::Map::len);
+    if behind.is_empty() { Ok(format!("in all of {count} sidecars that report")) } else { Err(behind.join(", ")) }
+}
+
+fn clock(server: Option<i64>, asked: i64, heard: i64) -> Result<String, String> {
+    let Some(server) = server else { return Err("the server is of an older version and does not say".into()) };
+    let off = if server < asked { server - asked } else { (server - heard).max(0) };
+    let said = format!("the server's is {off} ms off this machine's");
+    if off.abs() > CLOCK_SLACK_MS { Err(said) } else { Ok(said) }
+}
+
+fn log_time(log: Option<i64>, heard: i64) -> Result<String, String> {
+    let ahead = log.map_or(0, |log| log - heard);
+    if ahead > CLOCK_SLACK_MS {
+        Err(format!("{} s ahead of the clock", ahead / 1000))
+    } else {
+        Ok("follows the clock".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_can_be_wrong_is_found_and_named() {
+        let good = serde_json::json!({
+            "log_size": 9, "authority_ends": 2000, "policy_revision": 3, "policy_in_force": {"spiffe://td/a": 3},
+            "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
+        });
+        let failing = |member: &str, value: Value| {
+            let mut health = good.clone();
+            health[member] = value;
+            let checks = judged(&health, 1_000_000, 1_001_000);
+            checks.iter().filter(|check| check.result.is_err()).map(|check| check.id).collect::<Vec<_>>()
+        };
+        assert!(failing("log_size", 10.into()).is_empty());
+        assert_eq!(failing("authority_ends", 1000.into()), ["authority"]);
+        assert_eq!(failing("policy_revision", Value::Null), ["policy"]);
+        assert_eq!(failing("policy_revision", 4.into()), ["policy-in-force"]);
+        assert_eq!(failing("now_ms", 4_600_000.into()), ["clock"]);
+        assert_eq!(failing("now_ms", 900_000.into()), ["clock"]);
+        assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
+        assert_eq!(failing("outbox", 5000.into()), ["outbox"]);
+    }
+}
