@@ -1,13 +1,14 @@
 //! What the agent knows and holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use sekisho_disk::Spool;
 use sekisho_host::DigestCache;
 use sekisho_identity::{Bundle, Entry};
-use sekisho_net::{Identity, TlsSource};
+use sekisho_net::{Identity, Rates, TlsSource};
 use sekisho_proto::server as wire;
 use sekisho_types::{Digest, EntryId, Selector, SpiffeId, UnixTime};
 use tokio::sync::watch;
@@ -64,6 +65,10 @@ pub(crate) struct Core {
     pub digests: DigestCache,
     pub sidecar_digests: BTreeSet<Digest>,
     pub spool: Spool,
+    /// Refusals that one user's processes put into the spool.
+    pub refusals: Rates<u32>,
+    /// Refusals beyond that, for the spool to count.
+    pub unrecorded: AtomicU64,
     pub cache: Cache,
     own: RwLock<AgentSvid>,
     known: RwLock<Known>,
@@ -109,6 +114,8 @@ impl Core {
             digests: DigestCache::default(),
             sidecar_digests: parts.sidecar_digests,
             spool: parts.spool,
+            refusals: Rates::new(5.0, 50.0),
+            unrecorded: AtomicU64::new(0),
             cache: parts.cache,
             own: RwLock::new(parts.own),
             known: RwLock::new(parts.known),

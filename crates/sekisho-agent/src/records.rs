@@ -1,6 +1,7 @@
 //! Refusals made on this node, into the spool and on to the server (law L5).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sekisho_disk::{Sent, SpoolBatch};
 use sekisho_host::Measurement;
@@ -17,6 +18,13 @@ const BATCH: usize = 512;
 
 /// Records that a process got no identity, with what came nearest. Returns the record's id.
 pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> String {
+    let at = now();
+    let id = record_id("ref", at);
+    // One user who asks without end fills neither the spool nor what the server keeps.
+    if !core.refusals.take(measured.uid, at) {
+        core.unrecorded.fetch_add(1, Ordering::Relaxed);
+        return id;
+    }
     let entries: Vec<Entry> = core.known(|known| known.entries.values().map(|e| (**e).clone()).collect());
     let nearest = match why_identity(&entries, &measured.selectors, now()) {
         WhyIdentity::Nearest { entry, differences, .. } => json!({
@@ -29,8 +37,6 @@ pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Str
         }),
         _ => serde_json::Value::Null,
     };
-    let at = now();
-    let id = record_id("ref", at);
     let record = json!({
         "kind": "refusal",
         "id": id,
@@ -41,7 +47,12 @@ pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Str
         "nearest": nearest,
     });
     let spool = core.spool.clone();
-    let appended = tokio::task::spawn_blocking(move || spool.append(&[record.to_string().into()])).await;
+    let unrecorded = core.unrecorded.swap(0, Ordering::Relaxed);
+    let append = move || {
+        let kept = spool.append(&[record.to_string().into()])?;
+        if unrecorded > 0 { spool.count_lost(unrecorded).map(|()| kept) } else { Ok(kept) }
+    };
+    let appended = tokio::task::spawn_blocking(append).await;
     if !matches!(appended, Ok(Ok(1))) {
         tracing::error!(id, "a refusal was not spooled; it is counted as lost");
     }

@@ -64,8 +64,9 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
             if is_final(&error) {
                 return error;
             }
-            tracing::warn!(%error, "the agent's SVID was not renewed; trying again in 5 s. If a join token was used up, put a new one into its file");
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            let pause = if matches!(error, AgentError::NoProof) { 60 } else { 5 };
+            tracing::warn!(%error, pause, "the agent's SVID was not renewed; trying again. If a join token was used up, put a new one into its file");
+            tokio::time::sleep(Duration::from_secs(pause)).await;
         }
     }
 }
@@ -100,11 +101,7 @@ fn must_reattest(status: &tonic::Status) -> bool {
     status_reason(status).is_some_and(|reason| again.contains(&reason))
 }
 
-/// A banned agent stops, and one that cannot attest again has nothing more to try.
-pub(crate) fn is_final(error: &AgentError) -> bool {
-    match error {
-        AgentError::Server(status) => status_reason(status) == Some(Reason::AgentBanned),
-        AgentError::NoProof => true,
-        _ => false,
-    }
+/// A banned agent stops. One that cannot attest again goes on serving what it holds (law L14).
+fn is_final(error: &AgentError) -> bool {
+    matches!(error, AgentError::Server(status) if status_reason(status) == Some(Reason::AgentBanned))
 }

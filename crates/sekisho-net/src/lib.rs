@@ -9,6 +9,7 @@ mod listen;
 mod peer;
 mod peer_credentials;
 mod places;
+mod rates;
 mod tls;
 mod trust;
 mod unix_authority;
@@ -17,5 +18,6 @@ pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix, is_permanen
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
 pub use places::{Place, Places, network_of};
+pub use rates::Rates;
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;

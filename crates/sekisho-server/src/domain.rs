@@ -1,17 +1,18 @@
 //! One trust domain on this server: its authorities, state, log and limits.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments};
+use sekisho_net::Rates;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
 use crate::counters::Counters;
-use crate::limits::PeerLimits;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
 use crate::view::View;
@@ -28,7 +29,8 @@ pub(crate) struct Domain {
     pub view: View,
     pub settings: Settings,
     pub counters: Counters,
-    pub attestations: PeerLimits,
+    /// By network: one host has as many IPv6 addresses as it likes.
+    pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [tokio::sync::Mutex<()>; 64],

@@ -12,7 +12,6 @@ mod domain;
 mod grpc;
 mod issue;
 mod journal;
-mod limits;
 mod log_search;
 mod policy_folder;
 mod record;

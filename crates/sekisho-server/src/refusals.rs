@@ -1,12 +1,12 @@
 //! Refusals of peers: each in the log while they come slowly, and counted in it when they come in floods (law L5).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sekisho_ledger::Kind;
-use sekisho_net::TlsPeer;
+use sekisho_net::{Rates, TlsPeer, network_of};
 use sekisho_runtime::now;
 use tokio::sync::Notify;
 
@@ -14,15 +14,14 @@ use crate::counters::Counters;
 use crate::domain::{Domain, Shared};
 use crate::issue;
 use crate::journal::{Entry, JournalError};
-use crate::limits::PeerLimits;
 
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
 
 pub(crate) struct Refusals {
-    limits: PeerLimits,
+    limits: Rates<IpAddr>,
     /// Of all peers together, so that many addresses are a flood as well.
-    all: PeerLimits,
+    all: Rates<()>,
     counted: AtomicU64,
     filled: Notify,
 }
@@ -31,8 +30,8 @@ impl Refusals {
     /// Five a second from one address are logged one by one, after a burst of fifty; 200 a second from all, after 2,000.
     pub(crate) const fn new() -> Self {
         Self {
-            limits: PeerLimits::new(5.0, 50.0),
-            all: PeerLimits::new(200.0, 2000.0),
+            limits: Rates::new(5.0, 50.0),
+            all: Rates::new(200.0, 2000.0),
             counted: AtomicU64::new(0),
             filled: Notify::const_new(),
         }
@@ -42,8 +41,7 @@ impl Refusals {
 /// Logs that something was refused to a peer, or counts it. `who` is what is known of the peer.
 pub(crate) async fn log(domain: &Domain, address: IpAddr, who: &str, reason: &str) -> Result<(), JournalError> {
     let refusals = &domain.refusals;
-    let everybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    if refusals.limits.take(address, now()) && refusals.all.take(everybody, now()) {
+    if refusals.limits.take(network_of(address), now()) && refusals.all.take((), now()) {
         tracing::info!(peer = who, reason, "refused");
         issue::refused(domain, who, reason).await.map(|_| ())
     } else {

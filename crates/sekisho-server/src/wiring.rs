@@ -14,7 +14,7 @@ use sekisho_disk::{DiskError, Ledger, Retention, Segments, private_folder, write
 use sekisho_identity::{Bundle, Caller, Request};
 use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
-use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
+use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
@@ -26,7 +26,6 @@ use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::domain::{Domain, Settings, Shared};
 use crate::journal::{Entry, JournalError, drain_outbox};
-use crate::limits::PeerLimits;
 use crate::refusals::Refusals;
 use crate::rest::Operator;
 use crate::retention::{self, Keep};
@@ -182,7 +181,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
             keep: Keep { ended_days: args.keep_ended_days, openings_days: args.keep_openings_days },
             x509pop_roots: x509pop_roots(args)?,
         },
-        attestations: PeerLimits::new(1.0, 20.0),
+        attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         counters: Counters::default(),
         recording: std::array::from_fn(|_| tokio::sync::Mutex::new(())),

@@ -120,6 +120,27 @@ async fn one_process_cannot_open_streams_without_end() {
     panic!("closed streams were not given back");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_a_user_who_asks_without_end_fills_no_spool_and_is_counted() {
+    let world = World::start();
+    let ask = async || {
+        let mut client = SpiffeWorkloadApiClient::new(agent(&world));
+        client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner().message().await.unwrap_err().code()
+    };
+    for _ in 0..200 {
+        assert_eq!(ask().await, Code::PermissionDenied);
+    }
+    // The next one that is recorded brings along how many were not.
+    let gap = eventually("what was not recorded is counted", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(ask()));
+        world.leaves("gap").into_iter().next()
+    });
+    assert!(gap["lost"].as_u64().unwrap() >= 50, "{gap}");
+    let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+    assert!(listed.as_array().unwrap().len() <= 150, "{}", listed.as_array().unwrap().len());
+}
+
 fn agent(world: &World) -> sekisho_sdk::AgentChannel {
     sekisho_sdk::agent_channel(&world.agent_socket())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::NodeCertificate;
 use sekisho_identity::Csr;
-use sekisho_net::TlsPeer;
+use sekisho_net::{TlsPeer, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_runtime::{now, random_bytes};
@@ -31,7 +31,7 @@ impl wire::agent_server::Agent for Service {
     ) -> Result<Response<Answers>, Status> {
         let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
         let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
-        if !self.0.attestations.take(peer.address.ip(), now()) {
+        if !self.0.attestations.take(network_of(peer.address.ip()), now()) {
             let reason = "too many attestations from this address; wait a second and try again";
             refusals::log_peer(&self.0, &peer, reason).await.map_err(|_| not_logged())?;
             return Err(Status::resource_exhausted(reason));
