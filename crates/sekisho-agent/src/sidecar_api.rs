@@ -33,8 +33,13 @@ impl Sidecar for Service {
 
     async fn lend(&self, request: Request<wire::LendRequest>) -> Result<Response<Self::LendStream>, Status> {
         let caller = self.sidecar(&request).await?;
-        let pid = request.into_inner().workload_pid;
-        let workload = Process::open(pid).map_err(|e| Status::not_found(e.to_string()))?;
+        let wire::LendRequest { workload_pid, workload_start_time } = request.into_inner();
+        let workload = Process::open(workload_pid).map_err(|e| Status::not_found(e.to_string()))?;
+        if workload.start_time() != workload_start_time {
+            return Err(Status::not_found(format!(
+                "process {workload_pid} is not the workload: that one has ended, and its number was given to another"
+            )));
+        }
         let workload = Arc::new(workload);
         let guard = self.0.open_stream(caller.process.pid());
         let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;

@@ -50,6 +50,11 @@ impl Process {
         self.pid
     }
 
+    /// When it started, in clock ticks since boot: with its number, its name for others on this machine.
+    pub const fn start_time(&self) -> u64 {
+        self.start_time
+    }
+
     /// Fails once the process has ended. What was read from /proc before this succeeds was its own.
     pub fn check_alive(&self) -> Result<(), HostError> {
         let mut polled = [PollFd::from_borrowed_fd(self.pidfd.get_ref().as_fd(), PollFlags::IN)];

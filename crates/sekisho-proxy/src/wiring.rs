@@ -7,7 +7,7 @@ use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Process};
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
-use sekisho_sdk::{IdentitySource, agent_channel};
+use sekisho_sdk::{IdentitySource, Workload, agent_channel};
 use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
@@ -54,7 +54,8 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let workload = Arc::new(Process::open(pid.ok_or(ProxyError::NoWorkload)?)?);
 
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
-    let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, workload.pid())?;
+    let spoken_for = Workload { pid: workload.pid(), start_time: workload.start_time() };
+    let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
     let agent = agent_channel(&args.agent_socket);
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;

@@ -4,4 +4,4 @@ mod agent;
 mod source;
 
 pub use agent::{AgentChannel, agent_channel, with_header};
-pub use source::{Held, IdentitySource};
+pub use source::{Held, IdentitySource, Workload};

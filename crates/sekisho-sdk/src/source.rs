@@ -43,24 +43,31 @@ struct Feed {
     generation: u64,
 }
 
+/// A process by its number and its start time (field 22 of `/proc/<pid>/stat`): numbers are given out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workload {
+    pub pid: i32,
+    pub start_time: u64,
+}
+
 impl IdentitySource {
     /// The identity of this process, from the Workload API.
     pub fn of_self(socket: &Path, trust_domain: &TrustDomain) -> Result<Self, NetError> {
         Self::start(socket, trust_domain, None)
     }
 
-    /// The identity of process `pid`, lent while that process lives.
-    pub fn lent(socket: &Path, trust_domain: &TrustDomain, pid: i32) -> Result<Self, NetError> {
-        Self::start(socket, trust_domain, Some(pid))
+    /// The identity of another process, lent while that process lives.
+    pub fn lent(socket: &Path, trust_domain: &TrustDomain, workload: Workload) -> Result<Self, NetError> {
+        Self::start(socket, trust_domain, Some(workload))
     }
 
-    fn start(socket: &Path, trust_domain: &TrustDomain, pid: Option<i32>) -> Result<Self, NetError> {
+    fn start(socket: &Path, trust_domain: &TrustDomain, workload: Option<Workload>) -> Result<Self, NetError> {
         let empty = Arc::new(Bundle::empty(trust_domain.clone()));
         let tls = TlsSource::new(TlsMaterial::new(None, empty)?);
         let (held, held_rx) = watch::channel(None);
         let (trouble, trouble_rx) = watch::channel(None);
         let feed = Feed { tls: tls.clone(), held, trouble, generation: 0 };
-        tokio::spawn(feed.run(agent_channel(socket), trust_domain.clone(), pid));
+        tokio::spawn(feed.run(agent_channel(socket), trust_domain.clone(), workload));
         Ok(Self { tls, held: held_rx, trouble: trouble_rx })
     }
 
@@ -79,10 +86,10 @@ impl IdentitySource {
 }
 
 impl Feed {
-    async fn run(mut self, channel: AgentChannel, trust_domain: TrustDomain, pid: Option<i32>) {
+    async fn run(mut self, channel: AgentChannel, trust_domain: TrustDomain, workload: Option<Workload>) {
         let mut pause = Duration::from_millis(50);
         loop {
-            let status = match self.follow(&channel, &trust_domain, pid).await {
+            let status = match self.follow(&channel, &trust_domain, workload).await {
                 Ok(()) => Status::unavailable("the agent closed the stream"),
                 Err(status) => status,
             };
@@ -108,12 +115,12 @@ impl Feed {
         &mut self,
         channel: &AgentChannel,
         trust_domain: &TrustDomain,
-        pid: Option<i32>,
+        workload: Option<Workload>,
     ) -> Result<(), Status> {
-        match pid {
-            Some(workload_pid) => {
-                let mut stream =
-                    SidecarClient::new(channel.clone()).lend(LendRequest { workload_pid }).await?.into_inner();
+        match workload {
+            Some(Workload { pid, start_time }) => {
+                let request = LendRequest { workload_pid: pid, workload_start_time: start_time };
+                let mut stream = SidecarClient::new(channel.clone()).lend(request).await?.into_inner();
                 while let Some(lent) = stream.message().await? {
                     self.take(
                         trust_domain,

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
 use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use tonic::Code;
@@ -149,11 +150,30 @@ fn agent(world: &World) -> sekisho_sdk::AgentChannel {
 async fn only_the_agents_own_build_may_act_as_a_sidecar() {
     let world = World::start();
     world.register("/own/test", &World::own_selectors());
-    let request = sekisho_proto::node::LendRequest { workload_pid: std::process::id().cast_signed() };
-    let refused =
-        sekisho_proto::node::sidecar_client::SidecarClient::new(agent(&world)).lend(request).await.unwrap_err();
+    let refused = SidecarClient::new(agent(&world)).lend(own_process()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(refused.message().contains("--sidecar-sha256"), "{}", refused.message());
+}
+
+fn own_process() -> LendRequest {
+    let own = sekisho_host::Process::open(std::process::id().cast_signed()).unwrap();
+    LendRequest { workload_pid: own.pid(), workload_start_time: own.start_time() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l11_a_number_that_was_given_to_another_process_borrows_nothing() {
+    // This test acts as a sidecar.
+    let own = crate::world::digest(&std::env::current_exe().unwrap());
+    let world = World::with_environment(&[], vec![], vec![("SEKISHO_SIDECAR_SHA256".into(), own)]);
+    world.register("/own/test", &World::own_selectors());
+    let good = own_process();
+    let lent = SidecarClient::new(agent(&world)).lend(good).await.unwrap().into_inner().message().await.unwrap();
+    assert_eq!(lent.unwrap().spiffe_id, "spiffe://example.org/own/test");
+    for start_time in [0, good.workload_start_time + 1] {
+        let other = LendRequest { workload_start_time: start_time, ..good };
+        let refused = SidecarClient::new(agent(&world)).lend(other).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    }
 }
 
 #[test]
