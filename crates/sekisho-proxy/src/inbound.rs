@@ -11,10 +11,8 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use sekisho_host::Process;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Acceptor, Places, accept_each, network_of};
 use sekisho_policy::{RequestInput, SubjectInput};
@@ -24,17 +22,16 @@ use sekisho_types::{Effect, SpiffeId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::config::{Local, Protocol};
+use crate::config::Protocol;
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::judged::{Judged, StillAllowed};
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
-use crate::upstream::Connector;
+use crate::upstream::Upstream;
 
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-type Upstream = Client<Connector, Body>;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -51,9 +48,8 @@ struct Peer {
 
 pub(crate) struct Inbound {
     pub identity: IdentitySource,
-    pub workload: Arc<Process>,
     pub decider: Arc<Decider>,
-    pub upstream: Local,
+    pub upstream: Arc<Upstream>,
     pub protocol: Protocol,
     pub traces: Traces,
     pub stop: Stop,
@@ -62,7 +58,6 @@ pub(crate) struct Inbound {
 impl Inbound {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let inbound = Arc::new(self);
-        let client = inbound.client();
         let alpn: &[&[u8]] = if inbound.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
         let acceptor = match Acceptor::new(&inbound.identity.tls, true, alpn) {
             Ok(acceptor) => acceptor,
@@ -78,25 +73,17 @@ impl Inbound {
                 inbound.decider.refuse("connection", &address.to_string(), "too many connections are open");
                 return;
             };
-            let (inbound, client, acceptor) = (inbound.clone(), client.clone(), acceptor.clone());
+            let (inbound, acceptor) = (inbound.clone(), acceptor.clone());
             let stop = inbound.stop.clone();
             stop.spawn(async move {
-                inbound.connection(&acceptor, stream, client).await;
+                inbound.connection(&acceptor, stream).await;
                 drop(place);
             });
         })
         .await;
     }
 
-    fn client(&self) -> Upstream {
-        let connector = Connector { at: self.upstream.clone(), workload: self.workload.clone() };
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(15));
-        builder.http2_only(self.protocol == Protocol::H2c);
-        builder.build(connector)
-    }
-
-    async fn connection(self: Arc<Self>, acceptor: &Acceptor, stream: TcpStream, client: Upstream) {
+    async fn connection(self: Arc<Self>, acceptor: &Acceptor, stream: TcpStream) {
         let address = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
         let (stream, peer) = match acceptor.accept(stream, now()).await {
             Ok(accepted) => accepted,
@@ -120,8 +107,8 @@ impl Inbound {
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let inbound = self.clone();
         let service = service_fn(move |request| {
-            let (inbound, peer, client) = (inbound.clone(), peer.clone(), client.clone());
-            async move { Ok::<_, Infallible>(inbound.request(request, &peer, &client).await) }
+            let (inbound, peer) = (inbound.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(inbound.request(request, &peer).await) }
         });
         let builder = http_builder();
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse_framing)), service);
@@ -140,16 +127,16 @@ impl Inbound {
     }
 
     /// Answers a request; its span ends with the head of the response.
-    async fn request(&self, request: Request<Incoming>, peer: &Peer, client: &Upstream) -> Response<Body> {
+    async fn request(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let trace = Trace::below(TraceParent::of(request.headers()));
         if !self.traces.are_on() {
-            return self.judge(request, peer, client, trace).await;
+            return self.judge(request, peer, trace).await;
         }
         let mut span = Span::of_request(&request, SpanSide::Server);
         // The one that the decision's record names.
         (span.trace, span.id) = (trace.trace_id, trace.span_id);
         span.attributes.push(("sekisho.peer", peer.name.clone()));
-        let response = self.judge(request, peer, client, trace).await;
+        let response = self.judge(request, peer, trace).await;
         let decision = response.headers().get(DECISION_HEADER).and_then(|id| id.to_str().ok());
         span.attributes.extend(decision.map(|id| ("sekisho.decision", id.to_owned())));
         span.answered(&response);
@@ -157,7 +144,7 @@ impl Inbound {
         response
     }
 
-    async fn judge(&self, request: Request<Incoming>, peer: &Peer, client: &Upstream, trace: Trace) -> Response<Body> {
+    async fn judge(&self, request: Request<Incoming>, peer: &Peer, trace: Trace) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let problem = if is_grpc(&parts.headers) { grpc_problem } else { problem };
         let plain = match guard::read(&parts) {
@@ -192,7 +179,7 @@ impl Inbound {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
         let answer = tokio::select! {
-            answer = client.request(request) => answer,
+            answer = self.upstream.send(request) => answer,
             // The service has not answered, and may not any more (law L12).
             () = allowed.clone().denied() => {
                 return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
@@ -205,7 +192,7 @@ impl Inbound {
                 response
             }
             Err(error) => {
-                tracing::warn!(%error, upstream = %self.upstream, "the service did not answer");
+                tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
                 problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer", Some(id))
             }
         }
@@ -237,8 +224,11 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
     if protocol != Protocol::H2c {
         parts.headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).ok()?);
     }
-    // The connector goes to the workload, whatever the authority says.
-    parts.uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build().ok()?;
+    parts.uri = if protocol == Protocol::H2c {
+        Uri::builder().scheme("http").authority(authority).path_and_query(target).build().ok()?
+    } else {
+        target.into()
+    };
     parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     parts.headers.remove(header::CONNECTION);
     Some(Request::from_parts(parts, body))

@@ -11,7 +11,6 @@ use sekisho_types::{SpiffeId, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
 use crate::inbound::{Inbound, subject, withdrawn};
-use crate::local;
 use crate::trace::Trace;
 
 /// Judges a connection and, while it stays allowed, passes its bytes. Policy sees the method `TCP` and no path.
@@ -37,7 +36,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::info!(peer = %leaf.spiffe_id, "connection denied");
         return;
     };
-    let mut upstream = match local::connect(&inbound.upstream, &inbound.workload).await {
+    let mut upstream = match inbound.upstream.connect().await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::warn!(%error, "the service did not answer");

@@ -1,69 +1,188 @@
-//! A connector for the HTTP client that goes to the workload's own address, whatever the request says.
+//! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Process;
-use tower::Service;
 
-use crate::config::Local;
-use crate::local::{self, LocalError, Stream};
+use crate::config::{Local, Protocol};
+use crate::inbound::Body;
+use crate::local::{self, LocalError};
 
-#[derive(Clone)]
-pub(crate) struct Connector {
+/// Connections that are kept although nothing passes on them, and for how long.
+const MAX_IDLE: usize = 256;
+const IDLE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+type Sender1 = http1::SendRequest<Body>;
+type Sender2 = http2::SendRequest<Body>;
+
+pub(crate) struct Upstream {
     pub at: Local,
-    pub workload: Arc<Process>,
+    workload: Arc<Process>,
+    protocol: Protocol,
+    /// Newest last.
+    idle: Mutex<Vec<(Sender1, Instant)>>,
+    sweeping: AtomicBool,
+    /// The one connection of a service that speaks HTTP/2.
+    shared: tokio::sync::Mutex<Option<Sender2>>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = Hop;
-    type Error = LocalError;
-    type Future = Pin<Box<dyn Future<Output = Result<Hop, LocalError>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), LocalError>> {
-        Poll::Ready(Ok(()))
+impl Upstream {
+    pub(crate) fn new(at: Local, workload: Arc<Process>, protocol: Protocol) -> Arc<Self> {
+        let (idle, shared) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { at, workload, protocol, idle, sweeping: AtomicBool::new(false), shared })
     }
 
-    fn call(&mut self, _target: Uri) -> Self::Future {
-        let (at, workload) = (self.at.clone(), self.workload.clone());
-        Box::pin(async move { local::connect(&at, &workload).await.map(|stream| Hop(TokioIo::new(stream))) })
+    /// Sends a request: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
+    pub(crate) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<Answer>, UpstreamError> {
+        if self.protocol == Protocol::H2c {
+            let response = self.shared().await?.send_request(request).await?;
+            return Ok(response.map(|body| Answer { body, ended: false, lease: None }));
+        }
+        loop {
+            let kept = self.take();
+            let reused = kept.is_some();
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => self.dial().await?,
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Some((sender, self.clone()));
+                    return Ok(response.map(|body| Answer { body, ended: false, lease }));
+                }
+                // The service closed a connection that waited, and nothing of the request was sent.
+                Err(mut error) => match error.take_message().filter(|_| reused) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+    }
+
+    /// The bare connection, for what is no HTTP.
+    pub(crate) async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
+        local::connect(&self.at, &self.workload).await
+    }
+
+    async fn dial(&self) -> Result<Sender1, UpstreamError> {
+        let stream = self.connect().await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the service ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn shared(&self) -> Result<Sender2, UpstreamError> {
+        let mut shared = self.shared.lock().await;
+        if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let stream = self.connect().await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new());
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection to the service ended");
+            }
+        });
+        *shared = Some(sender.clone());
+        Ok(sender)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Sender1, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest connection that can take a request at once.
+    fn take(&self) -> Option<Sender1> {
+        let mut idle = self.idle();
+        let at = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
+        Some(idle.swap_remove(at).0)
+    }
+
+    fn give_back(self: Arc<Self>, sender: Sender1) {
+        let mut idle = self.idle();
+        if sender.is_closed() || idle.len() >= MAX_IDLE {
+            return;
+        }
+        idle.push((sender, Instant::now()));
+        drop(idle);
+        if !self.sweeping.swap(true, Ordering::Relaxed) {
+            tokio::spawn(sweep(Arc::downgrade(&self)));
+        }
     }
 }
 
-/// A connection to the workload.
-pub(crate) struct Hop(TokioIo<Box<dyn Stream>>);
-
-impl Connection for Hop {
-    fn connected(&self) -> Connected {
-        Connected::new()
+/// Closes what nobody used for a while; ends when nothing is left.
+async fn sweep(upstream: Weak<Upstream>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        let mut idle = upstream.idle();
+        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+        if idle.is_empty() {
+            upstream.sweeping.store(false, Ordering::Relaxed);
+            return;
+        }
     }
 }
 
-impl Read for Hop {
-    fn poll_read(
+/// The body of an answer. Once it has been read whole, its connection takes the next request.
+pub(crate) struct Answer {
+    body: Incoming,
+    ended: bool,
+    lease: Option<(Sender1, Arc<Upstream>)>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // What was not read whole ends with its connection.
+        if let Some((sender, upstream)) = self.lease.take().filter(|_| self.ended || self.body.is_end_stream()) {
+            upstream.give_back(sender);
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl Write for Hop {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.ended |= matches!(polled, Poll::Ready(None));
+        polled
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

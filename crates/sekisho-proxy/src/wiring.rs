@@ -15,6 +15,7 @@ use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
 use crate::outbound::{Listener, Outbound};
 use crate::policy::{self, PolicyKeeper};
+use crate::upstream::Upstream;
 
 /// Why the sidecar does not run, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +70,8 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         warn_of_direct_access(&upstream);
         let inbound = Inbound {
             identity: identity.clone(),
-            workload: workload.clone(),
             decider: decider.clone(),
-            upstream,
+            upstream: Upstream::new(upstream, workload.clone(), protocol),
             protocol,
             traces: traces.clone(),
             stop: stop.clone(),
