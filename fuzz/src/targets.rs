@@ -57,7 +57,7 @@ pub fn all() -> Vec<Target> {
             "records",
             || {
                 texts(&[
-                    r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow"}"#,
+                    r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow","input":{"destination":"spiffe://td/a"}}"#,
                 ])
             },
             records,

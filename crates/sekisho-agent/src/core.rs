@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub digests: DigestCache,
     pub sidecar_digests: BTreeSet<Digest>,
     pub spool: Spool,
+    /// JWT-SVIDs for one user's processes: each is a signature and a leaf.
+    pub tokens: Rates<u32>,
     /// Refusals that one user's processes put into the spool.
     pub refusals: Rates<u32>,
     /// Refusals beyond that, for the spool to count.
@@ -114,6 +116,7 @@ impl Core {
             digests: DigestCache::default(),
             sidecar_digests: parts.sidecar_digests,
             spool: parts.spool,
+            tokens: Rates::new(100.0, 1000.0),
             refusals: Rates::new(5.0, 50.0),
             unrecorded: AtomicU64::new(0),
             cache: parts.cache,

@@ -94,6 +94,12 @@ impl SpiffeWorkloadApi for Service {
         let entries = entries.into_iter().filter(|entry| wanted.as_ref().is_none_or(|id| *id == entry.spiffe_id));
         let mut svids = Vec::new();
         for entry in entries {
+            if !self.0.tokens.take(measured.uid, at) {
+                tracing::info!(pid = measured.pid, uid = measured.uid, "refused: too many tokens were asked for");
+                return Err(Status::resource_exhausted(
+                    "this user asked for too many tokens; a JWT-SVID is good until it ends",
+                ));
+            }
             let svid = issue::jwt(&self.0, &entry, &request.audience, &measured, at).await.map_err(outward)?;
             svids.push(wire::Jwtsvid {
                 spiffe_id: entry.spiffe_id.to_string(),

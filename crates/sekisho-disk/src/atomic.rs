@@ -57,7 +57,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 /// Replaces `path` by `bytes` for readers: they see the old content or the new, never half of one. Not durable.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = path.with_extension("new");
-    std::fs::write(&temporary, bytes).map_err(DiskError::io(&temporary))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(DiskError::io(&temporary))?;
     std::fs::rename(&temporary, path).map_err(DiskError::io(path))
 }
 

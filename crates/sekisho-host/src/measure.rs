@@ -41,14 +41,10 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
     let meta = file.metadata().map_err(error("exe"))?;
     let executable = ExecutableId { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) };
     let executable_digest = cache.digest(&mut file).map_err(error("exe"))?;
-    let path = std::fs::read_link(&link).map_err(error("exe"))?;
-    let mut found = vec![
-        ("uid", uid.to_string()),
-        ("gid", gid.to_string()),
-        ("path", path.to_string_lossy().into_owned()),
-        ("sha256", executable_digest.to_string()),
-    ];
+    let path = path_here(&link, executable);
+    let mut found = vec![("uid", uid.to_string()), ("gid", gid.to_string()), ("sha256", executable_digest.to_string())];
     let (users, names) = (local_file("/etc/passwd"), local_file("/etc/group"));
+    found.extend(path.map(|path| ("path", path)));
     found.extend(name_of(&users, uid).map(|name| ("user", name)));
     found.extend(name_of(&names, gid).map(|name| ("group", name)));
     for group in groups {
@@ -70,6 +66,15 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
 /// between a process and its identity.
 fn local_file(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The path of a process's executable, if that path leads to it for this agent as well: within a mount namespace of its own
+/// a process chooses what its path looks like.
+fn path_here(link: &str, executable: ExecutableId) -> Option<String> {
+    let path = std::fs::read_link(link).ok()?;
+    let meta = std::fs::metadata(&path).ok()?;
+    let same = (meta.dev(), meta.ino()) == (executable.device, executable.inode);
+    same.then(|| path.into_os_string().into_string().ok())?
 }
 
 impl ExecutableId {

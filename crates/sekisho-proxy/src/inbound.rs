@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
+/// A connection whose first request has not come by then gives up its place.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -106,7 +109,10 @@ impl Inbound {
         let (decider, refused) = (self.decider.clone(), peer.clone());
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let inbound = self.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = asked.clone();
         let service = service_fn(move |request| {
+            asks.store(true, Ordering::Relaxed);
             let (inbound, peer) = (inbound.clone(), peer.clone());
             async move { Ok::<_, Infallible>(inbound.request(request, &peer).await) }
         });
@@ -117,6 +123,7 @@ impl Inbound {
         tokio::select! {
             _done = connection.as_mut() => return,
             () = tokio::time::sleep(wait) => {}
+            () = silent(&asked) => return,
             () = self.stop.wait() => {}
             // Without an identity the sidecar speaks for nobody: nothing is finished.
             () = withdrawn(self.identity.held.clone()) => return,
@@ -196,6 +203,14 @@ impl Inbound {
                 problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer", Some(id))
             }
         }
+    }
+}
+
+/// Returns when a connection has asked for nothing in time.
+async fn silent(asked: &AtomicBool) {
+    tokio::time::sleep(FIRST_REQUEST).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

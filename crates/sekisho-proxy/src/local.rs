@@ -25,7 +25,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) async fn connect(at: &Local, workload: &Arc<Process>) -> Result<Box<dyn Stream>, LocalError> {
     let io = |source| LocalError::Io { at: at.to_string(), source };
     let (stream, owner): (Box<dyn Stream>, Option<i32>) = match at {
-        Local::Tcp(address) => (Box::new(TcpStream::connect(address).await.map_err(io)?), None),
+        Local::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(io)?;
+            let _best_effort = stream.set_nodelay(true);
+            (Box::new(stream), None)
+        }
         Local::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(io)?;
             let owner = stream.peer_cred().map_err(io)?.pid();

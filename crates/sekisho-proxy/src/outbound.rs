@@ -87,6 +87,7 @@ impl Accepted {
     async fn if_workload(self, workload: &Arc<Process>) -> Option<Box<dyn local::Stream>> {
         match self {
             Self::Tcp(stream) => {
+                let _best_effort = stream.set_nodelay(true);
                 local::is_workload_tcp(&stream, workload).await.then(|| Box::new(stream) as Box<dyn local::Stream>)
             }
             Self::Unix(stream) => {

@@ -30,6 +30,8 @@ pub(crate) enum AttestError {
     Banned(SpiffeId),
     #[error("the agent's ID cannot be formed: {0}")]
     AgentId(#[from] sekisho_types::SpiffeIdError),
+    #[error("the certificate signing request: {0}")]
+    Csr(String),
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
@@ -141,7 +143,13 @@ pub(crate) async fn renew(
     shown: &str,
     csr: &[u8],
 ) -> Result<IssuedX509, AttestError> {
-    let csr = Csr::verify(csr).map_err(|e| IssueError::Form(e.to_string()))?;
+    let csr = match Csr::verify(csr) {
+        Ok(csr) => csr,
+        Err(error) => {
+            issue::refused(domain, &issue::caller_name(caller), &error.to_string()).await.map_err(IssueError::from)?;
+            return Err(AttestError::Csr(error.to_string()));
+        }
+    };
     let known = match caller {
         Caller::Agent { id, .. } => domain.view.read(|state| state.nodes.get(id.get()).cloned()),
         _ => None,

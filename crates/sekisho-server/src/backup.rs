@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sekisho_disk::{DiskError, Ledger, private_folder};
 use sekisho_keys::{KeyError, load};
-use sekisho_ledger::TILE_WIDTH;
+use sekisho_ledger::{Frontier, TILE_WIDTH, leaf_hash};
 use sekisho_store::{Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, TrustDomain};
 
@@ -139,8 +139,15 @@ fn log_at(folder: &Path, trust_domain: &TrustDomain) -> Result<(Ledger, u64), Ba
 fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> {
     let (ledger, size) = log_at(folder, trust_domain)?;
     let missing = |number: u64| BackupError::NotWhole(format!("entries from {} on are missing", number * TILE_WIDTH));
-    (0..size.div_ceil(TILE_WIDTH))
-        .try_for_each(|number| ledger.bundle(number, size).map(drop).ok_or(missing(number)))?;
+    let mut tree = Frontier::default();
+    for number in 0..size.div_ceil(TILE_WIDTH) {
+        for entry in ledger.bundle(number, size).ok_or_else(|| missing(number))? {
+            tree.push(leaf_hash(&entry.leaf), |_, _, _| {});
+        }
+    }
+    if ledger.root(size) != Some(tree.root()) {
+        return Err(BackupError::NotWhole("the entries of the log are not those that its checkpoint speaks of".into()));
+    }
     let store = Store::open(&folder.join("state.db"))?;
     let mark = store.read(|reader| reader.log_mark(trust_domain))?;
     check_mark(&ledger, mark.as_ref()).map_err(BackupError::NotWhole)?;

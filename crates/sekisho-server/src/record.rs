@@ -1,16 +1,22 @@
 //! Decisions and refusals made on nodes: recorded once, as one leaf that holds the root of their batch (law L5).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
 use sekisho_ledger::{Batch, Kind};
+use sekisho_runtime::now;
 use sekisho_store::{SpoolPosition, StoreError};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
+use crate::grpc::AgentCaller;
 use crate::journal::{Entry, JournalError};
 use crate::record_form;
 
 const MAX_RECORDS: usize = 4096;
+/// Workloads that the records of one batch speak of.
+const MAX_DESTINATIONS: usize = 64;
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +28,8 @@ pub(crate) enum RecordError {
          decision, `effect`"
     )]
     Form(usize),
+    #[error("a record is about `{0}`, which is no workload of this node")]
+    Foreign(String),
     #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
     Key,
     #[error(transparent)]
@@ -36,7 +44,7 @@ pub(crate) enum RecordError {
 /// many records the spool has lost since it was made.
 pub(crate) async fn batch(
     domain: &Domain,
-    reporter: &str,
+    agent: &AgentCaller,
     key: &str,
     records: Vec<Bytes>,
     lost: u64,
@@ -50,6 +58,7 @@ pub(crate) async fn batch(
     let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     // The reporter is part of the name, so that one node cannot move another's position.
+    let reporter = &agent.id.get().to_string();
     let spool = format!("{reporter} {spool}");
     let _turn = turn(domain, &spool).lock().await;
     let before = domain.store.read(|reader| reader.spool_position(&domain.name, &spool))?;
@@ -67,7 +76,10 @@ pub(crate) async fn batch(
         Entry::new(domain, Kind::Gap).text("what", "records").integer("lost", missing).personal("reporter", reporter)
     };
     let next = before.next.max(first) + fresh.len() as u64;
-    let (tree, kept) = read(fresh)?;
+    let (tree, kept, about) = read(fresh)?;
+    if let Some(foreign) = about.into_iter().find(|destination| is_of_another_node(domain, agent, destination)) {
+        return Err(RecordError::Foreign(foreign));
+    }
     let log_index = if kept.is_empty() {
         gap().append(domain).await?
     } else {
@@ -105,12 +117,30 @@ fn turn<'a>(domain: &'a Domain, spool: &str) -> &'a tokio::sync::Mutex<()> {
 
 /// Reads records as a node sends them: how many there are, or what is wrong.
 pub fn check_records(records: Vec<Bytes>) -> Result<usize, String> {
-    read(records).map(|(_, kept)| kept.len()).map_err(|error| error.to_string())
+    read(records).map(|(_, kept, _)| kept.len()).map_err(|error| error.to_string())
 }
 
-fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>), RecordError> {
+/// A batch's tree, its records, and whose decisions they say they are.
+fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, BTreeSet<String>), RecordError> {
     let tree = Batch::of(records.iter().map(AsRef::as_ref));
-    let one = |(at, record)| record_form::read(record).ok_or(RecordError::Form(at));
-    let kept = records.into_iter().enumerate().map(one).collect::<Result<_, _>>()?;
-    Ok((tree, kept))
+    let (mut kept, mut about) = (vec![], BTreeSet::new());
+    for (at, record) in records.into_iter().enumerate() {
+        let (record, destination) = record_form::read(record).ok_or(RecordError::Form(at))?;
+        kept.push(record);
+        about.extend(destination.filter(|destination| !about.contains(destination)));
+        if about.len() > MAX_DESTINATIONS {
+            return Err(RecordError::TooLarge);
+        }
+    }
+    Ok((tree, kept, about))
+}
+
+/// Whether entries give this SPIFFE ID to processes of other nodes only. One that no entry gives any more may have been
+/// this node's when the record was made.
+fn is_of_another_node(domain: &Domain, agent: &AgentCaller, destination: &str) -> bool {
+    domain.view.read(|state| {
+        let own = state.authorized(&agent.node, &domain.server_id, now());
+        let is = |entry: &std::sync::Arc<sekisho_identity::Entry>| entry.spiffe_id.to_string() == destination;
+        !own.iter().any(is) && state.entries.values().any(is)
+    })
 }

@@ -52,10 +52,18 @@ struct Head<'a> {
     at_ms: i64,
     kind: &'a str,
     effect: Option<&'a str>,
+    #[serde(borrow)]
+    input: Option<HeadInput<'a>>,
 }
 
-/// Reads a record as a node sends it; `None` if it is not of the form.
-pub(crate) fn read(record: Bytes) -> Option<RecordKept> {
+#[derive(Deserialize)]
+struct HeadInput<'a> {
+    destination: &'a str,
+}
+
+/// Reads a record as a node sends it, and whose decision it says it is; `None` if it is not of the form. An agent's own
+/// refusals are about nobody yet.
+pub(crate) fn read(record: Bytes) -> Option<(RecordKept, Option<String>)> {
     let head: Head<'_> = serde_json::from_slice(&record).ok()?;
     let class = match (head.kind, head.effect) {
         ("decision", Some(effect @ ("allow" | "deny"))) => class_of(effect)?,
@@ -64,8 +72,9 @@ pub(crate) fn read(record: Bytes) -> Option<RecordKept> {
     };
     // A node names its own records, and nothing that the server names; a name that lies about its time would not be found.
     let name = RecordName::parse(head.id).filter(|name| name.milliseconds() == head.at_ms)?;
+    let destination = head.input.map(|input| input.destination.to_owned());
     let kept = RecordKept { key: name.key, class, record: record.clone() };
-    name.names(&kept).then_some(kept)
+    (name.names(&kept) && (destination.is_some() || head.kind == "refusal")).then_some((kept, destination))
 }
 
 #[cfg(test)]
@@ -76,19 +85,22 @@ mod tests {
     fn a_record_says_what_it_is_and_when_or_is_refused() {
         let read = |id: &str, rest: &str| read(format!("{{\"id\":\"{id}\",{rest}}}").into());
         let (decision, refusal) = ("dec_00000000000500112233445566778899", "ref_00000000000500112233445566778899");
-        let kept = read(decision, r#""at_ms":5,"kind":"decision","effect":"deny","x":[1]"#).unwrap();
+        let input = r#""input":{"destination":"spiffe://td/a"}"#;
+        let (kept, about) = read(decision, &format!(r#""at_ms":5,"kind":"decision","effect":"deny",{input}"#)).unwrap();
+        assert_eq!(about.unwrap(), "spiffe://td/a");
         assert_eq!((kept.class, name_of(&kept).as_str()), (1, decision));
         assert!(read(refusal, r#""at_ms":5,"kind":"refusal""#).is_some());
         for (id, rest) in [
-            (decision, r#""at_ms":6,"kind":"decision","effect":"deny""#),
-            (decision, r#""at_ms":5,"kind":"decision","effect":"maybe""#),
-            (decision, r#""at_ms":5,"kind":"decision""#),
-            (decision, r#""at_ms":5,"kind":"refusal""#),
-            (refusal, r#""at_ms":5,"kind":"decision","effect":"deny""#),
-            ("att_00000000000500112233445566778899", r#""at_ms":5,"kind":"refusal""#),
-            ("ref_0000000000050011223344556677889", r#""at_ms":5,"kind":"refusal""#),
-            ("ref_+0000000000500112233445566778899", r#""at_ms":5,"kind":"refusal""#),
-            ("ref_0000000000050011223344556677889A", r#""at_ms":5,"kind":"refusal""#),
+            (decision, &format!(r#""at_ms":6,"kind":"decision","effect":"deny",{input}"#)),
+            (decision, &format!(r#""at_ms":5,"kind":"decision","effect":"maybe",{input}"#)),
+            (decision, &r#""at_ms":5,"kind":"decision","effect":"deny""#.to_owned()),
+            (decision, &r#""at_ms":5,"kind":"decision""#.to_owned()),
+            (decision, &r#""at_ms":5,"kind":"refusal""#.to_owned()),
+            (refusal, &format!(r#""at_ms":5,"kind":"decision","effect":"deny",{input}"#)),
+            ("att_00000000000500112233445566778899", &r#""at_ms":5,"kind":"refusal""#.to_owned()),
+            ("ref_0000000000050011223344556677889", &r#""at_ms":5,"kind":"refusal""#.to_owned()),
+            ("ref_+0000000000500112233445566778899", &r#""at_ms":5,"kind":"refusal""#.to_owned()),
+            ("ref_0000000000050011223344556677889A", &r#""at_ms":5,"kind":"refusal""#.to_owned()),
         ] {
             assert!(read(id, rest).is_none(), "{id} {rest}");
         }

@@ -115,17 +115,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
-    let turned_away = {
-        let domain = domain.clone();
-        move |peer: SocketAddr, reason: String| {
-            let domain = domain.clone();
-            tokio::spawn(async move {
-                if let Err(error) = refusals::log(&domain, peer.ip(), &peer.to_string(), &reason).await {
-                    tracing::error!(%error, "a refusal was not logged");
-                }
-            });
-        }
-    };
+    let turned_away = turned_away(domain.clone());
     tokio::join!(
         serve_tls(listener, source, router.clone(), now, turned_away, stop.token()),
         serve_unix(socket, router, admit, stop.token()),
@@ -136,6 +126,18 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let _ended = outbox.await;
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     Ok(())
+}
+
+/// Logs peers that did not come through the handshake.
+fn turned_away(domain: Shared) -> impl Fn(SocketAddr, String) + Clone + Send + 'static {
+    move |peer: SocketAddr, reason: String| {
+        let domain = domain.clone();
+        tokio::spawn(async move {
+            if let Err(error) = refusals::log(&domain, peer.ip(), &peer.to_string(), &reason).await {
+                tracing::error!(%error, "a refusal was not logged");
+            }
+        });
+    }
 }
 
 /// The domain, and why its log was accepted although it is older than it should be.

@@ -21,6 +21,8 @@ pub enum StoreError {
     Sql(#[from] rusqlite::Error),
     #[error("the database was written by a newer version (schema {found}, this one knows {known}); use that version")]
     NewerSchema { found: i64, known: i64 },
+    #[error("the database {path}: {source}")]
+    File { path: String, source: std::io::Error },
     #[error("a stored {0} is not readable; restore the database from a backup")]
     Damaged(&'static str),
     #[error("the store's writer has stopped")]

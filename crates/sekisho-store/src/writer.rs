@@ -1,3 +1,4 @@
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -42,6 +43,9 @@ pub struct Store {
 impl Store {
     /// Opens or makes the database at `path` and brings its schema up to date.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite gives its own files the mode of this one.
+        let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        made.map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         let mut connection = Connection::open(path)?;
         schema::migrate(&mut connection)?;
         // Many rows in one transaction: pages of two indexes, their undo, and a log that is folded in seldom.

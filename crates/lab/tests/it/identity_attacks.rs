@@ -184,7 +184,8 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
         let refused = node.record(records(vec!["{}".into()], key)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{key}: {refused:?}");
     }
-    let record = r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow"}"#;
+    let record = r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow",
+                     "input":{"destination":"spiffe://example.org/a"}}"#;
     let first = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
     let again = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
     assert_eq!(first, again, "a repeated batch is recorded once");

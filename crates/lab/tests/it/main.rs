@@ -10,6 +10,7 @@ mod identity;
 mod identity_attacks;
 mod inbound_attacks;
 mod ledger_crash;
+mod node_attacks;
 mod openssl;
 mod operating;
 mod operators;

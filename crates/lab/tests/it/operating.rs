@@ -48,14 +48,14 @@ fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
     let digest = crate::world::digest(&crate::world::program("transactions"));
     world.register("/shop/ledger", &[format!("unix:sha256:{digest}")]);
     let free = || format!("127.0.0.1:{}", crate::world::free_port());
-    let (inbound, service, log) = (free(), free(), world.path("sidecar.log"));
+    let (inbound, service) = (free(), free());
     let mut command = std::process::Command::new(crate::world::program("sekisho"));
     command
         .args(["proxy", "--trust-domain", "example.org", "--log", "warn", "--agent-socket"])
         .arg(world.agent_socket());
     command.arg("--data").arg(world.path("ledger")).args(["--inbound", &inbound, "--upstream", &service, "--"]);
     command.arg(crate::world::program("transactions")).env("LISTEN", &service);
-    let sidecar = crate::world::Role::start(command.stderr(std::fs::File::create(&log).unwrap()));
+    let sidecar = crate::world::Role::start(&mut command);
     sidecar.ready();
     // Where the policy is enforced, by the sidecar's own report of what it loaded.
     let ask = "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -66,7 +66,7 @@ fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
         (Some(in_force) == health["policy_revision"].as_u64()).then_some(())
     });
     // What it cannot close, it says: the service's own port is open to this machine.
-    let said = std::fs::read_to_string(&log).unwrap();
+    let said = sidecar.said();
     assert!(said.contains("not enforced") && said.contains(&service), "{said}");
 }
 

@@ -36,6 +36,34 @@ fn law_l11_exec_after_connect_is_noticed() {
     assert!(exec.contains("another executable than when it connected"), "{exec}");
 }
 
+/// In a mount namespace of its own a process puts itself where another program stands.
+#[test]
+fn law_l11_a_path_that_only_the_process_sees_is_no_selector() {
+    let world = World::start();
+    let (privileged, evil) = (world.path("privileged"), world.path("evil"));
+    for copy in [&privileged, &evil] {
+        std::fs::copy(std::env::current_exe().unwrap(), copy).unwrap();
+    }
+    world.register("/own/privileged", &[format!("unix:path:{}", privileged.display())]);
+    let helper = "--ignored --exact --nocapture process_attacks::helper_connects_and_speaks";
+    let script =
+        format!("mount --bind {} {} && exec {} {helper}", evil.display(), privileged.display(), privileged.display());
+    let spoken = |mut command: Command| {
+        let output = command.env("SOCKET", world.agent_socket()).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let honest = spoken(self::helper(&privileged, "helper_connects_and_speaks"));
+    assert!(honest.contains("got spiffe://example.org/own/privileged"), "{honest}");
+    let mut unshared = Command::new("unshare");
+    unshared.args(["-Urm", "sh", "-c", &script]);
+    let forged = spoken(unshared);
+    if !forged.contains("refused: ") && !forged.contains("got ") {
+        println!("no user namespace here: the attack is not tried: {forged}");
+        return;
+    }
+    assert!(forged.contains("refused: ") && !forged.contains("got "), "{forged}");
+}
+
 fn connect() -> OwnedFd {
     UnixStream::connect(std::env::var_os("SOCKET").unwrap()).unwrap().into()
 }

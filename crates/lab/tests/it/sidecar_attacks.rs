@@ -11,6 +11,7 @@ struct Counter {
     _till: Role,
     _ledger: Role,
     world: World,
+    inbound: String,
     local: String,
 }
 
@@ -33,7 +34,7 @@ impl Counter {
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
         let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
         till.ready();
-        let counter = Self { _till: till, _ledger: ledger, world, local };
+        let counter = Self { _till: till, _ledger: ledger, world, inbound, local };
         eventually("policy reaches the sidecar", || counter.get("/v1/balance", "").contains(" 200 ").then_some(()));
         counter
     }
@@ -47,6 +48,26 @@ impl Counter {
     fn get(&self, target: &str, headers: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nhost: ledger\r\n{headers}connection: close\r\n\r\n");
         raw(&mut self.dial(), &request)
+    }
+}
+
+#[test]
+fn a_peer_with_a_good_svid_of_another_name_is_not_spoken_to() {
+    let counter = Counter::open("http1");
+    let inbound = counter.inbound.clone();
+    for protocol in ["http1", "tcp"] {
+        let local = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(program("sekisho"));
+        command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", protocol]);
+        command.arg("--agent-socket").arg(counter.world.agent_socket()).arg("--data").arg(counter.world.path(protocol));
+        command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/other"));
+        let other = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
+        other.ready();
+        let ask = "GET /v1/balance HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
+        let answer = raw(&mut TcpStream::connect(&local).unwrap(), ask);
+        let refused = if protocol == "tcp" { answer.is_empty() } else { answer.starts_with("HTTP/1.1 502") };
+        assert!(refused, "{protocol}: {answer}");
+        eventually("it says why", || other.said().contains("shop/other").then_some(()));
     }
 }
 

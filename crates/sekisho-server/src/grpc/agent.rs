@@ -144,7 +144,7 @@ async fn next_step(
 
 fn attest_status(error: &AttestError) -> Status {
     match error {
-        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) => {
+        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) | AttestError::Csr(_) => {
             Status::invalid_argument(error.to_string())
         }
         AttestError::TokenUnknown | AttestError::TokenExpired | AttestError::X509PopOff => {

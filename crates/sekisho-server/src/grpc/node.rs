@@ -1,10 +1,11 @@
 //! Our own service beside SPIRE's: pushed changes, issuing with evidence, records.
 
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::process_evidence;
+use sekisho_net::TlsPeer;
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{AgentCaller, svid};
 use crate::domain::Shared;
 use crate::record::{self, RecordError};
-use crate::watch;
+use crate::{refusals, watch};
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -85,17 +86,25 @@ impl wire::node_server::Node for Service {
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
         let request = request.into_inner();
-        let reporter = agent.id.get().to_string();
-        let recorded = record::batch(&self.0, &reporter, &request.batch_key, request.records, request.lost).await;
-        let log_index = recorded.map_err(|error| match error {
-            RecordError::Journal(_) | RecordError::Store(_) => {
+        let recorded = record::batch(&self.0, &agent, &request.batch_key, request.records, request.lost).await;
+        match recorded {
+            Ok(log_index) => Ok(Response::new(wire::RecordResponse { log_index })),
+            Err(error @ (RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_))) => {
                 tracing::error!(%error, "records were not taken");
-                Status::unavailable("the server cannot record now; its log says why")
+                Err(Status::unavailable("the server cannot record now; its log says why"))
             }
-            _ => Status::invalid_argument(error.to_string()),
-        })?;
-        Ok(Response::new(wire::RecordResponse { log_index }))
+            Err(error) => {
+                if let Some(peer) = peer
+                    && let Err(unlogged) = refusals::log_peer(&self.0, &peer, &error.to_string()).await
+                {
+                    tracing::error!(error = %unlogged, "a refusal was not logged");
+                    return Err(Status::unavailable("the refusal could not be logged"));
+                }
+                Err(Status::invalid_argument(error.to_string()))
+            }
+        }
     }
 }
 

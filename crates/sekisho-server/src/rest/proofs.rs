@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
-use sekisho_ledger::{Batch, BatchPath, Receipt, Subject};
+use sekisho_ledger::{Batch, BatchPath, Receipt, Subject, leaf_hash, verify_inclusion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -85,6 +85,14 @@ fn receipt(
     let entry =
         domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
     let path = domain.ledger.path(index, size).map_err(|e| Problem::unavailable(&e))?;
+    // What is read may have been changed on disk: a proof that does not hold is not given out.
+    let root = domain.ledger.root(size).ok_or_else(|| Problem::unavailable(&"a tile of the log is not readable"))?;
+    verify_inclusion(index, size, &leaf_hash(&entry.leaf), &path, &root).map_err(|_| {
+        let found =
+            format!("entry {index} of the log, or a tile above it, is damaged on disk; restore the log from a backup");
+        tracing::error!(index, "the log is damaged");
+        Problem::unavailable(&found)
+    })?;
     let subject = match record {
         Some((record, place)) => Subject::Record { record, place },
         None => Subject::Leaf { openings: openings_of(&entry.side) },

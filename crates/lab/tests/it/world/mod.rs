@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,19 +28,35 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Role {
     pub child: Child,
     lines: std::sync::mpsc::Receiver<String>,
+    /// What it wrote to stderr.
+    said: Arc<Mutex<String>>,
 }
 
 impl Role {
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) =
+            (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
+        let said = Arc::<Mutex<String>>::default();
+        let hears = said.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                hears.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
         let (send, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let _gone = send.send(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, said }
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     /// The first line that `wanted` makes something of.
@@ -69,8 +86,8 @@ impl Role {
     }
 }
 
-impl Drop for Role {
-    fn drop(&mut self) {
+impl Role {
+    fn end(&mut self) {
         // Asked first, so that a sidecar ends its workload too.
         let _asked = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         let end = Instant::now() + Duration::from_secs(5);
@@ -82,6 +99,16 @@ impl Drop for Role {
         }
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.end();
+        // One task's panic ends no program and is found by nobody else.
+        if !std::thread::panicking() {
+            assert!(!self.said().contains("panicked at"), "a role panicked: {}", self.said());
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! Attacks by nodes: proofs that are not theirs, other nodes' workloads, SVIDs that were replaced.
+
+use sekisho_identity::csr_der;
+use sekisho_proto::server::{IssueJwtRequest, ProcessEvidence, RecordRequest, node_client::NodeClient};
+use sekisho_proto::spire::agent::v1::{AgentX509svidParams, RenewAgentRequest, agent_client::AgentClient};
+use sekisho_proto::spire::svid::v1::{
+    BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
+};
+use sekisho_types::Selector;
+use tonic::Code;
+
+use crate::openssl::Openssl;
+use crate::peers::{Attested, client, clock, key};
+use crate::world::{Role, World, eventually};
+
+/// An agent with this node's certificate and that node's key: its exit code.
+fn attests(world: &World, data: &str, certificate: &std::path::Path, key: &std::path::Path) -> Option<Role> {
+    let mut command = world.agent_command(data, &world.path("none"));
+    command.args(["--node-cert", certificate.to_str().unwrap(), "--node-key", key.to_str().unwrap()]);
+    let mut role = Role::start(&mut command);
+    eventually("the agent serves or stops", || match role.child.try_wait().unwrap() {
+        Some(status) => {
+            assert!(!status.success());
+            Some(false)
+        }
+        None => world.path(data).join("cache.sealed").exists().then_some(true),
+    })
+    .then_some(role)
+}
+
+#[test]
+fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives_its_data() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let authority = Openssl::new();
+    authority.node(folders[0].path());
+    authority.node(folders[1].path());
+    Openssl::new().node(folders[2].path());
+    let file = |folder: usize, name: &str| folders[folder].path().join(name);
+    std::fs::write(file(0, "ca.pem"), authority.authority_pem()).unwrap();
+    let world = World::with(&["--x509pop-ca", file(0, "ca.pem").to_str().unwrap()]);
+    assert!(attests(&world, "stolen", &file(0, "node.pem"), &file(1, "node.key")).is_none(), "without the key");
+    assert!(attests(&world, "foreign", &file(2, "node.pem"), &file(2, "node.key")).is_none(), "of another authority");
+    world.log_says("the proof does not fit");
+    let nodes = || {
+        let agents = world.json(&["agents", "list"]);
+        agents
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|agent| agent["attestation_type"] == "x509pop")
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert!(nodes().is_empty());
+    drop(attests(&world, "good", &file(0, "node.pem"), &file(0, "node.key")).unwrap());
+    let id = nodes()[0]["id"].as_str().unwrap().to_owned();
+    world.text(&["agents", "ban", &id]);
+    assert!(
+        attests(&world, "again", &file(0, "node.pem"), &file(0, "node.key")).is_none(),
+        "a ban is not attested away"
+    );
+    assert_eq!(nodes()[0]["banned"], true, "{:?}", nodes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_another_nodes_entry_is_refused_by_every_call_that_issues() {
+    let world = World::start();
+    let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    let entry = other.entry(&world, "/other/a");
+    let csr = csr_der(&key(), None).unwrap();
+    let channel = || own.channel.clone();
+    // It is not even told that there is one.
+    assert_eq!(own.issue(&entry).await.unwrap_err().code(), Code::NotFound);
+    let params = vec![NewX509svidParams { entry_id: entry.clone(), csr }];
+    let answer = SvidClient::new(channel()).batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap();
+    let result = answer.into_inner().results.remove(0);
+    let refused = result.status.unwrap();
+    assert!(result.svid.is_none() && refused.code == Code::NotFound as i32, "{refused:?}");
+    let request = NewJwtsvidRequest { entry_id: entry.clone(), audience: vec!["a".into()] };
+    let refused = SvidClient::new(channel()).new_jwtsvid(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    let selectors = sekisho_proto::selectors_to_wire(&[Selector::parse("unix:uid:7").unwrap()]);
+    let evidence = ProcessEvidence { source: "unix/1".into(), measured_at_ns: clock().nanos(), selectors };
+    let request = IssueJwtRequest { entry_id: entry, audience: vec!["a".into()], evidence: Some(evidence) };
+    let refused = NodeClient::new(channel()).issue_jwt(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    assert!(world.leaves("issuance").iter().all(|leaf| leaf["what"] != "jwt-svid"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
+    let world = World::start();
+    let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    own.entry(&world, "/own/a");
+    other.entry(&world, "/other/a");
+    let send = async |id: &str, about: &str, key: &str| {
+        let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
+        let record = format!(r#"{{"id":"dec_{id}","at_ms":5,"kind":"decision","effect":"allow",{input}}}"#);
+        let request = RecordRequest { records: vec![record.into()], lost: 0, batch_key: key.into() };
+        NodeClient::new(own.channel.clone()).record(request).await
+    };
+    send("000000000005667788990000000000aa", "/own/a", "s:0").await.unwrap();
+    // It may have been this node's before its entry was deleted.
+    send("000000000005667788990000000000ab", "/gone", "s:1").await.unwrap();
+    let refused = send("000000000005667788990000000000ac", "/other/a", "s:2").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    world.log_says("which is no workload of this node");
+    let listed = world.json(&["decisions"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() {
+    let world = World::start();
+    let first = Attested::new(&world).await;
+    let entry = first.entry(&world, "/own/a");
+    let renew = async |channel| {
+        let key = key();
+        let params = Some(AgentX509svidParams { csr: csr_der(&key, None).unwrap() });
+        let renewed = AgentClient::new(channel).renew_agent(RenewAgentRequest { params }).await.unwrap();
+        let chain = renewed.into_inner().svid.unwrap().cert_chain;
+        let identity = sekisho_net::Identity { chain, key: key.pkcs8().clone() };
+        client(&world, Some(&identity))
+    };
+    let second = renew(first.channel.clone()).await;
+    // The answer may have been lost: the SVID before is good until the new one renews.
+    first.issue(&entry).await.unwrap();
+    renew(second).await;
+    let refused = first.issue(&entry).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    world.log_says("replaced");
+}
