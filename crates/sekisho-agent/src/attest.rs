@@ -43,6 +43,7 @@ impl Proof {
                     _ => Err(AgentError::NodeCertificate),
                 }
             }
+            (_, Some(_), None) | (_, None, Some(_)) => Err(AgentError::NodeCertificate),
             (Some(path), ..) => Ok(Self::JoinToken(String::from_utf8_lossy(&read(path)?).trim().to_owned())),
             _ => Err(AgentError::NoProof),
         }

@@ -46,7 +46,7 @@ pub struct AgentArgs {
     #[arg(long, env = "SEKISHO_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(long, env = "SEKISHO_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]

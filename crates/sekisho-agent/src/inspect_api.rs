@@ -73,6 +73,7 @@ impl Inspect for Service {
             lost_records,
             sealed_by: SEALED_BY.to_owned(),
             svid_expires_at: own.not_after.seconds(),
+            data_folder: self.0.spool.folder().parent().unwrap_or(std::path::Path::new("/")).display().to_string(),
         }))
     }
 }

@@ -50,7 +50,14 @@ impl Sidecar for Service {
             if let Err(status) = lend(&core, &caller, &workload, &to).await {
                 let _gone = to.send(Err(status)).await;
             }
-            core.lent.lock().unwrap_or_else(PoisonError::into_inner).remove(&caller.process.pid());
+            let mut lent = core.lent.lock().unwrap_or_else(PoisonError::into_inner);
+            // What a sidecar runs is nobody's business once none speaks for that identity.
+            if let Some(id) = lent.remove(&caller.process.pid())
+                && !lent.values().any(|other| *other == id)
+            {
+                core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.to_string());
+                core.reported.send_modify(|count| *count += 1);
+            }
         });
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Spool, SpoolBatch};
+use crate::{DiskError, Spool, SpoolBatch};
 
 /// Batches below half of the size that was asked for wait this long for others.
 const GATHER: Duration = Duration::from_millis(100);
@@ -27,22 +27,26 @@ impl Spool {
         let (mut pause, mut size) = (FIRST_PAUSE, max);
         loop {
             let batch = self.next_batch(size).await;
+            let count = batch.records.len();
             let on_disk = match send(self.key(&batch), batch.clone()).await {
                 Sent::Taken => {
-                    (pause, size) = (FIRST_PAUSE, max);
-                    let forgotten = self.acknowledge(&batch);
-                    if batch.records.len() < max / 2 {
+                    pause = FIRST_PAUSE;
+                    let gather = size == max && count < max / 2;
+                    // Behind the record at fault, batches grow again.
+                    size = (size * 2).min(max);
+                    let forgotten = self.on_disk(move |spool| spool.acknowledge(&batch)).await;
+                    if gather {
                         tokio::time::sleep(GATHER).await;
                     }
                     forgotten
                 }
-                Sent::Refused(_) if batch.records.len() > 1 => {
-                    size = 1;
+                Sent::Refused(_) if count > 1 => {
+                    size = count / 2;
                     Ok(())
                 }
                 Sent::Refused(reason) => {
                     tracing::error!(reason, "a record is refused for good; it is counted as lost");
-                    self.discard(&batch)
+                    self.on_disk(move |spool| spool.discard(&batch)).await
                 }
                 Sent::Later(reason) => {
                     tracing::debug!(reason, "records wait");
@@ -56,5 +60,52 @@ impl Spool {
                 tokio::time::sleep(pause).await;
             }
         }
+    }
+
+    /// Work that writes files or waits for somebody who does, away from the threads that serve.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, DiskError> {
+        let spool = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&spool)).await;
+        done.unwrap_or_else(|ended| Err(DiskError::Stopped(ended.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_at_fault_is_found_given_up_and_keeps_no_other_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();
+        let records: Vec<bytes::Bytes> = (0..1000).map(|n| format!("record {n}").into()).collect();
+        spool.append(&records).unwrap();
+        let (taken, calls) = (Arc::<Mutex<Vec<bytes::Bytes>>>::default(), Arc::<Mutex<u32>>::default());
+        let send = |_key, batch: SpoolBatch| {
+            *calls.lock().unwrap() += 1;
+            let bad = batch.records.iter().any(|record| record == "record 777");
+            if !bad {
+                taken.lock().unwrap().extend(batch.records);
+            }
+            std::future::ready(if bad { Sent::Refused("bad".into()) } else { Sent::Taken })
+        };
+        let drained = spool.clone().drain(1000, send);
+        let all_gone = async {
+            while spool.depth().0 > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = all_gone => {}
+        }
+        let expected: Vec<_> = records.into_iter().filter(|record| record != "record 777").collect();
+        assert_eq!(*taken.lock().unwrap(), expected);
+        assert!(*calls.lock().unwrap() < 60, "{}", calls.lock().unwrap());
     }
 }

@@ -101,8 +101,9 @@ pub(crate) fn read_head(mut head: &[u8]) -> Option<(u64, Summary)> {
 /// The records of a frame, in the order in which they came.
 pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<RecordKept>> {
     let (size, _) = packed.split_first_chunk::<4>()?;
-    let plausible = usize::try_from(u32::from_le_bytes(*size)).is_ok_and(|size| size <= MAX_UNPACKED);
-    let mut plain = Bytes::from(lz4_flex::decompress_size_prepended(packed).ok().filter(|_| plausible)?);
+    // Before memory is taken for it.
+    usize::try_from(u32::from_le_bytes(*size)).ok().filter(|size| *size <= MAX_UNPACKED)?;
+    let mut plain = Bytes::from(lz4_flex::decompress_size_prepended(packed).ok()?);
     let mut records = vec![];
     while plain.has_remaining() {
         let (key, class) = (plain.try_get_u128().ok()?, plain.try_get_u8().ok()?);

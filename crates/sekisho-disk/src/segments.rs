@@ -132,22 +132,29 @@ impl Segments {
         Ok(())
     }
 
-    /// The record with this key for which `is` holds, and its whole batch. Reads files.
+    /// The oldest record with this key for which `is` holds, and its whole batch: one that comes later under the same key
+    /// takes nothing's place. Reads files.
     pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, Vec<Bytes>)> {
-        self.read_where(
+        let mut oldest = None;
+        let _all_read = self.read_where(
             |summary| (summary.oldest..=summary.newest).contains(&key),
             |frame| {
                 let records = unpack(&frame.packed)?;
                 let position = records.iter().position(|kept| kept.key == key && is(kept))?;
                 let found = Found { kept: records.get(position)?.clone(), log_index: frame.log_index, position };
-                Some((found, records.into_iter().map(|kept| kept.record).collect()))
+                oldest = Some((found, records.into_iter().map(|kept| kept.record).collect()));
+                None::<()>
             },
-        )
+        );
+        oldest
     }
 
     /// The newest records with a key below `before`, newest first. Reads files.
     pub fn newest(&self, class: Option<u8>, before: u128, limit: usize) -> Vec<Found> {
         let mut found: Vec<Found> = vec![];
+        if limit == 0 {
+            return found;
+        }
         // Keys that are no newer than this do not come into the list any more.
         let floor = std::cell::Cell::new(None);
         let wanted = |summary: &Summary| {
@@ -158,10 +165,12 @@ impl Segments {
         let _all_read = self.read_where(wanted, |frame| {
             let records = unpack(&frame.packed).unwrap_or_default().into_iter().enumerate();
             let mine = records.filter(|(_, kept)| kept.key < before && class.is_none_or(|class| kept.class == class));
-            found.extend(mine.map(|(position, kept)| Found { kept, log_index: frame.log_index, position }));
-            found.sort_by_key(|found| std::cmp::Reverse(found.kept.key));
+            // Copied, so that one record does not hold the memory of its whole batch.
+            let own = |kept: RecordKept| RecordKept { record: Bytes::copy_from_slice(&kept.record), ..kept };
+            found.extend(mine.map(|(position, kept)| Found { kept: own(kept), log_index: frame.log_index, position }));
+            found.sort_by(|a, b| b.kept.key.cmp(&a.kept.key).then_with(|| a.kept.record.cmp(&b.kept.record)));
             // A batch may stand here twice after a crash.
-            found.dedup_by_key(|found| found.kept.key);
+            found.dedup_by(|a, b| a.kept == b.kept);
             found.truncate(limit);
             floor.set(found.get(limit.wrapping_sub(1)).map(|last| last.kept.key));
             None::<()>
@@ -206,8 +215,9 @@ impl Segments {
     fn roll(&self, state: &mut State) -> Result<(), DiskError> {
         let (full, number) = (open_path(&self.folder, state.number), state.number + 1);
         let open = Wal::create(&open_path(&self.folder, number), number, [])?;
-        let summary = std::mem::replace(&mut state.open_summary, Summary::NOTHING);
+        let summary = state.open_summary;
         let path = name_sealed(&self.folder, state.number, &full, summary)?;
+        state.open_summary = Summary::NOTHING;
         state.sealed.push_back(Sealed { bytes: state.open.len(), path, summary });
         (state.open, state.number, state.opened) = (open, number, Instant::now());
         self.drop_oldest(state);

@@ -105,21 +105,27 @@ impl Spool {
     pub async fn next_batch(&self, max: usize) -> SpoolBatch {
         loop {
             let filled = self.filled.notified();
-            {
-                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if !state.pending.is_empty() || state.lost > state.told {
-                    let mut bytes = 0;
-                    let fits = |record: &&Bytes| {
-                        bytes += record.len();
-                        // The first record goes alone if it must.
-                        bytes <= BATCH_BYTES || bytes == record.len()
-                    };
-                    let records = state.pending.iter().take(max).take_while(fits).cloned().collect();
-                    return SpoolBatch { first: state.first, records, lost: state.lost };
-                }
+            // Who appends holds the lock while it waits for the disk.
+            if let Ok(Some(batch)) = self.on_disk(move |spool| Ok(spool.oldest(max))).await {
+                return batch;
             }
             filled.await;
         }
+    }
+
+    fn oldest(&self, max: usize) -> Option<SpoolBatch> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.pending.is_empty() && state.lost <= state.told {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |record: &&Bytes| {
+            bytes += record.len();
+            // The first record goes alone if it must.
+            bytes <= BATCH_BYTES || bytes == record.len()
+        };
+        let records = state.pending.iter().take(max).take_while(fits).cloned().collect();
+        Some(SpoolBatch { first: state.first, records, lost: state.lost })
     }
 
     /// Forgets a batch that the server has made durable.
@@ -161,6 +167,11 @@ impl Spool {
     /// The key of a batch: the same records after a crash have the same key, so they are recorded once.
     pub fn key(&self, batch: &SpoolBatch) -> String {
         format!("{}:{}", self.id, batch.first)
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Records waiting, and records lost that the server has not heard of.

@@ -17,6 +17,8 @@ use regorus::unstable::{
 };
 use sekisho_types::UnixTime;
 
+use crate::record::{MASK, is_sensitive};
+
 /// The entry rule, lowered.
 #[derive(Debug, Clone)]
 pub(crate) struct Lowered {
@@ -435,6 +437,8 @@ impl Condition {
             }
         };
         match term.value(facts) {
+            // A record keeps no secret, wherever it was looked at.
+            Known::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
             Known::Value(value) => Some(value.into_owned()),
             Known::Undefined | Known::Unknown => None,
         }
@@ -471,6 +475,19 @@ impl Term {
                 left.number(slots);
                 right.number(slots);
             }
+        }
+    }
+
+    /// Whether what it names may hold a header that records mask.
+    fn shows_secrets(&self) -> bool {
+        match self {
+            Self::Input(path) => match path.names.as_slice() {
+                [] => true,
+                [headers] => headers == "headers",
+                [headers, name, ..] => headers == "headers" && is_sensitive(name),
+            },
+            Self::Arithmetic { left, right, .. } => left.shows_secrets() || right.shows_secrets(),
+            Self::Constant(_) | Self::Now => false,
         }
     }
 

@@ -131,13 +131,13 @@ impl<'a> RuleForm<'a> {
 #[derive(Serialize)]
 struct UnmetForm<'a> {
     condition: &'a str,
-    found: Option<&'a str>,
+    found: Option<Cow<'a, str>>,
     line: u32,
 }
 
 impl<'a> UnmetForm<'a> {
     fn of(unmet: &'a Unmet) -> Self {
-        Self { condition: &unmet.condition, found: unmet.found.as_deref(), line: unmet.line }
+        Self { condition: &unmet.condition, found: unmet.found.as_deref().map(shortened), line: unmet.line }
     }
 }
 
@@ -182,7 +182,7 @@ fn shortened(value: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_sensitive(header: &str) -> bool {
+pub(crate) fn is_sensitive(header: &str) -> bool {
     ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "dpop"]
         .iter()
         .any(|sign| header.contains(sign))

@@ -41,7 +41,7 @@ pub struct ProxyArgs {
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(long, env = "SEKISHO_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]

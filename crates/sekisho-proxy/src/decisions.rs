@@ -22,6 +22,7 @@ use crate::trace::Trace;
 /// Records between the connections and the disk; beyond it an allow is counted as lost, a denial waits.
 const QUEUE: usize = 8192;
 const BATCH: usize = 2048;
+const APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Allows wait this long for others, so that one fsync serves many; a denial that comes meanwhile waits no longer.
 const SETTLE: Duration = Duration::from_millis(5);
 
@@ -93,7 +94,12 @@ impl Decider {
             }
             Effect::Deny => {
                 let (written, wait) = oneshot::channel();
+                // Whoever asked may go away while the queue is full.
+                let unsent = CountIfDropped(Some(&self.dropped));
                 let queued = self.queue.send((record, Some(written))).await.is_ok();
+                if queued {
+                    unsent.sent();
+                }
                 if !queued || wait.await.is_err() {
                     tracing::error!(%id, "a denial could not be spooled");
                 }
@@ -133,6 +139,23 @@ impl Decider {
     }
 }
 
+/// Counts a record as lost unless it was handed over.
+struct CountIfDropped<'a>(Option<&'a AtomicU64>);
+
+impl CountIfDropped<'_> {
+    fn sent(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CountIfDropped<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.0 {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Writes what waits, in groups behind one fsync.
 fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64) {
     let mut group = Vec::new();
@@ -150,8 +173,10 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64
             tell.extend(told);
             record
         }));
-        if let Err(error) = spool.append(&records) {
-            tracing::error!(%error, records = records.len(), "records were not spooled; they are counted as lost");
+        for part in parts(&records) {
+            if let Err(error) = spool.append(part) {
+                tracing::error!(%error, records = part.len(), "records were not spooled; they are counted as lost");
+            }
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0
@@ -163,6 +188,17 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64
             let _gone = told.send(());
         }
     }
+}
+
+/// The records in runs that one append takes: peers choose how long they are.
+fn parts(records: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
+    let mut bytes = 0;
+    records.chunk_by(move |_, next| {
+        bytes += next.len();
+        let fits = bytes < APPEND_BYTES;
+        bytes = if fits { bytes } else { 0 };
+        fits
+    })
 }
 
 /// The records in canonical JSON, side by side in one piece of memory.

@@ -96,10 +96,12 @@ pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, ident
     }
 }
 
-async fn stream(keeper: &PolicyKeeper, agent: &AgentChannel, identity: &IdentitySource) -> Result<(), Status> {
+async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel, identity: &IdentitySource) -> Result<(), Status> {
     let mut policies = SidecarClient::new(agent.clone()).watch_policy(WatchPolicyRequest {}).await?.into_inner();
     while let Some(policy) = policies.message().await? {
-        keeper.take(policy);
+        // Parsing and the disk take their time.
+        let taker = keeper.clone();
+        let _taken = tokio::task::spawn_blocking(move || taker.take(policy)).await;
         let held = identity.ready().await;
         if let Some(in_force) = keeper.current() {
             let report = ReportPolicyRequest { spiffe_id: held.spiffe_id.to_string(), revision: in_force.revision };

@@ -3,6 +3,7 @@
 
 mod clock;
 mod config;
+mod limits;
 mod logs;
 mod random;
 mod stop;
@@ -10,6 +11,7 @@ mod traces;
 
 pub use clock::now;
 pub use config::{ConfigError, Settings, load_settings, settings};
+pub use limits::raise_open_files;
 pub use logs::init_logs;
 pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id, to_hex};
 pub use stop::{Stop, stop_on_signal};

@@ -1,7 +1,7 @@
 //! Spans over OTLP (gRPC) to a collector on this machine. Without one that is named, nothing is made.
 
 use std::borrow::Cow;
-use std::net::ToSocketAddrs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,7 +18,8 @@ use crate::{random_bytes, to_hex};
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     #[error(
-        "the OTLP endpoint `{0}` is not `http://HOST:PORT` of this machine: spans name peers and paths, and this hop has no TLS. Run a collector here"
+        "the OTLP endpoint `{0}` is not `http://127.0.0.1:PORT`, or another address of this machine's loopback: spans name \
+         peers and paths, and this hop has no TLS. Run a collector here"
     )]
     Endpoint(String),
     #[error("the OTLP exporter: {0}")]
@@ -143,8 +144,8 @@ impl Traces {
     /// Sends spans of `service` to `endpoint`, if one is given. To be called where the program's runtime runs.
     pub fn to(endpoint: Option<&str>, service: &str) -> Result<Self, TracesError> {
         let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else { return Ok(Self::default()) };
-        let here =
-            |rest: &str| rest.to_socket_addrs().is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()));
+        // An address and no name: a name may lead elsewhere when it is asked for again.
+        let here = |rest: &str| rest.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
         if !endpoint.strip_prefix("http://").is_some_and(|rest| here(rest.trim_end_matches('/'))) {
             return Err(TracesError::Endpoint(endpoint.to_owned()));
         }
@@ -215,7 +216,9 @@ mod tests {
 
     #[tokio::test]
     async fn law_l13_spans_go_to_this_machine_only() {
-        for elsewhere in ["http://192.0.2.1:4317", "https://127.0.0.1:4317", "127.0.0.1:4317", "http://"] {
+        for elsewhere in
+            ["http://192.0.2.1:4317", "https://127.0.0.1:4317", "127.0.0.1:4317", "http://", "http://localhost:4317"]
+        {
             assert!(matches!(Traces::to(Some(elsewhere), "t"), Err(TracesError::Endpoint(_))), "{elsewhere}");
         }
         assert!(Traces::to(Some("http://127.0.0.1:4317"), "t").unwrap().are_on());

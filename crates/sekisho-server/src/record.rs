@@ -7,6 +7,7 @@ use sekisho_disk::{DiskError, RecordKept};
 use sekisho_ledger::{Batch, Kind};
 use sekisho_runtime::now;
 use sekisho_store::{SpoolPosition, StoreError};
+use sekisho_types::SpiffeId;
 
 use crate::counters::Counters;
 use crate::domain::Domain;
@@ -15,6 +16,8 @@ use crate::journal::{Entry, JournalError};
 use crate::record_form;
 
 const MAX_RECORDS: usize = 4096;
+/// How far a node's clock may be ahead of ours.
+const MAX_AHEAD_SECONDS: i64 = 24 * 3600;
 /// Workloads that the records of one batch speak of.
 const MAX_DESTINATIONS: usize = 64;
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -28,6 +31,8 @@ pub(crate) enum RecordError {
          decision, `effect`"
     )]
     Form(usize),
+    #[error("a record's time is more than a day ahead; set the node's clock")]
+    Ahead,
     #[error("a record is about `{0}`, which is no workload of this node")]
     Foreign(String),
     #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
@@ -77,8 +82,12 @@ pub(crate) async fn batch(
     };
     let next = before.next.max(first) + fresh.len() as u64;
     let (tree, kept, about) = read(fresh)?;
-    if let Some(foreign) = about.into_iter().find(|destination| is_of_another_node(domain, agent, destination)) {
+    if let Some(foreign) = of_another_node(domain, agent, about) {
         return Err(RecordError::Foreign(foreign));
+    }
+    let latest = now().plus_seconds(MAX_AHEAD_SECONDS).millis();
+    if kept.iter().any(|kept| i64::try_from(kept.key >> 80).unwrap_or(i64::MAX) > latest) {
+        return Err(RecordError::Ahead);
     }
     let log_index = if kept.is_empty() {
         gap().append(domain).await?
@@ -135,12 +144,18 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, BTreeSet<String>
     Ok((tree, kept, about))
 }
 
-/// Whether entries give this SPIFFE ID to processes of other nodes only. One that no entry gives any more may have been
-/// this node's when the record was made.
-fn is_of_another_node(domain: &Domain, agent: &AgentCaller, destination: &str) -> bool {
+/// One of these that entries give to processes of other nodes only. One that no entry gives any more may have been this
+/// node's when the record was made.
+fn of_another_node(domain: &Domain, agent: &AgentCaller, about: BTreeSet<String>) -> Option<String> {
+    let mut unknown: BTreeSet<SpiffeId> = about.iter().filter_map(|id| SpiffeId::parse(id).ok()).collect();
     domain.view.read(|state| {
-        let own = state.authorized(&agent.node, &domain.server_id, now());
-        let is = |entry: &std::sync::Arc<sekisho_identity::Entry>| entry.spiffe_id.to_string() == destination;
-        !own.iter().any(is) && state.entries.values().any(is)
+        for entry in state.authorized(&agent.node, &domain.server_id, now()) {
+            unknown.remove(&entry.spiffe_id);
+        }
+        if unknown.is_empty() {
+            return None;
+        }
+        let foreign = state.entries.values().find(|entry| unknown.contains(&entry.spiffe_id));
+        foreign.map(|entry| entry.spiffe_id.to_string())
     })
 }

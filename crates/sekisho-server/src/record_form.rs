@@ -64,7 +64,7 @@ struct HeadInput<'a> {
 /// Reads a record as a node sends it, and whose decision it says it is; `None` if it is not of the form. An agent's own
 /// refusals are about nobody yet.
 pub(crate) fn read(record: Bytes) -> Option<(RecordKept, Option<String>)> {
-    let head: Head<'_> = serde_json::from_slice(&record).ok()?;
+    let head: Head<'_> = serde_json::from_str(std::str::from_utf8(&record).ok()?).ok()?;
     let class = match (head.kind, head.effect) {
         ("decision", Some(effect @ ("allow" | "deny"))) => class_of(effect)?,
         ("refusal", None) => class_of("refusal")?,

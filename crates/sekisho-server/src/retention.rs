@@ -118,12 +118,9 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
 fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, DiskError> {
     let old = log_search::bundles_before(&domain.ledger, before);
     let mut erased = 0;
-    // Newest first, up to where an earlier run came.
-    for number in (0..old).rev() {
-        if !domain.ledger.erase_side(number)? {
-            break;
-        }
-        erased += TILE_WIDTH;
+    // All of them each time: an earlier run may have been interrupted anywhere.
+    for number in 0..old {
+        erased += if domain.ledger.erase_side(number)? { TILE_WIDTH } else { 0 };
     }
     Ok(erased)
 }

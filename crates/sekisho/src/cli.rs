@@ -108,6 +108,10 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    pub(crate) const fn is_daemon(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Proxy(_))
+    }
+
     /// Threads that serve requests; files and measurements have others.
     pub(crate) fn threads(&self) -> usize {
         let every_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

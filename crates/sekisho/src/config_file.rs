@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use sekisho_runtime::{Settings, load_settings};
 
 use crate::cli::Cli;
@@ -14,31 +15,40 @@ const DAEMONS: [&str; 3] = ["server", "agent", "proxy"];
 /// Parses the command line, with what a configuration file adds to it.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
-    if let Some((daemon, path)) = named(&arguments) {
-        command = with_file(command, daemon, &path)
+    if let Some((daemon, path, flags)) = named(&arguments) {
+        let given = |id: &str| {
+            let source = flags.try_contains_id(id).is_ok_and(|known| known).then(|| flags.value_source(id)).flatten();
+            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        command = with_file(command, daemon, &path, given)
             .map_err(|reason| Cli::command().error(clap::error::ErrorKind::InvalidValue, reason))?;
     }
     Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
 /// The daemon that is to run, and the file that was named for it.
-fn named(arguments: &[OsString]) -> Option<(&'static str, PathBuf)> {
+fn named(arguments: &[OsString]) -> Option<(&'static str, PathBuf, ArgMatches)> {
     // Flags that only the file gives are missing here; the whole is parsed again with them.
     let found = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok()?;
     let (name, flags) = found.subcommand()?;
     let daemon = DAEMONS.into_iter().find(|daemon| *daemon == name)?;
     let path = flags.try_get_one::<PathBuf>("config").ok().flatten()?;
-    Some((daemon, path.clone()))
+    Some((daemon, path.clone(), flags.clone()))
 }
 
 /// The grammar with a file's settings as defaults.
-fn with_file(command: Command, daemon: &str, path: &Path) -> Result<Command, String> {
+fn with_file(command: Command, daemon: &str, path: &Path, given: impl Fn(&str) -> bool) -> Result<Command, String> {
     let settings = load_settings(path).map_err(|error| error.to_string())?;
-    with_settings(command, daemon, settings)
+    with_settings(command, daemon, settings, given)
         .map_err(|reason| format!("configuration file {}: {reason}", path.display()))
 }
 
-fn with_settings(mut command: Command, daemon: &str, settings: Settings) -> Result<Command, String> {
+fn with_settings(
+    mut command: Command,
+    daemon: &str,
+    settings: Settings,
+    given: impl Fn(&str) -> bool,
+) -> Result<Command, String> {
     for (key, values) in settings {
         let verb = command.find_subcommand(daemon);
         let flag = verb.and_then(|verb| {
@@ -48,6 +58,16 @@ fn with_settings(mut command: Command, daemon: &str, settings: Settings) -> Resu
         else {
             return Err(format!("`{key}` is no setting of `sekisho {daemon}`; `sekisho {daemon} --help` lists them"));
         };
+        // A flag that excludes this setting goes first, as the same flag would.
+        let excluded = command.find_subcommand(daemon).is_some_and(|verb| {
+            let flag = verb.get_arguments().find(|flag| *flag.get_id() == id);
+            flag.is_some_and(|flag| {
+                verb.get_arg_conflicts_with(flag).iter().any(|other| given(other.get_id().as_str()))
+            })
+        });
+        if excluded {
+            continue;
+        }
         if values.len() != 1 && !takes_many {
             return Err(format!("`{key}` takes one value"));
         }
@@ -80,6 +100,18 @@ mod tests {
         let Verb::Proxy(args) = cli.verb else { panic!("another verb") };
         assert_eq!((args.protocol, args.outbound.len(), args.threads), (Some(sekisho_proxy::Protocol::Tcp), 2, 2));
         assert_eq!(args.trust_domain.as_str(), "td.example");
+    }
+
+    #[test]
+    fn a_flag_goes_before_a_setting_that_it_excludes() {
+        let text = "trust-domain = 'td'\ndata = '/d'\ntrust-bundle = '/b.pem'\n";
+        let fingerprint = "ab".repeat(32);
+        let Verb::Agent(args) = parse_with(text, &["agent", "--fingerprint", &fingerprint]).unwrap().verb else {
+            panic!("another verb")
+        };
+        assert!(args.trust_bundle.is_none() && args.fingerprint.is_some());
+        let Verb::Agent(args) = parse_with(text, &["agent"]).unwrap().verb else { panic!("another verb") };
+        assert!(args.trust_bundle.is_some());
     }
 
     #[test]

@@ -21,6 +21,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    if cli.verb.is_daemon() {
+        sekisho_runtime::raise_open_files();
+    }
     // One thread wakes nobody; a verb that wants several says so.
     let runtime = match cli.verb.threads() {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),

@@ -132,14 +132,17 @@ async fn law_l5_a_user_who_asks_without_end_fills_no_spool_and_is_counted() {
         assert_eq!(ask().await, Code::PermissionDenied);
     }
     // The next one that is recorded brings along how many were not.
-    let gap = eventually("what was not recorded is counted", || {
+    let mut asked = 200;
+    eventually("each is recorded or counted", || {
         std::thread::sleep(std::time::Duration::from_millis(300));
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(ask()));
-        world.leaves("gap").into_iter().next()
+        asked += 1;
+        let lost: u64 = world.leaves("gap").iter().map(|gap| gap["lost"].as_u64().unwrap()).sum();
+        let listed =
+            world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]).as_array().unwrap().len() as u64;
+        // The last one may be on its way.
+        (lost > 0 && listed > 0 && lost + listed + 2 >= asked && lost + listed <= asked).then_some(())
     });
-    assert!(gap["lost"].as_u64().unwrap() >= 50, "{gap}");
-    let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
-    assert!(listed.as_array().unwrap().len() <= 150, "{}", listed.as_array().unwrap().len());
 }
 
 fn agent(world: &World) -> sekisho_sdk::AgentChannel {

@@ -71,6 +71,30 @@ fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
 }
 
 #[test]
+fn doctor_finds_nothing_on_a_healthy_machine_and_says_what_is_wrong_on_another() {
+    let mut world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let checks = |world: &World| -> serde_json::Value {
+        serde_json::from_str(&world.sekisho(&["doctor", "-o", "json"]).1).unwrap()
+    };
+    eventually("everything is well", || {
+        let checks = checks(&world);
+        let wrong = checks.as_array()?.iter().filter(|check| check["ok"] == false);
+        // Whatever the machine's disk: room is not what this is about.
+        let others: Vec<_> = wrong.filter(|check| !check["id"].as_str().unwrap().ends_with("-disk")).collect();
+        others.is_empty().then_some(())
+    });
+    drop(world.server.take());
+    eventually("the server that is gone is named, with what to do", || {
+        let checks = checks(&world);
+        let check = |id: &str| checks.as_array()?.iter().find(|check| check["id"] == id).cloned();
+        let (server, link) = (check("server")?, check("agent-server")?);
+        let said = server["fix"].as_str().is_some_and(|fix| fix.contains("sekisho server"));
+        (server["ok"] == false && link["ok"] == false && said).then_some(())
+    });
+}
+
+#[test]
 fn metrics_say_what_the_server_did() {
     let world = World::start();
     let scrape = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -47,7 +47,7 @@ async fn a_request_is_one_trace_through_both_sidecars() {
     let served = tonic::transport::Server::builder().add_service(TraceServiceServer::new(collector.clone()));
     tokio::spawn(served.serve(at.parse().unwrap()));
     let endpoint = format!("http://{at}");
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let environment = [("SEKISHO_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
     let of_daemons: Vec<_> = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let world = World::with_environment(&[], of_daemons.clone(), of_daemons);
     world.register("/shop/till", &World::own_selectors());

@@ -37,6 +37,19 @@ fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
 }
 
 #[test]
+fn a_record_under_a_key_that_is_taken_hides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    segments.append(1, &[kept(10, DENY, "denied")]).unwrap();
+    segments.append(2, &[kept(10, 0, "allowed, says another")]).unwrap();
+    // The same batch again, as after a crash.
+    segments.append(3, &[kept(10, DENY, "denied")]).unwrap();
+    let (found, _) = segments.find(10, |_| true).unwrap();
+    assert_eq!((found.log_index, found.kept.record.as_ref()), (1, &b"denied"[..]));
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [10, 10]);
+}
+
+#[test]
 fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();

@@ -209,3 +209,24 @@ fn an_input_of_ten_mebibytes_is_decided() {
     request.headers.insert("long".into(), "é".repeat(5 * 1024 * 1024));
     assert!(policy.decide(&request, now()).effect.is_allow());
 }
+
+/// A peer with another token than the policy wants: its token stands nowhere in the decision.
+#[test]
+fn what_records_mask_is_masked_where_a_condition_looked_at_it_as_well() {
+    for condition in [
+        "input.headers.authorization == \"Bearer good\"",
+        "input.headers[\"x-api-key\"] == \"good\"",
+        "t := input.headers.authorization\n\tt == \"Bearer good\"",
+        "input.headers == {}",
+    ] {
+        let text =
+            format!("package workload.authz\nimport rego.v1\ndefault allow := false\nallow if {{\n\t{condition}\n}}\n");
+        let policy = load(&text).unwrap();
+        let mut request = request(true);
+        request.headers.insert("authorization".into(), "Bearer s3cret".into());
+        request.headers.insert("x-api-key".into(), "s3cret".into());
+        let decision = policy.decide(&request, now());
+        assert_eq!(decision.effect, Effect::Deny, "{condition}");
+        assert!(!format!("{decision:?}").contains("s3cret"), "{condition}: {decision:?}");
+    }
+}

@@ -39,10 +39,13 @@ impl wire::node_server::Node for Service {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
-                let served = served.iter().map(|entry| entry.spiffe_id.to_string());
-                let reports = served.filter_map(|id| message.policy_in_force.get(&id).map(|revision| (id, *revision)));
-                let reports: Vec<_> = reports.collect();
-                domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).extend(reports);
+                let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+                for id in served.iter().map(|entry| entry.spiffe_id.to_string()) {
+                    match message.policy_in_force.get(&id) {
+                        Some(revision) => drop(in_force.insert(id, *revision)),
+                        None => drop(in_force.remove(&id)),
+                    }
+                }
             }
         });
         Ok(Response::new(ReceiverStream::new(from).boxed()))

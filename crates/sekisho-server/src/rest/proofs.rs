@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
-use sekisho_ledger::{Batch, BatchPath, Receipt, Subject, leaf_hash, verify_inclusion};
+use sekisho_ledger::{Batch, BatchPath, Hash, Leaf, Receipt, Subject, leaf_hash, verify_inclusion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -48,6 +48,11 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
         }
     }
     let (index, record) = found?;
+    if index >= domain.ledger.size() {
+        return Err(Problem::not_found(format!(
+            "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
+        )));
+    }
     let (size, checkpoint) = domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?;
     let receipt = tokio::task::spawn_blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
@@ -93,6 +98,16 @@ fn receipt(
         tracing::error!(index, "the log is damaged");
         Problem::unavailable(&found)
     })?;
+    if let Some((record, place)) = &record {
+        let root = Leaf::decode(&entry.leaf).ok().and_then(|leaf| {
+            let root = hex::decode(leaf.field_text("root")?).ok()?;
+            Hash::try_from(root).ok()
+        });
+        if root.is_none_or(|root| place.verify(record.as_bytes(), &root).is_err()) {
+            tracing::error!(index, "a record does not stand under the leaf that its segment names");
+            return Err(Problem::unavailable(&"a segment of decisions is damaged"));
+        }
+    }
     let subject = match record {
         Some((record, place)) => Subject::Record { record, place },
         None => Subject::Leaf { openings: openings_of(&entry.side) },

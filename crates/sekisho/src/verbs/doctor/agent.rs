@@ -22,7 +22,7 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
     };
     let mut checks = judged(&status, now().seconds());
     checks.push(machine::reachable("agent-socket", &socket));
-    checks.push(machine::room("agent-disk", socket.parent().unwrap_or(Path::new("/"))));
+    checks.push(machine::room("agent-disk", Path::new(&status.data_folder)));
     checks.extend(machine::files("agent-files", &socket));
     checks
 }
@@ -63,7 +63,7 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
                 0 => Ok(format!("{} records wait", status.spooled_records)),
                 lost => Err(format!("{lost} records were lost")),
             },
-            "the spool is full: reconnect the server, or raise `--spool-bytes`",
+            "the spool is full, or one user asked too often: reconnect the server, raise `--spool-bytes`, see `sekisho decisions --effect refusal`",
         ),
         Check::new("agent-cache", Ok(format!("sealed by {}", status.sealed_by)), ""),
     ]

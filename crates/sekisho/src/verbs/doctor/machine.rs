@@ -47,7 +47,10 @@ fn hidepid(mounts: &str) -> Result<String, String> {
     let hides = options.and_then(|options| options.split(',').find(|option| option.starts_with("hidepid=")));
     match hides {
         None | Some("hidepid=0" | "hidepid=off") => Ok("processes of all users can be seen".into()),
-        Some(option) => Err(format!("mounted with {option}")),
+        // Whether that binds the agent depends on its capabilities, which its unit gives it.
+        Some(option) => {
+            Ok(format!("mounted with {option}: an agent that is not root needs CAP_SYS_PTRACE, as its unit gives"))
+        }
     }
 }
 
@@ -98,8 +101,13 @@ pub(super) fn reachable(id: &'static str, socket: &Path) -> Check {
         let mode = std::fs::metadata(folder).map(|meta| meta.permissions().mode());
         mode.is_ok_and(|mode| mode & 0o001 == 0)
     });
+    let own = std::os::unix::fs::MetadataExt::uid;
+    let mine = std::fs::metadata(socket)
+        .is_ok_and(|meta| own(&meta) == rustix::process::geteuid().as_raw() && own(&meta) != 0);
     let result = match closed {
         None => Ok("open to processes of every user".into()),
+        // An agent that runs as one user serves that user.
+        Some(_) if mine => Ok("open to processes of this user".into()),
         Some(folder) => Err(format!("{} is closed to other users", folder.display())),
     };
     Check::new(
@@ -119,7 +127,7 @@ mod tests {
         assert!(kernel("5.10.0").unwrap().contains("pidfd_open"));
         assert!(kernel("4.19.0").is_err() && kernel("").is_err());
         assert!(hidepid("proc /proc proc rw,nosuid 0 0\n").is_ok());
-        assert!(hidepid("proc /proc proc rw,hidepid=invisible 0 0\n").is_err());
+        assert!(hidepid("proc /proc proc rw,hidepid=invisible 0 0\n").unwrap().contains("CAP_SYS_PTRACE"));
         assert!(hidepid("proc /proc proc rw,hidepid=2 0 0\nproc /proc proc rw 0 0\n").is_ok());
         let limits =
             |soft: &str| format!("Limit  Soft  Hard  Units\nMax open files            {soft}    524288  files\n");
