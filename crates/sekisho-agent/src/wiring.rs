@@ -14,7 +14,7 @@ use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
 use sekisho_net::{NetError, TlsMaterial, TlsSource, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Span, SpanSide, Stop, Traces, TracesError, random_hex};
+use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -190,14 +190,7 @@ fn has_header(headers: &HeaderMap) -> bool {
     values.next().is_some_and(|value| value == "true") && values.next().is_none()
 }
 
-/// A span for each request; a stream's ends when it begins.
+/// A span for each request.
 async fn traced(State(traces): State<Traces>, request: HttpRequest<axum::body::Body>, next: Next) -> HttpResponse {
-    if !traces.are_on() {
-        return next.run(request).await;
-    }
-    let mut span = Span::of_request(&request, SpanSide::Server);
-    let response = next.run(request).await;
-    span.answered(&response);
-    traces.end(span);
-    response
+    traces.around(request, |request| next.run(request)).await
 }

@@ -1,6 +1,6 @@
 //! W3C Trace Context: the caller's trace goes on, or a new one begins.
 
-use sekisho_runtime::{TraceParent, random_bytes, to_hex};
+use sekisho_runtime::{TraceParent, random_bytes};
 
 /// The span of one decision.
 #[derive(Clone, Copy)]
@@ -18,6 +18,6 @@ impl Trace {
     }
 
     pub(crate) fn traceparent(&self) -> String {
-        format!("00-{}-{}-01", to_hex(&self.trace_id), to_hex(&self.span_id))
+        TraceParent { trace: self.trace_id, span: self.span_id }.to_string()
     }
 }

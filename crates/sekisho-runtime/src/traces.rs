@@ -33,6 +33,12 @@ pub struct TraceParent {
     pub span: [u8; 8],
 }
 
+impl std::fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "00-{}-{}-01", to_hex(&self.trace), to_hex(&self.span))
+    }
+}
+
 impl TraceParent {
     /// Reads a `traceparent` header; `None` for one that is to be ignored (§3.2).
     pub fn parse(header: &str) -> Option<Self> {
@@ -127,7 +133,7 @@ impl Span {
 
     /// The `traceparent` header for what is asked of others within this span.
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-01", to_hex(&self.trace), to_hex(&self.id))
+        TraceParent { trace: self.trace, span: self.id }.to_string()
     }
 }
 
@@ -160,6 +166,22 @@ impl Traces {
     /// Whether spans are worth making.
     pub const fn are_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Answers a request within a span of its own; a stream's ends when it begins.
+    pub async fn around<B, C, F: Future<Output = Response<C>>>(
+        &self,
+        request: Request<B>,
+        answer: impl FnOnce(Request<B>) -> F,
+    ) -> Response<C> {
+        if !self.are_on() {
+            return answer(request).await;
+        }
+        let mut span = Span::of_request(&request, SpanSide::Server);
+        let response = answer(request).await;
+        span.answered(&response);
+        self.end(span);
+        response
     }
 
     /// Ends a span now, and hands it over. What the collector does not take in time is dropped.

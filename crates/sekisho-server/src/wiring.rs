@@ -15,7 +15,7 @@ use sekisho_identity::{Bundle, Caller, Request};
 use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
-use sekisho_runtime::{Span, SpanSide, Stop, Traces, TracesError, now};
+use sekisho_runtime::{Stop, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::net::TcpListener;
@@ -313,14 +313,7 @@ async fn keep_authorities(domain: Shared) {
     }
 }
 
-/// A span for each request; a stream's ends when it begins.
+/// A span for each request.
 async fn traced(State(traces): State<Traces>, request: HttpRequest, next: Next) -> HttpResponse {
-    if !traces.are_on() {
-        return next.run(request).await;
-    }
-    let mut span = Span::of_request(&request, SpanSide::Server);
-    let response = next.run(request).await;
-    span.answered(&response);
-    traces.end(span);
-    response
+    traces.around(request, |request| next.run(request)).await
 }
