@@ -1,6 +1,6 @@
 //! Targets that read files: what a crash, a disk or a process left in them.
 
-use sekisho_disk::{Ledger, RecordKept, Retention, SealedCache, Segments, Spool};
+use sekisho_disk::{Ledger, RecordKept, SealedCache, Segments, Spool};
 use sekisho_host::proc_text;
 use sekisho_keys::MemoryKey;
 use sekisho_types::{Secret, SignatureAlgorithm};
@@ -79,7 +79,7 @@ const SEGMENT: &str = "0000000000000000.open";
 
 pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), RETENTION).unwrap();
+    let segments = Segments::open(folder.path(), KEPT).unwrap();
     for key in 1..4 {
         segments
             .append(key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
@@ -88,13 +88,13 @@ pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
     vec![std::fs::read(folder.path().join(SEGMENT)).unwrap()]
 }
 
-const RETENTION: Retention = Retention { bytes: 1 << 30, age: std::time::Duration::from_secs(3600) };
+const KEPT: u64 = 1 << 30;
 
 /// A damaged segment shows what is whole in it, and takes records as before.
 pub(crate) fn segment(input: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(SEGMENT), input).unwrap();
-    let segments = match Segments::open(folder.path(), RETENTION) {
+    let segments = match Segments::open(folder.path(), KEPT) {
         Ok(segments) => segments,
         Err(error) => return error.to_string().replace(&folder.path().display().to_string(), ""),
     };

@@ -17,5 +17,5 @@ pub use drain::Sent;
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};
 pub use sealed::{SEALED_BY, SealedCache};
 pub use segment::RecordKept;
-pub use segments::{Found, Retention, Segments};
+pub use segments::{Found, Segments};
 pub use spool::{Spool, SpoolBatch};

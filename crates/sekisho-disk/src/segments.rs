@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -30,13 +30,6 @@ pub struct Found {
     pub position: usize,
 }
 
-/// How much is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    pub bytes: u64,
-    pub age: Duration,
-}
-
 #[derive(Clone)]
 struct Sealed {
     path: PathBuf,
@@ -50,20 +43,20 @@ struct State {
     number: u64,
     open: Wal,
     open_summary: Summary,
-    opened: Instant,
 }
 
 /// The records in one folder; cheap to clone.
 #[derive(Clone)]
 pub struct Segments {
     folder: PathBuf,
-    retention: Retention,
+    max_bytes: u64,
     state: Arc<Mutex<State>>,
 }
 
 impl Segments {
-    /// Opens the folder. A torn last frame is cut off; a segment that is damaged is set aside, and said.
-    pub fn open(folder: &Path, retention: Retention) -> Result<Self, DiskError> {
+    /// Opens the folder, in which about `max_bytes` are kept. A torn last frame is cut off; a segment that is damaged is set
+    /// aside, and said.
+    pub fn open(folder: &Path, max_bytes: u64) -> Result<Self, DiskError> {
         private_folder(folder)?;
         let (mut sealed, mut unsealed) = (vec![], vec![]);
         for item in std::fs::read_dir(folder).map_err(DiskError::io(folder))? {
@@ -83,7 +76,12 @@ impl Segments {
         // More than one is there after a crash between making a new segment and naming the one before it.
         let last = unsealed.pop().filter(|(number, _)| *number >= newest);
         for (number, path) in unsealed {
-            let summary = frames_of(&path).unwrap_or_default().iter().fold(Summary::NOTHING, |all, f| all | f.summary);
+            if sealed.iter().any(|(known, ..)| *known == number) {
+                // In a copy that was taken while it was named: the other holds at least as much.
+                std::fs::remove_file(&path).map_err(DiskError::io(&path))?;
+                continue;
+            }
+            let summary = readable(&path);
             let named = name_sealed(folder, number, &path, summary)?;
             sealed.push((number, named, summary));
         }
@@ -95,8 +93,8 @@ impl Segments {
             None => None,
         };
         if let (Some((number, path)), None) = (last, &reopened) {
-            let anything = Summary { oldest: 0, newest: u128::MAX, classes: u8::MAX };
-            sealed.push((number, name_sealed(folder, number, &path, anything)?, anything));
+            let summary = readable(&path);
+            sealed.push((number, name_sealed(folder, number, &path, summary)?, summary));
             newest = number + 1;
         }
         let (open, open_summary) = match reopened {
@@ -106,8 +104,8 @@ impl Segments {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         let sealed =
             sealed.into_iter().map(|(_, path, summary)| Sealed { bytes: size(&path), path, summary }).collect();
-        let state = Arc::new(Mutex::new(State { sealed, number: newest, open, open_summary, opened: Instant::now() }));
-        Ok(Self { folder: folder.to_owned(), retention, state })
+        let state = Arc::new(Mutex::new(State { sealed, number: newest, open, open_summary }));
+        Ok(Self { folder: folder.to_owned(), max_bytes, state })
     }
 
     /// Appends a batch that stands under the leaf `log_index`; durable on return. Writes a file: not for async threads.
@@ -122,14 +120,23 @@ impl Segments {
         Ok(())
     }
 
-    /// Drops what is too old; to be called from time to time. Writes files: not for async threads.
-    pub fn expire(&self) -> Result<(), DiskError> {
+    /// Drops segments whose records are all older than `age`, by a clock that says `now` in Unix milliseconds; to be called
+    /// from time to time. Writes files: not for async threads.
+    pub fn expire(&self, now: u64, age: Duration) -> Result<(), DiskError> {
+        let key_at = |age: Duration| key_at(now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let mut state = self.state();
-        if state.opened.elapsed() > LONGEST_OPEN.min(self.retention.age) && state.open_summary != Summary::NOTHING {
-            return self.roll(&mut state);
+        if state.open_summary.oldest < key_at(LONGEST_OPEN.min(age)) {
+            self.roll(&mut state)?;
         }
-        self.drop_oldest(&mut state);
+        self.drop_oldest(&mut state, key_at(age));
         Ok(())
+    }
+
+    /// Segments of which a part cannot be read. Reads all of them.
+    pub fn damaged(&self) -> Vec<PathBuf> {
+        let sealed = self.state().sealed.clone();
+        let is_damaged = |path: &PathBuf| std::fs::read(path).map_or(true, |bytes| wal::has_rest(&bytes));
+        sealed.into_iter().map(|sealed| sealed.path).filter(is_damaged).collect()
     }
 
     /// The oldest record with this key for which `is` holds, and its whole batch: one that comes later under the same key
@@ -211,7 +218,7 @@ impl Segments {
         None
     }
 
-    /// Begins a new segment, and drops the oldest that are too many or too old.
+    /// Begins a new segment, and drops the oldest that are too many.
     fn roll(&self, state: &mut State) -> Result<(), DiskError> {
         let (full, number) = (open_path(&self.folder, state.number), state.number + 1);
         let open = Wal::create(&open_path(&self.folder, number), number, [])?;
@@ -219,20 +226,15 @@ impl Segments {
         let path = name_sealed(&self.folder, state.number, &full, summary)?;
         state.open_summary = Summary::NOTHING;
         state.sealed.push_back(Sealed { bytes: state.open.len(), path, summary });
-        (state.open, state.number, state.opened) = (open, number, Instant::now());
-        self.drop_oldest(state);
+        (state.open, state.number) = (open, number);
+        self.drop_oldest(state, 0);
         Ok(())
     }
 
-    fn drop_oldest(&self, state: &mut State) {
-        let too_old = |path: &Path| {
-            let written = std::fs::metadata(path).and_then(|meta| meta.modified());
-            let age = written.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-            age.is_ok_and(|age| age > self.retention.age)
-        };
+    fn drop_oldest(&self, state: &mut State, before: u128) {
         while let Some(oldest) = state.sealed.front() {
             let bytes: u64 = state.sealed.iter().map(|sealed| sealed.bytes).sum();
-            if bytes + SEGMENT_BYTES <= self.retention.bytes && !too_old(&oldest.path) {
+            if bytes.saturating_add(SEGMENT_BYTES) <= self.max_bytes && oldest.summary.newest >= before {
                 return;
             }
             if let Err(error) = std::fs::remove_file(&oldest.path) {
@@ -245,6 +247,20 @@ impl Segments {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The least key of a record of this time.
+fn key_at(milliseconds: u64) -> u128 {
+    u128::from(milliseconds) << 80
+}
+
+/// What may be found in a segment that nobody summed up. If it is damaged, it is as old as its file.
+fn readable(path: &Path) -> Summary {
+    let frames = frames_of(path).unwrap_or_default();
+    let written = std::fs::metadata(path).and_then(|meta| meta.modified());
+    let age = written.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    let newest = key_at(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    frames.iter().fold(Summary { newest, ..Summary::NOTHING }, |all, frame| all | frame.summary)
 }
 
 struct StoredFrame {
@@ -277,6 +293,9 @@ fn frames_of(path: &Path) -> Option<Vec<StoredFrame>> {
             return Some(vec![]);
         }
     };
+    if path.extension().is_some_and(|ending| ending == "segment") && wal::has_rest(&bytes) {
+        tracing::error!(path = %path.display(), "a segment is damaged; what stands behind the damage is not readable");
+    }
     let payloads = wal::payloads(&bytes);
     let frame = |payload: &[u8]| {
         let mut parts = wal::split_payload(payload)?.into_iter();

@@ -180,6 +180,12 @@ pub(crate) fn payloads(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether anything but zeros stands behind the last whole frame of a file.
+pub(crate) fn has_rest(file: &[u8]) -> bool {
+    let whole: usize = payloads(file).map(|payload| FRAME_HEAD + payload.len()).sum();
+    file.get(HEAD + whole..).is_none_or(|rest| rest.iter().any(|byte| *byte != 0))
+}
+
 pub(crate) fn split_payload(mut payload: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !payload.is_empty() {

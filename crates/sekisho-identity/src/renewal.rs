@@ -13,5 +13,5 @@ pub fn renew_at_with_jitter(not_before: UnixTime, not_after: UnixTime, random: u
     let tenth = life_millis / 10;
     let shift = tenth * 2 * i64::from(random) / i64::from(u32::MAX) - tenth;
     let at = not_before.millis() + life_millis / 2 + shift;
-    UnixTime::from_nanos(at.saturating_mul(1_000_000))
+    UnixTime::from_millis(at)
 }

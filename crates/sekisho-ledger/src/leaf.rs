@@ -87,7 +87,7 @@ const RESERVED: [&str; 4] = ["at_ms", "kind", "trust_domain", "v"];
 
 impl Leaf {
     pub fn new(kind: Kind, trust_domain: TrustDomain, at: UnixTime) -> Self {
-        let at = UnixTime::from_nanos(at.millis().saturating_mul(1_000_000));
+        let at = UnixTime::from_millis(at.millis());
         Self { kind, trust_domain, at, fields: BTreeMap::new() }
     }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sekisho_disk::{DiskError, Ledger, private_folder};
+use sekisho_disk::{DiskError, Ledger, Segments, private_folder};
 use sekisho_keys::{KeyError, load};
 use sekisho_ledger::{Frontier, TILE_WIDTH, leaf_hash};
 use sekisho_store::{Store, StoreError};
@@ -46,9 +46,11 @@ pub enum BackupError {
 }
 
 /// What a copy holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {
     pub log_size: u64,
+    /// Files of decisions that cannot be read whole; they were so before.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// Copies the server's data folder `data` to the new folder `to`. The server may run.
@@ -84,8 +86,7 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
             break;
         }
     }
-    let log_size = check(to, trust_domain)?;
-    Ok(Copied { log_size })
+    check(to, trust_domain)
 }
 
 /// Puts the copy at `from` in the place of `data`, whose server does not run. What was there is kept beside it.
@@ -98,7 +99,8 @@ pub fn restore(
     if !from.join("state.db").is_file() {
         return Err(BackupError::NoServer(from.display().to_string()));
     }
-    let log_size = check(from, trust_domain)?;
+    let copied = check(from, trust_domain)?;
+    let log_size = copied.log_size;
     if data.join("ledger").is_dir() {
         // Opening it fails while a server runs. The log alone says how long it is, whatever became of the rest.
         let here = log_at(data, trust_domain).map(|(_, size)| size);
@@ -126,7 +128,7 @@ pub fn restore(
         std::fs::rename(data, &old).map_err(io(data))?;
     }
     std::fs::rename(&new, data).map_err(io(data))?;
-    Ok(Copied { log_size })
+    Ok(copied)
 }
 
 fn log_at(folder: &Path, trust_domain: &TrustDomain) -> Result<(Ledger, u64), BackupError> {
@@ -135,8 +137,8 @@ fn log_at(folder: &Path, trust_domain: &TrustDomain) -> Result<(Ledger, u64), Ba
     Ok((ledger, recovered.size))
 }
 
-/// Opens a server's folder as a server would, reads all of its log and returns its size.
-fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> {
+/// Opens a server's folder as a server would, reads all of its log and decisions.
+fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
     let (ledger, size) = log_at(folder, trust_domain)?;
     let missing = |number: u64| BackupError::NotWhole(format!("entries from {} on are missing", number * TILE_WIDTH));
     let mut tree = Frontier::default();
@@ -154,7 +156,8 @@ fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<u64, BackupError> 
     let records = store.read(|reader| reader.authorities(trust_domain))?;
     let keys = Authorities::load(trust_domain, &folder.join("keys"), records);
     keys.map_err(|error| BackupError::NotWhole(error.to_string()))?;
-    Ok(size)
+    let decisions = Segments::open(&folder.join("decisions"), u64::MAX)?;
+    Ok(Copied { log_size: size, damaged: decisions.damaged() })
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {

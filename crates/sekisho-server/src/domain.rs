@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
 use crate::counters::Counters;
+use crate::record::Unstored;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
 use crate::view::View;
@@ -33,7 +34,7 @@ pub(crate) struct Domain {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
-    pub recording: [tokio::sync::Mutex<()>; 64],
+    pub recording: [tokio::sync::Mutex<Unstored>; 64],
     /// Rings after each change of the view.
     pub changes: broadcast::Sender<()>,
     /// Rings when leaves wait in the outbox.
@@ -50,7 +51,7 @@ impl Domain {
     pub(crate) fn log_time(&self) -> UnixTime {
         let now = sekisho_runtime::now().millis();
         let newest = self.log_time.fetch_max(now, Ordering::Relaxed).max(now);
-        UnixTime::from_nanos(newest.saturating_mul(1_000_000))
+        UnixTime::from_millis(newest)
     }
 
     /// A new id that holds the log's time, for `iss_…` and the like.

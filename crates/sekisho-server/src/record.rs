@@ -1,13 +1,13 @@
 //! Decisions and refusals made on nodes: recorded once, as one leaf that holds the root of their batch (law L5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
 use sekisho_ledger::{Batch, Kind};
 use sekisho_runtime::now;
 use sekisho_store::{SpoolPosition, StoreError};
-use sekisho_types::SpiffeId;
+use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
@@ -21,6 +21,24 @@ const MAX_AHEAD_SECONDS: i64 = 24 * 3600;
 /// Workloads that the records of one batch speak of.
 const MAX_DESTINATIONS: usize = 64;
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
+
+/// A spool's name.
+const MAX_SPOOL: usize = 128;
+/// How much longer than an entry its SVIDs live at most, and decisions are made under them.
+const LONGEST_SVID_SECONDS: i64 = 24 * 3600;
+const MAX_UNSTORED: usize = 64;
+
+/// A batch whose leaf is in the log.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Logged {
+    spool: String,
+    root: [u8; 32],
+    next: u64,
+    missing: u64,
+}
+
+/// Batches that were logged and could not be stored, newest first, and under which leaf: they come again, and it counts then.
+pub(crate) type Unstored = Vec<(Logged, u64)>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
@@ -57,16 +75,15 @@ pub(crate) async fn batch(
     if records.len() > MAX_RECORDS || records.iter().any(|record| record.len() > MAX_RECORD_BYTES) {
         return Err(RecordError::TooLarge);
     }
-    let (spool, first) = key.rsplit_once(':').ok_or(RecordError::Key)?;
+    let (spool, first) = key.rsplit_once(':').filter(|(spool, _)| spool.len() <= MAX_SPOOL).ok_or(RecordError::Key)?;
     // What SQLite can count.
     let countable = |number: &u64| *number < u64::MAX / 4;
     let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
-    // The reporter is part of the name, so that one node cannot move another's position.
     let reporter = &agent.id.get().to_string();
-    let spool = format!("{reporter} {spool}");
-    let _turn = turn(domain, &spool).lock().await;
-    let before = domain.store.read(|reader| reader.spool_position(&domain.name, &spool))?;
+    let mut unstored = turn(domain, reporter, spool).lock().await;
+    let known = domain.store.read(|reader| reader.spool_position(&domain.name, agent.id.get(), spool))?;
+    let before = known.unwrap_or_default();
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
     let repeated = !records.is_empty() && skip >= records.len();
     let fresh: Vec<Bytes> = records.into_iter().skip(skip).collect();
@@ -76,35 +93,47 @@ pub(crate) async fn batch(
     if repeated || (fresh.is_empty() && missing == 0) {
         return Ok(before.log_index);
     }
+    // A spool may have been heard of before its agent was evicted, or under another agent's name.
+    let what = if known.is_some() || skipped == 0 { "records" } else { "records before the first heard of" };
     let gap = || {
         let missing = i64::try_from(missing).unwrap_or(i64::MAX);
-        Entry::new(domain, Kind::Gap).text("what", "records").integer("lost", missing).personal("reporter", reporter)
+        Entry::new(domain, Kind::Gap).text("what", what).integer("lost", missing).personal("reporter", reporter)
     };
     let next = before.next.max(first) + fresh.len() as u64;
     let (tree, kept, about) = read(fresh)?;
-    if let Some(foreign) = of_another_node(domain, agent, about) {
+    if let Some(foreign) = of_another_node(domain, agent, about)? {
         return Err(RecordError::Foreign(foreign));
     }
     let latest = now().plus_seconds(MAX_AHEAD_SECONDS).millis();
-    if kept.iter().any(|kept| i64::try_from(kept.key >> 80).unwrap_or(i64::MAX) > latest) {
+    if kept.iter().any(|kept| record_form::milliseconds(kept.key) > latest) {
         return Err(RecordError::Ahead);
     }
-    let log_index = if kept.is_empty() {
-        gap().append(domain).await?
-    } else {
-        let leaf = batch_leaf(domain, reporter, &tree, next, kept.len());
-        if missing > 0 { gap().append_before(leaf, domain).await? } else { leaf.append(domain).await? }
+    let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
+    let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
+    let log_index = match earlier {
+        Some(log_index) => log_index,
+        None if kept.is_empty() => gap().append(domain).await?,
+        None => {
+            let leaf = batch_leaf(domain, reporter, &tree, next, kept.len());
+            if missing > 0 { gap().append_before(leaf, domain).await? } else { leaf.append(domain).await? }
+        }
     };
-    Counters::count(&domain.counters.records_taken, kept.len() as u64);
+    if earlier.is_none() {
+        unstored.truncate(MAX_UNSTORED - 1);
+        unstored.insert(0, (logged, log_index));
+        Counters::count(&domain.counters.records_taken, kept.len() as u64);
+    }
     if !kept.is_empty() {
         let decisions = domain.decisions.clone();
         let appended = tokio::task::spawn_blocking(move || decisions.append(log_index, &kept)).await;
         appended.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
     }
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
+    let (node, spool) = (agent.id.get().clone(), spool.to_owned());
     let written: Result<(), StoreError> =
-        domain.store.write(&domain.name, move |batch| batch.put_spool_position(&spool, position)).await;
+        domain.store.write(&domain.name, move |batch| batch.put_spool_position(&node, &spool, position)).await;
     written?;
+    unstored.retain(|(_, leaf)| *leaf != log_index);
     Ok(log_index)
 }
 
@@ -118,8 +147,8 @@ fn batch_leaf(domain: &Domain, reporter: &str, tree: &Batch, next: u64, count: u
 }
 
 /// The lock that batches of this spool take in turn.
-fn turn<'a>(domain: &'a Domain, spool: &str) -> &'a tokio::sync::Mutex<()> {
-    let [first, ..] = sekisho_ledger::sha256_of(spool.as_bytes());
+fn turn<'a>(domain: &'a Domain, reporter: &str, spool: &str) -> &'a tokio::sync::Mutex<Unstored> {
+    let [first, ..] = sekisho_ledger::sha256_of(format!("{reporter} {spool}").as_bytes());
     let [fallback, ..] = &domain.recording;
     domain.recording.get(usize::from(first) % domain.recording.len()).unwrap_or(fallback)
 }
@@ -129,14 +158,20 @@ pub fn check_records(records: Vec<Bytes>) -> Result<usize, String> {
     read(records).map(|(_, kept, _)| kept.len()).map_err(|error| error.to_string())
 }
 
-/// A batch's tree, its records, and whose decisions they say they are.
-fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, BTreeSet<String>), RecordError> {
+/// Whose decisions records say they are, and of when the newest is, in Unix milliseconds.
+type About = BTreeMap<String, i64>;
+
+/// A batch's tree, its records, and whom they are about.
+fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordError> {
     let tree = Batch::of(records.iter().map(AsRef::as_ref));
-    let (mut kept, mut about) = (vec![], BTreeSet::new());
+    let (mut kept, mut about) = (vec![], About::new());
     for (at, record) in records.into_iter().enumerate() {
         let (record, destination) = record_form::read(record).ok_or(RecordError::Form(at))?;
+        if let Some(destination) = destination {
+            let newest = about.entry(destination).or_insert(i64::MIN);
+            *newest = record_form::milliseconds(record.key).max(*newest);
+        }
         kept.push(record);
-        about.extend(destination.filter(|destination| !about.contains(destination)));
         if about.len() > MAX_DESTINATIONS {
             return Err(RecordError::TooLarge);
         }
@@ -144,18 +179,28 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, BTreeSet<String>
     Ok((tree, kept, about))
 }
 
-/// One of these that entries give to processes of other nodes only. One that no entry gives any more may have been this
-/// node's when the record was made.
-fn of_another_node(domain: &Domain, agent: &AgentCaller, about: BTreeSet<String>) -> Option<String> {
-    let mut unknown: BTreeSet<SpiffeId> = about.iter().filter_map(|id| SpiffeId::parse(id).ok()).collect();
-    domain.view.read(|state| {
+/// One of these that is no workload of this node, nor was one when its records were made. One that no entry gives any more
+/// may have been.
+fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
+    let id = |(id, newest): (String, i64)| Some((SpiffeId::parse(&id).ok()?, newest));
+    let mut unknown: BTreeMap<SpiffeId, i64> = about.into_iter().filter_map(id).collect();
+    let serves = domain.view.read(|state| {
         for entry in state.authorized(&agent.node, &domain.server_id, now()) {
             unknown.remove(&entry.spiffe_id);
         }
-        if unknown.is_empty() {
-            return None;
+        if !unknown.is_empty() {
+            let given: BTreeSet<&SpiffeId> = state.entries.values().map(|entry| &entry.spiffe_id).collect();
+            unknown.retain(|id, _| given.contains(id));
         }
-        let foreign = state.entries.values().find(|entry| unknown.contains(&entry.spiffe_id));
-        foreign.map(|entry| entry.spiffe_id.to_string())
-    })
+        state.serves(&agent.node, &domain.server_id, now())
+    });
+    let mine = |parent: &str| serves.iter().any(|served| served.to_string() == parent);
+    for (id, newest) in unknown {
+        let former = domain.store.read(|reader| reader.former_parents(&domain.name, &id))?;
+        let in_time = |until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
+        if !former.iter().any(|(parent, until)| mine(parent) && in_time(*until)) {
+            return Ok(Some(id.to_string()));
+        }
+    }
+    Ok(None)
 }

@@ -26,10 +26,11 @@ impl RecordName {
     pub(crate) fn names(self, kept: &RecordKept) -> bool {
         kept.key == self.key && (class_name(kept.class) == "refusal") == self.is_refusal
     }
+}
 
-    fn milliseconds(self) -> i64 {
-        i64::try_from(self.key >> 80).unwrap_or(i64::MAX)
-    }
+/// The time in a record's key, in Unix milliseconds.
+pub(crate) fn milliseconds(key: u128) -> i64 {
+    i64::try_from(key >> 80).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn class_name(class: u8) -> &'static str {
@@ -71,7 +72,7 @@ pub(crate) fn read(record: Bytes) -> Option<(RecordKept, Option<String>)> {
         _ => return None,
     };
     // A node names its own records, and nothing that the server names; a name that lies about its time would not be found.
-    let name = RecordName::parse(head.id).filter(|name| name.milliseconds() == head.at_ms)?;
+    let name = RecordName::parse(head.id).filter(|name| milliseconds(name.key) == head.at_ms)?;
     let destination = head.input.map(|input| input.destination.to_owned());
     let kept = RecordKept { key: name.key, class, record: record.clone() };
     (name.names(&kept) && (destination.is_some() || head.kind == "refusal")).then_some((kept, destination))

@@ -97,6 +97,7 @@ pub(crate) async fn update(
         .write(&domain.name, move |batch| {
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
             let (created_at, revision) = (old.created_at, old.revision_number);
+            let before = (old.spiffe_id.clone(), old.parent_id.clone());
             let mut entry = change(old)?;
             entry.id = id;
             entry.created_at = created_at;
@@ -104,6 +105,9 @@ pub(crate) async fn update(
             entry.check(&name)?;
             if let Some(twin) = batch.twin(&entry)?.filter(|twin| twin.id != entry.id) {
                 return Err(RegistrationError::Exists(Box::new(twin)));
+            }
+            if (&before.0, &before.1) != (&entry.spiffe_id, &entry.parent_id) {
+                batch.put_former_parent(&before.0, &before.1, now())?;
             }
             batch.put_entry(entry.clone())?;
             leaf.personal("registration", describe(&entry)).with_change(batch)?;
@@ -118,9 +122,9 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
     domain
         .store
         .write(&domain.name, move |batch| {
-            if !batch.remove_entry(&id)? {
-                return Err(RegistrationError::NoEntry(id));
-            }
+            let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
+            batch.put_former_parent(&old.spiffe_id, &old.parent_id, now())?;
+            batch.remove_entry(&id)?;
             Ok(leaf.with_change(batch)?)
         })
         .await

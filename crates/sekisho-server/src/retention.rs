@@ -1,6 +1,6 @@
 //! What is forgotten with time: decisions, agents and entries that ended long ago, what opens old commitments.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sekisho_disk::DiskError;
 use sekisho_identity::Node;
@@ -16,12 +16,14 @@ use crate::log_search;
 const EVERY: Duration = Duration::from_secs(3600);
 /// Agents and entries that one change forgets at most.
 const AT_ONCE: usize = 500;
-/// Spools whose position is remembered.
-const SPOOLS: u64 = 100_000;
+/// Seconds of the clock that are believed for each second that the server runs.
+const CATCH_UP: u32 = 24;
 
 /// How long things are kept that nothing uses any more.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep {
+    /// Records of decisions, if there is room for them.
+    pub decisions_days: u32,
     /// Agents whose SVID has ended, and entries that have.
     pub ended_days: u32,
     /// What opens the commitments in leaves; for ever if absent.
@@ -40,23 +42,46 @@ enum RetentionError {
 
 /// Forgets from time to time, for ever.
 pub(crate) async fn keep(domain: Shared) {
+    let mut since = Instant::now();
     loop {
-        if let Err(error) = forget(&domain, now()).await {
-            tracing::error!(%error, "what is too old was not forgotten; trying again in an hour");
+        let ran = since.elapsed();
+        match forget(&domain, ran).await {
+            Ok(()) => since += ran,
+            Err(error) => tracing::error!(%error, "what is too old was not forgotten; trying again in an hour"),
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-async fn forget(domain: &Shared, now: UnixTime) -> Result<(), RetentionError> {
-    while forget_ended(domain, now.plus_seconds(-days(domain.settings.keep.ended_days))).await? == AT_ONCE {}
-    let written: Result<(), StoreError> =
-        domain.store.write(&domain.name, |batch| batch.keep_newest_spools(SPOOLS)).await;
+/// The time by which things are forgotten: the clock's, as far as it can be believed. A clock that is years ahead takes a day
+/// with it in an hour, no more, and is put right before much is lost.
+fn believed(last: Option<UnixTime>, now: UnixTime, ran: Duration) -> UnixTime {
+    let most = i64::try_from((ran * CATCH_UP).as_secs()).unwrap_or(i64::MAX);
+    last.map_or(now, |last| now.min(last.plus_seconds(most)))
+}
+
+/// Forgets what is too old, `ran` after it did so last.
+async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
+    let (clock, keep) = (now(), domain.settings.keep);
+    let now = believed(domain.store.read(|reader| reader.retention_mark(&domain.name))?, clock, ran);
+    if clock.seconds_since(now) > days(1) {
+        tracing::warn!(%clock, %now, "the clock is ahead of what retention believes; if it is right, that catches up");
+    }
+    let ended = now.plus_seconds(-days(keep.ended_days));
+    while forget_ended(domain, ended).await? == AT_ONCE {}
+    let written: Result<(), StoreError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            batch.forget_former_parents(ended)?;
+            batch.mark_retention(now)
+        })
+        .await;
     written?;
     let files = domain.clone();
     let done = tokio::task::spawn_blocking(move || {
-        files.decisions.expire()?;
-        let before = files.settings.keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
+        let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
+        files.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
+        let before = keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
         before.map_or(Ok(0), |before| erase_openings(&files, before))
     });
     let erased = done.await.map_err(|ended| DiskError::Stopped(ended.to_string()))??;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
-use sekisho_disk::{DiskError, Ledger, Retention, Segments, private_folder, write_atomic};
+use sekisho_disk::{DiskError, Ledger, Segments, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Caller, Request};
 use sekisho_keys::{KeyError, MemoryKey, load_or_create};
 use sekisho_ledger::Kind;
@@ -149,9 +149,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
     let (ledger, recovered) = Ledger::open(&args.data.join("ledger"), &origin, log_key)?;
     tracing::info!(size = recovered.size, replayed = recovered.replayed, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
-    let age = Duration::from_secs(u64::from(args.keep_decisions_days) * 24 * 3600);
-    let retention = Retention { bytes: args.keep_decisions_bytes, age };
-    let decisions = Segments::open(&args.data.join("decisions"), retention)?;
+    let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
     let store = Store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
     let (revision, records, mark) =
@@ -180,13 +178,17 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
             x509_ttl_seconds: args.x509_ttl_seconds,
             jwt_ttl_seconds: args.jwt_ttl_seconds,
             agent_ttl_seconds: args.agent_ttl_seconds,
-            keep: Keep { ended_days: args.keep_ended_days, openings_days: args.keep_openings_days },
+            keep: Keep {
+                decisions_days: args.keep_decisions_days,
+                ended_days: args.keep_ended_days,
+                openings_days: args.keep_openings_days,
+            },
             x509pop_roots: x509pop_roots(args)?,
         },
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         counters: Counters::default(),
-        recording: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+        recording: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         changes: broadcast::channel(64).0,
         outbox_filled: Notify::new(),
         log_time: AtomicI64::new(newest),

@@ -6,6 +6,9 @@ use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
 
+/// Spools of one node whose position is remembered: one a sidecar, and those of earlier ones.
+const SPOOLS_PER_NODE: u64 = 4096;
+
 /// What a committed batch changed, for those who keep a view of the state.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -122,9 +125,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// What only it had goes with it: the positions of its spools.
     pub fn remove_node(&mut self, id: &SpiffeId) -> Result<bool, StoreError> {
         let removed = self.delete("DELETE FROM nodes WHERE td = ?1 AND id = ?2", &id.to_string())?;
         if removed {
+            self.delete("DELETE FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'", &id.to_string())?;
             self.revision()?;
             self.changes.push(Change::NodeRemoved(id.clone()));
         }
@@ -210,21 +215,50 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Remembers up to where a node's spool was recorded.
-    pub fn put_spool_position(&mut self, spool: &str, position: SpoolPosition) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let td = self.trust_domain.as_str();
-        let values = params![td, spool, position.next, position.log_index, position.lost];
+    /// Remembers up to where a node's spool was recorded. Of each node, only the spools that were heard of last.
+    pub fn put_spool_position(
+        &mut self,
+        node: &SpiffeId,
+        spool: &str,
+        position: SpoolPosition,
+    ) -> Result<(), StoreError> {
+        let (td, node) = (self.trust_domain.as_str(), node.to_string());
+        let values = params![td, format!("{node} {spool}"), position.next, position.log_index, position.lost];
+        let sql = "UPDATE spools SET next = ?3, log_index = ?4, lost = ?5 WHERE td = ?1 AND id = ?2";
+        if self.connection.prepare_cached(sql)?.execute(values)? > 0 {
+            return Ok(());
+        }
+        let sql = "INSERT INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)";
         self.connection.prepare_cached(sql)?.execute(values)?;
+        let sql = "SELECT count(*) FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'";
+        let known: u64 = self.connection.prepare_cached(sql)?.query_row(params![td, node], |row| row.get(0))?;
+        if known > SPOOLS_PER_NODE {
+            let sql = "DELETE FROM spools WHERE td = ?1 AND id IN
+                       (SELECT id FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'
+                        ORDER BY log_index LIMIT ?3)";
+            self.connection.prepare_cached(sql)?.execute(params![td, node, known - SPOOLS_PER_NODE])?;
+        }
         Ok(())
     }
 
-    /// Forgets the positions of all spools but those that were heard of last. Their batches, should they come again,
-    /// would be recorded again.
-    pub fn keep_newest_spools(&mut self, keep: u64) -> Result<(), StoreError> {
-        let sql = "DELETE FROM spools WHERE td = ?1 AND id IN
-                   (SELECT id FROM spools WHERE td = ?1 ORDER BY log_index DESC LIMIT -1 OFFSET ?2)";
-        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), keep])?;
+    /// Remembers that agents of `parent` served `id` until now.
+    pub fn put_former_parent(&mut self, id: &SpiffeId, parent: &SpiffeId, until: UnixTime) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO former_parents (td, spiffe_id, parent_id, until_ms) VALUES (?1, ?2, ?3, ?4)";
+        let (td, id, parent) = (self.trust_domain.as_str(), id.to_string(), parent.to_string());
+        self.connection.prepare_cached(sql)?.execute(params![td, id, parent, until.millis()])?;
+        Ok(())
+    }
+
+    pub fn forget_former_parents(&mut self, before: UnixTime) -> Result<(), StoreError> {
+        let sql = "DELETE FROM former_parents WHERE td = ?1 AND until_ms < ?2";
+        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), before.millis()])?;
+        Ok(())
+    }
+
+    /// Remembers the time by which things are forgotten now.
+    pub fn mark_retention(&mut self, at: UnixTime) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO retention (td, at_ms) VALUES (?1, ?2)";
+        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), at.millis()])?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sekisho_identity::{Entry, Node};
-use sekisho_types::{Digest, Revision, TrustDomain, UnixTime};
+use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, form};
 
@@ -58,19 +58,40 @@ impl<'a> Reader<'a> {
             Ok(PolicyRecord {
                 revision,
                 digest: Digest::parse(&digest).map_err(|_| StoreError::Damaged("policy"))?,
-                at: UnixTime::from_nanos(at_ms.saturating_mul(1_000_000)),
+                at: UnixTime::from_millis(at_ms),
                 files: form::from_text(&files, "policy")?,
             })
         };
         row.filter(|row| revision.is_none_or(|wanted| row.0 == wanted)).map(policy).transpose()
     }
 
-    /// Up to where a node's spool was recorded.
-    pub fn spool_position(&self, td: &TrustDomain, spool: &str) -> Result<SpoolPosition, StoreError> {
+    /// Up to where a node's spool was recorded; `None` if it was never heard of.
+    pub fn spool_position(
+        &self,
+        td: &TrustDomain,
+        node: &SpiffeId,
+        spool: &str,
+    ) -> Result<Option<SpoolPosition>, StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT next, log_index, lost FROM spools WHERE td = ?1 AND id = ?2")?;
         let read = |row: &Row<'_>| Ok(SpoolPosition { next: row.get(0)?, log_index: row.get(1)?, lost: row.get(2)? });
-        Ok(statement.query_row(params![td.as_str(), spool], read).optional()?.unwrap_or_default())
+        Ok(statement.query_row(params![td.as_str(), format!("{node} {spool}")], read).optional()?)
+    }
+
+    /// The parents whose agents once served `id`, and until when.
+    pub fn former_parents(&self, td: &TrustDomain, id: &SpiffeId) -> Result<Vec<(String, UnixTime)>, StoreError> {
+        let sql = "SELECT parent_id, until_ms FROM former_parents WHERE td = ?1 AND spiffe_id = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| Ok((row.get(0)?, UnixTime::from_millis(row.get(1)?)));
+        let rows = statement.query_map(params![td.as_str(), id.to_string()], read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The time by which things were last forgotten.
+    pub fn retention_mark(&self, td: &TrustDomain) -> Result<Option<UnixTime>, StoreError> {
+        let sql = "SELECT at_ms FROM retention WHERE td = ?1";
+        let read = |row: &Row<'_>| Ok(UnixTime::from_millis(row.get(0)?));
+        Ok(self.connection.query_row(sql, [td.as_str()], read).optional()?)
     }
 
     /// How far the log had come when that was last remembered.

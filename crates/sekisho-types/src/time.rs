@@ -10,6 +10,10 @@ impl UnixTime {
     }
 
     /// Saturates at the years 1677 and 2262.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }

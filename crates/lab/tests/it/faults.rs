@@ -12,19 +12,27 @@ use crate::openssl::Openssl;
 use crate::peers::Attested;
 use crate::world::{Role, World, eventually};
 
-/// A library that lies to a role about its clock and its disk, and the file that says how.
-struct Shim {
+/// A library that lies to a role about its clocks and its disk, and the file that says how.
+pub struct Shim {
     folder: tempfile::TempDir,
 }
 
+/// Whose writes find no room.
+#[derive(Clone, Copy)]
+pub enum Full {
+    Nobody = 0,
+    Everybody = 1,
+    Decisions = 2,
+}
+
 impl Shim {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let new = Self { folder: tempfile::tempdir().unwrap() };
         let source = crate::world::manifest_folder().join("tests/it/shim.c");
         let mut cc = Command::new("cc");
         cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(new.library()).arg(source).arg("-ldl");
         assert!(cc.status().unwrap().success());
-        new.set(0, 0, false);
+        new.set(0, 0, Full::Nobody);
         new
     }
 
@@ -32,13 +40,22 @@ impl Shim {
         self.folder.path().join("shim.so")
     }
 
-    fn set(&self, clock_seconds: i64, fsync_milliseconds: u32, full: bool) {
+    pub fn set(&self, clock_seconds: i64, fsync_milliseconds: u32, full: Full) {
+        self.write(&format!("{clock_seconds} {fsync_milliseconds} {} 0\n", full as u8));
+    }
+
+    /// As if the machine had run on for so long: both of its clocks are ahead.
+    fn run_on(&self, seconds: i64, clock_seconds: i64) {
+        self.write(&format!("{clock_seconds} 0 0 {seconds}\n"));
+    }
+
+    fn write(&self, values: &str) {
         let (new, path) = (self.folder.path().join("new"), self.folder.path().join("values"));
-        std::fs::write(&new, format!("{clock_seconds} {fsync_milliseconds} {}\n", u8::from(full))).unwrap();
+        std::fs::write(&new, values).unwrap();
         std::fs::rename(new, path).unwrap();
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    pub fn environment(&self) -> Vec<(String, String)> {
         let values = self.folder.path().join("values").display().to_string();
         vec![("LD_PRELOAD".into(), self.library().display().to_string()), ("SHIM".into(), values)]
     }
@@ -60,14 +77,14 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/full");
     let (_, index) = peer.issue(&entry).await.unwrap();
-    shim.set(0, 0, true);
+    shim.set(0, 0, Full::Everybody);
     for _ in 0..5 {
         let refused = peer.issue(&entry).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
         let (code, _, error) = world.sekisho(&["token", "create"]);
         assert!(code != 0 && error.contains("its log says why"), "{code}: {error}");
     }
-    shim.set(0, 0, false);
+    shim.set(0, 0, Full::Nobody);
     let (_, next) = peer.issue(&entry).await.unwrap();
     assert!(next > index);
     world.json(&["token", "create"]);
@@ -86,7 +103,7 @@ async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_on
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/slow");
-    shim.set(0, 2000, false);
+    shim.set(0, 2000, Full::Nobody);
     let began = Instant::now();
     let many = (0..20).map(|_| peer.issue(&entry));
     let issued = futures_util::future::join_all(many).await;
@@ -96,7 +113,7 @@ async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_on
     let indexes: std::collections::BTreeSet<u64> = issued.into_iter().map(|one| one.unwrap().1).collect();
     assert_eq!(indexes.len(), 20);
     world.text(&["agents", "ban", &peer.id]);
-    shim.set(0, 0, false);
+    shim.set(0, 0, Full::Nobody);
     assert_eq!(peer.issue(&entry).await.unwrap_err().code(), tonic::Code::PermissionDenied);
 }
 
@@ -110,10 +127,10 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         let world = World::with_environment(&["--x509-ttl-seconds", "86400"], environments.0, environments.1);
         world.register("/own/clock", &World::own_selectors());
         let first = svid(&world).await.unwrap();
-        shim.set(seconds, 0, false);
+        shim.set(seconds, 0, Full::Nobody);
         let held = svid(&world).await;
         assert_eq!(held.as_ref(), Some(&first), "{who} {seconds}");
-        shim.set(0, 0, false);
+        shim.set(0, 0, Full::Nobody);
         assert_eq!(svid(&world).await, Some(first), "{who} {seconds}, and back");
         world.register("/own/after", &["unix:uid:99".to_owned()]);
         assert!(world.text(&["agents", "list"]).contains(&world.agent_id));
@@ -182,9 +199,17 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     assert!(!opened("before").as_object().unwrap().is_empty());
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
     drop(world.server.take());
-    shim.set(40 * 24 * 3600, 0, false);
+    let forty_days = 40 * 24 * 3600;
+    shim.set(forty_days, 0, Full::Nobody);
     world.start_server();
     let world = &world;
+    // A clock that is forty days ahead may as well be wrong: nothing is forgotten yet.
+    let said = || world.server.as_ref().unwrap().said();
+    eventually("it says that the clock is ahead", || said().contains("ahead of what retention believes").then_some(()));
+    assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 300);
+    // It catches up at a day in an hour.
+    shim.run_on(41 * 3600, forty_days);
     eventually("the agent that ended is forgotten, the banned one is not", || {
         let agents = world.json(&["agents", "list"]);
         let agents = agents.as_array().unwrap();

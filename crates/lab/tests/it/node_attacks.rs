@@ -3,12 +3,14 @@
 use sekisho_identity::csr_der;
 use sekisho_proto::server::{IssueJwtRequest, ProcessEvidence, RecordRequest, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{AgentX509svidParams, RenewAgentRequest, agent_client::AgentClient};
+use sekisho_proto::spire::entry::v1::{BatchUpdateEntryRequest, entry_client::EntryClient};
 use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
 };
-use sekisho_types::Selector;
+use sekisho_types::{Selector, UnixTime};
 use tonic::Code;
 
+use crate::faults::{Full, Shim};
 use crate::openssl::Openssl;
 use crate::peers::{Attested, client, clock, key};
 use crate::world::{Role, World, eventually};
@@ -129,4 +131,61 @@ async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() 
     let refused = first.issue(&entry).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     world.log_says("replaced");
+}
+
+/// A decision about a workload as a node records it, in a batch of its own.
+async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> Result<u64, tonic::Status> {
+    let id = format!("{:012x}{:020x}", at.millis(), at.nanos());
+    let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
+    let record = format!(r#"{{"id":"dec_{id}","at_ms":{},"kind":"decision","effect":"allow",{input}}}"#, at.millis());
+    let request = RecordRequest { records: vec![record.into()], lost: 0, batch_key: key.into() };
+    Ok(NodeClient::new(peer.channel.clone()).record(request).await?.into_inner().log_index)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late() {
+    let world = World::start();
+    let (here, there) = (Attested::new(&world).await, Attested::new(&world).await);
+    let moved = here.entry(&world, "/own/moves");
+    let id = world.json(&["entry", "show", &moved])["spiffe_id"].as_str().unwrap().to_owned();
+    let entry = sekisho_proto::types::Entry {
+        id: moved,
+        parent_id: sekisho_types::SpiffeId::parse(&there.id).ok().map(|id| sekisho_proto::id_to_wire(&id)),
+        ..Default::default()
+    };
+    let mask = sekisho_proto::types::EntryMask { parent_id: true, ..Default::default() };
+    let request = BatchUpdateEntryRequest { entries: vec![entry], input_mask: Some(mask), output_mask: None };
+    let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
+    let updated = registry.batch_update_entry(request).await.unwrap().into_inner().results.remove(0);
+    assert_eq!(updated.status.unwrap().code, Code::Ok as i32);
+    let path = id.strip_prefix("spiffe://example.org").unwrap();
+    decides(&here, clock(), path, "s:0").await.unwrap();
+    decides(&there, clock(), path, "s:0").await.unwrap();
+    // A node that never served it does not pass for one that did.
+    let refused = decides(&Attested::new(&world).await, clock(), path, "s:0").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_a_batch_that_finds_no_room_is_logged_once_however_often_it_comes() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    peer.entry(&world, "/own/a");
+    let at = clock();
+    shim.set(0, 0, Full::Decisions);
+    for _ in 0..4 {
+        let refused = decides(&peer, at, "/own/a", "s:3").await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    }
+    shim.set(0, 0, Full::Nobody);
+    let index = decides(&peer, at, "/own/a", "s:3").await.unwrap();
+    assert_eq!(decides(&peer, at, "/own/a", "s:3").await.unwrap(), index);
+    let batches = eventually("a batch", || Some(world.leaves("decision-batch")).filter(|batches| !batches.is_empty()));
+    assert_eq!(batches.len(), 1, "{batches:?}");
+    // That three came before it nobody has heard of is said once, and not as if they were lost.
+    let gaps = world.leaves("gap");
+    assert_eq!((gaps.len(), gaps[0]["lost"].as_i64()), (1, Some(3)), "{gaps:?}");
+    assert!(gaps[0]["what"].as_str().unwrap().contains("before the first"), "{gaps:?}");
+    assert_eq!(world.json(&["decisions"]).as_array().unwrap().len(), 1);
 }

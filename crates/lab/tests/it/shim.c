@@ -1,17 +1,19 @@
-/* What a test may do to a role: set its clock off, make its disk slow, make it full. The file named by SHIM holds three
-   numbers: seconds by which the clock is off, milliseconds that an fsync takes, and 1 when the disk is full. */
+/* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds four
+   numbers: seconds by which the clock is off, milliseconds that an fsync takes, 1 when the disk is full or 2 when only
+   decisions find no room, and seconds by which the machine seems to have run longer. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 
-static long values[3];
+static long values[4];
 
 static void look(void) {
     const char *path = getenv("SHIM");
@@ -22,7 +24,7 @@ static void look(void) {
     close(fd);
     if (length <= 0) return;
     text[length] = 0;
-    sscanf(text, "%ld %ld %ld", &values[0], &values[1], &values[2]);
+    sscanf(text, "%ld %ld %ld %ld", &values[0], &values[1], &values[2], &values[3]);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out) {
@@ -32,6 +34,10 @@ int clock_gettime(clockid_t clock, struct timespec *out) {
     if (clock == CLOCK_REALTIME) {
         look();
         out->tv_sec += values[0];
+    }
+    if (clock == CLOCK_MONOTONIC) {
+        look();
+        out->tv_sec += values[3];
     }
     return result;
 }
@@ -59,7 +65,12 @@ static int is_full(int fd) {
     struct stat found;
     if (fstat(fd, &found) || !S_ISREG(found.st_mode)) return 0;
     look();
-    return values[2] == 1;
+    if (values[2] != 2) return values[2] == 1;
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    return strstr(path, "/decisions/") != NULL;
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) {

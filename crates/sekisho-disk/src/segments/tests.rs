@@ -6,10 +6,6 @@ fn kept(key: u128, class: u8, text: &str) -> RecordKept {
     RecordKept { key, class, record: Bytes::from(text.to_owned()) }
 }
 
-fn all(bytes: u64) -> Retention {
-    Retention { bytes, age: Duration::from_secs(3600) }
-}
-
 fn keys(found: &[Found]) -> Vec<u128> {
     found.iter().map(|found| found.kept.key).collect()
 }
@@ -17,7 +13,7 @@ fn keys(found: &[Found]) -> Vec<u128> {
 #[test]
 fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     // Late records of another node stand behind newer ones.
     segments.append(7, &[kept(10, 0, "ten"), kept(20, DENY, "twenty")]).unwrap();
     segments.append(8, &[kept(5, DENY, "five"), kept(15, 0, "fifteen")]).unwrap();
@@ -33,13 +29,13 @@ fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
     };
     check(&segments);
     drop(segments);
-    check(&Segments::open(folder.path(), all(u64::MAX)).unwrap());
+    check(&Segments::open(folder.path(), u64::MAX).unwrap());
 }
 
 #[test]
 fn a_record_under_a_key_that_is_taken_hides_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     segments.append(1, &[kept(10, DENY, "denied")]).unwrap();
     segments.append(2, &[kept(10, 0, "allowed, says another")]).unwrap();
     // The same batch again, as after a crash.
@@ -52,7 +48,7 @@ fn a_record_under_a_key_that_is_taken_hides_nothing() {
 #[test]
 fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     for key in 1..=3 {
         segments.append(u64::try_from(key).unwrap(), &[kept(key, 0, "record")]).unwrap();
     }
@@ -64,23 +60,23 @@ fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
         .map(|end| end + 1)
         .collect();
     std::fs::write(&path, &whole[..ends[2] - 1]).unwrap();
-    assert_eq!(keys(&Segments::open(folder.path(), all(u64::MAX)).unwrap().newest(None, u128::MAX, 10)), [2, 1]);
+    assert_eq!(keys(&Segments::open(folder.path(), u64::MAX).unwrap().newest(None, u128::MAX, 10)), [2, 1]);
     let mut flipped = whole;
     flipped[ends[0] + 20] ^= 1;
     std::fs::write(&path, &flipped).unwrap();
-    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [1]);
     // Nothing is written behind the damage.
     segments.append(9, &[kept(9, 0, "new")]).unwrap();
     drop(segments);
-    let segments = Segments::open(folder.path(), all(u64::MAX)).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [9, 1]);
 }
 
 #[test]
 fn the_oldest_segments_go_first_and_full_ones_are_named_after_what_they_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), all(3 * SEGMENT_BYTES)).unwrap();
+    let segments = Segments::open(folder.path(), 3 * SEGMENT_BYTES).unwrap();
     // What cannot be packed: a generator's numbers.
     let mut seed = 1u64;
     let mut noise = || {
@@ -101,7 +97,49 @@ fn the_oldest_segments_go_first_and_full_ones_are_named_after_what_they_hold() {
         std::fs::read_dir(folder.path()).unwrap().map(|item| item.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes <= 3 * SEGMENT_BYTES + 2 * 1024 * 1024, "{bytes}");
     drop(segments);
-    let segments = Segments::open(folder.path(), all(3 * SEGMENT_BYTES)).unwrap();
+    let segments = Segments::open(folder.path(), 3 * SEGMENT_BYTES).unwrap();
     assert_eq!(keys(&segments.newest(None, u128::MAX, 1000)), listed);
     assert!(segments.find(listed[listed.len() - 1], |_| true).is_some());
+}
+
+#[test]
+fn what_is_too_old_goes_by_the_times_of_records_and_not_before_its_segment_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    let day = 24 * 3600 * 1000;
+    let (week, at) = (Duration::from_secs(7 * 24 * 3600), |day_number: u64| key_at(day_number * day));
+    segments.append(1, &[kept(at(100), 0, "first")]).unwrap();
+    segments.expire(100 * day, week).unwrap();
+    segments.append(2, &[kept(at(101), 0, "a day later")]).unwrap();
+    drop(segments);
+    // A restart takes nothing of its age.
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    segments.expire(102 * day, week).unwrap();
+    segments.append(3, &[kept(at(102), 0, "in another segment")]).unwrap();
+    segments.expire(108 * day, week).unwrap();
+    assert_eq!(segments.newest(None, u128::MAX, 9).len(), 3);
+    segments.expire(108 * day + 1, week).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 9)), [at(102)]);
+    segments.expire(110 * day, week).unwrap();
+    assert!(segments.newest(None, u128::MAX, 9).is_empty());
+}
+
+#[test]
+fn a_segment_that_a_copy_holds_twice_is_read_once_and_damage_in_a_full_one_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    segments.append(1, &[kept(1, 0, "one")]).unwrap();
+    let early = std::fs::read(open_path(folder.path(), 0)).unwrap();
+    segments.append(2, &[kept(2, 0, "two")]).unwrap();
+    segments.roll(&mut segments.state()).unwrap();
+    drop(segments);
+    std::fs::write(open_path(folder.path(), 0), early).unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 9)), [2, 1]);
+    assert!(segments.damaged().is_empty());
+    let full = segments.state().sealed[0].path.clone();
+    let mut bytes = std::fs::read(&full).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&full, bytes).unwrap();
+    assert_eq!(segments.damaged(), [full]);
 }

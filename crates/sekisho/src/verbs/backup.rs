@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_server::Copied;
 use sekisho_types::TrustDomain;
 use serde_json::json;
 
@@ -45,19 +46,28 @@ fn trust_domain(text: &str) -> Result<TrustDomain, Failure> {
 
 pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let copied = sekisho_server::backup(&args.data, &args.to, &trust_domain(&args.trust_domain)?);
-    let size = copied.map_err(Failure::failed)?.log_size;
+    let Copied { log_size: size, damaged } = copied.map_err(Failure::failed)?;
     let to = args.to.display().to_string();
-    print(global.output, &json!({"to": to, "log_size": size}), || format!("{to}: a log of {size} entries, checked"))?;
+    print(global.output, &json!({"to": to, "log_size": size, "damaged": damaged}), || {
+        format!("{to}: a log of {size} entries, checked{}", damage(&damaged))
+    })?;
     Ok(Exit::Ok)
 }
 
 pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let name = trust_domain(&args.trust_domain)?;
     let restored = sekisho_server::restore(&args.from, &args.data, &name, args.danger_accept_older_log);
-    let size = restored.map_err(Failure::failed)?.log_size;
+    let Copied { log_size: size, damaged } = restored.map_err(Failure::failed)?;
     let data = args.data.display().to_string();
-    print(global.output, &json!({"data": data, "log_size": size}), || {
-        format!("{data}: a log of {size} entries; join tokens that were open are void, make new ones")
+    print(global.output, &json!({"data": data, "log_size": size, "damaged": damaged}), || {
+        let tokens = "join tokens that were open are void, make new ones";
+        format!("{data}: a log of {size} entries; {tokens}{}", damage(&damaged))
     })?;
     Ok(Exit::Ok)
+}
+
+/// What is said of decisions that cannot be read.
+fn damage(damaged: &[PathBuf]) -> String {
+    let line = |path: &PathBuf| format!("\ndamaged, as it was before: some decisions in {}", path.display());
+    damaged.iter().map(line).collect()
 }
