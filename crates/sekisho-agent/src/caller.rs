@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sekisho_host::{ExecutableId, HostError, Measurement, Process, measure};
-use sekisho_net::UnixPeer;
+use sekisho_net::{UnixPeer, on_record};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
 use tonic::{Request, Status};
@@ -42,16 +42,18 @@ impl Caller {
 
     /// Measures the process as it is now. After exec it is another program, and this connection is not its.
     pub(crate) async fn measure(self: &Arc<Self>, core: &Arc<Core>) -> Result<(Measurement, UnixTime), Status> {
-        let measured = measure_process(self.clone(), |caller| &caller.process, core.clone()).await?;
+        let measured = measure_process(self.uid, self.clone(), |caller| &caller.process, core.clone()).await?;
+        self.check(measured)
+    }
+
+    fn check(&self, measured: (Measurement, UnixTime)) -> Result<(Measurement, UnixTime), Status> {
         if measured.0.executable != self.executable {
-            tracing::warn!(pid = self.process.pid(), "exec after connect");
             return Err(Status::permission_denied(
                 "the process runs another executable than when it connected; connect again",
             ));
         }
         // A set-user-ID program that was started after connecting measures as its owner.
         if (measured.0.uid, measured.0.gid) != (self.uid, self.gid) {
-            tracing::warn!(pid = self.process.pid(), "another user or group than when it connected");
             return Err(Status::permission_denied(
                 "the process runs as another user or group than when it connected; connect again",
             ));
@@ -60,16 +62,27 @@ impl Caller {
     }
 }
 
-/// Measures a process on a thread that may block.
+/// The end of a call with its process: nothing was refused.
+pub(crate) fn ended(what: &str) -> Status {
+    on_record(Status::permission_denied(what), "none")
+}
+
+/// Measures a process on a thread that may block, in the turn of user `uid`.
 pub(crate) async fn measure_process<H: Send + Sync + 'static>(
+    uid: u32,
     holder: Arc<H>,
     process: fn(&H) -> &Process,
     core: Arc<Core>,
 ) -> Result<(Measurement, UnixTime), Status> {
-    let measured = tokio::task::spawn_blocking(move || measure(process(&holder), &core.digests)).await;
+    let turn = core.measuring.take(uid).await;
+    let measure = move || {
+        let _turn = turn;
+        measure(process(&holder), &core.digests)
+    };
+    let measured = tokio::task::spawn_blocking(measure).await;
     let measured = measured.map_err(|_| Status::internal("measuring failed"))?;
     let measurement = measured.map_err(|error| match error {
-        HostError::Ended(_) => Status::permission_denied("the process has ended"),
+        HostError::Ended(_) => ended("the process has ended"),
         other => Status::permission_denied(format!("the process could not be measured: {other}")),
     })?;
     Ok((measurement, now()))

@@ -16,6 +16,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::cache::Cache;
+use crate::turns::Turns;
 
 /// An SVID held for a process, with when to renew it.
 #[derive(Clone)]
@@ -67,6 +68,8 @@ pub(crate) struct Core {
     pub spool: Spool,
     /// JWT-SVIDs for one user's processes: each is a signature and a leaf.
     pub tokens: Rates<u32>,
+    /// Processes of one user that are measured at once.
+    pub measuring: Turns,
     /// Refusals that one user's processes put into the spool.
     pub refusals: Rates<u32>,
     /// Refusals beyond that, for the spool to count.
@@ -117,6 +120,7 @@ impl Core {
             sidecar_digests: parts.sidecar_digests,
             spool: parts.spool,
             tokens: Rates::new(100.0, 1000.0),
+            measuring: Turns::new(16),
             refusals: Rates::new(5.0, 50.0),
             unrecorded: AtomicU64::new(0),
             cache: parts.cache,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use sekisho_disk::SEALED_BY;
 use sekisho_host::Process;
-use sekisho_identity::{Entry, WhyIdentity, why_identity};
+use sekisho_identity::{WhyIdentity, why_identity};
 use sekisho_proto::node as wire;
 use sekisho_proto::node::inspect_server::Inspect;
 use sekisho_proto::{entry_to_wire, selectors_from_wire, selectors_to_wire};
@@ -26,7 +26,8 @@ impl Inspect for Service {
         let request = request.into_inner();
         let selectors = if request.pid > 0 {
             let process = Process::open(request.pid).map_err(|e| Status::not_found(e.to_string()))?;
-            let (measured, _) = measure_process(Arc::new(process), |process| process, self.0.clone()).await?;
+            let (measured, _) =
+                measure_process(caller.uid, Arc::new(process), |process| process, self.0.clone()).await?;
             if caller.uid != 0 && caller.uid != measured.uid {
                 return Err(Status::permission_denied("only root asks about another user's process"));
             }
@@ -34,9 +35,8 @@ impl Inspect for Service {
         } else {
             selectors_from_wire(&request.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?
         };
-        let entries: Vec<Entry> = self.0.known(|known| known.entries.values().map(|e| (**e).clone()).collect());
         let mut response = wire::WhyIdentityResponse { selectors: selectors_to_wire(&selectors), ..Default::default() };
-        match why_identity(&entries, &selectors, now()) {
+        self.0.known(|known| match why_identity(known.entries.values().map(AsRef::as_ref), &selectors, now()) {
             WhyIdentity::Matched(matched) => response.matched = matched.into_iter().map(entry_to_wire).collect(),
             WhyIdentity::Nearest { entry, differences, expired } => {
                 response.nearest = Some(entry_to_wire(entry));
@@ -48,7 +48,7 @@ impl Inspect for Service {
                 response.differences = differences.into_iter().map(difference).collect();
             }
             WhyIdentity::Nothing => {}
-        }
+        });
         Ok(Response::new(response))
     }
 

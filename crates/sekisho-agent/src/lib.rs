@@ -14,6 +14,7 @@ mod records;
 mod renew;
 mod sidecar_api;
 mod sync;
+mod turns;
 mod wiring;
 mod workload_api;
 

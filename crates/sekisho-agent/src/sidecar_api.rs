@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_host::Process;
+use sekisho_net::on_record;
 use sekisho_proto::node as wire;
 use sekisho_proto::node::sidecar_server::Sidecar;
 use sekisho_proto::server::{Policy, RecordRequest, RecordResponse, node_client::NodeClient};
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::caller::{Caller, measure_process};
+use crate::caller::{Caller, ended, measure_process};
 use crate::core::{Core, HeldSvid};
 use crate::{issue, records};
 
@@ -48,6 +49,7 @@ impl Sidecar for Service {
         tokio::spawn(async move {
             let _guard = guard;
             if let Err(status) = lend(&core, &caller, &workload, &to).await {
+                let status = records::recorded(&core, &caller, "Lend", status).await;
                 let _gone = to.send(Err(status)).await;
             }
             let mut lent = core.lent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,16 +167,15 @@ async fn lend(
     let mut said = None;
     loop {
         changes.mark_unchanged();
-        let (measured, at) = measure_process(workload.clone(), |process| process, core.clone()).await?;
+        let (measured, at) = measure_process(borrower.uid, workload.clone(), |process| process, core.clone()).await?;
         if borrower.uid != 0 && borrower.uid != measured.uid {
             return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
         }
         let Some(entry) = core.matches(&measured.selectors, at).into_iter().next() else {
             let id = records::no_identity(core, &measured).await;
             let pid = measured.pid;
-            return Err(Status::permission_denied(format!(
-                "no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why"
-            )));
+            let said = format!("no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why");
+            return Err(on_record(Status::permission_denied(said), &id));
         };
         let wait = match issue::x509(core, &entry, &measured, at).await {
             Ok(held) => {
@@ -193,12 +194,13 @@ async fn lend(
                 u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(Duration::from_secs(3), Duration::from_millis)
             }
             Err(status) if said.is_some() && !issue::is_refusal(&status) => Duration::from_secs(3),
-            Err(status) => return Err(status),
+            // The server has it in its log.
+            Err(status) => return Err(on_record(status, "server")),
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = workload.ended() => return Err(Status::permission_denied("the workload has ended, and its identity with it")),
+            () = workload.ended() => return Err(ended("the workload has ended, and its identity with it")),
             () = borrower.process.ended() => return Ok(()),
             () = to.closed() => return Ok(()),
         }

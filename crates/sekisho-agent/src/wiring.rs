@@ -96,6 +96,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
+    let router = router.layer(axum::middleware::from_fn_with_state(core.clone(), records::record_refused));
     let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let socket_path = args.socket_path();
     // Any local process may ask; what it gets is decided by what it is.
@@ -110,6 +111,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     stop.trigger();
     // The listener's task has nothing to report.
     let _joined = serving.await;
+    records::count_unrecorded(&core).await;
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     ended
 }

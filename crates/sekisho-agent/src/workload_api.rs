@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt};
 use sekisho_host::Measurement;
 use sekisho_identity::{Entry, jwt_keys_to_jwks};
 use sekisho_jose::{Rules, TokenKey, claims_unverified, verify_jwt_svid};
+use sekisho_net::on_record;
 use sekisho_proto::workload as wire;
 use sekisho_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use sekisho_runtime::now;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, ended};
 use crate::core::{Core, HeldSvid};
 use crate::{issue, records};
 
@@ -95,7 +96,6 @@ impl SpiffeWorkloadApi for Service {
         let mut svids = Vec::new();
         for entry in entries {
             if !self.0.tokens.take(measured.uid, at) {
-                tracing::info!(pid = measured.pid, uid = measured.uid, "refused: too many tokens were asked for");
                 return Err(Status::resource_exhausted(
                     "this user asked for too many tokens; a JWT-SVID is good until it ends",
                 ));
@@ -166,8 +166,8 @@ impl Service {
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            let ended = feed(&core, &caller, with_svids, message, &to).await;
-            if let Err(status) = ended {
+            if let Err(status) = feed(&core, &caller, with_svids, message, &to).await {
+                let status = records::recorded(&core, &caller, "Workload API stream", status).await;
                 let _gone = to.send(Err(status)).await;
             }
         });
@@ -209,7 +209,7 @@ async fn feed<T: PartialEq>(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = caller.process.ended() => return Err(Status::permission_denied("the process has ended")),
+            () = caller.process.ended() => return Err(ended("the process has ended")),
             () = to.closed() => return Ok(()),
         }
     }
@@ -232,9 +232,8 @@ pub(crate) async fn entitled(
         let id = records::no_identity(core, &measured).await;
         tracing::info!(pid = measured.pid, refusal = id, "no identity issued");
         let pid = measured.pid;
-        return Err(Status::permission_denied(format!(
-            "no identity issued ({id}); `sekisho why identity --pid {pid}` says why"
-        )));
+        let said = format!("no identity issued ({id}); `sekisho why identity --pid {pid}` says why");
+        return Err(on_record(Status::permission_denied(said), &id));
     }
     Ok((entries, measured, at))
 }
@@ -260,7 +259,10 @@ fn unique_hints(held: &[Arc<HeldSvid>]) -> impl Iterator<Item = &Arc<HeldSvid>> 
 /// What a workload hears of a failure: the codes of SPIFFE_Workload_API.md §4, without the server's inside.
 fn outward(status: Status) -> Status {
     match status.code() {
-        Code::PermissionDenied | Code::NotFound => Status::permission_denied("no identity issued: the server refused"),
+        // The server has it in its log.
+        Code::PermissionDenied | Code::NotFound => {
+            on_record(Status::permission_denied("no identity issued: the server refused"), "server")
+        }
         Code::InvalidArgument => status,
         _ => Status::unavailable("the server cannot be reached and nothing valid is held; try again"),
     }

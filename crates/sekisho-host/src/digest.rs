@@ -12,6 +12,9 @@ type Key = (u64, u64, i64, i64, u64);
 
 const MAX_CACHED: usize = 4096;
 
+/// The largest executable that is hashed, in bytes: a file with holes can claim any size.
+const MAX_EXECUTABLE: u64 = 4 * 1024 * 1024 * 1024;
+
 /// Digests of executables, so that each file is hashed once.
 #[derive(Default)]
 pub struct DigestCache(Mutex<BTreeMap<Key, Digest>>);
@@ -22,6 +25,10 @@ impl DigestCache {
         let key = key(file)?;
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(*known);
+        }
+        let (.., size) = key;
+        if size > MAX_EXECUTABLE {
+            return Err(std::io::Error::other("the executable is larger than 4 GiB"));
         }
         let digest = hash(file)?;
         if self::key(file)? == key {
@@ -58,4 +65,19 @@ fn hash(file: &mut File) -> std::io::Result<Digest> {
     let mut out = [0u8; 32];
     out.copy_from_slice(context.finish().as_ref());
     Ok(Digest::new(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_l9_a_file_of_holes_is_refused_and_not_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(MAX_EXECUTABLE + 1).unwrap();
+        let cache = DigestCache::default();
+        assert!(cache.digest(&mut file).unwrap_err().to_string().contains("4 GiB"));
+        file.set_len(3).unwrap();
+        cache.digest(&mut file).unwrap();
+    }
 }

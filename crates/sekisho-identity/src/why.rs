@@ -25,8 +25,12 @@ pub enum WhyIdentity<'a> {
 }
 
 /// Explains what `entries` give a process with the selectors `found`.
-pub fn why_identity<'a>(entries: &'a [Entry], found: &BTreeSet<Selector>, now: UnixTime) -> WhyIdentity<'a> {
-    let matched = matches(entries, found, now);
+pub fn why_identity<'a>(
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+    found: &BTreeSet<Selector>,
+    now: UnixTime,
+) -> WhyIdentity<'a> {
+    let matched = matches(entries.clone(), found, now);
     if !matched.is_empty() {
         return WhyIdentity::Matched(matched);
     }

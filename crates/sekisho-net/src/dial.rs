@@ -14,11 +14,6 @@ use crate::{ExpectedServer, NetError, TlsPeer, TlsSource};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the same call would be refused again, whatever happens meanwhile.
-pub fn is_permanent(status: &tonic::Status) -> bool {
-    matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::OutOfRange)
-}
-
 /// Dials one server over TLS, with the SVID and the bundle in force at that moment.
 #[derive(Clone)]
 pub struct Dialer {

@@ -10,14 +10,16 @@ mod peer;
 mod peer_credentials;
 mod places;
 mod rates;
+mod refused;
 mod tls;
 mod trust;
 mod unix_authority;
 
-pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix, is_permanent};
+pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
 pub use places::{Place, Places, network_of};
 pub use rates::Rates;
+pub use refused::{is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;

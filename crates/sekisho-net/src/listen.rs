@@ -172,7 +172,8 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
         };
         let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Some(extension) = admit(peer) {
+            // It looks at files of the peer's choice.
+            if let Ok(Some(extension)) = tokio::task::spawn_blocking(move || admit(peer)).await {
                 connection(UnixAuthority::new(stream), router, extension, |c| watcher.watch(c)).await;
             }
             drop(place);

@@ -104,7 +104,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
 
     let grpc = grpc::routes(&domain).map_err(|e| ServerError::Reflection(e.to_string()))?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-server")?;
-    let router = grpc.into_axum_router().merge(rest::routes(&domain));
+    let router = grpc.merge(rest::routes(&domain));
     let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;

@@ -11,7 +11,7 @@ use sekisho_runtime::{now, random_bytes};
 use sekisho_store::StoreError;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{AgentCaller, issue_status};
+use super::{AgentCaller, issue_status, not_logged};
 use crate::attest::{self, AttestError};
 use crate::domain::Shared;
 use crate::issue::IssuedX509;
@@ -32,9 +32,9 @@ impl wire::agent_server::Agent for Service {
         let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
         let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
         if !self.0.attestations.take(network_of(peer.address.ip()), now()) {
-            let reason = "too many attestations from this address; wait a second and try again";
-            refusals::log_peer(&self.0, &peer, reason).await.map_err(|_| not_logged())?;
-            return Err(Status::resource_exhausted(reason));
+            return Err(Status::resource_exhausted(
+                "too many attestations from this address; wait a second and try again",
+            ));
         }
         let domain = self.0.clone();
         let mut incoming = request.into_inner();
@@ -56,7 +56,7 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<wire::RenewAgentRequest>,
     ) -> Result<Response<wire::RenewAgentResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
         let renewed = attest::renew(&self.0, &agent.caller(&self.0), &agent.serial, &params.csr)
             .await
@@ -68,7 +68,7 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<wire::PostStatusRequest>,
     ) -> Result<Response<wire::PostStatusResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
         if agent.node.version != version {
             let id = agent.id.into_inner();
@@ -127,10 +127,6 @@ async fn converse(
     let reattestable = proved.can_reattest;
     let issued = attest::admit(domain, proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
     Ok((issued, reattestable))
-}
-
-fn not_logged() -> Status {
-    Status::unavailable("the refusal could not be logged")
 }
 
 async fn next_step(

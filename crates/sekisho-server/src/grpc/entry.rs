@@ -28,7 +28,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
-        operator(&self.0, request.extensions()).await?;
+        operator(&self.0, request.extensions())?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
         let count = self.0.view.read(|state| state.entries.values().filter(|entry| filter.admits(entry)).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
@@ -38,7 +38,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Result<Response<wire::ListEntriesResponse>, Status> {
-        operator(&self.0, request.extensions()).await?;
+        operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         let filter = Filter::from_wire(request.filter)?;
         let size = match usize::try_from(request.page_size) {
@@ -65,7 +65,7 @@ impl wire::entry_server::Entry for Service {
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
-        operator(&self.0, request.extensions()).await?;
+        operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         let id = EntryId::parse(&request.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let found = self.0.view.read(|state| state.entries.get(&id).cloned());
@@ -77,7 +77,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchCreateEntryRequest>,
     ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions()).await?;
+        let by = operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
         let mut results: Vec<Option<Result<Entry, Status>>> = vec![];
@@ -109,7 +109,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchUpdateEntryRequest>,
     ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions()).await?;
+        let by = operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
         let mut results = Vec::new();
@@ -125,7 +125,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchDeleteEntryRequest>,
     ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions()).await?;
+        let by = operator(&self.0, request.extensions())?;
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
         let deletions = ids.into_iter().map(|id| {
@@ -147,7 +147,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let mask = request.into_inner().output_mask;
         let entries = self.authorized(&agent).iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
@@ -159,7 +159,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Pages>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let entries = self.authorized(&agent);
         let mut incoming = request.into_inner();
         let (to, pages) = tokio::sync::mpsc::channel(4);

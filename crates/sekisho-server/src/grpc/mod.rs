@@ -8,8 +8,13 @@ mod svid;
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::Next;
+use axum::response::Response as HttpResponse;
+
 use sekisho_identity::{Caller, Node, Refusal, Standing};
-use sekisho_net::TlsPeer;
+use sekisho_net::{TlsPeer, on_record, unrecorded_refusal};
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{reason_status, server as own, spire};
 use sekisho_runtime::now;
@@ -26,7 +31,7 @@ use crate::rest::Operator;
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// All services of the server.
-pub(crate) fn routes(domain: &Shared) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(domain: &Shared) -> Result<Router, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
@@ -45,7 +50,7 @@ pub(crate) fn routes(domain: &Shared) -> Result<Routes, tonic_reflection::server
         .add_service(node.max_decoding_message_size(MAX_MESSAGE))
         .add_service(health)
         .add_service(reflection);
-    Ok(routes.routes())
+    Ok(routes.routes().into_axum_router().layer(axum::middleware::from_fn_with_state(domain.clone(), logged)))
 }
 
 /// The agent behind a call, as its SVID names it, and how it stands.
@@ -58,16 +63,8 @@ pub(crate) struct AgentCaller {
 
 impl AgentCaller {
     /// Fails with the status details that make an agent attest again, or stop.
-    pub(crate) async fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
-        let peer = extensions.get::<Arc<TlsPeer>>();
-        match Self::check(domain, peer) {
-            Ok(caller) => Ok(caller),
-            Err(status) => Err(logged(domain, peer, status).await),
-        }
-    }
-
-    fn check(domain: &Shared, peer: Option<&Arc<TlsPeer>>) -> Result<Self, Status> {
-        let leaf = peer.and_then(|peer| peer.leaf.as_ref());
+    pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
+        let leaf = extensions.get::<Arc<TlsPeer>>().and_then(|peer| peer.leaf.as_ref());
         let leaf = leaf
             .ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?
             .get();
@@ -109,45 +106,53 @@ pub(crate) fn denied(standing: Standing) -> Status {
     }
 }
 
-/// A refusal that is in the log, or that the log could not take (law L5).
-pub(crate) async fn logged(domain: &Shared, peer: Option<&Arc<TlsPeer>>, status: Status) -> Status {
-    let Some(peer) = peer else { return status };
-    match refusals::log_peer(domain, peer, status.message()).await {
-        Ok(()) => status,
-        Err(_) => Status::unavailable("the refusal could not be logged"),
+/// A refusal of a peer is in the log before the peer hears of it (law L5), whoever refused.
+async fn logged(State(domain): State<Shared>, request: HttpRequest, next: Next) -> HttpResponse {
+    let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
+    let answer = next.run(request).await;
+    let Some((peer, refused)) = peer.zip(unrecorded_refusal(answer.headers())) else { return answer };
+    match refusals::log_peer(&domain, &peer, refused.message()).await {
+        Ok(()) => answer,
+        Err(error) => {
+            tracing::error!(%error, "a refusal was not logged");
+            not_logged().into_http()
+        }
     }
+}
+
+pub(crate) fn not_logged() -> Status {
+    Status::unavailable("the refusal could not be logged")
 }
 
 /// Operators: on the local socket, or with an admin entry over TLS.
-pub(crate) async fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
-    let peer = extensions.get::<Arc<TlsPeer>>();
-    match Operator::of(domain, extensions.get::<Operator>(), peer) {
-        Some(operator) => Ok(operator),
-        None => {
-            let reason = "this call is for operators: use the local socket, or an SVID whose entry is `admin`";
-            Err(logged(domain, peer, Status::permission_denied(reason)).await)
-        }
-    }
+pub(crate) fn operator(domain: &Shared, extensions: &Extensions) -> Result<Operator, Status> {
+    let operator = Operator::of(domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
+    let reason = "this call is for operators: use the local socket, or an SVID whose entry is `admin`";
+    operator.ok_or_else(|| Status::permission_denied(reason))
 }
 
 pub(crate) fn issue_status(error: &IssueError) -> Status {
-    let code = match error {
-        IssueError::Refused(refusal) => match refusal {
-            Refusal::AgentBanned(_) => return denied(Standing::Banned),
-            Refusal::AgentUnknown(_) => return denied(Standing::Unknown),
-            Refusal::AgentSuperseded(_) => return denied(Standing::Superseded),
-            Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => Code::NotFound,
-            Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
-            Refusal::AuthorityEnded => Code::Unavailable,
-            // A clock that is wrong is no decision against the process.
-            Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => Code::FailedPrecondition,
-            _ => Code::PermissionDenied,
-        },
-        IssueError::Form(_) => Code::InvalidArgument,
-        IssueError::Authority(_) | IssueError::Journal(_) => {
-            tracing::error!(%error, "could not issue");
-            return Status::unavailable("the server cannot issue now; its log says why");
-        }
+    let IssueError::Refused(refusal) = error else { return unissued(error) };
+    let status = |code| Status::new(code, error.to_string());
+    let status = match refusal {
+        Refusal::AgentBanned(_) => denied(Standing::Banned),
+        Refusal::AgentUnknown(_) => denied(Standing::Unknown),
+        Refusal::AgentSuperseded(_) => denied(Standing::Superseded),
+        Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => status(Code::NotFound),
+        Refusal::CsrName(_) | Refusal::Audience => status(Code::InvalidArgument),
+        Refusal::AuthorityEnded => status(Code::Unavailable),
+        // A clock that is wrong is no decision against the process.
+        Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => status(Code::FailedPrecondition),
+        _ => status(Code::PermissionDenied),
     };
-    Status::new(code, error.to_string())
+    // The gate logs what it refuses.
+    on_record(status, "logged")
+}
+
+fn unissued(error: &IssueError) -> Status {
+    if let IssueError::Form(_) = error {
+        return Status::invalid_argument(error.to_string());
+    }
+    tracing::error!(%error, "could not issue");
+    Status::unavailable("the server cannot issue now; its log says why")
 }

@@ -1,11 +1,10 @@
 //! Our own service beside SPIRE's: pushed changes, issuing with evidence, records.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::process_evidence;
-use sekisho_net::TlsPeer;
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
@@ -17,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{AgentCaller, svid};
 use crate::domain::Shared;
 use crate::record::{self, RecordError};
-use crate::{refusals, watch};
+use crate::watch;
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -28,7 +27,7 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.0.clone(), agent.id.get().clone());
@@ -55,7 +54,7 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
+        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
         let items = request.into_inner().items;
         if items.len() > 500 {
             return Err(Status::invalid_argument("a batch has at most 500 requests"));
@@ -80,7 +79,7 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
+        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
         let request = request.into_inner();
         let evidence = evidence_from_wire(request.evidence.as_ref())?;
         let (svid, log_index) = svid::jwt(&self.0, &caller, &request.entry_id, &request.audience, &[evidence]).await?;
@@ -88,8 +87,7 @@ impl wire::node_server::Node for Service {
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
-        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
+        let agent = AgentCaller::of(&self.0, request.extensions())?;
         let request = request.into_inner();
         let recorded = record::batch(&self.0, &agent, &request.batch_key, request.records, request.lost).await;
         match recorded {
@@ -98,15 +96,7 @@ impl wire::node_server::Node for Service {
                 tracing::error!(%error, "records were not taken");
                 Err(Status::unavailable("the server cannot record now; its log says why"))
             }
-            Err(error) => {
-                if let Some(peer) = peer
-                    && let Err(unlogged) = refusals::log_peer(&self.0, &peer, &error.to_string()).await
-                {
-                    tracing::error!(error = %unlogged, "a refusal was not logged");
-                    return Err(Status::unavailable("the refusal could not be logged"));
-                }
-                Err(Status::invalid_argument(error.to_string()))
-            }
+            Err(error) => Err(Status::invalid_argument(error.to_string())),
         }
     }
 }

@@ -1,4 +1,5 @@
 use sekisho_identity::{Caller, Csr, Entry, Request as GateRequest};
+use sekisho_net::on_record;
 use sekisho_proto::spire::svid::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_types::{EntryId, Evidence};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
 use super::agent::svid_to_wire;
-use super::{AgentCaller, issue_status};
+use super::{AgentCaller, issue_status, not_logged};
 use crate::domain::Shared;
 use crate::issue::{self, IssueError, IssuedX509};
 
@@ -21,7 +22,7 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::BatchNewX509svidRequest>,
     ) -> Result<Response<wire::BatchNewX509svidResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
+        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
         let params = request.into_inner().params;
         if params.len() > MAX_ITEMS {
             return Err(Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests")));
@@ -39,7 +40,7 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::NewJwtsvidRequest>,
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions()).await?.caller(&self.0);
+        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
         let request = request.into_inner();
         let (svid, _) = jwt(&self.0, &caller, &request.entry_id, &request.audience, &[]).await?;
         Ok(Response::new(wire::NewJwtsvidResponse { svid: Some(svid) }))
@@ -61,7 +62,7 @@ async fn entry(domain: &Shared, caller: &Caller, id: &str) -> Result<Arc<Entry>,
 /// A refusal of something that did not come as far as the gate, which logs its own.
 async fn refuse(domain: &Shared, caller: &Caller, status: Status) -> Status {
     let logged = issue::refused(domain, &issue::caller_name(caller), status.message()).await;
-    logged.map_or_else(|_| Status::unavailable("the refusal could not be logged"), |_| status)
+    logged.map_or_else(|_| not_logged(), |_| on_record(status, "logged"))
 }
 
 /// One X.509-SVID for an entry, through the gate.

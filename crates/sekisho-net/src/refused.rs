@@ -1,0 +1,54 @@
+//! Calls that were refused, as a layer around all services sees them: so that none is left out of the record.
+
+use http::HeaderMap;
+use tonic::{Code, Status};
+
+/// Metadata of an answer whose refusal is on record: under which id, or simply that it is.
+const ON_RECORD: &str = "sekisho-refusal";
+
+/// Whether the same call would be refused again, whatever happens meanwhile.
+pub fn is_permanent(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
+}
+
+/// The answer to a call whose refusal is on record already.
+pub fn on_record(mut status: Status, id: &str) -> Status {
+    if let Ok(id) = id.parse() {
+        status.metadata_mut().insert(ON_RECORD, id);
+    }
+    status
+}
+
+/// Whether whoever called is at fault, and that is not on record.
+pub fn is_unrecorded(status: &Status) -> bool {
+    let theirs = matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::OutOfRange
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::Unauthenticated
+    );
+    theirs && !status.metadata().contains_key(ON_RECORD)
+}
+
+/// What a call was refused with, if that is to be recorded.
+pub fn unrecorded_refusal(answer: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(answer).filter(is_unrecorded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_seen_once_and_only_if_the_caller_is_at_fault() {
+        let headers = |status: Status| status.into_http::<()>().headers().clone();
+        let denied = Status::permission_denied("because of \u{e9}");
+        assert_eq!(unrecorded_refusal(&headers(denied.clone())).unwrap().message(), "because of \u{e9}");
+        assert!(unrecorded_refusal(&headers(on_record(denied, "ref_1"))).is_none());
+        assert!(unrecorded_refusal(&headers(Status::unavailable("later"))).is_none());
+        assert!(unrecorded_refusal(&HeaderMap::new()).is_none());
+    }
+}
