@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_host::Process;
+use sekisho_identity::Entry;
 use sekisho_net::on_record;
 use sekisho_proto::node as wire;
 use sekisho_proto::node::sidecar_server::Sidecar;
@@ -171,7 +172,9 @@ async fn lend(
         if borrower.uid != 0 && borrower.uid != measured.uid {
             return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
         }
-        let Some(entry) = core.matches(&measured.selectors, at).into_iter().next() else {
+        // Whoever gets a request through the sidecar must not speak as an operator, nor as another server.
+        let may_be_lent = |entry: &Arc<Entry>| !entry.admin && !entry.downstream;
+        let Some(entry) = core.matches(&measured.selectors, at).into_iter().find(may_be_lent) else {
             let id = records::no_identity(core, &measured).await;
             let pid = measured.pid;
             let said = format!("no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why");

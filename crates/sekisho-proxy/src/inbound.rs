@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -244,6 +245,10 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
     } else {
         target.into()
     };
+    // HTTP/2 needs no header to announce a body; over HTTP/1.1 one without would be left out (RFC 9112 §6.3).
+    if protocol != Protocol::H2c && !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     parts.headers.remove(header::CONNECTION);
     Some(Request::from_parts(parts, body))

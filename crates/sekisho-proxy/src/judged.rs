@@ -137,6 +137,8 @@ where
             }
         };
         if frame.is_trailers() && !self.trailers_pass {
+            let peer = self.allowed.input.subject.spiffe_id.to_string();
+            self.allowed.decider.refuse("request", &peer, &Stopped::Trailers.to_string());
             return Poll::Ready(Some(Err(Stopped::Trailers.into())));
         }
         if !self.allowed.check() {

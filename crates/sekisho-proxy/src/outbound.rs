@@ -103,7 +103,11 @@ impl Outbound {
         let token = outbound.stop.token();
         let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
         accept_each(&listener, &token, |stream| {
-            let Some(place) = places.take(()) else { return };
+            let Some(place) = places.take(()) else {
+                let listen = outbound.spec.listen.to_string();
+                outbound.decider.refuse("local dial", &listen, "too many connections are open");
+                return;
+            };
             let outbound = outbound.clone();
             let stop = outbound.stop.clone();
             // Who dialled is looked up here, so that nobody who is refused keeps the workload waiting.
@@ -172,7 +176,7 @@ impl Outbound {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => {
-                tracing::warn!(peer = %self.spec.expected, %error, "the peer cannot be dialled");
+                self.undialled(&error);
                 let detail = format!("the peer `{}` cannot be reached: {error}", self.spec.expected);
                 return problem(StatusCode::BAD_GATEWAY, &detail, None);
             }
@@ -261,7 +265,16 @@ impl Outbound {
                     }
                 }
             }
-            Err(error) => tracing::warn!(peer = %self.spec.expected, %error, "the peer cannot be dialled"),
+            Err(error) => self.undialled(&error.into()),
+        }
+    }
+
+    /// Whoever answers as another, or with a bad SVID, is refused; who does not answer is not.
+    fn undialled(&self, error: &DialError) {
+        let expected = &self.spec.expected;
+        tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
+        if let DialError::Net(NetError::Handshake { .. } | NetError::Peer(_)) = error {
+            self.decider.refuse("peer", &expected.to_string(), &error.to_string());
         }
     }
 }

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Process;
 
 use crate::config::{Local, Protocol};
+use crate::decisions::Decider;
 use crate::inbound::Body;
 use crate::local::{self, LocalError};
 
@@ -37,6 +38,7 @@ pub(crate) struct Upstream {
     pub at: Local,
     workload: Arc<Process>,
     protocol: Protocol,
+    decider: Arc<Decider>,
     /// Newest last.
     idle: Mutex<Vec<(Sender1, Instant)>>,
     sweeping: AtomicBool,
@@ -45,9 +47,9 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(at: Local, workload: Arc<Process>, protocol: Protocol) -> Arc<Self> {
+    pub(crate) fn new(at: Local, workload: Arc<Process>, protocol: Protocol, decider: Arc<Decider>) -> Arc<Self> {
         let (idle, shared) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { at, workload, protocol, idle, sweeping: AtomicBool::new(false), shared })
+        Arc::new(Self { at, workload, protocol, decider, idle, sweeping: AtomicBool::new(false), shared })
     }
 
     /// Sends a request: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
@@ -79,7 +81,11 @@ impl Upstream {
 
     /// The bare connection, for what is no HTTP.
     pub(crate) async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
-        local::connect(&self.at, &self.workload).await
+        let connected = local::connect(&self.at, &self.workload).await;
+        if let Err(error @ LocalError::NotTheWorkload(_)) = &connected {
+            self.decider.refuse("upstream", &self.at.to_string(), &error.to_string());
+        }
+        connected
     }
 
     async fn dial(&self) -> Result<Sender1, UpstreamError> {

@@ -71,7 +71,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         let inbound = Inbound {
             identity: identity.clone(),
             decider: decider.clone(),
-            upstream: Upstream::new(upstream, workload.clone(), protocol),
+            upstream: Upstream::new(upstream, workload.clone(), protocol, decider.clone()),
             protocol,
             traces: traces.clone(),
             stop: stop.clone(),

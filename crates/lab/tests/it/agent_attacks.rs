@@ -179,6 +179,30 @@ async fn law_l11_a_number_that_was_given_to_another_process_borrows_nothing() {
     }
 }
 
+/// SPIRE #6972: what is handed to another program must not be an operator's identity.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_identity_is_lent_to_no_sidecar() {
+    let own = crate::world::digest(&std::env::current_exe().unwrap());
+    let world = World::with_environment(&[], vec![], vec![("SEKISHO_SIDECAR_SHA256".into(), own)]);
+    let entry = world.register("/own/operator", &World::own_selectors());
+    world.text(&["entry", "update", &entry, "--admin", "true"]);
+    let mut refused = None;
+    for _ in 0..100 {
+        // The agent may not have heard of it yet.
+        let mut lent = SidecarClient::new(agent(&world)).lend(own_process()).await.unwrap().into_inner();
+        refused = lent.message().await.err();
+        if refused.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(refused.unwrap().code(), Code::PermissionDenied);
+    // Beside it, an ordinary identity is lent.
+    world.register("/own/plain", &World::own_selectors());
+    let lent = SidecarClient::new(agent(&world)).lend(own_process()).await.unwrap().into_inner().message().await;
+    assert_eq!(lent.unwrap().unwrap().spiffe_id, "spiffe://example.org/own/plain");
+}
+
 #[test]
 fn law_l9_garbage_on_every_port_crashes_nothing() {
     use std::io::Write;

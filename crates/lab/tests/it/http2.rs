@@ -39,6 +39,10 @@ pub fn continuation(stream: u32, payload: &[u8]) -> Vec<u8> {
     frame(9, 0, stream, payload)
 }
 
+pub fn data(stream: u32, payload: &[u8]) -> Vec<u8> {
+    frame(0, 0, stream, payload)
+}
+
 pub fn reset(stream: u32) -> Vec<u8> {
     frame(3, 0, stream, &8u32.to_be_bytes())
 }

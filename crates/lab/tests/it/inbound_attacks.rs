@@ -55,10 +55,19 @@ impl Service {
         rest(&mut connection.stream).await
     }
 
-    fn rss_kib(&self) -> u64 {
+    /// The most memory that the sidecar has had, in KiB.
+    fn peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.sidecar.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Waits until a refusal that says this stands with the server.
+    fn records(&self, text: &str) {
+        eventually(&format!("a record of {text:?}"), || {
+            let listed = self.world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+            listed.to_string().contains(text).then_some(())
+        });
     }
 }
 
@@ -138,7 +147,7 @@ async fn malformed_http2_is_refused_and_floods_are_cut() {
     let taken_back =
         (0..200_000u32).map(|n| [http2::headers(2 * n + 1, &plain, false), http2::reset(2 * n + 1)].concat());
     assert!(flood(&service, taken_back).await, "requests taken back were counted by nobody");
-    assert!(service.rss_kib() < 80 * 1024, "{} KiB", service.rss_kib());
+    assert!(service.peak_kib() < 80 * 1024, "{} KiB", service.peak_kib());
     assert!(service.get("/v1/balance", "").await.contains(" 200 "));
 }
 
@@ -163,7 +172,7 @@ async fn flood(service: &Service, frames: impl Iterator<Item = Vec<u8>>) -> bool
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_readers_writers_and_silent_peers_keep_nobody_waiting() {
     let service = Service::open(&[]).await;
-    let mut slow = vec![];
+    let (mut slow, peak) = (vec![], service.peak_kib());
     for _ in 0..50 {
         let mut drips = service.dial(b"http/1.1").await;
         drips.stream.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: l").await.unwrap();
@@ -172,25 +181,116 @@ async fn slow_readers_writers_and_silent_peers_keep_nobody_waiting() {
         slow.extend([drips, never_reads, service.dial(b"http/1.1").await]);
     }
     assert!(service.get("/v1/balance", "").await.contains(" 200 "));
+    // 150 of them cost little: nothing is kept for who sends or reads nothing.
+    let (before, after) = (peak, service.peak_kib());
+    assert!(after < before + 32 * 1024, "{before} KiB, then {after}");
     // A head that is not whole in time ends its connection.
     let ended = rest(&mut slow[0].stream).await;
     assert!(!ended.contains(" 200 "), "{ended}");
     assert!(service.get("/v1/balance", "").await.contains(" 200 "));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
-    let service = Service::open(&["--x509-ttl-seconds", "20"]).await;
-    let mut connection = service.dial(b"http/1.1").await;
-    // A body that goes on for ever, on a connection whose SVID does not.
-    let head = b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\ntransfer-encoding: chunked\r\n\r\n";
-    connection.stream.write_all(head).await.unwrap();
+/// How long a request body goes on that has no end.
+async fn goes_on(connection: &mut TlsConnection, chunk: &[u8]) -> Duration {
     let began = Instant::now();
-    while connection.stream.write_all(b"1\r\na\r\n").await.is_ok() {
+    while connection.stream.write_all(chunk).await.is_ok() {
         assert!(began.elapsed() < Duration::from_secs(45), "a connection outlived its SVID");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
+    let service = Service::open(&["--x509-ttl-seconds", "20"]).await;
+    // On connections whose SVIDs do not go on for ever.
+    let (mut over_http1, mut over_h2) = (service.dial(b"http/1.1").await, service.dial(b"h2").await);
+    let svid_ends = service.source.held.borrow().as_ref().unwrap().not_after.seconds_since(clock());
+    let head = b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\ntransfer-encoding: chunked\r\n\r\n";
+    over_http1.stream.write_all(head).await.unwrap();
+    let plain = [(":method", "GET"), (":scheme", "https"), (":path", "/v1/balance"), (":authority", "ledger")];
+    let head = [http2::preface(), http2::headers(1, &plain, false)].concat();
+    over_h2.stream.write_all(&head).await.unwrap();
+    let frame = http2::data(1, b"a");
+    let lived = tokio::join!(goes_on(&mut over_http1, b"1\r\na\r\n"), goes_on(&mut over_h2, &frame));
+    let least = Duration::from_secs(u64::try_from(svid_ends - 2).unwrap_or(0));
+    assert!(lived.0 >= least && lived.1 >= least, "{lived:?}, and the SVID was good for {svid_ends} s");
     assert!(service.get("/v1/balance", "").await.contains(" 200 "), "a new connection shows the new SVID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_come_behind_a_body_reach_nobody_and_are_recorded() {
+    let service = Service::open(&[]).await;
+    let plain = [(":method", "GET"), (":scheme", "https"), (":path", "/v1/balance"), (":authority", "ledger")];
+    let forged = [("x-sekisho-peer-id", "spiffe://example.org/admin")];
+    let mut connection = service.dial(b"h2").await;
+    let request = [http2::preface(), http2::headers(1, &plain, false), http2::headers(1, &forged, true)].concat();
+    connection.stream.write_all(&request).await.unwrap();
+    // The service may have answered before the end of the request, which it never hears.
+    let _answered = http2::answer(&mut connection.stream).await;
+    service.records("trailers of a request do not pass");
+    let mut connection = service.dial(b"http/1.1").await;
+    let chunks = "2\r\nab\r\n0\r\nx-sekisho-peer-id: spiffe://example.org/admin\r\n\r\n";
+    let head = "GET /v1/balance HTTP/1.1\r\nhost: ledger\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    connection.stream.write_all(format!("{head}{chunks}").as_bytes()).await.unwrap();
+    let answer = rest(&mut connection.stream).await;
+    assert!(!answer.contains("example.org/admin"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_behind_a_good_handshake_leaks_no_descriptor_and_no_memory() {
+    let service = Service::open(&[]).await;
+    let noise: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", service.sidecar.pid())).unwrap().count();
+    let mut before = None;
+    for round in 0..40 {
+        for alpn in [&b"http/1.1"[..], b"h2"] {
+            let mut connection = service.dial(alpn).await;
+            let preface = if alpn == b"h2" { http2::preface() } else { vec![] };
+            let _reset = connection.stream.write_all(&[&preface[..], &noise].concat()).await;
+            drop(connection);
+        }
+        let mut plain = tokio::net::TcpStream::connect(&service.inbound).await.unwrap();
+        let _reset = plain.write_all(&noise).await;
+        if round == 3 {
+            before = Some((open(), service.peak_kib()));
+        }
+    }
+    let (descriptors, peak) = before.unwrap();
+    eventually("what was opened is closed", || (open() <= descriptors + 2).then_some(()));
+    assert!(service.peak_kib() < peak + 16 * 1024, "{peak} KiB, then {}", service.peak_kib());
+    assert!(service.get("/v1/balance", "").await.contains(" 200 "));
+    service.records("handshake");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_another_process_gets_nothing() {
+    let world = World::start();
+    world.register("/shop/till", &World::own_selectors());
+    world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
+    // The test listens where the workload should, with the workload elsewhere.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (upstream, service) = (other.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", free_port()));
+    let inbound = format!("127.0.0.1:{}", free_port());
+    let options = ["--inbound", inbound.as_str(), "--upstream", upstream.as_str()];
+    let sidecar = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
+    sidecar.ready();
+    let source = IdentitySource::of_self(&world.agent_socket(), &TrustDomain::parse(TRUST_DOMAIN).unwrap()).unwrap();
+    source.ready().await;
+    let service = Service { sidecar, source, inbound, world };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !service.get("/v1/balance", "").await.contains(" 502 ") {
+        assert!(Instant::now() < end, "no policy reached the sidecar");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    service.records("another process listens there");
+    other.set_nonblocking(true).unwrap();
+    while let Ok((mut stream, _)) = other.accept() {
+        let mut said = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let _closed = std::io::Read::read_to_string(&mut stream, &mut said);
+        assert_eq!(said, "", "it was told of a request");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +316,22 @@ async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
     let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!text.contains("New Session Ticket"), "{text}");
+    // Nor to a peer with a good SVID.
+    let peer = crate::peers::Attested::new(&service.world).await;
+    let identity = peer.identity_of(&peer.entry(&service.world, "/own/resumes")).await;
+    let (leaf, key) = (service.world.path("leaf.der"), service.world.path("key.der"));
+    std::fs::write(&leaf, &identity.chain[0]).unwrap();
+    std::fs::write(&key, identity.key.expose()).unwrap();
+    let script = format!(
+        "(printf 'GET /v1/balance HTTP/1.1\\r\\nhost: ledger\\r\\n\\r\\n'; sleep 1) | openssl s_client -connect {} -tls1_3 \
+         -alpn http/1.1 -cert {} -certform DER -key {} -keyform DER -ign_eof 2>&1 & sleep 3; kill %1 2>/dev/null; true",
+        service.inbound,
+        leaf.display(),
+        key.display()
+    );
+    let output = std::process::Command::new("timeout").args(["5", "bash", "-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("HTTP/1.1 403") && !text.contains("New Session Ticket"), "{text}");
     let refused = eventually("the stranger is recorded", || {
         let listed = service.world.json(&["decisions", "--effect", "refusal"]);
         listed.as_array()?.iter().find(|row| row.to_string().contains("handshake")).cloned()

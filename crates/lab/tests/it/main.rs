@@ -23,4 +23,5 @@ mod sidecar_attacks;
 mod traces;
 mod two_hosts;
 mod vectors;
+mod who_may;
 mod world;

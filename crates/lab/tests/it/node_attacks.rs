@@ -1,7 +1,7 @@
 //! Attacks by nodes: proofs that are not theirs, other nodes' workloads, SVIDs that were replaced.
 
 use sekisho_identity::csr_der;
-use sekisho_proto::server::{IssueJwtRequest, ProcessEvidence, RecordRequest, node_client::NodeClient};
+use sekisho_proto::server::{IssueJwtRequest, ProcessEvidence, RecordRequest, WatchRequest, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{AgentX509svidParams, RenewAgentRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{BatchUpdateEntryRequest, entry_client::EntryClient};
 use sekisho_proto::spire::svid::v1::{
@@ -188,4 +188,85 @@ async fn law_l5_a_batch_that_finds_no_room_is_logged_once_however_often_it_comes
     assert_eq!((gaps.len(), gaps[0]["lost"].as_i64()), (1, Some(3)), "{gaps:?}");
     assert!(gaps[0]["what"].as_str().unwrap().contains("before the first"), "{gaps:?}");
     assert_eq!(world.json(&["decisions"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn law_l6_an_alias_of_nodes_serves_those_it_selects_and_dies_with_its_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Openssl::new();
+    authority.node(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    std::fs::write(file("ca.pem"), authority.authority_pem()).unwrap();
+    let mut world = World::with(&["--x509pop-ca", file("ca.pem").to_str().unwrap()]);
+    let node = attests(&world, "n", &file("node.pem"), &file("node.key")).unwrap();
+    node.ready();
+    let create = |id: &str, parent: &str, selector: &str| {
+        let arguments = ["entry", "create", "--spiffe-id", id, "--parent-id", parent, "--selector", selector];
+        world.json(&arguments)["id"].as_str().unwrap().to_owned()
+    };
+    let fleet = "spiffe://example.org/fleet";
+    let alias = create(fleet, "spiffe://example.org/spire/server", "x509pop:subject:cn:node-7");
+    create("spiffe://example.org/own/everywhere", fleet, "unix:uid:7");
+    let matched = |world: &World| {
+        let why = world.json(&["why", "identity", "--selectors", "unix:uid:7"]);
+        why["matched"].as_array().is_some_and(|matched| !matched.is_empty())
+    };
+    world.agent_data = "n".into();
+    eventually("the node that the alias selects hears of the entry", || matched(&world).then_some(()));
+    world.agent_data = "a".into();
+    assert!(!matched(&world), "a node without the selector");
+    world.text(&["entry", "delete", &alias]);
+    world.agent_data = "n".into();
+    // SPIRE #6946: the alias outlived what it came from.
+    eventually("nobody serves it any more", || (!matched(&world)).then_some(()));
+}
+
+#[test]
+fn ids_of_servers_and_agents_are_given_to_nobody_else() {
+    let world = World::start();
+    for (id, parent, selector, said) in [
+        ("/spire/server", world.agent_id.as_str(), "unix:uid:7", "reserved"),
+        ("/spire/agent/join_token/x", &world.agent_id, "unix:uid:7", "reserved"),
+        ("", &world.agent_id, "unix:uid:7", "not in trust domain"),
+        ("/own/../a", &world.agent_id, "unix:uid:7", "segment"),
+        ("/own/a", "spiffe://other.org/spire/agent/x", "unix:uid:7", "not in trust domain"),
+        ("/own/a", &world.agent_id, "", "selector"),
+    ] {
+        let id = format!("spiffe://example.org{id}");
+        let arguments = ["entry", "create", "--spiffe-id", &id, "--parent-id", parent, "--selector", selector];
+        let (code, _, error) = world.sekisho(&arguments);
+        assert!(code != 0 && error.contains(said), "{arguments:?}: {code} {error}");
+    }
+    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands() {
+    let world = World::start();
+    let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    own.entry(&world, "/own/a");
+    other.entry(&world, "/other/a");
+    let (send, reports) = tokio::sync::mpsc::channel(4);
+    let reports = tokio_stream::wrappers::ReceiverStream::new(reports);
+    let _changes = NodeClient::new(own.channel.clone()).watch(reports).await.unwrap();
+    let report = |revision: u64| WatchRequest {
+        applied_revision: 0,
+        policy_in_force: ["/own/a", "/other/a", "/nobody"]
+            .map(|path| (format!("spiffe://example.org{path}"), revision))
+            .into(),
+    };
+    let in_force = || {
+        let ask = "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask);
+        let health: serde_json::Value = serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        health["policy_in_force"].clone()
+    };
+    send.send(report(77)).await.unwrap();
+    let expected = serde_json::json!({"spiffe://example.org/own/a": 77});
+    eventually("the report counts for its own workload only", || (in_force() == expected).then_some(()));
+    world.text(&["agents", "ban", &own.id]);
+    let _gone = send.send(report(78)).await;
+    let _gone = send.send(report(78)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(in_force(), expected, "a banned node reports nothing");
 }

@@ -8,6 +8,7 @@ use sekisho_net::{Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, grpc
 use sekisho_proto::server::{IssueX509Request, ProcessEvidence, issue_x509_request::Item, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
+use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
 use sekisho_proto::{selectors_to_wire, types};
 use sekisho_types::{Digest, Selector, SignatureAlgorithm, SpiffeId, UnixTime};
 use tonic::transport::Channel;
@@ -89,6 +90,16 @@ impl Attested {
     /// Asks for the SVID of an entry as an honest agent would: serial number and place in the log.
     pub async fn issue(&self, entry: &str) -> Result<(String, u64), Status> {
         self.issue_with(entry, &csr_der(&key(), None).unwrap(), &["unix:uid:7"], clock()).await
+    }
+
+    /// What a process of that entry would hold.
+    pub async fn identity_of(&self, entry: &str) -> Identity {
+        let key = key();
+        let params = vec![NewX509svidParams { entry_id: entry.to_owned(), csr: csr_der(&key, None).unwrap() }];
+        let mut server = SvidClient::new(self.channel.clone());
+        let answer = server.batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap();
+        let svid = answer.into_inner().results.remove(0).svid.unwrap();
+        Identity { chain: svid.cert_chain, key: key.pkcs8().clone() }
     }
 
     /// The same with any CSR, selectors and time of measuring.

@@ -10,6 +10,7 @@ use sekisho_runtime::now;
 use sekisho_types::{EntryId, Selector};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::entry_mask::{FULL, masked, merged};
 use super::{AgentCaller, operator};
 use crate::domain::Shared;
 use crate::registration::{self, RegistrationError};
@@ -233,26 +234,10 @@ async fn update(
     by: &str,
 ) -> Result<Entry, Status> {
     let id = EntryId::parse(&wire_entry.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let (offered, mask) = (wire_entry.clone(), mask.unwrap_or_else(full_mask));
+    let (offered, mask) = (wire_entry.clone(), mask.unwrap_or(FULL));
     let merge = move |known: Entry| {
         // Fields outside the mask are those of the entry as it stands in this very write.
-        let mut merged = entry_to_wire(&known);
-        macro_rules! take { ($($field:ident),*) => { $(if mask.$field { merged.$field.clone_from(&offered.$field); })* } }
-        take!(
-            spiffe_id,
-            parent_id,
-            selectors,
-            x509_svid_ttl,
-            federates_with,
-            admin,
-            downstream,
-            expires_at,
-            dns_names,
-            store_svid,
-            jwt_svid_ttl,
-            hint,
-            additional_attributes
-        );
+        let merged = merged(entry_to_wire(&known), &offered, &mask);
         entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
     };
     registration::update(domain, id, by, merge).await.map_err(status)
@@ -278,49 +263,6 @@ fn status(error: RegistrationError) -> Status {
         _ => Code::InvalidArgument,
     };
     Status::new(code, error.to_string())
-}
-
-fn full_mask() -> types::EntryMask {
-    types::EntryMask {
-        spiffe_id: true,
-        parent_id: true,
-        selectors: true,
-        x509_svid_ttl: true,
-        federates_with: true,
-        admin: true,
-        downstream: true,
-        expires_at: true,
-        dns_names: true,
-        revision_number: true,
-        store_svid: true,
-        jwt_svid_ttl: true,
-        hint: true,
-        created_at: true,
-        additional_attributes: true,
-    }
-}
-
-fn masked(mut entry: types::Entry, mask: Option<&types::EntryMask>) -> types::Entry {
-    let Some(mask) = mask else { return entry };
-    macro_rules! drop_unmasked { ($($field:ident),*) => { $(if !mask.$field { entry.$field = Default::default(); })* } }
-    drop_unmasked!(
-        spiffe_id,
-        parent_id,
-        selectors,
-        x509_svid_ttl,
-        federates_with,
-        admin,
-        downstream,
-        expires_at,
-        dns_names,
-        revision_number,
-        store_svid,
-        jwt_svid_ttl,
-        hint,
-        created_at,
-        additional_attributes
-    );
-    entry
 }
 
 /// SPIRE's filters; all that are set must admit the entry.

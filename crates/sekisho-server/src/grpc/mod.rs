@@ -3,6 +3,7 @@
 mod agent;
 mod bundle;
 mod entry;
+mod entry_mask;
 mod node;
 mod svid;
 

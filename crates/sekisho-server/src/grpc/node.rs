@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::process_evidence;
+use sekisho_identity::{Caller, Standing};
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
@@ -36,6 +37,9 @@ impl wire::node_server::Node for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = acknowledgements.message().await {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
+                if !matches!(agent.caller(&domain), Caller::Agent { standing: Standing::Good, .. }) {
+                    return;
+                }
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
                 let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,6 +24,12 @@ fn main() -> std::io::Result<()> {
 fn serve(reader: impl Read, mut writer: impl Write) {
     let mut reader = BufReader::new(reader);
     while let Ok(Some(head)) = payments::read_head(&mut reader) {
+        if head.header("transfer-encoding").is_some() {
+            // Its body would be read as the next request.
+            let refused = "HTTP/1.1 411 Length Required\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _gone = writer.write_all(refused.as_bytes());
+            return;
+        }
         let length = head.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut body = (&mut reader).take(length);
         let read = std::io::copy(&mut body, &mut std::io::sink());

@@ -1,0 +1,88 @@
+//! SPIRE's entry masks: one list of fields, in whichever direction they go.
+
+use sekisho_proto::types::{Entry, EntryMask};
+
+/// `onto` with the fields that `mask` names taken from `from`. The id is no field that a mask can name.
+pub(super) fn merged(mut onto: Entry, from: &Entry, mask: &EntryMask) -> Entry {
+    macro_rules! take { ($($field:ident),*) => { $(if mask.$field { onto.$field.clone_from(&from.$field); })* } }
+    take!(
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at,
+        additional_attributes
+    );
+    onto
+}
+
+/// What a client sees of an entry: all of it, if it names no mask.
+pub(super) fn masked(entry: Entry, mask: Option<&EntryMask>) -> Entry {
+    match mask {
+        None => entry,
+        Some(mask) => merged(Entry { id: entry.id.clone(), ..Entry::default() }, &entry, mask),
+    }
+}
+
+/// Every field.
+pub(super) const FULL: EntryMask = EntryMask {
+    spiffe_id: true,
+    parent_id: true,
+    selectors: true,
+    x509_svid_ttl: true,
+    federates_with: true,
+    admin: true,
+    downstream: true,
+    expires_at: true,
+    dns_names: true,
+    revision_number: true,
+    store_svid: true,
+    jwt_svid_ttl: true,
+    hint: true,
+    created_at: true,
+    additional_attributes: true,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPIRE 1.14.3 (#6636): a flag that was copied into another.
+    #[test]
+    fn a_mask_takes_the_field_that_it_names_and_no_other() {
+        let flags: [(fn(&mut EntryMask), fn(&Entry) -> bool); 5] = [
+            (|mask| mask.admin = true, |entry| entry.admin),
+            (|mask| mask.downstream = true, |entry| entry.downstream),
+            (|mask| mask.store_svid = true, |entry| entry.store_svid),
+            (|mask| mask.x509_svid_ttl = true, |entry| entry.x509_svid_ttl == 7),
+            (|mask| mask.jwt_svid_ttl = true, |entry| entry.jwt_svid_ttl == 8),
+        ];
+        let whole = Entry {
+            id: "e".into(),
+            admin: true,
+            downstream: true,
+            store_svid: true,
+            x509_svid_ttl: 7,
+            jwt_svid_ttl: 8,
+            ..Entry::default()
+        };
+        for (at, (name, _)) in flags.iter().enumerate() {
+            let mut mask = EntryMask::default();
+            name(&mut mask);
+            let seen = masked(whole.clone(), Some(&mask));
+            let set: Vec<bool> = flags.iter().map(|(_, is_set)| is_set(&seen)).collect();
+            assert!(set.iter().enumerate().all(|(other, set)| *set == (other == at)), "{at}: {set:?}");
+            assert_eq!(seen.id, "e");
+        }
+        assert_eq!(merged(Entry::default(), &whole, &FULL), Entry { id: String::new(), ..whole });
+    }
+}
