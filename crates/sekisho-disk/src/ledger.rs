@@ -5,6 +5,7 @@
 //! to at least every checkpoint that anybody saw. Under load several batches share one publication: tiles and
 //! checkpoint follow an entry within [`PUBLISH_EVERY`].
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -83,7 +84,8 @@ impl Ledger {
     ) -> Result<(Self, Recovered), DiskError> {
         private_folder(folder)?;
         let lock_path = folder.join("lock");
-        let lock = std::fs::File::create(&lock_path).map_err(DiskError::io(&lock_path))?;
+        let lock = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(DiskError::io(&lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DiskError::InUse(folder.to_owned()))?;
         let signer = NoteSigner::new(origin, key.as_ref()).map_err(|e| DiskError::Rule(e.to_string()))?;
         let verifier: Arc<str> = signer.key().to_string().into();

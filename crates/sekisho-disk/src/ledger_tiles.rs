@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
 
 use crate::DiskError;
-use crate::atomic::{replace_file, sync_folder, write_atomic};
+use crate::atomic::{private_folder, replace_file, sync_folder, write_atomic};
 use crate::ledger::NewEntry;
 
 /// The growing edge of the tiles: what is not yet full is kept here whole.
@@ -229,7 +229,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let Err(error) = replace_file(path, bytes) else { return Ok(()) };
     match path.parent() {
         Some(parent) if !parent.is_dir() => {
-            std::fs::create_dir_all(parent).map_err(DiskError::io(parent))?;
+            private_folder(parent)?;
             replace_file(path, bytes)
         }
         _ => Err(error),

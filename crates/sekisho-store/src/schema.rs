@@ -1,3 +1,4 @@
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -29,6 +30,9 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 
 /// Copies a database, as it is at one moment, to a new file. Its server may run.
 pub fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    // SQLite fills an empty file and leaves it its mode.
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    made.map_err(|source| StoreError::File { path: to.display().to_string(), source })?;
     let connection = Connection::open(from)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.execute("VACUUM INTO ?1", [to.display().to_string()])?;

@@ -4,6 +4,7 @@ mod agent_attacks;
 mod clients;
 mod dev;
 mod faults;
+mod floods;
 mod grpc;
 mod http2;
 mod identity;

@@ -123,6 +123,8 @@ pub struct World {
     pub server_options: Vec<String>,
     pub server_environment: Vec<(String, String)>,
     pub agent_environment: Vec<(String, String)>,
+    /// How much the roles say.
+    pub log: &'static str,
     /// The folder of the agent that verbs ask.
     pub agent_data: String,
     /// The authority's fingerprint, asked once.
@@ -158,6 +160,7 @@ impl World {
             server_options,
             server_environment,
             agent_environment,
+            log: "warn",
             agent_data: "a".into(),
             fingerprint: std::sync::OnceLock::new(),
         };
@@ -172,7 +175,7 @@ impl World {
 
     pub fn start_server(&mut self) {
         let mut command = Command::new(program("sekisho"));
-        command.args(["server", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--listen", &self.address]);
+        command.args(["server", "--trust-domain", TRUST_DOMAIN, "--log", self.log, "--listen", &self.address]);
         command.arg("--data").arg(self.path("s")).arg("--policy-folder").arg(self.path("policy"));
         let server = Role::start(command.args(&self.server_options).envs(self.server_environment.clone()));
         self.address = server.ready().split(' ').next().unwrap().to_owned();
@@ -195,7 +198,7 @@ impl World {
             None => "00".repeat(32),
         };
         let mut command = Command::new(program("sekisho"));
-        command.args(["agent", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--server", &self.address]);
+        command.args(["agent", "--trust-domain", TRUST_DOMAIN, "--log", self.log, "--server", &self.address]);
         command.arg("--data").arg(self.path(data)).arg("--join-token-file").arg(token);
         command.args(["--fingerprint", fingerprint.lines().next().unwrap()]);
         command.envs(self.agent_environment.clone());
@@ -299,7 +302,7 @@ impl World {
         }
         let mut command = Command::new(program("sekisho"));
         command
-            .args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--agent-socket"])
+            .args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", self.log, "--agent-socket"])
             .arg(self.agent_socket());
         command.arg("--data").arg(self.path(name)).args(options).arg("--").arg(copy).envs(environment.iter().copied());
         Role::start(&mut command)
