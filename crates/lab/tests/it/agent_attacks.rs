@@ -110,6 +110,10 @@ async fn one_process_cannot_open_streams_without_end() {
         assert!(open.len() < 2000);
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
+    eventually("it is on record", || {
+        let listed = world.json(&["decisions", "--effect", "refusal"]);
+        listed.to_string().contains("has 1024 streams open").then_some(())
+    });
     open.clear();
     // The places are free again.
     for _ in 0..100 {

@@ -98,6 +98,66 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_disk_is_full_goes_on_serving_and_counts_what_it_cannot_keep() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], vec![], shim.environment());
+    let held = world.register("/own/full", &World::own_selectors());
+    let first = svid(&world).await.unwrap();
+    shim.set(0, 0, Full::Everybody);
+    assert_eq!(svid(&world).await, Some(first));
+    world.text(&["entry", "delete", &held]);
+    // Refused, and the refusal finds no room.
+    let mut refused = 0;
+    for _ in 0..50 {
+        refused += u32::from(svid(&world).await.is_none());
+        if refused > 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(refused > 3);
+    shim.set(0, 0, Full::Nobody);
+    assert!(svid(&world).await.is_none());
+    eventually("what it could not keep is counted", || {
+        let lost: u64 = world.leaves("gap").iter().filter_map(|gap| gap["lost"].as_u64()).sum();
+        let listed = world.json(&["decisions", "--effect", "refusal"]);
+        (lost >= 3 && !listed.as_array()?.is_empty()).then_some(())
+    });
+    world.register("/own/again", &World::own_selectors());
+    assert!(svid(&world).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_checkpoint_takes_nothing_back() {
+    let mut world = World::start();
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/rolled");
+    let checkpoint = world.path("s/ledger/checkpoint");
+    let size = |note: &str| note.lines().nth(1).unwrap().parse::<u64>().unwrap();
+    peer.issue(&entry).await.unwrap();
+    let older = eventually("a checkpoint", || std::fs::read_to_string(&checkpoint).ok());
+    let (_, index) = {
+        for _ in 0..20 {
+            peer.issue(&entry).await.unwrap();
+        }
+        peer.issue(&entry).await.unwrap()
+    };
+    let newer = eventually("a checkpoint over it", || {
+        std::fs::read_to_string(&checkpoint).ok().filter(|note| size(note) > index)
+    });
+    drop(world.server.take());
+    std::fs::write(&checkpoint, &older).unwrap();
+    world.start_server();
+    let now = std::fs::read_to_string(&checkpoint).unwrap();
+    assert!(size(&now) >= size(&newer), "{older} {newer} {now}");
+    let (_, next) = peer.issue(&entry).await.unwrap();
+    assert!(next > index);
+    // And it is the same log: what was proven before stands.
+    world.text(&["prove", &index.to_string(), "--file", "p", "--trust-policy", "trust"]);
+    world.json(&["verify", "p", "--policy", "trust"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_once() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
@@ -130,9 +190,21 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         shim.set(seconds, 0, Full::Nobody);
         let held = svid(&world).await;
         assert_eq!(held.as_ref(), Some(&first), "{who} {seconds}");
+        let peer = Attested::new(&world).await;
+        let entry = peer.entry(&world, "/own/differs");
+        if who == "server" {
+            let refused = peer.issue(&entry).await.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
+            world.log_says("clock");
+        }
         shim.set(0, 0, Full::Nobody);
         assert_eq!(svid(&world).await, Some(first), "{who} {seconds}, and back");
         world.register("/own/after", &["unix:uid:99".to_owned()]);
+        // New ones were not to be had while the clocks differed, and are now.
+        world.register("/own/later", &World::own_selectors());
+        let mut client = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+        let answer = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner().message().await;
+        assert_eq!(answer.unwrap().unwrap().svids.len(), 2, "{who} {seconds}");
         assert!(world.text(&["agents", "list"]).contains(&world.agent_id));
     }
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use sekisho_evidence::NodeCertificate;
 use sekisho_identity::{Bundle, csr_der, verify_svid};
 use sekisho_net::Identity;
-use sekisho_proto::server::{IssueJwtRequest, RecordRequest, node_client::NodeClient};
+use sekisho_proto::server::{
+    IssueJwtRequest, IssueX509Request, RecordRequest, issue_x509_request::Item, node_client::NodeClient,
+};
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, RenewAgentRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{
     BatchCreateEntryRequest, GetAuthorizedEntriesRequest, ListEntriesRequest, entry_client::EntryClient,
@@ -15,6 +18,7 @@ use sekisho_proto::workload::{
 };
 use sekisho_types::{Secret, SpiffeId, TrustDomain};
 use tonic::{Code, Request};
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use crate::openssl::Openssl;
 use crate::peers::{Attested, attest, attest_with, client, clock, key, stranger};
@@ -161,7 +165,23 @@ async fn agents_are_no_operators_and_pages_have_bounds() {
     let local = sekisho_net::grpc_over_unix(world.path("s/api.sock"));
     let mut entries = EntryClient::new(local);
     assert_eq!(entries.list_entries(list(-1)).await.unwrap_err().code(), Code::InvalidArgument);
-    entries.list_entries(list(i32::MAX)).await.unwrap();
+    let entry = |n: u32| sekisho_proto::types::Entry {
+        spiffe_id: Some(sekisho_proto::types::Spiffeid { trust_domain: "example.org".into(), path: format!("/p/{n}") }),
+        parent_id: Some(sekisho_proto::types::Spiffeid { trust_domain: "example.org".into(), path: "/node".into() }),
+        selectors: vec![sekisho_proto::types::Selector { r#type: "unix".into(), value: format!("uid:{n}") }],
+        ..Default::default()
+    };
+    for batch in 0..3 {
+        let request =
+            BatchCreateEntryRequest { entries: (0..500).map(|n| entry(batch * 500 + n)).collect(), output_mask: None };
+        entries.batch_create_entry(request).await.unwrap();
+    }
+    // However many are asked for, and whatever one remembers of the page before.
+    let page = entries.list_entries(list(i32::MAX)).await.unwrap().into_inner();
+    assert!(page.entries.len() <= 1000 && !page.next_page_token.is_empty(), "{}", page.entries.len());
+    let mut odd = list(10);
+    odd.page_token = "../../etc/passwd".into();
+    assert_eq!(entries.list_entries(odd).await.unwrap_err().code(), Code::InvalidArgument);
     let many = BatchCreateEntryRequest { entries: vec![Default::default(); 1001], output_mask: None };
     assert_eq!(entries.batch_create_entry(many).await.unwrap_err().code(), Code::InvalidArgument);
 }
@@ -175,8 +195,12 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
     let refused = workload.validate_jwtsvid(request("a".repeat(70_000))).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
     assert_eq!(workload.validate_jwtsvid(request("a.b.c".into())).await.unwrap_err().code(), Code::InvalidArgument);
+    recorded(&world, "ValidateJWTSVID");
     let peer = Attested::new(&world).await;
     let mut node = NodeClient::new(peer.channel.clone());
+    let many = IssueX509Request { items: vec![Item::default(); 501] };
+    assert_eq!(node.issue_x509(many).await.unwrap_err().code(), Code::InvalidArgument);
+    world.log_says("at most 500 requests");
     let records = |records, key: &str| RecordRequest { records, lost: 0, batch_key: key.into() };
     let refused = node.record(records(vec!["a".repeat(5_000_000).into()], "s:0")).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
@@ -223,18 +247,33 @@ async fn a_wrong_header_is_refused_on_every_service() {
         let mut workload = SpiffeWorkloadApiClient::with_interceptor(channel.clone(), dress);
         let mut inspect = sekisho_proto::node::inspect_client::InspectClient::with_interceptor(channel.clone(), dress);
         let mut sidecar = sekisho_proto::node::sidecar_client::SidecarClient::with_interceptor(channel.clone(), dress);
+        let mut reflection = ServerReflectionClient::with_interceptor(channel.clone(), dress);
         let refusals = [
             workload.fetch_x509svid(X509svidRequest::default()).await.map(drop),
             workload.fetch_jwt_bundles(JwtBundlesRequest::default()).await.map(drop),
             inspect.status(sekisho_proto::node::StatusRequest {}).await.map(drop),
             sidecar.watch_policy(sekisho_proto::node::WatchPolicyRequest::default()).await.map(drop),
+            reflection.server_reflection_info(tokio_stream::empty()).await.map(drop),
         ];
         // One value with a blank behind it is the value, by the rules of HTTP.
         let fine = values == ["true "];
-        for refused in refusals.into_iter().take(if fine { 0 } else { 4 }) {
-            assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{values:?}");
+        for refused in refusals.into_iter().take(if fine { 0 } else { 5 }) {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{values:?}");
+            // It is on record, and its caller hears under which name.
+            assert!(refused.metadata().get("sekisho-refusal").is_some(), "{refused:?}");
         }
     }
+    recorded(&world, "`workload.spiffe.io: true` is missing");
+    recorded(&world, "ServerReflectionInfo");
+}
+
+/// Waits until a refusal that says this stands with the server.
+fn recorded(world: &World, text: &str) {
+    eventually(&format!("a record of {text:?}"), || {
+        let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+        listed.to_string().contains(text).then_some(())
+    });
 }
 
 #[test]
@@ -264,10 +303,90 @@ fn x509_svids_that_are_none_are_refused() {
         ("CRL signing", format!("{san}\nkeyUsage=critical,digitalSignature,cRLSign")),
         ("unknown critical extension", format!("{san}\n{usage}\n1.2.3.4.5=critical,DER:0500")),
         ("only code signing", format!("{san}\n{usage}\nextendedKeyUsage=codeSigning")),
+        // An extension without any usage in it: step-ca's CVE-2026-40097 was a panic on one.
+        ("no usage at all", format!("{san}\n{usage}\n2.5.29.37=DER:3000")),
+        ("an extended usage that is cut off", format!("{san}\n{usage}\n2.5.29.37=DER:300a")),
+        ("a key usage without bits", format!("{san}\n2.5.29.15=critical,DER:030100")),
+        ("a name that is no text", format!("{usage}\n2.5.29.17=DER:3004860280ff")),
     ] {
         let refused = check(name, &extensions);
         assert!(refused.is_err(), "{name}: {refused:?}");
     }
+    let (leaf, _) = openssl.leaf("times", &format!("{san}\n{usage}\nbasicConstraints=CA:false"));
+    let day = 24 * 3600;
+    for (at, good) in [(clock(), true), (clock().plus_seconds(-day), false), (clock().plus_seconds(2 * day), false)] {
+        assert_eq!(verify_svid(std::slice::from_ref(&leaf), &bundle, at).is_ok(), good, "{at}");
+    }
+    // Another authority of the same name, and a chain that is longer than any of ours.
+    let mut other = Bundle::empty(TrustDomain::parse("example.org").unwrap());
+    other.add_x509(Openssl::new().authority()).unwrap();
+    assert!(verify_svid(std::slice::from_ref(&leaf), &other, clock()).is_err());
+    let long: Vec<_> = std::iter::once(leaf).chain(std::iter::repeat_n(openssl.authority(), 40)).collect();
+    assert!(verify_svid(&long, &bundle, clock()).is_err());
+}
+
+/// What SPIRE's `x509pop` learned, and step-ca: a node's certificate is a leaf, meant to sign, and good now.
+#[test]
+fn node_certificates_that_are_none_are_refused() {
+    use base64::Engine as _;
+    let openssl = Openssl::new();
+    let roots = [openssl.authority()];
+    let payload = |chain: &[Vec<u8>]| {
+        let chain: Vec<String> =
+            chain.iter().map(|der| base64::engine::general_purpose::STANDARD.encode(der)).collect();
+        serde_json::json!({ "certificates": chain }).to_string()
+    };
+    let check = |chain: &[Vec<u8>], at| NodeCertificate::verify(payload(chain).as_bytes(), &roots, at).is_ok();
+    let usage = "keyUsage=critical,digitalSignature";
+    let (good, _) = openssl.leaf("node", &format!("{usage}\nbasicConstraints=CA:false"));
+    let day = 24 * 3600;
+    assert!(check(std::slice::from_ref(&good), clock()));
+    assert!(!check(std::slice::from_ref(&good), clock().plus_seconds(-day)), "not yet");
+    assert!(!check(std::slice::from_ref(&good), clock().plus_seconds(2 * day)), "no more");
+    assert!(!check(&[], clock()), "nothing");
+    assert!(!check(&roots, clock()), "the authority itself");
+    for (name, extensions) in [
+        ("no usage", "basicConstraints=CA:false".to_owned()),
+        ("only agreement", "keyUsage=critical,keyAgreement\nbasicConstraints=CA:false".to_owned()),
+        (
+            "an authority",
+            "keyUsage=critical,digitalSignature,keyCertSign\nbasicConstraints=critical,CA:true".to_owned(),
+        ),
+        ("no extended usage at all", format!("{usage}\n2.5.29.37=DER:3000")),
+        ("an unknown critical extension", format!("{usage}\n1.2.3.4.5=critical,DER:0500")),
+    ] {
+        let (leaf, _) = openssl.leaf("node", &extensions);
+        assert!(!check(&[leaf], clock()), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_an_attestation_come_in_order_or_not_at_all() {
+    use sekisho_proto::spire::agent::v1 as wire;
+    use wire::attest_agent_request::{Params, Step};
+    let world = World::start();
+    let made = world.json(&["token", "create"]);
+    let params = |kind: &str, payload: &str| {
+        let data = sekisho_proto::types::AttestationData { r#type: kind.into(), payload: payload.into() };
+        let csr = csr_der(&key(), None).unwrap();
+        Step::Params(Params { data: Some(data), params: Some(wire::AgentX509svidParams { csr }) })
+    };
+    let token = || params("join_token", made["token"].as_str().unwrap());
+    let empty = Step::Params(Params { data: None, params: None });
+    for (name, steps) in [
+        ("an answer to no question", vec![Step::ChallengeResponse(vec![1])]),
+        ("nothing", vec![]),
+        ("empty", vec![empty]),
+        ("an answer first", vec![Step::ChallengeResponse(vec![]), token()]),
+    ] {
+        let stream = tokio_stream::iter(steps.into_iter().map(|step| wire::AttestAgentRequest { step: Some(step) }));
+        let answer =
+            async { AgentClient::new(stranger(&world)).attest_agent(stream).await?.into_inner().message().await };
+        let refused = answer.await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{name}: {refused:?}");
+    }
+    // None of it spent the token.
+    attest(&world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.map(|_| ()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod process_attacks;
 mod proofs;
 mod sidecar;
 mod sidecar_attacks;
+mod sidecar_faults;
 mod traces;
 mod two_hosts;
 mod vectors;

@@ -34,6 +34,10 @@ fn law_l11_exec_after_connect_is_noticed() {
     // One that connected as another program, and became it afterwards, does not.
     let exec = speak(helper(&std::env::current_exe().unwrap(), "helper_connects_and_becomes_another"));
     assert!(exec.contains("another executable than when it connected"), "{exec}");
+    crate::world::eventually("it is on record", || {
+        let listed = world.json(&["decisions", "--effect", "refusal"]);
+        listed.to_string().contains("another executable than when it connected").then_some(())
+    });
 }
 
 /// In a mount namespace of its own a process puts itself where another program stands.

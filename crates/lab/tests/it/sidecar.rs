@@ -77,6 +77,10 @@ fn another_local_process_cannot_borrow_the_sidecar_nor_reach_it_without_an_svid(
     let request = "GET /v1/balance HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
     let borrowed = raw(&mut TcpStream::connect(&shop.local).unwrap(), request);
     assert_eq!(borrowed, "", "a process that is not the workload was answered");
+    eventually("it is on record", || {
+        let listed = shop.world.json(&["decisions", "--effect", "refusal"]);
+        listed.to_string().contains("another process than the workload dialled").then_some(())
+    });
     let plain = raw(&mut TcpStream::connect(&shop.inbound).unwrap(), request);
     assert!(!plain.contains("balance"), "{plain}");
 }
