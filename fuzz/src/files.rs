@@ -167,3 +167,19 @@ fn block_on<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Output {
         std::thread::yield_now();
     }
 }
+
+/// An entry as the server's database holds it.
+pub(crate) fn stored_entry() -> Vec<u8> {
+    let wire = sekisho_proto::types::Entry {
+        spiffe_id: Some(sekisho_proto::types::Spiffeid { trust_domain: "td.example".into(), path: "/a".into() }),
+        parent_id: Some(sekisho_proto::types::Spiffeid { trust_domain: "td.example".into(), path: "/n".into() }),
+        selectors: vec![sekisho_proto::types::Selector { r#type: "unix".into(), value: "uid:1".into() }],
+        ..Default::default()
+    };
+    let entry = sekisho_proto::entry_from_wire(&wire, &sekisho_types::EntryId::parse("e").unwrap()).unwrap();
+    sekisho_store::stored_entry(&entry).unwrap().into_bytes()
+}
+
+/// What an agent keeps, with nothing held yet.
+pub(crate) const AGENT_CACHE: &str = r#"{"own":{"id":"spiffe://td.example/spire/agent/a","chain":["00"],"key":"00","not_before":0,
+    "not_after":1},"revision":1,"bundle":"0a0a74642e6578616d706c65","entries":[],"policy":null,"held":[]}"#;

@@ -1,16 +1,18 @@
 //! One target for each parser. A target panics when a promise of its parser is broken, and otherwise says what came out.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use base64::Engine as _;
 use sekisho_evidence::NodeCertificate;
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{Bundle, Checkpoint, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey};
-use sekisho_policy::{PolicySet, Source, TestFile};
+use sekisho_policy::{PolicySet, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
-use sekisho_runtime::settings;
+use sekisho_runtime::{TraceParent, settings};
 use sekisho_types::{EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
 
 use crate::files;
@@ -45,6 +47,19 @@ pub fn all() -> Vec<Target> {
         target("jwt-svid", || vec![AUTHORITY.token.clone().into_bytes()], jwt_svid),
         target("pem", pem_samples, pem),
         target("x509pop", x509pop_samples, x509pop),
+        target("unix-authority", unix_authority_samples, unix_authority),
+        target(
+            "traceparent",
+            || texts(&["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+            |input| format!("{:?}", TraceParent::parse(&text(input)).is_some()),
+        ),
+        target("policy-input", policy_input_samples, policy_input),
+        target(
+            "stored-rows",
+            || vec![files::stored_entry()],
+            |input| outcome(sekisho_store::check_stored(&text(input))),
+        ),
+        target("agent-cache", || vec![files::AGENT_CACHE.into()], |input| outcome(sekisho_agent::check_cached(input))),
         target("leaf", || vec![LOG.leaf.clone()], leaf),
         target("note", || vec![LOG.checkpoint.clone().into_bytes()], note),
         target("trust-policy", || vec![LOG.policy.clone().into_bytes()], trust_policy),
@@ -170,20 +185,79 @@ fn pem(input: &[u8]) -> String {
     format!("{} {key}", certificates.len())
 }
 
+fn x509pop_payload() -> String {
+    let leaf = base64::engine::general_purpose::STANDARD.encode(&AUTHORITY.leaf);
+    serde_json::json!({ "certificates": [leaf] }).to_string()
+}
+
 fn x509pop_samples() -> Vec<Vec<u8>> {
-    texts(&[r#"{"certificates":["MIIB"]}"#])
+    let good = x509pop_payload();
+    NodeCertificate::verify(good.as_bytes(), std::slice::from_ref(&AUTHORITY.ca), NOW).unwrap();
+    let challenge = NodeCertificate::challenge(&[1; 32]);
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let answer = sekisho_evidence::answer(&challenge, &[2; 32], &key).unwrap();
+    vec![good.into_bytes(), challenge, answer]
 }
 
 fn x509pop(input: &[u8]) -> String {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
     let answer = sekisho_evidence::answer(input, &[0; 32], &key);
     let token = String::from_utf8_lossy(input);
+    let good = NodeCertificate::verify(x509pop_payload().as_bytes(), std::slice::from_ref(&AUTHORITY.ca), NOW);
+    let proof = good.unwrap().get().verify_answer(&[1; 32], input);
+    assert!(proof.is_err(), "nobody holds that key");
     format!(
-        "{}; {}; {}",
+        "{}; {}; {}; {}",
+        outcome(proof),
         outcome(NodeCertificate::verify(input, std::slice::from_ref(&AUTHORITY.ca), NOW)),
         outcome(answer),
         outcome(sekisho_evidence::check_token(&token))
     )
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// As gRPC's C core writes it: settings, then a head whose authority is a path.
+fn unix_authority_samples() -> Vec<Vec<u8>> {
+    let block = b"\x83\x40\x05:path\x04/%2F\x40\x0a:authority\x0etmp%2Fcap.sock\x00\x01a\x03%2F";
+    let head = [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1], &block[..]].concat();
+    vec![[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &head].concat()]
+}
+
+fn unix_authority(input: &[u8]) -> String {
+    // As it stands, and behind what begins each such connection.
+    let mut changed = 0;
+    for written in [input.to_vec(), [PREFACE, input].concat()] {
+        let read = sekisho_net::mend_unix_authority(&written);
+        assert_eq!(read.len(), written.len(), "nothing is left out, nothing comes in");
+        for (was, is) in written.iter().zip(&read) {
+            assert!(was == is || (*was, *is) == (b'%', b'-'), "{was} became {is}");
+            changed += usize::from(was != is);
+        }
+    }
+    format!("{} changed", changed.min(3))
+}
+
+fn policy_input_samples() -> Vec<Vec<u8>> {
+    texts(&[r#"{"method":"GET","path":["v1"],"query":"","headers":{"a":"b"},"destination":"spiffe://td.example/b",
+        "request_id":"1","subject":{"spiffe_id":"spiffe://td.example/a","issued_at":1,"claims":{"hw":true}}}"#])
+}
+
+/// An input that is read is decided, and the same by both of our ways.
+fn policy_input(input: &[u8]) -> String {
+    const POLICY: &str = "package workload.authz\n\ndefault allow := false\n\nallow if {\n\tinput.method == \"GET\"\n\t\
+        input.path[0] == \"v1\"\n\tinput.subject.claims.hw\n\tnot input.headers.b\n}\n";
+    static SET: LazyLock<PolicySet> =
+        LazyLock::new(|| PolicySet::load(vec![Source { name: "p.rego".into(), text: POLICY.into() }]).unwrap());
+    let Ok(value) = serde_json::from_slice(input) else { return "no JSON".into() };
+    match RequestInput::from_json(&value) {
+        Err(error) => error,
+        Ok(read) => {
+            let (ours, engine) = (SET.decide(&read, NOW).effect, SET.decide_by_engine(&read, NOW).effect);
+            assert_eq!(ours, engine);
+            format!("{ours:?}")
+        }
+    }
 }
 
 fn leaf(input: &[u8]) -> String {

@@ -106,6 +106,12 @@ impl Cache {
     }
 }
 
+/// Reads what a cache held, once it is unsealed: whether an agent would go on with it.
+pub fn check_cached(plain: &[u8]) -> Result<(), String> {
+    let form = serde_json::from_slice(plain).map_err(|error| error.to_string())?;
+    read(&form).map(drop).ok_or_else(|| "a part of it has no such form".to_owned())
+}
+
 fn held_form(key: &HeldKey, svid: &HeldSvid) -> HeldForm {
     HeldForm {
         entry_id: key.0.as_str().to_owned(),

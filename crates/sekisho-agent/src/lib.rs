@@ -18,5 +18,6 @@ mod turns;
 mod wiring;
 mod workload_api;
 
+pub use cache::check_cached;
 pub use config::AgentArgs;
 pub use wiring::{AgentError, run};

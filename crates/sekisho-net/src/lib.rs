@@ -23,3 +23,4 @@ pub use rates::Rates;
 pub use refused::{is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;
+pub use unix_authority::mend_unix_authority;

@@ -77,6 +77,15 @@ impl<S> UnixAuthority<S> {
     }
 }
 
+/// What a service would read of bytes that a client wrote.
+pub fn mend_unix_authority(written: &[u8]) -> Vec<u8> {
+    let mut stream = UnixAuthority { raw: written.to_vec(), ..UnixAuthority::new(()) };
+    stream.look();
+    // At the end what is not whole passes as it is.
+    stream.ready.append(&mut stream.raw);
+    stream.ready
+}
+
 /// Bytes of a frame that can be passed on, and what follows; `None` while a head is not whole.
 fn frame(raw: &mut [u8]) -> Option<(usize, At)> {
     // The preface stands before the first frame.

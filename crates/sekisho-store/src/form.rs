@@ -161,6 +161,17 @@ pub(crate) fn authority_from_text(text: &str) -> Result<AuthorityRecord, StoreEr
     })
 }
 
+/// Reads a stored entry, node or authority, as a database that somebody wrote to may hold it.
+pub fn check_stored(text: &str) -> Result<(), StoreError> {
+    let read = [entry_from_text(text).map(drop), node_from_text(text).map(drop), authority_from_text(text).map(drop)];
+    read.into_iter().find(Result::is_ok).unwrap_or(Err(StoreError::Damaged("row")))
+}
+
+/// A form in which an entry is stored.
+pub fn stored_entry(entry: &Entry) -> Result<String, StoreError> {
+    entry_to_text(entry)
+}
+
 pub(crate) fn to_text<T: Serialize>(value: &T, what: &'static str) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|_| StoreError::Damaged(what))
 }
