@@ -59,7 +59,8 @@ mod tests {
     /// SPIRE 1.14.3 (#6636): a flag that was copied into another.
     #[test]
     fn a_mask_takes_the_field_that_it_names_and_no_other() {
-        let flags: [(fn(&mut EntryMask), fn(&Entry) -> bool); 5] = [
+        type Flag = (fn(&mut EntryMask), fn(&Entry) -> bool);
+        let flags: [Flag; 5] = [
             (|mask| mask.admin = true, |entry| entry.admin),
             (|mask| mask.downstream = true, |entry| entry.downstream),
             (|mask| mask.store_svid = true, |entry| entry.store_svid),
