@@ -1,7 +1,9 @@
 //! A pair of sidecars between a load generator and a service, and the same without them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::measure::{Table, percentile, rss_mb};
 use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program};
@@ -14,69 +16,119 @@ pub fn pair(table: &mut Table) {
         table.add("sidecar pair", "skipped: no h2load", "–");
         return;
     };
-    let address = || format!("127.0.0.1:{}", free_port());
     for protocol in ["http1", "tcp"] {
+        let pair = Pair::open(protocol);
+        let load = |at: &str, how: &[&str]| {
+            let (target, log) = (format!("http://{at}/v1/balance"), pair.world.path("log"));
+            // It would be appended to.
+            let _none_yet = std::fs::remove_file(&log);
+            let mut command = Command::new(&h2load);
+            command.arg("--h1").args(how).arg(format!("--log-file={}", log.display())).arg(target);
+            let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            (rate(&output), times(&std::fs::read_to_string(log).unwrap()))
+        };
+        let requests = REQUESTS.to_string();
+        let full = ["-n", requests.as_str(), "-c", "16"];
+        let ((direct, _), (paired, mut latencies)) = (load(&pair.service, &full), load(&pair.local, &full));
+        let peer = if protocol == "tcp" { "ghostunnel: 28,700" } else { "Envoy: 9,300; goal 30,000" };
+        table.add(
+            format!("sidecar pair, {protocol}, 16 connections"),
+            format!("{paired:.0} per second, {}", latency(&mut latencies)),
+            format!("{:.2} of {direct:.0} without; {peer}", paired / direct),
+        );
+        let peers = "peers p50: Envoy 1.5 ms, ghostunnel 0.6 ms";
+        let (mut without, mut with) = (steady(&pair.service), steady(&pair.local));
+        table.add(
+            format!("the same at 1,000 per second, {protocol}, one after the other"),
+            latency(&mut with),
+            format!("{} without; {peers}", latency(&mut without)),
+        );
+        let bursts = ["-n", "10000", "-c", "16", "--rps", "62.5"];
+        let ((_, mut without), (_, mut with)) = (load(&pair.service, &bursts), load(&pair.local, &bursts));
+        table.add(
+            format!("the same at 1,000 per second, {protocol}, 16 at a time"),
+            latency(&mut with),
+            format!("{} without; {peers}", latency(&mut without)),
+        );
+        table.add(
+            format!("RSS of the {protocol} sidecars: client's, service's"),
+            format!("{:.0}, {:.0} MB", rss_mb(pair.till.pid()), rss_mb(pair.ledger.pid())),
+            "goal 15 MB; ghostunnel 32, Envoy 69 for both",
+        );
+    }
+}
+
+/// A service and its sidecar, and the sidecar of this process.
+struct Pair {
+    till: Role,
+    ledger: Role,
+    world: World,
+    service: String,
+    local: String,
+}
+
+impl Pair {
+    fn open(protocol: &str) -> Self {
         let world = World::start();
-        let sh = std::fs::canonicalize("/bin/sh").unwrap();
-        world.register("/shop/till", &[format!("unix:path:{}", sh.display())]);
+        world.register("/shop/till", &World::own_selectors());
         world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
         if protocol == "tcp" {
             world.set_policy(&POLICY.replace("\"GET\"", "\"TCP\"").replace("[\"v1\", \"balance\"]", "[]"));
         }
+        let address = || format!("127.0.0.1:{}", free_port());
         let (inbound, service, local) = (address(), address(), address());
         let options = ["--protocol", protocol, "--inbound", inbound.as_str(), "--upstream", service.as_str()];
         let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
         ledger.ready();
-        let load = |at: &str, out: &str, how: &str| {
-            format!("{} --h1 {how} --log-file={out}.log http://{at}/v1/balance > {out} 2>&1", h2load.display())
-        };
-        let (full, steady) = (format!("-n {REQUESTS} -c 16"), "-n 10000 -c 16 --rps 62.5");
-        let script = format!(
-            "until curl -sf http://{local}/v1/balance > one; do sleep 0.1; done\n{}\n{}\n{}\n{}\ntouch done; sleep 60",
-            load(&service, "direct", &full),
-            load(&local, "paired", &full),
-            load(&service, "direct-steady", steady),
-            load(&local, "paired-steady", steady),
-        );
         let mut command = Command::new(program("sekisho"));
-        command.args([
-            "proxy",
-            "--trust-domain",
-            TRUST_DOMAIN,
-            "--log",
-            "warn",
-            "--protocol",
-            protocol,
-            "--agent-socket",
-        ]);
-        command.arg(world.agent_socket()).arg("--data").arg(world.path("till")).current_dir(world.folder.path());
+        command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", protocol]);
+        command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("till"));
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
-        let till = Role::start(command.arg("--").arg(sh).args(["-c", &script]));
-        let end = std::time::Instant::now() + Duration::from_secs(120);
-        while !world.path("done").exists() && std::time::Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        eventually("the load is through", || world.path("done").exists().then_some(()));
-        let read = |name: &str| std::fs::read_to_string(world.path(name)).unwrap();
-        let (direct, paired) = (rate(&read("direct")), rate(&read("paired")));
-        let peer = if protocol == "tcp" { "ghostunnel: 28,700" } else { "Envoy: 9,300; goal 30,000" };
-        table.add(
-            format!("sidecar pair, {protocol}, 16 connections"),
-            format!("{paired:.0} per second, {}", latency(&mut times(&read("paired.log")))),
-            format!("{:.2} of {direct:.0} without; {peer}", paired / direct),
-        );
-        let (mut without, mut with) = (times(&read("direct-steady.log")), times(&read("paired-steady.log")));
-        table.add(
-            format!("the same at 1,000 per second, {protocol}"),
-            latency(&mut with),
-            format!("{} without; peers p50: Envoy 1.5 ms, ghostunnel 0.6 ms", latency(&mut without)),
-        );
-        table.add(
-            format!("RSS of the {protocol} sidecars: client's, service's"),
-            format!("{:.0}, {:.0} MB", rss_mb(till.pid()), rss_mb(ledger.pid())),
-            "goal 15 MB; ghostunnel 32, Envoy 69 for both",
-        );
+        let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
+        till.ready();
+        eventually("the policy is there", || {
+            ask(&mut TcpStream::connect(&local).unwrap()).contains(" 200 ").then_some(())
+        });
+        Self { till, ledger, world, service, local }
     }
+}
+
+/// One request on a connection that stays open; what was answered, or what came before the connection was closed.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\n\r\n").unwrap();
+    let (mut answer, mut read) = ([0u8; 4096], 0);
+    // An answer's body is a JSON object.
+    while read == 0 || answer[read - 1] != b'}' {
+        match stream.read(&mut answer[read..]) {
+            Ok(more @ 1..) => read += more,
+            _ => break,
+        }
+    }
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+/// 1,000 requests a second for ten seconds on 16 connections, spread evenly: what one request costs that meets no other.
+fn steady(at: &str) -> Vec<Duration> {
+    const CONNECTIONS: u32 = 16;
+    const EACH: u32 = 625;
+    let (period, begins) = (Duration::from_millis(u64::from(CONNECTIONS)), Instant::now() + Duration::from_millis(100));
+    let one = |number: u32| {
+        let at = at.to_owned();
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(&at).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut timed = |turn: u32| {
+                let due = begins + Duration::from_millis(u64::from(number)) + period * turn;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let sent = Instant::now();
+                assert!(ask(&mut stream).contains(" 200 "));
+                sent.elapsed()
+            };
+            (0..EACH).map(&mut timed).collect::<Vec<_>>()
+        })
+    };
+    let threads: Vec<_> = (0..CONNECTIONS).map(one).collect();
+    threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
 }
 
 /// `finished in 1.2s, 83333.33 req/s, …`
