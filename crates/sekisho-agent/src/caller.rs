@@ -64,7 +64,7 @@ impl Caller {
 
 /// The end of a call with its process: nothing was refused.
 pub(crate) fn ended(what: &str) -> Status {
-    on_record(Status::permission_denied(what), "none")
+    on_record(Status::permission_denied(what), None)
 }
 
 /// Measures a process on a thread that may block, in the turn of user `uid`.

@@ -72,8 +72,12 @@ pub(crate) struct Core {
     pub measuring: Turns,
     /// Refusals that one user's processes put into the spool.
     pub refusals: Rates<u32>,
+    /// The same for what they had judged: others' tokens must not use up what their own refusals need.
+    pub verdicts: Rates<u32>,
     /// Refusals beyond that, for the spool to count.
     pub unrecorded: AtomicU64,
+    /// Rings when there is one.
+    pub uncounted: tokio::sync::Notify,
     pub cache: Cache,
     own: RwLock<AgentSvid>,
     known: RwLock<Known>,
@@ -122,7 +126,9 @@ impl Core {
             tokens: Rates::new(100.0, 1000.0),
             measuring: Turns::new(16),
             refusals: Rates::new(5.0, 50.0),
+            verdicts: Rates::new(5.0, 50.0),
             unrecorded: AtomicU64::new(0),
+            uncounted: tokio::sync::Notify::new(),
             cache: parts.cache,
             own: RwLock::new(parts.own),
             known: RwLock::new(parts.known),

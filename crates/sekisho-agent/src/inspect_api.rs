@@ -26,11 +26,11 @@ impl Inspect for Service {
         let request = request.into_inner();
         let selectors = if request.pid > 0 {
             let process = Process::open(request.pid).map_err(|e| Status::not_found(e.to_string()))?;
-            let (measured, _) =
-                measure_process(caller.uid, Arc::new(process), |process| process, self.0.clone()).await?;
-            if caller.uid != 0 && caller.uid != measured.uid {
+            let owner = process.owner().map_err(|e| Status::not_found(e.to_string()))?;
+            if caller.uid != 0 && caller.uid != owner {
                 return Err(Status::permission_denied("only root asks about another user's process"));
             }
+            let (measured, _) = measure_process(owner, Arc::new(process), |process| process, self.0.clone()).await?;
             measured.selectors
         } else {
             selectors_from_wire(&request.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -9,7 +10,7 @@ use axum::response::Response;
 use sekisho_disk::{Sent, SpoolBatch};
 use sekisho_host::Measurement;
 use sekisho_identity::{WhyIdentity, why_identity};
-use sekisho_net::{is_permanent, is_unrecorded, on_record, unrecorded_refusal};
+use sekisho_net::{Rates, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 use sekisho_proto::server::{RecordRequest, node_client::NodeClient};
 use sekisho_runtime::{now, record_id};
 use serde_json::{Value, json};
@@ -20,9 +21,11 @@ use crate::core::{Core, Known};
 
 /// Records sent in one call.
 const BATCH: usize = 512;
+/// How long refusals are counted before the count is kept.
+const COUNT_FOR: Duration = Duration::from_secs(2);
 
-/// Records that a process got no identity, with what came nearest. Returns the record's id.
-pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> String {
+/// Records that a process got no identity, with what came nearest.
+pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Status {
     let nearest =
         |known: &Known| match why_identity(known.entries.values().map(AsRef::as_ref), &measured.selectors, now()) {
             WhyIdentity::Nearest { entry, differences, .. } => json!({
@@ -41,22 +44,30 @@ pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Str
             "nearest": core.known(nearest),
         })
     };
-    refusal(core, (measured.pid, measured.uid), "no entry matches the process", details).await
+    let pid = measured.pid;
+    let id = refusal(core, &core.refusals, (pid, measured.uid), "no entry matches the process", details).await;
+    tracing::info!(pid, refusal = id, "no identity");
+    let record = id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
+    let said = format!("no identity issued{record}; `sekisho why identity --pid {pid}` says why");
+    on_record(Status::permission_denied(said), id.as_deref())
 }
 
-/// Records what a process was refused, and returns the record's id. One user who asks without end fills neither the spool
-/// nor what the server keeps: beyond a rate, refusals are counted only.
-pub(crate) async fn refusal(
+/// Records what a process was refused, and returns the record's id, if there is one: one user who asks without end fills
+/// neither the spool nor what the server keeps, and beyond a rate refusals are counted only.
+async fn refusal(
     core: &Arc<Core>,
+    rate: &Rates<u32>,
     (pid, uid): (i32, u32),
     what: &str,
     details: impl FnOnce() -> Value,
-) -> String {
+) -> Option<String> {
     let at = now();
     let id = record_id("ref", at);
-    if !core.refusals.take(uid, at) {
-        core.unrecorded.fetch_add(1, Ordering::Relaxed);
-        return id;
+    if !rate.take(uid, at) {
+        if core.unrecorded.fetch_add(1, Ordering::Relaxed) == 0 {
+            core.uncounted.notify_one();
+        }
+        return None;
     }
     let mut record = json!({"kind": "refusal", "id": id, "at_ms": at.millis(), "what": what, "pid": pid, "uid": uid});
     if let (Value::Object(record), Value::Object(details)) = (&mut record, details()) {
@@ -64,20 +75,28 @@ pub(crate) async fn refusal(
     }
     let spool = core.spool.clone();
     let appended = tokio::task::spawn_blocking(move || spool.append(&[record.to_string().into()])).await;
-    if !matches!(appended, Ok(Ok(1))) {
+    let is_kept = matches!(appended, Ok(Ok(1)));
+    if !is_kept {
         tracing::error!(id, "a refusal was not spooled; it is counted as lost");
     }
-    count_unrecorded(core).await;
-    id
+    is_kept.then_some(id)
 }
 
-/// Hands the count of refusals that were not recorded one by one to the spool; what it cannot take stays counted.
+/// Counts refusals that were not recorded one by one, while there are any.
+pub(crate) async fn keep_count(core: Arc<Core>) {
+    loop {
+        core.uncounted.notified().await;
+        tokio::time::sleep(COUNT_FOR).await;
+        count_unrecorded(&core).await;
+    }
+}
+
+/// Hands the count of refusals that were not recorded one by one to the spool.
 pub(crate) async fn count_unrecorded(core: &Arc<Core>) {
     let count = core.unrecorded.swap(0, Ordering::Relaxed);
     let spool = core.spool.clone();
     if count > 0 && !matches!(tokio::task::spawn_blocking(move || spool.count_lost(count)).await, Ok(Ok(()))) {
-        tracing::error!(count, "the count of refusals waits for the disk");
-        core.unrecorded.fetch_add(count, Ordering::Relaxed);
+        tracing::error!(count, "the count of refusals is not on disk yet");
     }
 }
 
@@ -97,9 +116,10 @@ pub(crate) async fn recorded(core: &Arc<Core>, caller: &Caller, call: &str, ende
     if !is_unrecorded(&ended) {
         return ended;
     }
-    let id = refusal(core, (caller.process.pid(), caller.uid), ended.message(), || json!({"call": call})).await;
+    let rate = if call.ends_with("/ValidateJWTSVID") { &core.verdicts } else { &core.refusals };
+    let id = refusal(core, rate, (caller.process.pid(), caller.uid), ended.message(), || json!({"call": call})).await;
     tracing::info!(pid = caller.process.pid(), refusal = id, reason = ended.message(), call, "refused");
-    on_record(ended, &id)
+    on_record(ended, id.as_deref())
 }
 
 /// Sends what is spooled to the server, for ever.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use sekisho_host::Process;
+use sekisho_host::{HostError, Process};
 use sekisho_identity::Entry;
 use sekisho_net::on_record;
 use sekisho_proto::node as wire;
@@ -36,7 +36,8 @@ impl Sidecar for Service {
     async fn lend(&self, request: Request<wire::LendRequest>) -> Result<Response<Self::LendStream>, Status> {
         let caller = self.sidecar(&request).await?;
         let wire::LendRequest { workload_pid, workload_start_time } = request.into_inner();
-        let workload = Process::open(workload_pid).map_err(|e| Status::not_found(e.to_string()))?;
+        let gone = |error: HostError| on_record(Status::not_found(error.to_string()), None);
+        let workload = Process::open(workload_pid).map_err(gone)?;
         if workload.start_time() != workload_start_time {
             return Err(Status::not_found(format!(
                 "process {workload_pid} is not the workload: that one has ended, and its number was given to another"
@@ -168,17 +169,19 @@ async fn lend(
     let mut said = None;
     loop {
         changes.mark_unchanged();
-        let (measured, at) = measure_process(borrower.uid, workload.clone(), |process| process, core.clone()).await?;
+        let owner = workload.owner().map_err(|error| ended(&error.to_string()))?;
+        let (measured, at) = measure_process(owner, workload.clone(), |process| process, core.clone()).await?;
         if borrower.uid != 0 && borrower.uid != measured.uid {
             return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
         }
         // Whoever gets a request through the sidecar must not speak as an operator, nor as another server.
         let may_be_lent = |entry: &Arc<Entry>| !entry.admin && !entry.downstream;
-        let Some(entry) = core.matches(&measured.selectors, at).into_iter().find(may_be_lent) else {
-            let id = records::no_identity(core, &measured).await;
-            let pid = measured.pid;
-            let said = format!("no identity for the workload ({id}); `sekisho why identity --pid {pid}` says why");
-            return Err(on_record(Status::permission_denied(said), &id));
+        let matched = core.matches(&measured.selectors, at);
+        if !matched.is_empty() && !matched.iter().any(may_be_lent) {
+            return Err(Status::permission_denied("entries that are `admin` or `downstream` are lent to no sidecar"));
+        }
+        let Some(entry) = matched.into_iter().find(may_be_lent) else {
+            return Err(records::no_identity(core, &measured).await);
         };
         let wait = match issue::x509(core, &entry, &measured, at).await {
             Ok(held) => {
@@ -198,7 +201,7 @@ async fn lend(
             }
             Err(status) if said.is_some() && !issue::is_refusal(&status) => Duration::from_secs(3),
             // The server has it in its log.
-            Err(status) => return Err(on_record(status, "server")),
+            Err(status) => return Err(on_record(status, None)),
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -93,6 +93,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
 
     tokio::spawn(renew::keep_cache(core.clone()));
     tokio::spawn(records::forward(core.clone()));
+    tokio::spawn(records::keep_count(core.clone()));
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));

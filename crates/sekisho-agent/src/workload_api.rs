@@ -229,11 +229,7 @@ pub(crate) async fn entitled(
     let (measured, at) = caller.measure(core).await?;
     let entries = core.matches(&measured.selectors, at);
     if entries.is_empty() {
-        let id = records::no_identity(core, &measured).await;
-        tracing::info!(pid = measured.pid, refusal = id, "no identity issued");
-        let pid = measured.pid;
-        let said = format!("no identity issued ({id}); `sekisho why identity --pid {pid}` says why");
-        return Err(on_record(Status::permission_denied(said), &id));
+        return Err(records::no_identity(core, &measured).await);
     }
     Ok((entries, measured, at))
 }
@@ -261,9 +257,9 @@ fn outward(status: Status) -> Status {
     match status.code() {
         // The server has it in its log.
         Code::PermissionDenied | Code::NotFound => {
-            on_record(Status::permission_denied("no identity issued: the server refused"), "server")
+            on_record(Status::permission_denied("no identity issued: the server refused"), None)
         }
-        Code::InvalidArgument => status,
+        Code::InvalidArgument => on_record(status, None),
         _ => Status::unavailable("the server cannot be reached and nothing valid is held; try again"),
     }
 }

@@ -25,8 +25,13 @@ impl Spool {
     /// to the record at fault, which is given up and counted as lost. `send` is given each batch with its key.
     pub async fn drain<F: Future<Output = Sent>>(self, max: usize, send: impl Fn(String, SpoolBatch) -> F) {
         let (mut pause, mut size) = (FIRST_PAUSE, max);
+        // Sent again as it was: whoever took it in part knows it by what is in it.
+        let mut waiting: Option<SpoolBatch> = None;
         loop {
-            let batch = self.next_batch(size).await;
+            let batch = match waiting.take() {
+                Some(batch) => batch,
+                None => self.next_batch(size).await,
+            };
             let count = batch.records.len();
             let on_disk = match send(self.key(&batch), batch.clone()).await {
                 Sent::Taken => {
@@ -50,13 +55,14 @@ impl Spool {
                 }
                 Sent::Later(reason) => {
                     tracing::debug!(reason, "records wait");
+                    waiting = Some(batch);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     Ok(())
                 }
             };
             if let Err(error) = on_disk {
-                tracing::error!(%error, "the spool was not shortened; the batch may be sent again");
+                tracing::error!(%error, "the spool was not shortened; after a restart the batch is sent again");
                 tokio::time::sleep(pause).await;
             }
         }

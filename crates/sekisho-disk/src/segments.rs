@@ -125,10 +125,12 @@ impl Segments {
     pub fn expire(&self, now: u64, age: Duration) -> Result<(), DiskError> {
         let key_at = |age: Duration| key_at(now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let mut state = self.state();
+        // First what makes room for the rest.
+        self.drop_oldest(&mut state, key_at(age));
         if state.open_summary.oldest < key_at(LONGEST_OPEN.min(age)) {
             self.roll(&mut state)?;
+            self.drop_oldest(&mut state, key_at(age));
         }
-        self.drop_oldest(&mut state, key_at(age));
         Ok(())
     }
 
@@ -232,16 +234,17 @@ impl Segments {
     }
 
     fn drop_oldest(&self, state: &mut State, before: u128) {
-        while let Some(oldest) = state.sealed.front() {
-            let bytes: u64 = state.sealed.iter().map(|sealed| sealed.bytes).sum();
-            if bytes.saturating_add(SEGMENT_BYTES) <= self.max_bytes && oldest.summary.newest >= before {
-                return;
+        let mut bytes: u64 = state.sealed.iter().map(|sealed| sealed.bytes).sum();
+        state.sealed.retain(|sealed| {
+            let goes = bytes.saturating_add(SEGMENT_BYTES) > self.max_bytes || sealed.summary.newest < before;
+            if goes {
+                bytes -= sealed.bytes;
+                if let Err(error) = std::fs::remove_file(&sealed.path) {
+                    tracing::error!(path = %sealed.path.display(), %error, "an old segment was not removed");
+                }
             }
-            if let Err(error) = std::fs::remove_file(&oldest.path) {
-                tracing::error!(path = %oldest.path.display(), %error, "an old segment was not removed");
-            }
-            state.sealed.pop_front();
-        }
+            !goes
+        });
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

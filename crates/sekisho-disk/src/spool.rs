@@ -150,11 +150,12 @@ impl Spool {
 
     /// Gives up a batch that will never be taken: its records are counted as lost.
     pub fn discard(&self, batch: &SpoolBatch) -> Result<(), DiskError> {
-        self.count_lost(batch.records.len() as u64)?;
-        self.acknowledge(batch)
+        let counted = self.count_lost(batch.records.len() as u64);
+        self.acknowledge(batch).and(counted)
     }
 
-    /// Counts records that were lost before they reached the spool.
+    /// Counts records that were lost before they reached the spool. On failure they are counted all the same, until the
+    /// process ends.
     pub fn count_lost(&self, records: u64) -> Result<(), DiskError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lost += records;

@@ -30,7 +30,7 @@ impl DigestCache {
         if size > MAX_EXECUTABLE {
             return Err(std::io::Error::other("the executable is larger than 4 GiB"));
         }
-        let digest = hash(file)?;
+        let digest = hash(&mut file.take(MAX_EXECUTABLE))?;
         if self::key(file)? == key {
             let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.len() >= MAX_CACHED {
@@ -52,7 +52,7 @@ fn key(file: &File) -> std::io::Result<Key> {
     Ok((meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec(), meta.size()))
 }
 
-fn hash(file: &mut File) -> std::io::Result<Digest> {
+fn hash(file: &mut impl Read) -> std::io::Result<Digest> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0u8; 256 * 1024];
     loop {

@@ -33,6 +33,11 @@ pub struct Measurement {
 
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
+    // What failed because the process went is no fault of anybody's.
+    measure_living(process, cache).map_err(|error| process.check_alive().err().unwrap_or(error))
+}
+
+fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
     let pid = process.pid();
     let (uid, gid, groups) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
     let error = |what| move |source| HostError::Proc { pid, what, source };

@@ -60,9 +60,17 @@ impl Process {
         let mut polled = [PollFd::from_borrowed_fd(self.pidfd.get_ref().as_fd(), PollFlags::IN)];
         let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         match ready {
-            Ok(0) if self.read_start_time()? == self.start_time => Ok(()),
+            Ok(0) if self.read_start_time().is_ok_and(|start| start == self.start_time) => Ok(()),
             _ => Err(HostError::Ended(self.pid)),
         }
+    }
+
+    /// The user that it runs as, or root if it keeps others from looking at it.
+    pub fn owner(&self) -> Result<u32, HostError> {
+        let meta = std::fs::metadata(format!("/proc/{}", self.pid));
+        let meta = meta.map_err(|source| HostError::Proc { pid: self.pid, what: "owner", source })?;
+        self.check_alive()?;
+        Ok(std::os::unix::fs::MetadataExt::uid(&meta))
     }
 
     /// Waits until the process ends.

@@ -43,7 +43,12 @@ impl Dialer {
         // The name is never looked at: the server is known by its SPIFFE ID.
         let name = ServerName::IpAddress(peer_address.ip().into());
         let handshake = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, tcp)).await.map_err(timeout)?;
-        let stream = handshake.map_err(|e| NetError::Handshake { address: address.clone(), reason: e.to_string() })?;
+        let stream =
+            handshake.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                true => NetError::Handshake { address: address.clone(), reason: error.to_string() },
+                // It went away, which is no verdict on who it is.
+                false => io(error),
+            })?;
         let state = stream.get_ref().1;
         let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
         let peer = match &self.expected {

@@ -1,22 +1,30 @@
 //! Calls that were refused, as a layer around all services sees them: so that none is left out of the record.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 
-/// Metadata of an answer whose refusal is on record: under which id, or simply that it is.
-const ON_RECORD: &str = "sekisho-refusal";
+/// Metadata of an answer that needs no record, or no other one.
+const ON_RECORD: &str = "sekisho-recorded";
+/// Under which id a refusal is on record, for whoever was refused.
+const REFUSAL: &str = "sekisho-refusal";
 
 /// Whether the same call would be refused again, whatever happens meanwhile.
 pub fn is_permanent(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
 }
 
-/// The answer to a call whose refusal is on record already.
-pub fn on_record(mut status: Status, id: &str) -> Status {
-    if let Ok(id) = id.parse() {
-        status.metadata_mut().insert(ON_RECORD, id);
+/// An answer that is on record already, or needs no record; under which id, if it has one.
+pub fn on_record(mut status: Status, id: Option<&str>) -> Status {
+    status.metadata_mut().insert(ON_RECORD, tonic::metadata::MetadataValue::from_static("1"));
+    if let Some(id) = id.and_then(|id| id.parse().ok()) {
+        status.metadata_mut().insert(REFUSAL, id);
     }
     status
+}
+
+/// The same for an answer that has been made.
+pub fn mark_recorded(answer: &mut HeaderMap) {
+    answer.insert(ON_RECORD, HeaderValue::from_static("1"));
 }
 
 /// Whether whoever called is at fault, and that is not on record.
@@ -47,7 +55,7 @@ mod tests {
         let headers = |status: Status| status.into_http::<()>().headers().clone();
         let denied = Status::permission_denied("because of \u{e9}");
         assert_eq!(unrecorded_refusal(&headers(denied.clone())).unwrap().message(), "because of \u{e9}");
-        assert!(unrecorded_refusal(&headers(on_record(denied, "ref_1"))).is_none());
+        assert!(unrecorded_refusal(&headers(on_record(denied, Some("ref_1")))).is_none());
         assert!(unrecorded_refusal(&headers(Status::unavailable("later"))).is_none());
         assert!(unrecorded_refusal(&HeaderMap::new()).is_none());
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sekisho_disk::{Sent, Spool, SpoolBatch};
-use sekisho_net::is_permanent;
+use sekisho_net::{Rates, is_permanent};
 use sekisho_policy::{Decision, DecisionRecord, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
@@ -52,6 +52,8 @@ pub(crate) struct Decider {
     queue: mpsc::Sender<Queued>,
     /// Allows that found the queue full, for the writer to count.
     dropped: Arc<AtomicU64>,
+    /// What anybody who dials can make us record.
+    refusals: Rates<()>,
 }
 
 /// What a decision came to, for the one who asked.
@@ -66,7 +68,7 @@ impl Decider {
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
         tokio::task::spawn_blocking(move || write(&spool, waiting, &counted));
-        Self { policy, held, queue, dropped }
+        Self { policy, held, queue, dropped, refusals: Rates::new(100.0, 1000.0) }
     }
 
     pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
@@ -117,6 +119,10 @@ impl Decider {
             return;
         };
         let at = now();
+        if !self.refusals.take((), at) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let record = json!({
             "kind": "refusal",
             "id": record_id("ref", at),

@@ -184,21 +184,25 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordEr
 fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
     let id = |(id, newest): (String, i64)| Some((SpiffeId::parse(&id).ok()?, newest));
     let mut unknown: BTreeMap<SpiffeId, i64> = about.into_iter().filter_map(id).collect();
+    let in_time = |newest: i64, until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
     let serves = domain.view.read(|state| {
-        for entry in state.authorized(&agent.node, &domain.server_id, now()) {
-            unknown.remove(&entry.spiffe_id);
+        let serves = state.serves(&agent.node, &domain.server_id, now());
+        for entry in serves.iter().flat_map(|parent| state.children(parent)) {
+            // One that has ended may have been good when its records were made.
+            unknown.retain(|id, newest| {
+                *id != entry.spiffe_id || entry.expires_at.is_some_and(|end| !in_time(*newest, end))
+            });
         }
         if !unknown.is_empty() {
             let given: BTreeSet<&SpiffeId> = state.entries.values().map(|entry| &entry.spiffe_id).collect();
             unknown.retain(|id, _| given.contains(id));
         }
-        state.serves(&agent.node, &domain.server_id, now())
+        serves
     });
     let mine = |parent: &str| serves.iter().any(|served| served.to_string() == parent);
     for (id, newest) in unknown {
         let former = domain.store.read(|reader| reader.former_parents(&domain.name, &id))?;
-        let in_time = |until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
-        if !former.iter().any(|(parent, until)| mine(parent) && in_time(*until)) {
+        if !former.iter().any(|(parent, until)| mine(parent) && in_time(newest, *until)) {
             return Ok(Some(id.to_string()));
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::{Domain, Shared};
 use crate::journal::{Entry, JournalError};
 use crate::log_search;
 
-const EVERY: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
 const AT_ONCE: usize = 500;
 /// Seconds of the clock that are believed for each second that the server runs.
@@ -47,7 +47,7 @@ pub(crate) async fn keep(domain: Shared) {
         let ran = since.elapsed();
         match forget(&domain, ran).await {
             Ok(()) => since += ran,
-            Err(error) => tracing::error!(%error, "what is too old was not forgotten; trying again in an hour"),
+            Err(error) => tracing::error!(%error, "what is too old was not forgotten; trying again in 20 minutes"),
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -57,7 +57,8 @@ pub(crate) async fn keep(domain: Shared) {
 /// with it in an hour, no more, and is put right before much is lost.
 fn believed(last: Option<UnixTime>, now: UnixTime, ran: Duration) -> UnixTime {
     let most = i64::try_from((ran * CATCH_UP).as_secs()).unwrap_or(i64::MAX);
-    last.map_or(now, |last| now.min(last.plus_seconds(most)))
+    // A clock that is behind takes nothing back.
+    last.map_or(now, |last| now.min(last.plus_seconds(most)).max(last))
 }
 
 /// Forgets what is too old, `ran` after it did so last.
@@ -69,14 +70,6 @@ async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
     }
     let ended = now.plus_seconds(-days(keep.ended_days));
     while forget_ended(domain, ended).await? == AT_ONCE {}
-    let written: Result<(), StoreError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            batch.forget_former_parents(ended)?;
-            batch.mark_retention(now)
-        })
-        .await;
-    written?;
     let files = domain.clone();
     let done = tokio::task::spawn_blocking(move || {
         let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
@@ -89,7 +82,15 @@ async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
         let event = Entry::new(domain, Kind::KeyEvent).text("event", "openings erased");
         event.integer("entries", i64::try_from(erased).unwrap_or(i64::MAX)).append(domain).await?;
     }
-    Ok(())
+    // Last: what failed is done again, and its time counts once.
+    let written: Result<(), StoreError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            batch.forget_former_parents(ended)?;
+            batch.mark_retention(now)
+        })
+        .await;
+    Ok(written?)
 }
 
 fn days(count: u32) -> i64 {
@@ -148,4 +149,20 @@ fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, DiskError> {
         erased += if domain.ledger.erase_side(number)? { TILE_WIDTH } else { 0 };
     }
     Ok(erased)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_believed_a_day_in_an_hour_and_never_takes_back() {
+        let day = |n: i64| UnixTime::from_seconds(n * 24 * 3600);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(believed(None, day(100), Duration::ZERO), day(100));
+        assert_eq!(believed(Some(day(100)), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));
+        assert_eq!(believed(Some(day(100)), day(5000), Duration::ZERO), day(100));
+        assert_eq!(believed(Some(day(100)), day(5000), hour), day(101));
+        assert_eq!(believed(Some(day(100)), day(0), hour), day(100));
+    }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::NodeCertificate;
 use sekisho_identity::Csr;
-use sekisho_net::{TlsPeer, network_of};
+use sekisho_net::{TlsPeer, is_unrecorded, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_runtime::{now, random_bytes};
 use sekisho_store::StoreError;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCaller, issue_status, not_logged};
 use crate::attest::{self, AttestError};
@@ -42,7 +42,7 @@ impl wire::agent_server::Agent for Service {
         tokio::spawn(async move {
             let mut ended = converse(&domain, &mut incoming, &to, &peer).await;
             if let Err(status) = &ended
-                && status.code() != Code::Unavailable
+                && is_unrecorded(status)
                 && refusals::log_peer(&domain, &peer, status.message()).await.is_err()
             {
                 ended = Err(not_logged());

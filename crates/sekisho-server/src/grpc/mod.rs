@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 
 use sekisho_identity::{Caller, Node, Refusal, Standing};
-use sekisho_net::{TlsPeer, on_record, unrecorded_refusal};
+use sekisho_net::{TlsPeer, mark_recorded, on_record, unrecorded_refusal};
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{reason_status, server as own, spire};
 use sekisho_runtime::now;
@@ -110,10 +110,13 @@ pub(crate) fn denied(standing: Standing) -> Status {
 /// A refusal of a peer is in the log before the peer hears of it (law L5), whoever refused.
 async fn logged(State(domain): State<Shared>, request: HttpRequest, next: Next) -> HttpResponse {
     let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
-    let answer = next.run(request).await;
+    let mut answer = next.run(request).await;
     let Some((peer, refused)) = peer.zip(unrecorded_refusal(answer.headers())) else { return answer };
     match refusals::log_peer(&domain, &peer, refused.message()).await {
-        Ok(()) => answer,
+        Ok(()) => {
+            mark_recorded(answer.headers_mut());
+            answer
+        }
         Err(error) => {
             tracing::error!(%error, "a refusal was not logged");
             not_logged().into_http()
@@ -147,7 +150,7 @@ pub(crate) fn issue_status(error: &IssueError) -> Status {
         _ => status(Code::PermissionDenied),
     };
     // The gate logs what it refuses.
-    on_record(status, "logged")
+    on_record(status, None)
 }
 
 fn unissued(error: &IssueError) -> Status {

@@ -66,7 +66,10 @@ impl wire::node_server::Node for Service {
         let one = |item: wire::issue_x509_request::Item| {
             let (domain, caller) = (&self.0, &caller);
             async move {
-                let evidence = evidence_from_wire(item.evidence.as_ref())?;
+                let evidence = match evidence_from_wire(item.evidence.as_ref()) {
+                    Ok(evidence) => evidence,
+                    Err(status) => return Err(svid::refuse(domain, caller, status).await),
+                };
                 svid::x509(domain, caller, &item.entry_id, &item.csr, &[evidence]).await
             }
         };
@@ -93,8 +96,12 @@ impl wire::node_server::Node for Service {
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions())?;
         let request = request.into_inner();
-        let recorded = record::batch(&self.0, &agent, &request.batch_key, request.records, request.lost).await;
-        match recorded {
+        let domain = self.0.clone();
+        // Whether or not the agent stays to hear of it: half of this is no state.
+        let recorded = tokio::spawn(async move {
+            record::batch(&domain, &agent, &request.batch_key, request.records, request.lost).await
+        });
+        match recorded.await.map_err(|_| Status::internal("recording failed; the server's log says why"))? {
             Ok(log_index) => Ok(Response::new(wire::RecordResponse { log_index })),
             Err(error @ (RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_))) => {
                 tracing::error!(%error, "records were not taken");

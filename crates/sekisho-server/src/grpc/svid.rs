@@ -60,9 +60,9 @@ async fn entry(domain: &Shared, caller: &Caller, id: &str) -> Result<Arc<Entry>,
 }
 
 /// A refusal of something that did not come as far as the gate, which logs its own.
-async fn refuse(domain: &Shared, caller: &Caller, status: Status) -> Status {
+pub(super) async fn refuse(domain: &Shared, caller: &Caller, status: Status) -> Status {
     let logged = issue::refused(domain, &issue::caller_name(caller), status.message()).await;
-    logged.map_or_else(|_| not_logged(), |_| on_record(status, "logged"))
+    logged.map_or_else(|_| not_logged(), |_| on_record(status, None))
 }
 
 /// One X.509-SVID for an entry, through the gate.

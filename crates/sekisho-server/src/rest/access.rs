@@ -41,23 +41,28 @@ impl Operator {
 /// Lets operators through, with who they are as an extension; refuses browsers of other origins and names that are
 /// not this server's (DNS rebinding).
 pub(super) async fn check(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
     if !is_own_host(request.headers()) {
-        return Problem::forbidden("the `Host` or `Origin` header does not name this server").into_response();
+        return refused(&domain, peer, "the `Host` or `Origin` header does not name this server").await;
     }
     let extensions = request.extensions();
     let operator = Operator::of(&domain, extensions.get::<Operator>(), extensions.get::<Arc<TlsPeer>>());
     let Some(operator) = operator else {
         let message = "this API is for operators: use the local socket, or an SVID whose entry is `admin`";
-        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
-        if let Some(peer) = peer
-            && let Err(error) = refusals::log_peer(&domain, &peer, message).await
-        {
-            return Problem::unavailable(&error).into_response();
-        }
-        return Problem::forbidden(message).into_response();
+        return refused(&domain, peer, message).await;
     };
     request.extensions_mut().insert(operator);
     next.run(request).await
+}
+
+/// In the log before the peer hears of it (law L5).
+async fn refused(domain: &Shared, peer: Option<Arc<TlsPeer>>, message: &str) -> Response {
+    if let Some(peer) = peer
+        && let Err(error) = refusals::log_peer(domain, &peer, message).await
+    {
+        return Problem::unavailable(&error).into_response();
+    }
+    Problem::forbidden(message).into_response()
 }
 
 fn is_own_host(headers: &HeaderMap) -> bool {
