@@ -86,6 +86,38 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_batch_that_waits_is_sent_again_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();
+        spool.append(&["one".into()]).unwrap();
+        let sent = Arc::<Mutex<Vec<(String, SpoolBatch)>>>::default();
+        let (heard, adds) = (sent.clone(), spool.clone());
+        let send = |key, batch: SpoolBatch| {
+            let mut sent = heard.lock().unwrap();
+            sent.push((key, batch));
+            if sent.len() == 1 {
+                adds.append(&["two".into()]).unwrap();
+                adds.count_lost(3).unwrap();
+                return std::future::ready(Sent::Later("no room".into()));
+            }
+            std::future::ready(Sent::Taken)
+        };
+        let all_gone = async {
+            while spool.depth().0 > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = spool.clone().drain(1000, send) => {}
+            () = all_gone => {}
+        }
+        let sent = sent.lock().unwrap();
+        let of = |at: usize| (&sent[at].0, &sent[at].1.records, sent[at].1.lost);
+        assert_eq!(of(0), of(1));
+        assert_eq!((sent[2].1.records.as_slice(), sent[2].1.lost), (&["two".into()][..], 3));
+    }
+
+    #[tokio::test]
     async fn a_record_at_fault_is_found_given_up_and_keeps_no_other_back() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();

@@ -20,7 +20,7 @@ pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_u
 pub use peer::{TlsPeer, UnixPeer};
 pub use places::{Place, Places, network_of};
 pub use rates::Rates;
-pub use refused::{is_permanent, is_unrecorded, mark_recorded, on_record, unrecorded_refusal};
+pub use refused::{broken_rule, is_permanent, is_unrecorded, mark_recorded, on_record, unrecorded_refusal};
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;
 pub use unix_authority::mend_unix_authority;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::peer_credentials::peer_of;
+use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
 use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
 
@@ -128,7 +129,10 @@ pub async fn serve_tls(
             match acceptor.accept(stream, clock()).await {
                 Ok((stream, peer)) => {
                     tracing::debug!(peer = %peer.address, group = %peer.group, "connection");
-                    connection(stream, router, Arc::new(peer), |c| watcher.watch(c)).await;
+                    let broken = connection(stream, router, Arc::new(peer), |c| watcher.watch(c)).await;
+                    if let Some(rule) = broken {
+                        turned_away(address, rule);
+                    }
                 }
                 Err(error) => turned_away(address, error.to_string()),
             }
@@ -170,11 +174,15 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
             tracing::info!(pid = peer.pid, uid = peer.uid, "refused: too many connections are open from this process");
             return;
         };
+        let (pid, uid) = (peer.pid, peer.uid);
         let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
         tokio::spawn(async move {
             // It looks at files of the peer's choice.
             if let Ok(Some(extension)) = tokio::task::spawn_blocking(move || admit(peer)).await {
-                connection(UnixAuthority::new(stream), router, extension, |c| watcher.watch(c)).await;
+                let broken = connection(UnixAuthority::new(stream), router, extension, |c| watcher.watch(c)).await;
+                if let Some(rule) = broken {
+                    tracing::info!(pid, uid, rule, "a connection was ended");
+                }
             }
             drop(place);
         });
@@ -188,7 +196,13 @@ type BoxedService = hyper_util::service::TowerToHyperService<
     tower::util::BoxCloneSyncService<Request<Incoming>, http::Response<Body>, std::convert::Infallible>,
 >;
 
-async fn connection<I, E, F>(stream: I, router: Router, extension: E, watch: impl FnOnce(Connection<I>) -> F)
+/// Serves one connection. Returns the rule that the peer broke, if that ended it.
+async fn connection<I, E, F>(
+    stream: I,
+    router: Router,
+    extension: E,
+    watch: impl FnOnce(Connection<I>) -> F,
+) -> Option<String>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Clone + Send + Sync + 'static,
@@ -204,11 +218,13 @@ where
     let service = hyper_util::service::TowerToHyperService::new(tower::util::BoxCloneSyncService::new(service));
     let served = watch(builder().serve_connection(TokioIo::new(stream), service).into_owned());
     let mut served = std::pin::pin!(served);
+    let ended = match tokio::time::timeout(FIRST_REQUEST, served.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if asked.load(Ordering::Relaxed) => served.await,
+        Err(_) => Ok(()),
+    };
     // A peer that goes away is no news to anybody.
-    let first = tokio::time::timeout(FIRST_REQUEST, served.as_mut()).await;
-    if first.is_err() && asked.load(Ordering::Relaxed) {
-        let _ended = served.await;
-    }
+    ended.err().and_then(|error| broken_rule(error.as_ref()))
 }
 
 /// Bounds against the HTTP/2 floods of CVE-2023-44487 and CVE-2023-45288, and against slow heads.

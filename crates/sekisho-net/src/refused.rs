@@ -46,6 +46,21 @@ pub fn unrecorded_refusal(answer: &HeaderMap) -> Option<Status> {
     Status::from_header_map(answer).filter(is_unrecorded)
 }
 
+/// The rule of HTTP that a peer broke, if that is why its connection ended.
+pub fn broken_rule(ended: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut at = Some(ended);
+    while let Some(error) = at {
+        // Found by our side: what the peer says of us is another thing, and so is that it went.
+        let is_theirs = error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library)
+            || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        if is_theirs {
+            return Some(error.to_string());
+        }
+        at = error.source();
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

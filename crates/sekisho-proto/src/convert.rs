@@ -175,3 +175,49 @@ pub fn status_reason(status: &tonic::Status) -> Option<types::permission_denied_
     let details = types::PermissionDeniedDetails::decode(any.value.as_slice()).ok()?;
     types::permission_denied_details::Reason::try_from(details.reason).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPIRE #6636: one flag was copied into another. Each field alone goes there and back.
+    #[test]
+    fn an_entry_goes_over_the_wire_and_back_field_by_field() {
+        let plain = types::Entry {
+            id: "e".into(),
+            spiffe_id: Some(types::Spiffeid { trust_domain: "td.example".into(), path: "/a".into() }),
+            parent_id: Some(types::Spiffeid { trust_domain: "td.example".into(), path: "/n".into() }),
+            selectors: vec![types::Selector { r#type: "unix".into(), value: "uid:1".into() }],
+            ..Default::default()
+        };
+        let attributes = |prefetch, jti| types::entry::AdditionalAttributes {
+            disable_x509_svid_prefetch: prefetch,
+            jwt_svid_include_jti: jti,
+        };
+        let changes: [fn(&mut types::Entry); 12] = [
+            |_| {},
+            |entry| entry.admin = true,
+            |entry| entry.downstream = true,
+            |entry| entry.store_svid = true,
+            |entry| entry.x509_svid_ttl = 7,
+            |entry| entry.jwt_svid_ttl = 8,
+            |entry| entry.expires_at = 9,
+            |entry| entry.created_at = 10,
+            |entry| entry.revision_number = 11,
+            |entry| entry.hint = "h".into(),
+            |entry| entry.dns_names = vec!["a.example".into()],
+            |entry| entry.federates_with = vec!["other.example".into()],
+        ];
+        let id = EntryId::parse("other").unwrap();
+        let round = |wire: &types::Entry| entry_to_wire(&entry_from_wire(wire, &id).unwrap());
+        for change in changes {
+            let mut wire = plain.clone();
+            change(&mut wire);
+            assert_eq!(round(&wire), wire);
+        }
+        for (prefetch, jti) in [(true, false), (false, true), (true, true)] {
+            let wire = types::Entry { additional_attributes: Some(attributes(prefetch, jti)), ..plain.clone() };
+            assert_eq!(round(&wire), wire);
+        }
+    }
+}

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_identity::LeafFacts;
-use sekisho_net::{Acceptor, Places, accept_each, network_of};
+use sekisho_net::{Acceptor, Places, accept_each, broken_rule, network_of};
 use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_runtime::{Span, SpanSide, Stop, TraceParent, Traces, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource};
@@ -106,7 +106,7 @@ impl Inbound {
             return;
         }
         let name = leaf.spiffe_id.to_string();
-        let peer = Arc::new(Peer { name, subject: subject(&leaf), own_id: own.spiffe_id });
+        let peer = Arc::new(Peer { name: name.clone(), subject: subject(&leaf), own_id: own.spiffe_id });
         let (decider, refused) = (self.decider.clone(), peer.clone());
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let inbound = self.clone();
@@ -122,7 +122,12 @@ impl Inbound {
         let mut connection = std::pin::pin!(connection);
         let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
         tokio::select! {
-            _done = connection.as_mut() => return,
+            ended = connection.as_mut() => {
+                if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
+                    self.decider.refuse("connection", &name, &rule);
+                }
+                return;
+            }
             () = tokio::time::sleep(wait) => {}
             () = silent(&asked) => return,
             () = self.stop.wait() => {}

@@ -110,3 +110,35 @@ async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel, identity: &Ide
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sekisho_proto::server::PolicyFile;
+
+    use super::*;
+
+    #[test]
+    fn a_revision_that_does_not_load_leaves_the_last_good_one_in_force_and_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        let policy = |revision, text: &str| Policy {
+            revision,
+            files: vec![PolicyFile { name: "p.rego".into(), text: text.into() }],
+        };
+        let good = "package workload.authz\n\ndefault allow := false\n\nallow if input.method == \"GET\"\n";
+        let keeper = PolicyKeeper::open(path.clone());
+        assert!(keeper.current().is_none());
+        keeper.take(policy(3, good));
+        assert_eq!(keeper.current().unwrap().revision, 3);
+        let changes = keeper.changed.subscribe();
+        for bad in
+            ["package workload.authz\n\nallow if {", "", "package other\n", "package workload.authz\nallow if f(1)"]
+        {
+            keeper.take(policy(4, bad));
+            assert_eq!(keeper.current().unwrap().revision, 3, "{bad}");
+        }
+        assert!(!changes.has_changed().unwrap());
+        drop(keeper);
+        assert_eq!(PolicyKeeper::open(path).current().unwrap().revision, 3);
+    }
+}

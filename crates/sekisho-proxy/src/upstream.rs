@@ -23,6 +23,9 @@ use crate::local::{self, LocalError};
 const MAX_IDLE: usize = 256;
 const IDLE: Duration = Duration::from_secs(15);
 
+/// What is read of an answer before it is passed on, in bytes.
+const BUFFER: usize = 64 * 1024;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     #[error(transparent)]
@@ -90,7 +93,8 @@ impl Upstream {
 
     async fn dial(&self) -> Result<Sender1, UpstreamError> {
         let stream = self.connect().await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // A service that answers faster than the peer reads waits for it.
+        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the service ended");

@@ -67,10 +67,37 @@ async fn foul_attestations_are_refused() {
     let flood = (0..60).map(|_| attest(&world, "join_token", b"0123456789abcdef0123456789abcdef"));
     let results = futures_util::future::join_all(flood).await;
     assert!(results.iter().any(|r| r.as_ref().is_err_and(|status| status.code() == Code::ResourceExhausted)));
+    // Another address is not kept waiting by it.
+    let made = world.json(&["token", "create"]);
+    let mut elsewhere = World::nowhere();
+    elsewhere.address = relay_from("127.0.0.2", &world.address).await;
+    elsewhere.fingerprint = world.fingerprint.clone();
+    attest(&elsewhere, "join_token", made["token"].as_str().unwrap().as_bytes()).await.map(drop).unwrap();
+    let flood = (0..60).map(|_| attest(&world, "join_token", b"0123456789abcdef0123456789abcdef"));
+    futures_util::future::join_all(flood).await;
+    eventually("a flood is counted where it is not logged", || {
+        world.leaves("gap").iter().any(|gap| gap["what"] == "refusals").then_some(())
+    });
     let params = vec![NewX509svidParams { entry_id: "e".into(), csr: vec![] }];
     let refused =
         SvidClient::new(stranger(&world)).batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+/// Passes connections on from an address of this machine; where it listens.
+async fn relay_from(address: &str, to: &str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let (from, to) = (format!("{address}:0").parse().unwrap(), to.parse().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(from).unwrap();
+            let mut far = socket.connect(to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    at
 }
 
 #[test]

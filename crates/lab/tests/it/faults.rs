@@ -94,6 +94,9 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     drop(world.server.take());
     world.start_server();
     assert!(world.leaves("issuance").len() >= before);
+    // Two were made, and none of the five that were refused.
+    let of_entry = world.leaves("issuance").iter().filter(|leaf| leaf["entry"] == entry.as_str()).count();
+    assert!((1..=2).contains(&of_entry), "{of_entry}");
     world.text(&["entry", "show", &entry]);
 }
 

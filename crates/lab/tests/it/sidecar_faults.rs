@@ -12,7 +12,7 @@ use crate::peers::clock;
 use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program};
 
 const ID: &str = "spiffe://example.org/own/workload";
-const POLICY: &str = "package workload.authz\n\ndefault allow := false\n\nallow if input.path == [\"yes\"]\n";
+const POLICY: &str = "package workload.authz\n\ndefault allow := false\n\nallow if input.path == [\"yes\"]\n\nallow if input.path == [\"much\"]\n";
 
 struct Workload {
     world: World,
@@ -34,11 +34,14 @@ impl Workload {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 std::thread::spawn(move || {
-                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
                     let mut stream = stream;
                     let mut head = [0u8; 4096];
-                    let _read = std::io::Read::read(&mut stream, &mut head);
+                    let read = std::io::Read::read(&mut stream, &mut head).unwrap_or(0);
+                    // To whom asks for much, much: 64 MiB.
+                    let body = if head[..read].windows(5).any(|w| w == b"/much") { 64 * 1024 * 1024 } else { 2 };
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {body}\r\nconnection: close\r\n\r\n");
                     let _gone = std::io::Write::write_all(&mut stream, answer.as_bytes());
+                    let _gone = std::io::Write::write_all(&mut stream, &vec![b'o'; body]);
                 });
             }
         });
@@ -120,7 +123,7 @@ async fn law_l5_a_sidecar_whose_disk_is_full_goes_on_judging_and_counts_what_it_
     for _ in 0..20 {
         assert_eq!(workload.ask("/no").await.unwrap().0, "403");
     }
-    assert!(sidecar.said().contains("spool"), "{}", sidecar.said());
+    eventually("it says so", || sidecar.said().contains("spool").then_some(()));
     shim.set(0, 0, Full::Nobody);
     let (status, id) = workload.ask("/no").await.unwrap();
     assert_eq!(status, "403");
@@ -147,7 +150,44 @@ async fn a_kept_policy_that_is_damaged_is_said_and_replaced() {
     ] {
         std::fs::write(&kept, damaged).unwrap();
         let sidecar = workload.sidecar(vec![]);
-        assert!(sidecar.said().contains(said), "{}", sidecar.said());
+        eventually(said, || sidecar.said().contains(said).then_some(()));
         workload.until("/yes", "200").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_nothing_and_who_writes_slowly_costs_little_and_keeps_nobody_waiting() {
+    let workload = Workload::new().await;
+    let sidecar = workload.sidecar(vec![]);
+    workload.until("/yes", "200").await;
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let dial = async || {
+        let expected = ExpectedServer::Id(SpiffeId::parse(ID).unwrap());
+        let dialer = Dialer { source: workload.source.tls.clone(), address: workload.inbound.clone(), expected, clock };
+        dialer.connect(&[b"http/1.1"]).await.unwrap().stream
+    };
+    let (before, mut open) = (peak(), vec![]);
+    for _ in 0..40 {
+        // 64 MiB are on their way to a peer that takes none of them.
+        let mut never_reads = dial().await;
+        never_reads.write_all(b"GET /much HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        // And a body of a gibibyte, a byte of which comes now and then.
+        let mut drips = dial().await;
+        drips.write_all(b"POST /yes HTTP/1.1\r\nhost: a\r\ncontent-length: 1073741824\r\n\r\n").await.unwrap();
+        open.extend([never_reads, drips]);
+    }
+    for _ in 0..20 {
+        for stream in &mut open {
+            let _closed = stream.write_all(b"a").await;
+        }
+        let asked = Instant::now();
+        assert_eq!(workload.ask("/yes").await.unwrap().0, "200");
+        assert!(asked.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(peak() < before + 64 * 1024, "{before} KiB, then {}", peak());
 }

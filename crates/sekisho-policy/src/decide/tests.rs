@@ -79,6 +79,10 @@ fn law_l3_errors_and_undefined_deny() {
             assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny, "{body}");
         }
     }
+    // What fails while it runs is said, and stands in the record.
+    let both = "package workload.authz\nimport rego.v1\nallow := true if input.method\nallow := false if input.path\n";
+    let decision = load(both).unwrap().decide(&request(true), now());
+    assert!(decision.effect == Effect::Deny && decision.error.is_some(), "{decision:?}");
     let weird = load("package workload.authz\nimport rego.v1\nallow := \"yes\"\n").unwrap();
     assert_eq!(weird.decide(&request(true), now()).effect, Effect::Deny);
 }
@@ -208,6 +212,13 @@ fn an_input_of_ten_mebibytes_is_decided() {
     let mut request = request(true);
     request.headers.insert("long".into(), "é".repeat(5 * 1024 * 1024));
     assert!(policy.decide(&request, now()).effect.is_allow());
+    assert!(policy.decide_by_engine(&request, now()).effect.is_allow());
+    // A policy that looks at all of it, which no lowering does.
+    let looks = "package workload.authz\n\ndefault allow := false\n\nallow if {\n\tsome name\n\t\
+                 count(split(input.headers[name], \"é\")) > 1000000\n}\n";
+    let decision = load(looks).unwrap().decide(&request, now());
+    // Allowed or too much work: never a panic.
+    assert!(decision.effect.is_allow() || decision.error.is_some(), "{decision:?}");
 }
 
 /// A peer with another token than the policy wants: its token stands nowhere in the decision.

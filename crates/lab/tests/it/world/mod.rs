@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -88,6 +89,10 @@ impl Role {
 
 impl Role {
     fn end(&mut self) {
+        // An abort or a fault prints no panic.
+        let fault = self.child.try_wait().ok().flatten().and_then(|status| status.signal());
+        let killed = fault.is_none_or(|signal| [9, 15].contains(&signal));
+        assert!(killed || std::thread::panicking(), "a role was ended by signal {fault:?}: {}", self.said());
         // Asked first, so that a sidecar ends its workload too.
         let _asked = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         let end = Instant::now() + Duration::from_secs(5);
@@ -141,6 +146,23 @@ impl World {
         Self::with_environment(server_options, vec![], vec![])
     }
 
+    /// Without a server and without an agent.
+    pub fn nowhere() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            server: None,
+            agent: None,
+            address: "127.0.0.1:0".into(),
+            agent_id: String::new(),
+            server_options: vec![],
+            server_environment: vec![],
+            agent_environment: vec![],
+            log: "warn",
+            agent_data: "a".into(),
+            fingerprint: std::sync::OnceLock::new(),
+        }
+    }
+
     /// With environment variables for the server and for the agent.
     pub fn with_environment(
         server_options: &[&str],
@@ -151,19 +173,8 @@ impl World {
         std::fs::create_dir(folder.path().join("policy")).unwrap();
         std::fs::write(folder.path().join("policy/p.rego"), POLICY).unwrap();
         let server_options = server_options.iter().map(|&option| option.to_owned()).collect();
-        let mut world = Self {
-            folder,
-            server: None,
-            agent: None,
-            address: "127.0.0.1:0".into(),
-            agent_id: String::new(),
-            server_options,
-            server_environment,
-            agent_environment,
-            log: "warn",
-            agent_data: "a".into(),
-            fingerprint: std::sync::OnceLock::new(),
-        };
+        let nowhere = Self::nowhere();
+        let mut world = Self { folder, server_options, server_environment, agent_environment, ..nowhere };
         world.start_server();
         world.start_agent();
         world

@@ -1,0 +1,211 @@
+//! Who may call what of an agent: its own sidecars, its operators, the workloads of this machine and nobody for another.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use sekisho_keys::load;
+use sekisho_proto::node::{LendRequest, ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
+use sekisho_proto::server::RecordRequest;
+use sekisho_proto::workload::{
+    JwtsvidRequest, ValidateJwtsvidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient,
+};
+use sekisho_types::{SignatureAlgorithm, Signer};
+use tonic::Code;
+
+use crate::peers::clock;
+use crate::world::{World, eventually, program};
+
+/// A world in which this test is a sidecar.
+fn with_sidecar() -> World {
+    let own = crate::world::digest(&std::env::current_exe().unwrap());
+    World::with_environment(&[], vec![], vec![("SEKISHO_SIDECAR_SHA256".into(), own)])
+}
+
+fn agent(world: &World) -> sekisho_sdk::AgentChannel {
+    sekisho_sdk::agent_channel(&world.agent_socket())
+}
+
+fn process(pid: u32) -> LendRequest {
+    let process = sekisho_host::Process::open(pid.cast_signed()).unwrap();
+    LendRequest { workload_pid: process.pid(), workload_start_time: process.start_time() }
+}
+
+/// Waits until a refusal that says this stands with the server.
+fn recorded(world: &World, text: &str) {
+    eventually(&format!("a record of {text:?}"), || {
+        let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+        listed.to_string().contains(text).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_a_sidecar_speaks_for_what_was_lent_to_it_and_others_not_at_all() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    // This test is no sidecar here.
+    let mut none = SidecarClient::new(agent(&world));
+    let report = |id: &str| ReportPolicyRequest { spiffe_id: id.into(), revision: 1 };
+    let record = |about: &str, key: &str| {
+        let at = clock().millis();
+        let id = format!("dec_{at:012x}{:020x}", key.len());
+        let input = format!(r#""input":{{"destination":"{about}"}}"#);
+        let text = format!(r#"{{"id":"{id}","at_ms":{at},"kind":"decision","effect":"allow",{input}}}"#);
+        RecordRequest { records: vec![text.into()], lost: 0, batch_key: format!("{key}:0") }
+    };
+    for refused in [
+        none.lend(process(std::process::id())).await.map(drop),
+        none.watch_policy(WatchPolicyRequest {}).await.map(drop),
+        none.report_policy(report("spiffe://example.org/own/test")).await.map(drop),
+        none.record(record("spiffe://example.org/own/test", "s")).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
+    for call in ["Lend", "WatchPolicy", "ReportPolicy", "Record"] {
+        recorded(&world, &format!("sekisho.node.v1.Sidecar/{call}"));
+    }
+    drop(world);
+
+    let world = with_sidecar();
+    world.register("/own/test", &World::own_selectors());
+    let mut sidecar = SidecarClient::new(agent(&world));
+    let (own, other) = ("spiffe://example.org/own/test", "spiffe://example.org/own/other");
+    // Before anything is lent.
+    assert_eq!(sidecar.report_policy(report(own)).await.unwrap_err().code(), Code::FailedPrecondition);
+    let mut lent = sidecar.lend(process(std::process::id())).await.unwrap().into_inner();
+    assert_eq!(lent.message().await.unwrap().unwrap().spiffe_id, own);
+    assert_eq!(sidecar.report_policy(report(other)).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(sidecar.record(record(other, "a")).await.unwrap_err().code(), Code::InvalidArgument);
+    sidecar.report_policy(report(own)).await.unwrap();
+    sidecar.record(record(own, "ab")).await.unwrap();
+    recorded(&world, "about its own workload only");
+    assert!(!world.json(&["decisions"]).to_string().contains("own/other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l11_what_was_lent_ends_with_its_process_and_is_not_lent_again() {
+    let world = with_sidecar();
+    let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
+    world.register("/own/sleeps", &[format!("unix:path:{}", sleep.display())]);
+    let mut workload = Command::new(&sleep).arg("100").spawn().unwrap();
+    let wanted = process(workload.id());
+    let mut lent = SidecarClient::new(agent(&world)).lend(wanted).await.unwrap().into_inner();
+    let first = lent.message().await.unwrap().unwrap();
+    assert_eq!(first.spiffe_id, "spiffe://example.org/own/sleeps");
+    workload.kill().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), lent.message()).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied, "while it is not yet reaped");
+    workload.wait().unwrap();
+    let again = SidecarClient::new(agent(&world)).lend(wanted).await;
+    assert_eq!(again.unwrap_err().code(), Code::NotFound);
+    // That a process ended is nothing against it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let listed = world.json(&["decisions", "--effect", "refusal"]);
+    assert_eq!(listed.as_array().unwrap().len(), 0, "{listed}");
+}
+
+/// As another user of this machine, who has root's tools but not its rights.
+#[test]
+fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
+    let world = World::start();
+    let as_nobody = |arguments: &[&str]| {
+        let copy = world.path("sekisho");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy).args(arguments);
+        command.arg("--server-socket").arg(world.path("s/api.sock")).arg("--agent").arg(world.agent_socket());
+        let output = command.output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    };
+    std::fs::copy(program("sekisho"), world.path("sekisho")).unwrap();
+    for (path, mode) in [("", 0o711), ("s", 0o711), ("sekisho", 0o755)] {
+        std::fs::set_permissions(world.path(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    // Where even the socket's own mode would let it in.
+    std::fs::set_permissions(world.path("s/api.sock"), PermissionsExt::from_mode(0o777)).unwrap();
+    if !Command::new("setpriv").args(["--reuid", "65534", "true"]).status().is_ok_and(|status| status.success()) {
+        println!("skipped: not root, so there is no other user");
+        return;
+    }
+    for arguments in [&["agents", "list"][..], &["token", "create"], &["entry", "list"]] {
+        let (code, said) = as_nobody(arguments);
+        assert!(code != Some(0) && !said.contains("spiffe://example.org/spire/agent"), "{arguments:?}: {said}");
+    }
+    let own = std::process::id().to_string();
+    for arguments in [&["why", "identity", "--pid", &own][..], &["why", "identity", "--selectors", "unix:uid:0"]] {
+        let (code, said) = as_nobody(arguments);
+        assert!(code != Some(0) && said.contains("only root and the agent's own user"), "{arguments:?}: {said}");
+    }
+    recorded(&world, "only root and the agent's own user may inspect it");
+    world.register("/own/nobody", &["unix:uid:65534".to_owned()]);
+    let (code, said) = as_nobody(&["svid", "fetch"]);
+    assert!(code == Some(0) && said.contains("/own/nobody"), "{said}");
+}
+
+/// SPIRE 1.12.3 accepted tokens without `exp`; others took what nobody signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_none_are_refused_by_the_agent_even_if_the_right_key_signed_them() {
+    let world = World::start();
+    world.register("/own/test", &World::own_selectors());
+    let mut workload = SpiffeWorkloadApiClient::new(agent(&world));
+    let request = JwtsvidRequest { audience: vec!["a".into()], spiffe_id: String::new() };
+    let good = workload.fetch_jwtsvid(request).await.unwrap().into_inner().svids.remove(0).svid;
+    let validate = async |token: String| {
+        let mut workload = SpiffeWorkloadApiClient::new(agent(&world));
+        let request = ValidateJwtsvidRequest { audience: "a".into(), svid: token };
+        workload.validate_jwtsvid(request).await.map(|answer| answer.into_inner().spiffe_id)
+    };
+    assert_eq!(validate(good.clone()).await.unwrap(), "spiffe://example.org/own/test");
+    let parts: Vec<&str> = good.split('.').collect();
+    let part =
+        |at: usize| -> serde_json::Value { serde_json::from_slice(&BASE64URL.decode(parts[at]).unwrap()).unwrap() };
+    let (header, claims) = (part(0), part(1));
+    let folder = std::fs::read_dir(world.path("s/keys")).unwrap();
+    let key = folder.flatten().map(|item| item.path()).find(|path| path.display().to_string().ends_with(".jwt.key"));
+    let key = load(&key.unwrap(), SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let sign = |header: &serde_json::Value, claims: &serde_json::Value| {
+        let encode = |value: &serde_json::Value| BASE64URL.encode(value.to_string());
+        let input = format!("{}.{}", encode(header), encode(claims));
+        let signature = key.sign(input.as_bytes()).unwrap();
+        sekisho_jose::token(&input, &signature).unwrap()
+    };
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        sign(&header, &claims)
+    };
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        sign(&header, &claims)
+    };
+    assert!(validate(sign(&header, &claims)).await.is_ok(), "the same by our own hand");
+    let as_alg = |alg: &str| {
+        let mut header = header.clone();
+        header["alg"] = alg.into();
+        sign(&header, &claims)
+    };
+    let unsigned = format!("{}.{}.", as_alg("none").split('.').take(2).collect::<Vec<_>>().join("."), "");
+    for (name, token) in [
+        ("alg none", unsigned),
+        ("alg HS256", as_alg("HS256")),
+        ("alg RS256", as_alg("RS256")),
+        ("no exp", without("exp")),
+        ("no aud", without("aud")),
+        ("no sub", without("sub")),
+        ("ended", with("exp", (clock().seconds() - 60).into())),
+        ("for ever", with("exp", (clock().seconds() + 1_000_000).into())),
+        ("another audience", with("aud", serde_json::json!(["b"]))),
+        ("another trust domain", with("sub", "spiffe://other.org/own/test".into())),
+        ("no SPIFFE ID", with("sub", "root".into())),
+        ("dot segments", with("sub", "spiffe://example.org/own/../test".into())),
+    ] {
+        let refused = validate(token).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{name}: {refused:?}");
+        assert!(refused.metadata().get("sekisho-refusal").is_some(), "{name} is on record");
+    }
+    recorded(&world, "ValidateJWTSVID");
+    recorded(&world, "no bundle is held for the token's trust domain");
+}
