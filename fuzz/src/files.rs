@@ -145,9 +145,20 @@ pub(crate) fn ledger_tiles(input: &[u8]) -> String {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match opened {
-        Ok((_, recovered)) => {
+        Ok((ledger, recovered)) => {
             assert!(recovered.size >= size, "{name}: entries are gone and nothing was said");
-            format!("{name} unharmed")
+            // What is read is what was written, or nothing.
+            let root = ledger.root(size);
+            for index in 0..size {
+                let entry = ledger.entry(index, size);
+                let path = ledger.path(index, size).ok();
+                if let (Some(entry), Some(path), Some(root)) = (entry, path, root) {
+                    let leaf = sekisho_ledger::leaf_hash(&entry.leaf);
+                    let holds = sekisho_ledger::verify_inclusion(index, size, &leaf, &path, &root).is_ok();
+                    assert!(!holds || entry.leaf == vec![u8::try_from(index).unwrap(); 20], "{name}: another entry");
+                }
+            }
+            format!("{name} opens")
         }
         Err(error) => format!("{name} {}", error.to_string().rsplit('/').next().unwrap_or_default()),
     }

@@ -26,6 +26,8 @@ pub(crate) fn workload() -> SpiffeId {
 pub(crate) struct Authority {
     pub ca: Vec<u8>,
     pub leaf: Vec<u8>,
+    /// The leaf's, in PKCS #8.
+    pub key: Vec<u8>,
     pub csr: Vec<u8>,
     pub bundle: Bundle,
     pub jwks: Vec<u8>,
@@ -81,6 +83,7 @@ pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     });
     let token = sekisho_jose::token(&input, &key.sign(input.as_bytes()).unwrap()).unwrap();
     Authority {
+        key: leaf_key.pkcs8().expose().clone(),
         csr: csr_der(&leaf_key, Some(&workload())).unwrap(),
         jwks: bundle_to_jwks(&bundle).to_string().into_bytes(),
         token_key: sekisho_jose::TokenKey { key_id, public_key },

@@ -7,13 +7,16 @@ use base64::Engine as _;
 use sekisho_evidence::NodeCertificate;
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
-use sekisho_ledger::{Bundle, Checkpoint, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey};
+use sekisho_ledger::{
+    Bundle, Checkpoint, Hash, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey, verify_consistency,
+};
+use sekisho_net::{Identity, TlsMaterial};
 use sekisho_policy::{PolicySet, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
 use sekisho_runtime::{TraceParent, settings};
-use sekisho_types::{EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
+use sekisho_types::{EntryId, Secret, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
 
 use crate::files;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
@@ -47,6 +50,23 @@ pub fn all() -> Vec<Target> {
         target("jwt-svid", || vec![AUTHORITY.token.clone().into_bytes()], jwt_svid),
         target("pem", pem_samples, pem),
         target("x509pop", x509pop_samples, x509pop),
+        target("key-file", || vec![AUTHORITY.key.clone()], key_file),
+        target("identity", || vec![AUTHORITY.key.clone(), AUTHORITY.leaf.clone()], identity),
+        target("merkle-proof", || vec![vec![3, 8, 1, 2, 3], vec![7; 200]], merkle_proof),
+        target(
+            "rest-entry",
+            || texts(&[r#"{"spiffe_id":"spiffe://td/a","parent_id":"spiffe://td/n","selectors":["unix:uid:1"]}"#]),
+            |input| outcome(sekisho_server::check_entry(input)),
+        ),
+        target(
+            "openings",
+            || {
+                texts(&[
+                    r#"{"a":{"nonce":"0000000000000000000000000000000000000000000000000000000000000000","value":"b"}}"#,
+                ])
+            },
+            |input| format!("{} openings", sekisho_server::check_openings(input)),
+        ),
         target("unix-authority", unix_authority_samples, unix_authority),
         target(
             "traceparent",
@@ -213,6 +233,32 @@ fn x509pop(input: &[u8]) -> String {
         outcome(answer),
         outcome(sekisho_evidence::check_token(&token))
     )
+}
+
+fn key_file(input: &[u8]) -> String {
+    let read = |algorithm| outcome(MemoryKey::from_pkcs8(algorithm, Secret::new(input.to_vec())));
+    format!("{}; {}", read(SignatureAlgorithm::EcdsaP256Sha256), read(SignatureAlgorithm::Ed25519))
+}
+
+/// An identity as an agent lends it: a certificate, or a key, that may be none.
+fn identity(input: &[u8]) -> String {
+    let material = |chain: &[u8], key: &[u8]| {
+        let identity = Identity { chain: vec![chain.to_vec()], key: Secret::new(key.to_vec()) };
+        outcome(TlsMaterial::new(Some(&identity), AUTHORITY.bundle.clone().into()))
+    };
+    format!("{}; {}", material(&AUTHORITY.leaf, input), material(input, &AUTHORITY.key))
+}
+
+/// No bytes prove that two different trees of one size are the same.
+fn merkle_proof(input: &[u8]) -> String {
+    let (sizes, rest) = input.split_at(input.len().min(2));
+    let [old, new] = [0, 1].map(|at| u64::from(sizes.get(at).copied().unwrap_or(1)));
+    let hash = |chunk: &[u8]| std::array::from_fn(|at| chunk.get(at).copied().unwrap_or_default());
+    let proof: Vec<Hash> = rest.chunks(32).map(hash).collect();
+    let (ours, theirs) = (hash(b"ours"), hash(b"theirs"));
+    let consistent = verify_consistency(old, new, &ours, &theirs, &proof);
+    assert!(consistent.is_err() || old != new, "two roots of one size");
+    outcome(consistent)
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

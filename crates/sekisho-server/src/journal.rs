@@ -96,6 +96,11 @@ pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
     members.into_iter().filter_map(opening).collect()
 }
 
+/// Reads what stands beside a leaf, as files that somebody wrote to may hold it: how many openings it has.
+pub fn check_openings(side: &[u8]) -> usize {
+    openings_of(side).len()
+}
+
 /// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it
 /// is then logged twice, never lost.
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {

@@ -26,6 +26,7 @@ mod wiring;
 
 pub use backup::{BackupError, Copied, backup, restore};
 pub use config::ServerArgs;
+pub use journal::check_openings;
 pub use record::check_records;
-pub use rest::openapi_document;
+pub use rest::{check_entry, openapi_document};
 pub use wiring::{ServerError, run};

@@ -141,3 +141,35 @@ impl From<&Node> for AgentForm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPIRE #6636: one flag was copied into another. Each field alone goes there and back.
+    #[test]
+    fn an_entry_goes_through_json_and_back_field_by_field() {
+        let plain = serde_json::json!({
+            "id": "e", "spiffe_id": "spiffe://td.example/a", "parent_id": "spiffe://td.example/n",
+            "selectors": ["unix:uid:1"],
+        });
+        let read = |value: &serde_json::Value| {
+            let form: EntryForm = serde_json::from_value(value.clone()).unwrap();
+            let entry = form.to_entry(&EntryId::parse("other").unwrap()).unwrap_or_else(|p| panic!("{}", p.detail()));
+            serde_json::to_value(EntryForm::from(&entry)).unwrap()
+        };
+        let base = read(&plain);
+        let fields = serde_json::json!({
+            "admin": true, "downstream": true, "store_svid": true, "disable_x509_svid_prefetch": true,
+            "jwt_svid_include_jti": true, "x509_svid_ttl": 7, "jwt_svid_ttl": 8, "expires_at": 9, "hint": "h",
+            "dns_names": ["a.example"], "federates_with": ["other.example"],
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            let mut changed = plain.clone();
+            changed[name] = value.clone();
+            let mut expected = base.clone();
+            expected[name] = value.clone();
+            assert_eq!(read(&changed), expected, "{name}");
+        }
+    }
+}

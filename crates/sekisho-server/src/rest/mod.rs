@@ -13,6 +13,7 @@ mod state;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use sekisho_types::EntryId;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -51,6 +52,13 @@ fn open_api_router() -> OpenApiRouter<Shared> {
 /// The OpenAPI 3.1 document.
 pub fn openapi_document() -> String {
     open_api_router().into_openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// Reads an entry as an operator sends it: what is wrong, if anything.
+pub fn check_entry(body: &[u8]) -> Result<(), String> {
+    let form: forms::EntryForm = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let id = EntryId::parse("ent_new").map_err(|error| error.to_string())?;
+    form.to_entry(&id).map(drop).map_err(|problem| problem.detail().to_owned())
 }
 
 pub(crate) fn routes(domain: &Shared) -> Router {

@@ -19,6 +19,10 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status: status.as_u16(), detail: detail.into(), conflict: None }
     }
