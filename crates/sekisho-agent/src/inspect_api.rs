@@ -27,10 +27,15 @@ impl Inspect for Service {
         let selectors = if request.pid > 0 {
             let process = Process::open(request.pid).map_err(|e| Status::not_found(e.to_string()))?;
             let owner = process.owner().map_err(|e| Status::not_found(e.to_string()))?;
+            let not_theirs = || Status::permission_denied("only root asks about another user's process");
             if caller.uid != 0 && caller.uid != owner {
-                return Err(Status::permission_denied("only root asks about another user's process"));
+                return Err(not_theirs());
             }
             let (measured, _) = measure_process(owner, Arc::new(process), |process| process, self.0.clone()).await?;
+            // It may have become another's meanwhile.
+            if caller.uid != 0 && caller.uid != measured.uid {
+                return Err(not_theirs());
+            }
             measured.selectors
         } else {
             selectors_from_wire(&request.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?

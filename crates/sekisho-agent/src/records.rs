@@ -21,6 +21,8 @@ use crate::core::{Core, Known};
 
 /// Records sent in one call.
 const BATCH: usize = 512;
+/// Characters of what the caller said that a record quotes.
+const MAX_TEXT: usize = 500;
 /// How long refusals are counted before the count is kept.
 const COUNT_FOR: Duration = Duration::from_secs(2);
 
@@ -69,6 +71,8 @@ async fn refusal(
         }
         return None;
     }
+    // It may quote what the caller sent.
+    let what: String = what.chars().take(MAX_TEXT).collect();
     let mut record = json!({"kind": "refusal", "id": id, "at_ms": at.millis(), "what": what, "pid": pid, "uid": uid});
     if let (Value::Object(record), Value::Object(details)) = (&mut record, details()) {
         record.extend(details);
@@ -117,8 +121,9 @@ pub(crate) async fn recorded(core: &Arc<Core>, caller: &Caller, call: &str, ende
         return ended;
     }
     let rate = if call.ends_with("/ValidateJWTSVID") { &core.verdicts } else { &core.refusals };
-    let id = refusal(core, rate, (caller.process.pid(), caller.uid), ended.message(), || json!({"call": call})).await;
-    tracing::info!(pid = caller.process.pid(), refusal = id, reason = ended.message(), call, "refused");
+    let (pid, shown) = (caller.process.pid(), call.chars().take(MAX_TEXT).collect::<String>());
+    let id = refusal(core, rate, (pid, caller.uid), ended.message(), || json!({"call": shown})).await;
+    tracing::info!(pid, refusal = id, reason = ended.message(), "refused");
     on_record(ended, id.as_deref())
 }
 

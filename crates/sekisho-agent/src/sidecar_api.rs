@@ -170,6 +170,9 @@ async fn lend(
     loop {
         changes.mark_unchanged();
         let owner = workload.owner().map_err(|error| ended(&error.to_string()))?;
+        if borrower.uid != 0 && borrower.uid != owner {
+            return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
+        }
         let (measured, at) = measure_process(owner, workload.clone(), |process| process, core.clone()).await?;
         if borrower.uid != 0 && borrower.uid != measured.uid {
             return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));

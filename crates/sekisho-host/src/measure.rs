@@ -34,7 +34,10 @@ pub struct Measurement {
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
     // What failed because the process went is no fault of anybody's.
-    measure_living(process, cache).map_err(|error| process.check_alive().err().unwrap_or(error))
+    measure_living(process, cache).map_err(|error| match process.check_alive() {
+        Err(ended @ HostError::Ended(_)) => ended,
+        _ => error,
+    })
 }
 
 fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {

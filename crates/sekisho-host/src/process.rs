@@ -60,17 +60,24 @@ impl Process {
         let mut polled = [PollFd::from_borrowed_fd(self.pidfd.get_ref().as_fd(), PollFlags::IN)];
         let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         match ready {
-            Ok(0) if self.read_start_time().is_ok_and(|start| start == self.start_time) => Ok(()),
+            Ok(0) => match self.read_start_time() {
+                Ok(start) if start == self.start_time => Ok(()),
+                // For want of a descriptor, say, nothing can be told of it.
+                Err(HostError::Proc { source, pid, what }) if !is_gone(&source) => {
+                    Err(HostError::Proc { pid, what, source })
+                }
+                _ => Err(HostError::Ended(self.pid)),
+            },
             _ => Err(HostError::Ended(self.pid)),
         }
     }
 
-    /// The user that it runs as, or root if it keeps others from looking at it.
+    /// The user that it runs as now. Reads /proc alone, whose answers do not wait for a disk.
     pub fn owner(&self) -> Result<u32, HostError> {
-        let meta = std::fs::metadata(format!("/proc/{}", self.pid));
-        let meta = meta.map_err(|source| HostError::Proc { pid: self.pid, what: "owner", source })?;
+        let credentials = proc_text::credentials(&self.read("status")?);
+        let (uid, ..) = credentials.ok_or(HostError::Format { pid: self.pid, what: "status" })?;
         self.check_alive()?;
-        Ok(std::os::unix::fs::MetadataExt::uid(&meta))
+        Ok(uid)
     }
 
     /// Waits until the process ends.
@@ -100,6 +107,11 @@ impl Process {
         let field = proc_text::stat_field(&self.read("stat")?, index);
         field.ok_or(HostError::Format { pid: self.pid, what: "stat" })
     }
+}
+
+/// What /proc says of a process that is not there any more.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Asks a child process to end (SIGTERM); its number, if it was still there.

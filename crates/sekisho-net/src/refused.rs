@@ -31,7 +31,9 @@ pub fn mark_recorded(answer: &mut HeaderMap) {
 pub fn is_unrecorded(status: &Status) -> bool {
     let theirs = matches!(
         status.code(),
-        Code::InvalidArgument
+        // tonic says `Internal` of a message that it cannot decode.
+        Code::Internal
+            | Code::InvalidArgument
             | Code::NotFound
             | Code::OutOfRange
             | Code::PermissionDenied

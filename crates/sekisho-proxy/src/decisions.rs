@@ -52,8 +52,8 @@ pub(crate) struct Decider {
     queue: mpsc::Sender<Queued>,
     /// Allows that found the queue full, for the writer to count.
     dropped: Arc<AtomicU64>,
-    /// What anybody who dials can make us record.
-    refusals: Rates<()>,
+    /// By what was refused: who comes no further than the handshake hides nothing of those who do.
+    refusals: Rates<&'static str>,
 }
 
 /// What a decision came to, for the one who asked.
@@ -119,7 +119,7 @@ impl Decider {
             return;
         };
         let at = now();
-        if !self.refusals.take((), at) {
+        if !self.refusals.take(what, at) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -129,7 +129,8 @@ impl Decider {
             "at_ms": at.millis(),
             "what": what,
             "peer": peer,
-            "reason": reason,
+            // It may quote what the peer sent.
+            "reason": reason.chars().take(500).collect::<String>(),
             "input": {"destination": own},
         });
         if self.queue.capacity() < QUEUE / 2
@@ -193,6 +194,10 @@ fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64
         for told in tell {
             let _gone = told.send(());
         }
+    }
+    let lost = dropped.swap(0, Ordering::Relaxed);
+    if lost > 0 {
+        let _best_effort = spool.count_lost(lost);
     }
 }
 

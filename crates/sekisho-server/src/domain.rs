@@ -34,7 +34,7 @@ pub(crate) struct Domain {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
-    pub recording: [tokio::sync::Mutex<Unstored>; 64],
+    pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Rings after each change of the view.
     pub changes: broadcast::Sender<()>,
     /// Rings when leaves wait in the outbox.

@@ -68,6 +68,7 @@ pub(crate) enum RecordError {
 pub(crate) async fn batch(
     domain: &Domain,
     agent: &AgentCaller,
+    mut unstored: Turn,
     key: &str,
     records: Vec<Bytes>,
     lost: u64,
@@ -81,7 +82,6 @@ pub(crate) async fn batch(
     let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
-    let mut unstored = turn(domain, reporter, spool).lock().await;
     let known = domain.store.read(|reader| reader.spool_position(&domain.name, agent.id.get(), spool))?;
     let before = known.unwrap_or_default();
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
@@ -146,11 +146,16 @@ fn batch_leaf(domain: &Domain, reporter: &str, tree: &Batch, next: u64, count: u
         .personal("reporter", reporter)
 }
 
-/// The lock that batches of this spool take in turn.
-fn turn<'a>(domain: &'a Domain, reporter: &str, spool: &str) -> &'a tokio::sync::Mutex<Unstored> {
-    let [first, ..] = sekisho_ledger::sha256_of(format!("{reporter} {spool}").as_bytes());
+/// Held while a batch is recorded.
+pub(crate) type Turn = tokio::sync::OwnedMutexGuard<Unstored>;
+
+/// Waits for the turn of batches with this key: those of one spool are recorded one after the other.
+pub(crate) async fn turn(domain: &Domain, agent: &AgentCaller, key: &str) -> Turn {
+    let spool = key.rsplit_once(':').map_or(key, |(spool, _)| spool);
+    let [first, ..] = sekisho_ledger::sha256_of(format!("{} {spool}", agent.id.get()).as_bytes());
     let [fallback, ..] = &domain.recording;
-    domain.recording.get(usize::from(first) % domain.recording.len()).unwrap_or(fallback)
+    let turns = domain.recording.get(usize::from(first) % domain.recording.len()).unwrap_or(fallback);
+    turns.clone().lock_owned().await
 }
 
 /// Reads records as a node sends them: how many there are, or what is wrong.
@@ -189,9 +194,10 @@ fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result
         let serves = state.serves(&agent.node, &domain.server_id, now());
         for entry in serves.iter().flat_map(|parent| state.children(parent)) {
             // One that has ended may have been good when its records were made.
-            unknown.retain(|id, newest| {
-                *id != entry.spiffe_id || entry.expires_at.is_some_and(|end| !in_time(*newest, end))
-            });
+            let newest = unknown.get(&entry.spiffe_id).copied();
+            if newest.is_some_and(|newest| entry.expires_at.is_none_or(|end| in_time(newest, end))) {
+                unknown.remove(&entry.spiffe_id);
+            }
         }
         if !unknown.is_empty() {
             let given: BTreeSet<&SpiffeId> = state.entries.values().map(|entry| &entry.spiffe_id).collect();

@@ -18,6 +18,9 @@ use crate::journal::{Entry, JournalError};
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
 
+/// Characters of a reason.
+const MAX_REASON: usize = 500;
+
 pub(crate) struct Refusals {
     limits: Rates<IpAddr>,
     /// Of all peers together, so that many addresses are a flood as well.
@@ -41,6 +44,8 @@ impl Refusals {
 /// Logs that something was refused to a peer, or counts it. `who` is what is known of the peer.
 pub(crate) async fn log(domain: &Domain, address: IpAddr, who: &str, reason: &str) -> Result<(), JournalError> {
     let refusals = &domain.refusals;
+    // It may quote what the peer sent.
+    let reason = &reason.chars().take(MAX_REASON).collect::<String>();
     if refusals.limits.take(network_of(address), now()) && refusals.all.take((), now()) {
         tracing::info!(peer = who, reason, "refused");
         issue::refused(domain, who, reason).await.map(|_| ())

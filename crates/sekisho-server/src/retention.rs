@@ -53,18 +53,19 @@ pub(crate) async fn keep(domain: Shared) {
     }
 }
 
-/// The time by which things are forgotten: the clock's, as far as it can be believed. A clock that is years ahead takes a day
-/// with it in an hour, no more, and is put right before much is lost.
-fn believed(last: Option<UnixTime>, now: UnixTime, ran: Duration) -> UnixTime {
+/// Where the time by which things are forgotten is now: it follows the clock, either way, by a day in an hour at most. A clock
+/// that is years ahead takes no more than that with it, and one that was years behind holds nothing up for long.
+fn followed(last: Option<UnixTime>, now: UnixTime, ran: Duration) -> UnixTime {
     let most = i64::try_from((ran * CATCH_UP).as_secs()).unwrap_or(i64::MAX);
-    // A clock that is behind takes nothing back.
-    last.map_or(now, |last| now.min(last.plus_seconds(most)).max(last))
+    last.map_or(now, |last| now.clamp(last.plus_seconds(-most), last.plus_seconds(most)))
 }
 
 /// Forgets what is too old, `ran` after it did so last.
 async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
     let (clock, keep) = (now(), domain.settings.keep);
-    let now = believed(domain.store.read(|reader| reader.retention_mark(&domain.name))?, clock, ran);
+    let mark = followed(domain.store.read(|reader| reader.retention_mark(&domain.name))?, clock, ran);
+    // What the clock itself does not call old is not.
+    let now = mark.min(clock);
     if clock.seconds_since(now) > days(1) {
         tracing::warn!(%clock, %now, "the clock is ahead of what retention believes; if it is right, that catches up");
     }
@@ -87,7 +88,7 @@ async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
         .store
         .write(&domain.name, move |batch| {
             batch.forget_former_parents(ended)?;
-            batch.mark_retention(now)
+            batch.mark_retention(mark)
         })
         .await;
     Ok(written?)
@@ -156,13 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_wrong_is_believed_a_day_in_an_hour_and_never_takes_back() {
+    fn a_clock_is_followed_a_day_in_an_hour_either_way() {
         let day = |n: i64| UnixTime::from_seconds(n * 24 * 3600);
         let hour = Duration::from_secs(3600);
-        assert_eq!(believed(None, day(100), Duration::ZERO), day(100));
-        assert_eq!(believed(Some(day(100)), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));
-        assert_eq!(believed(Some(day(100)), day(5000), Duration::ZERO), day(100));
-        assert_eq!(believed(Some(day(100)), day(5000), hour), day(101));
-        assert_eq!(believed(Some(day(100)), day(0), hour), day(100));
+        assert_eq!(followed(None, day(100), Duration::ZERO), day(100));
+        assert_eq!(followed(Some(day(100)), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));
+        assert_eq!(followed(Some(day(100)), day(5000), Duration::ZERO), day(100));
+        assert_eq!(followed(Some(day(100)), day(5000), hour), day(101));
+        assert_eq!(followed(Some(day(100)), day(0), Duration::ZERO), day(100));
+        assert_eq!(followed(Some(day(5000)), day(100), hour), day(4999));
     }
 }

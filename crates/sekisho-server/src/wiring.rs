@@ -188,7 +188,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         counters: Counters::default(),
-        recording: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+        recording: std::array::from_fn(|_| Arc::default()),
         changes: broadcast::channel(64).0,
         outbox_filled: Notify::new(),
         log_time: AtomicI64::new(newest),

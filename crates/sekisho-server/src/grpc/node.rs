@@ -97,9 +97,10 @@ impl wire::node_server::Node for Service {
         let agent = AgentCaller::of(&self.0, request.extensions())?;
         let request = request.into_inner();
         let domain = self.0.clone();
-        // Whether or not the agent stays to hear of it: half of this is no state.
+        let turn = record::turn(&domain, &agent, &request.batch_key).await;
+        // Once it is its turn, whether or not the agent stays to hear of it: half of this is no state.
         let recorded = tokio::spawn(async move {
-            record::batch(&domain, &agent, &request.batch_key, request.records, request.lost).await
+            record::batch(&domain, &agent, turn, &request.batch_key, request.records, request.lost).await
         });
         match recorded.await.map_err(|_| Status::internal("recording failed; the server's log says why"))? {
             Ok(log_index) => Ok(Response::new(wire::RecordResponse { log_index })),
