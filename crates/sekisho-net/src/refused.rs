@@ -8,6 +8,9 @@ const ON_RECORD: &str = "sekisho-recorded";
 /// Under which id a refusal is on record, for whoever was refused.
 const REFUSAL: &str = "sekisho-refusal";
 
+/// How prost begins to say that bytes are no message.
+const UNDECODABLE: &str = "failed to decode Protobuf message";
+
 /// Whether the same call would be refused again, whatever happens meanwhile.
 pub fn is_permanent(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
@@ -31,15 +34,15 @@ pub fn mark_recorded(answer: &mut HeaderMap) {
 pub fn is_unrecorded(status: &Status) -> bool {
     let theirs = matches!(
         status.code(),
-        // tonic says `Internal` of a message that it cannot decode.
-        Code::Internal
-            | Code::InvalidArgument
+        Code::InvalidArgument
             | Code::NotFound
             | Code::OutOfRange
             | Code::PermissionDenied
             | Code::ResourceExhausted
             | Code::Unauthenticated
     );
+    // tonic says `Internal` of a message that it cannot decode, as of much that is nobody's fault.
+    let theirs = theirs || status.code() == Code::Internal && status.message().starts_with(UNDECODABLE);
     theirs && !status.metadata().contains_key(ON_RECORD)
 }
 
@@ -53,7 +56,9 @@ pub fn broken_rule(ended: &(dyn std::error::Error + 'static)) -> Option<String> 
     let mut at = Some(ended);
     while let Some(error) = at {
         // Found by our side: what the peer says of us is another thing, and so is that it went.
-        let is_theirs = error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library)
+        let by_h2 = error.downcast_ref::<h2::Error>();
+        // A graceful end is no error.
+        let is_theirs = by_h2.is_some_and(|h2| h2.is_library() && h2.reason() != Some(h2::Reason::NO_ERROR))
             || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         if is_theirs {
             return Some(error.to_string());
@@ -74,6 +79,8 @@ mod tests {
         assert_eq!(unrecorded_refusal(&headers(denied.clone())).unwrap().message(), "because of \u{e9}");
         assert!(unrecorded_refusal(&headers(on_record(denied, Some("ref_1")))).is_none());
         assert!(unrecorded_refusal(&headers(Status::unavailable("later"))).is_none());
+        // The connection to the server was lost.
+        assert!(unrecorded_refusal(&headers(Status::internal("h2 protocol error: broken pipe"))).is_none());
         assert!(unrecorded_refusal(&HeaderMap::new()).is_none());
     }
 }

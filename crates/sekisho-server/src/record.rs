@@ -22,8 +22,8 @@ const MAX_AHEAD_SECONDS: i64 = 24 * 3600;
 const MAX_DESTINATIONS: usize = 64;
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
-/// A spool's name.
-const MAX_SPOOL: usize = 128;
+/// A spool's name: a SPIFFE ID of the greatest length, and what its sidecar calls it.
+const MAX_SPOOL: usize = 2048 + 128;
 /// How much longer than an entry its SVIDs live at most, and decisions are made under them.
 const LONGEST_SVID_SECONDS: i64 = 24 * 3600;
 const MAX_UNSTORED: usize = 64;

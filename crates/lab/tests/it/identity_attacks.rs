@@ -201,6 +201,15 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
     let many = IssueX509Request { items: vec![Item::default(); 501] };
     assert_eq!(node.issue_x509(many).await.unwrap_err().code(), Code::InvalidArgument);
     world.log_says("at most 500 requests");
+    // Bytes that are another message, or none.
+    let mut grpc = tonic::client::Grpc::new(peer.channel.clone());
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<RecordRequest, ()>::default();
+    let path = "/spire.api.server.agent.v1.Agent/RenewAgent".parse().unwrap();
+    let other = RecordRequest { records: vec![vec![0xff; 10].into()], ..Default::default() };
+    let refused = grpc.unary(Request::new(other), path, codec).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal, "{refused:?}");
+    world.log_says("failed to decode Protobuf message");
     let records = |records, key: &str| RecordRequest { records, lost: 0, batch_key: key.into() };
     let refused = node.record(records(vec!["a".repeat(5_000_000).into()], "s:0")).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
