@@ -15,6 +15,8 @@ pub enum HostError {
     Proc { pid: i32, what: &'static str, source: std::io::Error },
     #[error("process {pid}: /proc shows `{what}` in a form that is not understood")]
     Format { pid: i32, what: &'static str },
+    #[error("the kernel does not say whose a socket is: {0}")]
+    Sockets(std::io::Error),
 }
 
 /// One process, held by its pidfd so that a reused number is never taken for it (law L11).
