@@ -6,25 +6,44 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Each migration takes the schema one version further; none is ever edited once released.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
-/// Brings a database to the newest schema.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
+/// Brings the database at `path` to the newest schema. One of an earlier release is copied first; then all steps are one
+/// transaction, so that a failure leaves it as it was.
+pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
     }
-    for (version, migration) in (1i64..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    if found == known {
+        return Ok(());
     }
+    if found > 0 {
+        keep_copy(connection, path, found)?;
+    }
+    let transaction = connection.transaction()?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    Ok(transaction.commit()?)
+}
+
+/// Copies a database of schema `version` beside itself, as `<name>.schema-<version>.<date>`.
+fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+    let date: String = connection.query_row("SELECT strftime('%Y%m%dT%H%M%fZ', 'now')", [], |row| row.get(0))?;
+    let copy = path.with_added_extension(format!("schema-{version}.{date}"));
+    copy_database(path, &copy)?;
+    tracing::info!(copy = %copy.display(), version, "the database of an earlier release was copied before its migration");
     Ok(())
 }
 
@@ -36,7 +55,8 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(from)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.execute("VACUUM INTO ?1", [to.display().to_string()])?;
-    Ok(())
+    let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+    synced.map_err(|source| StoreError::File { path: to.display().to_string(), source })
 }
 
 /// How far revisions jump after a restore: further than any that was given out since the copy was taken.
@@ -50,4 +70,75 @@ pub fn begin_anew(path: &Path) -> Result<(), StoreError> {
     // Nothing of it stays beside the file.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::Store;
+
+    /// A database as the release with schema `version` left it.
+    fn of_version(path: &Path, version: usize) {
+        let connection = Connection::open(path).unwrap();
+        for migration in MIGRATIONS.iter().take(version) {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
+        connection.execute("INSERT INTO revisions VALUES ('example.org', 41)", []).unwrap();
+    }
+
+    fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+        paths.filter(|path| path.display().to_string().contains(".schema-")).collect()
+    }
+
+    fn version(path: &Path) -> i64 {
+        Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn every_earlier_schema_is_copied_and_then_opened() {
+        for earlier in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.db");
+            of_version(&path, earlier);
+            let store = Store::open(&path).unwrap();
+            let name = sekisho_types::TrustDomain::parse("example.org").unwrap();
+            assert_eq!(store.read(|reader| reader.revision(&name)).unwrap().0, 41);
+            let [copy] = copies(folder.path()).try_into().unwrap();
+            assert_eq!((version(&copy), version(&path)), (earlier as i64, MIGRATIONS.len() as i64));
+            assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+            drop(store);
+            Store::open(&path).unwrap();
+            assert_eq!(copies(folder.path()).len(), 1, "an up-to-date database is not copied");
+        }
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_database_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        of_version(&path, 1);
+        // The third step makes a table of this name: the second one has run by then.
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE retention (x INTEGER) STRICT").unwrap();
+        assert!(Store::open(&path).is_err());
+        let connection = Connection::open(&path).unwrap();
+        let decisions: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_master WHERE name = 'decisions'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!((version(&path), decisions), (1, 1), "the step that dropped it was taken back");
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_with_its_version_and_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        of_version(&path, MIGRATIONS.len());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 77).unwrap();
+        let refused = Store::open(&path).err().unwrap().to_string();
+        assert!(refused.contains("schema 77"), "{refused}");
+        assert_eq!((version(&path), copies(folder.path()).len()), (77, 0));
+    }
 }

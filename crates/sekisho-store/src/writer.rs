@@ -47,7 +47,7 @@ impl Store {
         let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         made.map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         let mut connection = Connection::open(path)?;
-        schema::migrate(&mut connection)?;
+        schema::migrate(&mut connection, path)?;
         // Many rows in one transaction: pages of two indexes, their undo, and a log that is folded in seldom.
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -1,0 +1,1 @@
+-- Version 4. Each change of this release to the schema stands below, one paragraph each.
