@@ -1,18 +1,23 @@
 //! For operators on the node: why a process has no identity, and how the agent does.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use sekisho_disk::SEALED_BY;
 use sekisho_host::Process;
-use sekisho_identity::{WhyIdentity, why_identity};
+use sekisho_identity::{Difference, matches, near};
 use sekisho_proto::node as wire;
 use sekisho_proto::node::inspect_server::Inspect;
 use sekisho_proto::{entry_to_wire, selectors_from_wire, selectors_to_wire};
 use sekisho_runtime::now;
+use sekisho_types::Selector;
 use tonic::{Request, Response, Status};
 
 use crate::caller::{Caller, measure_process};
 use crate::core::Core;
+
+/// Entries that are shown when none matches.
+const SHOWN: usize = 3;
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -40,21 +45,7 @@ impl Inspect for Service {
         } else {
             selectors_from_wire(&request.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?
         };
-        let mut response = wire::WhyIdentityResponse { selectors: selectors_to_wire(&selectors), ..Default::default() };
-        self.0.known(|known| match why_identity(known.entries.values().map(AsRef::as_ref), &selectors, now()) {
-            WhyIdentity::Matched(matched) => response.matched = matched.into_iter().map(entry_to_wire).collect(),
-            WhyIdentity::Nearest { entry, differences, expired } => {
-                response.nearest = Some(entry_to_wire(entry));
-                response.nearest_expired = expired;
-                let difference = |d: sekisho_identity::Difference| wire::why_identity_response::Difference {
-                    wants: d.wants.to_string(),
-                    found: d.found.iter().map(ToString::to_string).collect(),
-                };
-                response.differences = differences.into_iter().map(difference).collect();
-            }
-            WhyIdentity::Nothing => {}
-        });
-        Ok(Response::new(response))
+        Ok(Response::new(self.why(&selectors)))
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
@@ -83,7 +74,35 @@ impl Inspect for Service {
     }
 }
 
+fn difference(difference: &Difference) -> wire::why_identity_response::Difference {
+    wire::why_identity_response::Difference {
+        wants: difference.wants.to_string(),
+        found: difference.found.iter().map(ToString::to_string).collect(),
+    }
+}
+
 impl Service {
+    fn why(&self, found: &BTreeSet<Selector>) -> wire::WhyIdentityResponse {
+        let agent_id = self.0.own().id.to_string();
+        let selectors = selectors_to_wire(found);
+        let mut response = wire::WhyIdentityResponse { selectors, agent_id, ..Default::default() };
+        self.0.known(|known| {
+            let entries = known.entries.values().map(AsRef::as_ref);
+            response.matched = matches(entries.clone(), found, now()).into_iter().map(entry_to_wire).collect();
+            if !response.matched.is_empty() {
+                return;
+            }
+            let mut near = near(entries, found, now(), SHOWN).into_iter();
+            if let Some(nearest) = near.next() {
+                response.nearest = Some(entry_to_wire(nearest.entry));
+                response.nearest_expired = nearest.expired;
+                response.differences = nearest.differences.iter().map(difference).collect();
+            }
+            response.others = near.map(|near| entry_to_wire(near.entry)).collect();
+        });
+        response
+    }
+
     /// Entries name other workloads, so only root and the agent's own user may look.
     fn operator<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
         let caller = Caller::of(request)?;

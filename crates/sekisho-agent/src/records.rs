@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use sekisho_disk::{Sent, SpoolBatch};
 use sekisho_host::Measurement;
-use sekisho_identity::{WhyIdentity, why_identity};
+use sekisho_identity::{Near, WhyIdentity, why_identity};
 use sekisho_net::{Rates, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 use sekisho_proto::server::{RecordRequest, node_client::NodeClient};
 use sekisho_runtime::{now, record_id};
@@ -30,7 +30,7 @@ const COUNT_FOR: Duration = Duration::from_secs(2);
 pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Status {
     let nearest =
         |known: &Known| match why_identity(known.entries.values().map(AsRef::as_ref), &measured.selectors, now()) {
-            WhyIdentity::Nearest { entry, differences, .. } => json!({
+            WhyIdentity::Nearest(Near { entry, differences, .. }) => json!({
                 "entry": entry.id.as_str(),
                 "spiffe_id": entry.spiffe_id.to_string(),
                 "differences": differences.iter().map(|d| json!({

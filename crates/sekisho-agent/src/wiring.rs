@@ -12,7 +12,7 @@ use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_evidence::X509PopError;
 use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
-use sekisho_net::{NetError, TlsMaterial, TlsSource, listen_unix, serve_unix};
+use sekisho_net::{NetError, TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
 use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
 use sekisho_types::{Digest, SignError};
@@ -97,6 +97,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
+    let router = router.layer(axum::middleware::from_fn(grpc_only));
     let router = router.layer(axum::middleware::from_fn_with_state(core.clone(), records::record_refused));
     let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let socket_path = args.socket_path();

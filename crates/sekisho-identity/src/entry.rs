@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
 
+use crate::{SelectorFormError, check_selector};
+
 const MAX_SELECTORS: usize = 64;
 const MAX_DNS_NAMES: usize = 64;
 const MAX_HINT_BYTES: usize = 1024;
@@ -21,6 +23,8 @@ pub enum EntryError {
     ReservedId(SpiffeId),
     #[error("an entry needs between 1 and {MAX_SELECTORS} selectors: an empty set would match nothing")]
     Selectors,
+    #[error(transparent)]
+    SelectorForm(#[from] SelectorFormError),
     #[error("an X.509-SVID lives at most {MAX_X509_TTL_SECONDS} seconds, a JWT-SVID at most {MAX_JWT_TTL_SECONDS}")]
     Lifetime,
     #[error("`{0}` is no DNS name")]
@@ -67,6 +71,7 @@ impl Entry {
         if self.selectors.is_empty() || self.selectors.len() > MAX_SELECTORS {
             return Err(EntryError::Selectors);
         }
+        self.selectors.iter().try_for_each(check_selector)?;
         if self.x509_ttl_seconds > MAX_X509_TTL_SECONDS || self.jwt_ttl_seconds > MAX_JWT_TTL_SECONDS {
             return Err(EntryError::Lifetime);
         }
@@ -101,15 +106,6 @@ pub fn matches<'a>(
     let mut out: Vec<&Entry> = entries.into_iter().filter(fits).collect();
     out.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     out
-}
-
-/// The entry that comes nearest: the largest share of its selectors is found, then the most selectors.
-pub fn nearest<'a>(entries: impl IntoIterator<Item = &'a Entry>, found: &BTreeSet<Selector>) -> Option<&'a Entry> {
-    let score = |entry: &&Entry| {
-        let shared = entry.selectors.intersection(found).count();
-        (shared * 1000 / entry.selectors.len().max(1), shared)
-    };
-    entries.into_iter().filter(|entry| score(entry).1 > 0).max_by_key(score)
 }
 
 fn is_dns_name(name: &str) -> bool {

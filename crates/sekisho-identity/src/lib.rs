@@ -4,6 +4,7 @@
 //! Everything here is a function of values. This crate knows nothing of sockets, databases, protobuf or
 //! clocks, and it holds no private key: signing is a `Signer` that the caller brings.
 
+mod advice;
 mod bundle;
 mod ca_rotation;
 mod claims_extension;
@@ -14,20 +15,23 @@ mod gate;
 mod jwks;
 mod node;
 mod renewal;
+mod selector_form;
 mod why;
 mod x509_profile;
 mod x509_validate;
 
+pub use advice::{Advice, advice, loosened, with_digest};
 pub use bundle::{Bundle, BundleError, JwtAuthority, X509Authority};
 pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
 pub use claims_extension::CLAIMS_OID;
 pub use csr::{Csr, CsrError, csr_der};
-pub use entry::{Entry, EntryError, matches, nearest};
+pub use entry::{Entry, EntryError, matches};
 pub use gate::{Allowed, Caller, Limits, Presented, Refusal, Request, Standing, authorize};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};
 pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};
-pub use why::{Difference, WhyIdentity, why_identity};
+pub use selector_form::{SelectorFormError, check_selector};
+pub use why::{Difference, Near, WhyIdentity, near, why_identity};
 pub use x509_profile::{
     BACKDATE_SECONDS, CaTemplate, Issuer, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs,
     subject_key_id,

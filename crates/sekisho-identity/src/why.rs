@@ -1,10 +1,11 @@
-//! Why a process has, or does not have, an identity: the entry that comes nearest and what differs.
+//! Why a process has, or does not have, an identity: the entries that come nearest and what differs.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use sekisho_types::{Selector, UnixTime};
 
-use crate::{Entry, matches, nearest};
+use crate::{Entry, matches};
 
 /// A selector that the entry wants and that was not found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +15,20 @@ pub struct Difference {
     pub found: Vec<Selector>,
 }
 
+/// An entry that shares selectors with the process and does not match it.
+#[derive(Debug, Clone)]
+pub struct Near<'a> {
+    pub entry: &'a Entry,
+    pub differences: Vec<Difference>,
+    pub expired: bool,
+}
+
 #[derive(Debug, Clone)]
 pub enum WhyIdentity<'a> {
     /// These entries match.
     Matched(Vec<&'a Entry>),
     /// No entry matches; this one comes nearest.
-    Nearest { entry: &'a Entry, differences: Vec<Difference>, expired: bool },
+    Nearest(Near<'a>),
     /// No entry shares any selector with the process.
     Nothing,
 }
@@ -34,9 +43,35 @@ pub fn why_identity<'a>(
     if !matched.is_empty() {
         return WhyIdentity::Matched(matched);
     }
-    let Some(entry) = nearest(entries, found) else {
-        return WhyIdentity::Nothing;
-    };
+    let nearest = entries.filter(|entry| score(entry, found).1 > 0).min_by_key(|entry| rank(entry, found));
+    nearest.map_or(WhyIdentity::Nothing, |entry| WhyIdentity::Nearest(compare(entry, found, now)))
+}
+
+/// The entries that come nearest, at most `limit`, the nearest first.
+pub fn near<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    found: &BTreeSet<Selector>,
+    now: UnixTime,
+    limit: usize,
+) -> Vec<Near<'a>> {
+    let mut near: Vec<&Entry> = entries.into_iter().filter(|entry| score(entry, found).1 > 0).collect();
+    near.sort_by_key(|entry| rank(entry, found));
+    near.into_iter().take(limit).map(|entry| compare(entry, found, now)).collect()
+}
+
+/// The share of its selectors that is found, in thousandths, and how many they are.
+fn score(entry: &Entry, found: &BTreeSet<Selector>) -> (usize, usize) {
+    let shared = entry.selectors.intersection(found).count();
+    (shared * 1000 / entry.selectors.len().max(1), shared)
+}
+
+type Rank<'a> = (Reverse<(usize, usize)>, UnixTime, &'a str);
+
+fn rank<'a>(entry: &'a Entry, found: &BTreeSet<Selector>) -> Rank<'a> {
+    (Reverse(score(entry, found)), entry.created_at, entry.id.as_str())
+}
+
+fn compare<'a>(entry: &'a Entry, found: &BTreeSet<Selector>, now: UnixTime) -> Near<'a> {
     let same_property = |wanted: &Selector| -> Vec<Selector> {
         found.iter().filter(|s| s.property() == wanted.property()).cloned().collect()
     };
@@ -45,5 +80,5 @@ pub fn why_identity<'a>(
         .difference(found)
         .map(|wants| Difference { wants: wants.clone(), found: same_property(wants) })
         .collect();
-    WhyIdentity::Nearest { entry, differences, expired: entry.is_expired(now) }
+    Near { entry, differences, expired: entry.is_expired(now) }
 }

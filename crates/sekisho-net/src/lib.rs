@@ -5,6 +5,7 @@
 //! who the peer is, never what the peer may do.
 
 mod dial;
+mod grpc_only;
 mod listen;
 mod peer;
 mod peer_credentials;
@@ -16,6 +17,7 @@ mod trust;
 mod unix_authority;
 
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
+pub use grpc_only::grpc_only;
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
 pub use places::{Place, Places, network_of};

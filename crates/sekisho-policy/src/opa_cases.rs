@@ -14,7 +14,10 @@ const FLOOR: f64 = 0.70;
 #[test]
 fn opa_s_own_cases_pass_to_the_share_that_the_documents_name() {
     let Some(folder) = std::env::var_os("OPA_CASES").map(PathBuf::from) else {
-        println!("skipped: OPA_CASES names no folder with OPA's test cases");
+        // Past the harness, which shows nothing of a test that passes; `.ci/run` counts these lines.
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let line = format!("\nskipped: {test}: OPA_CASES names no folder with OPA's test cases\n");
+        let _unread = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         return;
     };
     let (mut passed, mut all) = (0usize, 0usize);

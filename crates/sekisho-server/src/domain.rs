@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
 use crate::counters::Counters;
+use crate::health::Health;
 use crate::record::Unstored;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
@@ -30,6 +31,7 @@ pub(crate) struct Domain {
     pub view: View,
     pub settings: Settings,
     pub counters: Counters,
+    pub health: Health,
     /// By network: one host has as many IPv6 addresses as it likes.
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,

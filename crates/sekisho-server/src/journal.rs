@@ -62,14 +62,14 @@ impl Entry {
     /// Appends to the log. Durable when this returns (law L5).
     pub(crate) async fn append(self, domain: &Domain) -> Result<u64, JournalError> {
         let (leaf, side) = self.bytes()?;
-        domain.ledger.append(vec![NewEntry { leaf, side }]).await.map_err(JournalError::Disk)
+        append_all(domain, vec![NewEntry { leaf, side }]).await
     }
 
     /// This leaf and another behind it, together or not at all. Returns the index of the second.
     pub(crate) async fn append_before(self, next: Self, domain: &Domain) -> Result<u64, JournalError> {
         let entries = [self, next].map(|entry| entry.bytes().map(|(leaf, side)| NewEntry { leaf, side }));
         let entries = entries.into_iter().collect::<Result<_, _>>()?;
-        Ok(domain.ledger.append(entries).await.map_err(JournalError::Disk)? + 1)
+        Ok(append_all(domain, entries).await? + 1)
     }
 
     /// Puts the leaf into the transaction of the change that it records.
@@ -101,6 +101,13 @@ pub fn check_openings(side: &[u8]) -> usize {
     openings_of(side).len()
 }
 
+/// Appends entries, and lets the server's health know how that went.
+async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, JournalError> {
+    let appended = domain.ledger.append(entries).await;
+    domain.health.appended(&appended);
+    appended.map_err(JournalError::Disk)
+}
+
 /// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it
 /// is then logged twice, never lost.
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
@@ -116,7 +123,7 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
         waiting.truncate(fit);
         let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
         let entries = waiting.into_iter().map(|row| NewEntry { leaf: row.leaf, side: row.side });
-        domain.ledger.append(entries.collect()).await.map_err(JournalError::Disk)?;
+        append_all(domain, entries.collect()).await?;
         domain.store.write::<_, StoreError>(&domain.name, move |batch| batch.logged(last)).await?;
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod domain;
 mod grpc;
+mod health;
 mod issue;
 mod journal;
 mod log_search;

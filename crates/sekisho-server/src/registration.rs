@@ -22,6 +22,13 @@ pub(crate) enum RegistrationError {
     IdTaken(EntryId),
     #[error("no entry `{0}`")]
     NoEntry(EntryId),
+    #[error("entry `{0}` was changed by somebody else meanwhile; look at it and try again")]
+    ChangedMeanwhile(EntryId),
+    #[error(
+        "the entry would no longer ask for {0}, so more processes would get its identity; keep these selectors, or replace \
+         each by another of its kind"
+    )]
+    Loosens(String),
     #[error("no agent `{0}`")]
     NoAgent(SpiffeId),
     #[error(transparent)]

@@ -25,6 +25,7 @@ use crate::authorities::{self, Authorities, AuthorityError};
 use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::domain::{Domain, Settings, Shared};
+use crate::health::{self, Health};
 use crate::journal::{Entry, JournalError, drain_outbox};
 use crate::refusals::Refusals;
 use crate::rest::Operator;
@@ -102,7 +103,8 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         });
     }
 
-    let grpc = grpc::routes(&domain).map_err(|e| ServerError::Reflection(e.to_string()))?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let grpc = grpc::routes(&domain, health).map_err(|e| ServerError::Reflection(e.to_string()))?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-server")?;
     let router = grpc.merge(rest::routes(&domain));
     let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
@@ -113,6 +115,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let socket = listen_unix(&socket_path, 0o600)?;
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
     let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
+    tokio::spawn(health::watch(domain.clone(), args.data.clone(), reporter));
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
     let turned_away = turned_away(domain.clone());
@@ -188,6 +191,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         counters: Counters::default(),
+        health: Health::new(),
         recording: std::array::from_fn(|_| Arc::default()),
         changes: broadcast::channel(64).0,
         outbox_filled: Notify::new(),

@@ -5,6 +5,8 @@ mod config_file;
 mod dev;
 mod exit;
 mod output;
+#[cfg(test)]
+mod printed;
 mod rest;
 mod verbs;
 

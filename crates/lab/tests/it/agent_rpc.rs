@@ -126,7 +126,7 @@ fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
     // Where even the socket's own mode would let it in.
     std::fs::set_permissions(world.path("s/api.sock"), PermissionsExt::from_mode(0o777)).unwrap();
     if !Command::new("setpriv").args(["--reuid", "65534", "true"]).status().is_ok_and(|status| status.success()) {
-        println!("skipped: not root, so there is no other user");
+        crate::world::skipped("not root, so there is no other user");
         return;
     }
     for arguments in [&["agents", "list"][..], &["token", "create"], &["entry", "list"]] {

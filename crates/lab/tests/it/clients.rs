@@ -11,7 +11,7 @@ fn present(name: &str, programs: &[PathBuf]) -> Option<PathBuf> {
         |path: &&PathBuf| Command::new(path).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = programs.iter().find(runs).cloned();
     if found.is_none() {
-        println!("skipped: no {name} here");
+        crate::world::skipped(&format!("no {name} here"));
     }
     found
 }
@@ -63,7 +63,7 @@ fn py_spiffe_gets_everything_and_sees_rotation_at_a_life_of_one_minute() {
 #[test]
 fn go_spiffe_gets_everything_and_talks_to_a_sidecar() {
     let Some(_go) = Command::new("go").arg("version").output().ok().filter(|output| output.status.success()) else {
-        println!("skipped: no Go toolchain here");
+        crate::world::skipped("no Go toolchain here");
         return;
     };
     let world = World::start();
@@ -75,7 +75,7 @@ fn go_spiffe_gets_everything_and_talks_to_a_sidecar() {
         .output()
         .unwrap();
     if !built.status.success() {
-        println!("skipped: the Go client does not build here: {}", text(&built));
+        crate::world::skipped(&format!("the Go client does not build here: {}", text(&built)));
         return;
     }
     world.register("/shop/till", &[format!("unix:sha256:{}", digest(&client))]);
@@ -141,7 +141,7 @@ impl Spire {
     fn here() -> Option<Self> {
         let folder = std::env::var_os("SPIRE_BIN").map(PathBuf::from);
         if folder.is_none() {
-            println!("skipped: SPIRE_BIN names no folder with spire-server and spire-agent");
+            crate::world::skipped("SPIRE_BIN names no folder with spire-server and spire-agent");
         }
         folder.map(|folder| Self { folder })
     }
@@ -246,8 +246,8 @@ async fn our_agent_attests_to_a_real_spire_server_and_serves_its_svids() {
         "(sleep 1) | openssl s_client -connect 127.0.0.1:{port} -tls1_3 -alpn h2 2>&1 | grep -q 'unexpected eof'"
     );
     if Command::new("sh").arg("-c").arg(probe).status().unwrap().success() {
-        println!(
-            "skipped: this spire-server ends every TLS 1.3 connection that offers resumption, OpenSSL's as well as ours"
+        crate::world::skipped(
+            "this spire-server ends every TLS 1.3 connection that offers resumption, OpenSSL's as well as ours",
         );
         return;
     }

@@ -10,7 +10,7 @@ use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::Spiff
 
 use crate::openssl::Openssl;
 use crate::peers::Attested;
-use crate::world::{Role, World, eventually};
+use crate::world::{Role, World, eventually, raw, unix};
 
 /// A library that lies to a role about its clocks and its disk, and the file that says how.
 pub struct Shim {
@@ -84,7 +84,13 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
         let (code, _, error) = world.sekisho(&["token", "create"]);
         assert!(code != 0 && error.contains("its log says why"), "{code}: {error}");
     }
+    let readiness =
+        || raw(&mut unix(&world.path("s/api.sock")), "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let full = readiness();
+    assert!(full.starts_with("HTTP/1.1 503") && full.contains("ledger"), "{full}");
+    eventually("the disk is found full", || readiness().contains("\"disk\"").then_some(()));
     shim.set(0, 0, Full::Nobody);
+    eventually("room makes the server ready", || readiness().starts_with("HTTP/1.1 200").then_some(()));
     let (_, next) = peer.issue(&entry).await.unwrap();
     assert!(next > index);
     world.json(&["token", "create"]);

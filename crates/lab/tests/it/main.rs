@@ -4,9 +4,11 @@ mod agent_attacks;
 mod agent_rpc;
 mod clients;
 mod dev;
+
 mod faults;
 mod floods;
 mod grpc;
+mod health;
 mod http2;
 mod identity;
 mod identity_attacks;

@@ -170,7 +170,7 @@ fn systemd_units_are_tight_and_valid() {
     };
     for unit in ["sekisho-server.service", "sekisho-agent.service", "sekisho-proxy@.service"] {
         let Ok(output) = analyze(&["security", "--offline=true", "--threshold=15"], unit) else {
-            println!("skipped: no systemd-analyze here");
+            crate::world::skipped("no systemd-analyze here");
             return;
         };
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -26,7 +26,7 @@ impl Hosts {
         );
         let made = Command::new("sh").arg("-ec").arg(script).output().ok()?;
         if !made.status.success() {
-            println!("skipped: no network namespaces here: {}", String::from_utf8_lossy(&made.stderr));
+            crate::world::skipped(&format!("no network namespaces here: {}", String::from_utf8_lossy(&made.stderr)));
             return None;
         }
         Some(new)

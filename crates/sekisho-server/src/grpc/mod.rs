@@ -15,13 +15,14 @@ use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 
 use sekisho_identity::{Caller, Node, Refusal, Standing};
-use sekisho_net::{TlsPeer, mark_recorded, on_record, unrecorded_refusal};
+use sekisho_net::{TlsPeer, grpc_only, mark_recorded, on_record, unrecorded_refusal};
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{reason_status, server as own, spire};
 use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, UnixTime, Verified};
 use tonic::service::Routes;
 use tonic::{Code, Extensions, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::domain::Shared;
 use crate::issue::IssueError;
@@ -32,13 +33,15 @@ use crate::rest::Operator;
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// All services of the server.
-pub(crate) fn routes(domain: &Shared) -> Result<Router, tonic_reflection::server::Error> {
+pub(crate) fn routes<H: Health>(
+    domain: &Shared,
+    health: HealthServer<H>,
+) -> Result<Router, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
     let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service(domain.clone()));
     let node = own::node_server::NodeServer::new(node::Service(domain.clone()));
-    let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
         .build_v1()?;
@@ -51,7 +54,8 @@ pub(crate) fn routes(domain: &Shared) -> Result<Router, tonic_reflection::server
         .add_service(node.max_decoding_message_size(MAX_MESSAGE))
         .add_service(health)
         .add_service(reflection);
-    Ok(routes.routes().into_axum_router().layer(axum::middleware::from_fn_with_state(domain.clone(), logged)))
+    let router = routes.routes().into_axum_router().layer(axum::middleware::from_fn(grpc_only));
+    Ok(router.layer(axum::middleware::from_fn_with_state(domain.clone(), logged)))
 }
 
 /// The agent behind a call, as its SVID names it, and how it stands.

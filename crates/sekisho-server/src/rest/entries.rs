@@ -1,6 +1,7 @@
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use sekisho_identity::{Entry, loosened};
 use sekisho_types::{EntryId, SpiffeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +10,7 @@ use super::Operator;
 use super::forms::EntryForm;
 use super::problem::Problem;
 use crate::domain::Shared;
-use crate::registration;
+use crate::registration::{self, RegistrationError};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -77,18 +78,46 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
     Ok(Json(EntryForm::from(entry.as_ref())))
 }
 
-#[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm,
-    responses((status = 200, body = EntryForm), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpdateQuery {
+    /// Refuse if the entry's `revision_number` is another one by now.
+    if_revision: Option<i64>,
+    /// Let the entry ask for less than before.
+    #[serde(default)]
+    danger_loosen: bool,
+}
+
+#[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
+    responses((status = 409, body = Problem), (status = 200, body = EntryForm), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn update(
     State(domain): State<Shared>,
     Extension(by): Extension<Operator>,
     Path(id): Path<String>,
+    Query(query): Query<UpdateQuery>,
     Json(form): Json<EntryForm>,
 ) -> Result<Json<EntryForm>, Problem> {
     let id = parse_id(&id)?;
     let entry = form.to_entry(&id)?;
-    let updated = registration::update(&domain, id, by.name(), move |_| Ok(entry)).await?;
+    let updated = registration::update(&domain, id, by.name(), move |old| query.allows(&old, entry)).await?;
     Ok(Json(EntryForm::from(&updated)))
+}
+
+impl UpdateQuery {
+    /// `new`, if `old` may become that.
+    fn allows(&self, old: &Entry, new: Entry) -> Result<Entry, RegistrationError> {
+        if self.if_revision.is_some_and(|revision| revision != old.revision_number) {
+            return Err(RegistrationError::ChangedMeanwhile(new.id));
+        }
+        let given_up = loosened(&old.selectors, &new.selectors);
+        if !given_up.is_empty() && !self.danger_loosen {
+            return Err(RegistrationError::Loosens(given_up.join(", ")));
+        }
+        if !given_up.is_empty() {
+            tracing::warn!(entry = %new.id, given_up = given_up.join(", "), "danger: an entry asks for less than before");
+        }
+        Ok(new)
+    }
 }
 
 #[utoipa::path(delete, path = "/v1/entries/{id}", responses((status = 204), (status = 404, body = Problem)))]

@@ -7,6 +7,7 @@ mod entries;
 mod forms;
 mod metrics;
 mod policy;
+mod probes;
 mod problem;
 mod proofs;
 mod state;
@@ -66,6 +67,9 @@ pub(crate) fn routes(domain: &Shared) -> Router {
     router
         .route("/openapi.json", get(async move || Json(document)))
         .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
+        // Behind no check of who asks.
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
         .layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024))
         .with_state(domain.clone())
 }

@@ -55,7 +55,9 @@ impl From<RegistrationError> for Problem {
                 problem.conflict = Some(entry.id.as_str().to_owned());
                 problem
             }
-            RegistrationError::IdTaken(_) => Self::new(StatusCode::CONFLICT, detail),
+            RegistrationError::IdTaken(_) | RegistrationError::ChangedMeanwhile(_) | RegistrationError::Loosens(_) => {
+                Self::new(StatusCode::CONFLICT, detail)
+            }
             RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Self::not_found(detail),
             RegistrationError::Journal(error) => Self::unavailable(&error),
             _ => Self::invalid(detail),

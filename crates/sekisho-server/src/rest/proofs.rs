@@ -17,7 +17,7 @@ pub(crate) struct LogForm {
     checkpoint: String,
     /// `name+hash+base64`.
     verifier_key: String,
-    /// A trust policy (c2sp.org/tlog-policy) for `sekisho verify --policy`.
+    /// A trust policy (c2sp.org/tlog-policy) for the `--policy` of `sekisho verify`.
     trust_policy: String,
 }
 

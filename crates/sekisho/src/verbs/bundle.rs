@@ -23,7 +23,7 @@ pub(crate) enum Form {
     Pem,
     /// SPIFFE bundle document
     Spiffe,
-    /// SHA-256 of each X.509 authority, for `sekisho agent --fingerprint`
+    /// SHA-256 of each X.509 authority, for the agent's `--fingerprint`
     Fingerprint,
 }
 

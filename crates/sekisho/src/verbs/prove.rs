@@ -33,7 +33,8 @@ pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failur
         write(path, crate::output::text(&log, "/trust_policy"))?;
     }
     print(global.output, &json!({"id": args.id, "file": file}), || {
-        format!("{}\nverify it with: sekisho verify {} --policy <trust policy>", file.display(), file.display())
+        let trust = args.trust_policy.as_deref().unwrap_or(std::path::Path::new("<trust policy>"));
+        format!("{0}\nverify it with: sekisho verify {0} --policy {1}", file.display(), trust.display())
     })?;
     Ok(Exit::Ok)
 }

@@ -15,7 +15,7 @@ fn folder(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("skipped: no test vectors at {}; set SEKISHO_VECTORS to their folder", folder.display());
+    crate::world::skipped(&format!("no test vectors at {}; set SEKISHO_VECTORS to their folder", folder.display()));
     None
 }
 

@@ -338,6 +338,13 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Says that this test could not be made here. `.ci/run` counts the tests that say so.
+pub fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past the harness, which shows nothing of a test that passes.
+    let _unread = writeln!(std::io::stderr().lock(), "\nskipped: {test}: {}", why.trim().replace('\n', " "));
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

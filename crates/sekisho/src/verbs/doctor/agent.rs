@@ -55,7 +55,7 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
                 0 => Err("none: no process of this machine gets an identity".into()),
                 entries => Ok(format!("{entries} entries for this agent")),
             },
-            "sekisho entry create --parent <this agent's ID>",
+            "register its processes with `sekisho entry create --spiffe-id <ID> --parent-id <ID of this agent> --selector <selector>`",
         ),
         Check::new(
             "agent-spool",

@@ -1,3 +1,7 @@
+//! `entry`: which process gets which identity.
+
+mod change;
+
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -6,6 +10,8 @@ use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, table, text};
 use crate::rest::Rest;
+
+use change::Change;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EntryVerb {
@@ -24,7 +30,17 @@ pub(crate) enum EntryVerb {
     Update {
         id: String,
         #[command(flatten)]
-        change: Change,
+        change: Box<Change>,
+    },
+    /// Approve a new digest of the executable: it takes the place of the old one, all other selectors stay
+    Approve {
+        id: String,
+        /// SHA-256 of the executable, as `sha256sum` prints it
+        #[arg(long, env = "SEKISHO_ENTRY_SHA256")]
+        sha256: String,
+        /// Do not ask: for scripts that know what they approve
+        #[arg(long, env = "SEKISHO_YES")]
+        yes: bool,
     },
     /// Delete an entry
     #[command(alias = "rm")]
@@ -41,19 +57,6 @@ pub(crate) struct Registration {
     parent_id: String,
     /// `type:value`, for example `unix:uid:1000`; all must be found
     #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', required = true)]
-    selectors: Vec<String>,
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Change {
-    #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
-    spiffe_id: Option<String>,
-    #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
-    parent_id: Option<String>,
-    /// Replaces all selectors
-    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',')]
     selectors: Vec<String>,
     #[command(flatten)]
     options: Options,
@@ -113,19 +116,8 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
             let entry = rest.get(&format!("/v1/entries/{id}")).await?;
             print(global.output, &entry, || describe(&entry))?;
         }
-        EntryVerb::Update { id, change } => {
-            let mut entry = rest.get(&format!("/v1/entries/{id}")).await?;
-            if let Some(members) = entry.as_object_mut() {
-                members.extend(change.spiffe_id.map(|id| ("spiffe_id".to_owned(), id.into())));
-                members.extend(change.parent_id.map(|id| ("parent_id".to_owned(), id.into())));
-                if !change.selectors.is_empty() {
-                    members.insert("selectors".into(), json!(change.selectors));
-                }
-            }
-            change.options.put_into(&mut entry);
-            let updated = rest.send(Method::PUT, &format!("/v1/entries/{id}"), &entry).await?;
-            print(global.output, &updated, || describe(&updated))?;
-        }
+        EntryVerb::Update { id, change } => return change::update(global, &rest, &id, *change).await,
+        EntryVerb::Approve { id, sha256, yes } => return change::approve(global, &rest, &id, &sha256, yes).await,
         EntryVerb::Delete { id } => {
             rest.delete(&format!("/v1/entries/{id}")).await?;
             print(global.output, &json!({"deleted": id}), || format!("deleted {id}"))?;

@@ -1,0 +1,77 @@
+//! What a prober is told, and what finds nothing.
+
+use tonic::body::Body;
+use tonic::codegen::http::{Request, header};
+use tower::ServiceExt;
+
+use crate::peers::stranger;
+use crate::world::{World, eventually, raw, unix};
+
+fn status(socket: &std::path::Path, path: &str) -> String {
+    let answer =
+        raw(&mut unix(socket), &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// Every path answered 200, so that a prober, and a person who mistyped a path, heard that all was well.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_say_the_truth_and_unknown_paths_are_not_found_on_any_port() {
+    let world = World::start();
+    let (server, agent) = (world.path("s/api.sock"), world.agent_socket());
+    eventually("ready", || (status(&server, "/readyz") == "200").then_some(()));
+    assert_eq!(status(&server, "/livez"), "200");
+    let unknown = ["/", "/healthz", "/v1", "/v1/nothing", "/spire.api.server.agent.v1.Agent/Nothing", "/a.b.C/D"];
+    for path in unknown {
+        assert_eq!(status(&server, path), "404", "{path} on the operators' socket");
+        assert_eq!(status(&agent, path), "404", "{path} on the agent's socket");
+    }
+    assert_eq!(status(&agent, "/SpiffeWorkloadAPI/FetchX509SVID"), "404", "which is no gRPC call");
+    // Over TLS without a client certificate.
+    let channel = stranger(&world);
+    let ask = async |path: &str, kind: Option<&str>| {
+        let mut request = Request::builder().uri(format!("https://sekisho{path}"));
+        if let Some(kind) = kind {
+            request = request.method("POST").header(header::CONTENT_TYPE, kind);
+        }
+        channel.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    assert_eq!(ask("/livez", None).await.status(), 200);
+    assert_eq!(ask("/readyz", None).await.status(), 200);
+    for path in unknown {
+        assert_eq!(ask(path, None).await.status(), 404, "{path} over TLS");
+    }
+    let answer = ask("/a.b.C/D", Some("application/grpc")).await;
+    assert_eq!(answer.headers()["grpc-status"], "12", "a gRPC client hears of it in its own way");
+}
+
+/// `unix:uid:root` and the like were stored and matched nothing for ever.
+#[test]
+fn a_selector_that_nothing_can_measure_is_refused_wherever_it_is_written() {
+    let world = World::start();
+    let create = |selector: &str| {
+        let id = "spiffe://example.org/own/typo";
+        world.sekisho(&[
+            "entry",
+            "create",
+            "--spiffe-id",
+            id,
+            "--parent-id",
+            &world.agent_id,
+            "--selector",
+            selector,
+            "--selector",
+            "unix:uid:7",
+        ])
+    };
+    for (selector, hint) in
+        [("unix:sha256:XYZ", "64 lowercase"), ("unix:uid:root", "unix:user:root"), ("unix:pid:1", "it measures uid")]
+    {
+        let (code, _, said) = create(selector);
+        assert!(code == 1 && said.contains(hint), "{selector}: {code} {said}");
+        let (code, _, said) = world.sekisho(&["why", "identity", "--selectors", selector]);
+        assert!(code == 3 && said.contains(hint), "{selector}: {code} {said}");
+    }
+    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 0);
+    // An attestor of somebody else's may measure what we do not know.
+    assert_eq!(create("mine:anything").0, 0);
+}

@@ -1,0 +1,162 @@
+//! Whether this server can do its work now: what `/readyz` and the gRPC health service say.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::{Mutex, RwLock};
+use std::time::Duration;
+
+use sekisho_disk::DiskError;
+use sekisho_runtime::now;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::domain::Shared;
+
+/// How often everything is looked at while all is well, and while something is not.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// What a look writes: more than one block, so that a full disk shows.
+const PROBE_BYTES: usize = 64 * 1024;
+
+/// How the last append to the ledger went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Journal {
+    Works,
+    Failed,
+    /// Only a restart helps.
+    Stopped,
+}
+
+pub(crate) struct Health {
+    journal: Mutex<Journal>,
+    /// The parts that are not usable; before the first look, all of it.
+    failing: RwLock<Vec<&'static str>>,
+}
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self { journal: Mutex::new(Journal::Works), failing: RwLock::new(vec!["starting"]) }
+    }
+
+    /// The parts that are not usable now.
+    pub(crate) fn failing(&self) -> Vec<&'static str> {
+        let mut failing = self.failing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Known at once, not at the next look.
+        if self.journal() != Journal::Works && !failing.contains(&"ledger") {
+            failing.push("ledger");
+        }
+        failing
+    }
+
+    /// Remembers how an append to the ledger went.
+    pub(crate) fn appended<T>(&self, outcome: &Result<T, impl AsRef<DiskError>>) {
+        let outcome = match outcome {
+            Ok(_) => Journal::Works,
+            // The caller's entry was at fault, not the ledger.
+            Err(error) if matches!(error.as_ref(), DiskError::Rule(_)) => return,
+            Err(error) if matches!(error.as_ref(), DiskError::Stopped(_)) => Journal::Stopped,
+            Err(_) => Journal::Failed,
+        };
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    }
+
+    fn journal(&self) -> Journal {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A disk that takes a durable write again takes the next leaf as well, unless the ledger has given up.
+    fn disk_works(&self) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if *journal == Journal::Failed {
+            *journal = Journal::Works;
+        }
+    }
+}
+
+/// Looks at every part until the server stops, and keeps the gRPC health service to it.
+pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporter) {
+    let mut said = vec![];
+    loop {
+        let failing = look(&domain, &data).await;
+        *domain.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
+        let failing = domain.health.failing();
+        let status = if failing.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        if failing != said {
+            match failing.is_empty() {
+                true => tracing::info!("ready"),
+                false => tracing::error!(failing = failing.join(", "), "not ready"),
+            }
+        }
+        let wait = if failing.is_empty() { LOOK_EVERY } else { LOOK_AGAIN };
+        said = failing;
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
+    let (store, probe) = (domain.clone(), data.join("ready-probe"));
+    let looked = tokio::task::spawn_blocking(move || {
+        let disk = probe_disk(&probe);
+        let stored = store.store.read(|reader| reader.revision(&store.name));
+        (disk.map_err(|error| error.to_string()), stored.map(drop).map_err(|error| error.to_string()))
+    });
+    let Ok((disk, store)) = looked.await else { return vec!["store"] };
+    let authority = match domain.authorities.signing() {
+        Ok(signing) if signing.record.not_after > now() => Ok(()),
+        Ok(_) => Err("the signing authority has expired".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    if disk.is_ok() {
+        domain.health.disk_works();
+    }
+    let mut failing = vec![];
+    for (part, result) in [("disk", disk), ("store", store), ("authority", authority)] {
+        if let Err(error) = result {
+            tracing::debug!(part, error, "not usable");
+            failing.push(part);
+        }
+    }
+    failing
+}
+
+/// Makes a file durable beside what has to be, and deletes it.
+fn probe_disk(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let written = file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_all());
+    std::fs::remove_file(path)?;
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn failed(error: DiskError) -> Result<u64, Arc<DiskError>> {
+        Err(Arc::new(error))
+    }
+
+    #[test]
+    fn a_ledger_that_failed_is_not_ready_until_something_shows_that_it_works() {
+        let health = Health::new();
+        assert_eq!(health.failing(), ["starting"]);
+        health.failing.write().unwrap().clear();
+        let full = || DiskError::Io { path: "wal".into(), source: std::io::ErrorKind::StorageFull.into() };
+        health.appended(&failed(full()));
+        assert_eq!(health.failing(), ["ledger"]);
+        health.appended(&Ok::<_, Arc<DiskError>>(1));
+        assert!(health.failing().is_empty());
+        health.appended(&failed(full()));
+        health.disk_works();
+        assert!(health.failing().is_empty());
+        health.appended(&failed(DiskError::Rule("too long".into())));
+        assert!(health.failing().is_empty(), "a leaf that is too long is no failure of the ledger");
+        health.appended(&failed(DiskError::Stopped("fsync".into())));
+        health.disk_works();
+        assert_eq!(health.failing(), ["ledger"], "a ledger that gave up works again after a restart only");
+    }
+}

@@ -1,0 +1,27 @@
+//! `/livez` and `/readyz`, for whoever watches whether this server runs. They name no secret, so anybody may ask.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::domain::Shared;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// The parts that are not usable: `starting`, `disk`, `store`, `ledger`, `authority`.
+    failing: Vec<&'static str>,
+}
+
+/// The process serves requests.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The server can attest, issue and record.
+pub(super) async fn readyz(State(domain): State<Shared>) -> (StatusCode, Json<Readiness>) {
+    let failing = domain.health.failing();
+    let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready: failing.is_empty(), failing }))
+}

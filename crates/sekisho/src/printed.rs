@@ -1,0 +1,176 @@
+//! Every command that a text of this project prints or teaches is one that this program has, and none of those that are
+//! given as advice weakens anything (law L16).
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::cli::Cli;
+
+fn root() -> PathBuf {
+    // Asked at run time: a build may be shared between checkouts.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..")
+}
+
+fn files(folder: &Path, ending: &str, out: &mut Vec<PathBuf>) {
+    for item in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = item.path();
+        if path.is_dir() && !path.ends_with("tests") && !path.ends_with("benches") {
+            files(&path, ending, out);
+        } else if path.extension().is_some_and(|found| found == ending) && !path.ends_with("printed.rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// All string literals of a source file, doc comments among them.
+fn literals(tokens: TokenStream, out: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => literals(group.stream(), out),
+            TokenTree::Literal(literal) => {
+                out.extend(syn::parse_str::<syn::LitStr>(&literal.to_string()).ok().map(|text| text.value()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The words of the first command of a shell line, as a shell splits them.
+fn words(line: &str) -> Vec<String> {
+    let (mut out, mut word, mut quote, mut depth) = (vec![], String::new(), None, 0u32);
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (_, '(') => depth += 1,
+            (_, ')') if depth > 0 => depth -= 1,
+            (None, '&' | '|' | ';' | '>' | ')' | '#') if depth == 0 => break,
+            (None, ' ') if depth == 0 => out.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            _ => word.push(c),
+        }
+    }
+    out.extend((!word.is_empty()).then_some(word));
+    out
+}
+
+/// `{id}` and `<folder>` as a value that any flag takes.
+fn filled(text: &str) -> String {
+    let (mut out, mut closing) = (String::new(), None);
+    for c in text.chars() {
+        match (closing, c) {
+            (None, '{' | '<') => closing = Some(if c == '{' { '}' } else { '>' }),
+            (Some(end), c) if end == c => {
+                out.push('1');
+                closing = None;
+            }
+            (None, c) => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// What is wrong with a command.
+fn judged(words: &[String]) -> Result<(), String> {
+    let mut command = &Cli::command();
+    let names_a_verb = words.iter().skip(1).all(|word| {
+        let found = command.find_subcommand(word);
+        command = found.unwrap_or(command);
+        found.is_some()
+    });
+    // Whichever verb stands there.
+    if words.get(1).is_some_and(|verb| verb == "1") {
+        return Ok(());
+    }
+    // What a shell puts there takes any form; this one suits texts and digests.
+    let words = words.iter().map(|word| if word.contains('$') { "0".repeat(64) } else { word.clone() });
+    match Cli::try_parse_from(words) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
+        // A verb that is named is not a command to paste.
+        Err(_) if names_a_verb => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn weakens(words: &[String]) -> bool {
+    let has = |flag: &str| words.iter().any(|word| word == flag || word.starts_with(&format!("{flag}=")));
+    let changes_an_entry =
+        words.get(1).is_some_and(|verb| verb == "entry") && words.get(2).is_some_and(|verb| verb == "update");
+    let named = words.iter().any(|word| word.starts_with("--danger") || word.starts_with("--insecure"));
+    let loosens = ["--selector", "--remove-selector", "--expires-at", "--admin"].iter().any(|flag| has(flag));
+    named || has("--yes") || (changes_an_entry && loosens)
+}
+
+#[test]
+fn law_l16_every_command_in_a_message_parses_and_weakens_nothing() {
+    let (mut sources, mut wrong, mut seen) = (vec![], vec![], 0);
+    files(&root().join("crates"), "rs", &mut sources);
+    for path in sources {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut texts = vec![];
+        literals(TokenStream::from_str(&text).unwrap(), &mut texts);
+        for text in texts {
+            let quoted = text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("sekisho "));
+            let whole = (text.starts_with("sekisho ") && !text.contains('`')).then_some(text.as_str());
+            for command in quoted.chain(whole) {
+                seen += 1;
+                let words = words(&filled(command));
+                if let Err(error) = judged(&words) {
+                    wrong.push(format!("{}: `{command}`: {error}", path.display()));
+                }
+                if weakens(&words) {
+                    wrong.push(format!("{}: `{command}` weakens what it is about", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 25, "{seen} commands found");
+}
+
+#[test]
+fn every_command_in_the_documents_parses() {
+    let (mut documents, mut wrong, mut seen) = (vec![root().join("README.md"), root().join("SECURITY.md")], vec![], 0);
+    files(&root().join("docs"), "md", &mut documents);
+    for path in documents {
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        let mut fenced = false;
+        for line in text.lines() {
+            fenced = if fenced { !line.starts_with("```") } else { line.starts_with("```sh") };
+            let inline = line.split('`').skip(1).step_by(2);
+            let lines: Vec<&str> = if fenced { vec![line] } else { inline.collect() };
+            for line in lines {
+                for (at, _) in line.match_indices("sekisho ") {
+                    let (before, command) = line.split_at(at);
+                    let starts = before.is_empty() || before.ends_with("$(") || (before.ends_with(' ') && fenced);
+                    // An option's value, as in `systemctl start sekisho …`, or a list of verbs, is not a command.
+                    if !starts || command.contains('…') || before.contains('#') {
+                        continue;
+                    }
+                    seen += 1;
+                    if let Err(error) = judged(&words(&filled(command))) {
+                        wrong.push(format!("{}: {command}: {error}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 15, "{seen} commands found");
+}
+
+#[test]
+fn what_an_attack_would_print_is_caught() {
+    let weak = |command: &str| weakens(&words(&filled(command)));
+    assert!(weak("sekisho entry update {id} --selector unix:uid:0"));
+    assert!(weak("sekisho entry update {id} --expires-at 0"));
+    assert!(weak("sekisho restore --danger-accept-older-log"));
+    assert!(!weak("sekisho entry create --selector unix:uid:0"));
+    assert!(judged(&words("sekisho entry create --parent x")).is_err());
+    assert!(judged(&words("sekisho why")).is_ok() && judged(&words("sekisho wy")).is_err());
+}

@@ -1,0 +1,132 @@
+//! Changes of an entry. None of them drops a selector without saying so.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal, Write};
+
+use clap::Args;
+use hyper::Method;
+use sekisho_identity::with_digest;
+use sekisho_types::{Digest, Selector};
+use serde_json::{Value, json};
+
+use super::{Options, describe};
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::{print, text};
+use crate::rest::Rest;
+
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
+    spiffe_id: Option<String>,
+    #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
+    parent_id: Option<String>,
+    /// Replaces all selectors; each property that the entry asks for must be among them
+    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
+    selectors: Vec<String>,
+    /// Adds a selector: the entry then asks for more
+    #[arg(long = "add-selector", env = "SEKISHO_ENTRY_ADD_SELECTORS", value_delimiter = ',')]
+    add: Vec<String>,
+    /// Removes a selector; another of the same property takes its place, or `--danger-loosen` is needed
+    #[arg(long = "remove-selector", env = "SEKISHO_ENTRY_REMOVE_SELECTORS", value_delimiter = ',')]
+    remove: Vec<String>,
+    /// Let the entry ask for less than before: more processes may then get its identity
+    #[arg(long, env = "SEKISHO_DANGER_LOOSEN")]
+    danger_loosen: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Change) -> Result<Exit, Failure> {
+    let mut entry = rest.get(&format!("/v1/entries/{id}")).await?;
+    let mut selectors = selectors_of(&entry)?;
+    if !change.selectors.is_empty() {
+        selectors = parse(&change.selectors)?;
+    }
+    for gone in parse(&change.remove)? {
+        if !selectors.remove(&gone) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("`--remove-selector {gone}`: the entry has no such selector"),
+            ));
+        }
+    }
+    selectors.extend(parse(&change.add)?);
+    if let Some(members) = entry.as_object_mut() {
+        members.extend(change.spiffe_id.map(|id| ("spiffe_id".to_owned(), id.into())));
+        members.extend(change.parent_id.map(|id| ("parent_id".to_owned(), id.into())));
+    }
+    change.options.put_into(&mut entry);
+    let updated = put(rest, id, entry, &selectors, change.danger_loosen).await?;
+    print(global.output, &updated, || describe(&updated))?;
+    Ok(Exit::Ok)
+}
+
+/// Puts a new digest of the executable in the place of the old one, after the operator has seen both.
+pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str, yes: bool) -> Result<Exit, Failure> {
+    let digest = Digest::parse(sha256).map_err(|e| Failure::new(Exit::Usage, format!("--sha256: {e}")))?;
+    let entry = rest.get(&format!("/v1/entries/{id}")).await?;
+    let before = selectors_of(&entry)?;
+    let digest = Selector::parse(&format!("unix:sha256:{digest}")).map_err(Failure::failed)?;
+    let after = with_digest(&before, &digest).ok_or_else(|| {
+        let add = format!("sekisho entry update {id} --add-selector {digest}");
+        Failure::failed(format!("{id} asks for no digest; to let it ask for this one: `{add}`"))
+    })?;
+    let listed = |set: &BTreeSet<Selector>| set.iter().map(|s| format!("    {s}\n")).collect::<String>();
+    let shown = format!(
+        "{id} gives {} to processes with\n  before:\n{}  after:\n{}",
+        text(&entry, "/spiffe_id"),
+        listed(&before),
+        listed(&after)
+    );
+    if before != after {
+        confirm(&shown, yes)?;
+    }
+    let updated = put(rest, id, entry, &after, false).await?;
+    print(global.output, &updated, || describe(&updated))?;
+    Ok(Exit::Ok)
+}
+
+fn confirm(shown: &str, yes: bool) -> Result<(), Failure> {
+    let mut error = std::io::stderr();
+    let _unread = write!(error, "{shown}");
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing was changed: approve it on a terminal, or see `--help` for scripts",
+        ));
+    }
+    let _unread = write!(error, "every process of that kind then gets this identity. Type `approve` to go on: ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
+    if answer.trim() == "approve" { Ok(()) } else { Err(Failure::new(Exit::Denied, "nothing was changed")) }
+}
+
+/// Sends the entry as it shall be, unless another operator has changed it meanwhile.
+async fn put(
+    rest: &Rest,
+    id: &str,
+    mut entry: Value,
+    selectors: &BTreeSet<Selector>,
+    danger_loosen: bool,
+) -> Result<Value, Failure> {
+    let revision = entry.get("revision_number").and_then(Value::as_i64).unwrap_or(0);
+    if let Some(members) = entry.as_object_mut() {
+        members.insert("selectors".into(), json!(selectors.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    }
+    let path = format!("/v1/entries/{id}?if_revision={revision}&danger_loosen={danger_loosen}");
+    rest.send(Method::PUT, &path, &entry).await
+}
+
+fn parse(texts: &[String]) -> Result<BTreeSet<Selector>, Failure> {
+    let one = |text: &String| Selector::parse(text).map_err(|e| Failure::new(Exit::Usage, format!("`{text}`: {e}")));
+    texts.iter().map(one).collect()
+}
+
+fn selectors_of(entry: &Value) -> Result<BTreeSet<Selector>, Failure> {
+    let texts = entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    parse(&texts.map(str::to_owned).collect::<Vec<_>>())
+}

@@ -1,0 +1,211 @@
+//! Why a process has an identity or none, and what an operator can do about it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use sekisho_identity::{Advice, Entry, advice, check_selector, near};
+use sekisho_proto::node::{WhyIdentityRequest, WhyIdentityResponse, inspect_client::InspectClient};
+use sekisho_proto::{entry_from_wire, selectors_from_wire, selectors_to_wire, types};
+use sekisho_runtime::now;
+use sekisho_sdk::agent_channel;
+use sekisho_types::{EntryId, Selector};
+use serde_json::{Value, json};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::{printable, text};
+
+/// Asks the agent why a process, or these selectors, have an identity or have none.
+pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[String]) -> Result<Value, Failure> {
+    let parsed = selectors.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>();
+    let parsed = parsed.map_err(|e| Failure::new(Exit::Usage, e))?;
+    parsed.iter().try_for_each(check_selector).map_err(|e| Failure::new(Exit::Usage, e))?;
+    if pid.is_none() && parsed.is_empty() {
+        return Err(Failure::new(Exit::Usage, "`why identity` needs `--pid` or `--selectors`"));
+    }
+    let socket = global.agent_socket();
+    let request = WhyIdentityRequest { pid: pid.unwrap_or(0), selectors: selectors_to_wire(&parsed) };
+    let answer = InspectClient::new(agent_channel(&socket)).why_identity(request).await;
+    explain(&answer.map_err(|status| Failure::status(&socket, &status))?.into_inner())
+}
+
+fn explain(answer: &WhyIdentityResponse) -> Result<Value, Failure> {
+    let found = selectors_from_wire(&answer.selectors).map_err(Failure::failed)?;
+    let matched = read(&answer.matched)?;
+    let entries = read(answer.nearest.iter().chain(&answer.others))?;
+    let near = near(&entries, &found, now(), entries.len());
+    let differences = |near: &sekisho_identity::Near<'_>| {
+        let shown = |d: &sekisho_identity::Difference| json!({"wants": d.wants.to_string(), "found": texts(&d.found)});
+        near.differences.iter().map(shown).collect::<Vec<_>>()
+    };
+    let compared: Vec<Value> = near
+        .iter()
+        .map(|near| {
+            json!({
+                "id": near.entry.id.as_str(),
+                "spiffe_id": near.entry.spiffe_id.to_string(),
+                "selectors": texts(&near.entry.selectors),
+                "expired": near.expired,
+                "differences": differences(near),
+            })
+        })
+        .collect();
+    let advice = if matched.is_empty() { advice(&near, &found) } else { vec![] };
+    let parent = entries.first().map_or_else(|| answer.agent_id.clone(), |entry| entry.parent_id.to_string());
+    Ok(json!({
+        "selectors": texts(&found),
+        "matched": matched.iter().map(entry).collect::<Vec<_>>(),
+        "nearest": near.first().map(|near| entry(near.entry)),
+        "nearest_expired": near.first().is_some_and(|near| near.expired),
+        "differences": near.first().map(differences).unwrap_or_default(),
+        "entries": compared,
+        "advice": advice.iter().map(|advice| in_words(advice, &parent)).collect::<Vec<_>>(),
+    }))
+}
+
+fn read<'a>(wire: impl IntoIterator<Item = &'a types::Entry>) -> Result<Vec<Entry>, Failure> {
+    let one = |wire: &types::Entry| {
+        entry_from_wire(wire, &EntryId::parse(&wire.id).map_err(Failure::failed)?).map_err(Failure::failed)
+    };
+    wire.into_iter().map(one).collect()
+}
+
+fn entry(entry: &Entry) -> Value {
+    json!({"id": entry.id.as_str(), "spiffe_id": entry.spiffe_id.to_string(), "selectors": texts(&entry.selectors)})
+}
+
+fn texts<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Vec<String> {
+    selectors.into_iter().map(ToString::to_string).collect()
+}
+
+/// One advice for people, and its command if it has one. Each command works when it is pasted: what it holds are ids,
+/// numbers and digests, never a text that a process chose.
+fn in_words(advice: &Advice<'_>, parent: &str) -> Value {
+    match advice {
+        Advice::StartAsRegistered { entry, wants } => json!({
+            "do": format!("start it as {} is registered, with {}", entry.spiffe_id, texts(wants).join(", ")),
+            "command": Value::Null,
+        }),
+        Advice::ApproveDigest { entry, sha256, program } => json!({
+            "do": format!(
+                "only if {} is a new release that you trust as {}: approve it in place of the digest that is registered",
+                program.as_deref().unwrap_or("its executable"),
+                entry.spiffe_id
+            ),
+            "command": format!("sekisho entry approve {} --sha256 {sha256}", entry.id),
+        }),
+        Advice::Expired { entry } => json!({
+            "do": format!("{} has expired for {}: its owner decides whether it gets a new end", entry.id, entry.spiffe_id),
+            "command": Value::Null,
+        }),
+        Advice::Register { user, executable } => {
+            let domain = parent.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            json!({
+                "do": "to give this user's process with this executable an identity of its own, choose its NAME",
+                "command": format!(
+                    "sekisho entry create --spiffe-id spiffe://{domain}/NAME --parent-id {parent} --selector {user} --selector {executable}"
+                ),
+            })
+        }
+    }
+}
+
+pub(super) fn identity_text(answer: &Value) -> String {
+    let mut out = String::new();
+    let rows = |name: &str| answer.get(name).and_then(Value::as_array).into_iter().flatten();
+    for entry in rows("matched") {
+        let _infallible = writeln!(out, "matched: entry {} gives {}", text(entry, "/id"), text(entry, "/spiffe_id"));
+    }
+    if rows("matched").next().is_none() && rows("entries").next().is_none() {
+        out.push_str("no entry of this node shares any selector with the process\n");
+    }
+    for (place, entry) in rows("entries").enumerate() {
+        let expired = entry.get("expired").and_then(Value::as_bool) == Some(true);
+        let (title, note) =
+            (if place == 0 { "no entry matches; nearest" } else { "then" }, if expired { " (expired)" } else { "" });
+        let _infallible = writeln!(out, "{title}: {} for {}{note}", text(entry, "/id"), text(entry, "/spiffe_id"));
+        difference_lines(&mut out, entry.get("differences"));
+    }
+    let selectors: BTreeSet<String> = rows("selectors").filter_map(Value::as_str).map(printable).collect();
+    let _infallible =
+        writeln!(out, "found on the process:\n  {}", selectors.into_iter().collect::<Vec<_>>().join("\n  "));
+    for (place, advice) in rows("advice").enumerate() {
+        let title = if place == 0 { "what can be done:\n  " } else { "  or: " };
+        let _infallible = writeln!(out, "{title}{}", printable(text(advice, "/do")));
+        if let Some(command) = advice.get("command").and_then(Value::as_str) {
+            let _infallible = writeln!(out, "    {command}");
+        }
+    }
+    out
+}
+
+pub(super) fn difference_lines(out: &mut String, differences: Option<&Value>) {
+    for difference in differences.and_then(Value::as_array).into_iter().flatten() {
+        let wants = text(difference, "/wants");
+        let property = Selector::parse(wants).map(|s| s.property()).unwrap_or_default();
+        let found: Vec<String> = difference
+            .get("found")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(printable)
+            .collect();
+        let found = if found.is_empty() { "nothing of the kind".to_owned() } else { found.join(", ") };
+        let _infallible = writeln!(out, "  {property} differs\n    wanted: {}\n    found:  {found}", printable(wants));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+    use crate::verbs::entry::EntryVerb;
+
+    fn wire(id: &str, selectors: &[&str]) -> types::Entry {
+        let spiffe = |path: &str| Some(types::Spiffeid { trust_domain: "td.example".into(), path: path.into() });
+        let selectors: Vec<Selector> = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();
+        types::Entry {
+            id: id.into(),
+            spiffe_id: spiffe("/pay"),
+            parent_id: spiffe("/spire/agent/join_token/a"),
+            selectors: selectors_to_wire(&selectors),
+            ..Default::default()
+        }
+    }
+
+    /// Pasted as a shell splits it, each command is one that this program has, and none takes a selector away.
+    #[test]
+    fn law_l16_every_command_that_why_prints_parses_and_takes_no_selector_away() {
+        let digest = "ab".repeat(32);
+        let registered = format!("unix:sha256:{}", "cd".repeat(32));
+        let entry = wire("ent_1", &["unix:uid:0", registered.as_str()]);
+        let found =
+            ["unix:uid:0".to_owned(), format!("unix:sha256:{digest}"), "unix:path:/tmp/$(id);x\u{1b}[2J".to_owned()];
+        let found: Vec<Selector> = found.iter().map(|text| Selector::parse(text).unwrap()).collect();
+        let answer = WhyIdentityResponse {
+            selectors: selectors_to_wire(&found),
+            nearest: Some(entry),
+            others: vec![wire("ent_2", &["unix:uid:0", "unix:path:/bin/pay"])],
+            agent_id: "spiffe://td.example/spire/agent/join_token/a".into(),
+            ..Default::default()
+        };
+        let explained = explain(&answer).unwrap();
+        let shown = identity_text(&explained);
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        let commands: Vec<&str> =
+            explained["advice"].as_array().unwrap().iter().filter_map(|advice| advice["command"].as_str()).collect();
+        assert_eq!(commands.len(), 2, "{commands:?}");
+        for command in commands {
+            assert!(
+                shown.contains(command) && command.chars().all(|c| c.is_ascii_alphanumeric() || " -_:/.".contains(c))
+            );
+            match Cli::try_parse_from(command.split(' ')).unwrap().verb {
+                Verb::Entry(EntryVerb::Approve { .. } | EntryVerb::Create(_)) => {}
+                other => panic!("{command}: {other:?}"),
+            }
+        }
+    }
+}
