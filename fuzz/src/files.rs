@@ -23,14 +23,12 @@ pub(crate) fn write_ahead_file(input: &[u8]) -> String {
 
 pub(crate) fn proc_samples() -> Vec<Vec<u8>> {
     let of_own = |name: &str| std::fs::read(format!("/proc/self/{name}")).unwrap_or_default();
-    let first_lines = |bytes: Vec<u8>| bytes.into_iter().take(600).collect();
-    vec![of_own("stat"), of_own("status"), first_lines(of_own("net/tcp")), b"root:x:0:0::/:/bin/sh\n".to_vec()]
+    vec![of_own("stat"), of_own("status"), b"root:x:0:0::/:/bin/sh\n".to_vec()]
 }
 
 /// What a process can write into its own files below /proc never becomes another process's.
 pub(crate) fn proc(input: &[u8]) -> String {
     let text = text(input);
-    let (ours, theirs) = ("127.0.0.1:80".parse().unwrap(), "[::1]:443".parse().unwrap());
     let field = proc_text::stat_field(&text, 19);
     if let Some(start) = field {
         let named = format!("1 ({text}) S 1 2 3");
@@ -41,9 +39,8 @@ pub(crate) fn proc(input: &[u8]) -> String {
         );
     }
     let credentials = proc_text::credentials(&text).is_some();
-    let socket = proc_text::socket_inode(&text, ours, theirs).is_some();
-    let listeners = proc_text::listener_inodes(&text, ours).len();
-    format!("{} {credentials} {socket} {listeners} {}", field.is_some(), proc_text::name_of(&text, 0).is_some())
+    let users = proc_text::all_users(&text).len();
+    format!("{} {credentials} {users} {}", field.is_some(), proc_text::name_of(&text, 0).is_some())
 }
 
 pub(crate) fn stored(input: &[u8]) -> String {

@@ -17,6 +17,11 @@ pub enum HostError {
     Format { pid: i32, what: &'static str },
     #[error("the kernel does not say whose a socket is: {0}")]
     Sockets(std::io::Error),
+    #[error(
+        "the workload's descriptors cannot be read ({0}), so whose a TCP connection is cannot be told: \
+         use Unix sockets on this hop, or give the sidecar CAP_SYS_PTRACE"
+    )]
+    Descriptors(String),
 }
 
 /// One process, held by its pidfd so that a reused number is never taken for it (law L11).

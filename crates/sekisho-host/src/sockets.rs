@@ -1,81 +1,355 @@
-use std::collections::BTreeSet;
+//! Which sockets belong to a process and its descendants. One question to the kernel names one socket and its user;
+//! descriptors are read only where the user fits, and one reading serves all who wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::proc_text::{listener_inodes, socket_inode, stat_field};
-use crate::{HostError, Process};
+use rustix::net::sockopt::socket_cookie;
+use tokio::sync::oneshot;
 
-/// Whether `process` or one of its descendants holds the other end of the loopback TCP connection
-/// whose ends are `remote` (theirs) and `local` (ours).
-pub fn owns_tcp_peer(process: &Process, remote: SocketAddr, local: SocketAddr) -> Result<bool, HostError> {
-    let table = if remote.is_ipv4() { "net/tcp" } else { "net/tcp6" };
-    let Some(inode) = socket_inode(&process.read(table)?, remote, local) else {
-        return Ok(false);
-    };
-    let wanted = format!("socket:[{inode}]");
-    let held = family(process.pid()).into_iter().any(|pid| sockets_of(pid).contains(&wanted));
-    process.check_alive()?;
-    Ok(held)
+use crate::family::{Hints, Search, Wanted, start_time, users};
+use crate::inet_diag::{TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
+use crate::{HostError, Process, is_family};
+
+/// Whose the other end of a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// The process or one of its descendants holds it.
+    Workload,
+    /// Another process of this user holds it.
+    Other { uid: u32 },
+    /// There is no such connection (any more): what can be read from it was written by an unknown process.
+    Gone,
 }
 
-/// Whether it is `process` or its descendants that listen on the TCP address `listener`, and nobody else: of two
-/// listeners that a connection could reach the kernel chooses, so one of a stranger is one too many.
-pub fn owns_tcp_listener(process: &Process, listener: SocketAddr) -> Result<bool, HostError> {
-    let mut listening = BTreeSet::new();
-    for table in ["net/tcp", "net/tcp6"] {
-        // A kernel without IPv6 has no such table.
-        let text = process.read(table).unwrap_or_default();
-        listening.extend(listener_inodes(&text, listener).into_iter().map(|inode| format!("socket:[{inode}]")));
+/// The number of a socket, never given to another (SO_COOKIE).
+pub fn cookie_of(socket: impl AsFd) -> std::io::Result<u64> {
+    Ok(socket_cookie(socket)?)
+}
+
+/// A holder of a descriptor, by number and start time.
+type Holder = (i32, u64);
+
+/// Who listens at an address, once that was looked up.
+#[derive(Debug, Default)]
+struct Listening {
+    /// By the socket's inode.
+    holders: BTreeMap<u32, Holder>,
+    /// Users that accept connections on it.
+    users: BTreeSet<u32>,
+}
+
+/// One process with its descendants, asked what is theirs.
+pub struct Ownership {
+    process: Arc<Process>,
+    listening: Mutex<BTreeMap<SocketAddr, Listening>>,
+    scans: Mutex<Scans>,
+}
+
+/// Hears which member of the family holds a socket.
+type Answer = oneshot::Sender<Result<Option<i32>, HostError>>;
+
+#[derive(Default)]
+struct Scans {
+    waiting: Vec<(Wanted, Answer)>,
+    /// Where the last one was found.
+    hints: Hints,
+    running: bool,
+}
+
+impl Ownership {
+    pub fn of(process: Arc<Process>) -> Arc<Self> {
+        Arc::new(Self { process, listening: Mutex::default(), scans: Mutex::default() })
     }
-    let held = family(process.pid()).into_iter().flat_map(sockets_of).collect::<BTreeSet<_>>();
-    process.check_alive()?;
-    Ok(!listening.is_empty() && listening.is_subset(&held))
-}
 
-/// Whether `pid` is `process` or one of its descendants.
-pub fn is_family(process: &Process, pid: i32) -> Result<bool, HostError> {
-    let mut at = pid;
-    let mut found = false;
-    // Upwards, by parents: a list of children knows only those of one thread.
-    for _ in 0..64 {
-        if at == process.pid() {
-            found = true;
-            break;
+    pub const fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Who holds the other end of an accepted loopback connection with these ends and this `cookie_of` it.
+    ///
+    /// The peer's socket comes first and ours last: two live sockets with the same ends cannot exist, so if ours is still
+    /// connected after the peer's was found, they are the two ends of one connection. A connection that was reset, whose
+    /// port another process has by now, is `Gone`. A peer that has sent its last byte still holds its end.
+    pub async fn of_tcp_peer(
+        self: &Arc<Self>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        cookie: u64,
+    ) -> Result<Owner, HostError> {
+        let Some(peer) = tcp_socket(remote, local)? else { return Ok(Owner::Gone) };
+        if !matches!(peer.state, TcpState::Established | TcpState::HalfClosed) || peer.inode == 0 {
+            return Ok(Owner::Gone);
         }
-        match parent(at) {
-            Some(parent) if parent > 1 => at = parent,
-            _ => break,
+        let held = self.holder(Wanted { inode: peer.inode, uid: Some(peer.uid) }).await?;
+        let own = tcp_socket_with_cookie(local, remote, cookie)?;
+        if !own.is_some_and(|own| matches!(own.state, TcpState::Established | TcpState::CloseWait)) {
+            return Ok(Owner::Gone);
+        }
+        Ok(if held.is_some() { Owner::Workload } else { Owner::Other { uid: peer.uid } })
+    }
+
+    /// Who answers a loopback connection from `local` (ours) to the service at `remote`.
+    ///
+    /// All listeners that could have taken it must be the workload's: of two, the kernel chooses. If it has been accepted,
+    /// the user who accepted it must be one of the workload's too, since a listener may have been another's a moment ago.
+    pub async fn of_tcp_service(self: &Arc<Self>, local: SocketAddr, remote: SocketAddr) -> Result<Owner, HostError> {
+        let Some(taken) = tcp_socket(remote, local)? else { return Ok(Owner::Gone) };
+        if matches!(taken.state, TcpState::Other | TcpState::Listen) {
+            return Ok(Owner::Gone);
+        }
+        let listeners = self.of_listeners(remote).await?;
+        if listeners != Owner::Workload {
+            return Ok(listeners);
+        }
+        // Not accepted yet: it waits at a listener, and all of them are the workload's.
+        if taken.inode == 0 || self.listening().get(&remote).is_some_and(|known| known.users.contains(&taken.uid)) {
+            return Ok(Owner::Workload);
+        }
+        if self.holder(Wanted { inode: taken.inode, uid: Some(taken.uid) }).await?.is_none() {
+            return Ok(Owner::Other { uid: taken.uid });
+        }
+        if let Some(known) = self.listening().get_mut(&remote) {
+            known.users.insert(taken.uid);
+        }
+        Ok(Owner::Workload)
+    }
+
+    /// Who is behind a Unix connection: the process that the kernel recorded, by its pidfd if the kernel gives one.
+    pub fn of_unix_peer(&self, pid: i32, uid: u32, pidfd: Option<OwnedFd>) -> Result<Owner, HostError> {
+        let peer = match pidfd {
+            Some(pidfd) => Process::hold(pid, pidfd)?,
+            None => Process::open(pid)?,
+        };
+        let ours = is_family(&self.process, pid)?;
+        // While it lives, its number is nobody else's.
+        peer.check_alive()?;
+        Ok(if ours { Owner::Workload } else { Owner::Other { uid } })
+    }
+
+    /// What is known of the listeners at an address is looked up again, for example after a connect that failed.
+    pub fn forget_listener(&self, address: SocketAddr) {
+        self.listening().remove(&address);
+    }
+
+    /// Whose the listeners at `address` are. What was found is kept by inode, and is good while the listeners are the same
+    /// and their holders live.
+    async fn of_listeners(self: &Arc<Self>, address: SocketAddr) -> Result<Owner, HostError> {
+        let now = tcp_listeners(address)?;
+        self.process.check_alive()?;
+        let known = |holders: &BTreeMap<u32, Holder>| {
+            let same = holders.keys().copied().eq(now.iter().map(|found| found.inode).collect::<BTreeSet<_>>());
+            same && !holders.is_empty() && holders.values().all(|(pid, start)| start_time(*pid) == Some(*start))
+        };
+        if self.listening().get(&address).is_some_and(|listening| known(&listening.holders)) {
+            return Ok(Owner::Workload);
+        }
+        self.forget_listener(address);
+        let mut fresh = Listening::default();
+        for listener in &now {
+            // Its maker may be another user: systemd makes sockets for those it starts.
+            let holder = self.holder(Wanted { inode: listener.inode, uid: None }).await?;
+            let Some((pid, start)) = holder.and_then(|pid| Some((pid, start_time(pid)?))) else {
+                return Ok(Owner::Other { uid: listener.uid });
+            };
+            fresh.users.extend(users(pid));
+            fresh.holders.insert(listener.inode, (pid, start));
+        }
+        if fresh.holders.is_empty() {
+            // It was closed since.
+            return Ok(Owner::Gone);
+        }
+        self.listening().insert(address, fresh);
+        Ok(Owner::Workload)
+    }
+
+    /// The member of the family that holds a socket, from a reading that began after this call.
+    async fn holder(self: &Arc<Self>, wanted: Wanted) -> Result<Option<i32>, HostError> {
+        let (answer, hears) = oneshot::channel();
+        let start = {
+            let mut scans = self.scans();
+            scans.waiting.push((wanted, answer));
+            !std::mem::replace(&mut scans.running, true)
+        };
+        if start {
+            let ownership = self.clone();
+            tokio::task::spawn_blocking(move || ownership.scan());
+        }
+        hears.await.unwrap_or(Err(HostError::Ended(self.process.pid())))
+    }
+
+    /// Answers those who wait, all of them by one reading, until no request is left.
+    fn scan(&self) {
+        loop {
+            let (waiting, hints) = {
+                let mut scans = self.scans();
+                scans.running = !scans.waiting.is_empty();
+                (std::mem::take(&mut scans.waiting), std::mem::take(&mut scans.hints))
+            };
+            if waiting.is_empty() {
+                self.scans().hints = hints;
+                return;
+            }
+            let wanted = waiting.iter().map(|(wanted, _)| *wanted).collect();
+            let search = Search::run(self.process.pid(), wanted, hints);
+            for (wanted, answer) in waiting {
+                let held = match (search.found.get(&wanted), search.unread.get(&wanted)) {
+                    (None, Some(error)) => Err(HostError::Descriptors(error.clone())),
+                    (held, _) => self.process.check_alive().map(|()| held.copied()),
+                };
+                // The connection may be gone.
+                let _gone = answer.send(held);
+            }
+            self.scans().hints = search.hints;
         }
     }
-    process.check_alive()?;
-    Ok(found)
+
+    fn listening(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Listening>> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scans(&self) -> MutexGuard<'_, Scans> {
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat_field(&stat, 1)?.try_into().ok()
-}
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
-/// A process and its descendants, nearest first, whichever of their threads made them.
-fn family(root: i32) -> Vec<i32> {
-    let mut out = vec![root];
-    let mut at = 0;
-    while let Some(&pid) = out.get(at) {
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        for thread in threads {
-            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            out.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
-        }
-        at += 1;
-        if at > 1024 {
-            break;
+    use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
+    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
+
+    use super::*;
+
+    fn ownership() -> Arc<Ownership> {
+        Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()))
+    }
+
+    /// A connection from a chosen port, which a reset frees at once.
+    fn dial_from(port: u16, to: SocketAddr) -> TcpStream {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        set_socket_reuseaddr(&socket, true).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        connect(&socket, &to).unwrap();
+        socket.into()
+    }
+
+    fn reset(client: TcpStream) {
+        set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn law_l11_a_reset_connection_whose_port_the_workload_reuses_is_not_the_workloads() {
+        let (ownership, listener) = (ownership(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let at = listener.local_addr().unwrap();
+        for _ in 0..50 {
+            // Another's connection is accepted and its ends are read; then it is reset, with bytes left in our buffer.
+            let other = dial_from(0, at);
+            std::io::Write::write_all(&mut &other, b"POST /forged HTTP/1.1\r\n\r\n").unwrap();
+            let (accepted, remote) = listener.accept().unwrap();
+            let cookie = cookie_of(&accepted).unwrap();
+            reset(other);
+            // The workload, which is this process, dials from the port that is free again.
+            let _own = dial_from(remote.port(), at);
+            assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Gone);
+            let (second, _) = listener.accept().unwrap();
+            let own = ownership.of_tcp_peer(at, remote, cookie_of(&second).unwrap()).await.unwrap();
+            assert_eq!(own, Owner::Workload);
         }
     }
-    out
-}
 
-/// The sockets that a process has open, as `socket:[inode]`.
-fn sockets_of(pid: i32) -> Vec<String> {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok()?.into_os_string().into_string().ok());
-    targets.filter(|target| target.starts_with("socket:")).collect()
+    #[tokio::test]
+    async fn a_workload_that_sends_its_last_byte_early_is_still_known_and_one_that_left_is_not() {
+        let (ownership, listener) = (ownership(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let at = listener.local_addr().unwrap();
+        let client = dial_from(0, at);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let (accepted, remote) = listener.accept().unwrap();
+        let cookie = cookie_of(&accepted).unwrap();
+        assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Workload);
+        drop(client);
+        assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_looked_up_again_once_another_listens_there() {
+        let ownership = ownership();
+        let reusable = || {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
+            socket
+        };
+        let first = reusable();
+        bind(&first, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&first, 8).unwrap();
+        let at = SocketAddr::try_from(getsockname(&first).unwrap()).unwrap();
+        let dial = async || {
+            let client = TcpStream::connect(at).unwrap();
+            ownership.of_tcp_service(client.local_addr().unwrap(), at).await.unwrap()
+        };
+        assert_eq!(dial().await, Owner::Workload);
+        // A child that outlives its parent is of no family, and takes a copy of a second listener with it.
+        let second = reusable();
+        bind(&second, &at).unwrap();
+        rustix::net::listen(&second, 8).unwrap();
+        let orphan = std::process::Command::new("sh")
+            .args(["-c", "sleep 60 >/dev/null 2>&1 & echo $!"])
+            .stdin(std::process::Stdio::from(second))
+            .output()
+            .unwrap();
+        let orphan: i32 = String::from_utf8(orphan.stdout).unwrap().trim().parse().unwrap();
+        let found = dial().await;
+        rustix::process::kill_process(rustix::process::Pid::from_raw(orphan).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
+        assert!(matches!(found, Owner::Other { .. } | Owner::Gone), "{found:?}");
+    }
+
+    /// What a check costs while many connections and descriptors are open. Run by hand: `--ignored --nocapture`.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "a measurement"]
+    async fn what_a_check_costs() {
+        let (ownership, listener) = (ownership(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let at = listener.local_addr().unwrap();
+        let _limit = rustix::process::setrlimit(
+            rustix::process::Resource::Nofile,
+            rustix::process::Rlimit { current: Some(20_000), maximum: Some(20_000) },
+        );
+        let mut held = vec![];
+        for open in [10usize, 1000, 8000] {
+            while held.len() < open {
+                held.push((TcpStream::connect(at).unwrap(), listener.accept().unwrap()));
+            }
+            let client = TcpStream::connect(at).unwrap();
+            let (accepted, remote) = listener.accept().unwrap();
+            let (cookie, rounds) = (cookie_of(&accepted).unwrap(), 200);
+            let began = std::time::Instant::now();
+            for _ in 0..rounds {
+                assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Workload);
+            }
+            let peer = began.elapsed() / rounds;
+            let began = std::time::Instant::now();
+            for _ in 0..rounds {
+                assert_eq!(ownership.of_tcp_service(remote, at).await.unwrap(), Owner::Workload);
+            }
+            let service = began.elapsed() / rounds;
+            let began = std::time::Instant::now();
+            for _ in 0..rounds {
+                tcp_socket(remote, at).unwrap();
+            }
+            let lookup = began.elapsed() / rounds;
+            let began = std::time::Instant::now();
+            for _ in 0..rounds {
+                tcp_listeners(at).unwrap();
+            }
+            let listeners = began.elapsed() / rounds;
+            println!(
+                "{open} connections: peer {peer:?}, service {service:?}, lookup {lookup:?}, listeners {listeners:?}"
+            );
+            drop(client);
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
 pub use grpc_only::grpc_only;
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};
+pub use peer_credentials::peer_of;
 pub use places::{Place, Places, network_of};
 pub use rates::Rates;
 pub use refused::{broken_rule, is_permanent, is_unrecorded, mark_recorded, on_record, unrecorded_refusal};

@@ -10,7 +10,7 @@ use crate::UnixPeer;
 const SO_PEERPIDFD: libc::c_int = 77;
 
 /// Who is at the other end. SO_PEERCRED names the process that connected, as the kernel recorded it then.
-pub(crate) fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
+pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
     let credentials = stream.peer_cred()?;
     let pid = credentials.pid().ok_or_else(|| std::io::Error::other("the kernel names no process for this peer"))?;
     Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream)? })

@@ -1,8 +1,10 @@
-//! The local hop: who listens behind us, and who dials us, must be the workload (walk 2).
+//! The local hop: who listens behind us, and who dials us, must be the workload (flow 2).
 
+use std::io;
 use std::sync::Arc;
 
-use sekisho_host::{Process, is_family, owns_tcp_listener, owns_tcp_peer};
+use sekisho_host::{HostError, Owner, Ownership, cookie_of};
+use sekisho_net::peer_of;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -11,60 +13,81 @@ use crate::config::Local;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalError {
     #[error("{at}: {source}")]
-    Io { at: String, source: std::io::Error },
-    #[error("{0} is not the workload's: another process listens there")]
+    Io { at: String, source: io::Error },
+    /// An attack, or a service that is wired wrongly: it is recorded.
+    #[error("{0}")]
     NotTheWorkload(String),
-    #[error("the workload has ended")]
-    Ended,
+    #[error(transparent)]
+    Unknown(#[from] HostError),
 }
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to the service, and makes sure that it is the workload that answers.
-pub(crate) async fn connect(at: &Local, workload: &Arc<Process>) -> Result<Box<dyn Stream>, LocalError> {
+pub(crate) async fn connect(at: &Local, workload: &Arc<Ownership>) -> Result<Box<dyn Stream>, LocalError> {
     let io = |source| LocalError::Io { at: at.to_string(), source };
-    let (stream, owner): (Box<dyn Stream>, Option<i32>) = match at {
+    let refused = |reason: &str| {
+        let pid = workload.process().pid();
+        Err(LocalError::NotTheWorkload(format!("{at} is not the upstream of process {pid}: {reason}")))
+    };
+    match at {
         Local::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(io)?;
+            let connected = TcpStream::connect(address).await;
+            let stream = connected.inspect_err(|_| workload.forget_listener(*address)).map_err(io)?;
             let _best_effort = stream.set_nodelay(true);
-            (Box::new(stream), None)
+            let local = stream.local_addr().map_err(io)?;
+            match workload.of_tcp_service(local, *address).await? {
+                Owner::Workload => Ok(Box::new(stream)),
+                Owner::Other { uid } => refused(&format!("another process listens there, of uid {uid}")),
+                Owner::Gone => Err(io(io::ErrorKind::ConnectionReset.into())),
+            }
         }
         Local::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(io)?;
-            let owner = stream.peer_cred().map_err(io)?.pid();
-            (Box::new(stream), owner)
+            let peer = peer_of(&stream).map_err(io)?;
+            let (workload, pid) = (workload.clone(), peer.pid);
+            let owner = blocking(move || workload.of_unix_peer(peer.pid, peer.uid, peer.pidfd)).await?;
+            match owner {
+                Owner::Other { uid } => refused(&format!("another process listens there, {pid} of uid {uid}")),
+                _ => Ok(Box::new(stream)),
+            }
         }
-    };
-    let (at, process) = (at.clone(), workload.clone());
-    let ours = tokio::task::spawn_blocking(move || match (&at, owner) {
-        (Local::Tcp(address), _) => owns_tcp_listener(&process, *address),
-        (Local::Unix(_), Some(pid)) => is_family(&process, pid),
-        (Local::Unix(_), None) => Ok(false),
-    });
-    match ours.await {
-        Ok(Ok(true)) => Ok(stream),
-        Ok(Ok(false)) => Err(LocalError::NotTheWorkload(at_text(workload))),
-        _ => Err(LocalError::Ended),
     }
 }
 
-fn at_text(workload: &Process) -> String {
-    format!("the upstream of process {}", workload.pid())
+/// Fails unless the workload is at the other end of an accepted TCP connection. Nothing has been read from it yet, and
+/// what it holds is dropped with it.
+pub(crate) async fn check_tcp(stream: &TcpStream, workload: &Arc<Ownership>) -> Result<(), LocalError> {
+    let io = |source| LocalError::Io { at: "an accepted connection".into(), source };
+    let (remote, local) = (stream.peer_addr().map_err(io)?, stream.local_addr().map_err(io)?);
+    let cookie = cookie_of(stream).map_err(io)?;
+    let other = |what: String| Err(LocalError::NotTheWorkload(what));
+    match workload.of_tcp_peer(local, remote, cookie).await? {
+        Owner::Workload => Ok(()),
+        Owner::Other { uid } => {
+            other(format!("another process than the workload dialled: uid {uid}, port {}", remote.port()))
+        }
+        Owner::Gone => {
+            other(format!("a connection from port {} ended before it was known whose it was", remote.port()))
+        }
+    }
 }
 
-/// Whether the workload is at the other end of an accepted TCP connection.
-pub(crate) async fn is_workload_tcp(stream: &TcpStream, workload: &Arc<Process>) -> bool {
-    let (Ok(remote), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
-    let process = workload.clone();
-    let owned = tokio::task::spawn_blocking(move || owns_tcp_peer(&process, remote, local));
-    matches!(owned.await, Ok(Ok(true)))
+/// Fails unless the workload is at the other end of an accepted Unix connection.
+pub(crate) async fn check_unix(stream: &UnixStream, workload: &Arc<Ownership>) -> Result<(), LocalError> {
+    let peer = peer_of(stream).map_err(|source| LocalError::Io { at: "an accepted connection".into(), source })?;
+    let (workload, pid) = (workload.clone(), peer.pid);
+    match blocking(move || workload.of_unix_peer(peer.pid, peer.uid, peer.pidfd)).await? {
+        Owner::Workload => Ok(()),
+        Owner::Other { .. } | Owner::Gone => Err(LocalError::NotTheWorkload(format!(
+            "another process than the workload dialled: {pid} of uid {}",
+            peer.uid
+        ))),
+    }
 }
 
-/// Whether the workload is at the other end of an accepted Unix connection.
-pub(crate) async fn is_workload_unix(stream: &UnixStream, workload: &Arc<Process>) -> bool {
-    let Some(pid) = stream.peer_cred().ok().and_then(|credentials| credentials.pid()) else { return false };
-    let process = workload.clone();
-    let ours = tokio::task::spawn_blocking(move || is_family(&process, pid));
-    matches!(ours.await, Ok(Ok(true)))
+async fn blocking(look: impl FnOnce() -> Result<Owner, HostError> + Send + 'static) -> Result<Owner, LocalError> {
+    let looked = tokio::task::spawn_blocking(look).await;
+    Ok(looked.map_err(|error| LocalError::Io { at: "/proc".into(), source: io::Error::other(error) })??)
 }

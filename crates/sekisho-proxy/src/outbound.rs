@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use sekisho_host::Process;
+use sekisho_host::Ownership;
 use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Places, accept_each, listen_unix};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::IdentitySource;
@@ -23,7 +23,7 @@ use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
 use crate::guard;
 use crate::inbound::{Body, clean, http_builder, problem, withdrawn};
-use crate::local;
+use crate::local::{self, LocalError};
 use crate::strict::Strict;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ const MAX_CONNECTIONS: usize = 8192;
 pub(crate) struct Outbound {
     pub spec: OutboundSpec,
     pub identity: IdentitySource,
-    pub workload: Arc<Process>,
+    pub workload: Arc<Ownership>,
     pub protocol: Protocol,
     pub decider: Arc<Decider>,
     pub traces: Traces,
@@ -84,14 +84,16 @@ pub(crate) enum Accepted {
 
 impl Accepted {
     /// The stream, if it is the workload that dialled.
-    async fn if_workload(self, workload: &Arc<Process>) -> Option<Box<dyn local::Stream>> {
+    async fn of_workload(self, workload: &Arc<Ownership>) -> Result<Box<dyn local::Stream>, LocalError> {
         match self {
             Self::Tcp(stream) => {
                 let _best_effort = stream.set_nodelay(true);
-                local::is_workload_tcp(&stream, workload).await.then(|| Box::new(stream) as Box<dyn local::Stream>)
+                local::check_tcp(&stream, workload).await?;
+                Ok(Box::new(stream))
             }
             Self::Unix(stream) => {
-                local::is_workload_unix(&stream, workload).await.then(|| Box::new(stream) as Box<dyn local::Stream>)
+                local::check_unix(&stream, workload).await?;
+                Ok(Box::new(stream))
             }
         }
     }
@@ -112,12 +114,14 @@ impl Outbound {
             let stop = outbound.stop.clone();
             // Who dialled is looked up here, so that nobody who is refused keeps the workload waiting.
             stop.spawn(async move {
-                match stream.if_workload(&outbound.workload).await {
-                    Some(stream) => outbound.local_connection(stream).await,
-                    None => {
-                        let listen = outbound.spec.listen.to_string();
-                        outbound.decider.refuse("local dial", &listen, "another process than the workload dialled");
+                let listen = outbound.spec.listen.to_string();
+                match stream.of_workload(&outbound.workload).await {
+                    Ok(stream) => outbound.local_connection(stream).await,
+                    Err(error @ LocalError::NotTheWorkload(_)) => {
+                        outbound.decider.refuse("local dial", &listen, &error.to_string());
                     }
+                    // Refused as well, and nobody's attack.
+                    Err(error) => tracing::warn!(listen, %error, "a local connection was not taken"),
                 }
                 drop(place);
             });

@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use sekisho_host::Process;
+use sekisho_host::Ownership;
 
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
@@ -39,7 +39,7 @@ type Sender2 = http2::SendRequest<Body>;
 
 pub(crate) struct Upstream {
     pub at: Local,
-    workload: Arc<Process>,
+    workload: Arc<Ownership>,
     protocol: Protocol,
     decider: Arc<Decider>,
     /// Newest last.
@@ -50,7 +50,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(at: Local, workload: Arc<Process>, protocol: Protocol, decider: Arc<Decider>) -> Arc<Self> {
+    pub(crate) fn new(at: Local, workload: Arc<Ownership>, protocol: Protocol, decider: Arc<Decider>) -> Arc<Self> {
         let (idle, shared) = (Mutex::default(), tokio::sync::Mutex::default());
         Arc::new(Self { at, workload, protocol, decider, idle, sweeping: AtomicBool::new(false), shared })
     }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use sekisho_disk::{DiskError, Spool, private_folder};
-use sekisho_host::{HostError, Process};
+use sekisho_host::{HostError, Ownership, Process};
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
 use sekisho_sdk::{IdentitySource, Workload, agent_channel};
@@ -53,6 +53,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let mut child = start_workload(&args)?;
     let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
     let workload = Arc::new(Process::open(pid.ok_or(ProxyError::NoWorkload)?)?);
+    let owned = Ownership::of(workload.clone());
 
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
     let spoken_for = Workload { pid: workload.pid(), start_time: workload.start_time() };
@@ -71,7 +72,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         let inbound = Inbound {
             identity: identity.clone(),
             decider: decider.clone(),
-            upstream: Upstream::new(upstream, workload.clone(), protocol, decider.clone()),
+            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone()),
             protocol,
             traces: traces.clone(),
             stop: stop.clone(),
@@ -83,7 +84,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         let outbound = Outbound {
             spec,
             identity: identity.clone(),
-            workload: workload.clone(),
+            workload: owned.clone(),
             protocol,
             decider: decider.clone(),
             traces: traces.clone(),
