@@ -28,7 +28,8 @@ pub struct ProxyArgs {
     /// What the service speaks; `http1` if absent
     #[arg(long, env = "SEKISHO_PROTOCOL", value_enum)]
     pub protocol: Option<Protocol>,
-    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL (address or `unix:/path`) for the workload, and dial that peer
+    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL for the workload, and dial that peer. LOCAL is `unix:/path`, where the
+    /// kernel names the process that dials, or an address for services that cannot dial a Unix socket
     #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
     pub outbound: Vec<OutboundSpec>,
     /// Bound of the spool of decisions, in bytes

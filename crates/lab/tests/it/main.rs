@@ -20,6 +20,7 @@ mod operating;
 mod operators;
 mod peers;
 mod policy_live;
+mod port_reuse;
 mod process_attacks;
 mod proofs;
 mod sidecar;
