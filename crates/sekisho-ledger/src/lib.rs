@@ -7,21 +7,27 @@
 mod batch;
 mod checkpoint;
 mod commitment;
+mod consistency;
 mod leaf;
 mod merkle;
 mod note;
 mod policy;
 mod proof;
 mod receipt;
+#[cfg(test)]
+mod test_log;
 mod tile;
 
 pub use batch::{Batch, BatchPath};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use commitment::{Commitment, Opening};
+pub use consistency::{ConsistencyError, ConsistencyProof, check_growth, cosignatures};
 pub use leaf::{Kind, Leaf, LeafError, MAX_LEAF_BYTES, Value};
-pub use merkle::{Frontier, MerkleError, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion};
+pub use merkle::{
+    Frontier, MerkleError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion,
+};
 pub use note::{Note, NoteError, NoteSigner, SignatureKind, VerifierKey};
-pub use policy::{PolicyError, TrustPolicy};
+pub use policy::{PolicyError, TrustPolicy, Witness};
 pub use proof::{ProofError, TlogProof};
 pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
 pub use tile::{Bundle, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};

@@ -106,6 +106,37 @@ pub fn inclusion_path(
     Ok(path)
 }
 
+/// The consistency path from the tree of `old_size` to the tree of `new_size` (RFC 6962 §2.1.2); `stored` reads complete
+/// subtrees.
+pub fn consistency_path(
+    old_size: u64,
+    new_size: u64,
+    stored: &dyn Fn(u8, u64) -> Option<Hash>,
+) -> Result<Vec<Hash>, MerkleError> {
+    if old_size > new_size || old_size == 0 {
+        return Err(MerkleError::SizesDescend);
+    }
+    let mut path = Vec::new();
+    let (mut start, mut end) = (0u64, new_size);
+    // Down to the subtree in which the old tree ends, noting the sibling range at each fork.
+    while old_size < end {
+        let split = start + largest_power_below(end - start);
+        if old_size <= split {
+            path.push(range_hash(split, end, stored)?);
+            end = split;
+        } else {
+            path.push(range_hash(start, split, stored)?);
+            start = split;
+        }
+    }
+    // A subtree that is not the whole old tree has to be given.
+    if start > 0 {
+        path.push(range_hash(start, end, stored)?);
+    }
+    path.reverse();
+    Ok(path)
+}
+
 /// Root of the leaves `start..end`, where `start` is a multiple of the largest power below the range.
 fn range_hash(start: u64, end: u64, stored: &dyn Fn(u8, u64) -> Option<Hash>) -> Result<Hash, MerkleError> {
     let width = end - start;

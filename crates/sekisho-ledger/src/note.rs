@@ -1,5 +1,7 @@
 //! Signed notes (c2sp.org/signed-note) and the signature kinds of c2sp.org/tlog-cosignature.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::signature::ML_DSA_44;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -25,6 +27,10 @@ pub enum NoteError {
     NoSignatures,
     #[error("a signature line is malformed")]
     MalformedSignature,
+    #[error("a signature line stands in the note twice")]
+    RepeatedSignature,
+    #[error("the note holds a control character")]
+    ControlCharacter,
     #[error("the signature by the known key `{0}` is wrong")]
     BadSignature(String),
 }
@@ -93,13 +99,18 @@ impl VerifierKey {
         self.kind
     }
 
-    fn id(&self) -> [u8; 4] {
+    /// Whether the two are one public key, under whatever names and kinds (c2sp.org/tlog-policy, "duplicate").
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+
+    pub(crate) fn id(&self) -> [u8; 4] {
         let hash = sha256(&[self.name.as_bytes(), b"\n", &[self.kind.byte()], &self.public]);
         let [a, b, c, d, ..] = hash;
         [a, b, c, d]
     }
 
-    fn verify(&self, text: &str, signature: &[u8]) -> Result<(), NoteError> {
+    pub(crate) fn verify(&self, text: &str, signature: &[u8]) -> Result<(), NoteError> {
         let bad = || NoteError::BadSignature(self.name.clone());
         match self.kind {
             SignatureKind::Ed25519 => {
@@ -159,11 +170,18 @@ impl Note {
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLong);
         }
+        // c2sp.org/signed-note, "Format".
+        if note.bytes().any(|byte| byte < 0x20 && byte != b'\n') {
+            return Err(NoteError::ControlCharacter);
+        }
         let (text, block) = note.rsplit_once("\n\n").ok_or(NoteError::NoSignatures)?;
         let block = block.strip_suffix('\n').ok_or(NoteError::MalformedSignature)?;
         let signatures = block.split('\n').map(parse_signature).collect::<Result<Vec<_>, _>>()?;
         if signatures.len() > MAX_SIGNATURES {
             return Err(NoteError::TooLong);
+        }
+        if signatures.iter().collect::<BTreeSet<_>>().len() != signatures.len() {
+            return Err(NoteError::RepeatedSignature);
         }
         Ok(Self { text: format!("{text}\n"), signatures })
     }
@@ -191,7 +209,7 @@ impl Note {
     }
 }
 
-fn parse_signature(line: &str) -> Result<(String, [u8; 4], Vec<u8>), NoteError> {
+pub(crate) fn parse_signature(line: &str) -> Result<(String, [u8; 4], Vec<u8>), NoteError> {
     let bad = || NoteError::MalformedSignature;
     let (name, encoded) = line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or_else(bad)?;
     check_name(name).map_err(|_| bad())?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Checkpoint, Note, NoteError, VerifierKey};
+use crate::{Checkpoint, Note, NoteError, SignatureKind, VerifierKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -14,8 +14,14 @@ pub enum PolicyError {
     Key { line: usize, source: NoteError },
     #[error("line {0}: this name is defined already, or is the word `none`")]
     DuplicateName(usize),
-    #[error("line {0}: this key is in the policy already")]
-    DuplicateKey(usize),
+    #[error("line {line}: the key of `{name}` is in the policy already, as that of `{other}`; one key counts once")]
+    DuplicateKey { line: usize, name: String, other: String },
+    #[error(
+        "line {0}: a log signs with Ed25519 (0x01), a witness cosigns with cosignature/v1 (0x04) or ML-DSA-44 (0x06)"
+    )]
+    Kind(usize),
+    #[error("line {0}: a control character; tabs and newlines are the only ones allowed")]
+    ControlCharacter(usize),
     #[error("line {0}: a name that is not defined above")]
     Undefined(usize),
     #[error("line {0}: a member may stand in one group only")]
@@ -44,33 +50,62 @@ enum Member {
     Group { threshold: usize, members: Vec<String> },
 }
 
+/// A witness as a policy names it.
+#[derive(Debug, Clone)]
+pub struct Witness {
+    /// Its name within the policy; the key has its own.
+    pub name: String,
+    pub key: VerifierKey,
+    /// Its submission prefix (c2sp.org/tlog-witness), if the policy gives it.
+    pub url: Option<String>,
+}
+
 /// A parsed policy. A checkpoint that satisfies it is one the policy's author trusts.
 #[derive(Debug, Clone)]
 pub struct TrustPolicy {
     logs: Vec<VerifierKey>,
-    witnesses: Vec<VerifierKey>,
+    witnesses: Vec<Witness>,
     members: BTreeMap<String, Member>,
     quorum: Option<String>,
 }
 
 impl TrustPolicy {
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let policy = Self::parse_lines(text)?;
+        if policy.logs.is_empty() { Err(PolicyError::NoLog) } else { Ok(policy) }
+    }
+
+    /// Reads the policy by which a log chooses its own witnesses. It need not name the log: `log` is added to it.
+    pub fn for_log(text: &str, log: &VerifierKey) -> Result<Self, PolicyError> {
+        let mut policy = Self::parse_lines(text)?;
+        if !policy.logs.contains(log) {
+            policy.check_new(0, log)?;
+            policy.logs.push(log.clone());
+        }
+        Ok(policy)
+    }
+
+    fn parse_lines(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self { logs: vec![], witnesses: vec![], members: BTreeMap::new(), quorum: None };
         let mut grouped = BTreeSet::new();
         let mut quorums = 0usize;
-        for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
-            let words: Vec<&str> = line.split_whitespace().collect();
+        for (at, line) in (1usize..).zip(text.split('\n')) {
+            if line.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+                return Err(PolicyError::ControlCharacter(at));
+            }
+            let words: Vec<&str> = line.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
             match words.as_slice() {
                 [] => {}
                 [first, ..] if first.starts_with('#') => {}
                 ["log", key] | ["log", key, _] => {
-                    let key = policy.new_key(at, key)?;
+                    let key = policy.new_key(at, key, &[SignatureKind::Ed25519])?;
                     policy.logs.push(key);
                 }
-                ["witness", name, key] | ["witness", name, key, _] => {
-                    let key = policy.new_key(at, key)?;
+                ["witness", name, key, url @ ..] if url.len() < 2 => {
+                    let key = policy.new_key(at, key, &[SignatureKind::Cosignature, SignatureKind::MlDsa44])?;
                     policy.define(at, name, Member::Witness(policy.witnesses.len()))?;
-                    policy.witnesses.push(key);
+                    let url = url.first().map(|url| (*url).to_owned());
+                    policy.witnesses.push(Witness { name: (*name).to_owned(), key, url });
                 }
                 ["group", name, threshold, members @ ..] => policy.group(at, name, threshold, members, &mut grouped)?,
                 ["quorum", name] => {
@@ -81,15 +116,32 @@ impl TrustPolicy {
                 _ => return Err(PolicyError::UnknownKeyword(at)),
             }
         }
-        if policy.logs.is_empty() {
-            return Err(PolicyError::NoLog);
-        }
         if quorums == 1 { Ok(policy) } else { Err(PolicyError::Quorum) }
     }
 
-    fn new_key(&self, at: usize, text: &str) -> Result<VerifierKey, PolicyError> {
+    /// The witnesses, in the order of the policy.
+    pub fn witnesses(&self) -> &[Witness] {
+        &self.witnesses
+    }
+
+    fn new_key(&self, at: usize, text: &str, kinds: &[SignatureKind]) -> Result<VerifierKey, PolicyError> {
         let key = VerifierKey::parse(text).map_err(|source| PolicyError::Key { line: at, source })?;
-        if self.keys().any(|known| *known == key) { Err(PolicyError::DuplicateKey(at)) } else { Ok(key) }
+        if !kinds.contains(&key.kind()) {
+            return Err(PolicyError::Kind(at));
+        }
+        self.check_new(at, &key)?;
+        Ok(key)
+    }
+
+    /// One public key is one party, whatever it is called: it cannot be two witnesses, nor the log and its witness.
+    fn check_new(&self, line: usize, key: &VerifierKey) -> Result<(), PolicyError> {
+        match self.keys().find(|known| known.is_same_key(key)) {
+            None => Ok(()),
+            Some(known) => {
+                let (name, other) = (key.name().to_owned(), known.name().to_owned());
+                Err(PolicyError::DuplicateKey { line, name, other })
+            }
+        }
     }
 
     fn define(&mut self, at: usize, name: &str, member: Member) -> Result<(), PolicyError> {
@@ -119,7 +171,10 @@ impl TrustPolicy {
         let threshold = match threshold {
             "any" => 1,
             "all" => members.len(),
-            number => number.parse().map_err(|_| PolicyError::Threshold(at))?,
+            number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                number.parse().map_err(|_| PolicyError::Threshold(at))?
+            }
+            _ => return Err(PolicyError::Threshold(at)),
         };
         if threshold == 0 || threshold > members.len() {
             return Err(PolicyError::Threshold(at));
@@ -137,7 +192,7 @@ impl TrustPolicy {
     }
 
     fn keys(&self) -> impl Iterator<Item = &VerifierKey> {
-        self.logs.iter().chain(&self.witnesses)
+        self.logs.iter().chain(self.witnesses.iter().map(|witness| &witness.key))
     }
 
     /// Checks a signed checkpoint and returns the one that was verified.
@@ -169,3 +224,6 @@ impl TrustPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use crate::{Checkpoint, Hash, MerkleError, PolicyError, TrustPolicy, verify_inclusion};
+use crate::{Checkpoint, Hash, MerkleError, Note, PolicyError, TrustPolicy, verify_inclusion};
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 /// Longest proof file that is read, in bytes.
@@ -18,6 +18,8 @@ pub enum ProofError {
     TooLong,
     #[error("a hash of the path is not 32 bytes in base64, or there are more than 63")]
     Path,
+    #[error("the proof file is not in its one form: it differs from what its content is written as")]
+    NotCanonical,
     #[error("the checkpoint is not trusted: {0}")]
     Checkpoint(#[from] PolicyError),
     #[error("the leaf is not in the log: {0}")]
@@ -34,17 +36,23 @@ pub struct TlogProof {
 }
 
 impl TlogProof {
+    /// Reads a proof file. One proof has one form: bytes that differ from it are refused, so that nobody can pass off one
+    /// proof as two, or keep something in it that was not checked.
     pub fn parse(file: &str) -> Result<Self, ProofError> {
         if file.len() > MAX_PROOF_BYTES {
             return Err(ProofError::TooLong);
         }
         let (head, checkpoint) = file.split_once("\n\n").ok_or(ProofError::Malformed)?;
+        Note::parse(checkpoint).map_err(PolicyError::from)?;
         let mut lines = head.split('\n').peekable();
         if lines.next() != Some(HEADER) {
             return Err(ProofError::Malformed);
         }
         let extra = match lines.next_if(|line| line.starts_with("extra ")) {
-            Some(line) => BASE64.decode(line.trim_start_matches("extra ")).map_err(|_| ProofError::Malformed)?,
+            Some(line) => {
+                let encoded = line.strip_prefix("extra ").unwrap_or_default();
+                BASE64.decode(encoded).map_err(|_| ProofError::Malformed)?
+            }
             None => vec![],
         };
         let number = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or(ProofError::Malformed)?;
@@ -57,7 +65,8 @@ impl TlogProof {
         if path.len() > 63 {
             return Err(ProofError::Path);
         }
-        Ok(Self { extra, index, path, checkpoint: checkpoint.to_owned() })
+        let proof = Self { extra, index, path, checkpoint: checkpoint.to_owned() };
+        if proof.to_string() == file { Ok(proof) } else { Err(ProofError::NotCanonical) }
     }
 
     /// Checks that the leaf with `leaf_hash` is in a log that `policy` trusts, and returns its checkpoint.

@@ -1,12 +1,14 @@
 //! Receipts: a proof file that carries all it proves, so that it is checked with nothing but itself and a
 //! trust policy. The leaf, what opens its commitments and, for a decision, the record and its place in the
-//! batch stand in the proof's `extra` line as JSON.
+//! batch stand in the proof's `extra` line as JSON, in one form: what re-encodes to other bytes is refused.
 
-use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BatchPath, Checkpoint, Hash, Kind, Leaf, LeafError, MerkleError, Opening, ProofError, TlogProof, TrustPolicy,
-    leaf_hash,
+    Value, leaf_hash,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +23,10 @@ pub enum ReceiptError {
     Opening(String),
     #[error("the record is not in the batch that the leaf names: {0}")]
     Batch(#[from] MerkleError),
-    #[error("a record stands in the proof, but its leaf is no batch")]
+    #[error("the proof carries a record, but its leaf is not that of a batch with its root and count")]
     NotABatch,
+    #[error("the proof says that the batch has {said} records; its leaf says {logged}")]
+    Count { said: u64, logged: i64 },
 }
 
 /// What a receipt is about.
@@ -55,18 +59,16 @@ pub struct VerifiedReceipt {
 impl Receipt {
     pub fn parse(file: &str) -> Result<Self, ReceiptError> {
         let proof = TlogProof::parse(file)?;
-        let extra: Map<String, Json> = serde_json::from_slice(&proof.extra).map_err(|_| ReceiptError::Extra)?;
-        let text = |name: &str| extra.get(name).and_then(Json::as_str).map(str::to_owned).ok_or(ReceiptError::Extra);
-        let (expected, subject) = match extra.get("record") {
-            None => (2, Subject::Leaf { openings: parse_openings(extra.get("openings"))? }),
-            Some(_) => (3, Subject::Record { record: text("record")?, place: parse_place(extra.get("batch"))? }),
+        let extra: Extra = serde_json::from_slice(&proof.extra).map_err(|_| ReceiptError::Extra)?;
+        let subject = match (extra.openings, extra.record, extra.batch) {
+            (Some(openings), None, None) => Subject::Leaf { openings: openings_of(openings)? },
+            (None, Some(record), Some(batch)) => Subject::Record { record, place: batch.place()? },
+            _ => return Err(ReceiptError::Extra),
         };
-        // A member that we do not know could be something that we fail to check (law L3).
-        if extra.len() != expected {
-            return Err(ReceiptError::Extra);
-        }
-        let leaf = text("leaf")?.into_bytes();
-        Ok(Self { leaf, subject, index: proof.index, path: proof.path, checkpoint: proof.checkpoint })
+        let leaf = extra.leaf.into_bytes();
+        let receipt = Self { leaf, subject, index: proof.index, path: proof.path, checkpoint: proof.checkpoint };
+        // Other cases, spaces, orders and repeated members mean the same; there is one form (law L3).
+        if receipt.extra() == proof.extra { Ok(receipt) } else { Err(ReceiptError::Extra) }
     }
 
     /// Checks everything and returns what was checked.
@@ -84,35 +86,82 @@ impl Receipt {
             Subject::Record { record, place } => {
                 let root = leaf.field_text("root").filter(|_| leaf.kind == Kind::DecisionBatch);
                 let root = root.and_then(|hex| hex::decode(hex).ok()).and_then(|bytes| Hash::try_from(bytes).ok());
-                place.verify(record.as_bytes(), &root.ok_or(ReceiptError::NotABatch)?)?;
+                let (Some(root), Some(Value::Integer(count))) = (root, leaf.field("count")) else {
+                    return Err(ReceiptError::NotABatch);
+                };
+                // With the size from the leaf, the path's length and turns leave one index (RFC 6962 §2.1.1).
+                if i64::try_from(place.size) != Ok(*count) {
+                    return Err(ReceiptError::Count { said: place.size, logged: *count });
+                }
+                place.verify(record.as_bytes(), &root)?;
             }
         }
         Ok(VerifiedReceipt { leaf, subject: self.subject.clone(), index: self.index, checkpoint })
     }
 
     fn proof(&self) -> TlogProof {
-        let leaf = String::from_utf8_lossy(&self.leaf);
-        let extra = match &self.subject {
+        let (path, checkpoint) = (self.path.clone(), self.checkpoint.clone());
+        TlogProof { extra: self.extra(), index: self.index, path, checkpoint }
+    }
+
+    fn extra(&self) -> Vec<u8> {
+        let (openings, record, batch) = match &self.subject {
             Subject::Leaf { openings } => {
-                let openings: Map<String, Json> = openings
-                    .iter()
-                    .map(|o| (o.field.clone(), json!({"nonce": hex::encode(o.nonce), "value": o.value})))
-                    .collect();
-                json!({"leaf": leaf, "openings": openings})
+                let form = |o: &Opening| OpeningForm { nonce: hex::encode(o.nonce), value: o.value.clone() };
+                (Some(openings.iter().map(|o| (o.field.clone(), form(o))).collect()), None, None)
             }
             Subject::Record { record, place } => {
-                let path: Vec<String> = place.path.iter().map(hex::encode).collect();
-                let batch = json!({"index": place.index, "size": place.size, "path": path});
-                json!({"leaf": leaf, "record": record, "batch": batch})
+                let path = place.path.iter().map(hex::encode).collect();
+                (None, Some(record.clone()), Some(PlaceForm { index: place.index, path, size: place.size }))
             }
         };
-        TlogProof {
-            extra: extra.to_string().into_bytes(),
-            index: self.index,
-            path: self.path.clone(),
-            checkpoint: self.checkpoint.clone(),
-        }
+        let leaf = String::from_utf8_lossy(&self.leaf).into_owned();
+        // Texts and numbers always have a form in JSON.
+        serde_json::to_vec(&Extra { batch, leaf, openings, record }).unwrap_or_default()
     }
+}
+
+/// The `extra` line. Members are declared in byte order, which is the order in which they are written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Extra {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<PlaceForm>,
+    leaf: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openings: Option<BTreeMap<String, OpeningForm>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpeningForm {
+    nonce: String,
+    value: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceForm {
+    index: u64,
+    path: Vec<String>,
+    size: u64,
+}
+
+impl PlaceForm {
+    fn place(self) -> Result<BatchPath, ReceiptError> {
+        let path: Option<Vec<Hash>> = self.path.iter().map(|hash| hex::decode(hash).ok()?.try_into().ok()).collect();
+        Ok(BatchPath { index: self.index, size: self.size, path: path.ok_or(ReceiptError::Extra)? })
+    }
+}
+
+fn openings_of(forms: BTreeMap<String, OpeningForm>) -> Result<Vec<Opening>, ReceiptError> {
+    let opening = |(field, form): (String, OpeningForm)| {
+        let nonce = hex::decode(form.nonce).ok()?.try_into().ok()?;
+        Some(Opening { field, nonce, value: form.value })
+    };
+    forms.into_iter().map(opening).collect::<Option<_>>().ok_or(ReceiptError::Extra)
 }
 
 /// The proof file.
@@ -122,20 +171,5 @@ impl std::fmt::Display for Receipt {
     }
 }
 
-fn parse_openings(value: Option<&Json>) -> Result<Vec<Opening>, ReceiptError> {
-    let members = value.and_then(Json::as_object).ok_or(ReceiptError::Extra)?;
-    let opening = |(field, value): (&String, &Json)| {
-        let nonce = hex::decode(value.get("nonce")?.as_str()?).ok()?.try_into().ok()?;
-        Some(Opening { field: field.clone(), nonce, value: value.get("value")?.as_str()?.to_owned() })
-    };
-    members.iter().map(|member| opening(member).ok_or(ReceiptError::Extra)).collect()
-}
-
-fn parse_place(value: Option<&Json>) -> Result<BatchPath, ReceiptError> {
-    let read = |value: &Json| {
-        let hash = |hash: &Json| hex::decode(hash.as_str()?).ok()?.try_into().ok();
-        let path = value.get("path")?.as_array()?.iter().map(hash).collect::<Option<Vec<Hash>>>()?;
-        Some(BatchPath { index: value.get("index")?.as_u64()?, size: value.get("size")?.as_u64()?, path })
-    };
-    value.and_then(read).ok_or(ReceiptError::Extra)
-}
+#[cfg(test)]
+mod tests;
