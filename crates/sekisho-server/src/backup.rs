@@ -1,19 +1,21 @@
-//! Copies of a server's state, and the way back.
+//! Copies of a server's state.
 //!
 //! A copy is taken while the server runs: the database first, then decisions, the checkpoint, the write-ahead file, the tiles, so
 //! that each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use sekisho_disk::{DiskError, Ledger, Segments, private_folder};
-use sekisho_keys::{KeyError, load};
+use sekisho_disk::{DiskError, Segments, private_folder};
 use sekisho_ledger::{Frontier, TILE_WIDTH, leaf_hash};
 use sekisho_store::{Store, StoreError};
-use sekisho_types::{SignatureAlgorithm, Signer, TrustDomain};
+use sekisho_types::TrustDomain;
 
 use crate::authorities::Authorities;
 use crate::journal::check_mark;
+use crate::lineage::{self, LineageError, Opened};
+
+/// Stands in a copy. A server does not start on one: its log would go on beside the log that it was copied from.
+pub(crate) const COPY_MARK: &str = "copy";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -24,7 +26,7 @@ pub enum BackupError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Lineage(LineageError),
     #[error("{0} is no server's data folder: it has no `state.db`")]
     NoServer(String),
     #[error("{0} is not empty; name a new folder")]
@@ -39,10 +41,19 @@ pub enum BackupError {
     #[error("the copy is not whole: {0}; take another")]
     NotWhole(String),
     #[error(
-        "the log here has {here} entries and the backup {backup}: restoring it would take back what was acknowledged. To do \
-         so all the same, give `--danger-accept-older-log`; auditors who hold a later checkpoint will notice"
+        "the log here has {here} entries and does not begin with the {backup} of the backup: restoring would take back what was \
+         acknowledged. To do so all the same, give `--danger-accept-older-log`; the log then goes on under a new origin"
     )]
-    Older { here: u64, backup: u64 },
+    Other { here: u64, backup: u64 },
+}
+
+impl From<LineageError> for BackupError {
+    fn from(error: LineageError) -> Self {
+        match error {
+            LineageError::Disk(error) => Self::Disk(error),
+            other => Self::Lineage(other),
+        }
+    }
 }
 
 /// What a copy holds.
@@ -53,15 +64,30 @@ pub struct Copied {
     pub damaged: Vec<PathBuf>,
 }
 
-/// Copies the server's data folder `data` to the new folder `to`. The server may run.
+/// Copies the server's data folder `data` to the new folder `to`. The server may run. A copy that is not whole is removed
+/// again, since it holds keys.
 pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
     if !data.join("state.db").is_file() {
         return Err(BackupError::NoServer(data.display().to_string()));
     }
+    lineage::check_trust_domain(data, trust_domain)?;
     if std::fs::read_dir(to).is_ok_and(|mut items| items.next().is_some()) {
         return Err(BackupError::NotEmpty(to.display().to_string()));
     }
     private_folder(to)?;
+    let copied = copy(data, to).and_then(|()| check(to, trust_domain));
+    if copied.is_err() {
+        // It was empty before. What cannot be removed is the caller's to see: the first error says why.
+        let _best_effort = std::fs::remove_dir_all(to);
+    }
+    copied
+}
+
+fn copy(data: &Path, to: &Path) -> Result<(), BackupError> {
+    let mark = to.join(COPY_MARK);
+    std::fs::write(&mark, "a copy of a server's folder; `sekisho restore --from` brings it back\n")
+        .map_err(io(&mark))?;
+    std::fs::set_permissions(&mark, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(&mark))?;
     sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
     copy_tree(&data.join("keys"), &to.join("keys"))?;
     copy_tree(&data.join("decisions"), &to.join("decisions"))?;
@@ -76,7 +102,7 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
         private_folder(&ledger)?;
         let head = || std::fs::read(data.join("ledger/wal")).ok().and_then(|bytes| bytes.get(..16).map(<[u8]>::to_vec));
         let before = head();
-        for name in ["checkpoint", "wal"] {
+        for name in ["origin", "checkpoint", "wal"] {
             copy_file(&data.join("ledger").join(name), &ledger.join(name))?;
         }
         for name in ["tile", "side"] {
@@ -86,60 +112,13 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
             break;
         }
     }
-    check(to, trust_domain)
-}
-
-/// Puts the copy at `from` in the place of `data`, whose server does not run. What was there is kept beside it.
-pub fn restore(
-    from: &Path,
-    data: &Path,
-    trust_domain: &TrustDomain,
-    danger_accept_older_log: bool,
-) -> Result<Copied, BackupError> {
-    if !from.join("state.db").is_file() {
-        return Err(BackupError::NoServer(from.display().to_string()));
-    }
-    let copied = check(from, trust_domain)?;
-    let log_size = copied.log_size;
-    if data.join("ledger").is_dir() {
-        // Opening it fails while a server runs. The log alone says how long it is, whatever became of the rest.
-        let here = log_at(data, trust_domain).map(|(_, size)| size);
-        match here {
-            Err(BackupError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
-            Ok(here) if here > log_size && !danger_accept_older_log => {
-                return Err(BackupError::Older { here, backup: log_size });
-            }
-            Err(error) if !danger_accept_older_log => return Err(BackupError::Unreadable(error.to_string())),
-            _ => {}
-        }
-    }
-    let name = data.file_name().ok_or_else(|| BackupError::Name(data.display().to_string()))?;
-    let beside = |ending: &str| data.with_file_name(format!("{}.{ending}", name.to_string_lossy()));
-    let new = beside("restoring");
-    if new.exists() {
-        std::fs::remove_dir_all(&new).map_err(io(&new))?;
-    }
-    copy_tree(from, &new)?;
-    // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
-    // And agents that have seen later revisions must take those to come for newer still.
-    sekisho_store::begin_anew(&new.join("state.db"))?;
-    if data.exists() {
-        let old = beside(&format!("before-{}", sekisho_runtime::now().seconds()));
-        std::fs::rename(data, &old).map_err(io(data))?;
-    }
-    std::fs::rename(&new, data).map_err(io(data))?;
-    Ok(copied)
-}
-
-fn log_at(folder: &Path, trust_domain: &TrustDomain) -> Result<(Ledger, u64), BackupError> {
-    let key: Arc<dyn Signer> = Arc::new(load(&folder.join("keys/log.key"), SignatureAlgorithm::Ed25519)?);
-    let (ledger, recovered) = Ledger::open(&folder.join("ledger"), &format!("{trust_domain}/sekisho"), key)?;
-    Ok((ledger, recovered.size))
+    Ok(())
 }
 
 /// Opens a server's folder as a server would, reads all of its log and decisions.
-fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
-    let (ledger, size) = log_at(folder, trust_domain)?;
+pub(crate) fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
+    let Opened { ledger, recovered, .. } = lineage::open(folder, trust_domain)?;
+    let size = recovered.size;
     let missing = |number: u64| BackupError::NotWhole(format!("entries from {} on are missing", number * TILE_WIDTH));
     let mut tree = Frontier::default();
     for number in 0..size.div_ceil(TILE_WIDTH) {
@@ -160,11 +139,11 @@ fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupErro
     Ok(Copied { log_size: size, damaged: decisions.damaged() })
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
+pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
     move |source| BackupError::Io { path: path.to_owned(), source }
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
     let items = match std::fs::read_dir(from) {
         Ok(items) => items,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -196,7 +175,7 @@ fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
 }
 
 /// Copies a file with its mode, durably. One that goes away meanwhile was replaced by a fuller one.
-fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
+pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     match std::fs::copy(from, to) {
         Ok(_) => std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(io(to)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

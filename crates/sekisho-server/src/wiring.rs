@@ -10,28 +10,30 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
-use sekisho_disk::{DiskError, Ledger, Segments, private_folder, write_atomic};
+use sekisho_disk::{DiskError, Segments, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Caller, Request};
-use sekisho_keys::{KeyError, MemoryKey, load_or_create};
+use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
 use sekisho_runtime::{Stop, Traces, TracesError, now};
-use sekisho_store::{Change, Committed, Store, StoreError};
+use sekisho_store::{Change, Committed, LogMark, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
+use crate::backup::COPY_MARK;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::domain::{Domain, Settings, Shared};
 use crate::health::{self, Health};
 use crate::journal::{Entry, JournalError, drain_outbox};
+use crate::lineage::{Earlier, LineageError, Opened};
 use crate::refusals::Refusals;
 use crate::rest::Operator;
 use crate::retention::{self, Keep};
 use crate::view::View;
-use crate::{grpc, issue, journal, log_search, policy_folder, refusals, rest};
+use crate::{grpc, issue, journal, lineage, log_search, policy_folder, refusals, rest};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,10 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--x509pop-ca {path}: {reason}")]
     X509PopCa { path: String, reason: String },
+    #[error(transparent)]
+    Lineage(LineageError),
+    #[error("{0} is a copy that `sekisho backup` took; bring it back by `sekisho restore --from {0} --data <folder>`")]
+    IsACopy(String),
     #[error("{0}. To go on all the same, and have it logged, start once with `--danger-accept-older-log`")]
     OlderLog(String),
     #[error(transparent)]
@@ -62,18 +68,22 @@ pub enum ServerError {
     Reflection(String),
 }
 
+impl From<LineageError> for ServerError {
+    fn from(error: LineageError) -> Self {
+        match error {
+            LineageError::Disk(error) => Self::Disk(error),
+            other => Self::Lineage(other),
+        }
+    }
+}
+
 /// How often the database is told how far the log has come, at least.
 const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`. `ready` is called with the addresses once requests are served.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
-    let (domain, accepted_older_log) = open(&args)?;
-    // Law L16: what weakens safety stands in the log.
-    if let Some(reason) = accepted_older_log {
-        let leaf =
-            Entry::new(&domain, Kind::KeyEvent).text("event", "danger: older log accepted").text("reason", reason);
-        let index = leaf.append(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
-        domain.ledger.checkpoint_covering(index).await?;
+    let (domain, continues) = open(&args)?;
+    if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
         journal::mark(&domain).await?;
     }
@@ -143,28 +153,37 @@ fn turned_away(domain: Shared) -> impl Fn(SocketAddr, String) + Clone + Send + '
     }
 }
 
-/// The domain, and why its log was accepted although it is older than it should be.
-fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
+/// The log that fits the database, and that which it goes on from if it does so under a new origin.
+fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerError> {
+    let name = &args.trust_domain;
+    let opened = lineage::open(&args.data, name)?;
+    let Err(reason) = journal::check_mark(&opened.ledger, mark) else { return Ok(opened) };
+    if !args.danger_accept_older_log {
+        return Err(ServerError::OlderLog(reason));
+    }
+    tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
+    drop(opened);
+    // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
+    lineage::begin_anew(&args.data, name, "danger: older log accepted", &reason)?;
+    Ok(lineage::open_when_closed(&args.data, name)?)
+}
+
+/// The domain, and what its log was before if it has just begun anew.
+fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
+    if args.data.join(COPY_MARK).exists() {
+        return Err(ServerError::IsACopy(args.data.display().to_string()));
+    }
     let keys = args.data.join("keys");
     private_folder(&keys)?;
-    let log_key: Arc<dyn Signer> = Arc::new(load_or_create(&keys.join("log.key"), SignatureAlgorithm::Ed25519)?);
-    let origin = format!("{}/sekisho", args.trust_domain);
-    let (ledger, recovered) = Ledger::open(&args.data.join("ledger"), &origin, log_key)?;
-    tracing::info!(size = recovered.size, replayed = recovered.replayed, "ledger");
-    write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
-    let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
+    lineage::check_trust_domain(&args.data, &args.trust_domain)?;
     let store = Store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
     let (revision, records, mark) =
         store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?, reader.log_mark(&name)?)))?;
-    let mut accepted_older_log = None;
-    if let Err(reason) = journal::check_mark(&ledger, mark.as_ref()) {
-        if !args.danger_accept_older_log {
-            return Err(ServerError::OlderLog(reason));
-        }
-        tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
-        accepted_older_log = Some(reason);
-    }
+    let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
+    tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
+    write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
+    let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
     let newest = log_search::newest_time(&ledger).unwrap_or(0);
     let authorities = Authorities::load(&name, &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
@@ -199,7 +218,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<String>), ServerError> {
         policy_in_force: Mutex::new(BTreeMap::new()),
         name,
     };
-    Ok((domain, accepted_older_log))
+    Ok((domain, continues))
 }
 
 fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {

@@ -180,7 +180,14 @@ fn a_damaged_or_older_log_is_noticed() {
     world.server_options.push("--danger-accept-older-log".into());
     world.start_server();
     drop(world.server.take());
-    assert!(world.leaves("key-event").iter().any(|leaf| leaf["event"] == "danger: older log accepted"));
+    let leaves = world.leaves("key-event");
+    let said = leaves.iter().find(|leaf| leaf["event"] == "danger: older log accepted").unwrap();
+    let origin = |folder: &Path| {
+        let note = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
+        note.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(said["old_origin"], origin(&good).as_str());
+    assert_ne!(origin(&ledger), origin(&good), "it goes on under an origin of its own");
     world.server_options.clear();
     world.start_server();
 }

@@ -4,7 +4,7 @@ mod agent_attacks;
 mod agent_rpc;
 mod clients;
 mod dev;
-
+mod earlier_release;
 mod faults;
 mod floods;
 mod grpc;
@@ -23,6 +23,7 @@ mod policy_live;
 mod port_reuse;
 mod process_attacks;
 mod proofs;
+mod restores;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;

@@ -1,4 +1,4 @@
-//! What an operator does besides: copies and their way back, metrics, policies tried on what was decided.
+//! What an operator does besides: metrics, policies tried on what was decided.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
@@ -6,45 +6,6 @@ use sekisho_proto::workload::{JwtsvidRequest, spiffe_workload_api_client::Spiffe
 
 use crate::peers::Attested;
 use crate::world::{POLICY, World, eventually};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_running_server_is_whole_and_an_older_one_is_noticed() {
-    let mut world = World::start();
-    let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/kept");
-    let (serial, index) = peer.issue(&entry).await.unwrap();
-    let open = world.json(&["token", "create"]);
-    let (data, copy) = (world.path("s").display().to_string(), world.path("copy").display().to_string());
-    let backup = ["backup", "--trust-domain", "example.org", "--data", &data, "--to", &copy];
-    // While it issues.
-    let busy = async {
-        for _ in 0..50 {
-            peer.issue(&entry).await.unwrap();
-        }
-    };
-    let (made, ()) = tokio::join!(async { world.json(&backup) }, busy);
-    assert!(made["log_size"].as_u64().unwrap() > index);
-    let again = world.sekisho(&backup);
-    assert!(again.0 == 1 && again.2.contains("not empty"), "{again:?}");
-    let restore = ["restore", "--trust-domain", "example.org", "--data", &data, "--from", &copy];
-    let running = world.sekisho(&restore);
-    assert!(running.0 == 1 && running.2.contains("in use"), "{running:?}");
-    for _ in 0..5 {
-        peer.issue(&entry).await.unwrap();
-    }
-    drop(world.server.take());
-    let older = world.sekisho(&restore);
-    assert!(older.0 == 1 && older.2.contains("would take back what was acknowledged"), "{older:?}");
-    // The worst: all of it is gone.
-    std::fs::remove_dir_all(&data).unwrap();
-    world.text(&restore);
-    world.start_server();
-    world.text(&["entry", "show", &entry]);
-    assert!(world.leaves("issuance").iter().any(|leaf| leaf["id"] == format!("iss_{serial}")));
-    let spent = crate::peers::attest(&world, "join_token", open["token"].as_str().unwrap().as_bytes()).await;
-    assert!(spent.is_err(), "a token that was open in the copy is void");
-    peer.issue(&entry).await.unwrap();
-}
 
 #[test]
 fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sekisho_server::Copied;
+use sekisho_server::{Copied, Restored, RestoredLog};
 use sekisho_types::TrustDomain;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(crate) struct RestoreArgs {
     /// The server's data folder; its server must not run. What is there is kept beside it
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     data: PathBuf,
-    /// Restore although the log here is longer than the copy's
+    /// Restore the copy's log although the log here is longer, another one or unreadable; it goes on under a new origin
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     danger_accept_older_log: bool,
 }
@@ -57,11 +57,20 @@ pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure
 pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let name = trust_domain(&args.trust_domain)?;
     let restored = sekisho_server::restore(&args.from, &args.data, &name, args.danger_accept_older_log);
-    let Copied { log_size: size, damaged } = restored.map_err(Failure::failed)?;
+    let Restored { copied: Copied { log_size, damaged }, log } = restored.map_err(Failure::failed)?;
     let data = args.data.display().to_string();
-    print(global.output, &json!({"data": data, "log_size": size, "damaged": damaged}), || {
+    let (size, kept, log) = match log {
+        RestoredLog::Kept { size } => {
+            (size, true, format!("the log that was here holds all of the copy's and stays, with its {size} entries"))
+        }
+        RestoredLog::Continued { origin } => {
+            let goes_on = format!("a log of {log_size} entries; it goes on as `{origin}` with a new key");
+            (log_size, false, format!("{goes_on}: give auditors the new trust policy beside the old one"))
+        }
+    };
+    print(global.output, &json!({"data": data, "log_size": size, "log_kept": kept, "damaged": damaged}), || {
         let tokens = "join tokens that were open are void, make new ones";
-        format!("{data}: a log of {size} entries; {tokens}{}", damage(&damaged))
+        format!("{data}: {log}; {tokens}{}", damage(&damaged))
     })?;
     Ok(Exit::Ok)
 }

@@ -1,0 +1,79 @@
+//! The state of the release before this one: it opens, what was proved stays proved, and the server goes on.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sekisho_ledger::{Receipt, TrustPolicy};
+
+use crate::faults::{Full, Shim};
+use crate::world::{POLICY, World, eventually, manifest_folder};
+
+/// When the server that wrote the fixture stopped, in Unix seconds.
+const STOPPED: i64 = 1_795_624_492;
+
+/// Of a SQLite file: `user_version` is four bytes at offset 60 (sqlite.org/fileformat2.html, "The Database Header").
+fn schema(file: &std::path::Path) -> u32 {
+    let bytes = std::fs::read(file).unwrap();
+    u32::from_be_bytes(bytes[60..64].try_into().unwrap())
+}
+
+fn copies(world: &World) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(world.path("s")).unwrap().map(|item| item.unwrap().path());
+    items.filter(|path| path.display().to_string().contains("state.db.schema-")).collect()
+}
+
+#[test]
+fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() {
+    // Some minutes after its server stopped, whatever the time is now.
+    let shim = Shim::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    shim.set(STOPPED + 300 - i64::try_from(now).unwrap(), 0, Full::Nobody);
+    let environment = shim.environment();
+    let (server_environment, agent_environment) = (environment.clone(), environment);
+    let mut world = World { server_environment, agent_environment, ..World::nowhere() };
+    let fixture = manifest_folder().join("tests/it/fixtures/state-v3/state.tar.gz");
+    let unpacked = Command::new("tar").arg("-xpzf").arg(fixture).arg("-C").arg(world.folder.path()).status().unwrap();
+    assert!(unpacked.success());
+    std::fs::create_dir(world.path("policy")).unwrap();
+    std::fs::write(world.path("policy/p.rego"), POLICY).unwrap();
+    world.start_server();
+
+    let [copy] = copies(&world).try_into().unwrap();
+    assert_eq!(schema(&copy), 3);
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    let entries = world.json(&["entry", "list"]);
+    let shop = |name: &str| {
+        entries.as_array().unwrap().iter().any(|e| e["spiffe_id"] == format!("spiffe://example.org/shop/{name}"))
+    };
+    assert!(shop("ledger") && shop("till") && !shop("gone"), "{entries}");
+    assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 1);
+    assert!(world.json(&["policy", "show"])["revision"].as_u64().unwrap() >= 2);
+
+    // What that release proved verifies, and this one proves the same under the same trust policy.
+    let trust = TrustPolicy::parse(&std::fs::read_to_string(world.path("proofs/trust")).unwrap()).unwrap();
+    let verified = |file: &str| {
+        let text = std::fs::read_to_string(world.path(file)).unwrap();
+        Receipt::parse(&text).and_then(|receipt| receipt.verify(&trust)).unwrap()
+    };
+    for name in ["attestation", "issuance", "first"] {
+        let old = verified(&format!("proofs/{name}"));
+        world.text(&["prove", &old.index.to_string(), "--file", "again"]);
+        let again = verified("again");
+        assert_eq!((again.leaf, again.subject), (old.leaf, old.subject), "{name}");
+    }
+    let denied = world.json(&["verify", "proofs/decision", "--policy", "proofs/trust"])["record"].clone();
+    world.text(&["prove", denied["id"].as_str().unwrap(), "--file", "again"]);
+    assert_eq!(world.json(&["verify", "again", "--policy", "proofs/trust"])["record"], denied);
+    assert_eq!(world.json(&["decisions"]).as_array().unwrap().len(), 3);
+
+    // It goes on: an agent attests, an entry is made, and the log that was is the beginning of the log that is.
+    let (before, after) = (world.leaves("attestation").len(), |world: &World| world.leaves("attestation").len());
+    world.start_agent();
+    eventually("the attestation is in the log", || (after(&world) > before).then_some(()));
+    world.register("/own/new", &World::own_selectors());
+    drop(world.agent.take());
+    drop(world.server.take());
+    world.start_server();
+    assert_eq!(copies(&world), [copy], "a database of this release is not copied");
+}

@@ -1,0 +1,131 @@
+//! The way back of a copy, and what becomes of the log by it (decisions/0018).
+
+use std::path::Path;
+
+use sekisho_disk::{DiskError, Segments};
+use sekisho_types::TrustDomain;
+
+use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
+use crate::lineage::{self, LineageError};
+
+/// Why the log goes on elsewhere, as its first new leaf says it.
+const EVENT: &str = "log continued after a restore";
+
+/// What was restored, and how the log goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub copied: Copied,
+    pub log: RestoredLog,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoredLog {
+    /// The log that was here has all entries of the copy's: it stays, with so many entries.
+    Kept { size: u64 },
+    /// The copy's log, under this origin and a new key: entries that came after the copy may have been published.
+    Continued { origin: String },
+}
+
+/// The log that is in the place to which a copy is restored.
+enum Here {
+    Missing,
+    /// It holds all entries of the copy.
+    Newer(u64),
+    /// The copy holds all its entries, and more.
+    Older,
+    Other(u64),
+}
+
+/// Puts the copy at `from` in the place of `data`, whose server does not run. What was there is kept beside it.
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    trust_domain: &TrustDomain,
+    danger_accept_older_log: bool,
+) -> Result<Restored, BackupError> {
+    if !from.join("state.db").is_file() {
+        return Err(BackupError::NoServer(from.display().to_string()));
+    }
+    lineage::check_trust_domain(from, trust_domain)?;
+    let copied = check(from, trust_domain)?;
+    let keep = match here(data, from, &copied, trust_domain) {
+        // Opening it fails while a server runs.
+        Err(LineageError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
+        Err(error @ LineageError::OtherTrustDomain { .. }) => return Err(error.into()),
+        _ if danger_accept_older_log => None,
+        Err(error) => return Err(BackupError::Unreadable(error.to_string())),
+        Ok(Here::Other(here)) => return Err(BackupError::Other { here, backup: copied.log_size }),
+        Ok(Here::Newer(size)) => Some(size),
+        Ok(Here::Missing | Here::Older) => None,
+    };
+    let name = data.file_name().ok_or_else(|| BackupError::Name(data.display().to_string()))?;
+    let beside = |ending: &str| data.with_file_name(format!("{}.{ending}", name.to_string_lossy()));
+    let new = beside("restoring");
+    if new.exists() {
+        std::fs::remove_dir_all(&new).map_err(io(&new))?;
+    }
+    copy_tree(from, &new)?;
+    let mark = new.join(COPY_MARK);
+    if mark.exists() {
+        std::fs::remove_file(&mark).map_err(io(&mark))?;
+    }
+    // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
+    // And agents that have seen later revisions must take those to come for newer still.
+    sekisho_store::begin_anew(&new.join("state.db"))?;
+    let log = match keep {
+        Some(size) => {
+            keep_log(data, &new)?;
+            RestoredLog::Kept { size }
+        }
+        None => {
+            let reason = format!("a copy with {} entries was restored; later entries may exist", copied.log_size);
+            RestoredLog::Continued { origin: lineage::begin_anew(&new, trust_domain, EVENT, &reason)? }
+        }
+    };
+    if data.exists() {
+        let old = beside(&format!("before-{}", sekisho_runtime::now().seconds()));
+        std::fs::rename(data, &old).map_err(io(data))?;
+    }
+    std::fs::rename(&new, data).map_err(io(data))?;
+    Ok(Restored { copied, log })
+}
+
+/// Compares the log in `data` with the copy's. The log alone says how long it is, whatever became of the rest.
+fn here(data: &Path, from: &Path, copied: &Copied, trust_domain: &TrustDomain) -> Result<Here, LineageError> {
+    if !data.join("ledger").is_dir() {
+        return Ok(Here::Missing);
+    }
+    let opened = lineage::open(data, trust_domain)?;
+    let (ledger, size) = (opened.ledger, opened.recovered.size);
+    if size == 0 {
+        return Ok(Here::Missing);
+    }
+    let shorter = size.min(copied.log_size);
+    let copy = lineage::open_when_closed(from, trust_domain)?.ledger;
+    Ok(match ledger.root(shorter).is_some_and(|root| copy.root(shorter) == Some(root)) {
+        false => Here::Other(size),
+        true if size >= copied.log_size => Here::Newer(size),
+        true => Here::Older,
+    })
+}
+
+/// Takes the log that was here, its keys and the decisions that cite it, in the place of the copy's.
+fn keep_log(data: &Path, new: &Path) -> Result<(), BackupError> {
+    let mut folders = vec!["ledger"];
+    if Segments::open(&data.join("decisions"), u64::MAX).is_ok_and(|decisions| decisions.damaged().is_empty()) {
+        folders.push("decisions");
+    }
+    for name in folders {
+        let target = new.join(name);
+        if target.exists() {
+            std::fs::remove_dir_all(&target).map_err(io(&target))?;
+        }
+        copy_tree(&data.join(name), &target)?;
+    }
+    for item in std::fs::read_dir(data.join("keys")).map_err(io(data))? {
+        let path = item.map_err(io(data))?.path();
+        let Some(name) = path.file_name().filter(|name| name.to_string_lossy().starts_with("log")) else { continue };
+        crate::backup::copy_file(&path, &new.join("keys").join(name))?;
+    }
+    Ok(())
+}
