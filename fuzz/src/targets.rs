@@ -34,8 +34,15 @@ const SHORT: u64 = 3000;
 
 /// Every target.
 pub fn all() -> Vec<Target> {
-    let target = |name, samples, run| Target { name, samples, run, short: SHORT };
-    let slow = |name, samples, run| Target { name, samples, run, short: 60 };
+    identities().into_iter().chain(records_and_requests()).collect()
+}
+
+const fn target(name: &'static str, samples: fn() -> Vec<Vec<u8>>, run: fn(&[u8]) -> String) -> Target {
+    Target { name, samples, run, short: SHORT }
+}
+
+/// Who somebody is, and what is configured and kept of that.
+fn identities() -> Vec<Target> {
     vec![
         target(
             "spiffe-id",
@@ -80,6 +87,13 @@ pub fn all() -> Vec<Target> {
             |input| outcome(sekisho_store::check_stored(&text(input))),
         ),
         target("agent-cache", || vec![files::AGENT_CACHE.into()], |input| outcome(sekisho_agent::check_cached(input))),
+    ]
+}
+
+/// What is logged, sent and decided.
+fn records_and_requests() -> Vec<Target> {
+    let slow = |name, samples, run| Target { name, samples, run, short: 60 };
+    vec![
         target("leaf", || vec![LOG.leaf.clone()], leaf),
         target("note", || vec![LOG.checkpoint.clone().into_bytes()], note),
         target("trust-policy", || vec![LOG.policy.clone().into_bytes()], trust_policy),

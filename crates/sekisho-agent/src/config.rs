@@ -42,7 +42,7 @@ pub struct AgentArgs {
     /// Threads that serve requests; measuring and files have others
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
-    /// TOML file whose keys are these flags' names; flags and environment variables go first
+    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`

@@ -94,6 +94,8 @@ pub(crate) struct Core {
     /// Which identity was lent to the sidecar with this process number.
     pub lent: Mutex<BTreeMap<i32, SpiffeId>>,
     pub save_wanted: tokio::sync::Notify,
+    /// Rings when the server no longer knows this agent.
+    pub attest_wanted: tokio::sync::Notify,
 }
 
 pub(crate) struct Parts {
@@ -141,6 +143,7 @@ impl Core {
             streams: Mutex::new(BTreeMap::new()),
             lent: Mutex::new(BTreeMap::new()),
             save_wanted: tokio::sync::Notify::new(),
+            attest_wanted: tokio::sync::Notify::new(),
         }
     }
 

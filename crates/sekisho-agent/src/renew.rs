@@ -4,11 +4,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_disk::DiskError;
+use sekisho_evidence::token_hash;
 use sekisho_identity::renew_at_with_jitter;
 use sekisho_net::{TlsMaterial, TlsSource};
 use sekisho_proto::status_reason;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_runtime::{now, random_u32};
+use sekisho_types::Digest;
+use tonic::Code;
 
 use crate::attest::{self, Proof, dial};
 use crate::config::AgentArgs;
@@ -50,36 +53,40 @@ pub(crate) async fn keep_cache(core: Arc<Core>) {
 /// Renews the agent's SVID for ever; ends when the server will have nothing more to do with this agent.
 pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
     let mut jitter = random_u32();
+    let mut refused = None;
     loop {
         let own = core.own();
         let due = renew_at_with_jitter(own.not_before, own.not_after, jitter);
         // Not longer at a time: a clock that was set has to be noticed.
         let seconds = u64::try_from(due.seconds_since(now())).unwrap_or(0);
-        tokio::time::sleep(Duration::from_secs(seconds.min(10))).await;
-        if seconds > 10 {
+        let wanted = tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(seconds.min(10))) => false,
+            () = core.attest_wanted.notified() => true,
+        };
+        if seconds > 10 && !wanted {
             continue;
         }
         jitter = random_u32();
-        if let Err(error) = renew_once(&core, &args).await {
+        if let Err(error) = renew_once(&core, &args, &mut refused).await {
             if is_final(&error) {
                 return error;
             }
             let pause = if matches!(error, AgentError::NoProof) { 60 } else { 5 };
-            tracing::warn!(%error, pause, "the agent's SVID was not renewed; trying again. If a join token was used up, put a new one into its file");
+            tracing::warn!(%error, pause, "the agent's SVID was not renewed; trying again");
             tokio::time::sleep(Duration::from_secs(pause)).await;
         }
     }
 }
 
-async fn renew_once(core: &Arc<Core>, args: &AgentArgs) -> Result<(), AgentError> {
+async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Digest>) -> Result<(), AgentError> {
     let renewed = if core.own().not_after <= now() {
-        tracing::warn!("the agent's SVID ended before it was renewed");
-        attest_again(core, args).await?
+        tracing::warn!("the agent's SVID expired before it was renewed");
+        attest_again(core, args, refused).await?
     } else {
         match attest::renew(core.server()).await {
             Err(AgentError::Server(status)) if must_reattest(&status) => {
                 tracing::warn!("the server asks this agent to attest again");
-                attest_again(core, args).await?
+                attest_again(core, args, refused).await?
             }
             other => other?,
         }
@@ -91,12 +98,36 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs) -> Result<(), AgentError
 }
 
 /// Attests over a connection that shows no SVID, since the server knows the one held no more.
-async fn attest_again(core: &Arc<Core>, args: &AgentArgs) -> Result<AgentSvid, AgentError> {
+///
+/// A token that the server has refused is not shown again: the agent waits for another one in its file.
+async fn attest_again(
+    core: &Arc<Core>,
+    args: &AgentArgs,
+    refused: &mut Option<Digest>,
+) -> Result<AgentSvid, AgentError> {
     let stranger = TlsSource::new(TlsMaterial::new(None, core.bundle())?);
-    attest::attest(dial(&stranger, args)?, &Proof::of(args)?).await
+    let proof = Proof::of(args)?;
+    let token = match &proof {
+        Proof::JoinToken(token) => Some(token_hash(token)),
+        Proof::X509Pop { .. } => None,
+    };
+    let used = || AgentError::TokenUsed(args.join_token_file.clone().unwrap_or_default());
+    if token.is_some() && token == *refused {
+        return Err(used());
+    }
+    let attested = attest::attest(dial(&stranger, args)?, &proof).await;
+    if let (Some(token), Err(AgentError::Server(status))) = (token, &attested)
+        && matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied)
+        && status_reason(status).is_none()
+    {
+        tracing::warn!(reason = status.message(), "the join token was refused");
+        *refused = Some(token);
+        return Err(used());
+    }
+    attested
 }
 
-fn must_reattest(status: &tonic::Status) -> bool {
+pub(crate) fn must_reattest(status: &tonic::Status) -> bool {
     let again = [Reason::AgentExpired, Reason::AgentNotAttested, Reason::AgentNotActive, Reason::AgentMustReattest];
     status_reason(status).is_some_and(|reason| again.contains(&reason))
 }

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use crate::attest::fetch_bundle;
 use crate::core::Core;
+use crate::renew::must_reattest;
 use crate::wiring::AgentError;
 
 /// SPIRE's own interval.
@@ -37,7 +38,11 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
                 return AgentError::Server(Box::new(status));
             }
             Err(status) => {
-                tracing::warn!(reason = status.message(), "no connection to the server; what is held goes on serving")
+                tracing::warn!(reason = status.message(), "no connection to the server; what is held goes on serving");
+                // An evicted agent does not wait for the half life of an SVID that no longer counts.
+                if must_reattest(&status) {
+                    core.attest_wanted.notify_one();
+                }
             }
             Ok(()) => pause = Duration::from_millis(100),
         }

@@ -57,6 +57,12 @@ pub enum AgentError {
     Answer(&'static str),
     #[error("the server: {}", .0.message())]
     Server(Box<Status>),
+    #[error(
+        "the join token in {} was used before or has expired: put a new one there, made by \
+         `sekisho token create --agent-id <this agent's name>`, and the agent joins again",
+        .0.display()
+    )]
+    TokenUsed(std::path::PathBuf),
     #[error("own executable: {0}")]
     Executable(std::io::Error),
     #[error(transparent)]

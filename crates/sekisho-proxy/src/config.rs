@@ -35,7 +35,7 @@ pub struct ProxyArgs {
     /// Bound of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,
-    /// TOML file whose keys are these flags' names; flags and environment variables go first
+    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
     /// Threads that serve requests; one carries most services, and a second costs waking it

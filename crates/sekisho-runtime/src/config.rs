@@ -3,7 +3,7 @@ use std::path::Path;
 
 use toml::Value;
 
-/// Why a configuration file was not taken. Its author mends it.
+/// Why a configuration file was refused; its author has to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("configuration file {path}: {source}")]

@@ -18,9 +18,11 @@ use crate::journal::{Entry, JournalError};
 pub(crate) enum AttestError {
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("the join token is unknown or was used before; create another with `sekisho token create`")]
+    #[error(
+        "the join token is unknown or was used before; create another with `sekisho token create --agent-id <agent>`"
+    )]
     TokenUnknown,
-    #[error("the join token has expired; create another with `sekisho token create`")]
+    #[error("the join token has expired; create another with `sekisho token create --agent-id <agent>`")]
     TokenExpired,
     #[error(transparent)]
     X509Pop(#[from] X509PopError),

@@ -41,22 +41,22 @@ pub struct ServerArgs {
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
-    /// Bytes of decisions kept, packed (at least 64 MiB); the oldest go first, and their leaves stay in the log
+    /// Bytes of decisions kept, packed (at least 64 MiB); the oldest are deleted first; their leaves stay in the log
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
     pub keep_decisions_bytes: u64,
     /// Days for which decisions are kept
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_decisions_days: u32,
-    /// Days after which agents whose SVID has ended, and entries that have, are forgotten; banned agents stay
+    /// Days after which agents whose SVID has expired, and expired entries, are deleted; banned agents stay
     #[arg(long, env = "SEKISHO_KEEP_ENDED_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_ended_days: u32,
-    /// Days after which what opens the commitments in leaves is erased; never, if absent. Proofs stay good
+    /// Days after which the openings of commitments in leaves are erased; never, if absent. Proofs stay valid
     #[arg(long, env = "SEKISHO_KEEP_OPENINGS_DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_openings_days: Option<u32>,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// TOML file whose keys are these flags' names; flags and environment variables go first
+    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
     pub config: Option<PathBuf>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`

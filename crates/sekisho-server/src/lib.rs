@@ -23,6 +23,7 @@ mod registration;
 mod rest;
 mod restore;
 mod retention;
+mod tokens;
 mod view;
 mod watch;
 mod wiring;

@@ -1,11 +1,10 @@
 //! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
 
-use sekisho_evidence::{check_token, token_hash};
 use sekisho_identity::{Entry, EntryError};
 use sekisho_ledger::Kind;
 use sekisho_runtime::{now, random_hex};
 use sekisho_store::Batch;
-use sekisho_types::{EntryId, SpiffeId, UnixTime};
+use sekisho_types::{EntryId, SpiffeId};
 
 use crate::domain::Domain;
 use crate::journal::{self, JournalError};
@@ -33,6 +32,12 @@ pub(crate) enum RegistrationError {
     NoAgent(SpiffeId),
     #[error(transparent)]
     Token(#[from] sekisho_evidence::TokenError),
+    #[error("no unused token `{0}`; see `sekisho token list`")]
+    NoToken(String),
+    #[error("`{0}` names no agent that joins by token: give one segment of a path, for example `host-a`")]
+    AgentName(String),
+    #[error("agent `{0}` is banned, and a token cannot bring it back: give its host another name")]
+    AgentBanned(SpiffeId),
     #[error("a token lives between 1 second and 7 days")]
     TokenLife,
     #[error(transparent)]
@@ -135,34 +140,6 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
             Ok(leaf.with_change(batch)?)
         })
         .await
-}
-
-/// Makes a join token. It is shown once; the server keeps its hash.
-pub(crate) async fn create_token(
-    domain: &Domain,
-    token: Option<String>,
-    ttl_seconds: u32,
-    by: &str,
-) -> Result<(String, SpiffeId, UnixTime), RegistrationError> {
-    if !(1..=7 * 86_400).contains(&ttl_seconds) {
-        return Err(RegistrationError::TokenLife);
-    }
-    let token = token.unwrap_or_else(|| random_hex(16));
-    check_token(&token)?;
-    let agent = domain.name.workload(&format!("/spire/agent/join_token/{token}"))?;
-    let (hash, expires) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
-    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "created");
-    let leaf = leaf.integer("expires_at", expires.seconds()).personal("by", by);
-    let id = agent.clone();
-    let written: Result<(), RegistrationError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            batch.put_token(&hash, &id, expires, now())?;
-            Ok(leaf.with_change(batch)?)
-        })
-        .await;
-    written?;
-    Ok((token, agent, expires))
 }
 
 /// Bans an agent: it stays known, and gets nothing any more.

@@ -155,6 +155,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Deletes a join token that nobody has used; false if there is none.
+    pub fn remove_token(&mut self, hash: &str) -> Result<bool, StoreError> {
+        self.delete("DELETE FROM tokens WHERE td = ?1 AND token_hash = ?2", hash)
+    }
+
     /// Spends a join token: the one statement that finds it also deletes it (law L4).
     pub fn spend_token(&mut self, hash: &str, now: UnixTime) -> Result<TokenUse, StoreError> {
         let found: Option<(String, i64)> = self

@@ -11,7 +11,7 @@ mod writer;
 pub use batch::{Batch, Change};
 pub use form::{check_stored, stored_entry};
 pub use reads::Reader;
-pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenUse};
+pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenRecord, TokenUse};
 pub use schema::{begin_anew, copy_database};
 pub use writer::{Committed, Store};
 

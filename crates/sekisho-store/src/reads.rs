@@ -2,7 +2,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sekisho_identity::{Entry, Node};
 use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, form};
+use crate::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, StoreError, TokenRecord, form};
 
 /// Reads of committed state.
 pub struct Reader<'a> {
@@ -26,6 +26,19 @@ impl<'a> Reader<'a> {
 
     pub fn nodes(&self, td: &TrustDomain) -> Result<Vec<Node>, StoreError> {
         self.values("SELECT value FROM nodes WHERE td = ?1 ORDER BY id", td, form::node_from_text)
+    }
+
+    /// Join tokens that were not used.
+    pub fn tokens(&self, td: &TrustDomain) -> Result<Vec<TokenRecord>, StoreError> {
+        let sql = "SELECT token_hash, agent_id, expires_at FROM tokens WHERE td = ?1 ORDER BY expires_at, token_hash";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?));
+        let rows = statement.query_map([td.as_str()], row)?;
+        let token = |(hash, agent, expires): (String, String, i64)| {
+            let agent_id = SpiffeId::parse(&agent).map_err(|_| StoreError::Damaged("token"))?;
+            Ok(TokenRecord { hash, agent_id, expires_at: UnixTime::from_nanos(expires) })
+        };
+        rows.map(|found| token(found?)).collect()
     }
 
     pub fn authorities(&self, td: &TrustDomain) -> Result<Vec<AuthorityRecord>, StoreError> {

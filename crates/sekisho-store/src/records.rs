@@ -26,6 +26,16 @@ pub struct PolicyRecord {
     pub files: Vec<(String, String)>,
 }
 
+/// A join token that can still be used, or has expired. The token itself is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// SHA-256, as hexadecimal.
+    pub hash: String,
+    /// The agent that will attest with it.
+    pub agent_id: SpiffeId,
+    pub expires_at: UnixTime,
+}
+
 /// What spending a join token came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenUse {

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use cargo_metadata::MetadataCommand;
+use spdx::{Expression, LicenseReq, ParseMode};
 
-/// A dependency's licence expression must offer one of these.
+/// A dependency's licence expression (SPDX) must hold with these: all licences of an `AND`, one of an `OR`.
 const ACCEPTED: [&str; 13] = [
     "Apache-2.0",
     "MIT",
@@ -26,6 +27,24 @@ const ACCEPTED: [&str; 13] = [
 /// because the metadata names it for features that are off; `cargo tree -i ring` shows that it is not built.
 const BANNED: [(&str, &str); 2] = [("rsa", "RSA keys go through aws-lc-rs"), ("openssl-sys", "TLS is rustls")];
 
+/// Exceptions to a licence only ever grant more; this one is known to.
+const EXCEPTION: &str = "LLVM-exception";
+
+/// Whether a licence expression holds with what we accept. `MIT/Apache-2.0` is how older manifests write `OR`.
+fn judged(licence: &str) -> Result<(), String> {
+    let expression =
+        Expression::parse_mode(licence, ParseMode::LAX).map_err(|e| format!("not an SPDX expression: {}", e.reason))?;
+    let accepted = |requirement: &LicenseReq| {
+        let known = requirement.license.id().is_some_and(|id| ACCEPTED.contains(&id.name));
+        known && requirement.addition.as_ref().is_none_or(|addition| addition.to_string() == EXCEPTION)
+    };
+    if expression.evaluate(accepted) {
+        Ok(())
+    } else {
+        Err("it does not hold with the licences in crates/xtask/src/deny.rs".to_owned())
+    }
+}
+
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).exec().map_err(|e| e.to_string())?;
     let nodes = metadata.resolve.map(|resolve| resolve.nodes).unwrap_or_default();
@@ -44,16 +63,43 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     for package in metadata.packages.iter().filter(|package| used.contains(&package.id)) {
         let licence = package.license.clone().unwrap_or_default();
-        let words: Vec<&str> = licence.split(|c: char| c.is_whitespace() || "()/".contains(c)).collect();
-        if !words.iter().any(|word| ACCEPTED.contains(word)) {
-            out.push(format!(
-                "`{}` has the licence `{licence}`, which is not on the list in crates/xtask/src/deny.rs",
-                package.name
-            ));
+        if let Err(reason) = judged(&licence) {
+            out.push(format!("`{}` has the licence `{licence}`: {reason}", package.name));
         }
         if let Some((_, why)) = BANNED.iter().find(|(name, _)| *name == package.name.as_str()) {
             out.push(format!("`{}` may not be used: {why}", package.name));
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `MIT AND GPL-3.0-only` was accepted, since one of its words was on the list.
+    #[test]
+    fn every_licence_of_an_and_is_needed_and_one_of_an_or() {
+        for good in [
+            "MIT",
+            "MIT/Apache-2.0",
+            "MIT OR GPL-3.0-only",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR MIT",
+            "ISC AND (Apache-2.0 OR ISC) AND OpenSSL",
+        ] {
+            assert_eq!(judged(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "MIT AND GPL-3.0-only",
+            "GPL-3.0-only",
+            "MIT AND (GPL-2.0-only OR LGPL-3.0-or-later)",
+            "Apache-2.0 WITH Classpath-exception-2.0",
+            "MIT AND LicenseRef-ours",
+            "no licence at all",
+        ] {
+            assert!(judged(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! Developer verbs. `cargo xtask rooms` and `cargo xtask tidy` also run as tests.
+//! Developer verbs. `cargo xtask layers`, `tidy` and `deny` also run as tests.
 
 mod deny;
-mod rooms;
+mod layers;
+mod plain;
 mod tidy;
 
 use std::path::PathBuf;
@@ -10,13 +11,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let findings = match verb.as_str() {
-        "rooms" => rooms::check(&root()),
-        "tidy" => tidy::check(&root()),
+        "layers" => layers::check(&root()),
+        "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
         "deny" => deny::check(&root()),
         "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
-        _ => Err("usage: cargo xtask rooms | tidy | deny | fuzz [SECONDS [TARGET]] | bench [PART…]".to_owned()),
+        _ => Err("usage: cargo xtask layers | tidy | deny | fuzz [SECONDS [TARGET]] | bench [PART…]".to_owned()),
     };
     match findings {
         Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
@@ -50,13 +51,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_keep_to_their_floors() {
-        assert_eq!(rooms::check(&root()).unwrap(), Vec::<String>::new());
+    fn dependencies_go_down_the_layers_only() {
+        assert_eq!(layers::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn files_and_functions_keep_to_their_budgets() {
         assert_eq!(tidy::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ci_counts_a_test_that_was_not_made_as_skipped() {
+        let folder = std::env::temp_dir().join(format!("sekisho-count-{}", std::process::id()));
+        let count = |text: &str| {
+            std::fs::write(&folder, text).unwrap();
+            let output = std::process::Command::new(root().join(".ci/count")).arg(&folder).output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let log = "test a ... ok\nskipped: x::a: no folder\nskipped: x::a: no folder\nskipped: y: no go\n\
+                   test result: ok. 16 passed; 0 failed; 3 ignored; 0 measured\n\
+                   test result: FAILED. 2 passed; 1 failed; 0 ignored\n";
+        assert_eq!(count(log), (true, "16 passed, 1 failed, 2 skipped".to_owned()));
+        assert_eq!(count("no test ran"), (false, "0 passed, 0 failed, 0 skipped".to_owned()));
+        std::fs::remove_file(&folder).unwrap();
+    }
+
+    #[test]
+    fn documents_are_in_plain_english() {
+        assert_eq!(plain::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Budgets for files and functions, and what text may not say. A number here only ever goes down.
+//! Budgets for files and functions. A number here only ever goes down.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ const COLUMNS: usize = 160;
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
-    for folder in ["crates", "examples"] {
+    for folder in ["crates", "examples", "fuzz"] {
         collect(&root.join(folder), &mut files).map_err(|e| e.to_string())?;
     }
     let (mut out, mut lengths) = (Vec::new(), Vec::new());
@@ -27,7 +27,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
             lengths.push(lines);
         }
         if lines > FILE_MAX && !test {
-            out.push(format!("{shown} has {lines} lines, more than {FILE_MAX}: give its parts rooms of their own"));
+            out.push(format!("{shown} has {lines} lines, more than {FILE_MAX}: split it"));
         }
         for (number, line) in text.lines().enumerate().filter(|(_, line)| line.chars().count() > COLUMNS) {
             out.push(format!("{shown}:{} has {} columns, more than {COLUMNS}", number + 1, line.chars().count()));

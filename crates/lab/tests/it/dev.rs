@@ -44,6 +44,43 @@ fn the_main_job_reaches_every_milestone_and_again_on_its_old_state() {
     }
 }
 
+/// A fresh machine has no root for it: the same job, from nothing, by a user without any privilege.
+#[test]
+fn the_main_job_runs_cold_as_a_plain_user() {
+    let user = "61234";
+    let drop = ["--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
+    if !Command::new("setpriv").args(drop).arg("true").status().is_ok_and(|status| status.success()) {
+        crate::world::skipped("not root, so there is no other user");
+        return;
+    }
+    let home = tempfile::Builder::new().prefix("sekhome").tempdir_in("/tmp").unwrap();
+    let own = |path: &std::path::Path| {
+        std::os::unix::fs::chown(path, Some(61234), Some(61234)).unwrap();
+    };
+    own(home.path());
+    let programs = home.path().join("bin");
+    std::fs::create_dir(&programs).unwrap();
+    for name in ["sekisho", "payment-gateway", "transactions"] {
+        std::fs::copy(program(name), programs.join(name)).unwrap();
+        own(&programs.join(name));
+    }
+    let output = Command::new("setpriv")
+        .args(drop)
+        .arg(programs.join("sekisho"))
+        .args(["dev", "--once", "-o", "json"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    let last = out.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    assert_eq!(last.unwrap()["milestone"], "proofs_verified", "{out}");
+    assert!(home.path().join(".local/state/sekisho/dev").is_dir());
+}
+
 #[test]
 fn a_folder_that_dev_did_not_make_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod agent_attacks;
 mod agent_rpc;
 mod clients;
 mod dev;
+mod documents;
 mod earlier_release;
 mod faults;
 mod floods;
@@ -27,8 +28,9 @@ mod restores;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;
+mod tokens;
 mod traces;
-mod two_hosts;
+
 mod vectors;
 mod who_may;
 mod world;

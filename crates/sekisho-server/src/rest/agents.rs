@@ -55,34 +55,3 @@ pub(super) async fn ban(
     registration::ban(&domain, agent.parse()?, by.name()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TokenRequest {
-    /// Seconds, at most 604800.
-    ttl: u32,
-    /// 16 to 128 characters; drawn at random when absent.
-    #[serde(default)]
-    token: Option<String>,
-}
-
-/// A join token. It is shown here once and stored as a hash.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct TokenForm {
-    token: String,
-    /// The SPIFFE ID of the agent that will attest with it.
-    agent_id: String,
-    /// Unix seconds.
-    expires_at: i64,
-}
-
-#[utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest, responses((status = 201, body = TokenForm), (status = 400, body = Problem)))]
-pub(super) async fn create_token(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
-    Json(request): Json<TokenRequest>,
-) -> Result<(StatusCode, Json<TokenForm>), Problem> {
-    let made = registration::create_token(&domain, request.token, request.ttl, by.name()).await?;
-    let (token, agent_id, expires) = made;
-    Ok((StatusCode::CREATED, Json(TokenForm { token, agent_id: agent_id.to_string(), expires_at: expires.seconds() })))
-}

@@ -11,6 +11,7 @@ mod probes;
 mod problem;
 mod proofs;
 mod state;
+mod tokens;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -38,7 +39,8 @@ fn open_api_router() -> OpenApiRouter<Shared> {
         .routes(routes!(entries::show, entries::update, entries::delete))
         .routes(routes!(agents::list, agents::evict))
         .routes(routes!(agents::ban))
-        .routes(routes!(agents::create_token))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
         .routes(routes!(state::bundle))
         .routes(routes!(state::health))
         .routes(routes!(state::identities))

@@ -58,7 +58,9 @@ impl From<RegistrationError> for Problem {
             RegistrationError::IdTaken(_) | RegistrationError::ChangedMeanwhile(_) | RegistrationError::Loosens(_) => {
                 Self::new(StatusCode::CONFLICT, detail)
             }
-            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Self::not_found(detail),
+            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoToken(_) => {
+                Self::not_found(detail)
+            }
             RegistrationError::Journal(error) => Self::unavailable(&error),
             _ => Self::invalid(detail),
         }

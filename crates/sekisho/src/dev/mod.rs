@@ -23,7 +23,7 @@ pub(crate) struct DevArgs {
     /// Folder for everything that `dev` makes
     #[arg(long, env = "SEKISHO_DEV_FOLDER")]
     folder: Option<PathBuf>,
-    /// Forget what an earlier run left
+    /// Delete the state of an earlier run
     #[arg(long, env = "SEKISHO_DEV_FRESH")]
     fresh: bool,
     /// Stop after the last milestone

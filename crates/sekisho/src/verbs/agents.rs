@@ -12,7 +12,7 @@ pub(crate) enum AgentsVerb {
     /// List attested agents
     #[command(alias = "ls")]
     List,
-    /// Ban an agent: it stays known, and gets nothing any more
+    /// Ban an agent: it stays known and gets no identity any more
     Ban { id: String },
     /// Evict an agent: it must attest again
     Evict { id: String },

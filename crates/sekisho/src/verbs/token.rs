@@ -2,36 +2,76 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, text};
+use crate::output::{print, table, text};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenVerb {
     /// Create a join token; it attests one agent, once
-    Create {
-        /// Seconds for which it can be used
-        #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value_t = 600)]
-        ttl: u32,
-        /// Write it to a new file of mode 0600 instead of printing it
-        #[arg(long, env = "SEKISHO_TOKEN_FILE")]
-        file: Option<PathBuf>,
-    },
+    Create(New),
+    /// List tokens that were not used, by their ids
+    #[command(alias = "ls")]
+    List,
+    /// Make a token useless
+    Revoke { id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// Name or SPIFFE ID of the agent; a host that joins again under the same one keeps its entries. A new ID if absent
+    #[arg(long, env = "SEKISHO_TOKEN_AGENT_ID")]
+    agent_id: Option<String>,
+    /// Seconds for which it can be used
+    #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value_t = 600)]
+    ttl: u32,
+    /// Write it to a new file of mode 0600 instead of printing it
+    #[arg(long, env = "SEKISHO_TOKEN_FILE")]
+    file: Option<PathBuf>,
 }
 
 pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failure> {
-    let TokenVerb::Create { ttl, file } = verb;
-    let mut made = Rest::new(&global.server_socket()).send(Method::POST, "/v1/tokens", &json!({"ttl": ttl})).await?;
-    let token = text(&made, "/token").to_owned();
-    if let Some(path) = file {
+    let rest = Rest::new(&global.server_socket());
+    match verb {
+        TokenVerb::Create(new) => create(global, &rest, new).await?,
+        TokenVerb::List => {
+            let listed = rest.get("/v1/tokens").await?;
+            let rows = listed.as_array().cloned().unwrap_or_default();
+            let columns =
+                [("ID", "/id"), ("AGENT", "/agent_id"), ("EXPIRES (UNIX)", "/expires_at"), ("EXPIRED", "/expired")];
+            print(global.output, &listed, || table(&rows, &columns))?;
+        }
+        TokenVerb::Revoke { id } => {
+            rest.delete(&format!("/v1/tokens/{id}")).await?;
+            print(global.output, &json!({"revoked": id}), || format!("revoked {id}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
+    // Before a token is made for it.
+    let file = new.file.map(|path| {
         let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let written = opened.and_then(|mut file| file.write_all(token.as_bytes()));
-        written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+        opened.map(|file| (file, path.clone())).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
+    });
+    let file = file.transpose()?;
+    let request = json!({"ttl": new.ttl, "agent_id": new.agent_id});
+    let made = rest.send(Method::POST, "/v1/tokens", &request).await;
+    let mut made: Value = made.inspect_err(|_| {
+        // An empty file is no token.
+        if let Some((_, path)) = &file {
+            let _kept = std::fs::remove_file(path);
+        }
+    })?;
+    let token = text(&made, "/token").to_owned();
+    if let Some((mut file, path)) = file {
+        file.write_all(token.as_bytes()).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
         if let Some(members) = made.as_object_mut() {
             members.remove("token");
             members.insert("file".into(), json!(path));
@@ -39,7 +79,6 @@ pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failur
     }
     print(global.output, &made, || {
         let shown = if made.get("token").is_some() { format!("token    {token}\n") } else { String::new() };
-        format!("{shown}agent id {}", text(&made, "/agent_id"))
-    })?;
-    Ok(Exit::Ok)
+        format!("id       {}\n{shown}agent id {}", text(&made, "/id"), text(&made, "/agent_id"))
+    })
 }

@@ -22,7 +22,7 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
     };
     let mut checks = judged(&status, now().seconds());
     checks.push(machine::reachable("agent-socket", &socket));
-    checks.push(machine::room("agent-disk", Path::new(&status.data_folder)));
+    checks.push(machine::space("agent-disk", Path::new(&status.data_folder)));
     checks.extend(machine::files("agent-files", &socket));
     checks
 }
@@ -38,16 +38,16 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
             } else {
                 Err(format!("no connection to {}", status.server))
             },
-            "check the server's address and that it runs; what is held goes on serving",
+            "check the server's address and that it runs; until then the agent serves what it holds",
         ),
         Check::new(
             "agent-svid",
             if left > 0 {
-                Ok(format!("its own is good for {left} s more"))
+                Ok(format!("its own is valid for {left} s more"))
             } else {
-                Err(format!("its own ended {} s ago", -left))
+                Err(format!("its own expired {} s ago", -left))
             },
-            "an x509pop agent attests again by itself; for a join token, put a new one into its token file (`sekisho token create`)",
+            "an x509pop agent attests again by itself; a join-token agent needs a new token in its file: `sekisho token create --agent-id <agent>`",
         ),
         Check::new(
             "agent-entries",

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::Check;
 
-/// Room below which writing will soon fail, in bytes.
-const LEAST_ROOM: u64 = 512 * 1024 * 1024;
+/// Free space below which writing will soon fail, in bytes.
+const LEAST_SPACE: u64 = 512 * 1024 * 1024;
 /// Each connection of a workload takes two descriptors: its socket, and the process that is held.
 const LEAST_FILES: u64 = 4096;
 
@@ -54,8 +54,8 @@ fn hidepid(mounts: &str) -> Result<String, String> {
     }
 }
 
-/// Room on the file system of a daemon's folder.
-pub(super) fn room(id: &'static str, folder: &Path) -> Check {
+/// Free space on the file system of a daemon's folder.
+pub(super) fn space(id: &'static str, folder: &Path) -> Check {
     let shown = folder.display();
     let result = match rustix::fs::statvfs(folder) {
         Err(error) => Err(format!("{shown}: {error}")),
@@ -63,14 +63,14 @@ pub(super) fn room(id: &'static str, folder: &Path) -> Check {
             let (free, files) = (found.f_bavail * found.f_frsize, found.f_favail);
             let said = format!("{} MiB and {files} files free at {shown}", free / (1024 * 1024));
             // A file system without inodes says 0 of 0.
-            let full = free < LEAST_ROOM || (found.f_files > 0 && files < 1000);
+            let full = free < LEAST_SPACE || (found.f_files > 0 && files < 1000);
             if full { Err(said) } else { Ok(said) }
         }
     };
     Check::new(
         id,
         result,
-        "make room: what has to be durable is refused when the disk is full, and goes on by itself when there is room",
+        "free some space: what has to be durable is refused while the disk is full, and works again by itself afterwards",
     )
 }
 

@@ -26,7 +26,13 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
         }
     };
     let mut checks = judged(&health, asked, now().millis());
-    checks.push(machine::room("server-disk", socket.parent().unwrap_or(Path::new("/"))));
+    let ready = Rest::new(&socket).get("/readyz").await;
+    checks.push(Check::new(
+        "server-ready",
+        ready.map(|_| "it can attest, issue and record".to_owned()).map_err(|failure| failure.to_string()),
+        "the server's log says what fails; most often the disk is full",
+    ));
+    checks.push(machine::space("server-disk", socket.parent().unwrap_or(Path::new("/"))));
     checks.extend(machine::files("server-files", &socket));
     checks
 }

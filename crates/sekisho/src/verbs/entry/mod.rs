@@ -64,10 +64,10 @@ pub(crate) struct Registration {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Life of its X.509-SVIDs, in seconds; the server's default if absent
+    /// Lifetime of its X.509-SVIDs, in seconds; the server's default if absent
     #[arg(long, env = "SEKISHO_ENTRY_X509_TTL")]
     x509_ttl: Option<u32>,
-    /// Life of its JWT-SVIDs, in seconds, at most 300
+    /// Lifetime of its JWT-SVIDs, in seconds, at most 300
     #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL")]
     jwt_ttl: Option<u32>,
     /// May administer the server over TLS
@@ -76,10 +76,10 @@ struct Options {
     /// DNS name in the certificate; the first becomes its common name
     #[arg(long = "dns-name", env = "SEKISHO_ENTRY_DNS_NAMES", value_delimiter = ',')]
     dns_names: Vec<String>,
-    /// Tells a workload with several identities which is which
+    /// Helps a workload with several identities to choose
     #[arg(long, env = "SEKISHO_ENTRY_HINT")]
     hint: Option<String>,
-    /// Unix seconds after which the entry ends
+    /// Unix seconds at which the entry expires
     #[arg(long, env = "SEKISHO_ENTRY_EXPIRES_AT")]
     expires_at: Option<i64>,
 }

@@ -112,7 +112,7 @@ fn fix(record: &Value) -> String {
     if condition.contains("issued_at") {
         return "the caller's SVID is too old: `sekisho doctor` on its node says why it was not renewed".into();
     }
-    "send a request that meets the rule; if the rule is wrong, `sekisho policy replay <folder>` shows whose requests another one would decide differently".into()
+    "send a request that meets the rule; `sekisho policy replay <folder>` shows whose requests another rule would decide differently".into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Dependencies go down only (`ARCHITECTURE.md`, floors).
+//! Dependencies go down only (`ARCHITECTURE.md`, layers).
 
 use std::path::Path;
 
@@ -18,11 +18,11 @@ const EDGES: &[&str] = &[
 const LIBRARY: &[&str] = &["sekisho-sdk"];
 const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
-/// They see every floor, and no floor sees them.
-const WORKSHOP: &[&str] = &["lab", "xtask", "fuzz", "payments"];
-const FLOORS: [&[&str]; 6] = [WORDS, RULES, EDGES, LIBRARY, PROGRAMS, BINARY];
+/// They see every layer, and no layer sees them.
+const TOOLS: &[&str] = &["lab", "xtask", "fuzz", "payments"];
+const LAYERS: [&[&str]; 6] = [WORDS, RULES, EDGES, LIBRARY, PROGRAMS, BINARY];
 
-/// What only one room may name.
+/// What only one crate may name.
 const OWNED: [(&str, &[&str]); 7] = [
     ("rustls", &["sekisho-net"]),
     ("tokio-rustls", &["sekisho-net"]),
@@ -33,7 +33,7 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("clap_mangen", &["sekisho"]),
 ];
 
-/// What a rules room may not have: it takes values and returns values.
+/// What a rules crate may not have: it takes values and returns values.
 const IMPURE: [&str; 6] = ["tokio", "hyper", "tonic", "rustix", "rusqlite", "tracing"];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
@@ -42,38 +42,38 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     Ok(findings(&metadata))
 }
 
-fn floor_of(name: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&name))
+fn layer_of(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
 fn findings(metadata: &Metadata) -> Vec<String> {
     let mut out = Vec::new();
     for package in &metadata.packages {
         let name = package.name.as_str();
-        let floor = floor_of(name);
-        if floor.is_none() && !WORKSHOP.contains(&name) {
+        let layer = layer_of(name);
+        if layer.is_none() && !TOOLS.contains(&name) {
             out.push(format!(
-                "`{name}` stands on no floor: name it in crates/xtask/src/rooms.rs and in ARCHITECTURE.md"
+                "`{name}` belongs to no layer: name it in crates/xtask/src/layers.rs and in ARCHITECTURE.md"
             ));
         }
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             let on = dependency.name.as_str();
-            if let (Some(from), Some(to)) = (floor, floor_of(on))
+            if let (Some(from), Some(to)) = (layer, layer_of(on))
                 && to >= from
             {
                 out.push(format!("`{name}` depends on `{on}`, which is not below it: move the shared part down"));
             }
-            if floor.is_some() && WORKSHOP.contains(&on) {
-                out.push(format!("`{name}` depends on `{on}`: the workshop is seen by no floor"));
+            if layer.is_some() && TOOLS.contains(&on) {
+                out.push(format!("`{name}` depends on `{on}`: a layer does not use the tools"));
             }
             if let Some((_, owners)) = OWNED.iter().find(|(owned, _)| *owned == on)
                 && !owners.contains(&name)
-                && !WORKSHOP.contains(&name)
+                && !TOOLS.contains(&name)
             {
                 out.push(format!("`{name}` names `{on}`, which only {owners:?} may"));
             }
             if RULES.contains(&name) && IMPURE.contains(&on) {
-                out.push(format!("`{name}` is a rules room and may not use `{on}`"));
+                out.push(format!("`{name}` is a rules crate and may not use `{on}`"));
             }
         }
     }

@@ -1,0 +1,102 @@
+//! Join tokens: made once, shown once, kept as a hash. Everywhere else a token goes by the beginning of its hash.
+
+use sekisho_evidence::{check_token, token_hash};
+use sekisho_ledger::Kind;
+use sekisho_runtime::{now, random_hex};
+use sekisho_store::TokenRecord;
+use sekisho_types::{SpiffeId, UnixTime};
+
+use crate::domain::Domain;
+use crate::journal;
+use crate::registration::RegistrationError;
+
+/// Where agents are that attest by token. A token gives no other kind of agent's ID away.
+const AGENTS: &str = "/spire/agent/join_token/";
+/// Digits of the hash in an id: enough that none is met twice.
+const ID_DIGITS: usize = 16;
+const LONGEST_LIFE: u32 = 7 * 86_400;
+
+/// A token that was just made: the only time that it is shown.
+pub(crate) struct NewToken {
+    pub id: String,
+    pub token: String,
+    pub agent_id: SpiffeId,
+    pub expires_at: UnixTime,
+}
+
+/// The name by which operators speak of a token.
+pub(crate) fn id_of(hash: &str) -> String {
+    format!("tok_{}", hash.chars().take(ID_DIGITS).collect::<String>())
+}
+
+/// Makes a token for the agent `agent`, a name or a SPIFFE ID, or for one with a new name. A node that joins again with
+/// the same name is the same agent: what is registered for it stays.
+pub(crate) async fn create(
+    domain: &Domain,
+    agent: Option<&str>,
+    token: Option<String>,
+    ttl_seconds: u32,
+    by: &str,
+) -> Result<NewToken, RegistrationError> {
+    if !(1..=LONGEST_LIFE).contains(&ttl_seconds) {
+        return Err(RegistrationError::TokenLife);
+    }
+    let token = token.unwrap_or_else(|| random_hex(16));
+    check_token(&token)?;
+    // Not derived from the token: the ID is stored and logged, the token is not.
+    let agent_id = agent_id(domain, agent.unwrap_or(&random_hex(16)))?;
+    if domain.view.read(|state| state.nodes.get(&agent_id).is_some_and(|node| node.banned)) {
+        return Err(RegistrationError::AgentBanned(agent_id));
+    }
+    let (hash, expires_at) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
+    let id = id_of(&hash);
+    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "created").text("token", id.as_str());
+    let leaf = leaf.integer("expires_at", expires_at.seconds()).personal("agent", agent_id.to_string());
+    let leaf = leaf.personal("by", by);
+    let agent = agent_id.clone();
+    let written: Result<(), RegistrationError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            batch.put_token(&hash, &agent, expires_at, now())?;
+            Ok(leaf.with_change(batch)?)
+        })
+        .await;
+    written?;
+    Ok(NewToken { id, token, agent_id, expires_at })
+}
+
+/// The tokens that were not used.
+pub(crate) fn list(domain: &Domain) -> Result<Vec<TokenRecord>, RegistrationError> {
+    Ok(domain.store.read(|reader| reader.tokens(&domain.name))?)
+}
+
+/// Makes a token useless.
+pub(crate) async fn revoke(domain: &Domain, id: &str, by: &str) -> Result<(), RegistrationError> {
+    let unknown = || RegistrationError::NoToken(id.to_owned());
+    let found = list(domain)?.into_iter().find(|token| id_of(&token.hash) == id);
+    let hash = found.ok_or_else(unknown)?.hash;
+    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "revoked").text("token", id);
+    let leaf = leaf.personal("by", by);
+    let removed: Result<bool, RegistrationError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            let removed = batch.remove_token(&hash)?;
+            if removed {
+                leaf.with_change(batch)?;
+            }
+            Ok(removed)
+        })
+        .await;
+    // It may have been used meanwhile.
+    if removed? { Ok(()) } else { Err(unknown()) }
+}
+
+fn agent_id(domain: &Domain, name: &str) -> Result<SpiffeId, RegistrationError> {
+    let refused = || RegistrationError::AgentName(name.to_owned());
+    let id = match name.strip_prefix("spiffe://") {
+        Some(_) => SpiffeId::parse(name)?,
+        None => domain.name.workload(&format!("{AGENTS}{name}")).map_err(|_| refused())?,
+    };
+    let own_name = id.path().strip_prefix(AGENTS).filter(|own_name| !own_name.contains('/'));
+    if id.is_member_of(&domain.name) && own_name.is_some() { Ok(id) } else { Err(refused()) }
+}
