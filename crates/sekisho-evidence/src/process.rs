@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_types::{ClaimValue, Claims, Evidence, EvidenceClass, Selector, UnixTime};
+use sekisho_types::{ClaimValue, Claims, NodeEvidence, ProcessEvidence, Selector, UnixTime};
 
 const MAX_SELECTORS: usize = 256;
 
@@ -21,7 +21,7 @@ pub fn process_evidence(
     source: &str,
     measured_at: UnixTime,
     selectors: BTreeSet<Selector>,
-) -> Result<Evidence, ProcessError> {
+) -> Result<ProcessEvidence, ProcessError> {
     if selectors.is_empty() || selectors.len() > MAX_SELECTORS {
         return Err(ProcessError::Selectors);
     }
@@ -37,18 +37,12 @@ pub fn process_evidence(
         return Err(ProcessError::TwoDigests);
     }
     claims.set("attestor", ClaimValue::Text(source.to_owned()));
-    Ok(Evidence { class: EvidenceClass::Process, source: source.to_owned(), measured_at, selectors, claims })
+    Ok(ProcessEvidence { source: source.to_owned(), measured_at, selectors, claims })
 }
 
-/// What is known of an attested node that shows nothing of hardware.
-pub fn node_evidence(attestation_type: &str, selectors: BTreeSet<Selector>, now: UnixTime) -> Evidence {
+/// What is known of an attested node that shows nothing of hardware. `ends_at` is the end of what it proved itself with.
+pub fn node_evidence(attestation_type: &str, selectors: BTreeSet<Selector>, ends_at: Option<UnixTime>) -> NodeEvidence {
     let mut claims = Claims::default();
     claims.set("node_attestation", ClaimValue::Text(attestation_type.to_owned()));
-    Evidence {
-        class: EvidenceClass::Node,
-        source: format!("{attestation_type}/1"),
-        measured_at: now,
-        selectors,
-        claims,
-    }
+    NodeEvidence { source: format!("{attestation_type}/1"), selectors, claims, ends_at }
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use sekisho_types::{
-    ClaimValue, Claims, EntryId, Evidence, EvidenceClass, Selector, SpiffeId, TrustDomain, UnixTime, Verified,
+    ClaimValue, Claims, EntryId, EvidenceClass, NodeEvidence, ProcessEvidence, Selector, SpiffeId, TrustDomain,
+    UnixTime, Verified,
 };
 
 use crate::{BACKDATE_SECONDS, Csr, Entry};
@@ -31,13 +32,41 @@ pub enum Standing {
     Superseded,
 }
 
-/// What is asked for.
+/// What is asked for, with the evidence that a request of its kind needs: none can be made with evidence of another kind.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
     ServerSvid { public_key: &'a [u8] },
-    NodeSvid { csr: &'a Verified<Csr> },
-    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr> },
-    WorkloadJwt { entry: &'a Entry, audience: &'a [String] },
+    NodeSvid { csr: &'a Verified<Csr>, node: &'a NodeEvidence },
+    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: Shown<'a> },
+    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: Shown<'a> },
+}
+
+/// What stands behind a request for a workload's identity. Evidence of hardware, once there is any, comes beside a process's
+/// and never in its place.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown<'a> {
+    /// SPIRE's API: the agent vouches for the process and shows nothing of it. The identity's claims say so.
+    NodeOnly,
+    Process(&'a ProcessEvidence),
+}
+
+impl<'a> Request<'a> {
+    pub const fn entry(&self) -> Option<&'a Entry> {
+        match self {
+            Self::WorkloadX509 { entry, .. } | Self::WorkloadJwt { entry, .. } => Some(entry),
+            Self::ServerSvid { .. } | Self::NodeSvid { .. } => None,
+        }
+    }
+
+    /// The attestor and the selectors of the evidence, for the log.
+    pub fn evidence(&self) -> Option<(&'a str, &'a BTreeSet<Selector>)> {
+        match self {
+            Self::NodeSvid { node, .. } => Some((&node.source, &node.selectors)),
+            Self::WorkloadX509 { shown: Shown::Process(process), .. }
+            | Self::WorkloadJwt { shown: Shown::Process(process), .. } => Some((&process.source, &process.selectors)),
+            Self::ServerSvid { .. } | Self::WorkloadX509 { .. } | Self::WorkloadJwt { .. } => None,
+        }
+    }
 }
 
 /// The bounds in force.
@@ -51,9 +80,6 @@ pub struct Limits {
     /// Nothing that is signed outlives the authority that signs it.
     pub authority_ends: UnixTime,
 }
-
-/// Evidence that stands behind a request.
-pub type Presented = [Evidence];
 
 /// Why nothing is issued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,12 +96,16 @@ pub enum Refusal {
     ForeignEntry(EntryId),
     #[error("entry `{0}` has expired")]
     EntryExpired(EntryId),
+    #[error("entry `{0}` changed while its identity was issued; ask again")]
+    EntryChanged(EntryId),
     #[error("the process lacks a selector of entry `{entry}`: {}", list(.missing))]
     Selectors { entry: EntryId, missing: Vec<Selector> },
     #[error("the evidence was measured {0} s ago; measure again")]
     EvidenceStale(i64),
     #[error("the evidence was measured {0} s in the future; check the node's clock")]
     EvidenceAhead(i64),
+    #[error("what the node proved itself with has expired; renew its certificate")]
+    EvidenceEnded,
     #[error("the CSR names `{0}`, which is not the identity that would be issued")]
     CsrName(SpiffeId),
     #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
@@ -96,9 +126,11 @@ impl Refusal {
             Self::WrongCaller(_) => "wrong caller",
             Self::ForeignEntry(_) => "foreign entry",
             Self::EntryExpired(_) => "entry expired",
+            Self::EntryChanged(_) => "entry changed",
             Self::Selectors { .. } => "selectors",
             Self::EvidenceStale(_) => "evidence stale",
             Self::EvidenceAhead(_) => "evidence ahead",
+            Self::EvidenceEnded => "evidence ended",
             Self::CsrName(_) => "name in the CSR",
             Self::Audience => "audience",
             Self::AuthorityEnded => "authority ended",
@@ -160,43 +192,38 @@ impl Allowed {
 }
 
 /// Decides whether `request` of `caller` is issued, on what terms, and with which claims.
-pub fn authorize(
-    caller: &Caller,
-    request: Request<'_>,
-    presented: &Presented,
-    limits: &Limits,
-    now: UnixTime,
-) -> Result<Allowed, Refusal> {
+pub fn authorize(caller: &Caller, request: Request<'_>, limits: &Limits, now: UnixTime) -> Result<Allowed, Refusal> {
     match (caller, request) {
         (Caller::Server, Request::ServerSvid { public_key }) => {
             let id = limits.trust_domain.workload("/spire/server");
             let id = id.map_err(|_| Refusal::ForeignTrustDomain(limits.trust_domain.clone()))?;
-            allow(id, public_key, limits.x509_ttl_seconds.max(3600), &[], limits, now)
+            allow(id, public_key, limits.x509_ttl_seconds.max(3600), Basis::default(), limits, now)
         }
-        (Caller::AttestedNode { id }, Request::NodeSvid { csr }) => node(id, csr, presented, limits, now),
-        (Caller::Agent { id, standing, .. }, Request::NodeSvid { csr }) => {
+        (Caller::AttestedNode { id }, Request::NodeSvid { csr, node: shown }) => node(id, csr, shown, limits, now),
+        (Caller::Agent { id, standing, .. }, Request::NodeSvid { csr, node: shown }) => {
             check_standing(id.get(), *standing)?;
-            node(id.get(), csr, presented, limits, now)
+            node(id.get(), csr, shown, limits, now)
         }
-        (Caller::Agent { id, standing, serves }, Request::WorkloadX509 { entry, csr }) => {
+        (Caller::Agent { id, standing, serves }, Request::WorkloadX509 { entry, csr, shown }) => {
             check_standing(id.get(), *standing)?;
-            check_entry(entry, serves, presented, limits, now)?;
+            check_entry(entry, serves, shown, limits, now)?;
             check_csr_name(csr, &entry.spiffe_id)?;
             let ttl = or_default(entry.x509_ttl_seconds, limits.x509_ttl_seconds);
-            let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, presented, limits, now)?;
+            let basis = Basis::of(entry, shown);
+            let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, basis, limits, now)?;
             allowed.entry_id = Some(entry.id.clone());
             allowed.dns_names.clone_from(&entry.dns_names);
             Ok(allowed)
         }
-        (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience }) => {
+        (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience, shown }) => {
             check_standing(id.get(), *standing)?;
-            check_entry(entry, serves, presented, limits, now)?;
+            check_entry(entry, serves, shown, limits, now)?;
             if !(1..=16).contains(&audience.len()) || audience.iter().any(|a| a.is_empty() || a.len() > 512) {
                 return Err(Refusal::Audience);
             }
             // Law L7: a token that no key is bound to lives five minutes at most.
             let ttl = or_default(entry.jwt_ttl_seconds, limits.jwt_ttl_seconds).min(300);
-            let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, presented, limits, now)?;
+            let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, Basis::of(entry, shown), limits, now)?;
             allowed.entry_id = Some(entry.id.clone());
             // A verifier counts a token's life from its `iat`, so it is not backdated.
             allowed.not_before = now;
@@ -222,7 +249,7 @@ fn check_standing(id: &SpiffeId, standing: Standing) -> Result<(), Refusal> {
 fn check_entry(
     entry: &Entry,
     serves: &BTreeSet<SpiffeId>,
-    presented: &Presented,
+    shown: Shown<'_>,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<(), Refusal> {
@@ -232,18 +259,23 @@ fn check_entry(
     if entry.is_expired(now) {
         return Err(Refusal::EntryExpired(entry.id.clone()));
     }
-    for evidence in presented.iter().filter(|evidence| evidence.class == EvidenceClass::Process) {
-        let age = now.seconds_since(evidence.measured_at);
-        if age > limits.evidence_max_age_seconds {
-            return Err(Refusal::EvidenceStale(age));
-        }
-        if -age > limits.evidence_max_age_seconds {
-            return Err(Refusal::EvidenceAhead(-age));
-        }
-        let missing: Vec<Selector> = entry.selectors.difference(&evidence.selectors).cloned().collect();
-        if !missing.is_empty() || entry.selectors.is_empty() {
-            return Err(Refusal::Selectors { entry: entry.id.clone(), missing });
-        }
+    match shown {
+        Shown::NodeOnly => Ok(()),
+        Shown::Process(process) => check_process(entry, process, limits, now),
+    }
+}
+
+fn check_process(entry: &Entry, process: &ProcessEvidence, limits: &Limits, now: UnixTime) -> Result<(), Refusal> {
+    let age = now.seconds_since(process.measured_at);
+    if age > limits.evidence_max_age_seconds {
+        return Err(Refusal::EvidenceStale(age));
+    }
+    if -age > limits.evidence_max_age_seconds {
+        return Err(Refusal::EvidenceAhead(-age));
+    }
+    let missing: Vec<Selector> = entry.selectors.difference(&process.selectors).cloned().collect();
+    if !missing.is_empty() || entry.selectors.is_empty() {
+        return Err(Refusal::Selectors { entry: entry.id.clone(), missing });
     }
     Ok(())
 }
@@ -258,18 +290,43 @@ fn check_csr_name(csr: &Verified<Csr>, id: &SpiffeId) -> Result<(), Refusal> {
 fn node(
     id: &SpiffeId,
     csr: &Verified<Csr>,
-    presented: &Presented,
+    shown: &NodeEvidence,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<Allowed, Refusal> {
     if !id.path().starts_with("/spire/agent/") {
         return Err(Refusal::WrongCaller("a node's ID lies below /spire/agent/"));
     }
-    allow(id.clone(), &csr.get().public_key, limits.node_ttl_seconds, presented, limits, now)
+    // A node's SVID ends with its evidence.
+    if shown.ends_at.is_some_and(|end| end <= now) {
+        return Err(Refusal::EvidenceEnded);
+    }
+    let basis = Basis { process: None, claims: Some(&shown.claims), ends_at: shown.ends_at };
+    allow(id.clone(), &csr.get().public_key, limits.node_ttl_seconds, basis, limits, now)
 }
 
 const fn or_default(own: u32, default: u32) -> u32 {
     if own == 0 { default } else { own }
+}
+
+/// What an identity rests on.
+#[derive(Default)]
+struct Basis<'a> {
+    process: Option<&'a ProcessEvidence>,
+    claims: Option<&'a Claims>,
+    /// The identity ends no later.
+    ends_at: Option<UnixTime>,
+}
+
+impl<'a> Basis<'a> {
+    const fn of(entry: &'a Entry, shown: Shown<'a>) -> Self {
+        match shown {
+            Shown::NodeOnly => Self { process: None, claims: None, ends_at: entry.expires_at },
+            Shown::Process(process) => {
+                Self { process: Some(process), claims: Some(&process.claims), ends_at: entry.expires_at }
+            }
+        }
+    }
 }
 
 /// The only constructor of [`Allowed`].
@@ -277,7 +334,7 @@ fn allow(
     spiffe_id: SpiffeId,
     public_key: &[u8],
     ttl_seconds: u32,
-    presented: &Presented,
+    basis: Basis<'_>,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<Allowed, Refusal> {
@@ -288,29 +345,24 @@ fn allow(
     if not_after <= now {
         return Err(Refusal::AuthorityEnded);
     }
-    let evidence = presented.iter().map(|e| e.class).max().unwrap_or(EvidenceClass::Node);
+    let evidence = basis.process.map_or(EvidenceClass::Node, |_| EvidenceClass::Process);
     Ok(Allowed {
         spiffe_id,
         entry_id: None,
         public_key: public_key.to_vec(),
         not_before: now.plus_seconds(-BACKDATE_SECONDS),
-        not_after,
-        claims: claims(presented, evidence),
+        not_after: basis.ends_at.map_or(not_after, |end| end.min(not_after)),
+        claims: claims(basis.claims, evidence),
         dns_names: vec![],
         evidence,
     })
 }
 
-/// What the identity carries: what was attested, and `hw_attested` only from hardware evidence.
-fn claims(presented: &Presented, class: EvidenceClass) -> Claims {
-    let mut out = Claims::default();
-    for evidence in presented {
-        for (name, value) in evidence.claims.iter() {
-            out.set(name, value.clone());
-        }
-    }
+/// What the identity carries: what was attested. No evidence that there is today is a hardware's.
+fn claims(attested: Option<&Claims>, class: EvidenceClass) -> Claims {
+    let mut out = attested.cloned().unwrap_or_default();
     out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));
-    out.set("hw_attested", ClaimValue::Bool(presented.iter().any(|e| e.class == EvidenceClass::Hardware)));
+    out.set("hw_attested", ClaimValue::Bool(false));
     out
 }
 

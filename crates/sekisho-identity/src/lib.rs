@@ -26,7 +26,7 @@ pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
 pub use claims_extension::CLAIMS_OID;
 pub use csr::{Csr, CsrError, csr_der};
 pub use entry::{Entry, EntryError, matches};
-pub use gate::{Allowed, Caller, Limits, Presented, Refusal, Request, Standing, authorize};
+pub use gate::{Allowed, Caller, Limits, Refusal, Request, Shown, Standing, authorize};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};
 pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};

@@ -1,4 +1,7 @@
 //! Evidence after it was checked: typed claims with their source and their age.
+//!
+//! Each kind is a type of its own: what may stand behind a request is for the request to say, and one kind cannot be passed
+//! in place of another.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +14,6 @@ pub enum EvidenceClass {
     Node,
     /// The process, as measured by software on its node.
     Process,
-    /// The node, as measured by hardware that signs.
-    Hardware,
 }
 
 impl EvidenceClass {
@@ -20,15 +21,25 @@ impl EvidenceClass {
         match self {
             Self::Node => "node",
             Self::Process => "process",
-            Self::Hardware => "hardware",
         }
     }
 }
 
-/// One piece of checked evidence. The issuing gate takes a list of them.
+/// What a node showed when it attested.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    pub class: EvidenceClass,
+pub struct NodeEvidence {
+    /// The attestor and its version, for example `x509pop/1`.
+    pub source: String,
+    pub selectors: BTreeSet<Selector>,
+    /// What an identity may carry of it.
+    pub claims: Claims,
+    /// When it stops to prove anything, for example the end of a certificate; `None` when nothing says so.
+    pub ends_at: Option<UnixTime>,
+}
+
+/// What an attestor on a node measured of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessEvidence {
     /// The attestor and its version, for example `unix/1`.
     pub source: String,
     pub measured_at: UnixTime,

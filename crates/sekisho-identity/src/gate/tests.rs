@@ -55,20 +55,13 @@ fn agent(standing: Standing) -> Caller {
     Caller::Agent { id: Verified::assertion(own.clone()), standing, serves: BTreeSet::from([own]) }
 }
 
-fn process(texts: &[&str], age: i64) -> Vec<Evidence> {
-    let selectors = selectors(texts);
+fn process(texts: &[&str], age: i64) -> ProcessEvidence {
     let measured_at = now().plus_seconds(-age);
-    vec![Evidence {
-        class: EvidenceClass::Process,
-        source: "unix/1".into(),
-        measured_at,
-        selectors,
-        claims: Claims::default(),
-    }]
+    ProcessEvidence { source: "unix/1".into(), measured_at, selectors: selectors(texts), claims: Claims::default() }
 }
 
-fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &[Evidence]) -> Result<Allowed, Refusal> {
-    authorize(caller, Request::WorkloadX509 { entry, csr }, evidence, &limits(), now())
+fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, process: &ProcessEvidence) -> Result<Allowed, Refusal> {
+    authorize(caller, Request::WorkloadX509 { entry, csr, shown: Shown::Process(process) }, &limits(), now())
 }
 
 const FULL: [&str; 3] = ["unix:uid:1", "unix:sha256:aa", "unix:gid:7"];
@@ -113,11 +106,13 @@ fn law_l6_a_node_gets_only_what_its_entries_allow_and_nothing_once_banned() {
 fn law_l7_a_token_lives_five_minutes_whatever_the_entry_says() {
     let mut long = entry();
     long.jwt_ttl_seconds = 86_400;
-    let request = Request::WorkloadJwt { entry: &long, audience: &["db".into()] };
-    let allowed = authorize(&agent(Standing::Good), request, &process(&FULL, 0), &limits(), now()).unwrap();
+    let process = process(&FULL, 0);
+    let shown = Shown::Process(&process);
+    let request = Request::WorkloadJwt { entry: &long, audience: &["db".into()], shown };
+    let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
     assert_eq!(allowed.not_after().seconds_since(allowed.not_before()), 300);
-    let request = Request::WorkloadJwt { entry: &long, audience: &[] };
-    let refused = authorize(&agent(Standing::Good), request, &process(&FULL, 0), &limits(), now());
+    let request = Request::WorkloadJwt { entry: &long, audience: &[], shown };
+    let refused = authorize(&agent(Standing::Good), request, &limits(), now());
     assert_eq!(refused.unwrap_err(), Refusal::Audience);
 }
 
@@ -144,9 +139,36 @@ fn nothing_outlives_its_authority() {
     bounds.authority_ends = now().plus_seconds(30);
     let (entry, csr) = (entry(), csr(None));
     let ask = |bounds: &Limits| {
-        authorize(&agent(Standing::Good), Request::WorkloadX509 { entry: &entry, csr: &csr }, &[], bounds, now())
+        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly };
+        authorize(&agent(Standing::Good), request, bounds, now())
     };
     assert_eq!(ask(&bounds).unwrap().not_after(), now().plus_seconds(30));
     bounds.authority_ends = now();
     assert_eq!(ask(&bounds).unwrap_err(), Refusal::AuthorityEnded);
+}
+
+#[test]
+fn an_identity_ends_with_its_entry_and_a_nodes_with_its_evidence() {
+    let mut short = entry();
+    short.expires_at = Some(now().plus_seconds(40));
+    let process = process(&FULL, 0);
+    assert_eq!(x509(&agent(Standing::Good), &short, &csr(None), &process).unwrap().not_after(), now().plus_seconds(40));
+    for shown in [Shown::NodeOnly, Shown::Process(&process)] {
+        let request = Request::WorkloadJwt { entry: &short, audience: &["db".into()], shown };
+        let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
+        assert_eq!(allowed.not_after(), now().plus_seconds(40));
+    }
+    let ask = |ends_at| {
+        let node = NodeEvidence {
+            source: "x509pop/1".into(),
+            selectors: BTreeSet::new(),
+            claims: Claims::default(),
+            ends_at: Some(ends_at),
+        };
+        let caller = Caller::AttestedNode { id: id("/spire/agent/x509pop/a") };
+        authorize(&caller, Request::NodeSvid { csr: &csr(None), node: &node }, &limits(), now())
+    };
+    assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
+    assert_eq!(ask(now().plus_seconds(86_400)).unwrap().not_after(), now().plus_seconds(3600));
+    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceEnded);
 }
