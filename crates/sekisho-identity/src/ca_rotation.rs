@@ -1,7 +1,15 @@
 //! When authorities come and go: the next is prepared at half life, becomes active before five sixths, and
 //! the old one stays in the bundle until the last SVID that it signed has ended.
+//!
+//! Two times count. What is made goes by the clock: a server that was away for long must be able to sign at once. What is
+//! taken away goes by the time that is believed, which a clock that jumps does not move (decisions/0021).
 
 use sekisho_types::UnixTime;
+
+/// A clock that is set back by less leaves its authority in place.
+const CLOCK_SLACK_SECONDS: i64 = 300;
+/// How soon a removal is tried again that the clock asks for and belief does not.
+const BELIEF_SECONDS: i64 = 60;
 
 /// Where an authority stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +42,11 @@ impl Authority {
     fn remove_at(&self) -> UnixTime {
         let ends = if matches!(self.slot, Slot::Old) { self.signed_until.min(self.not_after) } else { self.not_after };
         ends.plus_seconds(self.life().min(7200))
+    }
+
+    /// Whether what it signs now is good, for clocks that differ a little.
+    fn is_valid(&self, now: UnixTime) -> bool {
+        self.not_before <= now.plus_seconds(CLOCK_SLACK_SECONDS) && now < self.not_after
     }
 
     fn prepare_at(&self) -> UnixTime {
@@ -70,32 +83,37 @@ impl CaRotation {
         self.in_slot(Slot::Active)
     }
 
-    /// One that is prepared and has not ended: after a long stop there may be one that has.
-    fn prepared(&self, now: UnixTime) -> Option<&Authority> {
-        self.authorities.iter().find(|authority| authority.slot == Slot::Prepared && authority.not_after > now)
+    /// One that can sign now in place of the active one: the prepared one, or an old one after a clock was ahead.
+    fn standby(&self, now: UnixTime, slot: Slot) -> Option<&Authority> {
+        let fit = self.authorities.iter().filter(|authority| authority.slot == slot && authority.is_valid(now));
+        fit.max_by_key(|authority| authority.not_after)
     }
 
     fn in_slot(&self, slot: Slot) -> Option<&Authority> {
         self.authorities.iter().find(|authority| authority.slot == slot)
     }
 
-    /// The next step. Carry it out and ask again, until the answer is to wait.
-    pub fn plan(&self, now: UnixTime) -> CaPlan {
-        if let Some(ended) = self.authorities.iter().find(|authority| authority.remove_at() <= now) {
+    /// The next step. Carry it out and ask again, until the answer is to wait. `believed` is the time by which authorities
+    /// may be taken away; it does not count beyond the clock.
+    pub fn plan(&self, now: UnixTime, believed: UnixTime) -> CaPlan {
+        let believed = believed.min(now);
+        if let Some(ended) = self.authorities.iter().find(|authority| authority.remove_at() <= believed) {
             return CaPlan::Remove(ended.id.clone());
         }
-        let Some(active) = self.active().filter(|active| active.not_after > now) else {
+        let Some(active) = self.active().filter(|active| active.is_valid(now)) else {
+            let standby = self.standby(now, Slot::Prepared).or_else(|| self.standby(now, Slot::Old));
             let slot = if self.active().is_some() { Slot::Prepared } else { Slot::Active };
-            let ready = self.prepared(now);
-            return ready.map_or(CaPlan::Create(slot), |prepared| CaPlan::Activate(prepared.id.clone()));
+            return standby.map_or(CaPlan::Create(slot), |standby| CaPlan::Activate(standby.id.clone()));
         };
-        let next = match self.prepared(now) {
+        let next = match self.standby(now, Slot::Prepared) {
             None if active.prepare_at() <= now => return CaPlan::Create(Slot::Prepared),
             None => active.prepare_at(),
             Some(prepared) if active.activate_at() <= now => return CaPlan::Activate(prepared.id.clone()),
             Some(_) => active.activate_at(),
         };
-        CaPlan::Wait(self.authorities.iter().map(Authority::remove_at).fold(next, UnixTime::min))
+        let soon = now.plus_seconds(BELIEF_SECONDS);
+        let removals = self.authorities.iter().map(|one| if one.remove_at() <= now { soon } else { one.remove_at() });
+        CaPlan::Wait(removals.fold(next, UnixTime::min))
     }
 
     /// Carries out [`CaPlan::Activate`].
@@ -127,7 +145,7 @@ mod tests {
         let now = start.plus_seconds(1800 + 3600 + 60);
         let mut made = 0;
         for _ in 0..20 {
-            match machine.plan(now) {
+            match machine.plan(now, now) {
                 CaPlan::Create(slot) => {
                     made += 1;
                     let life = now.seconds_since(start);
@@ -142,6 +160,49 @@ mod tests {
         assert_eq!(machine.active().map(|active| active.id.as_str()), Some("n1"));
     }
 
+    #[test]
+    fn a_clock_that_is_ahead_takes_no_authority_away_and_its_own_signs_no_more_when_the_clock_is_right() {
+        let start = UnixTime::from_seconds(1_800_000_000);
+        let mut machine = CaRotation::default();
+        let mut made = 0;
+        let mut run = |machine: &mut CaRotation, now: UnixTime, believed: UnixTime| {
+            for _ in 0..20 {
+                match machine.plan(now, believed) {
+                    CaPlan::Create(slot) => {
+                        made += 1;
+                        let not_after = now.plus_seconds(86_400);
+                        let (id, not_before) = (format!("ca{made}"), now.plus_seconds(-10));
+                        machine.authorities.push(Authority {
+                            id,
+                            slot,
+                            not_before,
+                            not_after,
+                            signed_until: not_after,
+                        });
+                    }
+                    CaPlan::Activate(id) => machine.activate(&id),
+                    CaPlan::Remove(id) => machine.authorities.retain(|a| a.id != id),
+                    CaPlan::Wait(until) => {
+                        assert!(until > now);
+                        return machine.active().unwrap().id.clone();
+                    }
+                }
+            }
+            panic!("it does not come to rest");
+        };
+        assert_eq!(run(&mut machine, start, start), "ca1");
+        let ahead = start.plus_seconds(28 * 3600);
+        // If the clock is right, this one serves.
+        assert_eq!(run(&mut machine, ahead, start), "ca2");
+        assert!(machine.authorities.iter().any(|a| a.id == "ca1"), "nothing is gone");
+        let right = start.plus_seconds(300);
+        assert_eq!(run(&mut machine, right, start), "ca1");
+        assert_eq!(run(&mut machine, right.plus_seconds(3600), right.plus_seconds(3600)), "ca1");
+        // The clock was right after all: belief comes after it, and only then the old one goes.
+        assert_eq!(run(&mut machine, ahead, ahead), "ca2");
+        assert!(!machine.authorities.iter().any(|a| a.id == "ca1"));
+    }
+
     /// Runs the machine for a year with authorities of a day and SVIDs of an hour, and checks at each minute that the
     /// authority that signs then has been known to every verifier for an hour, and that no SVID outlives it.
     #[test]
@@ -151,7 +212,7 @@ mod tests {
         for minute in 0..(365 * 24 * 60) {
             let now = start.plus_seconds(minute * 60);
             loop {
-                match machine.plan(now) {
+                match machine.plan(now, now) {
                     CaPlan::Create(slot) => {
                         made += 1;
                         let id = format!("ca{made}");

@@ -39,16 +39,6 @@ pub fn load(path: &Path, algorithm: SignatureAlgorithm) -> Result<MemoryKey, Key
     MemoryKey::from_pkcs8(algorithm, read(path)?)
 }
 
-/// Deletes a key that no longer signs.
-pub fn remove(path: &Path) -> Result<(), KeyError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(KeyError::File { path: path.display().to_string(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn read(path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
     let shown = || path.display().to_string();
     let error = |source| KeyError::File { path: shown(), source };

@@ -2,6 +2,8 @@
 
 mod file;
 mod memory;
+mod parked;
 
-pub use file::{load, load_or_create, remove};
+pub use file::{load, load_or_create};
 pub use memory::{KeyError, MemoryKey};
+pub use parked::{park, unlink_parked, unpark};

@@ -7,14 +7,17 @@ use sekisho_identity::{
     Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, Issuer, JwtAuthority, ProfileError, Slot,
     assemble_certificate, authority_public_key, ca_tbs, subject_key_id,
 };
-use sekisho_keys::{KeyError, MemoryKey, load, load_or_create};
+use sekisho_keys::{KeyError, MemoryKey, load, load_or_create, park, unlink_parked, unpark};
 use sekisho_ledger::Kind;
 use sekisho_runtime::random_bytes;
 use sekisho_store::AuthorityRecord;
 use sekisho_types::{SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime};
 
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{Entry, JournalError, drain_outbox};
+
+/// How long the keys of an authority that was removed stay on disk, by the time that is believed.
+const PARKED_SECONDS: i64 = 7 * 24 * 3600;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -65,21 +68,52 @@ impl Authorities {
     ) -> Result<Self, AuthorityError> {
         let authorities =
             Self { trust_domain: trust_domain.clone(), folder: folder.to_owned(), held: RwLock::default() };
-        authorities.replace(records)?;
+        authorities.take(records)?;
         Ok(authorities)
     }
 
-    fn replace(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
-        let active = records.iter().find(|record| record.slot == "active");
-        let signing = active.map(|record| self.signing_of(record)).transpose()?.map(Arc::new);
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held { all: records, signing };
+    /// Takes the authorities as they are in the database. What exists is known from then on even if the signing key cannot be
+    /// read, so that a rotation that fails makes no further authority each time. A key in use is not read again.
+    fn take(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
+        let active = records.iter().find(|record| record.slot == "active").cloned();
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.all = records;
+        match (active, &held.signing) {
+            (Some(active), Some(signing)) if signing.record.id == active.id => {}
+            (Some(active), _) => held.signing = Some(Arc::new(self.signing_of(&active)?)),
+            (None, _) => held.signing = None,
+        }
         Ok(())
+    }
+
+    /// Follows the database, and publishes what has changed.
+    fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
+        let read = domain.store.read(|reader| Ok((reader.revision(&domain.name)?, reader.authorities(&domain.name)?)));
+        let (revision, records) = read.map_err(JournalError::from)?;
+        if self.held.read().unwrap_or_else(PoisonError::into_inner).all == records {
+            return Ok(());
+        }
+        self.take(records)?;
+        domain.view.set_bundle(self.bundle(revision.0)?);
+        let _nobody_listens = domain.changes.send(());
+        Ok(())
+    }
+
+    /// Whether an authority is still one of this server's.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).all.iter().any(|record| record.id == id)
+    }
+
+    /// The authorities and where each stands, active ones first.
+    pub(crate) fn all(&self) -> Vec<AuthorityRecord> {
+        let mut all = self.held.read().unwrap_or_else(PoisonError::into_inner).all.clone();
+        all.sort_by_key(|record| (record.slot != "active", record.not_before));
+        all
     }
 
     fn signing_of(&self, record: &AuthorityRecord) -> Result<Signing, AuthorityError> {
         let (x509, jwt) = self.key_files(&record.id);
-        let x509_key = load(&x509, SignatureAlgorithm::EcdsaP256Sha256)?;
-        let jwt_key = load(&jwt, SignatureAlgorithm::EcdsaP256Sha256)?;
+        let (x509_key, jwt_key) = (key(&x509)?, key(&jwt)?);
         let jwt_key_id = key_id(&record.jwt_public_key)?;
         let certified = authority_public_key(&record.certificate);
         let fits = certified.is_some_and(|key| key == x509_key.public_key_der());
@@ -114,13 +148,10 @@ impl Authorities {
     }
 
     pub(crate) fn bundle(&self, sequence: u64) -> Result<Bundle, AuthorityError> {
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let mut bundle = Bundle::empty(self.trust_domain.clone());
         bundle.sequence = Some(sequence);
         bundle.refresh_hint_seconds = Some(300);
-        let mut records: Vec<_> = held.all.iter().collect();
-        records.sort_by_key(|record| (record.slot != "active", record.not_before));
-        for record in records {
+        for record in self.all() {
             bundle.add_x509(record.certificate.clone()).map_err(|e| AuthorityError::Journal(e.to_string()))?;
             bundle.jwt_authorities.push(JwtAuthority {
                 key_id: key_id(&record.jwt_public_key)?,
@@ -184,6 +215,14 @@ impl Authorities {
     }
 }
 
+/// A key file; one that was parked comes back.
+fn key(path: &Path) -> Result<MemoryKey, KeyError> {
+    if !path.exists() {
+        unpark(path)?;
+    }
+    load(path, SignatureAlgorithm::EcdsaP256Sha256)
+}
+
 const fn slot_name(slot: Slot) -> &'static str {
     match slot {
         Slot::Prepared => "prepared",
@@ -196,58 +235,99 @@ fn key_id(public_key: &[u8]) -> Result<String, AuthorityError> {
     Ok(hex::encode(subject_key_id(public_key)?))
 }
 
+/// One step of a rotation: what it changes in the database, and its leaf.
+struct Step {
+    changed: Vec<AuthorityRecord>,
+    removed: Option<String>,
+    leaf: Entry,
+}
+
 /// Carries out what rotation asks for, until it asks to wait; returns until when. Each step is one write batch with
 /// its leaf, so that a crash leaves either all of it or nothing.
 pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, AuthorityError> {
+    let authorities = &domain.authorities;
     loop {
-        let mut rotation = domain.authorities.rotation();
-        let plan = rotation.plan(now);
-        let entry = Entry::new(domain, Kind::KeyEvent);
-        let (changed, removed, entry) = match plan {
-            CaPlan::Wait(until) => return Ok(until),
-            CaPlan::Create(slot) => {
-                let record = domain.authorities.create(slot, domain.settings.ca_ttl_seconds, now)?;
-                let entry = entry.text("event", "created").text("slot", slot_name(slot)).text("authority", &record.id);
-                let entry = entry
-                    .text("key_id", key_id(&record.jwt_public_key)?)
-                    .integer("not_after", record.not_after.seconds());
-                (vec![record], None, entry)
+        // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
+        drain_outbox(domain).await?;
+        authorities.follow(domain)?;
+        let believed = domain.belief.time(now).min(now);
+        let leaf = Entry::new(domain, Kind::KeyEvent);
+        let step = match authorities.rotation().plan(now, believed) {
+            CaPlan::Wait(until) => {
+                if let Err(error) = authorities.put_away(believed) {
+                    tracing::error!(%error, "keys that are out of use stay where they are");
+                }
+                return Ok(until);
             }
+            CaPlan::Create(slot) => authorities.creation(slot, domain.settings.ca_ttl_seconds, now, leaf)?,
             CaPlan::Activate(id) => {
-                rotation.activate(&id);
-                let records = domain.authorities.held.read().unwrap_or_else(PoisonError::into_inner).all.clone();
                 let longest = i64::from(domain.settings.x509_ttl_seconds.max(86_400));
-                let changed = records.into_iter().filter_map(|mut record| {
-                    let slot = rotation.authorities.iter().find(|a| a.id == record.id)?.slot;
-                    let before = std::mem::replace(&mut record.slot, slot_name(slot).to_owned());
-                    if slot == Slot::Old {
-                        record.signed_until = record.signed_until.min(now.plus_seconds(longest));
-                    }
-                    (before != record.slot).then_some(record)
-                });
-                (changed.collect(), None, entry.text("event", "activated").text("authority", id))
+                authorities.activation(&id, now.plus_seconds(longest), leaf)?
             }
-            CaPlan::Remove(id) => (vec![], Some(id.clone()), entry.text("event", "removed").text("authority", id)),
+            CaPlan::Remove(id) => {
+                let leaf = leaf.text("event", "removed").text("authority", &id);
+                Step { changed: vec![], removed: Some(id), leaf }
+            }
         };
-        let gone = removed.clone();
-        let written: Result<_, JournalError> = domain
+        let written: Result<(), JournalError> = domain
             .store
             .write(&domain.name, move |batch| {
-                changed.iter().try_for_each(|record| batch.put_authority(record))?;
-                removed.iter().try_for_each(|id| batch.remove_authority(id).map(|_| ()))?;
-                entry.with_change(batch)?;
-                Ok(batch.revision()?)
+                step.changed.iter().try_for_each(|record| batch.put_authority(record))?;
+                step.removed.iter().try_for_each(|id| batch.remove_authority(id).map(|_| ()))?;
+                step.leaf.with_change(batch)
             })
             .await;
-        let revision = written?;
-        let records = domain.store.read(|reader| reader.authorities(&domain.name));
-        domain.authorities.replace(records.map_err(JournalError::from)?)?;
-        domain.view.set_bundle(domain.authorities.bundle(revision.0)?);
-        let _nobody_listens = domain.changes.send(());
-        if let Some(id) = gone {
-            let (x509, jwt) = domain.authorities.key_files(&id);
-            sekisho_keys::remove(&x509)?;
-            sekisho_keys::remove(&jwt)?;
+        written?;
+    }
+}
+
+impl Authorities {
+    fn creation(&self, slot: Slot, ttl_seconds: u32, now: UnixTime, leaf: Entry) -> Result<Step, AuthorityError> {
+        let record = self.create(slot, ttl_seconds, now)?;
+        let leaf = leaf.text("event", "created").text("slot", slot_name(slot)).text("authority", &record.id);
+        let leaf =
+            leaf.text("key_id", key_id(&record.jwt_public_key)?).integer("not_after", record.not_after.seconds());
+        Ok(Step { changed: vec![record], removed: None, leaf })
+    }
+
+    /// `rests_until` is when nothing that the active authority has signed is valid any more.
+    fn activation(&self, id: &str, rests_until: UnixTime, leaf: Entry) -> Result<Step, AuthorityError> {
+        let records = self.all();
+        // Before it is said to sign: an authority whose keys cannot be read changes nothing.
+        if let Some(record) = records.iter().find(|record| record.id == id) {
+            self.signing_of(record)?;
         }
+        let mut rotation = self.rotation();
+        rotation.activate(id);
+        let changed = records.into_iter().filter_map(|mut record| {
+            let slot = rotation.authorities.iter().find(|authority| authority.id == record.id)?.slot;
+            let before = std::mem::replace(&mut record.slot, slot_name(slot).to_owned());
+            record.signed_until = match slot {
+                Slot::Old => record.signed_until.min(rests_until),
+                Slot::Prepared | Slot::Active => record.not_after,
+            };
+            (before != record.slot).then_some(record)
+        });
+        let leaf = leaf.text("event", "activated").text("authority", id);
+        Ok(Step { changed: changed.collect(), removed: None, leaf })
+    }
+
+    /// Parks the keys of authorities that are no more, also those that a failed creation left, and unlinks parked keys whose
+    /// time has passed. A clock that nobody believes unlinks nothing.
+    fn put_away(&self, believed: UnixTime) -> Result<(), KeyError> {
+        let error = |source| KeyError::File { path: self.folder.display().to_string(), source };
+        for item in std::fs::read_dir(&self.folder).map_err(error)? {
+            let path = item.map_err(error)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let id = name.strip_suffix(".x509.key").or_else(|| name.strip_suffix(".jwt.key"));
+            if id.is_some_and(|id| !self.holds(id)) {
+                park(&path, believed.plus_seconds(PARKED_SECONDS))?;
+            }
+        }
+        match unlink_parked(&self.folder, believed)? {
+            0 => {}
+            gone => tracing::info!(gone, "key files of authorities that ended more than a week ago were unlinked"),
+        }
+        Ok(())
     }
 }

@@ -12,8 +12,10 @@ use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
+use crate::belief::Belief;
 use crate::counters::Counters;
 use crate::health::Health;
+use crate::departure::Departures;
 use crate::record::Unstored;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
@@ -32,6 +34,8 @@ pub(crate) struct Domain {
     pub settings: Settings,
     pub counters: Counters,
     pub health: Health,
+    /// Answers with identities that are on their way out.
+    pub departures: Departures,
     /// By network: one host has as many IPv6 addresses as it likes.
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
@@ -39,6 +43,10 @@ pub(crate) struct Domain {
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Rings after each change of the view.
     pub changes: broadcast::Sender<()>,
+    /// Held while leaves go from the outbox into the log.
+    pub draining: tokio::sync::Mutex<()>,
+    /// How far the clock is believed.
+    pub belief: Belief,
     /// Rings when leaves wait in the outbox.
     pub outbox_filled: Notify,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.

@@ -111,6 +111,7 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
 /// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it
 /// is then logged twice, never lost.
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
+    let _one_at_a_time = domain.draining.lock().await;
     loop {
         let mut waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
         // As many as one append takes; each alone is far below that.

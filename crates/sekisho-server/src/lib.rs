@@ -6,8 +6,10 @@
 mod attest;
 mod authorities;
 mod backup;
+mod belief;
 mod config;
 mod counters;
+mod departure;
 mod domain;
 mod grpc;
 mod health;

@@ -1,6 +1,6 @@
 //! What is forgotten with time: decisions, agents and entries that ended long ago, what opens old commitments.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_disk::DiskError;
 use sekisho_identity::Node;
@@ -16,8 +16,6 @@ use crate::log_search;
 const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
 const AT_ONCE: usize = 500;
-/// Seconds of the clock that are believed for each second that the server runs.
-const CATCH_UP: u32 = 24;
 
 /// How long things are kept that nothing uses any more.
 #[derive(Debug, Clone, Copy)]
@@ -40,30 +38,20 @@ enum RetentionError {
     Disk(#[from] DiskError),
 }
 
-/// Forgets from time to time, for ever.
+/// Forgets from time to time, permanently.
 pub(crate) async fn keep(domain: Shared) {
-    let mut since = Instant::now();
     loop {
-        let ran = since.elapsed();
-        match forget(&domain, ran).await {
-            Ok(()) => since += ran,
-            Err(error) => tracing::error!(%error, "what is too old was not forgotten; trying again in 20 minutes"),
+        if let Err(error) = forget(&domain).await {
+            tracing::error!(%error, "what is too old was not forgotten; trying again in 20 minutes");
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// Where the time by which things are forgotten is now: it follows the clock, either way, by a day in an hour at most. A clock
-/// that is years ahead takes no more than that with it, and one that was years behind holds nothing up for long.
-fn followed(last: Option<UnixTime>, now: UnixTime, ran: Duration) -> UnixTime {
-    let most = i64::try_from((ran * CATCH_UP).as_secs()).unwrap_or(i64::MAX);
-    last.map_or(now, |last| now.clamp(last.plus_seconds(-most), last.plus_seconds(most)))
-}
-
-/// Forgets what is too old, `ran` after it did so last.
-async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
+/// Forgets what is too old by the time that is believed.
+async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let (clock, keep) = (now(), domain.settings.keep);
-    let mark = followed(domain.store.read(|reader| reader.retention_mark(&domain.name))?, clock, ran);
+    let mark = domain.belief.time(clock);
     // What the clock itself does not call old is not.
     let now = mark.min(clock);
     if clock.seconds_since(now) > days(1) {
@@ -83,7 +71,7 @@ async fn forget(domain: &Shared, ran: Duration) -> Result<(), RetentionError> {
         let event = Entry::new(domain, Kind::KeyEvent).text("event", "openings erased");
         event.integer("entries", i64::try_from(erased).unwrap_or(i64::MAX)).append(domain).await?;
     }
-    // Last: what failed is done again, and its time counts once.
+    // The next run of the server begins to believe from here.
     let written: Result<(), StoreError> = domain
         .store
         .write(&domain.name, move |batch| {
@@ -150,21 +138,4 @@ fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, DiskError> {
         erased += if domain.ledger.erase_side(number)? { TILE_WIDTH } else { 0 };
     }
     Ok(erased)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_is_followed_a_day_in_an_hour_either_way() {
-        let day = |n: i64| UnixTime::from_seconds(n * 24 * 3600);
-        let hour = Duration::from_secs(3600);
-        assert_eq!(followed(None, day(100), Duration::ZERO), day(100));
-        assert_eq!(followed(Some(day(100)), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));
-        assert_eq!(followed(Some(day(100)), day(5000), Duration::ZERO), day(100));
-        assert_eq!(followed(Some(day(100)), day(5000), hour), day(101));
-        assert_eq!(followed(Some(day(100)), day(0), Duration::ZERO), day(100));
-        assert_eq!(followed(Some(day(5000)), day(100), hour), day(4999));
-    }
 }

@@ -11,7 +11,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 use sekisho_disk::{DiskError, Segments, private_folder, write_atomic};
-use sekisho_identity::{Bundle, Caller, Request};
+use sekisho_identity::{Bundle, Request};
 use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
@@ -23,8 +23,10 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
 use crate::backup::COPY_MARK;
+use crate::belief::Belief;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
+use crate::departure::Departures;
 use crate::domain::{Domain, Settings, Shared};
 use crate::health::{self, Health};
 use crate::journal::{Entry, JournalError, drain_outbox};
@@ -87,8 +89,8 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         // What it is from now on is what it is held against.
         journal::mark(&domain).await?;
     }
+    report_clock(&domain).await?;
     authorities::rotate(&domain, now()).await?;
-    drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
 
     let domain: Shared = Arc::new(domain);
     fill_view(&domain)?;
@@ -178,13 +180,14 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
     lineage::check_trust_domain(&args.data, &args.trust_domain)?;
     let store = Store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
-    let (revision, records, mark) =
-        store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?, reader.log_mark(&name)?)))?;
+    let (revision, records) = store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?)))?;
+    let (mark, believed) = store.read(|reader| Ok((reader.log_mark(&name)?, reader.retention_mark(&name)?)))?;
     let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
     tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
     let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
-    let newest = log_search::newest_time(&ledger).unwrap_or(0);
+    let newest = log_search::newest_time(&ledger);
+    let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
     let authorities = Authorities::load(&name, &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
@@ -207,14 +210,17 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
             },
             x509pop_roots: x509pop_roots(args)?,
         },
+        departures: Departures::new(),
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         counters: Counters::default(),
         health: Health::new(),
         recording: std::array::from_fn(|_| Arc::default()),
         changes: broadcast::channel(64).0,
+        draining: tokio::sync::Mutex::default(),
+        belief: believed,
         outbox_filled: Notify::new(),
-        log_time: AtomicI64::new(newest),
+        log_time: AtomicI64::new(newest.unwrap_or(0)),
         policy_in_force: Mutex::new(BTreeMap::new()),
         name,
     };
@@ -283,7 +289,7 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
 async fn own_material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), ServerError> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
     let request = Request::ServerSvid { public_key: key.public_key_der() };
-    let issued = issue::x509(domain, &Caller::Server, request, &[]).await;
+    let issued = issue::x509(domain, &issue::Asker::server(domain), request).await;
     let issued = issued.map_err(|e| ServerError::OwnSvid(e.to_string()))?;
     // The authority's certificate goes along for agents that were given its fingerprint only.
     let chain = std::iter::once(issued.certificate).chain(domain.authorities.active_certificate()).collect();
@@ -320,22 +326,44 @@ async fn keep_own_svid(domain: Shared, source: TlsSource) {
     }
 }
 
+/// How long a rotation that failed is left alone, at first and at most.
+const ROTATION_PAUSE: std::ops::RangeInclusive<i64> = 30..=3600;
+
 async fn keep_authorities(domain: Shared) {
+    let mut pause = *ROTATION_PAUSE.start();
     loop {
         let next = match authorities::rotate(&domain, now()).await {
-            Ok(until) => until,
+            Ok(until) => {
+                pause = *ROTATION_PAUSE.start();
+                until
+            }
             Err(error) => {
-                tracing::error!(%error, "authorities were not rotated; trying again in 30 s");
+                tracing::error!(%error, pause, "authorities were not rotated; trying again");
                 let logged = Entry::new(&domain, Kind::KeyEvent).text("event", "rotation failed").append(&domain).await;
                 if let Err::<_, JournalError>(error) = logged {
                     tracing::error!(%error, "and that could not be logged");
                 }
-                now().plus_seconds(30)
+                let next = now().plus_seconds(pause);
+                pause = (pause * 2).min(*ROTATION_PAUSE.end());
+                next
             }
         };
         let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 3600);
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
+}
+
+/// A clock that starts far ahead of what is believed is on record: it may be right, and it may be why authorities that were
+/// good a moment ago have ended.
+async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
+    let Some(ahead) = domain.belief.ahead(now()) else { return Ok(()) };
+    tracing::error!(
+        seconds = ahead,
+        "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \
+         an hour. If it is wrong, stop the server, set the clock and start again"
+    );
+    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "clock ahead of belief").integer("seconds", ahead);
+    leaf.append(domain).await.map(drop).map_err(|e| ServerError::Journal(e.to_string()))
 }
 
 /// A span for each request.

@@ -45,7 +45,7 @@ impl Shim {
     }
 
     /// As if the machine had run on for so long: both of its clocks are ahead.
-    fn run_on(&self, seconds: i64, clock_seconds: i64) {
+    pub fn run_on(&self, seconds: i64, clock_seconds: i64) {
         self.write(&format!("{clock_seconds} 0 0 {seconds}\n"));
     }
 

@@ -2,6 +2,7 @@
 
 mod agent_attacks;
 mod agent_rpc;
+mod authority_attacks;
 mod clients;
 mod dev;
 mod documents;
@@ -25,6 +26,7 @@ mod port_reuse;
 mod process_attacks;
 mod proofs;
 mod restores;
+mod revocations;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;
@@ -34,3 +36,4 @@ mod traces;
 mod vectors;
 mod who_may;
 mod world;
+mod x509pop;

@@ -32,5 +32,8 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     add("policy_revision", "gauge", "Revision of the policy; 0 without one.", policy);
     let ends = u64::try_from(ends).unwrap_or(0);
     add("authority_end_seconds", "gauge", "Unix time at which the signing authority ends.", ends);
+    let ahead = u64::try_from(domain.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);
+    let help = "Seconds by which the clock is ahead of what is believed; 0 up to a day.";
+    add("clock_ahead_seconds", "gauge", help, ahead);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
 }

@@ -52,6 +52,8 @@ pub(crate) struct HealthForm {
     now_ms: i64,
     /// The time of the newest leaf: ahead of the clock if that was set back.
     log_time_ms: i64,
+    /// The time by which this server deletes, in Unix milliseconds: behind the clock if that jumped ahead.
+    believed_ms: i64,
     /// Leaves of state changes that wait for the ledger.
     outbox: u64,
 }
@@ -62,6 +64,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
     let outbox = tokio::task::spawn_blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
     let outbox = outbox.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     let policy_in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let clock = sekisho_runtime::now();
     let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
     Ok(Json(domain.view.read(|state| HealthForm {
         trust_domain: domain.name.as_str().to_owned(),
@@ -73,8 +76,9 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         policy_revision: state.policy.as_ref().map(|policy| policy.revision),
         policy_in_force,
         authority_ends,
-        now_ms: sekisho_runtime::now().millis(),
+        now_ms: clock.millis(),
         log_time_ms: domain.log_time.load(Ordering::Relaxed),
+        believed_ms: domain.belief.time(clock).min(clock).millis(),
         outbox,
     })))
 }

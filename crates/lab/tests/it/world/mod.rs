@@ -246,6 +246,11 @@ impl World {
 
     /// All leaves of a kind, in order, from the log's files.
     pub fn leaves(&self, kind: &str) -> Vec<Value> {
+        self.all_leaves().into_iter().filter(|leaf| leaf["kind"] == kind).collect()
+    }
+
+    /// The log from its files.
+    pub fn all_leaves(&self) -> Vec<Value> {
         let folder = self.path("s/ledger");
         let note = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
         let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
@@ -253,8 +258,7 @@ impl World {
         for number in 0..size.div_ceil(256) {
             let bytes = std::fs::read(folder.join(sekisho_ledger::bundle_path(number, size).unwrap().path)).unwrap();
             let entries = sekisho_ledger::Bundle::entries(&bytes).unwrap();
-            let leaves = entries.into_iter().map(|leaf| serde_json::from_slice::<Value>(leaf).unwrap());
-            out.extend(leaves.filter(|leaf| leaf["kind"] == kind));
+            out.extend(entries.into_iter().map(|leaf| serde_json::from_slice::<Value>(leaf).unwrap()));
         }
         out
     }

@@ -69,6 +69,12 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "set both clocks by NTP: evidence is good for 60 s, and SVIDs begin and end by the clock",
         ),
         Check::new(
+            "believed-clock",
+            believed(number("believed_ms"), number("now_ms")),
+            "nothing is deleted by a clock that jumped ahead. If it is right, belief follows by a day an hour; if it is wrong, \
+             stop the server, set the clock and start again",
+        ),
+        Check::new(
             "log-time",
             log_time(number("log_time_ms"), heard),
             "the clock was ahead once: leaves carry that time until it is reached; nothing is lost",
@@ -100,6 +106,16 @@ fn clock(server: Option<i64>, asked: i64, heard: i64) -> Result<String, String> 
     let off = if server < asked { server - asked } else { (server - heard).max(0) };
     let said = format!("the server's is {off} ms off this machine's");
     if off.abs() > CLOCK_SLACK_MS { Err(said) } else { Ok(said) }
+}
+
+/// A clock that is more than a day ahead of what the server believes has jumped.
+fn believed(believed: Option<i64>, server: Option<i64>) -> Result<String, String> {
+    let ahead = believed.zip(server).map_or(0, |(believed, server)| (server - believed) / 1000);
+    if ahead > 24 * 3600 {
+        Err(format!("the clock jumped {ahead} s ahead"))
+    } else {
+        Ok("as the clock shows it".into())
+    }
 }
 
 fn log_time(log: Option<i64>, heard: i64) -> Result<String, String> {
@@ -134,6 +150,7 @@ mod tests {
         assert_eq!(failing("now_ms", 4_600_000.into()), ["clock"]);
         assert_eq!(failing("now_ms", 900_000.into()), ["clock"]);
         assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
+        assert_eq!(failing("believed_ms", (-100_000_000).into()), ["believed-clock"]);
         assert_eq!(failing("outbox", 5000.into()), ["outbox"]);
     }
 }

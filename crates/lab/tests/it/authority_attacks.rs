@@ -1,0 +1,175 @@
+//! Attacks on the authorities' keys: clocks that jump, key files that cannot be read.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::faults::{Full, Shim};
+use crate::peers::Attested;
+use crate::world::{World, eventually};
+
+fn events(world: &World, event: &str) -> Vec<Value> {
+    world.leaves("key-event").into_iter().filter(|leaf| leaf["event"] == event).collect()
+}
+
+/// The authority that signed what has its leaf at `index`.
+fn signer(world: &World, index: u64) -> String {
+    eventually("the leaf of an issuance", || {
+        let leaves = world.all_leaves();
+        leaves.get(usize::try_from(index).unwrap())?["authority"].as_str().map(str::to_owned)
+    })
+}
+
+fn key_files(world: &World, folder: &str) -> Vec<PathBuf> {
+    let found = std::fs::read_dir(world.path(folder)).into_iter().flatten();
+    let files = found.map(|item| item.unwrap().path()).filter(|path| path.to_string_lossy().ends_with(".x509.key"));
+    files.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
+    let shim = Shim::new();
+    let mut world = World::with_environment(&[], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/clock");
+    let (_, index) = peer.issue(&entry).await.unwrap();
+    let (first, keys) = (signer(&world, index), key_files(&world, "s/keys"));
+    assert_eq!(keys.len(), 1);
+    let key = std::fs::read(&keys[0]).unwrap();
+    drop(world.server.take());
+    shim.set(28 * 3600, 0, Full::Nobody);
+    world.start_server();
+    // It serves, in case that the clock is right, and says what it holds of it.
+    world.json(&["entry", "list"]);
+    let said = world.server.as_ref().unwrap().said();
+    assert!(said.contains("the clock is ahead of the last time"), "{said}");
+    eventually("the log says so", || (!events(&world, "clock ahead of belief").is_empty()).then_some(()));
+    let metrics = crate::world::raw(
+        &mut crate::world::unix(&world.path("s/api.sock")),
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    );
+    let gauge = metrics.lines().find_map(|line| line.strip_prefix("sekisho_clock_ahead_seconds ")).unwrap();
+    assert!((27 * 3600..=29 * 3600).contains(&gauge.trim().parse::<i64>().unwrap()), "{gauge}");
+    let doctor = world.sekisho(&["doctor"]).1;
+    assert!(doctor.contains("believed-clock") && doctor.contains("jumped"), "{doctor}");
+    drop(world.server.take());
+    shim.set(0, 0, Full::Nobody);
+    world.start_server();
+    assert_eq!(std::fs::read(&keys[0]).unwrap(), key);
+    assert!(key_files(&world, "s/keys/parked").is_empty(), "nothing is even parked");
+    let (_, index) = peer.issue(&entry).await.unwrap();
+    assert_eq!(signer(&world, index), first, "the same authority signs");
+    assert!(world.sekisho(&["doctor"]).1.contains("as the clock shows it"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_authority_that_ended_are_parked_and_unlinked_a_week_later() {
+    let shim = Shim::new();
+    let world = World::with_environment(&["--ca-ttl-seconds", "3600"], shim.environment(), vec![]);
+    let first = key_files(&world, "s/keys").remove(0);
+    let name = first.file_name().unwrap().to_str().unwrap().to_owned();
+    let parked = |world: &World| {
+        key_files(world, "s/keys/parked").into_iter().find(|path| path.to_str().unwrap().ends_with(&name))
+    };
+    let mut hours = 0;
+    let mut later = |more: i64| {
+        hours += more;
+        shim.run_on(hours * 3600, hours * 3600);
+    };
+    // As if it had run on all the while: the clock is believed.
+    let path = eventually("the first authority's keys are parked", || {
+        later(1);
+        world.json(&["entry", "list"]);
+        parked(&world)
+    });
+    assert!(!first.exists());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    later(24 * 6);
+    world.json(&["entry", "list"]);
+    assert!(path.exists(), "not yet");
+    eventually("they are unlinked", || {
+        later(5);
+        world.json(&["entry", "list"]);
+        parked(&world).is_none().then_some(())
+    });
+    assert!(!first.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_can() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    let mode = |path: &PathBuf, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let active = key_files(&world, "s/keys").remove(0);
+    mode(&active, 0o644);
+    let minutes_later = |minutes: i64| {
+        shim.run_on(minutes * 60, minutes * 60);
+        world.json(&["entry", "list"]);
+    };
+    // Past half life the next authority is made; what the active one's file looks like is no matter of it.
+    eventually("the next authority", || {
+        minutes_later(13 * 60);
+        (events(&world, "created").len() == 2).then_some(())
+    });
+    let prepared = key_files(&world, "s/keys").into_iter().find(|path| *path != active).unwrap();
+    mode(&prepared, 0o644);
+    // It cannot sign with a key that others may have read, however often it tries.
+    for minutes in 0..40 {
+        minutes_later(17 * 60 + minutes);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eventually("it says that it failed", || (!events(&world, "rotation failed").is_empty()).then_some(()));
+    assert!(events(&world, "rotation failed").len() < 12, "it tries less and less often");
+    assert_eq!(events(&world, "created").len(), 2);
+    assert!(events(&world, "activated").is_empty());
+    mode(&prepared, 0o600);
+    eventually("it goes on", || {
+        minutes_later(20 * 60);
+        (events(&world, "activated").len() == 1).then_some(())
+    });
+    assert_eq!(key_files(&world, "s/keys").len(), 2);
+}
+
+/// Law L5: a key signs when the log knows of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
+    let shim = Shim::new();
+    let world = World::with_environment(&["--ca-ttl-seconds", "60"], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/rotated");
+    // The next authority signs after forty seconds. Then an fsync takes a while, and everybody asks.
+    tokio::time::sleep(Duration::from_secs(36)).await;
+    shim.set(0, 60, Full::Nobody);
+    let activated = |world: &World| !events(world, "activated").is_empty();
+    let end = Instant::now() + Duration::from_secs(16);
+    let mut rounds_after = 0;
+    while Instant::now() < end && rounds_after < 10 {
+        futures_util::future::join_all((0..8).map(|_| peer.issue(&entry))).await;
+        rounds_after += u32::from(activated(&world));
+    }
+    shim.set(0, 0, Full::Nobody);
+    let leaves = eventually("two authorities that sign", || {
+        let leaves = world.all_leaves();
+        let signers: BTreeSet<_> = leaves
+            .iter()
+            .filter(|leaf| leaf["kind"] == "issuance")
+            .filter_map(|leaf| leaf["authority"].as_str())
+            .collect();
+        (signers.len() == 2).then_some(())?;
+        Some(leaves)
+    });
+    let mut active = BTreeSet::new();
+    for leaf in &leaves {
+        let authority = leaf["authority"].as_str().map(str::to_owned);
+        match leaf["kind"].as_str() {
+            Some("key-event") if leaf["event"] == "activated" || leaf["slot"] == "active" => active.extend(authority),
+            Some("issuance") if leaf["what"] == "x509-svid" => {
+                assert!(authority.is_some_and(|signer| active.contains(&signer)), "{leaf} before {active:?}");
+            }
+            _ => {}
+        }
+    }
+}

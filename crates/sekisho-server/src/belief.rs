@@ -1,0 +1,63 @@
+//! How far the clock is believed where belief would destroy something (decisions/0012, 0021).
+//!
+//! A clock that starts days ahead may be right, after a long stop, or wrong, on a machine without a battery: nothing tells the
+//! two apart at once. So what is believed follows the clock either way, by a day for each hour that the server runs. What is
+//! only made new goes by the clock itself.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sekisho_types::UnixTime;
+
+/// Seconds of the clock that are believed for each second that the server runs.
+const CATCH_UP: u32 = 24;
+/// A clock that is further ahead is reported.
+const REPORTED_SECONDS: i64 = 24 * 3600;
+
+pub(crate) struct Belief(Mutex<(UnixTime, Instant)>);
+
+impl Belief {
+    /// Begins where the last run had come, as far as that is on disk.
+    pub(crate) fn new(durable: Option<UnixTime>, clock: UnixTime) -> Self {
+        Self(Mutex::new((durable.unwrap_or(clock), Instant::now())))
+    }
+
+    /// The time that is believed while the clock shows `clock`. It is later than the clock if that was set back.
+    pub(crate) fn time(&self, clock: UnixTime) -> UnixTime {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        *last = (followed(last.0, clock, now.duration_since(last.1)), now);
+        last.0
+    }
+
+    /// By how many seconds the clock is ahead of what is believed, if that is worth a report.
+    pub(crate) fn ahead(&self, clock: UnixTime) -> Option<i64> {
+        Some(clock.seconds_since(self.time(clock))).filter(|ahead| *ahead > REPORTED_SECONDS)
+    }
+}
+
+fn followed(last: UnixTime, clock: UnixTime, ran: Duration) -> UnixTime {
+    let most = i64::try_from((ran * CATCH_UP).as_nanos()).unwrap_or(i64::MAX);
+    let nanos = clock.nanos().clamp(last.nanos().saturating_sub(most), last.nanos().saturating_add(most));
+    UnixTime::from_nanos(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_followed_a_day_in_an_hour_either_way() {
+        let day = |n: i64| UnixTime::from_seconds(n * 24 * 3600);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(followed(day(100), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));
+        assert_eq!(followed(day(100), day(5000), Duration::ZERO), day(100));
+        assert_eq!(followed(day(100), day(5000), hour), day(101));
+        assert_eq!(followed(day(100), day(0), Duration::ZERO), day(100));
+        assert_eq!(followed(day(5000), day(100), hour), day(4999));
+        let belief = Belief::new(Some(day(100)), day(102));
+        assert_eq!(belief.ahead(day(102)), Some(2 * 24 * 3600));
+        assert_eq!(belief.ahead(day(101)), None);
+        assert_eq!(Belief::new(None, day(102)).ahead(day(102)), None);
+    }
+}
