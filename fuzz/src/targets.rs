@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
-use sekisho_evidence::NodeCertificate;
+use sekisho_evidence::{NodeCertificate, X509PopError};
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{
@@ -16,7 +16,9 @@ use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
 use sekisho_runtime::{TraceParent, settings};
-use sekisho_types::{EntryId, Secret, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, parse_strict_json};
+use sekisho_types::{
+    EntryId, Secret, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, Verified, parse_strict_json,
+};
 
 use crate::files;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
@@ -224,10 +226,14 @@ fn x509pop_payload() -> String {
     serde_json::json!({ "certificates": [leaf] }).to_string()
 }
 
+fn node_certificate(payload: &[u8]) -> Result<Verified<NodeCertificate>, X509PopError> {
+    let trust_domain = TrustDomain::parse("td").unwrap();
+    NodeCertificate::verify(payload, std::slice::from_ref(&AUTHORITY.ca), &trust_domain, NOW)
+}
+
 fn x509pop_samples() -> Vec<Vec<u8>> {
     let good = x509pop_payload();
-    NodeCertificate::verify(good.as_bytes(), std::slice::from_ref(&AUTHORITY.ca), NOW).unwrap();
-    let challenge = NodeCertificate::challenge(&[1; 32]);
+    let challenge = node_certificate(good.as_bytes()).unwrap().get().challenge(&[1; 32]);
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
     let answer = sekisho_evidence::answer(&challenge, &[2; 32], &key).unwrap();
     vec![good.into_bytes(), challenge, answer]
@@ -237,13 +243,13 @@ fn x509pop(input: &[u8]) -> String {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
     let answer = sekisho_evidence::answer(input, &[0; 32], &key);
     let token = String::from_utf8_lossy(input);
-    let good = NodeCertificate::verify(x509pop_payload().as_bytes(), std::slice::from_ref(&AUTHORITY.ca), NOW);
+    let good = node_certificate(x509pop_payload().as_bytes());
     let proof = good.unwrap().get().verify_answer(&[1; 32], input);
     assert!(proof.is_err(), "nobody holds that key");
     format!(
         "{}; {}; {}; {}",
         outcome(proof),
-        outcome(NodeCertificate::verify(input, std::slice::from_ref(&AUTHORITY.ca), NOW)),
+        outcome(node_certificate(input)),
         outcome(answer),
         outcome(sekisho_evidence::check_token(&token))
     )

@@ -1,17 +1,20 @@
 //! Node attestation by a certificate and proof of its key (SPIRE's `x509pop`).
 //!
-//! Keys on P-256 and P-384 are accepted. RSA is refused: SPIRE's agents sign RSA-PSS with the longest salt, which
-//! our verifier does not accept.
+//! Keys on P-256 and P-384 and RSA keys of 2048 to 4096 bits are accepted. SPIRE's agents sign RSA-PSS with the longest salt.
 
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PSS_2048_8192_SHA256, RsaPssSaltLength, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
-use sekisho_types::{Selector, SignError, Signer, UnixTime, Verified, parse_strict_json};
+use sekisho_types::{Selector, SignError, Signer, TrustDomain, UnixTime, Verified, parse_strict_json};
 use serde_json::{Value, json};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
@@ -27,7 +30,9 @@ pub enum X509PopError {
     Path(String),
     #[error("the certificate is not meant for digital signatures")]
     KeyUsage,
-    #[error("the certificate's key is not on P-256 or P-384")]
+    #[error("no authority that attests nodes here is valid now; renew the file of `--x509pop-ca`, or check the clock")]
+    NoValidAuthority,
+    #[error("the certificate's key is not on P-256 or P-384, nor RSA of 2048 to 4096 bits")]
     Key,
     #[error("the proof does not fit the challenge and the certificate's key")]
     Proof,
@@ -38,16 +43,49 @@ pub enum X509PopError {
 /// A node's certificate whose chain was verified; that the node holds its key is not yet shown.
 #[derive(Debug, Clone)]
 pub struct NodeCertificate {
-    algorithm: &'static dyn VerificationAlgorithm,
+    key: Key,
     public_key: Vec<u8>,
+    /// When the first certificate of the verified path ends.
+    pub ends_at: UnixTime,
     /// SHA-1 of the certificate, which names the agent as SPIRE does.
     pub fingerprint: String,
     pub selectors: BTreeSet<Selector>,
 }
 
+/// How the node's key signs.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Ecdsa(&'static dyn VerificationAlgorithm),
+    RsaPss,
+}
+
+impl Key {
+    fn of(key: &PublicKey<'_>) -> Result<Self, X509PopError> {
+        match (key, key.key_size()) {
+            (PublicKey::EC(_), 256) => Ok(Self::Ecdsa(&ECDSA_P256_SHA256_ASN1)),
+            (PublicKey::EC(_), 384) => Ok(Self::Ecdsa(&ECDSA_P384_SHA256_ASN1)),
+            (PublicKey::RSA(_), 2041..=4096) => Ok(Self::RsaPss),
+            _ => Err(X509PopError::Key),
+        }
+    }
+
+    /// The name under which challenge and answer stand.
+    const fn form(self) -> &'static str {
+        match self {
+            Self::Ecdsa(_) => "ecdsa_signature",
+            Self::RsaPss => "rsa_signature",
+        }
+    }
+}
+
 impl NodeCertificate {
     /// Reads `{"certificates": [base64 DER, …]}`, leaf first, and verifies the chain against `roots`.
-    pub fn verify(payload: &[u8], roots: &[Vec<u8>], now: UnixTime) -> Result<Verified<Self>, X509PopError> {
+    pub fn verify(
+        payload: &[u8],
+        roots: &[Vec<u8>],
+        trust_domain: &TrustDomain,
+        now: UnixTime,
+    ) -> Result<Verified<Self>, X509PopError> {
         let data = parse_strict_json(payload, MAX_PAYLOAD_BYTES).map_err(|_| X509PopError::Form)?;
         let items = data.get("certificates").and_then(Value::as_array).ok_or(X509PopError::Form)?;
         let der = |item: &Value| item.as_str().and_then(|text| BASE64.decode(text).ok());
@@ -61,37 +99,54 @@ impl NodeCertificate {
         if !usage.is_some_and(|usage| usage.value.digital_signature()) {
             return Err(X509PopError::KeyUsage);
         }
-        let key = certificate.public_key();
-        let algorithm: &'static dyn VerificationAlgorithm = match key.parsed().map_err(|_| X509PopError::Key)? {
-            PublicKey::EC(point) if point.key_size() == 256 => &ECDSA_P256_SHA256_ASN1,
-            PublicKey::EC(point) if point.key_size() == 384 => &ECDSA_P384_SHA256_ASN1,
-            _ => return Err(X509PopError::Key),
-        };
-        let selectors = selectors(&certificate, &authorities);
+        let public_key = certificate.public_key();
+        let key = Key::of(&public_key.parsed().map_err(|_| X509PopError::Key)?)?;
+        let selectors = selectors(&certificate, &authorities, trust_domain);
         let fingerprint = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, leaf));
-        Ok(Verified::assertion(Self { algorithm, public_key: key.raw.to_vec(), fingerprint, selectors }))
+        let path = std::iter::once(leaf).chain(&authorities);
+        let ends_at = path.filter_map(|der| validity(der)).map(|(_, end)| end).min().ok_or(X509PopError::Form)?;
+        let public_key = public_key.raw.to_vec();
+        Ok(Verified::assertion(Self { key, public_key, ends_at, fingerprint, selectors }))
     }
 
     /// The challenge with our nonce.
-    pub fn challenge(nonce: &[u8; 32]) -> Vec<u8> {
-        json!({"ecdsa_signature": {"nonce": BASE64.encode(nonce)}}).to_string().into_bytes()
+    pub fn challenge(&self, nonce: &[u8; 32]) -> Vec<u8> {
+        let mut challenge = serde_json::Map::new();
+        challenge.insert(self.key.form().to_owned(), json!({"nonce": BASE64.encode(nonce)}));
+        Value::Object(challenge).to_string().into_bytes()
     }
 
     /// Checks the node's answer: its nonce, and a signature over both nonces.
     pub fn verify_answer(&self, nonce: &[u8; 32], answer: &[u8]) -> Result<(), X509PopError> {
         let answer = parse_strict_json(answer, MAX_PAYLOAD_BYTES).map_err(|_| X509PopError::Form)?;
-        let part = |name: &str| {
-            let text = answer.get("ecdsa_signature").and_then(|s| s.get(name)).and_then(Value::as_str);
-            text.and_then(|text| BASE64.decode(text).ok()).filter(|bytes| bytes.len() <= 66).ok_or(X509PopError::Form)
+        let part = |name: &str, longest: usize| {
+            let text = answer.get(self.key.form()).and_then(|s| s.get(name)).and_then(Value::as_str);
+            text.and_then(|text| BASE64.decode(text).ok()).filter(|b| b.len() <= longest).ok_or(X509PopError::Form)
         };
-        let (theirs, r, s) = (part("nonce")?, part("r")?, part("s")?);
+        let theirs = part("nonce", 32)?;
         if theirs.len() != 32 {
             return Err(X509PopError::Form);
         }
         let message = [nonce.as_slice(), &theirs].concat();
-        UnparsedPublicKey::new(self.algorithm, &self.public_key)
-            .verify(&message, &signature_der(&r, &s))
-            .map_err(|_| X509PopError::Proof)
+        let (algorithm, signature): (&'static dyn VerificationAlgorithm, Vec<u8>) = match self.key {
+            Key::Ecdsa(algorithm) => (algorithm, signature_der(&part("r", 66)?, &part("s", 66)?)),
+            Key::RsaPss => (LONGEST_SALT, part("signature", 512)?),
+        };
+        let key = UnparsedPublicKey::new(algorithm, &self.public_key);
+        key.verify(&message, &signature).map_err(|_| X509PopError::Proof)
+    }
+}
+
+/// What Go signs with when it is not told otherwise, and so SPIRE.
+const LONGEST_SALT: &dyn VerificationAlgorithm =
+    &const { RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) };
+
+/// A node's certificate may be made for any purpose, as with SPIRE: that of its authority is what counts.
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, mut iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        iter.try_for_each(|purpose| purpose.map(drop))
     }
 }
 
@@ -115,22 +170,20 @@ fn verify_path(
     now: UnixTime,
 ) -> Result<Vec<Vec<u8>>, X509PopError> {
     let error = |e: webpki::Error| X509PopError::Path(e.to_string());
-    let roots: Vec<CertificateDer<'_>> = roots.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    // webpki takes an anchor as it is, whenever it was or will be valid.
+    let valid = |der: &&Vec<u8>| validity(der).is_some_and(|(begin, end)| begin <= now && now <= end);
+    let roots: Vec<_> = roots.iter().filter(valid).map(|der| CertificateDer::from(der.as_slice())).collect();
+    if roots.is_empty() {
+        return Err(X509PopError::NoValidAuthority);
+    }
     let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
     let leaf = CertificateDer::from(leaf);
     let chain: Vec<CertificateDer<'_>> = intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let seconds = u64::try_from(now.seconds()).unwrap_or(0);
     let time = PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let end_entity = EndEntityCert::try_from(&leaf).map_err(error)?;
-    let verified = end_entity.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &anchors,
-        &chain,
-        time,
-        KeyUsage::client_auth(),
-        None,
-        None,
-    );
+    let verified =
+        end_entity.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain, time, AnyPurpose, None, None);
     let path = verified.map_err(error)?;
     let anchors =
         roots.iter().filter(|root| anchor_from_trusted_cert(root).is_ok_and(|anchor| anchor == *path.anchor()));
@@ -138,7 +191,15 @@ fn verify_path(
     Ok(between.chain(anchors.map(|root| root.to_vec())).collect())
 }
 
-fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>]) -> BTreeSet<Selector> {
+/// From when until when a certificate is valid.
+fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    let seconds = |time: x509_parser::time::ASN1Time| UnixTime::from_seconds(time.timestamp());
+    Some((seconds(validity.not_before), seconds(validity.not_after)))
+}
+
+fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: &TrustDomain) -> BTreeSet<Selector> {
     let mut out = BTreeSet::new();
     let mut add = |text: String| out.extend(Selector::new("x509pop", &text).ok());
     if let Some(name) = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok()) {
@@ -147,7 +208,24 @@ fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>]) -> BTreeSet<Se
     for authority in authorities {
         add(format!("ca:fingerprint:{}", hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, authority))));
     }
-    add(format!("serialnumber:{}", hex::encode(leaf.raw_serial())));
+    // A number, as SPIRE writes it: DER's sign byte is no part of it.
+    let serial = leaf.raw_serial();
+    let significant = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len().saturating_sub(1));
+    add(format!("serialnumber:{}", hex::encode(serial.get(significant..).unwrap_or_default())));
+    let names = leaf.subject_alternative_name().ok().flatten();
+    for name in names.iter().flat_map(|san| &san.value.general_names) {
+        // `x509pop://<trust domain>/<key>/<value>`.
+        if let GeneralName::URI(uri) = name
+            && let Some(rest) = uri.strip_prefix("x509pop://")
+            && let Some((host, path)) = rest.split_once('/')
+            && let Some((key, value)) = path.split_once('/')
+            && host == trust_domain.as_str()
+            && !key.is_empty()
+            && !value.is_empty()
+        {
+            add(format!("san:{key}:{value}"));
+        }
+    }
     out
 }
 

@@ -36,6 +36,8 @@ pub enum X509Error {
     TrustDomain { found: TrustDomain, wanted: TrustDomain },
     #[error("the bundle of `{0}` holds no authority: nothing of it is trusted")]
     EmptyBundle(TrustDomain),
+    #[error("no authority in the bundle of `{0}` is valid now; check the clock, then fetch the bundle again")]
+    NoValidAuthority(TrustDomain),
     #[error("the chain does not lead to an authority of the bundle: {0}")]
     Path(String),
 }
@@ -80,9 +82,14 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     }
     let roots: Vec<CertificateDer<'_>> =
         bundle.x509_authorities.iter().map(|authority| CertificateDer::from(authority.der.as_slice())).collect();
-    let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
-    if anchors.is_empty() {
+    if roots.is_empty() {
         return Err(X509Error::EmptyBundle(bundle.trust_domain.clone()));
+    }
+    // webpki takes an anchor as it is, whenever it was or will be valid.
+    let valid = roots.iter().filter(|root| is_valid(root, now));
+    let anchors: Vec<_> = valid.filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+    if anchors.is_empty() {
+        return Err(X509Error::NoValidAuthority(bundle.trust_domain.clone()));
     }
     let path_error = |error: webpki::Error| X509Error::Path(error.to_string());
     let leaf_der = CertificateDer::from(leaf.as_slice());
@@ -103,6 +110,14 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
         )
         .map_err(path_error)?;
     Ok(Verified::assertion(facts))
+}
+
+fn is_valid(der: &[u8], now: UnixTime) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+        let (begin, end) =
+            (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+        (begin..=end).contains(&now.seconds())
+    })
 }
 
 /// Reads a leaf and checks the rules that are its own: one SPIFFE ID with a path, no CA, its key usages.

@@ -48,13 +48,27 @@ impl Openssl {
 
     /// A leaf below the authority in DER, and its key in PKCS #8.
     pub fn leaf(&self, name: &str, extensions: &str) -> (Vec<u8>, Vec<u8>) {
+        self.leaf_with("ec -pkeyopt ec_paramgen_curve:P-256", "-CAcreateserial -days 1", name, extensions)
+    }
+
+    /// The same with any key, serial number and life; the authority lives for two days.
+    pub fn leaf_with(&self, key: &str, options: &str, name: &str, extensions: &str) -> (Vec<u8>, Vec<u8>) {
         std::fs::write(self.folder.path().join("ext"), format!("{extensions}\n")).unwrap();
         self.run(&format!(
-            "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout l.key -out l.csr -subj '/CN={name}'
-             openssl x509 -req -in l.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -outform DER -out l.der -extfile ext
+            "openssl req -newkey {key} -nodes -keyout l.key -out l.csr -subj '/CN={name}'
+             openssl x509 -req -in l.csr -CA ca.pem -CAkey ca.key {options} -outform DER -out l.der -extfile ext
              openssl pkcs8 -topk8 -nocrypt -in l.key -outform DER -out l.p8"
         ));
         (self.read("l.der"), self.read("l.p8"))
+    }
+
+    /// A signature by the last leaf's RSA key: PSS with a salt of this length.
+    pub fn sign_pss(&self, message: &[u8], salt: &str) -> Vec<u8> {
+        std::fs::write(self.folder.path().join("message"), message).unwrap();
+        self.run(&format!(
+            "openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:{salt} -sign l.key -out l.sig message"
+        ));
+        self.read("l.sig")
     }
 
     /// `node.pem` and `node.key` in another folder.
