@@ -11,7 +11,8 @@ use sekisho_proto::server::node_client::NodeClient;
 use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
 };
-use sekisho_proto::{selectors_to_wire, server as wire, types};
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_proto::{selectors_to_wire, server as wire, status_reason, types};
 use sekisho_runtime::{now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
 use tonic::{Code, Status};
@@ -50,7 +51,7 @@ pub(crate) async fn x509(
     let shared = last.as_ref().filter(|(failed_at, _)| *failed_at >= asked_at).map(|(_, status)| status.clone());
     let issued = match shared {
         Some(status) => Err(status),
-        None => ask_x509(core, entry, measured, at, valid(core, &key, entry).is_some()).await,
+        None => again(|| ask_x509(core, entry, measured, at, valid(core, &key, entry).is_some())).await,
     };
     let result = match issued {
         Ok(held) => {
@@ -87,7 +88,24 @@ fn fresh(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
 
 /// Whether the server has decided against it. Every other failure is an outage, and takes nothing away.
 pub(crate) fn is_refusal(status: &Status) -> bool {
-    matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument)
+    !has_passed(status) && matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument)
+}
+
+/// What was asked on the connection of an SVID that has been replaced since, or for an entry that changed meanwhile.
+fn has_passed(status: &Status) -> bool {
+    status.code() == Code::Aborted || status_reason(status) == Some(Reason::AgentNotActive)
+}
+
+/// Asks once more where the first answer has passed.
+async fn again<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
+    match ask().await {
+        Err(status) if has_passed(&status) => {
+            // The renewal that replaced the SVID is about to put the new connection in place.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ask().await
+        }
+        answer => answer,
+    }
 }
 
 async fn ask_x509(
@@ -171,6 +189,16 @@ fn keep(core: &Core, key: HeldKey, svid: Arc<HeldSvid>) {
 
 /// A JWT-SVID of `entry` for `audience`.
 pub(crate) async fn jwt(
+    core: &Core,
+    entry: &Entry,
+    audience: &[String],
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<types::Jwtsvid, Status> {
+    again(|| ask_jwt(core, entry, audience, measured, at)).await
+}
+
+async fn ask_jwt(
     core: &Core,
     entry: &Entry,
     audience: &[String],

@@ -82,6 +82,9 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
     let renewed = if core.own().not_after <= now() {
         tracing::warn!("the agent's SVID expired before it was renewed");
         attest_again(core, args, refused).await?
+    } else if args.node_cert.is_some() {
+        // A node that can prove itself again does so each time; servers do not renew the SVID of such a node.
+        attest_again(core, args, refused).await?
     } else {
         match attest::renew(core.server()).await {
             Err(AgentError::Server(status)) if must_reattest(&status) => {

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use sekisho_evidence::{NodeCertificate, TokenError, X509PopError, check_token, node_evidence, token_hash};
-use sekisho_identity::{Caller, Csr, Node, Request};
+use sekisho_identity::{Csr, Node, Request, Standing};
 use sekisho_ledger::Kind;
 use sekisho_runtime::now;
 use sekisho_store::{StoreError, TokenUse};
-use sekisho_types::{Selector, SpiffeId, Verified};
+use sekisho_types::{Selector, SpiffeId, UnixTime, Verified};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
-use crate::issue::{self, IssueError, IssuedX509};
+use crate::grpc::AgentCaller;
+use crate::issue::{self, Asker, IssueError, IssuedX509};
 use crate::journal::{Entry, JournalError};
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,10 @@ pub(crate) enum AttestError {
     X509PopOff,
     #[error("agent `{0}` is banned")]
     Banned(SpiffeId),
+    #[error("an agent that can attest again does so in place of renewing")]
+    MustReattest,
+    #[error("the agent changed while its SVID was renewed")]
+    Changed(Standing),
     #[error("the agent's ID cannot be formed: {0}")]
     AgentId(#[from] sekisho_types::SpiffeIdError),
     #[error("the certificate signing request: {0}")]
@@ -48,6 +53,8 @@ pub(crate) struct Proved {
     pub id: SpiffeId,
     pub selectors: BTreeSet<Selector>,
     pub can_reattest: bool,
+    /// The end of what it proved itself with.
+    pub ends_at: Option<UnixTime>,
 }
 
 /// Spends a join token. Spending is one statement in one batch, so of two callers one wins.
@@ -59,7 +66,8 @@ pub(crate) async fn by_token(domain: &Domain, payload: &[u8]) -> Result<Proved, 
         domain.store.write(&domain.name, move |batch| batch.spend_token(&hash, now())).await;
     match spent? {
         TokenUse::Spent { agent_id } => {
-            Ok(Proved { attestor: "join_token", id: agent_id, selectors: BTreeSet::new(), can_reattest: false })
+            let (attestor, selectors) = ("join_token", BTreeSet::new());
+            Ok(Proved { attestor, id: agent_id, selectors, can_reattest: false, ends_at: None })
         }
         TokenUse::Expired => Err(AttestError::TokenExpired),
         TokenUse::Unknown => Err(AttestError::TokenUnknown),
@@ -72,7 +80,7 @@ pub(crate) fn certificate(domain: &Domain, payload: &[u8]) -> Result<Verified<No
     if roots.is_empty() {
         return Err(AttestError::X509PopOff);
     }
-    Ok(NodeCertificate::verify(payload, roots, now())?)
+    Ok(NodeCertificate::verify(payload, roots, &domain.name, now())?)
 }
 
 /// Checks the answer to the challenge.
@@ -85,7 +93,8 @@ pub(crate) fn by_certificate(
     let certificate = certificate.get();
     certificate.verify_answer(nonce, answer)?;
     let id = domain.name.workload(&format!("/spire/agent/x509pop/{}", certificate.fingerprint))?;
-    Ok(Proved { attestor: "x509pop", id, selectors: certificate.selectors.clone(), can_reattest: true })
+    let (selectors, ends_at) = (certificate.selectors.clone(), Some(certificate.ends_at));
+    Ok(Proved { attestor: "x509pop", id, selectors, can_reattest: true, ends_at })
 }
 
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
@@ -108,10 +117,10 @@ pub(crate) async fn admit(
         .personal("agent", proved.id.to_string())
         .append(domain)
         .await?;
-    let evidence = node_evidence(proved.attestor, proved.selectors.clone(), now());
-    let caller = Caller::AttestedNode { id: proved.id.clone() };
-    let issued = issue::x509(domain, &caller, Request::NodeSvid { csr }, &[evidence]).await?;
-    let node = Node {
+    let evidence = node_evidence(proved.attestor, proved.selectors.clone(), proved.ends_at);
+    let asker = Asker::attested(domain, proved.id.clone());
+    let issued = issue::x509(domain, &asker, Request::NodeSvid { csr, node: &evidence }).await?;
+    let mut node = Node {
         id: proved.id,
         attestation_type: proved.attestor.to_owned(),
         serial: issued.serial.clone(),
@@ -127,49 +136,78 @@ pub(crate) async fn admit(
     let written: Result<bool, StoreError> = domain
         .store
         .write(&domain.name, move |batch| {
-            // A ban that came meanwhile stands.
-            let banned = batch.node(&node.id)?.is_some_and(|known| known.banned);
+            let known = batch.node(&node.id)?;
+            // A ban that came meanwhile stays.
+            let banned = known.as_ref().is_some_and(|known| known.banned);
             if !banned {
+                // To attest again is such a node's renewal: the SVID before is good until this one is used.
+                node.previous_serial = known.filter(|_| node.can_reattest).map(|known| known.serial);
                 batch.put_node(node)?;
             }
             Ok(!banned)
         })
         .await;
-    if written? { Ok(issued) } else { Err(AttestError::Banned(id)) }
+    if written? {
+        return Ok(issued);
+    }
+    issue::withdrawn(domain, &id.to_string(), &issued.log_id, "the agent was banned").await?;
+    Err(AttestError::Banned(id))
 }
 
-/// Renews an agent's SVID. The one it shows now stays good until the next renewal, in case the answer is lost.
-pub(crate) async fn renew(
-    domain: &Domain,
-    caller: &Caller,
-    shown: &str,
-    csr: &[u8],
-) -> Result<IssuedX509, AttestError> {
+/// Renews an agent's SVID. The one it shows now stays good until the new one is used, in case the answer is lost.
+pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> Result<IssuedX509, AttestError> {
+    let asker = agent.asker(domain);
     let csr = match Csr::verify(csr) {
         Ok(csr) => csr,
         Err(error) => {
-            issue::refused(domain, &issue::caller_name(caller), &error.to_string()).await.map_err(IssueError::from)?;
+            issue::refused(domain, &asker.name(), &error.to_string()).await.map_err(IssueError::from)?;
             return Err(AttestError::Csr(error.to_string()));
         }
     };
-    let known = match caller {
-        Caller::Agent { id, .. } => domain.view.read(|state| state.nodes.get(id.get()).cloned()),
-        _ => None,
-    };
-    let evidence = known.as_ref().map(|node| node_evidence(&node.attestation_type, node.selectors.clone(), now()));
-    let issued = issue::x509(domain, caller, Request::NodeSvid { csr: &csr }, evidence.as_slice()).await?;
-    let shown = shown.to_owned();
-    let (id, serial, expires) = (issued.spiffe_id.clone(), issued.serial.clone(), issued.not_after);
-    let written: Result<(), StoreError> = domain
+    // As SPIRE has it: such an agent would otherwise hold its identity without ever proving itself again.
+    if agent.node.can_reattest {
+        return Err(AttestError::MustReattest);
+    }
+    let evidence = node_evidence(&agent.node.attestation_type, agent.node.selectors.clone(), None);
+    let issued = issue::x509(domain, &asker, Request::NodeSvid { csr: &csr, node: &evidence }).await?;
+    let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
+    let (serial, expires) = (issued.serial.clone(), issued.not_after);
+    let written: Result<Standing, StoreError> = domain
         .store
         .write(&domain.name, move |batch| {
-            let Some(mut node) = batch.node(&id)? else { return Ok(()) };
-            node.previous_serial = Some(shown);
-            node.serial = serial;
-            node.expires_at = expires;
-            batch.put_node(node)
+            let node = batch.node(&id)?;
+            // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
+            let standing = Node::standing(node.as_ref(), &shown);
+            if let (Some(mut node), Standing::Good) = (node, standing) {
+                node.previous_serial = Some(shown);
+                node.serial = serial;
+                node.expires_at = expires;
+                batch.put_node(node)?;
+            }
+            Ok(standing)
         })
         .await;
-    written?;
-    Ok(issued)
+    match written? {
+        Standing::Good => Ok(issued),
+        standing => {
+            let error = AttestError::Changed(standing);
+            issue::withdrawn(domain, &asker.name(), &issued.log_id, &error.to_string()).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Ends the SVID before the one that the agent shows now: a successor that was used has replaced it. Durable when this
+/// returns, and before the call that showed the successor goes on.
+pub(crate) async fn retire_previous(domain: &Domain, id: &SpiffeId, serial: &str) -> Result<(), StoreError> {
+    let (id, serial) = (id.clone(), serial.to_owned());
+    domain
+        .store
+        .write(&domain.name, move |batch| match batch.node(&id)? {
+            Some(node) if node.serial == serial && node.previous_serial.is_some() => {
+                batch.put_node(Node { previous_serial: None, ..node })
+            }
+            _ => Ok(()),
+        })
+        .await
 }

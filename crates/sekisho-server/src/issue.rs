@@ -1,19 +1,20 @@
-//! Drives the gate: allowed or refused, then the leaf, then the signature (walk 1).
+//! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1).
 
 use std::sync::Arc;
 
 use sekisho_identity::{
-    Allowed, Caller, LeafTemplate, Limits, Refusal, Request, assemble_certificate, authorize, leaf_tbs,
+    Allowed, Caller, LeafTemplate, Limits, Node, Refusal, Request, Standing, assemble_certificate, authorize, leaf_tbs,
 };
 use sekisho_jose::Mint;
 use sekisho_ledger::{Kind, sha256_of};
 use sekisho_runtime::now;
-use sekisho_types::{Evidence, Signer, SpiffeId, UnixTime};
+use sekisho_types::{Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
 use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{Entry, JournalError};
+use crate::view::{Generation, State};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssueError {
@@ -23,8 +24,57 @@ pub(crate) enum IssueError {
     Authority(#[from] AuthorityError),
     #[error("the ledger did not take the record, so nothing was issued: {0}")]
     Journal(#[from] JournalError),
+    #[error("the agent's SVID was replaced while this was issued; ask again with the new one")]
+    Superseded,
     #[error("the identity could not be written: {0}")]
     Form(String),
+}
+
+/// Who asks for identities, how it stood when it asked, and by which state.
+pub(crate) struct Asker {
+    caller: Caller,
+    /// Of the SVID that an agent shows.
+    serial: String,
+    judged_at: Generation,
+}
+
+impl Asker {
+    pub(crate) fn server(domain: &Domain) -> Self {
+        Self::of(domain, Caller::Server, String::new())
+    }
+
+    /// A node that has just proved who it is.
+    pub(crate) fn attested(domain: &Domain, id: SpiffeId) -> Self {
+        Self::of(domain, Caller::AttestedNode { id }, String::new())
+    }
+
+    pub(crate) fn agent(domain: &Domain, id: Verified<SpiffeId>, serial: String) -> Self {
+        Self::of(domain, Caller::Agent { id, standing: Standing::Unknown, serves: Default::default() }, serial)
+    }
+
+    fn of(domain: &Domain, caller: Caller, serial: String) -> Self {
+        domain.view.read(|state| {
+            let asker = Self { caller, serial, judged_at: state.generation };
+            Self { caller: asker.standing_in(state, domain), ..asker }
+        })
+    }
+
+    /// The caller as it stands in this state.
+    fn standing_in(&self, state: &State, domain: &Domain) -> Caller {
+        match &self.caller {
+            Caller::Agent { id, .. } => {
+                let node = state.nodes.get(id.get()).map(AsRef::as_ref);
+                let standing = Node::standing(node, &self.serial);
+                let serves = node.map(|node| state.serves(node, &domain.server_id, now())).unwrap_or_default();
+                Caller::Agent { id: id.clone(), standing, serves }
+            }
+            Caller::Server | Caller::AttestedNode { .. } => self.caller.clone(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        caller_name(&self.caller)
+    }
 }
 
 /// An X.509-SVID and where its issuance stands in the log.
@@ -33,7 +83,10 @@ pub(crate) struct IssuedX509 {
     pub certificate: Vec<u8>,
     pub serial: String,
     pub not_after: UnixTime,
+    pub log_id: String,
     pub log_index: u64,
+    /// The state by which it was judged last.
+    pub judged_at: Generation,
 }
 
 pub(crate) struct IssuedJwt {
@@ -41,18 +94,15 @@ pub(crate) struct IssuedJwt {
     pub token: String,
     pub issued_at: UnixTime,
     pub expires_at: UnixTime,
+    pub log_id: String,
     pub log_index: u64,
+    pub judged_at: Generation,
 }
 
 /// Issues an X.509-SVID, or refuses; either is in the log when this returns.
-pub(crate) async fn x509(
-    domain: &Domain,
-    caller: &Caller,
-    request: Request<'_>,
-    evidence: &[Evidence],
-) -> Result<IssuedX509, IssueError> {
+pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
     let signing = domain.authorities.signing()?;
-    let allowed = pass_gate(domain, &signing, caller, request, evidence).await?;
+    let allowed = pass_gate(domain, &signing, asker, request).await?;
     // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the year 6429.
     let serial = domain.new_log_id();
     let leaf = LeafTemplate {
@@ -67,9 +117,11 @@ pub(crate) async fn x509(
     let form = |e: sekisho_identity::ProfileError| IssueError::Form(e.to_string());
     let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
     let serial = hex::encode(serial);
-    let entry = issuance(domain, format!("iss_{serial}"), "x509-svid", &allowed, caller, evidence);
+    let log_id = format!("iss_{serial}");
+    let entry = issuance(domain, &log_id, "x509-svid", &allowed, asker, request);
     let entry = entry.text("tbs_sha256", hex::encode(sha256_of(&tbs))).text("authority", &signing.record.id);
     let log_index = entry.append(domain).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
     Counters::count(&domain.counters.x509_svids_issued, 1);
@@ -78,20 +130,21 @@ pub(crate) async fn x509(
         certificate,
         serial,
         not_after: allowed.not_after(),
+        log_id,
         log_index,
+        judged_at,
     })
 }
 
 /// Issues a JWT-SVID, or refuses.
 pub(crate) async fn jwt(
     domain: &Domain,
-    caller: &Caller,
+    asker: &Asker,
     request: Request<'_>,
-    evidence: &[Evidence],
     audience: &[String],
 ) -> Result<IssuedJwt, IssueError> {
     let signing = domain.authorities.signing()?;
-    let allowed = pass_gate(domain, &signing, caller, request, evidence).await?;
+    let allowed = pass_gate(domain, &signing, asker, request).await?;
     let token_id = hex::encode(domain.new_log_id());
     let mint = Mint {
         key_id: &signing.jwt_key_id,
@@ -102,11 +155,13 @@ pub(crate) async fn jwt(
         jti: Some(&token_id),
     };
     let input = sekisho_jose::signing_input(&mint);
-    let entry = issuance(domain, format!("iss_{token_id}"), "jwt-svid", &allowed, caller, evidence)
+    let log_id = format!("iss_{token_id}");
+    let entry = issuance(domain, &log_id, "jwt-svid", &allowed, asker, request)
         .text("tbs_sha256", hex::encode(sha256_of(input.as_bytes())))
         .text("key_id", &signing.jwt_key_id)
         .personal("audience", audience.join(" "));
     let log_index = entry.append(domain).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
@@ -116,61 +171,121 @@ pub(crate) async fn jwt(
         token,
         issued_at: allowed.not_before(),
         expires_at: allowed.not_after(),
+        log_id,
         log_index,
+        judged_at,
     })
 }
 
-async fn pass_gate(
-    domain: &Domain,
-    signing: &Arc<Signing>,
-    caller: &Caller,
-    request: Request<'_>,
-    evidence: &[Evidence],
-) -> Result<Allowed, IssueError> {
-    let limits = Limits {
+fn limits(domain: &Domain, signing: &Signing) -> Limits {
+    Limits {
         trust_domain: domain.name.clone(),
         x509_ttl_seconds: domain.settings.x509_ttl_seconds,
         jwt_ttl_seconds: domain.settings.jwt_ttl_seconds,
         node_ttl_seconds: domain.settings.agent_ttl_seconds,
         evidence_max_age_seconds: 60,
         authority_ends: signing.record.not_after,
-    };
-    match authorize(caller, request, evidence, &limits, now()) {
+    }
+}
+
+async fn pass_gate(
+    domain: &Domain,
+    signing: &Arc<Signing>,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Result<Allowed, IssueError> {
+    match authorize(&asker.caller, request, &limits(domain, signing), now()) {
         Ok(allowed) => Ok(allowed),
         Err(refusal) => {
-            let index = refused(domain, &caller_name(caller), &refusal.to_string()).await?;
+            let index = refused(domain, &asker.name(), &refusal.to_string()).await?;
             // Which selectors a process lacks stands in the leaf's commitment; the log of the program is read by more people.
-            tracing::warn!(caller = %caller_name(caller), kind = refusal.kind(), log_index = index, "refused to issue");
+            tracing::warn!(caller = %asker.name(), kind = refusal.kind(), log_index = index, "refused to issue");
             Err(refusal.into())
         }
     }
 }
 
-/// Logs a refusal; durable when this returns.
-pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
-    Counters::count(&domain.counters.refusals, 1);
-    let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
-    entry.personal("caller", caller).personal("reason", reason).append(domain).await
+/// Judges again after the wait for the log, by the state as it is now (law L6). Refused here, nothing is signed, and a leaf
+/// says that the issuance, whose leaf is in the log, was withdrawn.
+async fn pass_gate_again(
+    domain: &Domain,
+    signing: &Arc<Signing>,
+    asker: &Asker,
+    request: Request<'_>,
+    log_id: &str,
+) -> Result<Generation, IssueError> {
+    let error = match judge_again(domain, signing, asker, request) {
+        Ok(judged_at) => return Ok(judged_at),
+        Err(error) => error,
+    };
+    let index = withdrawn(domain, &asker.name(), log_id, &error.to_string()).await?;
+    tracing::warn!(caller = %asker.name(), log_id, log_index = index, "withdrawn before it was signed");
+    Err(error)
 }
 
-fn issuance(
+fn judge_again(
     domain: &Domain,
-    id: String,
-    what: &str,
-    allowed: &Allowed,
-    caller: &Caller,
-    evidence: &[Evidence],
-) -> Entry {
-    let selectors: Vec<String> = evidence.iter().flat_map(|e| e.selectors.iter().map(ToString::to_string)).collect();
-    let sources: Vec<&str> = evidence.iter().map(|e| e.source.as_str()).collect();
+    signing: &Arc<Signing>,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Result<Generation, IssueError> {
+    if !domain.authorities.holds(&signing.record.id) {
+        return Err(AuthorityError::None.into());
+    }
+    let (judged_at, caller) = domain.view.read(|state| {
+        if state.generation == asker.judged_at {
+            return Ok((state.generation, None));
+        }
+        if let Some(entry) = request.entry() {
+            match state.entries.get(&entry.id) {
+                None => return Err(Refusal::ForeignEntry(entry.id.clone())),
+                Some(known) if **known != *entry => return Err(Refusal::EntryChanged(entry.id.clone())),
+                Some(_) => {}
+            }
+        }
+        match &asker.caller {
+            Caller::AttestedNode { id } if state.nodes.get(id).is_some_and(|node| node.banned) => {
+                Err(Refusal::AgentBanned(id.clone()))
+            }
+            _ => Ok((state.generation, Some(asker.standing_in(state, domain)))),
+        }
+    })?;
+    match authorize(caller.as_ref().unwrap_or(&asker.caller), request, &limits(domain, signing), now()) {
+        Ok(_) => Ok(judged_at),
+        // An honest agent asked on the connection that it is leaving.
+        Err(Refusal::AgentSuperseded(_)) => Err(IssueError::Superseded),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Logs that what has an issuance's leaf did not leave.
+pub(crate) async fn withdrawn(domain: &Domain, caller: &str, log_id: &str, reason: &str) -> Result<u64, JournalError> {
+    refusal(domain, caller, reason).text("withdrawn", log_id).append(domain).await
+}
+
+/// Logs a refusal; durable when this returns.
+pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
+    refusal(domain, caller, reason).append(domain).await
+}
+
+fn refusal(domain: &Domain, caller: &str, reason: &str) -> Entry {
+    Counters::count(&domain.counters.refusals, 1);
+    let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
+    entry.personal("caller", caller).personal("reason", reason)
+}
+
+fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &Asker, request: Request<'_>) -> Entry {
+    let (source, selectors) = request.evidence().map_or(("", vec![]), |(source, selectors)| {
+        (source, selectors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    });
     let mut entry = Entry::new(domain, Kind::Issuance)
         .text("id", id)
         .text("what", what)
         .text("evidence", allowed.evidence().as_str())
-        .text("attestors", sources.join(" "))
+        .text("attestors", source)
         .integer("not_after", allowed.not_after().seconds())
         .personal("spiffe_id", allowed.spiffe_id().to_string())
-        .personal("caller", caller_name(caller))
+        .personal("caller", asker.name())
         .personal("selectors", selectors.join("\n"));
     if let Some(id) = allowed.entry_id() {
         entry = entry.text("entry", id.as_str());
@@ -178,7 +293,7 @@ fn issuance(
     entry
 }
 
-pub(crate) fn caller_name(caller: &Caller) -> String {
+fn caller_name(caller: &Caller) -> String {
     match caller {
         Caller::Server => "server".to_owned(),
         Caller::AttestedNode { id } => id.to_string(),

@@ -104,7 +104,8 @@ pub(crate) async fn update(
     let name = domain.name.clone();
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "updated").text("entry", id.as_str());
     let leaf = leaf.personal("by", by);
-    domain
+    let changed = id.clone();
+    let updated = domain
         .store
         .write(&domain.name, move |batch| {
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
@@ -125,13 +126,17 @@ pub(crate) async fn update(
             leaf.personal("registration", describe(&entry)).with_change(batch)?;
             Ok(entry)
         })
-        .await
+        .await;
+    domain.departures.settle(|departure| departure.is_by(&changed)).await;
+    updated
 }
 
+/// Deletes an entry. When this returns, no identity of it leaves any more.
 pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(), RegistrationError> {
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "deleted").text("entry", id.as_str());
     let leaf = leaf.personal("by", by);
-    domain
+    let deleted = id.clone();
+    let written = domain
         .store
         .write(&domain.name, move |batch| {
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
@@ -139,10 +144,12 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
             batch.remove_entry(&id)?;
             Ok(leaf.with_change(batch)?)
         })
-        .await
+        .await;
+    domain.departures.settle(|departure| departure.is_by(&deleted)).await;
+    written
 }
 
-/// Bans an agent: it stays known, and gets nothing any more.
+/// Bans an agent: it stays known, and no identity leaves to it any more when this returns.
 pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
     change_agent(domain, id, "banned", by, |batch, id| {
         let Some(mut node) = batch.node(id)? else { return Ok(false) };
@@ -153,7 +160,7 @@ pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), R
     .await
 }
 
-/// Evicts an agent: it must attest again.
+/// Evicts an agent: it must attest again, and no identity leaves to it before when this returns.
 pub(crate) async fn evict(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
     change_agent(domain, id, "evicted", by, |batch, id| batch.remove_node(id)).await
 }
@@ -167,7 +174,8 @@ async fn change_agent(
 ) -> Result<(), RegistrationError> {
     let leaf = journal::Entry::new(domain, Kind::AgentChange).text("event", event);
     let leaf = leaf.personal("agent", id.to_string()).personal("by", by);
-    domain
+    let changed = id.clone();
+    let written = domain
         .store
         .write(&domain.name, move |batch| {
             if !change(batch, &id)? {
@@ -175,7 +183,9 @@ async fn change_agent(
             }
             Ok(leaf.with_change(batch)?)
         })
-        .await
+        .await;
+    domain.departures.settle(|departure| departure.is_to(&changed)).await;
+    written
 }
 
 fn entry_leaf(domain: &Domain, event: &str, entry: &Entry, by: &str) -> journal::Entry {

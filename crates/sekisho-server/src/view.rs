@@ -7,8 +7,14 @@ use sekisho_identity::{Bundle, Entry, Node};
 use sekisho_store::{Change, PolicyRecord};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
+/// Counts each change of the view, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
 pub(crate) struct State {
     pub revision: Revision,
+    /// While this stays, what was judged by the state stays judged, but for what ends with time.
+    pub generation: Generation,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
     /// Entries that make their holder an operator.
@@ -25,6 +31,7 @@ impl View {
     pub(crate) fn new(bundle: Bundle) -> Self {
         Self(RwLock::new(State {
             revision: Revision::default(),
+            generation: Generation(0),
             entries: BTreeMap::new(),
             by_parent: BTreeMap::new(),
             admins: BTreeMap::new(),
@@ -39,7 +46,9 @@ impl View {
     }
 
     pub(crate) fn set_bundle(&self, bundle: Bundle) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).bundle = Arc::new(bundle);
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.bundle = Arc::new(bundle);
+        state.generation.0 += 1;
     }
 
     /// Applies a committed batch.
@@ -61,6 +70,7 @@ impl View {
             }
         }
         state.revision = revision.unwrap_or(state.revision);
+        state.generation.0 += 1;
     }
 }
 

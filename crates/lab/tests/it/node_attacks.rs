@@ -136,6 +136,53 @@ async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() 
     world.log_says("replaced");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_an_agent_svid_whose_successor_was_used_is_refused_by_every_call() {
+    let world = World::start();
+    let first = Attested::new(&world).await;
+    let entry = first.entry(&world, "/own/a");
+    let renew = async |channel| {
+        let key = key();
+        let params = Some(AgentX509svidParams { csr: csr_der(&key, None).unwrap() });
+        let renewed = AgentClient::new(channel).renew_agent(RenewAgentRequest { params }).await?;
+        let chain = renewed.into_inner().svid.unwrap().cert_chain;
+        Ok::<_, tonic::Status>(client(&world, Some(&sekisho_net::Identity { chain, key: key.pkcs8().clone() })))
+    };
+    let changes = NodeClient::new(first.channel.clone()).watch(tokio_stream::pending()).await.unwrap();
+    let mut changes = changes.into_inner();
+    changes.message().await.unwrap().unwrap();
+    let lost = renew(first.channel.clone()).await.unwrap();
+    // The answer may have been lost: what is shown is good, and renews, until a successor is used.
+    first.issue(&entry).await.unwrap();
+    let second = renew(first.channel.clone()).await.unwrap();
+    // Its first use, whatever for.
+    let status = sekisho_proto::spire::agent::v1::PostStatusRequest::default;
+    AgentClient::new(second.clone()).post_status(status()).await.unwrap();
+    let channel = || first.channel.clone();
+    let jwt = NewJwtsvidRequest { entry_id: entry.clone(), audience: vec!["a".into()] };
+    let refusals = [
+        first.issue(&entry).await.map(drop).unwrap_err(),
+        renew(channel()).await.map(drop).unwrap_err(),
+        SvidClient::new(channel()).new_jwtsvid(jwt).await.map(drop).unwrap_err(),
+        AgentClient::new(channel()).post_status(status()).await.map(drop).unwrap_err(),
+        NodeClient::new(channel()).record(RecordRequest::default()).await.map(drop).unwrap_err(),
+        renew(lost).await.map(drop).unwrap_err(),
+    ];
+    for refused in refusals {
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+        assert!(refused.message().contains("replaced"), "{refused:?}");
+    }
+    // A stream that it opened ends as well, also if nothing else happens.
+    let ended = async {
+        while changes.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied);
+    // The successor is none the worse for it, and neither is a restart of the server.
+    renew(second).await.unwrap();
+}
+
 /// A decision about a workload as a node records it, in a batch of its own.
 async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> Result<u64, tonic::Status> {
     let id = format!("{:012x}{:020x}", at.millis(), at.nanos());

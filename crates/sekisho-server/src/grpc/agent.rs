@@ -2,23 +2,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
-use sekisho_evidence::NodeCertificate;
 use sekisho_identity::Csr;
 use sekisho_net::{TlsPeer, is_unrecorded, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
-use sekisho_proto::{id_to_wire, types};
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_proto::{id_to_wire, reason_status, types};
 use sekisho_runtime::{now, random_bytes};
 use sekisho_store::StoreError;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCaller, issue_status, not_logged};
 use crate::attest::{self, AttestError};
+use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
 use crate::issue::IssuedX509;
 use crate::refusals;
 
 pub(crate) struct Service(pub(crate) Shared);
 
+/// One message to an attesting node, and what is to be judged before it leaves.
+type Message = (wire::AttestAgentResponse, Option<Departure>);
 type Answers = Pin<Box<dyn Stream<Item = Result<wire::AttestAgentResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -47,28 +50,38 @@ impl wire::agent_server::Agent for Service {
             {
                 ended = Err(not_logged());
             }
-            let _gone = to.send(ended.map(|(svid, reattestable)| result(&svid, reattestable))).await;
+            let ended =
+                ended.map(|(svid, reattestable)| (result(&svid, reattestable), Some(Departure::attested(&svid))));
+            let _gone = to.send(ended).await;
         });
-        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(answers).boxed()))
+        let domain = self.0.clone();
+        // Judged when the connection takes it: the node may have been banned since it was admitted.
+        let judged = move |answer: Result<Message, Status>| {
+            let (answer, departure) = answer?;
+            departure.map_or(Ok(()), |departure| departure.judge(&domain))?;
+            Ok(answer)
+        };
+        let answers = tokio_stream::wrappers::ReceiverStream::new(answers).map(judged);
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn renew_agent(
         &self,
         request: Request<wire::RenewAgentRequest>,
     ) -> Result<Response<wire::RenewAgentResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
-        let renewed = attest::renew(&self.0, &agent.caller(&self.0), &agent.serial, &params.csr)
-            .await
-            .map_err(|e| attest_status(&e))?;
-        Ok(Response::new(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }))
+        let renewed = attest::renew(&self.0, &agent, &params.csr).await.map_err(|e| attest_status(&e))?;
+        let answer = wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) };
+        let own = Issued { log_id: renewed.log_id, entry: None, judged_at: renewed.judged_at };
+        Ok(super::svid::departing(answer, Departure::new(&agent, vec![own])))
     }
 
     async fn post_status(
         &self,
         request: Request<wire::PostStatusRequest>,
     ) -> Result<Response<wire::PostStatusResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
         if agent.node.version != version {
             let id = agent.id.into_inner();
@@ -90,7 +103,7 @@ impl wire::agent_server::Agent for Service {
 async fn converse(
     domain: &Shared,
     incoming: &mut Streaming<wire::AttestAgentRequest>,
-    to: &tokio::sync::mpsc::Sender<Result<wire::AttestAgentResponse, Status>>,
+    to: &tokio::sync::mpsc::Sender<Result<Message, Status>>,
     peer: &TlsPeer,
 ) -> Result<(IssuedX509, bool), Status> {
     use wire::attest_agent_request::Step;
@@ -106,9 +119,9 @@ async fn converse(
         "x509pop" => match attest::certificate(domain, &data.payload) {
             Ok(certificate) => {
                 let nonce = random_bytes::<32>();
-                let challenge = NodeCertificate::challenge(&nonce);
+                let challenge = certificate.get().challenge(&nonce);
                 let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
-                let _gone = to.send(Ok(wire::AttestAgentResponse { step })).await;
+                let _gone = to.send(Ok((wire::AttestAgentResponse { step }, None))).await;
                 let Some(Step::ChallengeResponse(answer)) = next_step(incoming).await? else {
                     return Err(Status::invalid_argument("the second message carries `challenge_response`"));
                 };
@@ -140,13 +153,17 @@ async fn next_step(
 
 fn attest_status(error: &AttestError) -> Status {
     match error {
-        AttestError::Token(_) | AttestError::X509Pop(_) | AttestError::AgentId(_) | AttestError::Csr(_) => {
-            Status::invalid_argument(error.to_string())
-        }
-        AttestError::TokenUnknown | AttestError::TokenExpired | AttestError::X509PopOff => {
-            Status::permission_denied(error.to_string())
-        }
+        // SPIRE's code for a token that is used or expired, too.
+        AttestError::Token(_)
+        | AttestError::TokenUnknown
+        | AttestError::TokenExpired
+        | AttestError::X509Pop(_)
+        | AttestError::AgentId(_)
+        | AttestError::Csr(_) => Status::invalid_argument(error.to_string()),
+        AttestError::X509PopOff => Status::permission_denied(error.to_string()),
         AttestError::Banned(_) => super::denied(sekisho_identity::Standing::Banned),
+        AttestError::MustReattest => reason_status(&error.to_string(), Reason::AgentMustReattest),
+        AttestError::Changed(standing) => super::denied(*standing),
         AttestError::Issue(error) => issue_status(error),
         AttestError::Store(_) | AttestError::Journal(_) => {
             tracing::error!(%error, "could not attest");

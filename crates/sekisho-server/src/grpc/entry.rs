@@ -1,8 +1,7 @@
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use sekisho_identity::Entry;
 use sekisho_proto::spire::entry::v1 as wire;
 use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from_wire, types};
@@ -11,17 +10,14 @@ use sekisho_types::{EntryId, Selector};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::entry_mask::{FULL, masked, merged};
+use super::entry_sync::{Pages, Sync};
 use super::{AgentCaller, operator};
 use crate::domain::Shared;
 use crate::registration::{self, RegistrationError};
 
-/// Entries, or revisions, on one page of the sync protocol.
-const PAGE: usize = 500;
 const MAX_LIST: usize = 1000;
 
 pub(crate) struct Service(pub(crate) Shared);
-
-type Pages = Pin<Box<dyn Stream<Item = Result<wire::SyncAuthorizedEntriesResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl wire::entry_server::Entry for Service {
@@ -148,9 +144,10 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let mask = request.into_inner().output_mask;
-        let entries = self.authorized(&agent).iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
+        let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.server_id, now()));
+        let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
     }
 
@@ -160,71 +157,11 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Pages>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
-        let entries = self.authorized(&agent);
-        let mut incoming = request.into_inner();
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let (to, pages) = tokio::sync::mpsc::channel(4);
-        tokio::spawn(async move {
-            if let Err(status) = sync(&entries, &mut incoming, &to).await {
-                let _gone = to.send(Err(status)).await;
-            }
-        });
+        tokio::spawn(Sync { domain: self.0.clone(), agent, to }.run(request.into_inner()));
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(pages).boxed()))
     }
-}
-
-impl Service {
-    fn authorized(&self, agent: &AgentCaller) -> Vec<Arc<Entry>> {
-        self.0.view.read(|state| state.authorized(&agent.node, &self.0.server_id, now()))
-    }
-}
-
-/// Few entries go whole in the first answer; of many, the revisions go first and the client asks for what it lacks.
-async fn sync(
-    entries: &[Arc<Entry>],
-    incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>,
-    to: &tokio::sync::mpsc::Sender<Result<wire::SyncAuthorizedEntriesResponse, Status>>,
-) -> Result<(), Status> {
-    let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("no request came"))?;
-    let mask = first.output_mask;
-    if !first.ids.is_empty() {
-        return Err(Status::invalid_argument("the first request names no ids"));
-    }
-    if mask.as_ref().is_some_and(|mask| !mask.revision_number) {
-        return Err(Status::invalid_argument("the output mask must keep `revision_number`"));
-    }
-    let send = async |page| to.send(Ok(page)).await.map_err(|_| Status::cancelled("the client went"));
-    let wire_entry = |entry: &Arc<Entry>| masked(entry_to_wire(entry), mask.as_ref());
-    if entries.len() <= PAGE {
-        let entries = entries.iter().map(wire_entry).collect();
-        return send(wire::SyncAuthorizedEntriesResponse { entry_revisions: vec![], entries, more: false }).await;
-    }
-    let pages = entries.chunks(PAGE).count();
-    for (number, page) in entries.chunks(PAGE).enumerate() {
-        let revision = |entry: &Arc<Entry>| wire::EntryRevision {
-            id: entry.id.as_str().to_owned(),
-            revision_number: entry.revision_number,
-            created_at: entry.created_at.seconds(),
-        };
-        let entry_revisions = page.iter().map(revision).collect();
-        send(wire::SyncAuthorizedEntriesResponse { entry_revisions, entries: vec![], more: number + 1 < pages })
-            .await?;
-    }
-    while let Some(request) = incoming.message().await? {
-        let wanted: BTreeSet<&str> = request.ids.iter().map(String::as_str).collect();
-        let found: Vec<_> = entries.iter().filter(|entry| wanted.contains(entry.id.as_str())).collect();
-        let pages = found.chunks(PAGE).count().max(1);
-        for number in 0..pages {
-            let page = found.iter().skip(number * PAGE).take(PAGE).map(|entry| wire_entry(entry)).collect();
-            send(wire::SyncAuthorizedEntriesResponse {
-                entry_revisions: vec![],
-                entries: page,
-                more: number + 1 < pages,
-            })
-            .await?;
-        }
-    }
-    Ok(())
 }
 
 async fn update(

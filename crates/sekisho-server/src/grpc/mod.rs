@@ -4,6 +4,7 @@ mod agent;
 mod bundle;
 mod entry;
 mod entry_mask;
+mod entry_sync;
 mod node;
 mod svid;
 
@@ -14,7 +15,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 
-use sekisho_identity::{Caller, Node, Refusal, Standing};
+use sekisho_identity::{Node, Refusal, Standing};
 use sekisho_net::{TlsPeer, grpc_only, mark_recorded, on_record, unrecorded_refusal};
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{reason_status, server as own, spire};
@@ -24,8 +25,10 @@ use tonic::service::Routes;
 use tonic::{Code, Extensions, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use crate::domain::Shared;
-use crate::issue::IssueError;
+use crate::attest;
+use crate::departure::judged_last;
+use crate::domain::{Domain, Shared};
+use crate::issue::{Asker, IssueError};
 use crate::refusals;
 use crate::rest::Operator;
 
@@ -55,6 +58,7 @@ pub(crate) fn routes<H: Health>(
         .add_service(health)
         .add_service(reflection);
     let router = routes.routes().into_axum_router().layer(axum::middleware::from_fn(grpc_only));
+    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), judged_last));
     Ok(router.layer(axum::middleware::from_fn_with_state(domain.clone(), logged)))
 }
 
@@ -68,7 +72,17 @@ pub(crate) struct AgentCaller {
 
 impl AgentCaller {
     /// Fails with the status details that make an agent attest again, or stop.
-    pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
+    pub(crate) async fn of(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
+        let agent = Self::known(domain, extensions)?;
+        // The first use of a successor ends what came before it, whoever may still hold that.
+        if agent.node.previous_serial.is_some() && agent.node.serial == agent.serial {
+            let retired = attest::retire_previous(domain, agent.id.get(), &agent.serial).await;
+            retired.map_err(|_| Status::unavailable("the server cannot write now; its log says why"))?;
+        }
+        Ok(agent)
+    }
+
+    fn known(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {
         let leaf = extensions.get::<Arc<TlsPeer>>().and_then(|peer| peer.leaf.as_ref());
         let leaf = leaf
             .ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?
@@ -92,13 +106,14 @@ impl AgentCaller {
         }
     }
 
-    /// The caller as it stands now, for the gate: a ban may have come since the call began.
-    pub(crate) fn caller(&self, domain: &Shared) -> Caller {
-        let (standing, serves) = domain.view.read(|state| {
-            let node = state.nodes.get(self.id.get()).map(AsRef::as_ref);
-            (Node::standing(node, &self.serial), state.serves(&self.node, &domain.server_id, now()))
-        });
-        Caller::Agent { id: self.id.clone(), standing, serves }
+    /// The agent as it stands now, for the gate: a ban may have come since the call began.
+    pub(crate) fn asker(&self, domain: &Domain) -> Asker {
+        Asker::agent(domain, self.id.clone(), self.serial.clone())
+    }
+
+    /// How it stands now.
+    pub(crate) fn standing(&self, domain: &Domain) -> Standing {
+        domain.view.read(|state| Node::standing(state.nodes.get(self.id.get()).map(AsRef::as_ref), &self.serial))
     }
 }
 
@@ -140,13 +155,19 @@ pub(crate) fn operator(domain: &Shared, extensions: &Extensions) -> Result<Opera
 }
 
 pub(crate) fn issue_status(error: &IssueError) -> Status {
-    let IssueError::Refused(refusal) = error else { return unissued(error) };
+    let refusal = match error {
+        IssueError::Refused(refusal) => refusal,
+        IssueError::Superseded => return Status::aborted(error.to_string()),
+        _ => return unissued(error),
+    };
     let status = |code| Status::new(code, error.to_string());
     let status = match refusal {
         Refusal::AgentBanned(_) => denied(Standing::Banned),
         Refusal::AgentUnknown(_) => denied(Standing::Unknown),
         Refusal::AgentSuperseded(_) => denied(Standing::Superseded),
+        Refusal::EntryChanged(_) => status(Code::Aborted),
         Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => status(Code::NotFound),
+        Refusal::EvidenceEnded => status(Code::InvalidArgument),
         Refusal::CsrName(_) | Refusal::Audience => status(Code::InvalidArgument),
         Refusal::AuthorityEnded => status(Code::Unavailable),
         // A clock that is wrong is no decision against the process.

@@ -5,11 +5,11 @@ use std::sync::PoisonError;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::process_evidence;
-use sekisho_identity::{Caller, Standing};
+use sekisho_identity::{Shown, Standing};
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
-use sekisho_types::{Evidence, UnixTime};
+use sekisho_types::{ProcessEvidence, UnixTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,7 +28,7 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.0.clone(), agent.id.get().clone());
@@ -37,7 +37,7 @@ impl wire::node_server::Node for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = acknowledgements.message().await {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
-                if !matches!(agent.caller(&domain), Caller::Agent { standing: Standing::Good, .. }) {
+                if agent.standing(&domain) != Standing::Good {
                     return;
                 }
                 // An agent reports for the identities that it serves, and for no other's.
@@ -58,43 +58,48 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let asker = agent.asker(&self.0);
         let items = request.into_inner().items;
         if items.len() > 500 {
             return Err(Status::invalid_argument("a batch has at most 500 requests"));
         }
         let one = |item: wire::issue_x509_request::Item| {
-            let (domain, caller) = (&self.0, &caller);
+            let (domain, asker) = (&self.0, &asker);
             async move {
                 let evidence = match evidence_from_wire(item.evidence.as_ref()) {
                     Ok(evidence) => evidence,
-                    Err(status) => return Err(svid::refuse(domain, caller, status).await),
+                    Err(status) => return Err(svid::refuse(domain, asker, status).await),
                 };
-                svid::x509(domain, caller, &item.entry_id, &item.csr, &[evidence]).await
+                svid::x509(domain, asker, &item.entry_id, &item.csr, Shown::Process(&evidence)).await
             }
         };
-        let results = futures_util::future::join_all(items.into_iter().map(one)).await.into_iter().map(|result| {
+        let results = futures_util::future::join_all(items.into_iter().map(one)).await;
+        let departure = svid::departure(&agent, &results);
+        let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
             let svid = result.map(|(issued, entry)| super::agent::svid_to_wire(&issued, &entry.hint));
             let (status, svid) = svid::result_to_wire(svid);
             wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
         });
-        Ok(Response::new(wire::IssueX509Response { results: results.collect() }))
+        Ok(svid::departing(wire::IssueX509Response { results: results.collect() }, departure))
     }
 
     async fn issue_jwt(
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let evidence = evidence_from_wire(request.evidence.as_ref())?;
-        let (svid, log_index) = svid::jwt(&self.0, &caller, &request.entry_id, &request.audience, &[evidence]).await?;
-        Ok(Response::new(wire::IssueJwtResponse { svid: Some(svid), log_index }))
+        let shown = Shown::Process(&evidence);
+        let jwt = svid::jwt(&self.0, &agent, &request.entry_id, &request.audience, shown).await?;
+        let answer = wire::IssueJwtResponse { svid: Some(jwt.svid), log_index: jwt.log_index };
+        Ok(svid::departing(answer, jwt.departure))
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions())?;
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
         let domain = self.0.clone();
         let turn = record::turn(&domain, &agent, &request.batch_key).await;
@@ -113,7 +118,7 @@ impl wire::node_server::Node for Service {
     }
 }
 
-fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
+fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<ProcessEvidence, Status> {
     let evidence = evidence
         .ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
     let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;

@@ -1,15 +1,16 @@
-use sekisho_identity::{Caller, Csr, Entry, Request as GateRequest};
+use sekisho_identity::{Csr, Entry, Request as GateRequest, Shown};
 use sekisho_net::on_record;
 use sekisho_proto::spire::svid::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
-use sekisho_types::{EntryId, Evidence};
+use sekisho_types::EntryId;
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
 use super::agent::svid_to_wire;
 use super::{AgentCaller, issue_status, not_logged};
+use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
-use crate::issue::{self, IssueError, IssuedX509};
+use crate::issue::{self, Asker, IssueError, IssuedX509};
 
 /// SPIRE's agents ask for 500 at most.
 const MAX_ITEMS: usize = 500;
@@ -22,32 +23,52 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::BatchNewX509svidRequest>,
     ) -> Result<Response<wire::BatchNewX509svidResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let asker = agent.asker(&self.0);
         let params = request.into_inner().params;
         if params.len() > MAX_ITEMS {
             return Err(Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests")));
         }
         // All at once, so that their leaves share one fsync.
-        let items = params.iter().map(|item| x509(&self.0, &caller, &item.entry_id, &item.csr, &[]));
-        let results = futures_util::future::join_all(items).await.into_iter().map(|result| {
+        let items = params.iter().map(|item| x509(&self.0, &asker, &item.entry_id, &item.csr, Shown::NodeOnly));
+        let results = futures_util::future::join_all(items).await;
+        let departure = departure(&agent, &results);
+        let results = results.into_iter().map(|result| {
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::batch_new_x509svid_response::Result { status: Some(status), svid }
         });
-        Ok(Response::new(wire::BatchNewX509svidResponse { results: results.collect() }))
+        let answer = wire::BatchNewX509svidResponse { results: results.collect() };
+        Ok(departing(answer, departure))
     }
 
     async fn new_jwtsvid(
         &self,
         request: Request<wire::NewJwtsvidRequest>,
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
-        let caller = AgentCaller::of(&self.0, request.extensions())?.caller(&self.0);
+        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
-        let (svid, _) = jwt(&self.0, &caller, &request.entry_id, &request.audience, &[]).await?;
-        Ok(Response::new(wire::NewJwtsvidResponse { svid: Some(svid) }))
+        let jwt = jwt(&self.0, &agent, &request.entry_id, &request.audience, Shown::NodeOnly).await?;
+        Ok(departing(wire::NewJwtsvidResponse { svid: Some(jwt.svid) }, jwt.departure))
     }
 }
 
-async fn entry(domain: &Shared, caller: &Caller, id: &str) -> Result<Arc<Entry>, Status> {
+/// What the connection is to judge once more before it takes an answer with these identities.
+pub(super) fn departure(agent: &AgentCaller, results: &[Result<(IssuedX509, Arc<Entry>), Status>]) -> Departure {
+    let issued = results.iter().flatten().map(|(issued, entry)| Issued {
+        log_id: issued.log_id.clone(),
+        entry: Some(entry.clone()),
+        judged_at: issued.judged_at,
+    });
+    Departure::new(agent, issued.collect())
+}
+
+pub(super) fn departing<T>(answer: T, departure: Departure) -> Response<T> {
+    let mut response = Response::new(answer);
+    response.extensions_mut().insert(departure);
+    response
+}
+
+async fn entry(domain: &Shared, asker: &Asker, id: &str) -> Result<Arc<Entry>, Status> {
     let known = EntryId::parse(id).map_err(|e| Status::invalid_argument(e.to_string()));
     let found = known.and_then(|id| {
         let found = domain.view.read(|state| state.entries.get(&id).cloned());
@@ -55,45 +76,53 @@ async fn entry(domain: &Shared, caller: &Caller, id: &str) -> Result<Arc<Entry>,
     });
     match found {
         Ok(entry) => Ok(entry),
-        Err(status) => Err(refuse(domain, caller, status).await),
+        Err(status) => Err(refuse(domain, asker, status).await),
     }
 }
 
 /// A refusal of something that did not come as far as the gate, which logs its own.
-pub(super) async fn refuse(domain: &Shared, caller: &Caller, status: Status) -> Status {
-    let logged = issue::refused(domain, &issue::caller_name(caller), status.message()).await;
+pub(super) async fn refuse(domain: &Shared, asker: &Asker, status: Status) -> Status {
+    let logged = issue::refused(domain, &asker.name(), status.message()).await;
     logged.map_or_else(|_| not_logged(), |_| on_record(status, None))
 }
 
 /// One X.509-SVID for an entry, through the gate.
 pub(crate) async fn x509(
     domain: &Shared,
-    caller: &Caller,
+    asker: &Asker,
     entry_id: &str,
     csr: &[u8],
-    evidence: &[Evidence],
+    shown: Shown<'_>,
 ) -> Result<(IssuedX509, Arc<Entry>), Status> {
-    let entry = entry(domain, caller, entry_id).await?;
+    let entry = entry(domain, asker, entry_id).await?;
     let csr = match Csr::verify(csr) {
         Ok(csr) => csr,
-        Err(error) => return Err(refuse(domain, caller, Status::invalid_argument(error.to_string())).await),
+        Err(error) => return Err(refuse(domain, asker, Status::invalid_argument(error.to_string())).await),
     };
-    let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr };
-    let issued = issue::x509(domain, caller, request, evidence).await.map_err(|e: IssueError| issue_status(&e))?;
+    let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr, shown };
+    let issued = issue::x509(domain, asker, request).await.map_err(|e: IssueError| issue_status(&e))?;
     Ok((issued, entry))
 }
 
-/// One JWT-SVID for an entry, through the gate, and its place in the log.
+/// A JWT-SVID for the wire, its place in the log, and what is judged once more before it leaves.
+pub(crate) struct Jwt {
+    pub svid: types::Jwtsvid,
+    pub log_index: u64,
+    pub departure: Departure,
+}
+
+/// One JWT-SVID for an entry, through the gate.
 pub(crate) async fn jwt(
     domain: &Shared,
-    caller: &Caller,
+    agent: &AgentCaller,
     entry_id: &str,
     audience: &[String],
-    evidence: &[Evidence],
-) -> Result<(types::Jwtsvid, u64), Status> {
-    let entry = entry(domain, caller, entry_id).await?;
-    let request = GateRequest::WorkloadJwt { entry: &entry, audience };
-    let issued = issue::jwt(domain, caller, request, evidence, audience).await;
+    shown: Shown<'_>,
+) -> Result<Jwt, Status> {
+    let asker = agent.asker(domain);
+    let entry = entry(domain, &asker, entry_id).await?;
+    let request = GateRequest::WorkloadJwt { entry: &entry, audience, shown };
+    let issued = issue::jwt(domain, &asker, request, audience).await;
     let issued = issued.map_err(|e| issue_status(&e))?;
     let svid = types::Jwtsvid {
         token: issued.token,
@@ -102,7 +131,8 @@ pub(crate) async fn jwt(
         issued_at: issued.issued_at.seconds(),
         hint: entry.hint.clone(),
     };
-    Ok((svid, issued.log_index))
+    let leaves = Issued { log_id: issued.log_id, entry: Some(entry), judged_at: issued.judged_at };
+    Ok(Jwt { svid, log_index: issued.log_index, departure: Departure::new(agent, vec![leaves]) })
 }
 
 pub(crate) fn result_to_wire<T>(result: Result<T, Status>) -> (types::Status, Option<T>) {
