@@ -64,9 +64,12 @@ pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentEr
             Ok(bundle)
         };
     }
-    let authority = args.fingerprint.ok_or(AgentError::NoTrust)?;
+    let authorities: Vec<_> = args.fingerprint.iter().flat_map(|some| some.0.iter().copied()).collect();
+    if authorities.is_empty() {
+        return Err(AgentError::NoTrust);
+    }
     let source = TlsSource::new(TlsMaterial::new(None, Arc::new(bundle))?);
-    let expected = ExpectedServer::Fingerprint { id: server_id(args)?, authority };
+    let expected = ExpectedServer::Fingerprint { id: server_id(args)?, authorities };
     let channel = grpc_over_tls(Dialer { source, address: args.server.clone(), expected, clock: now });
     fetch_bundle(channel).await
 }

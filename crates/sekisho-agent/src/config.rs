@@ -21,9 +21,10 @@ pub struct AgentArgs {
     /// File with the server's trust bundle (PEM), for the first contact
     #[arg(long, env = "SEKISHO_TRUST_BUNDLE", conflicts_with = "fingerprint")]
     pub trust_bundle: Option<PathBuf>,
-    /// SHA-256 of the server's authority certificate, for the first contact (`sekisho bundle show`)
-    #[arg(long, env = "SEKISHO_FINGERPRINT", value_parser = parse_digest)]
-    pub fingerprint: Option<Digest>,
+    /// SHA-256 of the server's authority certificates, any of which may sign at the first contact: repeated, or separated by
+    /// commas or blanks (`sekisho bundle show --form fingerprint`)
+    #[arg(long, env = "SEKISHO_FINGERPRINT", value_parser = parse_digests)]
+    pub fingerprint: Vec<Fingerprints>,
     /// File with a join token; it is used for the first attestation only
     #[arg(long, env = "SEKISHO_JOIN_TOKEN_FILE")]
     pub join_token_file: Option<PathBuf>,
@@ -63,6 +64,16 @@ fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
     TrustDomain::parse(text).map_err(|e| e.to_string())
 }
 
+/// One or more fingerprints, as a command prints them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprints(pub Vec<Digest>);
+
 fn parse_digest(text: &str) -> Result<Digest, String> {
     Digest::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_digests(text: &str) -> Result<Fingerprints, String> {
+    let parts = text.split([',', ' ', '\n', '\t', '\r']).filter(|part| !part.is_empty());
+    let digests: Vec<_> = parts.map(parse_digest).collect::<Result<_, _>>()?;
+    if digests.is_empty() { Err("no fingerprint".into()) } else { Ok(Fingerprints(digests)) }
 }

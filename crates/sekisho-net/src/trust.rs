@@ -17,9 +17,9 @@ use crate::TlsSource;
 pub enum ExpectedServer {
     /// Exactly this SPIFFE ID, by the bundle in force.
     Id(SpiffeId),
-    /// This SPIFFE ID, below the authority certificate with this SHA-256, which the server shows itself.
-    /// For the first contact of a node that was given a fingerprint.
-    Fingerprint { id: SpiffeId, authority: Digest },
+    /// This SPIFFE ID, below an authority certificate with one of these SHA-256, which the server shows itself.
+    /// For the first contact of a node that was given fingerprints.
+    Fingerprint { id: SpiffeId, authorities: Vec<Digest> },
 }
 
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl ServerCheck {
     fn check(&self, chain: &[Vec<u8>], now: UnixTime) -> Result<(), Error> {
         let (id, facts) = match &self.expected {
             ExpectedServer::Id(id) => (id, verify_svid(chain, &self.bundle, now).map_err(refused)?),
-            ExpectedServer::Fingerprint { id, authority } => {
-                (id, verify_by_fingerprint(chain, id, authority, now).map_err(refused)?)
+            ExpectedServer::Fingerprint { id, authorities } => {
+                (id, verify_by_fingerprint(chain, id, authorities, now).map_err(refused)?)
             }
         };
         if facts.get().spiffe_id == *id {
@@ -51,13 +51,15 @@ impl ServerCheck {
 fn verify_by_fingerprint(
     chain: &[Vec<u8>],
     id: &SpiffeId,
-    authority: &Digest,
+    authorities: &[Digest],
     now: UnixTime,
 ) -> Result<Verified<LeafFacts>, X509Error> {
     let mut bundle = Bundle::empty(id.trust_domain().clone());
     for certificate in chain.iter().skip(1) {
         let mut candidate = Bundle::empty(id.trust_domain().clone());
-        if candidate.add_x509(certificate.clone()).is_ok() && candidate.fingerprints().contains(authority) {
+        let known = candidate.add_x509(certificate.clone()).is_ok()
+            && candidate.fingerprints().iter().all(|shown| authorities.contains(shown));
+        if known {
             bundle = candidate;
         }
     }

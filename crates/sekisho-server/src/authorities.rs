@@ -90,13 +90,19 @@ impl Authorities {
     fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
         let read = domain.store.read(|reader| Ok((reader.revision(&domain.name)?, reader.authorities(&domain.name)?)));
         let (revision, records) = read.map_err(JournalError::from)?;
-        if self.held.read().unwrap_or_else(PoisonError::into_inner).all == records {
+        let active = records.iter().find(|record| record.slot == "active").map(|record| &record.id);
+        let known = {
+            let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+            held.all == records && held.signing.as_ref().map(|signing| &signing.record.id) == active
+        };
+        if known {
             return Ok(());
         }
-        self.take(records)?;
+        let taken = self.take(records);
+        // Also if the key cannot be read: what exists is published.
         domain.view.set_bundle(self.bundle(revision.0)?);
         let _nobody_listens = domain.changes.send(());
-        Ok(())
+        taken
     }
 
     /// Whether an authority is still one of this server's.

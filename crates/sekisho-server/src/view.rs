@@ -17,6 +17,7 @@ pub(crate) struct State {
     pub generation: Generation,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
+    by_identity: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
     /// Entries that make their holder an operator.
     admins: BTreeMap<EntryId, Arc<Entry>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
@@ -34,6 +35,7 @@ impl View {
             generation: Generation(0),
             entries: BTreeMap::new(),
             by_parent: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
             admins: BTreeMap::new(),
             nodes: BTreeMap::new(),
             bundle: Arc::new(bundle),
@@ -78,6 +80,7 @@ impl State {
     fn put(&mut self, entry: Arc<Entry>) {
         self.remove(&entry.id);
         self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
+        self.by_identity.entry(entry.spiffe_id.clone()).or_default().insert(entry.id.clone());
         if entry.admin {
             self.admins.insert(entry.id.clone(), entry.clone());
         }
@@ -91,11 +94,15 @@ impl State {
 
     fn remove(&mut self, id: &EntryId) {
         self.admins.remove(id);
-        if let Some(old) = self.entries.remove(id)
-            && let Some(children) = self.by_parent.get_mut(&old.parent_id)
-        {
-            children.remove(id);
+        if let Some(old) = self.entries.remove(id) {
+            drop_from(&mut self.by_parent, &old.parent_id, id);
+            drop_from(&mut self.by_identity, &old.spiffe_id, id);
         }
+    }
+
+    /// The entries that give `id`.
+    pub(crate) fn entries_of(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_identity.get(id).into_iter().flatten().filter_map(|id| self.entries.get(id))
     }
 
     /// The entries whose parent is `id`.
@@ -103,9 +110,27 @@ impl State {
         self.by_parent.get(id).into_iter().flatten().filter_map(|id| self.entries.get(id))
     }
 
-    /// The IDs for which this agent serves entries.
+    /// The IDs for which this agent serves entries: its own, those of its aliases, and, as with SPIRE, those of entries that it
+    /// serves.
     pub(crate) fn serves(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> BTreeSet<SpiffeId> {
-        node.serves(self.children(server).map(AsRef::as_ref), server, now)
+        let mut served = node.serves(self.children(server).map(AsRef::as_ref), server, now);
+        // Parents that are neither agents nor the server are few, while an agent may have many entries.
+        let parents = self.by_parent.keys().filter(|id| !id.path().starts_with("/spire/"));
+        let mut open: Vec<&SpiffeId> = parents.filter(|id| !served.contains(*id)).collect();
+        loop {
+            let before = open.len();
+            open.retain(|id| {
+                let mut entries = self.entries_of(id);
+                let serves = entries.any(|entry| served.contains(&entry.parent_id) && !entry.is_expired(now));
+                if serves {
+                    served.insert((*id).clone());
+                }
+                !serves
+            });
+            if open.len() == before {
+                return served;
+            }
+        }
     }
 
     /// The entries that this agent may serve now.
@@ -113,5 +138,14 @@ impl State {
         let parents = self.serves(node, server, now);
         let entries = parents.iter().flat_map(|parent| self.children(parent));
         entries.filter(|entry| !entry.is_expired(now)).cloned().collect()
+    }
+}
+
+fn drop_from(index: &mut BTreeMap<SpiffeId, BTreeSet<EntryId>>, key: &SpiffeId, id: &EntryId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
     }
 }

@@ -109,7 +109,7 @@ mod tests {
         let Verb::Agent(args) = parse_with(text, &["agent", "--fingerprint", &fingerprint]).unwrap().verb else {
             panic!("another verb")
         };
-        assert!(args.trust_bundle.is_none() && args.fingerprint.is_some());
+        assert!(args.trust_bundle.is_none() && !args.fingerprint.is_empty());
         let Verb::Agent(args) = parse_with(text, &["agent"]).unwrap().verb else { panic!("another verb") };
         assert!(args.trust_bundle.is_some());
     }

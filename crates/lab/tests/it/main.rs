@@ -30,6 +30,7 @@ mod revocations;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;
+mod spire_forms;
 mod tokens;
 mod traces;
 

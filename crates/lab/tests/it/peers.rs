@@ -32,7 +32,7 @@ pub fn client(world: &World, identity: Option<&Identity>) -> Channel {
     let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
     let bundle = Bundle::empty(id.trust_domain().clone());
     let source = TlsSource::new(TlsMaterial::new(identity, Arc::new(bundle)).unwrap());
-    let expected = ExpectedServer::Fingerprint { id, authority };
+    let expected = ExpectedServer::Fingerprint { id, authorities: vec![authority] };
     grpc_over_tls(Dialer { source, address: world.address.clone(), expected, clock })
 }
 

@@ -90,13 +90,15 @@ impl wire::entry_server::Entry for Service {
             }
         }
         let mut created = registration::create(&self.0, entries, by.name()).await.map_err(status)?.into_iter();
-        let missing = || Err(Status::internal("an entry was not answered"));
+        let missing = || (Err(Status::internal("an entry was not answered")), None);
         let results = results.into_iter().map(|refused| {
-            refused.or_else(|| created.next().map(|result| result.map_err(status))).unwrap_or_else(missing)
+            refused.map(|refused| (refused, None)).or_else(|| created.next().map(with_existing)).unwrap_or_else(missing)
         });
-        // A twin is reported with the entry that exists, as SPIRE does.
-        let results = results.map(|result| {
-            let (status, entry) = to_result(result, request.output_mask.as_ref());
+        let results = results.map(|(result, existing)| {
+            let mask = request.output_mask.as_ref();
+            let (status, entry) = to_result(result, mask);
+            // An entry of the same identity, parent and selectors is answered with the one that exists, as SPIRE does.
+            let entry = entry.or_else(|| existing.map(|existing| masked(entry_to_wire(&existing), mask)));
             wire::batch_create_entry_response::Result { status: Some(status), entry }
         });
         Ok(Response::new(wire::BatchCreateEntryResponse { results: results.collect() }))
@@ -178,6 +180,14 @@ async fn update(
         entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
     };
     registration::update(domain, id, by, merge).await.map_err(status)
+}
+
+fn with_existing(created: Result<Entry, RegistrationError>) -> (Result<Entry, Status>, Option<Entry>) {
+    let existing = match &created {
+        Err(RegistrationError::Exists(existing)) => Some((**existing).clone()),
+        _ => None,
+    };
+    (created.map_err(status), existing)
 }
 
 fn check_count(count: usize) -> Result<(), Status> {

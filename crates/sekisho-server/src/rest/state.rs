@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::{Query, State};
 use sekisho_identity::bundle_to_jwks;
+use sekisho_ledger::sha256_of;
+use sekisho_store::AuthorityRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -22,12 +24,32 @@ pub(crate) struct BundleForm {
     x509_authorities: Vec<String>,
     /// SHA-256 of each X.509 authority.
     fingerprints: Vec<String>,
+    /// The authorities and where each stands, the active one first.
+    authorities: Vec<AuthorityForm>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuthorityForm {
+    /// SHA-256 of its certificate.
+    fingerprint: String,
+    /// `active`, `prepared` (signs next) or `old` (signs no more).
+    slot: String,
+    /// Unix seconds.
+    not_before: i64,
+    not_after: i64,
 }
 
 #[utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm)))]
 pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
     let bundle = domain.view.read(|state| state.bundle.clone());
+    let form = |authority: AuthorityRecord| AuthorityForm {
+        fingerprint: hex::encode(sha256_of(&authority.certificate)),
+        slot: authority.slot,
+        not_before: authority.not_before.seconds(),
+        not_after: authority.not_after.seconds(),
+    };
     Json(BundleForm {
+        authorities: domain.authorities.all().into_iter().map(form).collect(),
         trust_domain: domain.name.as_str().to_owned(),
         bundle: bundle_to_jwks(&bundle),
         x509_authorities: bundle.x509_authorities.iter().map(|authority| hex::encode(&authority.der)).collect(),

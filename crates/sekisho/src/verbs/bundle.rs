@@ -39,14 +39,27 @@ pub(crate) async fn run(global: &Global, verb: BundleVerb) -> Result<Exit, Failu
     }
     match form {
         Form::Spiffe => line(&bundle.get("bundle").map(ToString::to_string).unwrap_or_default())?,
-        Form::Fingerprint => line(&texts("fingerprints").join("\n"))?,
+        // Those that a server may show at first contact, now and after the next rotation.
+        Form::Fingerprint => {
+            let shown = authorities(&bundle).filter(|(slot, _)| *slot != "old");
+            line(&shown.map(|(_, fingerprint)| fingerprint).collect::<Vec<_>>().join("\n"))?;
+        }
         Form::Pem => {
-            let der: Vec<Vec<u8>> =
-                texts("x509_authorities").iter().filter_map(|text| hex::decode(text).ok()).collect();
-            line(der.iter().map(|der| pem(der)).collect::<String>().trim_end())?;
+            let der = texts("x509_authorities").into_iter().filter_map(|text| hex::decode(text).ok());
+            // Text between certificates is for people (RFC 7468 §5.2).
+            let shown = der
+                .zip(authorities(&bundle))
+                .map(|(der, (slot, fingerprint))| format!("# {slot}, SHA-256 {fingerprint}\n{}", pem(&der)));
+            line(shown.collect::<String>().trim_end())?;
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Where each authority stands, and its fingerprint; the active one first, as in the bundle.
+fn authorities(bundle: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let items = bundle.get("authorities").and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|item| Some((item.get("slot")?.as_str()?, item.get("fingerprint")?.as_str()?)))
 }
 
 /// A certificate in PEM (RFC 7468).
