@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sekisho_identity::{
-    Bundle, CaTemplate, Issuer, JwtAuthority, LeafTemplate, assemble_certificate, bundle_to_jwks, ca_tbs, csr_der,
-    leaf_tbs,
+    AgentKey, Bundle, CaTemplate, Issuance, Issuer, JwtAuthority, LeafTemplate, assemble_certificate, bundle_to_jwks,
+    ca_tbs, csr_der, leaf_tbs,
 };
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{Checkpoint, Frontier, Kind, Leaf, NoteSigner, Opening, Receipt, Subject, leaf_hash};
 use sekisho_policy::{RequestInput, SubjectInput};
-use sekisho_types::{ClaimValue, Claims, SignatureAlgorithm, Signer, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{
+    ClaimValue, Claims, EntryId, Revision, SignatureAlgorithm, Signer, SpiffeId, TrustDomain, UnixTime,
+};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_seconds(1_790_000_000);
 
@@ -20,6 +22,12 @@ pub(crate) fn trust_domain() -> TrustDomain {
 
 pub(crate) fn workload() -> SpiffeId {
     SpiffeId::parse("spiffe://fuzz.internal/svc/gateway").unwrap()
+}
+
+fn issuance() -> Issuance {
+    let agent = SpiffeId::parse("spiffe://fuzz.internal/spire/agent/one").unwrap();
+    let (entry, agent) = (EntryId::parse("ent_1").ok(), Some(AgentKey::of(&agent)));
+    Issuance { revision: Revision(7), entry, agent }
 }
 
 /// An authority, a leaf below it, and what else is signed by keys that targets know.
@@ -57,6 +65,7 @@ pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
             public_key: leaf_key.public_key_der(),
             dns_names: &["gateway.internal".to_owned()],
             claims: &claims(),
+            issuance: Some(&issuance()),
         },
         &Issuer::of(&template).unwrap(),
     );

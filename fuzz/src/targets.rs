@@ -88,6 +88,11 @@ fn identities() -> Vec<Target> {
             || vec![files::stored_entry()],
             |input| outcome(sekisho_store::check_stored(&text(input))),
         ),
+        target(
+            "stored-revocations",
+            || texts(&[files::STORED_REVOCATION]),
+            |input| outcome(sekisho_store::check_stored_revocation(&text(input))),
+        ),
         target("agent-cache", || vec![files::AGENT_CACHE.into()], |input| outcome(sekisho_agent::check_cached(input))),
     ]
 }

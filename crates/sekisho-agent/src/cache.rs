@@ -8,7 +8,10 @@ use prost::Message;
 use sekisho_disk::{DiskError, SEALED_BY, SealedCache};
 use sekisho_keys::load_or_create;
 use sekisho_net::Identity;
-use sekisho_proto::{bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, server as wire, types};
+use sekisho_proto::{
+    bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, revocations_from_bytes, revocations_to_bytes,
+    server as wire, types,
+};
 use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,9 @@ struct Form {
     bundle: String,
     entries: Vec<String>,
     policy: Option<String>,
+    /// Absent in caches of an earlier release.
+    #[serde(default)]
+    revocations: Option<String>,
     held: Vec<HeldForm>,
 }
 
@@ -90,6 +96,7 @@ impl Cache {
             bundle: hex::encode(bundle_to_wire(&known.bundle).encode_to_vec()),
             entries: known.entries.values().map(|entry| hex::encode(entry_to_wire(entry).encode_to_vec())).collect(),
             policy: known.policy.as_ref().map(|policy| hex::encode(policy.encode_to_vec())),
+            revocations: known.revocations.as_ref().map(|all| hex::encode(revocations_to_bytes(all))),
             held: held.iter().map(|(key, svid)| held_form(key, svid)).collect(),
         };
         let bytes = serde_json::to_vec(&form).map_err(|e| DiskError::Rule(e.to_string()))?;
@@ -164,6 +171,12 @@ fn read(form: &Form) -> Option<Stored> {
         Some((key, Arc::new(svid)))
     };
     let held = form.held.iter().map(held).collect::<Option<BTreeMap<_, _>>>()?;
-    let known = Known { revision: form.revision, entries, bundle: Arc::new(bundle), policy };
+    let revocations = match &form.revocations {
+        Some(text) => Some(Arc::new(revocations_from_bytes(&bytes(text)?).ok()?)),
+        // An earlier release knew of none.
+        None => Some(Arc::default()),
+    };
+    let bundle = Arc::new(bundle);
+    let known = Known { revision: form.revision, entries, bundle, policy, revocations };
     Some(Stored { own, known, held })
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use sekisho_disk::Spool;
 use sekisho_host::DigestCache;
-use sekisho_identity::{Bundle, Entry};
+use sekisho_identity::{Bundle, Entry, Revocations};
 use sekisho_net::{Identity, Rates, TlsSource};
 use sekisho_proto::server as wire;
 use sekisho_types::{Digest, EntryId, Selector, SpiffeId, UnixTime};
@@ -53,6 +53,8 @@ pub(crate) struct Known {
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     pub bundle: Arc<Bundle>,
     pub policy: Option<wire::Policy>,
+    /// `None` until the server has sent them.
+    pub revocations: Option<Arc<Revocations>>,
 }
 
 pub(crate) struct Core {
@@ -87,6 +89,8 @@ pub(crate) struct Core {
     /// Rings whenever what the server said has changed.
     changed: watch::Sender<u64>,
     pub connected: watch::Sender<bool>,
+    /// Whether sidecars may rely on the revocations: the server sent them in this run, or it cannot be reached.
+    pub revocations_settled: watch::Sender<bool>,
     pub policy_in_force: Mutex<BTreeMap<String, u64>>,
     /// Rings when a sidecar reports what it runs.
     pub reported: watch::Sender<u64>,
@@ -138,6 +142,7 @@ impl Core {
             issuing: Mutex::new(BTreeMap::new()),
             changed: watch::channel(0).0,
             connected: watch::channel(false).0,
+            revocations_settled: watch::channel(false).0,
             policy_in_force: Mutex::new(BTreeMap::new()),
             reported: watch::channel(0).0,
             streams: Mutex::new(BTreeMap::new()),

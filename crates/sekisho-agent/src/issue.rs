@@ -18,6 +18,7 @@ use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
 use tonic::{Code, Status};
 
 use crate::core::{Core, HeldKey, HeldSvid};
+use crate::revocations;
 
 /// SVIDs kept at most; the ones that end first go first.
 const MAX_HELD: usize = 10_000;
@@ -56,7 +57,7 @@ pub(crate) async fn x509(
     let result = match issued {
         Ok(held) => {
             keep(core, key.clone(), held.clone());
-            Ok(held)
+            not_revoked(core, &key, held)
         }
         Err(status) => {
             *last = Some((Instant::now(), status.clone()));
@@ -74,6 +75,15 @@ pub(crate) async fn x509(
         issuing.remove(&key);
     }
     result
+}
+
+/// An SVID that was revoked on its way here is not served.
+fn not_revoked(core: &Core, key: &HeldKey, held: Arc<HeldSvid>) -> Result<Arc<HeldSvid>, Status> {
+    let all = core.known(|known| known.revocations.clone());
+    let revoked = all.and_then(|all| revocations::find(&all, &held));
+    let Some(why) = revoked else { return Ok(held) };
+    core.held.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    Err(Status::unavailable(format!("the SVID was revoked while it was issued, since {why}; ask again")))
 }
 
 fn valid(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
@@ -234,6 +244,6 @@ fn evidence(measured: &Measurement, at: UnixTime) -> wire::ProcessEvidence {
 
 /// Processes with equal selectors are alike to every entry and every claim.
 fn measurement_digest(measured: &Measurement) -> Digest {
-    let text: String = measured.selectors.iter().map(|s| format!("{s}\n")).collect();
-    sekisho_evidence::token_hash(&text)
+    // Each selector ends where it says: a value may hold any character.
+    sekisho_evidence::token_hash(&sekisho_identity::selectors_record(&measured.selectors))
 }

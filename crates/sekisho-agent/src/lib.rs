@@ -12,6 +12,7 @@ mod inspect_api;
 mod issue;
 mod records;
 mod renew;
+mod revocations;
 mod sidecar_api;
 mod sync;
 mod turns;

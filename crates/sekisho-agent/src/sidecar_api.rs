@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::{Caller, ended, measure_process};
 use crate::core::{Core, HeldSvid};
-use crate::{issue, records};
+use crate::{issue, records, revocations};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -32,6 +32,7 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Sidecar for Service {
     type LendStream = Messages<wire::LendResponse>;
     type WatchPolicyStream = Messages<Policy>;
+    type WatchRevocationsStream = Messages<wire::WatchRevocationsResponse>;
 
     async fn lend(&self, request: Request<wire::LendRequest>) -> Result<Response<Self::LendStream>, Status> {
         let caller = self.sidecar(&request).await?;
@@ -93,6 +94,22 @@ impl Sidecar for Service {
                     () = to.closed() => return,
                 }
             }
+        });
+        Ok(Response::new(ReceiverStream::new(messages).boxed()))
+    }
+
+    async fn watch_revocations(
+        &self,
+        request: Request<wire::WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let guard = self.0.open_stream(caller.process.pid());
+        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let (to, messages) = mpsc::channel(1);
+        let core = self.0.clone();
+        tokio::spawn(async move {
+            let _guard = guard;
+            revocations::feed(core, to).await;
         });
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use crate::attest::fetch_bundle;
 use crate::core::Core;
 use crate::renew::must_reattest;
+use crate::revocations;
 use crate::wiring::AgentError;
 
 /// SPIRE's own interval.
@@ -27,6 +28,9 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
     loop {
         let ended = watch(&core).await;
         core.connected.send_replace(false);
+        if ended.as_ref().is_err_and(|status| status.code() != Code::Unimplemented) {
+            revocations::unreachable(&core);
+        }
         match ended {
             Err(status) if status.code() == Code::Unimplemented => {
                 tracing::info!("the server has no delta stream; syncing every {} s", POLL.as_secs());
@@ -72,10 +76,13 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
             _redialled = redialled.changed() => return Ok(()),
         };
         let Some(message) = message else { return Ok(()) };
+        // They only take away, so they need not wait for the rest.
+        revocations::take(core, &message.revocations);
         let Some(message) = joined(&mut waiting, message)? else { continue };
         let revision = message.revision;
         warn_of_older_state(core, &message);
         apply(core, message)?;
+        revocations::complete(core);
         core.connected.send_replace(true);
         core.save_soon();
         applied = revision;
@@ -190,6 +197,8 @@ async fn poll(core: &Arc<Core>) -> Result<(), Status> {
             core.learn(|known| known.entries = entries);
             core.save_soon();
         }
+        // SPIRE's server revokes no single SVIDs.
+        revocations::complete(core);
         core.connected.send_replace(true);
         tokio::time::sleep(POLL).await;
     }

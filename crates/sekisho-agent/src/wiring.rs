@@ -142,7 +142,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
             let own = attest::attest(dial(&tls, args)?, &Proof::of(args)?).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
-            let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None };
+            let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
             (own, known, BTreeMap::new(), tls)
         }
     };

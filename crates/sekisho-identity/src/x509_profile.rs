@@ -3,7 +3,7 @@
 use sekisho_types::{Claims, SignatureAlgorithm, SpiffeId, TrustDomain, UnixTime};
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
-use crate::{claims_extension, der};
+use crate::{Issuance, claims_extension, der, issuance};
 
 /// A certificate is valid from this long before it is issued, against clocks that run behind.
 pub const BACKDATE_SECONDS: i64 = 10;
@@ -29,6 +29,7 @@ pub struct LeafTemplate<'a> {
     /// The first becomes the common name as well.
     pub dns_names: &'a [String],
     pub claims: &'a Claims,
+    pub issuance: Option<&'a Issuance>,
 }
 
 /// What an authority's self-signed certificate says.
@@ -69,6 +70,8 @@ pub fn leaf_tbs(leaf: &LeafTemplate<'_>, issuer: &Issuer) -> Result<Vec<u8>, Pro
     if !leaf.claims.is_empty() {
         extensions.push(extension(&claims_extension::CLAIMS_OID, false, &claims_extension::encode(leaf.claims)));
     }
+    let origin = leaf.issuance.map(|origin| extension(&issuance::ISSUANCE_OID, false, &issuance::encode(origin)));
+    extensions.extend(origin);
     let subject = name(Some("SPIRE"), common_name);
     Ok(tbs(leaf.serial, &issuer.name, leaf.not_before, leaf.not_after, &subject, leaf.public_key, &extensions))
 }

@@ -6,7 +6,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Bundle, claims_extension, x509_profile};
+use crate::{Bundle, Issuance, claims_extension, issuance, x509_profile};
 
 /// Longest chain that is looked at; leaf included.
 const MAX_CHAIN: usize = 8;
@@ -30,7 +30,7 @@ pub enum X509Error {
     KeyUsage,
     #[error("the leaf's extended key usage lacks serverAuth or clientAuth")]
     ExtendedKeyUsage,
-    #[error("the claims extension is not of the form that this version reads")]
+    #[error("the extension with claims, or the one with the issuance, is not of the form that this version reads")]
     Claims,
     #[error("the SPIFFE ID is of trust domain `{found}`, and the bundle is of `{wanted}`")]
     TrustDomain { found: TrustDomain, wanted: TrustDomain },
@@ -50,6 +50,8 @@ pub struct LeafFacts {
     pub not_after: UnixTime,
     pub serial: String,
     pub claims: Claims,
+    /// Absent in SVIDs that an earlier release or another implementation issued.
+    pub issuance: Option<Issuance>,
     /// DER SubjectPublicKeyInfo.
     pub public_key: Vec<u8>,
 }
@@ -126,7 +128,7 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, X509Error> {
     if !rest.is_empty() {
         return Err(X509Error::Malformed);
     }
-    let (mut uris, mut claims) = (Vec::new(), Claims::default());
+    let (mut uris, mut claims, mut origin) = (Vec::new(), Claims::default(), None);
     let (mut usage_seen, mut usage_ok, mut eku_ok, mut ca) = (false, false, true, false);
     for extension in certificate.extensions() {
         match extension.parsed_extension() {
@@ -145,6 +147,9 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, X509Error> {
             _ if claims_extension::is_ours(extension.oid.as_bytes()) => {
                 claims = claims_extension::decode(extension.value).ok_or(X509Error::Claims)?;
             }
+            _ if issuance::is_ours(extension.oid.as_bytes()) => {
+                origin = Some(issuance::decode(extension.value).ok_or(X509Error::Claims)?);
+            }
             _ => {}
         }
     }
@@ -162,6 +167,7 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, X509Error> {
             not_after: UnixTime::from_seconds(certificate.validity().not_after.timestamp()),
             serial: hex::encode(certificate.raw_serial()),
             claims,
+            issuance: origin,
             public_key: certificate.public_key().raw.to_vec(),
         }),
     }

@@ -19,10 +19,14 @@ mod wire {
 }
 
 mod convert;
+mod revocations;
 
 pub use convert::{
     ConvertError, bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, id_from_wire, id_to_wire,
     reason_status, selectors_from_wire, selectors_to_wire, status_reason,
+};
+pub use revocations::{
+    REVOCATIONS_PER_MESSAGE, revocation_from_wire, revocation_to_wire, revocations_from_bytes, revocations_to_bytes,
 };
 pub use wire::sekisho::node::v1 as node;
 pub use wire::sekisho::server::v1 as server;

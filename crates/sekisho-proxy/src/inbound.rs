@@ -28,6 +28,7 @@ use crate::config::Protocol;
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::judged::{Judged, StillAllowed};
+use crate::revocations::RevocationKeeper;
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
@@ -42,17 +43,22 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// What a refusal by revocation is recorded as.
+pub(crate) const REVOKED: &str = "revoked SVID";
+
 /// Who is at the other end of a connection, and whom it asks.
 struct Peer {
     /// Its SPIFFE ID, as text.
     name: String,
     subject: Arc<SubjectInput>,
+    leaf: Arc<LeafFacts>,
     own_id: SpiffeId,
 }
 
 pub(crate) struct Inbound {
     pub identity: IdentitySource,
     pub decider: Arc<Decider>,
+    pub revocations: Arc<RevocationKeeper>,
     pub upstream: Arc<Upstream>,
     pub protocol: Protocol,
     pub traces: Traces,
@@ -74,7 +80,7 @@ impl Inbound {
         let token = inbound.stop.token();
         accept_each(&listener, &token, |(stream, address)| {
             let Some(place) = places.take(network_of(address.ip())) else {
-                inbound.decider.refuse("connection", &address.to_string(), "too many connections are open");
+                inbound.decider.refuse_stranger(&address.to_string(), "too many connections are open");
                 return;
             };
             let (inbound, acceptor) = (inbound.clone(), acceptor.clone());
@@ -92,12 +98,18 @@ impl Inbound {
         let (stream, peer) = match acceptor.accept(stream, now()).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                self.decider.refuse("handshake", &address, &error.to_string());
+                self.decider.refuse_stranger(&address, &error.to_string());
                 return;
             }
         };
         let (Some(leaf), Some(own)) = (peer.leaf, self.identity.held.borrow().clone()) else { return };
-        let leaf = leaf.into_inner();
+        let leaf = Arc::new(leaf.into_inner());
+        let name = leaf.spiffe_id.to_string();
+        self.revocations.complete().await;
+        if let Some(why) = self.revocations.find(&leaf) {
+            self.decider.refuse(REVOKED, &name, &why);
+            return;
+        }
         tracing::debug!(peer = %leaf.spiffe_id, group = %peer.group, "connection");
         // A connection lives no longer than the SVIDs on it.
         let ends = leaf.not_after.min(own.not_after);
@@ -105,8 +117,8 @@ impl Inbound {
             tcp::judge_and_splice(&self, stream, &leaf, &own.spiffe_id, ends).await;
             return;
         }
-        let name = leaf.spiffe_id.to_string();
-        let peer = Arc::new(Peer { name: name.clone(), subject: subject(&leaf), own_id: own.spiffe_id });
+        let (subject, own_id) = (subject(&leaf), own.spiffe_id);
+        let peer = Arc::new(Peer { name: name.clone(), subject, leaf: leaf.clone(), own_id });
         let (decider, refused) = (self.decider.clone(), peer.clone());
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let inbound = self.clone();
@@ -133,10 +145,17 @@ impl Inbound {
             () = self.stop.wait() => {}
             // Without an identity the sidecar speaks for nobody: nothing is finished.
             () = withdrawn(self.identity.held.clone()) => return,
+            why = self.revocations.revoked(&leaf) => {
+                self.decider.refuse(REVOKED, &name, &why);
+                return;
+            }
         }
         connection.as_mut().graceful_shutdown();
         // What is not finished by then is cut.
-        let _finished = tokio::time::timeout(DRAIN, connection).await;
+        tokio::select! {
+            _finished = tokio::time::timeout(DRAIN, connection) => {}
+            why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &name, &why),
+        }
     }
 
     /// Answers a request; its span ends with the head of the response.
@@ -167,6 +186,11 @@ impl Inbound {
                 return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
             }
         };
+        // The connection closes when its peer's SVID is revoked; a request may come before that.
+        if let Some(why) = self.revocations.find(&peer.leaf) {
+            self.decider.refuse(REVOKED, &peer.name, &why);
+            return problem(StatusCode::FORBIDDEN, &why, None);
+        }
         let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
         let input = Arc::new(RequestInput {
             method: parts.method.as_str().to_owned(),

@@ -12,6 +12,7 @@ mod judged;
 mod local;
 mod outbound;
 mod policy;
+mod revocations;
 mod strict;
 mod tcp;
 mod trace;

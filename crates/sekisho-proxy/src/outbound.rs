@@ -12,7 +12,10 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Ownership;
-use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Places, accept_each, listen_unix};
+use sekisho_identity::LeafFacts;
+use sekisho_net::{
+    Dialer, ExpectedServer, Listens, NetError, Places, TlsConnection, TlsPeer, accept_each, listen_unix,
+};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::IdentitySource;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
@@ -22,8 +25,9 @@ use tokio::sync::Mutex;
 use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
 use crate::guard;
-use crate::inbound::{Body, clean, http_builder, problem, withdrawn};
+use crate::inbound::{Body, REVOKED, clean, http_builder, problem, withdrawn};
 use crate::local::{self, LocalError};
+use crate::revocations::RevocationKeeper;
 use crate::strict::Strict;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,8 @@ pub(crate) enum DialError {
     Net(#[from] NetError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error("{0}")]
+    Revoked(String),
 }
 
 /// Connections that the workload may have open at one listener.
@@ -43,6 +49,7 @@ pub(crate) struct Outbound {
     pub workload: Arc<Ownership>,
     pub protocol: Protocol,
     pub decider: Arc<Decider>,
+    pub revocations: Arc<RevocationKeeper>,
     pub traces: Traces,
     pub stop: Stop,
     /// The connection in use, and the generation of the SVID that opened it.
@@ -221,13 +228,14 @@ impl Outbound {
             return Ok(sender.clone());
         }
         let own_ends = self.identity.held.borrow().as_ref().map(|held| held.not_after);
-        let dialled = self.dialer().connect(&[b"h2"]).await?;
+        let dialled = self.dial(&[b"h2"]).await?;
         let ends = own_ends.into_iter().chain(dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after)).min();
         let stream = dialled.stream;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        let identity = self.identity.held.clone();
+        let (identity, revocations, leaf) =
+            (self.identity.held.clone(), self.revocations.clone(), leaf_of(&dialled.peer));
         let wait = ends.map_or(0, |ends| ends.millis().saturating_sub(now().millis()));
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
         tokio::spawn(async move {
@@ -238,10 +246,19 @@ impl Outbound {
                 // A connection lives no longer than the SVID on it, nor than the identity.
                 () = tokio::time::sleep(wait) => {}
                 () = withdrawn(identity) => {}
+                why = revoked(&revocations, leaf.as_ref()) => tracing::info!(why, "a connection to a peer was closed"),
             }
         });
         *connection = Some((generation, sender.clone()));
         Ok(sender)
+    }
+
+    /// A connection to the peer, whose SVID must not be revoked.
+    async fn dial(&self, alpn: &[&[u8]]) -> Result<TlsConnection, DialError> {
+        let dialled = self.dialer().connect(alpn).await?;
+        self.revocations.complete().await;
+        let revoked = leaf_of(&dialled.peer).and_then(|leaf| self.revocations.find(&leaf));
+        revoked.map_or(Ok(dialled), |why| Err(DialError::Revoked(why)))
     }
 
     fn dialer(&self) -> Dialer {
@@ -255,8 +272,9 @@ impl Outbound {
             tracing::warn!(peer = %self.spec.expected, "no SVID is held; the connection is refused");
             return;
         };
-        match self.dialer().connect(&[]).await {
+        match self.dial(&[]).await {
             Ok(mut connection) => {
+                let leaf = leaf_of(&connection.peer);
                 let theirs = connection.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
                 let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
                 let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
@@ -264,12 +282,15 @@ impl Outbound {
                     _finished = copy_bidirectional(&mut stream, &mut connection.stream) => {}
                     () = tokio::time::sleep(wait) => tracing::info!("a connection was closed: its SVID has ended"),
                     () = self.stop.wait() => {}
+                    why = revoked(&self.revocations, leaf.as_ref()) => {
+                        tracing::info!(why, "a connection was closed");
+                    }
                     () = withdrawn(self.identity.held.clone()) => {
                         tracing::info!("a connection was closed: the identity was taken away");
                     }
                 }
             }
-            Err(error) => self.undialled(&error.into()),
+            Err(error) => self.undialled(&error),
         }
     }
 
@@ -277,8 +298,23 @@ impl Outbound {
     fn undialled(&self, error: &DialError) {
         let expected = &self.spec.expected;
         tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
+        if let DialError::Revoked(why) = error {
+            self.decider.refuse(REVOKED, &expected.to_string(), why);
+        }
         if let DialError::Net(NetError::Handshake { .. } | NetError::Peer(_)) = error {
             self.decider.refuse("peer", &expected.to_string(), &error.to_string());
         }
+    }
+}
+
+fn leaf_of(peer: &TlsPeer) -> Option<LeafFacts> {
+    peer.leaf.as_ref().map(|leaf| leaf.get().clone())
+}
+
+/// Returns when the SVID of a peer is revoked.
+async fn revoked(revocations: &RevocationKeeper, leaf: Option<&LeafFacts>) -> String {
+    match leaf {
+        Some(leaf) => revocations.revoked(leaf).await,
+        None => std::future::pending().await,
     }
 }

@@ -10,7 +10,7 @@ use sekisho_runtime::{now, random_hex};
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::inbound::{Inbound, subject, withdrawn};
+use crate::inbound::{Inbound, REVOKED, subject, withdrawn};
 use crate::trace::Trace;
 
 /// Judges a connection and, while it stays allowed, passes its bytes. Policy sees the method `TCP` and no path.
@@ -52,6 +52,10 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
             () = tokio::time::sleep(wait) => "an SVID on it has ended",
             () = inbound.stop.wait() => "the sidecar stops",
             () = withdrawn(inbound.identity.held.clone()) => "the identity was taken away",
+            why = inbound.revocations.revoked(leaf) => {
+                inbound.decider.refuse(REVOKED, &leaf.spiffe_id.to_string(), &why);
+                "its peer's SVID is revoked"
+            }
             heard = changed.changed() => match heard {
                 Ok(()) if inbound.decider.still_allowed(&input) => continue,
                 _ => {

@@ -1,11 +1,14 @@
 //! What the server knows at one revision, in memory: fed by committed batches, read without locks held long.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sekisho_identity::{Bundle, Entry, Node};
+use sekisho_identity::{Bundle, Entry, Node, Revocations};
 use sekisho_store::{Change, PolicyRecord};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
+
+use crate::entry_index::EntryIndex;
 
 /// Counts each change of the view, whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +20,13 @@ pub(crate) struct State {
     pub generation: Generation,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
-    by_identity: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
+    by_spiffe_id: EntryIndex,
     /// Entries that make their holder an operator.
     admins: BTreeMap<EntryId, Arc<Entry>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
     pub bundle: Arc<Bundle>,
     pub policy: Option<Arc<PolicyRecord>>,
+    pub revocations: Arc<Revocations>,
 }
 
 pub(crate) struct View(RwLock<State>);
@@ -35,11 +39,12 @@ impl View {
             generation: Generation(0),
             entries: BTreeMap::new(),
             by_parent: BTreeMap::new(),
-            by_identity: BTreeMap::new(),
+            by_spiffe_id: EntryIndex::default(),
             admins: BTreeMap::new(),
             nodes: BTreeMap::new(),
             bundle: Arc::new(bundle),
             policy: None,
+            revocations: Arc::default(),
         }))
     }
 
@@ -66,6 +71,11 @@ impl View {
                 Change::NodeRemoved(id) => {
                     state.nodes.remove(id);
                 }
+                Change::Revoked(revocation) => {
+                    let revocations = Arc::make_mut(&mut state.revocations);
+                    revocations.prune(revocation.at);
+                    revocations.add((**revocation).clone());
+                }
                 Change::Policy(policy) => state.policy = Some(policy.clone()),
                 // The bundle follows when the keys are at hand.
                 Change::Authorities => {}
@@ -80,10 +90,10 @@ impl State {
     fn put(&mut self, entry: Arc<Entry>) {
         self.remove(&entry.id);
         self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
-        self.by_identity.entry(entry.spiffe_id.clone()).or_default().insert(entry.id.clone());
         if entry.admin {
             self.admins.insert(entry.id.clone(), entry.clone());
         }
+        self.by_spiffe_id.put(entry.clone());
         self.entries.insert(entry.id.clone(), entry);
     }
 
@@ -94,15 +104,37 @@ impl State {
 
     fn remove(&mut self, id: &EntryId) {
         self.admins.remove(id);
-        if let Some(old) = self.entries.remove(id) {
-            drop_from(&mut self.by_parent, &old.parent_id, id);
-            drop_from(&mut self.by_identity, &old.spiffe_id, id);
+        let Some(old) = self.entries.remove(id) else { return };
+        self.by_spiffe_id.remove(&old);
+        drop_from(&mut self.by_parent, &old.parent_id, id);
+    }
+
+    /// Entries in the order of their ids, behind `after`: all, or those with a SPIFFE ID or a parent. Looks at no others,
+    /// unless both are given: then at those with the SPIFFE ID.
+    pub(crate) fn list<'a>(
+        &'a self,
+        spiffe_id: Option<&SpiffeId>,
+        parent_id: Option<&SpiffeId>,
+        after: Option<&EntryId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry>> + 'a> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let parent = parent_id.cloned();
+        match (spiffe_id, parent_id) {
+            (Some(id), _) => {
+                let found = self.by_spiffe_id.of(id, after);
+                Box::new(found.filter(move |entry| parent.as_ref().is_none_or(|parent| entry.parent_id == *parent)))
+            }
+            (None, Some(parent)) => {
+                let ids = self.by_parent.get(parent).map(|ids| ids.range::<EntryId, _>(behind));
+                Box::new(ids.into_iter().flatten().filter_map(|id| self.entries.get(id)))
+            }
+            (None, None) => Box::new(self.entries.range::<EntryId, _>(behind).map(|(_, entry)| entry)),
         }
     }
 
     /// The entries that give `id`.
-    pub(crate) fn entries_of(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_identity.get(id).into_iter().flatten().filter_map(|id| self.entries.get(id))
+    pub(crate) fn entries_of<'a>(&'a self, id: &SpiffeId) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
+        self.by_spiffe_id.of(id, None)
     }
 
     /// The entries whose parent is `id`.
@@ -149,3 +181,6 @@ fn drop_from(index: &mut BTreeMap<SpiffeId, BTreeSet<EntryId>>, key: &SpiffeId, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use sekisho_identity::{Entry, Node, Standing};
 use sekisho_proto::types::permission_denied_details::Reason;
-use sekisho_proto::{bundle_to_wire, entry_to_wire, reason_status, server as wire};
+use sekisho_proto::{
+    REVOCATIONS_PER_MESSAGE, bundle_to_wire, entry_to_wire, reason_status, revocation_to_wire, server as wire,
+};
 use sekisho_runtime::now;
 use sekisho_store::PolicyRecord;
-use sekisho_types::{EntryId, SpiffeId, UnixTime};
+use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
 
@@ -21,6 +23,8 @@ struct Told {
     entries: BTreeMap<EntryId, Arc<Entry>>,
     bundle_sequence: Option<u64>,
     policy_revision: u64,
+    /// Of the newest revocation.
+    revoked: Revision,
 }
 
 /// Feeds `to` until the agent goes, is banned or shows an SVID that was replaced (laws L6 and L12).
@@ -32,7 +36,8 @@ pub(crate) async fn feed(
     to: mpsc::Sender<Result<wire::WatchResponse, Status>>,
 ) {
     let mut changes = changes;
-    let mut told = Told { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0 };
+    let mut told =
+        Told { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0, revoked: Revision::default() };
     let mut first = true;
     loop {
         let node = domain.view.read(|state| state.nodes.get(&agent).cloned());
@@ -69,11 +74,16 @@ const PART: usize = 500;
 /// One message after the other, the last without `more`.
 fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
     let mut entries = std::mem::take(&mut whole.entries).into_iter();
+    let mut revocations = std::mem::take(&mut whole.revocations).into_iter();
     let mut out = Vec::new();
     loop {
-        let part = wire::WatchResponse { entries: entries.by_ref().take(PART).collect(), ..whole };
+        let part = wire::WatchResponse {
+            entries: entries.by_ref().take(PART).collect(),
+            revocations: revocations.by_ref().take(REVOCATIONS_PER_MESSAGE).collect(),
+            ..whole
+        };
         whole = wire::WatchResponse { revision: part.revision, complete: part.complete, ..Default::default() };
-        let more = entries.len() > 0;
+        let more = entries.len() > 0 || revocations.len() > 0;
         out.push(wire::WatchResponse { more, ..part });
         if !more {
             return out;
@@ -83,9 +93,9 @@ fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
 
 impl Told {
     fn tell(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
-        let (revision, entries, bundle, policy) = domain.view.read(|state| {
+        let (revision, entries, bundle, policy, revoked) = domain.view.read(|state| {
             let entries = state.authorized(node, &domain.server_id, now());
-            (state.revision, entries, state.bundle.clone(), state.policy.clone())
+            (state.revision, entries, state.bundle.clone(), state.policy.clone(), state.revocations.clone())
         });
         let entries: BTreeMap<EntryId, Arc<Entry>> = entries.into_iter().map(|e| (e.id.clone(), e)).collect();
         let fresh = entries.iter().filter(|(id, entry)| self.entries.get(*id) != Some(*entry));
@@ -94,8 +104,13 @@ impl Told {
         let removed: Vec<String> = removed.map(|id| id.as_str().to_owned()).collect();
         let bundle_changed = self.bundle_sequence != bundle.sequence;
         let policy = policy.filter(|policy| policy.revision != self.policy_revision);
-        let changed = !fresh.is_empty() || !removed.is_empty() || bundle_changed || policy.is_some();
+        let revoked: Vec<_> = revoked.iter().filter(|one| one.revision > self.revoked).collect();
+        let newest = revoked.iter().map(|one| one.revision).max();
+        let revocations: Vec<_> = revoked.into_iter().map(revocation_to_wire).collect();
+        let changed =
+            !revocations.is_empty() || !fresh.is_empty() || !removed.is_empty() || bundle_changed || policy.is_some();
         self.entries = entries;
+        self.revoked = newest.unwrap_or(self.revoked);
         self.bundle_sequence = bundle.sequence;
         self.policy_revision = policy.as_ref().map_or(self.policy_revision, |policy| policy.revision);
         let message = wire::WatchResponse {
@@ -106,6 +121,7 @@ impl Told {
             bundle: bundle_changed.then(|| bundle_to_wire(&bundle)),
             policy: policy.map(|policy| policy_to_wire(&policy)),
             more: false,
+            revocations,
         };
         (message, changed)
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sekisho_identity::{Entry, Node};
+use sekisho_identity::{Entry, Node, Revocation};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
@@ -18,6 +18,7 @@ pub enum Change {
     NodeRemoved(SpiffeId),
     Authorities,
     Policy(Arc<PolicyRecord>),
+    Revoked(Arc<Revocation>),
 }
 
 /// One write batch of one trust domain: all of it is committed, or nothing.
@@ -33,6 +34,18 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub(crate) const fn new(connection: &'a Connection, trust_domain: &'a TrustDomain) -> Self {
         Self { connection, trust_domain, revision: None, changes: vec![], has_leaf: false }
+    }
+
+    pub(crate) const fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    pub(crate) const fn trust_domain(&self) -> &'a TrustDomain {
+        self.trust_domain
+    }
+
+    pub(crate) fn note(&mut self, change: Change) {
+        self.changes.push(change);
     }
 
     pub(crate) const fn revision_taken(&self) -> Option<Revision> {
@@ -79,6 +92,14 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The entries whose parent is `parent`.
+    pub fn children(&self, parent: &SpiffeId) -> Result<Vec<Entry>, StoreError> {
+        let sql = "SELECT value FROM entries INDEXED BY entries_by_identity WHERE td = ?1 AND parent_id = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![self.trust_domain.as_str(), parent.to_string()], |row| row.get(0))?;
+        rows.map(|text: rusqlite::Result<String>| form::entry_from_text(&text?)).collect()
     }
 
     pub fn put_entry(&mut self, entry: Entry) -> Result<(), StoreError> {

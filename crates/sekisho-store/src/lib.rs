@@ -5,6 +5,7 @@ mod batch;
 mod form;
 mod reads;
 mod records;
+mod revocations;
 mod schema;
 mod writer;
 
@@ -12,6 +13,7 @@ pub use batch::{Batch, Change};
 pub use form::{check_stored, stored_entry};
 pub use reads::Reader;
 pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenRecord, TokenUse};
+pub use revocations::check_stored_revocation;
 pub use schema::{begin_anew, copy_database};
 pub use writer::{Committed, Store};
 

@@ -14,6 +14,10 @@ impl<'a> Reader<'a> {
         Self { connection }
     }
 
+    pub(crate) const fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
     pub fn revision(&self, td: &TrustDomain) -> Result<Revision, StoreError> {
         let sql = "SELECT revision FROM revisions WHERE td = ?1";
         let found = self.connection.query_row(sql, [td.as_str()], |row| row.get(0)).optional()?;

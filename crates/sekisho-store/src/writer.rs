@@ -106,6 +106,15 @@ impl Store {
         wait.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
     }
 
+    /// Reads on a thread that may block, for tasks that may not.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read(work)).await.unwrap_or(Err(StoreError::Stopped))
+    }
+
     /// Reads. For threads that may block.
     pub fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let connection = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

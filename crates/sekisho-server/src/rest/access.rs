@@ -29,7 +29,8 @@ impl Operator {
         }
         let leaf = peer?.leaf.as_ref()?.get();
         let now = sekisho_runtime::now();
-        let admin = domain.view.read(|state| state.is_admin(&leaf.spiffe_id, now));
+        let admin =
+            domain.view.read(|state| state.is_admin(&leaf.spiffe_id, now) && state.revocations.find(leaf).is_none());
         (admin && leaf.not_after > now).then(|| Self(leaf.spiffe_id.to_string()))
     }
 

@@ -1,0 +1,112 @@
+//! Revocations on their way from the server to sidecars. None is ever taken back: they are kept, over restarts and outages
+//! too, until no SVID can need them (laws L12 and L14).
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use sekisho_identity::{Revocations, leaf_facts};
+use sekisho_proto::node::WatchRevocationsResponse;
+use sekisho_proto::server::Revocation as Wire;
+use sekisho_proto::{REVOCATIONS_PER_MESSAGE, revocation_from_wire, revocation_to_wire};
+use sekisho_runtime::now;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::core::{Core, HeldSvid};
+
+/// How long a sidecar's first message waits for the server's.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Takes revocations from the server, passes them on, and stops serving what they concern.
+pub(crate) fn take(core: &Core, revocations: &[Wire]) {
+    if revocations.is_empty() {
+        return;
+    }
+    let mut readable = vec![];
+    for revocation in revocations {
+        match revocation_from_wire(revocation) {
+            Ok(revocation) => readable.push(revocation),
+            // A newer server may revoke by what this version does not know; the rest counts all the same.
+            Err(error) => tracing::error!(%error, "a revocation is not understood and not enforced; update this agent"),
+        }
+    }
+    core.learn(|known| {
+        let known = Arc::make_mut(known.revocations.get_or_insert_default());
+        known.prune(now());
+        readable.into_iter().for_each(|revocation| {
+            known.add(revocation);
+        });
+    });
+    let Some(all) = core.known(|known| known.revocations.clone()) else { return };
+    core.held.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, svid| find(&all, svid).is_none());
+    core.save_soon();
+}
+
+/// The server has sent all that are in force, or has none to send.
+pub(crate) fn complete(core: &Core) {
+    if core.known(|known| known.revocations.is_none()) {
+        core.learn(|known| {
+            known.revocations.get_or_insert_default();
+        });
+        core.save_soon();
+    }
+    core.revocations_settled.send_replace(true);
+}
+
+/// The server cannot be reached: what it sent last counts (law L14).
+pub(crate) fn unreachable(core: &Core) {
+    if core.known(|known| known.revocations.is_some()) {
+        core.revocations_settled.send_replace(true);
+    }
+}
+
+/// The revocation that an SVID falls under, if one does.
+pub(crate) fn find(revocations: &Revocations, svid: &HeldSvid) -> Option<String> {
+    if revocations.is_empty() {
+        return None;
+    }
+    let facts = svid.identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok())?;
+    revocations.find(&facts).map(ToString::to_string)
+}
+
+async fn slow_server(core: &Core) {
+    tokio::time::sleep(PATIENCE).await;
+    if core.known(|known| known.revocations.is_none()) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Sends all that are in force, then each new one, until the sidecar goes away.
+pub(crate) async fn feed(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
+    let mut settled = core.revocations_settled.subscribe();
+    tokio::select! {
+        settled = settled.wait_for(|settled| *settled) => if settled.is_err() { return },
+        () = to.closed() => return,
+        // A server that does not answer counts as one that cannot be reached.
+        () = slow_server(&core) => {}
+    }
+    let (mut changes, mut sent, mut first) = (core.changes(), Arc::<Revocations>::default(), true);
+    loop {
+        changes.mark_unchanged();
+        let all = core.known(|known| known.revocations.clone()).unwrap_or_default();
+        if first || !Arc::ptr_eq(&all, &sent) {
+            let new: Vec<Wire> = all.beyond(&sent).map(revocation_to_wire).collect();
+            let mut parts = new.chunks(REVOCATIONS_PER_MESSAGE).peekable();
+            while let Some(part) = parts.next() {
+                let message = WatchRevocationsResponse { revocations: part.to_vec(), more: parts.peek().is_some() };
+                if to.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+            // The first message comes in any case: it says that no other revocation is in force.
+            if first && new.is_empty() && to.send(Ok(WatchRevocationsResponse::default())).await.is_err() {
+                return;
+            }
+            (sent, first) = (all, false);
+        }
+        tokio::select! {
+            heard = changes.changed() => if heard.is_err() { return },
+            () = to.closed() => return,
+        }
+    }
+}

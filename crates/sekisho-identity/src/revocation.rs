@@ -1,0 +1,158 @@
+//! Revocations: which SVIDs are refused although they have not expired (laws L6 and L12).
+//!
+//! A revocation names what is revoked and the revision of the state that revoked it. It concerns SVIDs that were issued by
+//! an earlier revision only, so an agent that attests again, or an entry that is changed back, works at once with new SVIDs,
+//! and no clock takes part. It is kept until the last SVID that it can concern has expired.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
+
+use crate::{AgentKey, Entry, LeafFacts};
+
+/// The longest life of any SVID, so the longest that a revocation must be kept.
+pub const LONGEST_SVID_SECONDS: i64 = 24 * 3600;
+/// A revocation is kept this much longer, for clocks that differ.
+const GRACE_SECONDS: i64 = 3600;
+
+/// What is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Revoked {
+    /// SVIDs of an entry, under the SPIFFE ID that it gave.
+    Entry { id: EntryId, spiffe_id: SpiffeId },
+    /// An agent's own SVIDs and all that it asked for.
+    Agent(SpiffeId),
+    /// All SVIDs of a SPIFFE ID.
+    SpiffeId(SpiffeId),
+    /// One SVID, by its serial number in hexadecimal.
+    Serial(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    pub what: Revoked,
+    /// The revision of the state that revoked it: SVIDs that were issued by an earlier one are refused.
+    pub revision: Revision,
+    pub at: UnixTime,
+    /// When the last SVID that it can concern expires.
+    pub until: UnixTime,
+    /// In the past tense: `was deleted`, `was banned`.
+    pub reason: String,
+}
+
+impl fmt::Display for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Revoked::Entry { id, .. } => write!(f, "entry `{id}`")?,
+            Revoked::Agent(_) => f.write_str("the agent that asked for it")?,
+            Revoked::SpiffeId(id) => write!(f, "`{id}`")?,
+            Revoked::Serial(serial) => write!(f, "serial number `{serial}`")?,
+        }
+        write!(f, " {} (revision {})", self.reason, self.revision)
+    }
+}
+
+impl Revocation {
+    fn concerns(&self, leaf: &LeafFacts) -> bool {
+        match &leaf.issuance {
+            Some(issuance) => issuance.revision < self.revision,
+            // Issued by an earlier release, or not by us: its time is all there is to compare.
+            None => leaf.not_before <= self.at,
+        }
+    }
+}
+
+/// The revocations in force, one for each thing that is revoked: a later one covers an earlier one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocations {
+    by_what: BTreeMap<Revoked, Revocation>,
+    agents: BTreeMap<AgentKey, SpiffeId>,
+}
+
+impl Revocations {
+    /// Adds a revocation. False if it adds nothing to those that are there.
+    pub fn add(&mut self, revocation: Revocation) -> bool {
+        if let Some(known) = self.by_what.get_mut(&revocation.what) {
+            let (revision, until) = (known.revision.max(revocation.revision), known.until.max(revocation.until));
+            let changed = (known.revision, known.until) != (revision, until);
+            if revocation.revision > known.revision {
+                *known = revocation;
+            }
+            known.until = until;
+            return changed;
+        }
+        if let Revoked::Agent(agent) = &revocation.what {
+            self.agents.insert(AgentKey::of(agent), agent.clone());
+        }
+        self.by_what.insert(revocation.what.clone(), revocation);
+        true
+    }
+
+    /// Drops those that no SVID can need any more.
+    pub fn prune(&mut self, now: UnixTime) {
+        self.by_what.retain(|_, revocation| revocation.until.plus_seconds(GRACE_SECONDS) > now);
+        self.agents.retain(|_, agent| self.by_what.contains_key(&Revoked::Agent(agent.clone())));
+    }
+
+    /// The revocation that a leaf falls under.
+    pub fn find(&self, leaf: &LeafFacts) -> Option<&Revocation> {
+        if self.by_what.is_empty() {
+            return None;
+        }
+        let id = &leaf.spiffe_id;
+        let mut whats =
+            vec![Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(leaf.serial.clone())];
+        match &leaf.issuance {
+            Some(issuance) => {
+                let entry = issuance.entry.clone();
+                whats.extend(entry.map(|entry| Revoked::Entry { id: entry, spiffe_id: id.clone() }));
+                let agent = issuance.agent.and_then(|key| self.agents.get(&key));
+                whats.extend(agent.map(|agent| Revoked::Agent(agent.clone())));
+            }
+            // Which entry gave it is unknown, so each entry that gave this SPIFFE ID counts.
+            None => whats.extend(self.by_what.keys().filter(|what| gave(what, id)).cloned()),
+        }
+        let found = whats.iter().filter_map(|what| self.by_what.get(what));
+        found.into_iter().find(|revocation| revocation.concerns(leaf))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
+        self.by_what.values()
+    }
+
+    /// Those that `other` does not hold as they are here.
+    pub fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Revocation> {
+        self.iter().filter(|revocation| other.by_what.get(&revocation.what) != Some(*revocation))
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_what.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_what.is_empty()
+    }
+}
+
+fn gave(what: &Revoked, id: &SpiffeId) -> bool {
+    matches!(what, Revoked::Entry { spiffe_id, .. } if spiffe_id == id)
+}
+
+/// Whether a change of an entry takes something away that its SVIDs in use still have: another SPIFFE ID or parent,
+/// a selector that not each holder has, fewer DNS names, an earlier end, a shorter life.
+pub fn narrows(before: &Entry, after: &Entry) -> bool {
+    let end = |entry: &Entry| entry.expires_at.unwrap_or(UnixTime::from_seconds(i64::MAX / 1_000_000_000));
+    // Zero is the server's default, which is not known here.
+    let shorter = before.x509_ttl_seconds != after.x509_ttl_seconds
+        && (before.x509_ttl_seconds == 0 || after.x509_ttl_seconds < before.x509_ttl_seconds);
+    before.spiffe_id != after.spiffe_id
+        || before.parent_id != after.parent_id
+        || !after.selectors.is_subset(&before.selectors)
+        || !before.dns_names.iter().all(|name| after.dns_names.contains(name))
+        || end(after) < end(before)
+        || shorter
+}
+
+#[cfg(test)]
+mod tests;
