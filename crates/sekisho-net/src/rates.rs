@@ -21,6 +21,11 @@ impl<K: Ord> Rates<K> {
 
     /// Takes one from the peer's bucket; false when it is empty, or when too many peers came lately.
     pub fn take(&self, peer: K, now: UnixTime) -> bool {
+        self.take_many(peer, 1.0, now)
+    }
+
+    /// The same for `amount`, all of it or nothing.
+    pub fn take_many(&self, peer: K, amount: f64, now: UnixTime) -> bool {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_PEERS && !buckets.contains_key(&peer) {
             let refilled = (self.burst / self.per_second) as i64;
@@ -38,8 +43,8 @@ impl<K: Ord> Rates<K> {
         let (level, at) = buckets.get(&peer).copied().unwrap_or((self.burst, now));
         let elapsed = (now.nanos().saturating_sub(at.nanos())).max(0) as f64 / 1e9;
         let level = (level + elapsed * self.per_second).min(self.burst);
-        let taken = level >= 1.0;
-        buckets.insert(peer, (if taken { level - 1.0 } else { level }, now));
+        let taken = level >= amount;
+        buckets.insert(peer, (if taken { level - amount } else { level }, now));
         taken
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sekisho_disk::{Sent, Spool, SpoolBatch};
-use sekisho_net::{Rates, is_permanent};
+use sekisho_net::{Rates, Tally, is_permanent};
 use sekisho_policy::{Decision, DecisionRecord, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
@@ -14,7 +14,7 @@ use sekisho_runtime::{now, record_id};
 use sekisho_sdk::{AgentChannel, Held};
 use sekisho_types::{DecisionId, Effect, UnixTime};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::policy::{InForce, PolicyKeeper};
 use crate::trace::Trace;
@@ -52,8 +52,11 @@ pub(crate) struct Decider {
     queue: mpsc::Sender<Queued>,
     /// Allows that found the queue full, for the writer to count.
     dropped: Arc<AtomicU64>,
-    /// By what was refused: who comes no further than the handshake hides nothing of those who do.
+    /// By what was refused.
     refusals: Rates<&'static str>,
+    /// Whoever came no further than the handshake.
+    strangers: Tally,
+    strangers_came: Notify,
 }
 
 /// What a decision came to, for the one who asked.
@@ -68,7 +71,15 @@ impl Decider {
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
         tokio::task::spawn_blocking(move || write(&spool, waiting, &counted));
-        Self { policy, held, queue, dropped, refusals: Rates::new(100.0, 1000.0) }
+        Self {
+            policy,
+            held,
+            queue,
+            dropped,
+            refusals: Rates::new(100.0, 1000.0),
+            strangers: Tally::new(),
+            strangers_came: Notify::new(),
+        }
     }
 
     pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
@@ -113,18 +124,38 @@ impl Decider {
     /// Records that something was refused before there was anything to decide. In a flood the queue is full, and what
     /// does not fit is counted as lost.
     pub(crate) fn refuse(&self, what: &'static str, peer: &str, reason: &str) {
-        tracing::info!(what, peer, reason, "refused");
+        self.record_refusal(what, peer, reason, 1);
+    }
+
+    /// Counts a peer of which nothing is known: in one window there is one record for each reason, whatever comes.
+    pub(crate) fn refuse_stranger(&self, address: &str, reason: &str) {
+        if self.strangers.add(address, reason) {
+            self.strangers_came.notify_one();
+        }
+    }
+
+    /// Records the counts of strangers so far.
+    pub(crate) fn record_strangers(&self) {
+        for tallied in self.strangers.take() {
+            self.record_refusal("handshake", &tallied.first, &tallied.reason, tallied.count);
+        }
+    }
+
+    /// `count` are refused for one reason, of which `peer` was the first.
+    fn record_refusal(&self, what: &'static str, peer: &str, reason: &str, count: u64) {
+        tracing::info!(what, peer, reason, count, "refused");
         let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.to_string()) else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(count, Ordering::Relaxed);
             return;
         };
         let at = now();
-        if !self.refusals.take(what, at) {
+        if count == 1 && !self.refusals.take(what, at) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let record = json!({
             "kind": "refusal",
+            "count": count,
             "id": record_id("ref", at),
             "at_ms": at.millis(),
             "what": what,
@@ -136,13 +167,32 @@ impl Decider {
         if self.queue.capacity() < QUEUE / 2
             || self.queue.try_send((Record::Refusal(record.to_string()), None)).is_err()
         {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     /// Whether the policy would allow this now; for streams that are already open. Not recorded again when it would.
     pub(crate) fn still_allowed(&self, request: &RequestInput) -> bool {
         self.policy.current().is_some_and(|policy| policy.set.decide(request, now()).effect.is_allow())
+    }
+}
+
+/// Windows in which strangers are counted: a flood that lasts makes them longer.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(5);
+const LONGEST_WINDOW: Duration = Duration::from_secs(80);
+
+/// Records the counts of strangers while there are any.
+pub(crate) async fn keep_strangers(decider: Arc<Decider>) {
+    let mut window = SHORTEST_WINDOW;
+    loop {
+        decider.strangers_came.notified().await;
+        tokio::time::sleep(window).await;
+        decider.record_strangers();
+        let more = tokio::time::timeout(window, decider.strangers_came.notified()).await.is_ok();
+        window = if more { (window * 2).min(LONGEST_WINDOW) } else { SHORTEST_WINDOW };
+        if more {
+            decider.strangers_came.notify_one();
+        }
     }
 }
 

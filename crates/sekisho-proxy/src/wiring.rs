@@ -15,6 +15,7 @@ use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
 use crate::outbound::{Listener, Outbound};
 use crate::policy::{self, PolicyKeeper};
+use crate::revocations::{self, RevocationKeeper};
 use crate::upstream::Upstream;
 
 /// Why the sidecar does not run, or stopped.
@@ -59,11 +60,14 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let spoken_for = Workload { pid: workload.pid(), start_time: workload.start_time() };
     let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
     let agent = agent_channel(&args.agent_socket);
+    let revocations = Arc::new(RevocationKeeper::open(args.data.join("revocations")));
+    tokio::spawn(revocations::follow(revocations.clone(), agent.clone()));
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
     tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
     let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
+    tokio::spawn(decisions::keep_strangers(decider.clone()));
 
     if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
         let listener = TcpListener::bind(address).await;
@@ -72,6 +76,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         let inbound = Inbound {
             identity: identity.clone(),
             decider: decider.clone(),
+            revocations: revocations.clone(),
             upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone()),
             protocol,
             traces: traces.clone(),
@@ -87,6 +92,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             workload: owned.clone(),
             protocol,
             decider: decider.clone(),
+            revocations: revocations.clone(),
             traces: traces.clone(),
             stop: stop.clone(),
             connection: tokio::sync::Mutex::new(None),
@@ -104,6 +110,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     }
     stop.trigger();
     stop.drained(12).await;
+    decider.record_strangers();
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     if let Some(child) = &mut child {
         end_workload(child).await;

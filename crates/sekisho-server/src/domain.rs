@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
 use crate::belief::Belief;
+use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::departure::Departures;
 use crate::health::Health;
@@ -39,6 +40,7 @@ pub(crate) struct Domain {
     /// By network: one host has as many IPv6 addresses as it likes.
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
+    pub budgets: Budgets,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Rings after each change of the view.
@@ -51,8 +53,9 @@ pub(crate) struct Domain {
     pub outbox_filled: Notify,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.
     pub log_time: AtomicI64,
-    /// The policy revision that each sidecar runs, as its agent reported it.
-    pub policy_in_force: Mutex<BTreeMap<String, u64>>,
+    /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
+    /// several nodes.
+    pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
 }
 
 impl Domain {

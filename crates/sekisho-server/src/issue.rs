@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sekisho_identity::{
-    Allowed, Caller, LeafTemplate, Limits, Node, Refusal, Request, Standing, assemble_certificate, authorize, leaf_tbs,
+    AgentKey, Allowed, Caller, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing, assemble_certificate,
+    authorize, leaf_tbs, selectors_record,
 };
 use sekisho_jose::Mint;
 use sekisho_ledger::{Kind, sha256_of};
@@ -11,10 +12,14 @@ use sekisho_runtime::now;
 use sekisho_types::{Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
+use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{Entry, JournalError};
 use crate::view::{Generation, State};
+
+/// Characters of a reason.
+const MAX_REASON: usize = 500;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssueError {
@@ -26,6 +31,8 @@ pub(crate) enum IssueError {
     Journal(#[from] JournalError),
     #[error("the agent's SVID was replaced while this was issued; ask again with the new one")]
     Superseded,
+    #[error("agent `{0}` asks for more than the log takes from one agent; what it holds stays valid, ask again later")]
+    Budget(String),
     #[error("the identity could not be written: {0}")]
     Form(String),
 }
@@ -102,7 +109,10 @@ pub(crate) struct IssuedJwt {
 /// Issues an X.509-SVID, or refuses; either is in the log when this returns.
 pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
     let signing = domain.authorities.signing()?;
+    // Before the gate looks: what is revoked after this revision concerns this SVID.
+    let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
+    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
     // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the year 6429.
     let serial = domain.new_log_id();
     let leaf = LeafTemplate {
@@ -113,6 +123,7 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
         public_key: allowed.public_key(),
         dns_names: allowed.dns_names(),
         claims: allowed.claims(),
+        issuance: Some(&origin),
     };
     let form = |e: sekisho_identity::ProfileError| IssueError::Form(e.to_string());
     let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
@@ -120,7 +131,7 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
     let log_id = format!("iss_{serial}");
     let entry = issuance(domain, &log_id, "x509-svid", &allowed, asker, request);
     let entry = entry.text("tbs_sha256", hex::encode(sha256_of(&tbs))).text("authority", &signing.record.id);
-    let log_index = entry.append(domain).await?;
+    let log_index = within_budget(domain, asker, entry, Budgets::x509)?.append(domain).await?;
     let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
@@ -160,7 +171,7 @@ pub(crate) async fn jwt(
         .text("tbs_sha256", hex::encode(sha256_of(input.as_bytes())))
         .text("key_id", &signing.jwt_key_id)
         .personal("audience", audience.join(" "));
-    let log_index = entry.append(domain).await?;
+    let log_index = within_budget(domain, asker, entry, Budgets::token)?.append(domain).await?;
     let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
@@ -263,21 +274,50 @@ pub(crate) async fn withdrawn(domain: &Domain, caller: &str, log_id: &str, reaso
     refusal(domain, caller, reason).text("withdrawn", log_id).append(domain).await
 }
 
+/// The leaf, if the agent that asks may put one more of its size into the log.
+fn within_budget(
+    domain: &Domain,
+    asker: &Asker,
+    leaf: Entry,
+    take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
+) -> Result<Entry, IssueError> {
+    match &asker.caller {
+        Caller::Agent { id, .. } if !take(&domain.budgets, id.get(), leaf.size(), now()) => {
+            Counters::count(&domain.counters.refusals, 1);
+            domain.refusals.count_of_agent(&id.get().to_string(), 1);
+            Err(IssueError::Budget(id.get().to_string()))
+        }
+        _ => Ok(leaf),
+    }
+}
+
+/// Logs what an agent was refused, or counts it once its budget is used up. Durable when this returns.
+pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<Option<u64>, JournalError> {
+    if domain.budgets.refusal(caller, now()) {
+        return refusal_leaf(domain, caller, reason).await.map(Some);
+    }
+    Counters::count(&domain.counters.refusals, 1);
+    domain.refusals.count_of_agent(caller, 1);
+    Ok(None)
+}
+
 /// Logs a refusal; durable when this returns.
-pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
+pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
     refusal(domain, caller, reason).append(domain).await
 }
 
 fn refusal(domain: &Domain, caller: &str, reason: &str) -> Entry {
     Counters::count(&domain.counters.refusals, 1);
     let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
+    // It may quote what the caller sent.
+    let reason: String = reason.chars().take(MAX_REASON).collect();
     entry.personal("caller", caller).personal("reason", reason)
 }
 
 fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &Asker, request: Request<'_>) -> Entry {
-    let (source, selectors) = request.evidence().map_or(("", vec![]), |(source, selectors)| {
-        (source, selectors.iter().map(ToString::to_string).collect::<Vec<_>>())
-    });
+    let evidence = request.evidence();
+    let source = evidence.map_or("", |(source, _)| source);
+    let selectors = selectors_record(evidence.iter().flat_map(|(_, selectors)| selectors.iter()));
     let mut entry = Entry::new(domain, Kind::Issuance)
         .text("id", id)
         .text("what", what)
@@ -286,11 +326,19 @@ fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &As
         .integer("not_after", allowed.not_after().seconds())
         .personal("spiffe_id", allowed.spiffe_id().to_string())
         .personal("caller", asker.name())
-        .personal("selectors", selectors.join("\n"));
+        .personal("selectors", selectors);
     if let Some(id) = allowed.entry_id() {
         entry = entry.text("entry", id.as_str());
     }
     entry
+}
+
+fn agent_key(caller: &Caller) -> Option<AgentKey> {
+    match caller {
+        Caller::Server => None,
+        Caller::AttestedNode { id } => Some(AgentKey::of(id)),
+        Caller::Agent { id, .. } => Some(AgentKey::of(id.get())),
+    }
 }
 
 fn caller_name(caller: &Caller) -> String {

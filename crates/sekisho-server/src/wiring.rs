@@ -24,6 +24,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::authorities::{self, Authorities, AuthorityError};
 use crate::backup::COPY_MARK;
 use crate::belief::Belief;
+use crate::budget::Budgets;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::departure::Departures;
@@ -143,16 +144,9 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     Ok(())
 }
 
-/// Logs peers that did not come through the handshake.
+/// Counts peers that did not come through the handshake; the counts are leaves.
 fn turned_away(domain: Shared) -> impl Fn(SocketAddr, String) + Clone + Send + 'static {
-    move |peer: SocketAddr, reason: String| {
-        let domain = domain.clone();
-        tokio::spawn(async move {
-            if let Err(error) = refusals::log(&domain, peer.ip(), &peer.to_string(), &reason).await {
-                tracing::error!(%error, "a refusal was not logged");
-            }
-        });
-    }
+    move |peer: SocketAddr, reason: String| domain.refusals.turned_away(&peer.to_string(), &reason)
 }
 
 /// The log that fits the database, and that which it goes on from if it does so under a new origin.
@@ -213,6 +207,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         departures: Departures::new(),
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
+        budgets: Budgets::new(),
         counters: Counters::default(),
         health: Health::new(),
         recording: std::array::from_fn(|_| Arc::default()),
@@ -237,13 +232,15 @@ fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {
 
 fn fill_view(domain: &Shared) -> Result<(), ServerError> {
     let name = &domain.name;
-    let (entries, nodes, policy, revision) = domain.store.read(|reader| {
-        Ok((reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?, reader.revision(name)?))
+    let (entries, nodes, policy, revoked, revision) = domain.store.read(|reader| {
+        let (entries, nodes, policy) = (reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?);
+        Ok((entries, nodes, policy, reader.revocations(name)?, reader.revision(name)?))
     })?;
     let entries = entries.into_iter().map(|entry| Change::Entry(Arc::new(entry)));
     let nodes = nodes.into_iter().map(|node| Change::Node(Box::new(node)));
     let policy = policy.into_iter().map(|policy| Change::Policy(Arc::new(policy)));
-    domain.view.apply(Some(revision), &entries.chain(nodes).chain(policy).collect::<Vec<_>>());
+    let revoked = revoked.into_iter().map(|revocation| Change::Revoked(Arc::new(revocation)));
+    domain.view.apply(Some(revision), &entries.chain(nodes).chain(policy).chain(revoked).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -375,3 +375,29 @@ async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
     });
     assert!(refused["id"].as_str().unwrap().starts_with("ref_"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_strangers_at_the_handshake_evict_no_history_and_are_counted() {
+    let service = Service::open(&[]).await;
+    // A refusal of a peer that is known, before and while strangers come.
+    let known = async || service.get("/v1/../known", "").await;
+    assert!(known().await.contains(" 400 "));
+    let began = Instant::now();
+    let strangers = 1500u64;
+    for number in 0..strangers {
+        let mut plain = tokio::net::TcpStream::connect(&service.inbound).await.unwrap();
+        plain.write_all(format!("no handshake {number}\r\n").as_bytes()).await.unwrap();
+        let _reset = rest(&mut plain).await;
+    }
+    assert!(known().await.contains(" 400 "));
+    let rows = || {
+        let listed = service.world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+        listed.as_array().unwrap().iter().map(|row| row.to_string()).collect::<Vec<_>>()
+    };
+    let of = |what: &str| rows().iter().filter(|row| row.contains(what)).count();
+    eventually("the strangers are counted", || (of("handshake") > 0).then_some(()));
+    eventually("both refusals of the known peer are on record", || (of("/shop/till") >= 2).then_some(()));
+    // One record for each reason in each window of five seconds and more.
+    let allowed = 2 * (1 + usize::try_from(began.elapsed().as_secs() / 5).unwrap());
+    assert!((1..=allowed).contains(&of("handshake")), "{} records of {strangers} strangers", of("handshake"));
+}

@@ -179,6 +179,10 @@ pub(crate) fn issue_status(error: &IssueError) -> Status {
 }
 
 fn unissued(error: &IssueError) -> Status {
+    if let IssueError::Budget(_) = error {
+        // Counted, and the count is a leaf.
+        return on_record(Status::resource_exhausted(error.to_string()), None);
+    }
     if let IssueError::Form(_) = error {
         return Status::invalid_argument(error.to_string());
     }

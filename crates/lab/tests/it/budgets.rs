@@ -1,0 +1,68 @@
+//! What one agent in good standing can put into the log, and whom it takes nothing from.
+
+use sekisho_identity::csr_der;
+use sekisho_proto::spire::svid::v1::{
+    BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
+};
+use tonic::Code;
+
+use crate::peers::{Attested, key};
+use crate::world::{World, eventually};
+
+/// Asks for SVIDs of entries that do not exist.
+async fn refused(agent: &Attested, entry: &str, times: usize) {
+    let one = NewX509svidParams { entry_id: entry.to_owned(), csr: csr_der(&key(), None).unwrap() };
+    let request = BatchNewX509svidRequest { params: vec![one; times] };
+    let answer = SvidClient::new(agent.channel.clone()).batch_new_x509svid(request).await.unwrap().into_inner();
+    assert_eq!(answer.results.len(), times);
+    for result in answer.results {
+        assert_eq!(result.status.unwrap().code, Code::NotFound as i32);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_an_agent_that_is_refused_without_end_fills_no_log_and_hides_no_other_agent() {
+    let world = World::start();
+    let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        refused(&flood, "ent_flood", 500).await;
+    }
+    refused(&other, "ent_other", 1).await;
+    world.log_says("ent_other");
+    // The count of those that have no leaf is a leaf, which names the agent in a commitment.
+    let lost = eventually("the rest is counted", || {
+        let gaps = world.leaves("gap");
+        let lost: u64 =
+            gaps.iter().filter(|gap| gap["caller"].is_string()).filter_map(|gap| gap["lost"].as_u64()).sum();
+        (lost > 9_000).then_some(lost)
+    });
+    let leaves = world.leaves("refusal").len() as u64;
+    let allowed = 100 + 5 * (began.elapsed().as_secs() + 1) + 1;
+    assert!((101..=allowed).contains(&leaves), "{leaves} leaves, {allowed} allowed");
+    assert!(leaves + lost >= 10_000, "{leaves} leaves and {lost} counted: some refusals are neither");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_tokens_of_one_agent_are_bounded_in_bytes() {
+    let world = World::start();
+    let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    let (entry, own) = (flood.entry(&world, "/own/flood"), other.entry(&world, "/own/other"));
+    let ask = async |agent: &Attested, entry_id: &str, audience: Vec<String>| {
+        let request = NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience };
+        SvidClient::new(agent.channel.clone()).new_jwtsvid(request).await.map(drop).map_err(|status| status.code())
+    };
+    let began = std::time::Instant::now();
+    let long: Vec<String> = (0..16).map(|number| format!("{number:0500}")).collect();
+    let mut answers = vec![];
+    for _ in 0..30 {
+        let forty = (0..40).map(|_| ask(&flood, &entry, long.clone()));
+        answers.extend(futures_util::future::join_all(forty).await);
+    }
+    let issued = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(Code::ResourceExhausted))), "{answers:?}");
+    // 4 MiB at once, and 256 KiB a second, of about 8.7 kB each.
+    let allowed = (4096 + 256 * (began.elapsed().as_secs() + 1)) / 8;
+    assert!((300..=allowed).contains(&issued), "{issued} tokens, {allowed} allowed");
+    assert_eq!(ask(&other, &own, vec!["ledger".into()]).await, Ok(()), "another agent is not concerned");
+}
