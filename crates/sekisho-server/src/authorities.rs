@@ -87,8 +87,9 @@ impl Authorities {
     }
 
     /// Follows the database, and publishes what has changed.
-    fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
-        let read = domain.store.read(|reader| Ok((reader.revision(&domain.name)?, reader.authorities(&domain.name)?)));
+    async fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
+        let name = domain.name.clone();
+        let read = domain.store.query(move |reader| Ok((reader.revision(&name)?, reader.authorities(&name)?))).await;
         let (revision, records) = read.map_err(JournalError::from)?;
         let active = records.iter().find(|record| record.slot == "active").map(|record| &record.id);
         let known = {
@@ -255,7 +256,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
     loop {
         // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
         drain_outbox(domain).await?;
-        authorities.follow(domain)?;
+        authorities.follow(domain).await?;
         let believed = domain.belief.time(now).min(now);
         let leaf = Entry::new(domain, Kind::KeyEvent);
         let step = match authorities.rotation().plan(now, believed) {

@@ -52,6 +52,11 @@ impl Entry {
         self
     }
 
+    /// About what it takes on disk, with what opens its commitments.
+    pub(crate) fn size(&self) -> usize {
+        self.openings.iter().map(|opening| opening.field.len() + opening.value.len() + 150).sum::<usize>() + 400
+    }
+
     fn bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LeafError> {
         let form = |opening: &Opening| OpeningForm { nonce: hex::encode(opening.nonce), value: opening.value.clone() };
         let openings: BTreeMap<_, _> = self.openings.iter().map(|opening| (&opening.field, form(opening))).collect();
@@ -113,7 +118,8 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     let _one_at_a_time = domain.draining.lock().await;
     loop {
-        let mut waiting = domain.store.read(|reader| reader.outbox(&domain.name, 256))?;
+        let name = domain.name.clone();
+        let mut waiting = domain.store.query(move |reader| reader.outbox(&name, 256)).await?;
         // As many as one append takes; each alone is far below that.
         let mut bytes = 0;
         let fit = waiting.iter().take_while(|row| {

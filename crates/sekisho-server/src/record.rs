@@ -1,6 +1,6 @@
 //! Decisions and refusals made on nodes: recorded once, as one leaf that holds the root of their batch (law L5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
@@ -82,7 +82,8 @@ pub(crate) async fn batch(
     let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
-    let known = domain.store.read(|reader| reader.spool_position(&domain.name, agent.id.get(), spool))?;
+    let (name, node, asked) = (domain.name.clone(), agent.id.get().clone(), spool.to_owned());
+    let known = domain.store.query(move |reader| reader.spool_position(&name, &node, &asked)).await?;
     let before = known.unwrap_or_default();
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
     let repeated = !records.is_empty() && skip >= records.len();
@@ -101,7 +102,7 @@ pub(crate) async fn batch(
     };
     let next = before.next.max(first) + fresh.len() as u64;
     let (tree, kept, about) = read(fresh)?;
-    if let Some(foreign) = of_another_node(domain, agent, about)? {
+    if let Some(foreign) = of_another_node(domain, agent, about).await? {
         return Err(RecordError::Foreign(foreign));
     }
     let latest = now().plus_seconds(MAX_AHEAD_SECONDS).millis();
@@ -186,28 +187,26 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordEr
 
 /// One of these that is no workload of this node, nor was one when its records were made. One that no entry gives any more
 /// may have been.
-fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
+async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
     let id = |(id, newest): (String, i64)| Some((SpiffeId::parse(&id).ok()?, newest));
     let mut unknown: BTreeMap<SpiffeId, i64> = about.into_iter().filter_map(id).collect();
     let in_time = |newest: i64, until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
     let serves = domain.view.read(|state| {
         let serves = state.serves(&agent.node, &domain.server_id, now());
-        for entry in serves.iter().flat_map(|parent| state.children(parent)) {
+        unknown.retain(|id, newest| {
             // One that has ended may have been good when its records were made.
-            let newest = unknown.get(&entry.spiffe_id).copied();
-            if newest.is_some_and(|newest| entry.expires_at.is_none_or(|end| in_time(newest, end))) {
-                unknown.remove(&entry.spiffe_id);
-            }
-        }
-        if !unknown.is_empty() {
-            let given: BTreeSet<&SpiffeId> = state.entries.values().map(|entry| &entry.spiffe_id).collect();
-            unknown.retain(|id, _| given.contains(id));
-        }
+            let served = |entry: &sekisho_identity::Entry| {
+                serves.contains(&entry.parent_id) && entry.expires_at.is_none_or(|end| in_time(*newest, end))
+            };
+            let mut given = state.entries_of(id).peekable();
+            given.peek().is_some() && !given.any(|entry| served(entry))
+        });
         serves
     });
     let mine = |parent: &str| serves.iter().any(|served| served.to_string() == parent);
     for (id, newest) in unknown {
-        let former = domain.store.read(|reader| reader.former_parents(&domain.name, &id))?;
+        let (name, asked) = (domain.name.clone(), id.clone());
+        let former = domain.store.query(move |reader| reader.former_parents(&name, &asked)).await?;
         if !former.iter().any(|(parent, until)| mine(parent) && in_time(newest, *until)) {
             return Ok(Some(id.to_string()));
         }

@@ -66,14 +66,15 @@ pub(crate) async fn create(
 }
 
 /// The tokens that were not used.
-pub(crate) fn list(domain: &Domain) -> Result<Vec<TokenRecord>, RegistrationError> {
-    Ok(domain.store.read(|reader| reader.tokens(&domain.name))?)
+pub(crate) async fn list(domain: &Domain) -> Result<Vec<TokenRecord>, RegistrationError> {
+    let name = domain.name.clone();
+    Ok(domain.store.query(move |reader| reader.tokens(&name)).await?)
 }
 
 /// Makes a token useless.
 pub(crate) async fn revoke(domain: &Domain, id: &str, by: &str) -> Result<(), RegistrationError> {
     let unknown = || RegistrationError::NoToken(id.to_owned());
-    let found = list(domain)?.into_iter().find(|token| id_of(&token.hash) == id);
+    let found = list(domain).await?.into_iter().find(|token| id_of(&token.hash) == id);
     let hash = found.ok_or_else(unknown)?.hash;
     let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "revoked").text("token", id);
     let leaf = leaf.personal("by", by);

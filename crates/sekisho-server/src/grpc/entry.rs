@@ -14,6 +14,7 @@ use super::entry_sync::{Pages, Sync};
 use super::{AgentCaller, operator};
 use crate::domain::Shared;
 use crate::registration::{self, RegistrationError};
+use crate::view::State;
 
 const MAX_LIST: usize = 1000;
 
@@ -27,7 +28,7 @@ impl wire::entry_server::Entry for Service {
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
         operator(&self.0, request.extensions())?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
-        let count = self.0.view.read(|state| state.entries.values().filter(|entry| filter.admits(entry)).count());
+        let count = self.0.view.read(|state| filter.of(state, None).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
 
@@ -49,11 +50,8 @@ impl wire::entry_server::Entry for Service {
                 Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?)
             }
         };
-        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let page: Vec<Arc<Entry>> = self.0.view.read(|state| {
-            let entries = state.entries.range((from, std::ops::Bound::Unbounded)).map(|(_, entry)| entry);
-            entries.filter(|entry| filter.admits(entry)).take(size + 1).cloned().collect()
-        });
+        let page: Vec<Arc<Entry>> =
+            self.0.view.read(|state| filter.of(state, after.as_ref()).take(size + 1).cloned().collect());
         let more = page.len() > size;
         let entries: Vec<types::Entry> =
             page.iter().take(size).map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref())).collect();
@@ -241,6 +239,12 @@ impl Filter {
             hint: filter.by_hint,
             downstream: filter.by_downstream,
         })
+    }
+
+    /// The entries that it admits, by id, behind `after`.
+    fn of<'a>(&'a self, state: &'a State, after: Option<&EntryId>) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let listed = state.list(self.spiffe_id.as_ref(), self.parent_id.as_ref(), after);
+        listed.filter(|entry| self.admits(entry))
     }
 
     fn admits(&self, entry: &Entry) -> bool {

@@ -17,6 +17,8 @@ use crate::registration::{self, RegistrationError};
 pub(crate) struct ListQuery {
     /// Only entries with this SPIFFE ID.
     spiffe_id: Option<String>,
+    /// Only entries of this parent.
+    parent_id: Option<String>,
     /// Entries after this id, for the next page.
     after: Option<String>,
     /// At most 1000; 1000 by default.
@@ -40,14 +42,12 @@ pub(super) async fn list(
     State(domain): State<Shared>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<EntryList>, Problem> {
-    let id =
-        query.spiffe_id.as_deref().map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()))?;
+    let parse = |text: Option<&str>| text.map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()));
+    let (id, parent) = (parse(query.spiffe_id.as_deref())?, parse(query.parent_id.as_deref())?);
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
-    let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
     let mut entries: Vec<EntryForm> = domain.view.read(|state| {
-        let entries = state.entries.range((from, std::ops::Bound::Unbounded)).map(|(_, entry)| entry);
-        let wanted = entries.filter(|entry| id.as_ref().is_none_or(|id| entry.spiffe_id == *id));
+        let wanted = state.list(id.as_ref(), parent.as_ref(), after.as_ref());
         wanted.take(limit + 1).map(|entry| EntryForm::from(entry.as_ref())).collect()
     });
     let more = entries.len() > limit;

@@ -80,8 +80,7 @@ pub(super) async fn create(
 
 #[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenRow>)))]
 pub(super) async fn list(State(domain): State<Shared>) -> Result<Json<Vec<TokenRow>>, Problem> {
-    let listed = tokio::task::spawn_blocking(move || tokens::list(&domain)).await;
-    Ok(Json(listed.map_err(|e| Problem::unavailable(&e))??.iter().map(TokenRow::from).collect()))
+    Ok(Json(tokens::list(&domain).await?.iter().map(TokenRow::from).collect()))
 }
 
 #[utoipa::path(delete, path = "/v1/tokens/{id}", responses((status = 204), (status = 404, body = Problem)))]

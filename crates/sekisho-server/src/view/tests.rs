@@ -1,0 +1,89 @@
+use std::time::{Duration, Instant};
+
+use sekisho_types::{Selector, TrustDomain};
+
+use super::*;
+
+fn id(path: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap()
+}
+
+fn entry(number: usize, path: &str, parent: &str) -> Change {
+    Change::Entry(Arc::new(Entry {
+        id: EntryId::parse(&format!("ent_{number:07}")).unwrap(),
+        spiffe_id: id(path),
+        parent_id: id(parent),
+        selectors: [Selector::parse("unix:uid:7").unwrap()].into(),
+        x509_ttl_seconds: 0,
+        jwt_ttl_seconds: 0,
+        federates_with: BTreeSet::new(),
+        admin: false,
+        downstream: false,
+        expires_at: None,
+        dns_names: vec![],
+        revision_number: 0,
+        store_svid: false,
+        hint: String::new(),
+        created_at: UnixTime::default(),
+        disable_x509_prefetch: false,
+        jwt_include_jti: false,
+    }))
+}
+
+fn view(changes: &[Change]) -> View {
+    let view = View::new(Bundle::empty(TrustDomain::parse("example.org").unwrap()));
+    view.apply(Some(Revision(1)), changes);
+    view
+}
+
+fn listed(view: &View, spiffe_id: Option<&str>, parent: Option<&str>, after: Option<&str>) -> Vec<String> {
+    let (spiffe_id, parent, after) = (spiffe_id.map(id), parent.map(id), after.map(|id| EntryId::parse(id).unwrap()));
+    view.read(|state| {
+        let entries = state.list(spiffe_id.as_ref(), parent.as_ref(), after.as_ref());
+        entries.map(|entry| entry.id.as_str().trim_start_matches("ent_000000").to_owned()).collect()
+    })
+}
+
+#[test]
+fn indexes_say_what_all_entries_say_also_after_changes() {
+    let changes: Vec<Change> = [("/a", "/n"), ("/b", "/n"), ("/a", "/m"), ("/a", "/n"), ("/ab", "/n")]
+        .iter()
+        .enumerate()
+        .map(|(number, (path, parent))| entry(number, path, parent))
+        .collect();
+    let view = view(&changes);
+    assert_eq!(listed(&view, None, None, None), ["0", "1", "2", "3", "4"]);
+    assert_eq!(listed(&view, Some("/a"), None, None), ["0", "2", "3"]);
+    assert_eq!(listed(&view, Some("/a"), None, Some("ent_0000000")), ["2", "3"]);
+    assert_eq!(listed(&view, Some("/a"), Some("/n"), None), ["0", "3"]);
+    assert_eq!(listed(&view, None, Some("/n"), Some("ent_0000001")), ["3", "4"]);
+    assert!(listed(&view, Some("/none"), None, None).is_empty());
+    // Moved, renamed, removed.
+    view.apply(None, &[entry(0, "/b", "/m"), Change::EntryRemoved(EntryId::parse("ent_0000003").unwrap())]);
+    assert_eq!(listed(&view, Some("/a"), None, None), ["2"]);
+    assert_eq!(listed(&view, Some("/b"), None, None), ["0", "1"]);
+    assert_eq!(listed(&view, None, Some("/m"), None), ["0", "2"]);
+    assert_eq!(listed(&view, None, Some("/n"), None), ["1", "4"]);
+}
+
+/// Walking all entries for each of these would take half a minute; at a million entries, minutes.
+#[test]
+fn what_is_asked_of_many_entries_does_not_look_at_all_of_them() {
+    let count = std::env::var("SEKISHO_LAB_ENTRIES").ok().and_then(|count| count.parse().ok()).unwrap_or(100_000);
+    let changes: Vec<Change> =
+        (0..count).map(|number| entry(number, &format!("/svc/{number}"), &format!("/node/{}", number % 100))).collect();
+    let view = view(&changes);
+    let began = Instant::now();
+    for number in 0..1000 {
+        let (known, unknown) = (id(&format!("/svc/{number}")), id(&format!("/none/{number}")));
+        let parent = id(&format!("/node/{}", number % 100));
+        view.read(|state| {
+            assert_eq!((state.entries_of(&known).count(), state.entries_of(&unknown).count()), (1, 0));
+            assert_eq!(state.list(Some(&known), None, None).count(), 1);
+            assert_eq!(state.list(None, Some(&parent), None).take(10).count(), 10);
+        });
+    }
+    let each = began.elapsed() / 1000;
+    println!("{count} entries: {each:?} for two look-ups by SPIFFE ID and two lists");
+    assert!(each < Duration::from_millis(2), "{each:?}");
+}
