@@ -1,6 +1,6 @@
 //! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
 
-use sekisho_identity::{Entry, EntryError};
+use sekisho_identity::{Entry, EntryError, entry_record};
 use sekisho_ledger::Kind;
 use sekisho_runtime::{now, random_hex};
 use sekisho_store::Batch;
@@ -8,6 +8,7 @@ use sekisho_types::{EntryId, SpiffeId};
 
 use crate::domain::Domain;
 use crate::journal::{self, JournalError};
+use crate::revoke;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistrationError {
@@ -101,7 +102,7 @@ pub(crate) async fn update(
     by: &str,
     change: impl FnOnce(Entry) -> Result<Entry, RegistrationError> + Send + 'static,
 ) -> Result<Entry, RegistrationError> {
-    let name = domain.name.clone();
+    let (name, default_ttl) = (domain.name.clone(), domain.settings.x509_ttl_seconds);
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "updated").text("entry", id.as_str());
     let leaf = leaf.personal("by", by);
     let changed = id.clone();
@@ -110,7 +111,7 @@ pub(crate) async fn update(
         .write(&domain.name, move |batch| {
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
             let (created_at, revision) = (old.created_at, old.revision_number);
-            let before = (old.spiffe_id.clone(), old.parent_id.clone());
+            let before = old.clone();
             let mut entry = change(old)?;
             entry.id = id;
             entry.created_at = created_at;
@@ -119,11 +120,13 @@ pub(crate) async fn update(
             if let Some(twin) = batch.twin(&entry)?.filter(|twin| twin.id != entry.id) {
                 return Err(RegistrationError::Exists(Box::new(twin)));
             }
-            if (&before.0, &before.1) != (&entry.spiffe_id, &entry.parent_id) {
-                batch.put_former_parent(&before.0, &before.1, now())?;
+            if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
+                batch.put_former_parent(&before.spiffe_id, &before.parent_id, now())?;
             }
+            revoke::changed_entry(batch, &before, &entry, default_ttl, now())?;
             batch.put_entry(entry.clone())?;
-            leaf.personal("registration", describe(&entry)).with_change(batch)?;
+            let leaf = leaf.personal("before", entry_record(&before)).personal("after", entry_record(&entry));
+            leaf.with_change(batch)?;
             Ok(entry)
         })
         .await;
@@ -135,6 +138,7 @@ pub(crate) async fn update(
 pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(), RegistrationError> {
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "deleted").text("entry", id.as_str());
     let leaf = leaf.personal("by", by);
+    let default_ttl = domain.settings.x509_ttl_seconds;
     let deleted = id.clone();
     let written = domain
         .store
@@ -142,7 +146,8 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
             let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
             batch.put_former_parent(&old.spiffe_id, &old.parent_id, now())?;
             batch.remove_entry(&id)?;
-            Ok(leaf.with_change(batch)?)
+            revoke::entry(batch, &old, "was deleted", default_ttl, now())?;
+            Ok(leaf.personal("before", entry_record(&old)).with_change(batch)?)
         })
         .await;
     domain.departures.settle(|departure| departure.is_by(&deleted)).await;
@@ -181,6 +186,7 @@ async fn change_agent(
             if !change(batch, &id)? {
                 return Err(RegistrationError::NoAgent(id));
             }
+            revoke::agent(batch, &id, &format!("was {event}"), now())?;
             Ok(leaf.with_change(batch)?)
         })
         .await;
@@ -190,10 +196,5 @@ async fn change_agent(
 
 fn entry_leaf(domain: &Domain, event: &str, entry: &Entry, by: &str) -> journal::Entry {
     let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", event).text("entry", entry.id.as_str());
-    leaf.personal("by", by).personal("registration", describe(entry))
-}
-
-fn describe(entry: &Entry) -> String {
-    let selectors: Vec<String> = entry.selectors.iter().map(ToString::to_string).collect();
-    format!("{}\n{}\n{}", entry.spiffe_id, entry.parent_id, selectors.join("\n"))
+    leaf.personal("by", by).personal("after", entry_record(entry))
 }

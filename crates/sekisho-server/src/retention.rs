@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use sekisho_disk::DiskError;
-use sekisho_identity::Node;
+use sekisho_identity::{Node, entry_record};
 use sekisho_ledger::{Kind, TILE_WIDTH};
 use sekisho_runtime::now;
 use sekisho_store::StoreError;
-use sekisho_types::UnixTime;
+use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::domain::{Domain, Shared};
 use crate::journal::{Entry, JournalError};
@@ -98,14 +98,11 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
     if count == 0 {
         return Ok(0);
     }
-    let leaf = |kind, name: &str, value: &str| {
-        Entry::new(domain, kind).text("event", "forgotten").personal("by", "retention").personal(name, value)
-    };
-    let nodes: Vec<_> = nodes.into_iter().map(|id| (leaf(Kind::AgentChange, "agent", &id.to_string()), id)).collect();
-    let entries: Vec<_> = entries
-        .into_iter()
-        .map(|id| (leaf(Kind::EntryChange, "registration", id.as_str()).text("entry", id.as_str()), id))
-        .collect();
+    let leaf = |kind| Entry::new(domain, kind).text("event", "forgotten").personal("by", "retention");
+    let agent = |id: &SpiffeId| leaf(Kind::AgentChange).personal("agent", id.to_string());
+    let nodes: Vec<_> = nodes.into_iter().map(|id| (agent(&id), id)).collect();
+    let entries: Vec<_> =
+        entries.into_iter().map(|id| (leaf(Kind::EntryChange).text("entry", id.as_str()), id)).collect();
     let written: Result<(), RetentionError> = domain
         .store
         .write(&domain.name, move |batch| {
@@ -117,9 +114,11 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
                 }
             }
             for (leaf, id) in entries {
-                let still = batch.entry(&id)?.is_some_and(|entry| entry.expires_at.is_some_and(|end| end < before));
-                if still && batch.remove_entry(&id)? {
-                    leaf.with_change(batch)?;
+                let ended = batch.entry(&id)?.filter(|entry| entry.expires_at.is_some_and(|end| end < before));
+                if let Some(entry) = ended
+                    && batch.remove_entry(&id)?
+                {
+                    leaf.personal("before", entry_record(&entry)).with_change(batch)?;
                 }
             }
             Ok(())

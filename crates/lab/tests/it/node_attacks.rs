@@ -316,8 +316,18 @@ async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands(
         health["policy_in_force"].clone()
     };
     send.send(report(77)).await.unwrap();
-    let expected = serde_json::json!({"spiffe://example.org/own/a": 77});
+    let expected = serde_json::json!({"spiffe://example.org/own/a": {&own.id: 77}});
     eventually("the report counts for its own workload only", || (in_force() == expected).then_some(()));
+    // One identity on two nodes, of which one is behind.
+    other.entry(&world, "/own/a");
+    let (say, said) = tokio::sync::mpsc::channel(4);
+    let said = tokio_stream::wrappers::ReceiverStream::new(said);
+    let _changes = NodeClient::new(other.channel.clone()).watch(said).await.unwrap();
+    say.send(report(5)).await.unwrap();
+    let expected = serde_json::json!({
+        "spiffe://example.org/own/a": {&own.id: 77, &other.id: 5}, "spiffe://example.org/other/a": {&other.id: 5},
+    });
+    eventually("neither node hides the other", || (in_force() == expected).then_some(()));
     world.text(&["agents", "ban", &own.id]);
     let _gone = send.send(report(78)).await;
     let _gone = send.send(report(78)).await;

@@ -27,7 +27,7 @@ fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
     eventually("the server hears which revision is in force", || {
         let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask);
         let health: serde_json::Value = serde_json::from_str(said.split("\r\n\r\n").nth(1)?).ok()?;
-        let in_force = health["policy_in_force"]["spiffe://example.org/shop/ledger"].as_u64()?;
+        let in_force = health["policy_in_force"]["spiffe://example.org/shop/ledger"][&world.agent_id].as_u64()?;
         (Some(in_force) == health["policy_revision"].as_u64()).then_some(())
     });
     // What it cannot close, it says: the service's own port is open to this machine.

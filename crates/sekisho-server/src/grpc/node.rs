@@ -43,12 +43,14 @@ impl wire::node_server::Node for Service {
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
                 let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-                for id in served.iter().map(|entry| entry.spiffe_id.to_string()) {
-                    match message.policy_in_force.get(&id) {
-                        Some(revision) => drop(in_force.insert(id, *revision)),
-                        None => drop(in_force.remove(&id)),
+                for served in served.iter().map(|entry| entry.spiffe_id.to_string()) {
+                    let nodes = in_force.entry(served.clone()).or_default();
+                    match message.policy_in_force.get(&served) {
+                        Some(revision) => drop(nodes.insert(id.clone(), *revision)),
+                        None => drop(nodes.remove(&id)),
                     }
                 }
+                in_force.retain(|_, nodes| !nodes.is_empty());
             }
         });
         Ok(Response::new(ReceiverStream::new(from).boxed()))

@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
 use sekisho_store::AuthorityRecord;
+use sekisho_types::SpiffeId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -66,8 +67,8 @@ pub(crate) struct HealthForm {
     agents: usize,
     log_size: u64,
     policy_revision: Option<u64>,
-    /// Policy revision that each sidecar reports to run, by SPIFFE ID.
-    policy_in_force: BTreeMap<String, u64>,
+    /// Policy revision that sidecars report to run, by their workload's SPIFFE ID and by agent.
+    policy_in_force: BTreeMap<String, BTreeMap<String, u64>>,
     /// Unix seconds at which the signing authority ends.
     authority_ends: Option<i64>,
     /// The server's clock, in Unix milliseconds.
@@ -80,12 +81,25 @@ pub(crate) struct HealthForm {
     outbox: u64,
 }
 
+/// What nodes reported that still exist.
+fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut reported = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+    domain.view.read(|state| {
+        reported.retain(|_, nodes| {
+            nodes.retain(|node, _| state.nodes.contains_key(node));
+            !nodes.is_empty()
+        });
+    });
+    let texts = |nodes: &BTreeMap<SpiffeId, u64>| nodes.iter().map(|(node, at)| (node.to_string(), *at)).collect();
+    reported.iter().map(|(id, nodes)| (id.clone(), texts(nodes))).collect()
+}
+
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
 pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Problem> {
     let counted = domain.clone();
     let outbox = tokio::task::spawn_blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
     let outbox = outbox.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
-    let policy_in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
     let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
     Ok(Json(domain.view.read(|state| HealthForm {

@@ -94,10 +94,15 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
 fn in_force(health: &Value) -> Result<String, String> {
     let newest = health.get("policy_revision").and_then(Value::as_u64);
     let sidecars = health.get("policy_in_force").and_then(Value::as_object);
-    let behind = |(_, revision): &(&String, &Value)| revision.as_u64() < newest;
+    let nodes = |(id, nodes): (&'_ String, &'_ Value)| -> Vec<(String, String, Option<u64>)> {
+        let one = |(node, revision): (&String, &Value)| (id.clone(), node.clone(), revision.as_u64());
+        nodes.as_object().into_iter().flatten().map(one).collect()
+    };
+    let all: Vec<_> = sidecars.into_iter().flatten().flat_map(nodes).collect();
+    let behind = all.iter().filter(|(.., revision)| *revision < newest);
     let behind: Vec<String> =
-        sidecars.into_iter().flatten().filter(behind).map(|(id, revision)| format!("{id} runs {revision}")).collect();
-    let count = sidecars.map_or(0, serde_json::Map::len);
+        behind.map(|(id, node, revision)| format!("{id} runs {} at {node}", revision.unwrap_or(0))).collect();
+    let count = all.len();
     if behind.is_empty() { Ok(format!("in all of {count} sidecars that report")) } else { Err(behind.join(", ")) }
 }
 
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn each_thing_that_can_be_wrong_is_found_and_named() {
         let good = serde_json::json!({
-            "log_size": 9, "authority_ends": 2000, "policy_revision": 3, "policy_in_force": {"spiffe://td/a": 3},
+            "log_size": 9, "authority_ends": 2000, "policy_revision": 3, "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
             "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
         });
         let failing = |member: &str, value: Value| {
@@ -147,6 +152,9 @@ mod tests {
         assert_eq!(failing("authority_ends", 1000.into()), ["authority"]);
         assert_eq!(failing("policy_revision", Value::Null), ["policy"]);
         assert_eq!(failing("policy_revision", 4.into()), ["policy-in-force"]);
+        let one_node_behind =
+            serde_json::json!({"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 2}});
+        assert_eq!(failing("policy_in_force", one_node_behind), ["policy-in-force"]);
         assert_eq!(failing("now_ms", 4_600_000.into()), ["clock"]);
         assert_eq!(failing("now_ms", 900_000.into()), ["clock"]);
         assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
