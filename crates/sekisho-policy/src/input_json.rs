@@ -9,6 +9,12 @@ use serde_json::Value as Json;
 use crate::{RequestInput, SubjectInput};
 
 impl RequestInput {
+    /// Reads an input document as an author types it: as [`Self::from_json`], and no member may be unknown.
+    pub fn from_author(value: &Json) -> Result<Self, String> {
+        crate::schema::check_document(value)?;
+        Self::from_json(value)
+    }
+
     /// Reads an input document. The message names the member that is missing or of another kind.
     pub fn from_json(value: &Json) -> Result<Self, String> {
         let missing = |name: &str| format!("the input has no valid `{name}`");

@@ -10,11 +10,14 @@ mod input;
 mod input_json;
 mod load;
 mod lower;
+mod names;
 #[cfg(test)]
 mod opa_cases;
 mod record;
 mod recursion;
+mod schema;
 mod test_runner;
+mod walk;
 
 pub use decide::{Decision, RuleOutcome, Unmet};
 pub use input::{RequestInput, SubjectInput};

@@ -10,7 +10,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use sekisho_types::{Digest, UnixTime};
 
 use crate::lower::{self, Lowered};
-use crate::{builtins, recursion};
+use crate::{builtins, names, recursion};
 
 /// The rule that decides a request.
 pub const ENTRY_RULE: &str = "data.workload.authz.allow";
@@ -71,6 +71,9 @@ impl PolicySet {
         if let Some(call) = recursion::find(engine.get_modules()) {
             let reason = format!("`{}` calls itself, perhaps by way of others: recursion has no end here", call.name);
             return Err(PolicyError::At { file: call.file, line: call.line, reason });
+        }
+        if let Some(names::Unresolved { file, line, reason }) = names::find(engine.get_modules()) {
+            return Err(PolicyError::At { file, line, reason });
         }
         let mut lowered = lower::lower(engine.get_modules());
         if lowered.rules.is_empty() {

@@ -106,19 +106,25 @@ impl Scope<'_> {
     }
 
     fn resolve(&self, path: &[String]) -> Name {
-        let Some((first, rest)) = path.split_first() else { return vec![] };
-        if first == "data" {
-            return path.to_vec();
-        }
-        let base = self.aliases.get(first).cloned().unwrap_or_else(|| {
-            let package = std::iter::once("data".to_owned()).chain(self.package.iter().cloned());
-            package.chain([first.clone()]).collect()
-        });
-        base.into_iter().chain(rest.iter().cloned()).collect()
+        resolve(path, self.package, self.aliases)
     }
 }
 
-fn aliases(module: &Module) -> BTreeMap<String, Name> {
+/// The full name of what `path` names in a module of `package` with these imports.
+pub(crate) fn resolve(path: &[String], package: &[String], aliases: &BTreeMap<String, Name>) -> Name {
+    let Some((first, rest)) = path.split_first() else { return vec![] };
+    if first == "data" {
+        return path.to_vec();
+    }
+    let base = aliases.get(first).cloned().unwrap_or_else(|| {
+        let package = std::iter::once("data".to_owned()).chain(package.iter().cloned());
+        package.chain([first.clone()]).collect()
+    });
+    base.into_iter().chain(rest.iter().cloned()).collect()
+}
+
+/// What a module's imports call each thing that they import.
+pub(crate) fn aliases(module: &Module) -> BTreeMap<String, Name> {
     let alias = |import: &regorus::unstable::Import| {
         let path = reference(&import.refr)?;
         let own = import.r#as.as_ref().map(|span| span.text().to_owned());
@@ -137,7 +143,7 @@ const fn head_of(rule: &Rule) -> &Ref<Expr> {
 }
 
 /// The constant words that a reference begins with.
-fn leading_path(expr: &Expr) -> Name {
+pub(crate) fn leading_path(expr: &Expr) -> Name {
     match expr {
         Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => {
             reference(expr).unwrap_or_else(|| leading_path(refr))

@@ -7,6 +7,7 @@ use regorus::unstable::{Expr, Rule, RuleHead};
 use sekisho_types::UnixTime;
 use serde::Deserialize;
 
+use crate::schema::check_document;
 use crate::{PolicySet, builtins};
 
 /// A table of cases beside a policy, as YAML.
@@ -46,6 +47,10 @@ pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<
     let mut out = rego_tests(policy, now);
     for case in tables.iter().flat_map(|table| &table.cases) {
         let now = case.now.map_or(now, UnixTime::from_seconds);
+        if let Err(detail) = check_document(&case.input) {
+            out.push(TestOutcome { name: case.name.clone(), passed: false, detail });
+            continue;
+        }
         let input = Value::from_json_str(&case.input.to_string()).unwrap_or(Value::Undefined);
         let decision = policy.decide_value(&input, now);
         let passed = decision.effect.is_allow() == case.allow && decision.error.is_none();

@@ -241,3 +241,72 @@ fn what_records_mask_is_masked_where_a_condition_looked_at_it_as_well() {
         assert!(!format!("{decision:?}").contains("s3cret"), "{condition}: {decision:?}");
     }
 }
+
+fn refusal_of(body: &str) -> String {
+    let text = format!("package workload.authz\nimport rego.v1\nallow if {{\n input.method == \"GET\"\n {body}\n}}\n");
+    load(&text).err().map_or_else(|| format!("loaded: {body}"), |error| error.to_string())
+}
+
+#[test]
+fn a_function_that_does_not_exist_is_refused_at_load_wherever_it_stands() {
+    assert_eq!(
+        refusal_of("startswit(input.path[0], \"v\")"),
+        "authz.rego:5: `startswit` is neither a builtin nor a function of this set; did you mean `startswith`"
+    );
+    for body in
+        ["not is_admin(input.method)", "x := [y | y := sprint(\"%d\", [1])]", "data.lib.f(1)", "object.gets({}, 1, 2)"]
+    {
+        assert!(refusal_of(body).contains("is neither a builtin nor a function"), "{body}: {}", refusal_of(body));
+    }
+    let own = "package workload.authz\nimport rego.v1\nimport data.lib\nallow if { lib.ok(input.method); near(1) }\nnear(x) if x > 0\n";
+    let lib = "package lib\nimport rego.v1\nok(x) if startswith(x, \"G\")\n";
+    let files = [("a.rego", own), ("b.rego", lib)].map(|(name, text)| Source { name: name.into(), text: text.into() });
+    PolicySet::load(files.to_vec()).unwrap();
+}
+
+#[test]
+fn a_place_that_the_input_does_not_have_is_refused_at_load() {
+    for (body, reason) in [
+        ("not input.subject.claim.revoked", "`input.subject` has no member `claim`; did you mean `claims`"),
+        ("input.subjct.spiffe_id == \"x\"", "`input` has no member `subjct`; did you mean `subject`"),
+        ("input[\"metod\"] == \"GET\"", "`input` has no member `metod`; did you mean `method`"),
+        ("input.method.verb == \"GET\"", "`input.method` is a text, so it has no members"),
+        ("input.path.first == \"v1\"", "`input.path` is a list, so it has no member `first`"),
+        ("s := input.subject; s.claim.admin == true", "`input.subject` has no member `claim`"),
+        ("count([h | h := input.header.cookie]) == 0", "`input` has no member `header`; did you mean `headers`"),
+    ] {
+        let refusal = refusal_of(body);
+        assert!(refusal.contains(reason) && refusal.starts_with("authz.rego:5: "), "{body}: {refusal}");
+    }
+    for body in [
+        "input.path[0] == \"v1\"",
+        "input.headers[\"x-a\"] == \"b\"",
+        "some k; input.subject.claims[k] == true",
+        "input.path[count(input.path) - 1] == \"v\"",
+    ] {
+        assert!(refusal_of(body).starts_with("loaded"), "{body}: {}", refusal_of(body));
+    }
+    let aliased = "package workload.authz\nimport rego.v1\nimport input.subject as s\nallow if not s.claim.revoked\n";
+    assert!(load(aliased).err().unwrap().to_string().contains("no member `claim`"));
+}
+
+#[test]
+fn a_test_case_whose_input_could_not_exist_fails() {
+    let policy = load(V0).unwrap();
+    for (input, reason) in [
+        ("{method: GET, path: /admin}", "`input.path` must be a list, not `\"/admin\"`"),
+        ("{subject: {spiffe_id: 7}}", "`input.subject.spiffe_id` must be a SPIFFE ID, not `7`"),
+        ("{subject: {spiffe_id: gateway}}", "`gateway` is not a SPIFFE ID"),
+        ("{metod: GET}", "`input` has no member `metod`"),
+        ("{headers: {a: 1}}", "`input.headers.a` must be a text"),
+        (
+            "{subject: {claims: {admin: [1]}}}",
+            "`input.subject.claims.admin` must be a text, a whole number or a boolean",
+        ),
+    ] {
+        let table =
+            crate::TestFile::parse(&format!("cases:\n  - {{name: x, allow: false, input: {input}}}\n")).unwrap();
+        let outcomes = crate::run_tests(&policy, &[table], now());
+        assert!(!outcomes[0].passed && outcomes[0].detail.contains(reason), "{input}: {}", outcomes[0].detail);
+    }
+}

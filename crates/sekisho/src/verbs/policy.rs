@@ -129,7 +129,7 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
     let value: Value =
         serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
     let decision = set.decide(
-        &RequestInput::from_json(&value).map_err(Failure::failed)?,
+        &RequestInput::from_author(&value).map_err(Failure::failed)?,
         at.map_or_else(now, UnixTime::from_seconds),
     );
     let unmet = |rule: &sekisho_policy::RuleOutcome| -> Vec<Value> {
