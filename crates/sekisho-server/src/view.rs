@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
     by_spiffe_id: EntryIndex,
+    /// Parents that are neither agents nor the server: few, while agents may be many.
+    inner_parents: BTreeSet<SpiffeId>,
     /// Entries that make their holder an operator.
     admins: BTreeMap<EntryId, Arc<Entry>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
@@ -40,6 +42,7 @@ impl View {
             entries: BTreeMap::new(),
             by_parent: BTreeMap::new(),
             by_spiffe_id: EntryIndex::default(),
+            inner_parents: BTreeSet::new(),
             admins: BTreeMap::new(),
             nodes: BTreeMap::new(),
             bundle: Arc::new(bundle),
@@ -90,6 +93,9 @@ impl State {
     fn put(&mut self, entry: Arc<Entry>) {
         self.remove(&entry.id);
         self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
+        if !entry.parent_id.path().starts_with("/spire/") {
+            self.inner_parents.insert(entry.parent_id.clone());
+        }
         if entry.admin {
             self.admins.insert(entry.id.clone(), entry.clone());
         }
@@ -107,6 +113,9 @@ impl State {
         let Some(old) = self.entries.remove(id) else { return };
         self.by_spiffe_id.remove(&old);
         drop_from(&mut self.by_parent, &old.parent_id, id);
+        if !self.by_parent.contains_key(&old.parent_id) {
+            self.inner_parents.remove(&old.parent_id);
+        }
     }
 
     /// Entries in the order of their ids, behind `after`: all, or those with a SPIFFE ID or a parent. Looks at no others,
@@ -146,9 +155,7 @@ impl State {
     /// serves.
     pub(crate) fn serves(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> BTreeSet<SpiffeId> {
         let mut served = node.serves(self.children(server).map(AsRef::as_ref), server, now);
-        // Parents that are neither agents nor the server are few, while an agent may have many entries.
-        let parents = self.by_parent.keys().filter(|id| !id.path().starts_with("/spire/"));
-        let mut open: Vec<&SpiffeId> = parents.filter(|id| !served.contains(*id)).collect();
+        let mut open: Vec<&SpiffeId> = self.inner_parents.iter().filter(|id| !served.contains(*id)).collect();
         loop {
             let before = open.len();
             open.retain(|id| {
