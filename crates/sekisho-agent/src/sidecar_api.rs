@@ -122,7 +122,7 @@ impl Sidecar for Service {
         let report = request.into_inner();
         let lent = self.lent_to(&caller)?;
         if lent.to_string() != report.spiffe_id {
-            return Err(Status::permission_denied("a sidecar reports for the identity that was lent to it"));
+            return Err(Status::permission_denied("a sidecar reports for the identity that was delegated to it"));
         }
         self.0.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).insert(report.spiffe_id, report.revision);
         self.0.reported.send_modify(|count| *count += 1);
@@ -172,7 +172,7 @@ impl Service {
 
     fn lent_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
         let lent = self.0.lent.lock().unwrap_or_else(PoisonError::into_inner).get(&caller.process.pid()).cloned();
-        lent.ok_or_else(|| Status::failed_precondition("nothing is lent to this sidecar now"))
+        lent.ok_or_else(|| Status::failed_precondition("nothing is delegated to this sidecar now"))
     }
 }
 
@@ -198,7 +198,9 @@ async fn lend(
         let may_be_lent = |entry: &Arc<Entry>| !entry.admin && !entry.downstream;
         let matched = core.matches(&measured.selectors, at);
         if !matched.is_empty() && !matched.iter().any(may_be_lent) {
-            return Err(Status::permission_denied("entries that are `admin` or `downstream` are lent to no sidecar"));
+            return Err(Status::permission_denied(
+                "entries that are `admin` or `downstream` are delegated to no sidecar",
+            ));
         }
         let Some(entry) = matched.into_iter().find(may_be_lent) else {
             return Err(records::no_identity(core, &measured).await);

@@ -202,7 +202,7 @@ impl Writer {
         let mut seen = checkpoint.as_ref().filter(|c| c.size <= base).map(|c| older_root(folder, c)).transpose()?;
         for record in &records {
             let (leaf, side) = split_record(record)
-                .ok_or_else(|| DiskError::Damaged { path: wal_path.clone(), what: "a record is no entry" })?;
+                .ok_or_else(|| DiskError::Damaged { path: wal_path.clone(), what: "a record is not an entry" })?;
             tiles.push(leaf, side)?;
             if checkpoint.as_ref().is_some_and(|c| c.size == tiles.frontier.size()) {
                 seen = Some(tiles.frontier.root());
@@ -235,7 +235,7 @@ impl Writer {
         drop(published);
         let Err(error) = result else { return };
         // The log may not go on behind what it could not write; a restart recovers it.
-        tracing::error!(%error, "the ledger stops taking entries; mend the disk and restart");
+        tracing::error!(%error, "the ledger stops taking entries; repair the disk and restart");
         while let Ok(append) = queue.recv() {
             let _gone = append.done.send(Err(Arc::new(DiskError::Stopped(error.to_string()))));
         }
@@ -265,7 +265,7 @@ impl Writer {
                         published.send_replace((self.tiles.frontier.size(), Arc::from(checkpoint)));
                     }
                     // What is not published is in the write-ahead file.
-                    Err(error) if error.is_full() => tracing::error!(%error, "tiles wait for room on the disk"),
+                    Err(error) if error.is_full() => tracing::error!(%error, "tiles wait for space on the disk"),
                     Err(error) => return Err(error),
                 }
                 due = Instant::now() + PUBLISH_EVERY;

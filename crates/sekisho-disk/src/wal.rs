@@ -74,7 +74,7 @@ impl Wal {
         let (magic, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("its head is missing"))?;
         let (number, mut rest) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("its head is missing"))?;
         if magic != MAGIC {
-            return Err(damaged("it is no write-ahead file"));
+            return Err(damaged("it is not a write-ahead file"));
         }
         let mut records = Vec::new();
         while let Some((payload, after)) = frame(rest) {

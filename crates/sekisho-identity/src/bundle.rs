@@ -7,7 +7,7 @@ use crate::x509_validate;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     #[error(
-        "the certificate is no authority of `{0}`: it must be a CA certificate with that trust domain's ID, or none"
+        "the certificate is not an authority of `{0}`: it must be a CA certificate with that trust domain's ID, or none"
     )]
     NotAnAuthority(TrustDomain),
     #[error("the bundle's sequence went from {held} to {offered}: an older bundle is not taken")]

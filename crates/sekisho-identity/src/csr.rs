@@ -20,7 +20,7 @@ pub enum CsrError {
     Key,
     #[error("the CSR's signature algorithm is not one for its key")]
     Algorithm,
-    #[error("the CSR's signature is wrong: whoever asks does not hold the key")]
+    #[error("the CSR's signature is wrong: the caller does not hold the key")]
     Signature,
     #[error("the CSR names a SPIFFE ID that is malformed, or more than one")]
     SpiffeId,

@@ -14,7 +14,7 @@ const MAX_X509_TTL_SECONDS: u32 = 24 * 3600;
 /// Five minutes (law L7).
 const MAX_JWT_TTL_SECONDS: u32 = 300;
 
-/// Why an entry is refused. All are the author's to mend.
+/// Why an entry is refused. Its author can fix all of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     #[error("the SPIFFE ID `{id}` is not in trust domain `{trust_domain}`")]
@@ -27,7 +27,7 @@ pub enum EntryError {
     SelectorForm(#[from] SelectorFormError),
     #[error("an X.509-SVID lives at most {MAX_X509_TTL_SECONDS} seconds, a JWT-SVID at most {MAX_JWT_TTL_SECONDS}")]
     Lifetime,
-    #[error("`{0}` is no DNS name")]
+    #[error("`{0}` is not a DNS name")]
     DnsName(String),
     #[error("a hint is at most {MAX_HINT_BYTES} bytes, and an entry has at most {MAX_DNS_NAMES} DNS names")]
     TooLong,

@@ -110,7 +110,7 @@ pub enum Refusal {
     CsrName(SpiffeId),
     #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
     Audience,
-    #[error("the authority has ended: no key can sign now")]
+    #[error("the authority has expired: no key can sign now")]
     AuthorityEnded,
     #[error("the identity lies outside trust domain `{0}`")]
     ForeignTrustDomain(TrustDomain),

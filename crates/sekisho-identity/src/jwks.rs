@@ -23,7 +23,7 @@ const REFRESH_CEILING: i64 = 24 * 3600;
 pub enum JwksError {
     #[error(transparent)]
     Json(#[from] JsonError),
-    #[error("the bundle is no JSON object with an array `keys`")]
+    #[error("the bundle is not a JSON object with an array `keys`")]
     Keys,
     #[error("`spiffe_sequence` is not a non-negative integer below 2^64")]
     Sequence,
@@ -31,7 +31,7 @@ pub enum JwksError {
     DuplicateKeyId(String),
     #[error("the bundle publishes a private key: it must be withdrawn and the key replaced")]
     PrivateKey,
-    #[error("the bundle map has no object `trust_domains`, or a name in it is no trust domain")]
+    #[error("the bundle map has no object `trust_domains`, or a name in it is not a trust domain")]
     Map,
 }
 

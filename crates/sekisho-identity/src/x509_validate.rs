@@ -22,7 +22,7 @@ pub enum X509Error {
     Malformed,
     #[error("the leaf has no URI SAN, or more than one")]
     UriSan,
-    #[error("the leaf's URI SAN is no workload's SPIFFE ID: {0}")]
+    #[error("the leaf's URI SAN is not a workload's SPIFFE ID: {0}")]
     SpiffeId(#[from] sekisho_types::SpiffeIdError),
     #[error("the leaf is a CA certificate")]
     LeafIsCa,

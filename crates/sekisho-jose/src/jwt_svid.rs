@@ -24,7 +24,7 @@ pub enum JwtError {
     UnknownKey,
     #[error("the signature is wrong")]
     Signature,
-    #[error("`sub` is no workload's SPIFFE ID")]
+    #[error("`sub` is not a workload's SPIFFE ID")]
     Subject,
     #[error("`aud` is missing, malformed, or does not name this audience")]
     Audience,

@@ -7,7 +7,7 @@ use sekisho_types::{Secret, SignError, SignatureAlgorithm, Signer};
 pub enum KeyError {
     #[error("the operating system gave no key: {0}")]
     Generate(String),
-    #[error("this is no PKCS #8 key of the kind expected here")]
+    #[error("this is not a PKCS #8 key of the kind expected here")]
     Malformed,
     #[error("key file {path}: {source}; check that the folder exists and belongs to this user")]
     File { path: String, source: std::io::Error },

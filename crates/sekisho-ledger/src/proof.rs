@@ -12,7 +12,7 @@ const MAX_PROOF_BYTES: usize = 512 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    #[error("this is no proof file: the first line is not `{HEADER}`, or a part is missing")]
+    #[error("this is not a proof file: the first line is not `{HEADER}`, or a part is missing")]
     Malformed,
     #[error("the proof file is longer than 512 KiB")]
     TooLong,

@@ -96,7 +96,7 @@ impl StillAllowed {
 enum Stopped {
     #[error("the policy in force no longer allows this request")]
     Denied,
-    #[error("trailers of a request do not pass: nobody has judged them")]
+    #[error("trailers of a request do not pass: no policy has judged them")]
     Trailers,
 }
 

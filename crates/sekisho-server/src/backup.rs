@@ -27,7 +27,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Lineage(LineageError),
-    #[error("{0} is no server's data folder: it has no `state.db`")]
+    #[error("{0} is not a server's data folder: it has no `state.db`")]
     NoServer(String),
     #[error("{0} is not empty; name a new folder")]
     NotEmpty(String),

@@ -51,7 +51,7 @@ pub(crate) enum RecordError {
     Form(usize),
     #[error("a record's time is more than a day ahead; set the node's clock")]
     Ahead,
-    #[error("a record is about `{0}`, which is no workload of this node")]
+    #[error("a record is about `{0}`, which is not a workload of this node")]
     Foreign(String),
     #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
     Key,

@@ -61,7 +61,7 @@ pub(crate) async fn feed(
             () = to.closed() => return,
             // A stream lives no longer than the SVID that opened it.
             () = tokio::time::sleep(Duration::from_secs(u64::try_from(ends.seconds_since(now())).unwrap_or(0))) => {
-                let _gone = to.send(Err(reason_status("the agent's SVID has ended", Reason::AgentExpired))).await;
+                let _gone = to.send(Err(reason_status("the agent's SVID has expired", Reason::AgentExpired))).await;
                 return;
             }
         }

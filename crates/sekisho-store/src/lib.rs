@@ -20,7 +20,7 @@ pub use writer::{Committed, Store};
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the database: {0}; check that its folder has room and belongs to this user")]
+    #[error("the database: {0}; check that its folder has free space and belongs to this user")]
     Sql(#[from] rusqlite::Error),
     #[error("the database was written by a newer version (schema {found}, this one knows {known}); use that version")]
     NewerSchema { found: i64, known: i64 },

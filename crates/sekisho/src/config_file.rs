@@ -56,7 +56,9 @@ fn with_settings(
         });
         let Some((id, takes_many)) = flag.map(|flag| (flag.get_id().clone(), flag.get_value_delimiter().is_some()))
         else {
-            return Err(format!("`{key}` is no setting of `sekisho {daemon}`; `sekisho {daemon} --help` lists them"));
+            return Err(format!(
+                "`{key}` is not a setting of `sekisho {daemon}`; `sekisho {daemon} --help` lists them"
+            ));
         };
         // A flag that excludes this setting goes first, as the same flag would.
         let excluded = command.find_subcommand(daemon).is_some_and(|verb| {
@@ -117,10 +119,10 @@ mod tests {
     #[test]
     fn a_file_that_says_what_nobody_knows_is_refused() {
         for (text, part) in [
-            ("upstraem = 'typo'\n", "`upstraem` is no setting of `sekisho proxy`"),
+            ("upstraem = 'typo'\n", "`upstraem` is not a setting of `sekisho proxy`"),
             ("inbound = 'nowhere'\n", "nowhere"),
             ("data = ['/a', '/b']\n", "`data` takes one value"),
-            ("config = '/other'\n", "`config` is no setting"),
+            ("config = '/other'\n", "`config` is not a setting"),
             ("threads = 1.5\n", "`threads` is neither"),
             ("threads = \n", "configuration file"),
             ("upstream = '10.0.0.1:80'\n", "not on this machine"),

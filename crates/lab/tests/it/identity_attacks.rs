@@ -52,7 +52,7 @@ async fn a_malformed_csr_is_refused_logged_and_spends_no_token() {
         let refused = peer.issue_with(&entry, csr, &["unix:uid:7"], clock()).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     }
-    world.log_says("whoever asks does not hold the key");
+    world.log_says("the caller does not hold the key");
     attest(&world, "join_token", token).await.map(|_| ()).unwrap();
 }
 

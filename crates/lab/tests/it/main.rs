@@ -36,7 +36,6 @@ mod sidecar_faults;
 mod spire_forms;
 mod tokens;
 mod traces;
-
 mod vectors;
 mod who_may;
 mod world;

@@ -109,7 +109,7 @@ async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
     send("000000000005667788990000000000ab", "/gone", "s:1").await.unwrap();
     let refused = send("000000000005667788990000000000ac", "/other/a", "s:2").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-    world.log_says("which is no workload of this node");
+    world.log_says("which is not a workload of this node");
     let listed = world.json(&["decisions"]);
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
 }

@@ -52,7 +52,7 @@ pub(super) async fn list(
     });
     let before = query.before.as_deref().map(|id| {
         let name = RecordName::parse(id)
-            .ok_or_else(|| Problem::invalid(format!("`before` is `{id}`, which is no id of a decision")));
+            .ok_or_else(|| Problem::invalid(format!("`before` is `{id}`, which is not the id of a decision")));
         name.map(|name| name.key)
     });
     let (class, before) = (class.transpose()?, before.transpose()?.unwrap_or(u128::MAX));

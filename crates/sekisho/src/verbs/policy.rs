@@ -127,7 +127,7 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
     };
     let text = text.map_err(|e| Failure::failed(format!("{}: {e}", input.display())))?;
     let value: Value =
-        serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is no JSON: {e}")))?;
+        serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is not JSON: {e}")))?;
     let decision = set.decide(
         &RequestInput::from_author(&value).map_err(Failure::failed)?,
         at.map_or_else(now, UnixTime::from_seconds),
