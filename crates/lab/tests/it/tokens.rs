@@ -41,6 +41,10 @@ fn an_evicted_agent_joins_again_by_a_new_token_under_its_own_id_and_its_entries_
     assert!(agents(&world).is_empty());
     renew(&world);
     eventually("the running agent joins again", || (agents(&world) == known).then_some(()));
+    // Evicted while it runs and is connected, with the next token in its file already.
+    renew(&world);
+    world.text(&["agents", "evict", &world.agent_id]);
+    eventually("the evicted agent joins again", || (agents(&world) == known).then_some(()));
     eventually("its entry is served again", || served(&world).then_some(()));
 }
 
