@@ -72,17 +72,18 @@ pub(crate) fn sealed_cache(input: &[u8]) -> String {
     outcome(opened)
 }
 
-const SEGMENT: &str = "0000000000000000.open";
+/// Another reporter's than the one that appends.
+const SEGMENT: &str = "00000000000000aa-1.0000000000000000.open";
 
 pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), KEPT).unwrap();
     for key in 1..4 {
         segments
-            .append(key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
+            .append("a", key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
             .unwrap();
     }
-    vec![std::fs::read(folder.path().join(SEGMENT)).unwrap()]
+    walk(folder.path()).into_iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
 const KEPT: u64 = 1 << 30;
@@ -96,7 +97,7 @@ pub(crate) fn segment(input: &[u8]) -> String {
         Err(error) => return error.to_string().replace(&folder.path().display().to_string(), ""),
     };
     let kept = RecordKept { key: 1 << 100, class: 0, record: "new".into() };
-    segments.append(9, std::slice::from_ref(&kept)).unwrap();
+    segments.append("a", 9, std::slice::from_ref(&kept)).unwrap();
     assert_eq!(segments.find(kept.key, |_| true).map(|(found, _)| found.kept), Some(kept));
     format!("{} records", segments.newest(None, u128::MAX, 10).len())
 }

@@ -1,7 +1,7 @@
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use crate::disk::Disk;
 
 /// Why something is not on disk, or not as it was left.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +23,9 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// Whether room on the disk would mend it.
-    pub(crate) fn is_full(&self) -> bool {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    /// Whether the disk failed, which space or another attempt may fix: what was to be written goes into new files then.
+    pub(crate) const fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. })
     }
 
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
@@ -41,27 +40,5 @@ pub fn private_folder(path: &Path) -> Result<(), DiskError> {
 
 /// Replaces `path` by `bytes`, mode 0600: after a crash either the old content is there or the new.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(DiskError::io(&temporary))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DiskError::io(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(DiskError::io(path))?;
-    path.parent().map_or(Ok(()), sync_folder)
-}
-
-/// Replaces `path` by `bytes` for readers: they see the old content or the new, never half of one. Not durable.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let temporary = path.with_extension("new");
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    file.and_then(|mut file| file.write_all(bytes)).map_err(DiskError::io(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(DiskError::io(path))
-}
-
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), DiskError> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(DiskError::io(folder))
+    Disk::kernel().write_atomic(path, bytes)
 }

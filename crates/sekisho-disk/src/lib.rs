@@ -3,11 +3,17 @@
 //! This crate knows what must be on disk before what; it does not know what the bytes mean.
 
 mod atomic;
+mod disk;
 mod drain;
+mod index_run;
+mod key_index;
 mod ledger;
+mod ledger_check;
+mod ledger_files;
 mod ledger_tiles;
 mod sealed;
 mod segment;
+mod segment_files;
 mod segments;
 mod spool;
 mod wal;
@@ -15,6 +21,7 @@ mod wal;
 pub use atomic::{DiskError, private_folder, write_atomic};
 pub use drain::Sent;
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};
+pub use ledger_check::{LogCheck, LogDamage};
 pub use sealed::{SEALED_BY, SealedCache};
 pub use segment::RecordKept;
 pub use segments::{Found, Segments};

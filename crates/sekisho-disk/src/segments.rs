@@ -1,24 +1,38 @@
-//! Records in append-only segments: each batch is one frame behind one fsync, the oldest segments go first.
+//! Records in append-only segments: each batch is a frame behind one fsync, or two, and a record is found by its key through an index.
 //!
-//! A segment that is full is named after what may be found in it, so that looking for a record opens few files. This
-//! module knows a record's key and class, not what it says.
+//! Each reporter has a file for records of class 0, which are the many, and one for all others. Each of the two kinds may have half
+//! of the space; when there is too much, the reporter that holds most of its kind loses its oldest segment. So no reporter can
+//! displace what others keep, and no flood of class 0 displaces the rest. This module knows a record's key and class, not what it says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
+use sekisho_ledger::BatchPath;
 
-use crate::segment::{Frame, RecordKept, Summary, read_head, unpack};
+use crate::disk::Disk;
+use crate::key_index::{KeyIndex, Snapshot, descending, merge, prefix_of};
+use crate::segment::{BatchTree, Frame, Part, RecordKept, Stored, Summary, class_bit};
+use crate::segment_files::{Segment, SeriesId, frames_of, open_path, read_folder, reopen, seal};
 use crate::wal::{self, Wal};
 use crate::{DiskError, private_folder};
 
-/// A segment is full above this size.
-const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A segment is full above this size, or above its share if there are many reporters.
+const MOST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const LEAST_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Parts of the space that a segment is at most, for each file that is written to.
+const SEGMENTS: u64 = 16;
 
 /// Nor is one written to for longer, so that its records can go when their time has come.
 const LONGEST_OPEN: Duration = Duration::from_secs(24 * 3600);
+/// Frames in which a key is looked for: the same may be there more than once.
+const MAX_CANDIDATES: usize = 256;
+/// Unpacked frames that a listing holds.
+const HELD_FRAMES: usize = 64;
 
 /// A record that was found, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,19 +44,36 @@ pub struct Found {
     pub position: usize,
 }
 
-#[derive(Clone)]
-struct Sealed {
-    path: PathBuf,
-    bytes: u64,
-    summary: Summary,
+/// The records of one reporter and kind.
+#[derive(Default)]
+struct Series {
+    /// Oldest first.
+    sealed: VecDeque<Segment>,
+    open: Option<Open>,
+}
+
+struct Open {
+    segment: Segment,
+    /// Opened when it is written to.
+    wal: Option<Wal>,
+    /// Written to since somebody last looked.
+    busy: bool,
+}
+
+impl Series {
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.sealed.iter().chain(self.open.as_ref().map(|open| &open.segment))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.segments().map(|segment| segment.bytes).sum()
+    }
 }
 
 struct State {
-    /// Oldest first.
-    sealed: VecDeque<Sealed>,
-    number: u64,
-    open: Wal,
-    open_summary: Summary,
+    series: BTreeMap<SeriesId, Series>,
+    next_number: u32,
+    index: KeyIndex,
 }
 
 /// The records in one folder; cheap to clone.
@@ -51,204 +82,348 @@ pub struct Segments {
     folder: PathBuf,
     max_bytes: u64,
     state: Arc<Mutex<State>>,
+    /// Held by the one who merges indexes.
+    upkeep: Arc<Mutex<()>>,
+    frames_read: Arc<AtomicU64>,
 }
 
 impl Segments {
-    /// Opens the folder, in which about `max_bytes` are kept. A torn last frame is cut off; a segment that is damaged is set
-    /// aside, and said.
+    /// Opens the folder, in which about `max_bytes` are kept. A torn last frame is cut off; a segment that is damaged is not
+    /// written to any more, and the log says so.
     pub fn open(folder: &Path, max_bytes: u64) -> Result<Self, DiskError> {
         private_folder(folder)?;
-        let (mut sealed, mut unsealed) = (vec![], vec![]);
-        for item in std::fs::read_dir(folder).map_err(DiskError::io(folder))? {
-            let path = item.map_err(DiskError::io(folder))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let Some((number, rest)) = name.split_once('.') else { continue };
-            let Ok(number) = u64::from_str_radix(number, 16) else { continue };
-            match rest.strip_suffix(".segment").and_then(Summary::from_name) {
-                Some(summary) => sealed.push((number, path.clone(), summary)),
-                None if rest == "open" => unsealed.push((number, path.clone())),
-                None => {}
+        let mut series: BTreeMap<SeriesId, Series> = BTreeMap::new();
+        let mut next_number = 0;
+        for (id, segment, is_open) in read_folder(folder)? {
+            next_number = next_number.max(segment.number + 1);
+            let of = series.entry(id).or_default();
+            // More than one is there after a crash between making a new segment and naming the one before it.
+            let earlier = if is_open {
+                of.open.replace(Open { segment, wal: None, busy: false })
+            } else {
+                of.sealed.push_back(segment);
+                None
+            };
+            if let Some(earlier) = earlier {
+                of.sealed.push_back(seal(folder, id, earlier.segment)?);
             }
         }
-        sealed.sort();
-        unsealed.sort();
-        let mut newest = sealed.last().map_or(0, |(number, ..)| number + 1);
-        // More than one is there after a crash between making a new segment and naming the one before it.
-        let last = unsealed.pop().filter(|(number, _)| *number >= newest);
-        for (number, path) in unsealed {
-            if sealed.iter().any(|(known, ..)| *known == number) {
-                // In a copy that was taken while it was named: the other holds at least as much.
-                std::fs::remove_file(&path).map_err(DiskError::io(&path))?;
-                continue;
-            }
-            let summary = readable(&path);
-            let named = name_sealed(folder, number, &path, summary)?;
-            sealed.push((number, named, summary));
+        let numbers: Vec<u32> = series.values().flat_map(Series::segments).map(|segment| segment.number).collect();
+        let mut index = KeyIndex::open(folder, |number| numbers.contains(&number))?;
+        for segment in series.values().flat_map(Series::segments) {
+            index_rest(&mut index, segment)?;
         }
-        let reopened = match &last {
-            Some((number, path)) => {
-                newest = *number;
-                reopen(path)?
-            }
-            None => None,
-        };
-        if let (Some((number, path)), None) = (last, &reopened) {
-            let summary = readable(&path);
-            sealed.push((number, name_sealed(folder, number, &path, summary)?, summary));
-            newest = number + 1;
-        }
-        let (open, open_summary) = match reopened {
-            Some(opened) => opened,
-            None => (Wal::create(&open_path(folder, newest), newest, [])?, Summary::NOTHING),
-        };
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let sealed =
-            sealed.into_iter().map(|(_, path, summary)| Sealed { bytes: size(&path), path, summary }).collect();
-        let state = Arc::new(Mutex::new(State { sealed, number: newest, open, open_summary }));
-        Ok(Self { folder: folder.to_owned(), max_bytes, state })
+        let state = Arc::new(Mutex::new(State { series, next_number, index }));
+        let (folder, upkeep, frames_read) = (folder.to_owned(), Arc::default(), Arc::default());
+        let segments = Self { folder, max_bytes, state, upkeep, frames_read };
+        segments.merge_indexes();
+        Ok(segments)
     }
 
-    /// Appends a batch that stands under the leaf `log_index`; durable on return. Writes a file: not for async threads.
-    pub fn append(&self, log_index: u64, records: &[RecordKept]) -> Result<(), DiskError> {
-        let frame = Frame::pack(log_index, records);
-        let mut state = self.state();
-        if state.open.len() >= SEGMENT_BYTES || state.open.is_broken() {
-            self.roll(&mut state)?;
+    /// Appends a batch of `reporter` that stands under the leaf `log_index`; durable on return. Writes a file: not for async threads.
+    pub fn append(&self, reporter: &str, log_index: u64, records: &[RecordKept]) -> Result<(), DiskError> {
+        let tree = BatchTree::of(records);
+        for is_rare in [false, true] {
+            let is_kept = |kept: &RecordKept| (kept.class != 0) == is_rare;
+            if !records.iter().any(is_kept) {
+                continue;
+            }
+            let frame = Frame::pack(log_index, records, &tree, is_kept);
+            let keys = records.iter().filter(|kept| is_kept(kept)).map(|kept| (kept.key, kept.class));
+            self.append_frame(SeriesId::of(reporter, is_rare), &frame, keys)?;
         }
-        state.open.append([[frame.head.as_slice()], [frame.packed.as_slice()]])?;
-        state.open_summary = state.open_summary | frame.summary;
+        self.merge_indexes();
         Ok(())
+    }
+
+    fn append_frame(
+        &self,
+        id: SeriesId,
+        frame: &Frame,
+        keys: impl Iterator<Item = (u128, u8)>,
+    ) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let limit = self.segment_bytes(state);
+        let number = state.next_number;
+        let series = state.series.entry(id).or_default();
+        if series.open.as_ref().is_some_and(|open| open.segment.bytes >= limit) {
+            close(&self.folder, id, series)?;
+        }
+        let (open, is_new) = ready_to_write(&self.folder, id, series, number)?;
+        state.next_number += u32::from(is_new);
+        let Some(wal) = open.wal.as_mut() else { return Err(DiskError::Inconsistent("a segment is not open")) };
+        let from = wal.len();
+        wal.append([[frame.head.as_slice()], [frame.packed.as_slice()]])?;
+        open.segment.bytes = wal.len();
+        open.segment.summary = open.segment.summary | frame.summary;
+        open.busy = true;
+        state.index.add(open.segment.number, from, wal.len(), keys);
+        if let Err(error) = state.index.flush_if_large() {
+            tracing::error!(%error, "an index of decisions stays in memory");
+        }
+        self.drop_what_is_too_much(state)
+    }
+
+    fn segment_bytes(&self, state: &State) -> u64 {
+        let share = self.max_bytes / SEGMENTS / (state.series.len() as u64).max(1);
+        share.clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES)
+    }
+
+    /// Merges indexes that have become many, away from the lock.
+    fn merge_indexes(&self) {
+        let Ok(_alone) = self.upkeep.try_lock() else { return };
+        loop {
+            let (due, numbers) = {
+                let mut state = self.state();
+                let segments = state.series.values().flat_map(Series::segments);
+                let numbers: std::collections::BTreeSet<u32> = segments.map(|segment| segment.number).collect();
+                (state.index.due(|number| numbers.contains(&number)), numbers)
+            };
+            let Some((runs, path)) = due else { return };
+            match merge(&runs, &path, |number| numbers.contains(&number)) {
+                Ok(run) => self.state().index.replace(&runs, run),
+                Err(error) => return tracing::error!(%error, "indexes of decisions were not merged"),
+            }
+        }
     }
 
     /// Drops segments whose records are all older than `age`, by a clock that says `now` in Unix milliseconds; to be called
     /// from time to time. Writes files: not for async threads.
     pub fn expire(&self, now: u64, age: Duration) -> Result<(), DiskError> {
         let key_at = |age: Duration| key_at(now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+        let (before, closing) = (key_at(age), key_at(LONGEST_OPEN.min(age)));
         let mut state = self.state();
         // First what makes room for the rest.
-        self.drop_oldest(&mut state, key_at(age));
-        if state.open_summary.oldest < key_at(LONGEST_OPEN.min(age)) {
-            self.roll(&mut state)?;
-            self.drop_oldest(&mut state, key_at(age));
+        state.series.values_mut().for_each(|series| drop_older(series, before));
+        let mut closed = Ok(());
+        for (id, series) in &mut state.series {
+            if series.open.as_ref().is_some_and(|open| open.segment.summary.oldest < closing) {
+                closed = closed.and(close(&self.folder, *id, series));
+                drop_older(series, before);
+            }
+            // A reporter that is quiet holds no file open.
+            if let Some(open) = &mut series.open
+                && !std::mem::take(&mut open.busy)
+            {
+                open.wal = None;
+            }
         }
-        Ok(())
+        state.series.retain(|_, series| series.segments().next().is_some());
+        drop(state);
+        self.merge_indexes();
+        closed
     }
 
     /// Segments of which a part cannot be read. Reads all of them.
     pub fn damaged(&self) -> Vec<PathBuf> {
-        let sealed = self.state().sealed.clone();
+        let sealed: Vec<PathBuf> = {
+            let state = self.state();
+            state.series.values().flat_map(|series| &series.sealed).map(|segment| segment.path.clone()).collect()
+        };
         let is_damaged = |path: &PathBuf| std::fs::read(path).map_or(true, |bytes| wal::has_rest(&bytes));
-        sealed.into_iter().map(|sealed| sealed.path).filter(is_damaged).collect()
+        sealed.into_iter().filter(is_damaged).collect()
     }
 
-    /// The oldest record with this key for which `is` holds, and its whole batch: one that comes later under the same key
+    /// Bytes kept, with their indexes.
+    pub fn bytes(&self) -> u64 {
+        let state = self.state();
+        state.series.values().map(Series::bytes).sum::<u64>() + state.index.bytes()
+    }
+
+    /// Blocks of indexes and frames that were read since the start.
+    pub fn blocks_read(&self) -> u64 {
+        let runs = self.state().index.with_prefix(0).runs;
+        self.frames_read.load(Ordering::Relaxed) + runs.iter().map(|run| run.reads()).sum::<u64>()
+    }
+
+    /// The oldest record with this key for which `is` holds, and its place in its batch: one that comes later under the same key
     /// takes nothing's place. Reads files.
-    pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, Vec<Bytes>)> {
-        let mut oldest = None;
-        let _all_read = self.read_where(
-            |summary| (summary.oldest..=summary.newest).contains(&key),
-            |frame| {
-                let records = unpack(&frame.packed)?;
-                let position = records.iter().position(|kept| kept.key == key && is(kept))?;
-                let found = Found { kept: records.get(position)?.clone(), log_index: frame.log_index, position };
-                oldest = Some((found, records.into_iter().map(|kept| kept.record).collect()));
-                None::<()>
-            },
-        );
-        oldest
+    pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, BatchPath)> {
+        let prefix = prefix_of(key);
+        let Snapshot { memory, runs } = self.state().index.with_prefix(prefix);
+        let mut frames: Vec<(u32, u32)> =
+            runs.iter().flat_map(|run| run.find(prefix)).chain(memory).map(|e| e.frame()).collect();
+        frames.sort_unstable();
+        frames.dedup();
+        let parts: Vec<Part> = if runs.iter().any(|run| run.is_damaged()) {
+            self.scan(key)
+        } else {
+            frames.into_iter().take(MAX_CANDIDATES).filter_map(|frame| self.part(frame)).collect()
+        };
+        let hits = parts.iter().flat_map(|part| {
+            let mine = part.records.iter().filter(|(_, kept)| kept.key == key && is(kept));
+            mine.map(move |(position, kept)| (part, *position, kept))
+        });
+        let (part, position, kept) = hits.min_by_key(|(part, position, _)| (part.log_index, *position))?;
+        Some((found(part, position, kept), part.path(position)?))
+    }
+
+    /// Without the index: all frames that may hold a key.
+    fn scan(&self, key: u128) -> Vec<Part> {
+        let holds = |summary: &Summary| (summary.oldest..=summary.newest).contains(&key);
+        let paths: Vec<PathBuf> = {
+            let state = self.state();
+            let segments = state.series.values().flat_map(Series::segments);
+            segments.filter(|segment| holds(&segment.summary)).map(|segment| segment.path.clone()).collect()
+        };
+        let frames = paths.iter().flat_map(|path| frames_of(path, 0).unwrap_or_default());
+        frames.filter(|frame| holds(&frame.stored.summary)).filter_map(|frame| frame.stored.unpack()).collect()
     }
 
     /// The newest records with a key below `before`, newest first. Reads files.
     pub fn newest(&self, class: Option<u8>, before: u128, limit: usize) -> Vec<Found> {
-        let mut found: Vec<Found> = vec![];
-        if limit == 0 {
-            return found;
-        }
-        // Keys that are no newer than this do not come into the list any more.
-        let floor = std::cell::Cell::new(None);
-        let wanted = |summary: &Summary| {
-            summary.holds_class(class)
-                && summary.oldest < before
-                && floor.get().is_none_or(|floor| summary.newest > floor)
-        };
-        let _all_read = self.read_where(wanted, |frame| {
-            let records = unpack(&frame.packed).unwrap_or_default().into_iter().enumerate();
-            let mine = records.filter(|(_, kept)| kept.key < before && class.is_none_or(|class| kept.class == class));
-            // Copied, so that one record does not hold the memory of its whole batch.
-            let own = |kept: RecordKept| RecordKept { record: Bytes::copy_from_slice(&kept.record), ..kept };
-            found.extend(mine.map(|(position, kept)| Found { kept: own(kept), log_index: frame.log_index, position }));
-            found.sort_by(|a, b| b.kept.key.cmp(&a.kept.key).then_with(|| a.kept.record.cmp(&b.kept.record)));
-            // A batch may stand here twice after a crash.
-            found.dedup_by(|a, b| a.kept == b.kept);
-            found.truncate(limit);
-            floor.set(found.get(limit.wrapping_sub(1)).map(|last| last.kept.key));
-            None::<()>
-        });
-        found
-    }
-
-    /// Shows frames that may be wanted to `look`, newest first, until it has seen enough.
-    fn read_where<T>(
-        &self,
-        wanted: impl Fn(&Summary) -> bool,
-        mut look: impl FnMut(&StoredFrame) -> Option<T>,
-    ) -> Option<T> {
-        let (sealed, open) = {
-            let state = self.state();
-            let open = (open_path(&self.folder, state.number), state.number, state.open_summary);
-            (state.sealed.clone(), open)
-        };
-        let (open, number, summary) = open;
-        let segments = std::iter::once((open, summary)).chain(sealed.into_iter().rev().map(|s| (s.path, s.summary)));
-        for (path, summary) in segments {
-            if !wanted(&summary) {
-                continue;
+        let Some(most) = before.checked_sub(1).filter(|_| limit > 0) else { return vec![] };
+        let classes = class.map_or(u8::MAX, class_bit);
+        let most = prefix_of(most);
+        let wanted = |entry: &crate::key_index::Entry| entry.prefix <= most && class_bit(entry.class()) & classes != 0;
+        let snapshot = self.state().index.snapshot(wanted);
+        let mut entries = descending(&snapshot, most, classes).peekable();
+        let mut listed: Vec<Found> = vec![];
+        let mut held: BTreeMap<(u32, u32), Option<Part>> = BTreeMap::new();
+        while listed.len() < limit
+            && let Some(prefix) = entries.peek().map(|entry| entry.prefix)
+        {
+            let mut frames: Vec<(u32, u32)> = vec![];
+            while let Some(entry) = entries.next_if(|entry| entry.prefix == prefix) {
+                frames.push(entry.frame());
             }
-            let frames = frames_of(&path).or_else(|| {
-                // It was full meanwhile and has its own name now, or it is gone.
-                let state = self.state();
-                frames_of(&state.sealed.iter().find(|sealed| is_number(&sealed.path, number))?.path)
+            frames.dedup();
+            let mut group: Vec<Found> = vec![];
+            for frame in frames.into_iter().take(MAX_CANDIDATES) {
+                if held.len() > HELD_FRAMES {
+                    held.clear();
+                }
+                let Some(part) = held.entry(frame).or_insert_with(|| self.part(frame)) else { continue };
+                let of_group = |kept: &RecordKept| {
+                    prefix_of(kept.key) == prefix && kept.key < before && class.is_none_or(|class| kept.class == class)
+                };
+                let mine = part.records.iter().filter(|(_, kept)| of_group(kept));
+                group.extend(mine.map(|(position, kept)| found(part, *position, kept)));
+            }
+            group.sort_by(|a, b| {
+                b.kept
+                    .key
+                    .cmp(&a.kept.key)
+                    .then_with(|| (&a.kept.record, a.log_index).cmp(&(&b.kept.record, b.log_index)))
             });
-            for frame in frames.unwrap_or_default().into_iter().rev() {
-                if wanted(&frame.summary)
-                    && let Some(seen) = look(&frame)
-                {
-                    return Some(seen);
-                }
+            // A batch may stand here twice after a crash.
+            group.dedup_by(|a, b| a.kept == b.kept);
+            listed.append(&mut group);
+        }
+        listed.truncate(limit);
+        listed
+    }
+
+    /// Reads one frame. `None` if its segment is gone or it is damaged.
+    fn part(&self, (number, offset): (u32, u32)) -> Option<Part> {
+        let path = || {
+            let state = self.state();
+            let found = state.series.values().flat_map(Series::segments).find(|segment| segment.number == number);
+            found.map(|segment| segment.path.clone())
+        };
+        // It may be full meanwhile and have another name.
+        let file = File::open(path()?).or_else(|error| path().map_or(Err(error), File::open)).ok()?;
+        self.frames_read.fetch_add(1, Ordering::Relaxed);
+        let payload = Bytes::from(wal::read_frame(&file, u64::from(offset)).or_else(|| {
+            tracing::error!(number, offset, "a segment of decisions is damaged");
+            None
+        })?);
+        let mut parts = wal::split_payload(&payload)?.into_iter();
+        Stored::read(parts.next()?, payload.slice_ref(parts.next()?))?.unpack()
+    }
+
+    fn drop_what_is_too_much(&self, state: &mut State) -> Result<(), DiskError> {
+        let limit = self.segment_bytes(state);
+        loop {
+            let held = |series: &BTreeMap<SeriesId, Series>, is_rare: bool| {
+                let of_kind = series.iter().filter(|(id, _)| id.is_rare == is_rare);
+                of_kind.map(|(_, series)| series.bytes()).sum::<u64>()
+            };
+            let (many, rare) = (held(&state.series, false), held(&state.series, true));
+            if many + rare + state.index.bytes() + limit <= self.max_bytes {
+                return Ok(());
+            }
+            let of_kind = state.series.iter().filter(|(id, _)| id.is_rare == (rare > many));
+            let Some(id) = of_kind.max_by_key(|(_, series)| series.bytes()).map(|(id, _)| *id) else { return Ok(()) };
+            let Some(series) = state.series.get_mut(&id) else { return Ok(()) };
+            if series.sealed.is_empty() {
+                close(&self.folder, id, series)?;
+            }
+            let Some(oldest) = series.sealed.pop_front() else { return Ok(()) };
+            remove(&oldest);
+            if series.segments().next().is_none() {
+                state.series.remove(&id);
             }
         }
-        None
-    }
-
-    /// Begins a new segment, and drops the oldest that are too many.
-    fn roll(&self, state: &mut State) -> Result<(), DiskError> {
-        let (full, number) = (open_path(&self.folder, state.number), state.number + 1);
-        let open = Wal::create(&open_path(&self.folder, number), number, [])?;
-        let summary = state.open_summary;
-        let path = name_sealed(&self.folder, state.number, &full, summary)?;
-        state.open_summary = Summary::NOTHING;
-        state.sealed.push_back(Sealed { bytes: state.open.len(), path, summary });
-        (state.open, state.number) = (open, number);
-        self.drop_oldest(state, 0);
-        Ok(())
-    }
-
-    fn drop_oldest(&self, state: &mut State, before: u128) {
-        let mut bytes: u64 = state.sealed.iter().map(|sealed| sealed.bytes).sum();
-        state.sealed.retain(|sealed| {
-            let goes = bytes.saturating_add(SEGMENT_BYTES) > self.max_bytes || sealed.summary.newest < before;
-            if goes {
-                bytes -= sealed.bytes;
-                if let Err(error) = std::fs::remove_file(&sealed.path) {
-                    tracing::error!(path = %sealed.path.display(), %error, "an old segment was not removed");
-                }
-            }
-            !goes
-        });
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn found(part: &Part, position: u32, kept: &RecordKept) -> Found {
+    // Copied, so that one record does not hold the memory of its whole batch.
+    let kept = RecordKept { record: Bytes::copy_from_slice(&kept.record), ..*kept };
+    Found { kept, log_index: part.log_index, position: usize::try_from(position).unwrap_or(usize::MAX) }
+}
+
+/// The file that a series is written to, made or opened if need be, and whether it is new.
+fn ready_to_write<'a>(
+    folder: &Path,
+    id: SeriesId,
+    series: &'a mut Series,
+    number: u32,
+) -> Result<(&'a mut Open, bool), DiskError> {
+    let disk = Disk::kernel();
+    if let Some(open) = &mut series.open {
+        if open.wal.is_none() {
+            open.wal = reopen(&disk, &open.segment.path)?;
+        }
+        if open.wal.as_ref().is_none_or(Wal::is_broken) {
+            close(folder, id, series)?;
+        }
+    }
+    let is_new = series.open.is_none();
+    if is_new {
+        let path = open_path(folder, id, number);
+        let wal = Wal::create(&disk, &path, u64::from(number), [])?;
+        let segment = Segment { number, bytes: wal.len(), path, summary: Summary::NOTHING };
+        series.open = Some(Open { segment, wal: Some(wal), busy: true });
+    }
+    series.open.as_mut().map(|open| (open, is_new)).ok_or(DiskError::Inconsistent("a segment is not open"))
+}
+
+/// Names the open segment after what is in it; nothing more is written to it.
+fn close(folder: &Path, id: SeriesId, series: &mut Series) -> Result<(), DiskError> {
+    let Some(open) = series.open.take() else { return Ok(()) };
+    if let Some(wal) = open.wal {
+        wal.end();
+    }
+    match seal(folder, id, open.segment.clone()) {
+        Ok(sealed) => series.sealed.push_back(sealed),
+        Err(error) => {
+            series.open = Some(Open { wal: None, ..open });
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn drop_older(series: &mut Series, before: u128) {
+    series.sealed.retain(|segment| {
+        let goes = segment.summary.newest < before;
+        if goes {
+            remove(segment);
+        }
+        !goes
+    });
+}
+
+fn remove(segment: &Segment) {
+    if let Err(error) = std::fs::remove_file(&segment.path) {
+        tracing::error!(path = %segment.path.display(), %error, "an old segment was not removed");
     }
 }
 
@@ -257,71 +432,19 @@ fn key_at(milliseconds: u64) -> u128 {
     u128::from(milliseconds) << 80
 }
 
-/// What may be found in a segment that nobody summed up. If it is damaged, it is as old as its file.
-fn readable(path: &Path) -> Summary {
-    let frames = frames_of(path).unwrap_or_default();
-    let written = std::fs::metadata(path).and_then(|meta| meta.modified());
-    let age = written.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-    let newest = key_at(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    frames.iter().fold(Summary { newest, ..Summary::NOTHING }, |all, frame| all | frame.summary)
-}
-
-struct StoredFrame {
-    log_index: u64,
-    summary: Summary,
-    packed: Bytes,
-}
-
-fn open_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:016x}.open"))
-}
-
-fn is_number(path: &Path, number: u64) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{number:016x}.")))
-}
-
-fn name_sealed(folder: &Path, number: u64, path: &Path, summary: Summary) -> Result<PathBuf, DiskError> {
-    let named = folder.join(format!("{number:016x}.{}.segment", summary.to_name()));
-    std::fs::rename(path, &named).map_err(DiskError::io(path))?;
-    Ok(named)
-}
-
-/// The frames of a segment, oldest first. `None` when the file is not there.
-fn frames_of(path: &Path) -> Option<Vec<StoredFrame>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => Bytes::from(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "a segment is not readable");
-            return Some(vec![]);
-        }
-    };
-    if path.extension().is_some_and(|ending| ending == "segment") && wal::has_rest(&bytes) {
-        tracing::error!(path = %path.display(), "a segment is damaged; what stands behind the damage is not readable");
+/// Adds to the index what no run covers of a segment.
+fn index_rest(index: &mut KeyIndex, segment: &Segment) -> Result<(), DiskError> {
+    let covered = index.covered(segment.number);
+    if covered >= segment.bytes {
+        return Ok(());
     }
-    let payloads = wal::payloads(&bytes);
-    let frame = |payload: &[u8]| {
-        let mut parts = wal::split_payload(payload)?.into_iter();
-        let (log_index, summary) = read_head(parts.next()?)?;
-        Some(StoredFrame { log_index, summary, packed: bytes.slice_ref(parts.next()?) })
-    };
-    Some(payloads.filter_map(frame).collect())
-}
-
-/// Opens the segment that was written last, or finds it damaged: then nothing is written behind the damage.
-fn reopen(path: &Path) -> Result<Option<(Wal, Summary)>, DiskError> {
-    match Wal::open(path) {
-        Ok(Some((wal, _, records))) => {
-            let heads = records.iter().step_by(2).filter_map(|head| read_head(head));
-            Ok(Some((wal, heads.fold(Summary::NOTHING, |all, (_, summary)| all | summary))))
-        }
-        Ok(None) => Ok(None),
-        Err(DiskError::Damaged { .. }) => {
-            tracing::error!(path = %path.display(), "a segment is damaged; what stands before the damage stays readable");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    for frame in frames_of(&segment.path, covered).unwrap_or_default() {
+        let part = frame.stored.unpack();
+        let keys = part.iter().flat_map(|part| &part.records).map(|(_, kept)| (kept.key, kept.class));
+        index.add(segment.number, frame.from, frame.to, keys);
+        index.flush_if_large()?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

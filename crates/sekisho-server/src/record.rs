@@ -51,6 +51,10 @@ pub(crate) enum RecordError {
     Form(usize),
     #[error("a record's time is more than a day ahead; set the node's clock")]
     Ahead,
+    #[error(
+        "a record is older than the {0} days for which decisions are kept; set the node's clock, or keep them for longer"
+    )]
+    Behind(u32),
     #[error("a record is about `{0}`, which is not a workload of this node")]
     Foreign(String),
     #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
@@ -109,6 +113,14 @@ pub(crate) async fn batch(
     if kept.iter().any(|kept| record_form::milliseconds(kept.key) > latest) {
         return Err(RecordError::Ahead);
     }
+    let days = domain.settings.keep.decisions_days;
+    // By the time that retention believes: a clock of ours that is ahead refuses nothing for good.
+    let believed =
+        domain.store.read(|reader| reader.retention_mark(&domain.name))?.map_or(now(), |mark| mark.min(now()));
+    let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
+    if kept.iter().any(|kept| record_form::milliseconds(kept.key) < earliest) {
+        return Err(RecordError::Behind(days));
+    }
     let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
     let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
     let log_index = match earlier {
@@ -126,7 +138,8 @@ pub(crate) async fn batch(
     }
     if !kept.is_empty() {
         let decisions = domain.decisions.clone();
-        let appended = tokio::task::spawn_blocking(move || decisions.append(log_index, &kept)).await;
+        let reporter = reporter.clone();
+        let appended = tokio::task::spawn_blocking(move || decisions.append(&reporter, log_index, &kept)).await;
         appended.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
     }
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };

@@ -60,7 +60,7 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let ended = now.plus_seconds(-days(keep.ended_days));
     while forget_ended(domain, ended).await? == AT_ONCE {}
     let files = domain.clone();
-    let done = tokio::task::spawn_blocking(move || {
+    let done = tokio::task::spawn_blocking(move || -> Result<u64, RetentionError> {
         let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
         files.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
         let before = keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
@@ -129,12 +129,13 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
 }
 
 /// Erases what opens the commitments of whole bundles that are older than `before`. Returns of how many entries.
-fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, DiskError> {
+fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, RetentionError> {
     let old = log_search::bundles_before(&domain.ledger, before);
-    let mut erased = 0;
     // All of them each time: an earlier run may have been interrupted anywhere.
-    for number in 0..old {
-        erased += if domain.ledger.erase_side(number)? { TILE_WIDTH } else { 0 };
+    let erased = domain.ledger.erase_side(0..old)? * TILE_WIDTH;
+    if erased > 0 {
+        // The outbox held the same openings before the log did.
+        domain.store.wipe()?;
     }
     Ok(erased)
 }

@@ -24,6 +24,8 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
+    // What opens a commitment goes through the outbox: what is deleted is overwritten with zeros.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     if found == known {
         return Ok(());
     }
@@ -35,7 +37,9 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "user_version", known)?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    // What earlier releases deleted still stands in pages that are free.
+    Ok(connection.execute_batch("VACUUM")?)
 }
 
 /// Copies a database of schema `version` beside itself, as `<name>.schema-<version>.<date>`.

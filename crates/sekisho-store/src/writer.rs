@@ -115,6 +115,19 @@ impl Store {
         tokio::task::spawn_blocking(move || store.read(work)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
+    /// Empties the database's own write-ahead log, in which rows that were deleted still stand. If readers are in the way, SQLite does
+    /// so later. For threads that may block.
+    pub fn wipe(&self) -> Result<(), StoreError> {
+        let (done, wait) = channel();
+        let job: Job = Box::new(move |_| Some(Box::new(move |_| done.send(()).unwrap_or_default())));
+        // Behind what was written before.
+        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        let _answered = wait.recv();
+        let connection = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
     /// Reads. For threads that may block.
     pub fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let connection = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

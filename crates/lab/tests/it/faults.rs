@@ -41,12 +41,17 @@ impl Shim {
     }
 
     pub fn set(&self, clock_seconds: i64, fsync_milliseconds: u32, full: Full) {
-        self.write(&format!("{clock_seconds} {fsync_milliseconds} {} 0\n", full as u8));
+        self.write(&format!("{clock_seconds} {fsync_milliseconds} {} 0 0 0\n", full as u8));
     }
 
     /// As if the machine had run on for so long: both of its clocks are ahead.
     pub fn run_on(&self, seconds: i64, clock_seconds: i64) {
-        self.write(&format!("{clock_seconds} 0 0 {seconds}\n"));
+        self.write(&format!("{clock_seconds} 0 0 {seconds} 0 0\n"));
+    }
+
+    /// The next so many syncs of files and folders of the log fail; `serial` differs each time.
+    fn fail_syncs(&self, count: u32, serial: u32) {
+        self.write(&format!("0 0 0 0 {count} {serial}\n"));
     }
 
     fn write(&self, values: &str) {
@@ -104,6 +109,67 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     let of_entry = world.leaves("issuance").iter().filter(|leaf| leaf["entry"] == entry.as_str()).count();
     assert!((1..=2).contains(&of_entry), "{of_entry}");
     world.text(&["entry", "show", &entry]);
+}
+
+/// The kernel reports an error of the disk once; what was not written stays in its page cache, and the next sync succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l5_a_sync_of_the_log_that_fails_is_believed_and_the_log_goes_on_in_new_files() {
+    let shim = Shim::new();
+    let mut world = World::with_environment(&[], shim.environment(), vec![]);
+    let peer = Attested::new(&world).await;
+    let entry = peer.entry(&world, "/own/eio");
+    let wal = world.path("s/ledger/wal");
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&wal).unwrap());
+    let (mut issued, mut refused) = (vec![], 0);
+    for serial in 1..=6 {
+        issued.push(peer.issue(&entry).await.unwrap());
+        let before = inode();
+        // The write-ahead file's, then those of the files that take its place.
+        shim.fail_syncs(serial, serial);
+        for _ in 0..50 {
+            match peer.issue(&entry).await {
+                Ok(found) => issued.push(found),
+                Err(status) => {
+                    assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+                    refused += 1;
+                }
+            }
+            if inode() != before && issued.len() > 2 * serial as usize - 1 {
+                break;
+            }
+        }
+        assert_ne!(inode(), before, "an inode whose sync failed is believed");
+    }
+    assert!(refused >= 6 && issued.len() >= 12, "{refused} refused, {} issued", issued.len());
+    shim.fail_syncs(0, 0);
+    world.server.take().unwrap().kill();
+    world.start_server();
+    let leaves = world.leaves("issuance");
+    for (serial, _) in issued {
+        assert!(
+            leaves.iter().any(|leaf| leaf["id"] == format!("iss_{serial}")),
+            "{serial} was issued and is not logged"
+        );
+    }
+    let data = world.path("s").display().to_string();
+    assert_eq!(world.json(&["ledger", "fsck", "--data", &data])["damage"], serde_json::json!([]));
+}
+
+/// The files below a folder that hold one of these words, by a search of every byte.
+fn files_with(folder: &Path, words: &[String]) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for path in std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(files_with(&path, words));
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let holds = |word: &String| bytes.windows(word.len()).any(|window| window == word.as_bytes());
+            if words.iter().any(holds) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,6 +345,11 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     let opened = |file: &str| world.json(&["verify", file, "--policy", "trust"])["opened"].clone();
     assert!(!opened("before").as_object().unwrap().is_empty());
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
+    // What opens the leaves of the first bundle: the nonces stand nowhere but there.
+    let side = String::from_utf8_lossy(&std::fs::read(world.path("s/ledger/side/000")).unwrap()).into_owned();
+    let nonces: Vec<String> =
+        side.split("\"nonce\":\"").skip(1).map(|rest| rest[..64].to_owned()).step_by(16).collect();
+    assert!(nonces.len() > 10 && !files_with(&world.path("s"), &nonces).is_empty());
     drop(world.server.take());
     let forty_days = 40 * 24 * 3600;
     shim.set(forty_days, 0, Full::Nobody);
@@ -309,6 +380,7 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     eventually("and the log says so", || {
         world.leaves("key-event").iter().any(|l| l["event"] == "openings erased").then_some(())
     });
+    assert_eq!(files_with(&world.path("s"), &nonces), Vec::<PathBuf>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

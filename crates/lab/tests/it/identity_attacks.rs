@@ -218,10 +218,19 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
         let refused = node.record(records(vec!["{}".into()], key)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{key}: {refused:?}");
     }
-    let record = r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow",
-                     "input":{"destination":"spiffe://example.org/a"}}"#;
-    let first = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
-    let again = node.record(records(vec![record.into()], "s:0")).await.unwrap().into_inner().log_index;
+    let record = |at: i64| {
+        let input = r#""input":{"destination":"spiffe://example.org/a"}"#;
+        format!(
+            r#"{{"id":"dec_{at:012x}66778899aabbccddeeff","at_ms":{at},"kind":"decision","effect":"allow",{input}}}"#
+        )
+    };
+    let now = clock().millis();
+    // Older than what is kept: it would make every segment a place to look for other records.
+    let refused = node.record(records(vec![record(now).into(), record(5).into()], "s:0")).await.unwrap_err();
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("older than"), "{refused:?}");
+    let record = record(now);
+    let first = node.record(records(vec![record.clone().into()], "s:0")).await.unwrap().into_inner().log_index;
+    let again = node.record(records(vec![record.clone().into()], "s:0")).await.unwrap().into_inner().log_index;
     assert_eq!(first, again, "a repeated batch is recorded once");
 }
 

@@ -97,17 +97,18 @@ async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
     other.entry(&world, "/other/a");
     let send = async |id: &str, about: &str, key: &str| {
         let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
-        let record = format!(r#"{{"id":"dec_{id}","at_ms":5,"kind":"decision","effect":"allow",{input}}}"#);
+        let at = clock().millis();
+        let record = format!(r#"{{"id":"dec_{at:012x}{id}","at_ms":{at},"kind":"decision","effect":"allow",{input}}}"#);
         let request = RecordRequest { records: vec![record.into()], lost: 0, batch_key: key.into() };
         NodeClient::new(own.channel.clone()).record(request).await
     };
-    send("000000000005667788990000000000aa", "/own/a", "s:0").await.unwrap();
+    send("667788990000000000aa", "/own/a", "s:0").await.unwrap();
     // A sidecar's spool is named after its workload, whose ID may be as long as any.
     let long = format!("spiffe://example.org/{}/0123456789abcdef0123456789abcdef:0", "a".repeat(2000));
-    send("000000000005667788990000000000ba", "/own/a", &long).await.unwrap();
+    send("667788990000000000ba", "/own/a", &long).await.unwrap();
     // It may have been this node's before its entry was deleted.
-    send("000000000005667788990000000000ab", "/gone", "s:1").await.unwrap();
-    let refused = send("000000000005667788990000000000ac", "/other/a", "s:2").await.unwrap_err();
+    send("667788990000000000ab", "/gone", "s:1").await.unwrap();
+    let refused = send("667788990000000000ac", "/other/a", "s:2").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     world.log_says("which is not a workload of this node");
     let listed = world.json(&["decisions"]);

@@ -1,6 +1,7 @@
-/* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds four
+/* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds six
    numbers: seconds by which the clock is off, milliseconds that an fsync takes, 1 when the disk is full or 2 when only
-   decisions find no room, and seconds by which the machine seems to have run longer. */
+   decisions find no room, seconds by which the machine seems to have run longer, and how many syncs of the log fail with EIO
+   from the moment at which the last number, a serial, changes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static long values[4];
+static long values[6];
 
 static void look(void) {
     const char *path = getenv("SHIM");
@@ -24,7 +25,7 @@ static void look(void) {
     close(fd);
     if (length <= 0) return;
     text[length] = 0;
-    sscanf(text, "%ld %ld %ld %ld", &values[0], &values[1], &values[2], &values[3]);
+    sscanf(text, "%ld %ld %ld %ld %ld %ld", &values[0], &values[1], &values[2], &values[3], &values[4], &values[5]);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out) {
@@ -47,10 +48,27 @@ static void wait_for_disk(void) {
     usleep(values[1] * 1000);
 }
 
+static int is_below(int fd, const char *folder) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    return strstr(path, folder) != NULL;
+}
+
+/* As the kernel does after an error: what was written stays in the page cache, and the next sync says that all is well. */
+static int sync_fails(int fd) {
+    static long serial, left;
+    if (!is_below(fd, "/ledger/")) return 0;
+    if (values[5] != serial) serial = values[5], left = values[4];
+    return left > 0 && left-- > 0;
+}
+
 int fdatasync(int fd) {
     static int (*real)(int);
     if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
     wait_for_disk();
+    if (sync_fails(fd)) return errno = EIO, -1;
     return real(fd);
 }
 
@@ -58,6 +76,7 @@ int fsync(int fd) {
     static int (*real)(int);
     if (!real) real = dlsym(RTLD_NEXT, "fsync");
     wait_for_disk();
+    if (sync_fails(fd)) return errno = EIO, -1;
     return real(fd);
 }
 
@@ -66,11 +85,7 @@ static int is_full(int fd) {
     if (fstat(fd, &found) || !S_ISREG(found.st_mode)) return 0;
     look();
     if (values[2] != 2) return values[2] == 1;
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    path[length > 0 ? length : 0] = 0;
-    return strstr(path, "/decisions/") != NULL;
+    return is_below(fd, "/decisions/");
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) {

@@ -1,3 +1,5 @@
+use sekisho_ledger::Batch;
+
 use super::*;
 
 const DENY: u8 = 1;
@@ -10,36 +12,52 @@ fn keys(found: &[Found]) -> Vec<u128> {
     found.iter().map(|found| found.kept.key).collect()
 }
 
+/// Keys of which each has a prefix of its own.
+const fn key(number: u64) -> u128 {
+    (number as u128) << 64
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    items.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
+}
+
 #[test]
 fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    // Late records of another node stand behind newer ones.
-    segments.append(7, &[kept(10, 0, "ten"), kept(20, DENY, "twenty")]).unwrap();
-    segments.append(8, &[kept(5, DENY, "five"), kept(15, 0, "fifteen")]).unwrap();
+    // Late records of another node stand behind newer ones. These keys differ in their last bits only.
+    segments.append("a", 7, &[kept(10, 0, "ten"), kept(20, DENY, "twenty")]).unwrap();
+    let second = [kept(5, DENY, "five"), kept(15, 0, "fifteen")];
+    segments.append("b", 8, &second).unwrap();
     let check = |segments: &Segments| {
         assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [20, 15, 10, 5]);
         assert_eq!(keys(&segments.newest(None, 20, 2)), [15, 10]);
         assert_eq!(keys(&segments.newest(Some(DENY), u128::MAX, 10)), [20, 5]);
-        let (found, batch) = segments.find(15, |_| true).unwrap();
-        assert_eq!((found.log_index, found.position, batch.len()), (8, 1, 2));
+        let (found, place) = segments.find(15, |_| true).unwrap();
+        assert_eq!((found.log_index, found.position, place.size), (8, 1, 2));
+        place.verify(&found.kept.record, &Batch::of(second.iter().map(|kept| kept.record.as_ref())).root()).unwrap();
         assert_eq!(found.kept.record, "fifteen");
         assert!(segments.find(15, |kept| kept.class == DENY).is_none());
         assert!(segments.find(16, |_| true).is_none());
     };
     check(&segments);
     drop(segments);
-    check(&Segments::open(folder.path(), u64::MAX).unwrap());
+    let again = Segments::open(folder.path(), u64::MAX).unwrap();
+    check(&again);
+    again.append("b", 9, &[kept(key(1), 0, "later")]).unwrap();
+    assert_eq!(files(folder.path(), "open").len(), 4, "each reporter and kind goes on in its file");
+    assert_eq!(again.find(key(1), |_| true).unwrap().0.log_index, 9);
 }
 
 #[test]
 fn a_record_under_a_key_that_is_taken_hides_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    segments.append(1, &[kept(10, DENY, "denied")]).unwrap();
-    segments.append(2, &[kept(10, 0, "allowed, says another")]).unwrap();
+    segments.append("a", 1, &[kept(10, DENY, "denied")]).unwrap();
+    segments.append("b", 2, &[kept(10, 0, "allowed, says another")]).unwrap();
     // The same batch again, as after a crash.
-    segments.append(3, &[kept(10, DENY, "denied")]).unwrap();
+    segments.append("a", 3, &[kept(10, DENY, "denied")]).unwrap();
     let (found, _) = segments.find(10, |_| true).unwrap();
     assert_eq!((found.log_index, found.kept.record.as_ref()), (1, &b"denied"[..]));
     assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [10, 10]);
@@ -49,57 +67,89 @@ fn a_record_under_a_key_that_is_taken_hides_nothing() {
 fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    for key in 1..=3 {
-        segments.append(u64::try_from(key).unwrap(), &[kept(key, 0, "record")]).unwrap();
+    for number in 1..=3 {
+        segments.append("a", number, &[kept(key(number), 0, "record")]).unwrap();
     }
     drop(segments);
-    let path = open_path(folder.path(), 0);
+    let path = files(folder.path(), "open").pop().unwrap();
     let whole = std::fs::read(&path).unwrap();
-    let ends: Vec<usize> = (1..whole.len())
-        .filter(|end| wal::payloads(&whole[..*end]).count() < wal::payloads(&whole[..end + 1]).count())
-        .map(|end| end + 1)
-        .collect();
+    let ends: Vec<usize> = wal::frames(&whole).map(|(_, to, _)| usize::try_from(to).unwrap()).collect();
     std::fs::write(&path, &whole[..ends[2] - 1]).unwrap();
-    assert_eq!(keys(&Segments::open(folder.path(), u64::MAX).unwrap().newest(None, u128::MAX, 10)), [2, 1]);
+    let listed = |segments: &Segments| keys(&segments.newest(None, u128::MAX, 10));
+    assert_eq!(listed(&Segments::open(folder.path(), u64::MAX).unwrap()), [key(2), key(1)]);
     let mut flipped = whole;
     flipped[ends[0] + 20] ^= 1;
     std::fs::write(&path, &flipped).unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [1]);
+    assert_eq!(listed(&segments), [key(1)]);
     // Nothing is written behind the damage.
-    segments.append(9, &[kept(9, 0, "new")]).unwrap();
+    segments.append("a", 9, &[kept(key(9), 0, "new")]).unwrap();
     drop(segments);
-    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    assert_eq!(keys(&segments.newest(None, u128::MAX, 10)), [9, 1]);
+    assert_eq!(listed(&Segments::open(folder.path(), u64::MAX).unwrap()), [key(9), key(1)]);
+}
+
+/// What cannot be packed: a generator's numbers.
+fn noise(seed: &mut u64, bytes: usize) -> Bytes {
+    let mut next = || {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        seed.to_be_bytes()
+    };
+    (0..bytes / 8).flat_map(|_| next()).collect::<Vec<u8>>().into()
 }
 
 #[test]
-fn the_oldest_segments_go_first_and_full_ones_are_named_after_what_they_hold() {
+fn the_oldest_segments_of_a_reporter_go_first_and_full_ones_are_named_after_what_they_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = Segments::open(folder.path(), 3 * SEGMENT_BYTES).unwrap();
-    // What cannot be packed: a generator's numbers.
-    let mut seed = 1u64;
-    let mut noise = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed.to_be_bytes()
-    };
-    let frames = 5 * SEGMENT_BYTES / (1024 * 1024);
-    for key in 1..=u128::from(frames) {
-        let record: Vec<u8> = (0..1024 * 1024 / 8).flat_map(|_| noise()).collect();
-        segments.append(0, &[RecordKept { key, class: 0, record: record.into() }]).unwrap();
+    let (max_bytes, mut seed) = (32 * 1024 * 1024, 1);
+    let segments = Segments::open(folder.path(), max_bytes).unwrap();
+    for number in 1..=80 {
+        let record = RecordKept { key: key(number), class: 0, record: noise(&mut seed, 1024 * 1024) };
+        segments.append("a", 0, &[record]).unwrap();
     }
     let listed = keys(&segments.newest(None, u128::MAX, 1000));
-    assert_eq!(listed[0], u128::from(frames));
-    assert!(listed.len() < 3 * 17 && listed.len() > 16, "{}", listed.len());
+    assert_eq!(listed[0], key(80));
+    assert!(listed.len() <= 32 && listed.len() > 16, "{}", listed.len());
     let bytes: u64 =
         std::fs::read_dir(folder.path()).unwrap().map(|item| item.unwrap().metadata().unwrap().len()).sum();
-    assert!(bytes <= 3 * SEGMENT_BYTES + 2 * 1024 * 1024, "{bytes}");
+    assert!(bytes <= max_bytes + 2 * 1024 * 1024, "{bytes}");
     drop(segments);
-    let segments = Segments::open(folder.path(), 3 * SEGMENT_BYTES).unwrap();
+    let segments = Segments::open(folder.path(), max_bytes).unwrap();
     assert_eq!(keys(&segments.newest(None, u128::MAX, 1000)), listed);
     assert!(segments.find(listed[listed.len() - 1], |_| true).is_some());
+}
+
+#[test]
+fn neither_a_flood_of_one_reporter_nor_one_of_allows_displaces_what_others_keep() {
+    let folder = tempfile::tempdir().unwrap();
+    let (max_bytes, mut seed) = (16 * 1024 * 1024, 1);
+    let segments = Segments::open(folder.path(), max_bytes).unwrap();
+    let mut number = 0;
+    let mut append = |reporter: &str, class: u8, bytes: usize, seed: &mut u64| {
+        number += 1;
+        segments
+            .append(reporter, number, &[RecordKept { key: key(number), class, record: noise(seed, bytes) }])
+            .unwrap();
+        key(number)
+    };
+    let kept: Vec<u128> = ["quiet", "other"]
+        .into_iter()
+        .flat_map(|name| [(name, 0), (name, DENY)])
+        .map(|(name, class)| append(name, class, 200_000, &mut seed))
+        .collect();
+    // Allows and denials of one node, four times the space of all.
+    for round in 0..128 {
+        append("loud", 0, 256 * 1024, &mut seed);
+        append("loud", DENY, 128 * 1024 * (round % 3), &mut seed);
+    }
+    for key in &kept {
+        assert!(segments.find(*key, |_| true).is_some(), "{key:x} was displaced by another's flood");
+    }
+    assert!(segments.bytes() <= max_bytes + 2 * 1024 * 1024, "{}", segments.bytes());
+    // Its denials were not displaced by its allows: each kind has half.
+    let denials = segments.newest(Some(DENY), u128::MAX, 1000).len();
+    assert!(denials >= 20, "{denials}");
 }
 
 #[test]
@@ -108,14 +158,14 @@ fn what_is_too_old_goes_by_the_times_of_records_and_not_before_its_segment_does(
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     let day = 24 * 3600 * 1000;
     let (week, at) = (Duration::from_secs(7 * 24 * 3600), |day_number: u64| key_at(day_number * day));
-    segments.append(1, &[kept(at(100), 0, "first")]).unwrap();
+    segments.append("a", 1, &[kept(at(100), 0, "first")]).unwrap();
     segments.expire(100 * day, week).unwrap();
-    segments.append(2, &[kept(at(101), 0, "a day later")]).unwrap();
+    segments.append("a", 2, &[kept(at(101), 0, "a day later")]).unwrap();
     drop(segments);
     // A restart takes nothing of its age.
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     segments.expire(102 * day, week).unwrap();
-    segments.append(3, &[kept(at(102), 0, "in another segment")]).unwrap();
+    segments.append("a", 3, &[kept(at(102), 0, "in another segment")]).unwrap();
     segments.expire(108 * day, week).unwrap();
     assert_eq!(segments.newest(None, u128::MAX, 9).len(), 3);
     segments.expire(108 * day + 1, week).unwrap();
@@ -124,22 +174,125 @@ fn what_is_too_old_goes_by_the_times_of_records_and_not_before_its_segment_does(
     assert!(segments.newest(None, u128::MAX, 9).is_empty());
 }
 
+fn seal_all(segments: &Segments) {
+    let mut state = segments.state();
+    state.series.iter_mut().for_each(|(id, series)| close(&segments.folder, *id, series).unwrap());
+}
+
 #[test]
 fn a_segment_that_a_copy_holds_twice_is_read_once_and_damage_in_a_full_one_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    segments.append(1, &[kept(1, 0, "one")]).unwrap();
-    let early = std::fs::read(open_path(folder.path(), 0)).unwrap();
-    segments.append(2, &[kept(2, 0, "two")]).unwrap();
-    segments.roll(&mut segments.state()).unwrap();
+    segments.append("a", 1, &[kept(key(1), 0, "one")]).unwrap();
+    let path = files(folder.path(), "open").pop().unwrap();
+    let early = std::fs::read(&path).unwrap();
+    segments.append("a", 2, &[kept(key(2), 0, "two")]).unwrap();
+    seal_all(&segments);
     drop(segments);
-    std::fs::write(open_path(folder.path(), 0), early).unwrap();
+    std::fs::write(path, early).unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-    assert_eq!(keys(&segments.newest(None, u128::MAX, 9)), [2, 1]);
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 9)), [key(2), key(1)]);
     assert!(segments.damaged().is_empty());
-    let full = segments.state().sealed[0].path.clone();
+    let full = files(folder.path(), "segment").pop().unwrap();
     let mut bytes = std::fs::read(&full).unwrap();
     bytes[40] ^= 1;
     std::fs::write(&full, bytes).unwrap();
     assert_eq!(segments.damaged(), [full]);
+}
+
+/// A batch of a thousand small records, in order of time or as a node would send them that wants to be hard to look for: each
+/// names a time of its choice. The same is sent twice now and then.
+fn fill(segments: &Segments, batches: u64, is_scattered: bool, text: fn(u128) -> String) -> Vec<u128> {
+    let (mut seed, mut sample) = (7u64, vec![]);
+    for batch in 0..batches {
+        let record = |n: u64| {
+            let number = batch * 1000 + n;
+            let time = if is_scattered { number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 36 } else { number };
+            let random = number.wrapping_mul(0xD134_2543_DE82_EF95) >> 8;
+            let key = u128::from(time) << 80 | u128::from(random) << 16 | u128::from(number & 0xffff);
+            RecordKept { key, class: u8::from(number.is_multiple_of(50)), record: text(key).into() }
+        };
+        let records: Vec<_> = (0..1000).map(record).collect();
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        sample.push(records[usize::try_from(seed >> 54).unwrap() % 1000].key);
+        segments.append(&format!("node {}", batch % 3), batch, &records).unwrap();
+    }
+    sample
+}
+
+#[test]
+fn a_record_is_found_through_runs_that_were_merged_whatever_time_it_names() {
+    for is_scattered in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+        let sample = fill(&segments, 800, is_scattered, |key| format!("record {key:x}"));
+        let check = |segments: &Segments, when: &str| {
+            let before = segments.blocks_read();
+            for key in &sample {
+                assert!(segments.find(*key, |_| true).is_some(), "{when}, scattered {is_scattered}: {key:x}");
+            }
+            let each = (segments.blocks_read() - before) as f64 / sample.len() as f64;
+            assert!(each < 16.0, "{when}, scattered {is_scattered}: {each} blocks for each record");
+            let listed = keys(&segments.newest(Some(DENY), u128::MAX, 500));
+            assert!(listed.len() == 500 && listed.is_sorted_by(|a, b| a > b));
+        };
+        check(&segments, "running");
+        assert!(files(folder.path(), "index").len() < 8, "runs are not merged");
+        drop(segments);
+        check(&Segments::open(folder.path(), u64::MAX).unwrap(), "restarted");
+        // Damage of what can be made again costs a start, and nothing else.
+        let mut runs = files(folder.path(), "index");
+        let (lost, flipped) = (runs.pop().unwrap(), runs.pop().unwrap());
+        std::fs::remove_file(lost).unwrap();
+        let mut bytes = std::fs::read(&flipped).unwrap();
+        bytes[5000] ^= 1;
+        std::fs::write(&flipped, bytes).unwrap();
+        check(&Segments::open(folder.path(), u64::MAX).unwrap(), "made again");
+    }
+}
+
+/// As long as a sidecar's allow.
+fn allow(key: u128) -> String {
+    let (at, random) = (key >> 80, key.wrapping_mul(0x2545_F491_4F6C_DD1D_9E37_79B9_7F4A_7C15));
+    let subject = r#"{"claims":{"evidence":"process"},"spiffe_id":"spiffe://example.org/ns/shop/sa/till"}"#;
+    let headers = r#"{"host":"ledger.internal","user-agent":"curl/8.5.0"}"#;
+    let input = format!(
+        r#"{{"destination":"spiffe://example.org/ns/shop/sa/ledger","headers":{headers},"method":"GET","path":["v1","balance","{at}"],"query":"","request_id":"{random:032x}","subject":{subject}}}"#
+    );
+    format!(
+        r#"{{"at_ms":{at},"effect":"allow","id":"dec_{key:032x}","input":{input},"kind":"decision","policy_revision":3,"rule":"authz.rego:5"}}"#
+    )
+}
+
+/// `cargo test --release -p sekisho-disk -- --ignored --nocapture ten_million`
+#[test]
+#[ignore = "writes gigabytes; run it to measure"]
+fn ten_million_records_and_one_of_them_is_found_in_milliseconds() {
+    for is_scattered in [false, true] {
+        for millions in [1, 3, 10] {
+            let folder = tempfile::tempdir().unwrap();
+            let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+            let began = std::time::Instant::now();
+            let sample = fill(&segments, millions * 1000, is_scattered, allow);
+            let filled = began.elapsed();
+            let before = segments.blocks_read();
+            let mut times: Vec<Duration> = sample
+                .iter()
+                .step_by(usize::try_from(millions).unwrap())
+                .map(|key| {
+                    let began = std::time::Instant::now();
+                    assert!(segments.find(*key, |_| true).is_some());
+                    began.elapsed()
+                })
+                .collect();
+            let each = (segments.blocks_read() - before) as f64 / times.len() as f64;
+            times.sort();
+            let (middle, worst) = (times[times.len() / 2], times[times.len() - 1]);
+            let (bytes, runs) = (segments.bytes() / (1 << 20), files(folder.path(), "index").len());
+            eprintln!(
+                "{millions} M, scattered {is_scattered}: median {middle:?}, worst {worst:?}, {each:.1} blocks, {runs} runs, {bytes} MiB, filled in {filled:?}"
+            );
+            assert!(middle < Duration::from_millis(50));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
-use sekisho_ledger::{Batch, BatchPath, Hash, Leaf, Receipt, Subject, leaf_hash, verify_inclusion};
+use sekisho_ledger::{BatchPath, Hash, Leaf, Receipt, Subject, leaf_hash, verify_inclusion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -71,9 +71,7 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
     }
     let made_on_a_node =
         RecordName::parse(id).and_then(|name| domain.decisions.find(name.key, |kept| name.names(kept)));
-    if let Some((found, batch)) = made_on_a_node {
-        let paths = Batch::of(batch.iter().map(AsRef::as_ref)).paths().map_err(|e| Problem::unavailable(&e))?;
-        let place = paths.into_iter().nth(found.position).ok_or_else(missing)?;
+    if let Some((found, place)) = made_on_a_node {
         let record = String::from_utf8_lossy(&found.kept.record).into_owned();
         return Ok((found.log_index, Some((record, place))));
     }
