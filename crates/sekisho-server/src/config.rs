@@ -53,6 +53,9 @@ pub struct ServerArgs {
     /// Days after which the openings of commitments in leaves are erased; never, if absent. Proofs stay valid
     #[arg(long, env = "SEKISHO_KEEP_OPENINGS_DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_openings_days: Option<u32>,
+    /// Bundles of 256 log entries that are read again each second to find damage on disk; 0: none
+    #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub scrub_bundles_per_second: u32,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,

@@ -20,6 +20,7 @@ use crate::health::Health;
 use crate::record::Unstored;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
+use crate::scrub::Scrub;
 use crate::view::View;
 
 pub(crate) struct Domain {
@@ -41,6 +42,7 @@ pub(crate) struct Domain {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     pub budgets: Budgets,
+    pub scrub: Scrub,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Rings after each change of the view.

@@ -101,6 +101,16 @@ pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
     members.into_iter().filter_map(opening).collect()
 }
 
+/// Whether side data opens what a leaf commits to, and nothing else.
+pub(crate) fn opens(leaf: &[u8], side: &[u8]) -> bool {
+    // One of a form that is not known here has the right hash; nothing is known against what stands beside it.
+    let Ok(leaf) = Leaf::decode(leaf) else { return true };
+    let Ok(members) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(side) else { return false };
+    let openings = openings_of(side);
+    let fits = |opening: &Opening| leaf.field_text(&opening.field) == Some(opening.commitment().to_string().as_str());
+    openings.len() == members.len() && openings.iter().all(fits)
+}
+
 /// Reads what stands beside a leaf, as files that somebody wrote to may hold it: how many openings it has.
 pub fn check_openings(side: &[u8]) -> usize {
     openings_of(side).len()

@@ -36,7 +36,7 @@ use crate::refusals::Refusals;
 use crate::rest::Operator;
 use crate::retention::{self, Keep};
 use crate::view::View;
-use crate::{grpc, issue, journal, lineage, log_search, policy_folder, refusals, rest};
+use crate::{grpc, issue, journal, lineage, log_search, policy_folder, refusals, rest, scrub};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     tokio::spawn(keep_own_svid(domain.clone(), source.clone()));
     tokio::spawn(keep_authorities(domain.clone()));
     tokio::spawn(retention::keep(domain.clone()));
+    tokio::spawn(scrub::keep(domain.clone(), args.scrub_bundles_per_second));
     if let Some(folder) = args.policy_folder.clone() {
         let domain = domain.clone();
         tokio::spawn(async move {
@@ -208,6 +209,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         budgets: Budgets::new(),
+        scrub: scrub::Scrub::default(),
         counters: Counters::default(),
         health: Health::new(),
         recording: std::array::from_fn(|_| Arc::default()),

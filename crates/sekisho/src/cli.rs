@@ -95,6 +95,9 @@ pub(crate) enum Verb {
     Backup(verbs::backup::BackupArgs),
     /// Put a copy in the place of a server's data
     Restore(verbs::backup::RestoreArgs),
+    /// The log as it stands on a server's disk
+    #[command(subcommand)]
+    Ledger(verbs::ledger::LedgerVerb),
     /// Check this machine, its server and its agent
     Doctor,
     /// Print completions for a shell
@@ -145,6 +148,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Backup(args) => verbs::backup::backup(global, &args),
         Verb::Restore(args) => verbs::backup::restore(global, &args),
         Verb::Man(args) => verbs::man::run(&args),
+        Verb::Ledger(verb) => verbs::ledger::run(global, &verb),
         Verb::Doctor => verbs::doctor::run(global).await,
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),

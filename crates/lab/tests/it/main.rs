@@ -30,6 +30,7 @@ mod proofs;
 mod restores;
 mod revocations;
 mod revoked_peers;
+mod scrub;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;

@@ -26,6 +26,9 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
         add(name, "counter", help, value);
     }
     add("log_size_entries", "gauge", "Entries of the log that a published checkpoint covers.", domain.ledger.size());
+    let damage = domain.scrub.damage().len() as u64;
+    add("log_damage", "gauge", "Parts of the log that were found damaged on disk since the start.", damage);
+    add("log_bundles_checked_total", "counter", "Bundles of the log that were read again.", domain.scrub.bundles());
     add("registration_entries", "gauge", "Registration entries.", entries as u64);
     add("agents", "gauge", "Agents that are known, banned ones included.", agents as u64);
     add("revision", "gauge", "Revision of the state.", revision);

@@ -79,6 +79,8 @@ pub(crate) struct HealthForm {
     believed_ms: i64,
     /// Leaves of state changes that wait for the ledger.
     outbox: u64,
+    /// Parts of the log that were found damaged on disk, each with its file and entries.
+    log_damage: Vec<String>,
 }
 
 /// What nodes reported that still exist.
@@ -116,6 +118,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         log_time_ms: domain.log_time.load(Ordering::Relaxed),
         believed_ms: domain.belief.time(clock).min(clock).millis(),
         outbox,
+        log_damage: domain.scrub.damage().iter().map(ToString::to_string).collect(),
     })))
 }
 

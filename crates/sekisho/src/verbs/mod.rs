@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod decisions;
 pub(crate) mod doctor;
 pub(crate) mod entry;
+pub(crate) mod ledger;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod prove;

@@ -80,6 +80,11 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "the clock was ahead once: leaves carry that time until it is reached; nothing is lost",
         ),
         Check::new(
+            "log",
+            log_damage(health),
+            "run `sekisho ledger fsck`, which names all damaged files and entries, and restore the log from a backup",
+        ),
+        Check::new(
             "outbox",
             match number("outbox").unwrap_or(0) {
                 few @ ..WAITING_LEAVES => Ok(format!("{few} leaves wait for the ledger")),
@@ -104,6 +109,12 @@ fn in_force(health: &Value) -> Result<String, String> {
         behind.map(|(id, node, revision)| format!("{id} runs {} at {node}", revision.unwrap_or(0))).collect();
     let count = all.len();
     if behind.is_empty() { Ok(format!("in all of {count} sidecars that report")) } else { Err(behind.join(", ")) }
+}
+
+fn log_damage(health: &Value) -> Result<String, String> {
+    let damage = health.get("log_damage").and_then(Value::as_array);
+    let damage: Vec<&str> = damage.into_iter().flatten().filter_map(Value::as_str).collect();
+    if damage.is_empty() { Ok("no damage found on disk".into()) } else { Err(damage.join("; ")) }
 }
 
 fn clock(server: Option<i64>, asked: i64, heard: i64) -> Result<String, String> {
@@ -160,5 +171,6 @@ mod tests {
         assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
         assert_eq!(failing("believed_ms", (-100_000_000).into()), ["believed-clock"]);
         assert_eq!(failing("outbox", 5000.into()), ["outbox"]);
+        assert_eq!(failing("log_damage", serde_json::json!(["tile/0/001: it is missing"])), ["log"]);
     }
 }

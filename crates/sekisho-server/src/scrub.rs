@@ -1,0 +1,123 @@
+//! The log on disk, read again: all of it by `sekisho ledger fsck`, slowly and without end by a running server.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sekisho_disk::{LogCheck, LogDamage};
+use sekisho_ledger::{Checkpoint, Note, TrustPolicy};
+
+use crate::domain::Shared;
+use crate::journal::opens;
+
+/// Between two passes a server waits for as long as so many bundles would take.
+const PAUSE_BUNDLES: u32 = 14_400;
+/// Kept in memory at most; the log of the server names all.
+const MAX_DAMAGE: usize = 100;
+
+/// Why a log could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum FsckError {
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{}: {reason}. If power was lost a moment ago, start the server once; else this is another log's policy, or the \
+         checkpoint was changed: restore it from a backup", path.display()
+    )]
+    Checkpoint { path: PathBuf, reason: String },
+}
+
+/// What a check of a log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    pub size: u64,
+    pub damage: Vec<LogDamage>,
+}
+
+/// Checks all of the log below a server's data folder: entries, tiles, root, openings, write-ahead file. The server may run.
+/// `progress` is called with how many bundles of how many are done.
+pub fn fsck(data: &Path, policy: &TrustPolicy, mut progress: impl FnMut(u64, u64)) -> Result<Checked, FsckError> {
+    let folder = data.join("ledger");
+    let checkpoint = read_checkpoint(&folder, policy)?;
+    let check = LogCheck::new(&folder, checkpoint.size);
+    let mut damage = vec![];
+    for number in 0..check.bundles() {
+        damage.extend(check.bundle(number, opens));
+        progress(number + 1, check.bundles());
+    }
+    damage.extend(check.root(&checkpoint.root));
+    damage.extend(check.write_ahead());
+    Ok(Checked { size: checkpoint.size, damage })
+}
+
+fn read_checkpoint(folder: &Path, policy: &TrustPolicy) -> Result<Checkpoint, FsckError> {
+    let path = folder.join("checkpoint");
+    let note = std::fs::read_to_string(&path).map_err(|source| FsckError::Read { path: path.clone(), source })?;
+    policy.verify(&note).map_err(|error| FsckError::Checkpoint { path, reason: error.to_string() })
+}
+
+/// What a running server found of its own log.
+#[derive(Debug, Default)]
+pub(crate) struct Scrub {
+    damage: Mutex<Vec<LogDamage>>,
+    bundles: AtomicU64,
+}
+
+impl Scrub {
+    pub(crate) fn damage(&self) -> Vec<LogDamage> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bundles checked since the start.
+    pub(crate) fn bundles(&self) -> u64 {
+        self.bundles.load(Ordering::Relaxed)
+    }
+
+    fn found(&self, new: Vec<LogDamage>) {
+        let mut known = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        for damage in new {
+            if !known.contains(&damage) && known.len() < MAX_DAMAGE {
+                tracing::error!(%damage, "the log is damaged on disk; `sekisho ledger fsck` names all of it, restore it from a backup");
+                known.push(damage);
+            }
+        }
+    }
+}
+
+/// Reads the log again and again, so many bundles a second at most.
+pub(crate) async fn keep(domain: Shared, bundles_per_second: u32) {
+    if bundles_per_second == 0 {
+        return;
+    }
+    let step = Duration::from_secs(1) / bundles_per_second;
+    loop {
+        let mut number = 0;
+        // The log grows meanwhile.
+        while number < domain.ledger.size().div_ceil(sekisho_ledger::TILE_WIDTH) {
+            let reads = domain.clone();
+            let done = tokio::task::spawn_blocking(move || check_bundle(&reads, number)).await;
+            if let Err(error) = done {
+                tracing::error!(%error, number, "a bundle of the log was not checked");
+            }
+            number += 1;
+            tokio::time::sleep(step).await;
+        }
+        tokio::time::sleep(step * PAUSE_BUNDLES).await;
+    }
+}
+
+fn check_bundle(domain: &Shared, number: u64) {
+    let check = LogCheck::new(domain.ledger.folder(), domain.ledger.size());
+    let mut damage = check.bundle(number, opens);
+    if number + 1 == check.bundles() {
+        let note = domain.ledger.checkpoint();
+        let checkpoint = Note::parse(&note).ok().and_then(|note| Checkpoint::parse(note.text()).ok());
+        let now =
+            checkpoint.map(|checkpoint| LogCheck::new(domain.ledger.folder(), checkpoint.size).root(&checkpoint.root));
+        damage.extend(now.flatten());
+        damage.extend(check.write_ahead());
+    }
+    domain.scrub.bundles.fetch_add(1, Ordering::Relaxed);
+    domain.scrub.found(damage);
+}

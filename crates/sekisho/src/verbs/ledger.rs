@@ -1,0 +1,80 @@
+//! The log as it stands on a server's disk.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use sekisho_ledger::TrustPolicy;
+use sekisho_server::FsckError;
+use serde_json::json;
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::print;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerVerb {
+    /// Check every entry, tile and opening of a server's log, and its root against the checkpoint; the server may run
+    Fsck(FsckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FsckArgs {
+    /// The server's data folder, or a backup
+    #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
+    data: PathBuf,
+    /// Trust policy that names the log's key; default: `trust-policy` in the data folder, which a backup does not have
+    #[arg(long, env = "SEKISHO_TRUST_POLICY")]
+    policy: Option<PathBuf>,
+}
+
+pub(crate) fn run(global: &Global, verb: &LedgerVerb) -> Result<Exit, Failure> {
+    let LedgerVerb::Fsck(args) = verb;
+    let path = args.policy.clone().unwrap_or_else(|| args.data.join("trust-policy"));
+    let said = |error: &dyn std::fmt::Display| {
+        let path = path.display();
+        Failure::failed(format!(
+            "{path}: {error}; name the log's trust policy with `--policy` (`GET /v1/log` shows it)"
+        ))
+    };
+    let policy = TrustPolicy::parse(&std::fs::read_to_string(&path).map_err(|e| said(&e))?).map_err(|e| said(&e))?;
+    let checked = sekisho_server::fsck(&args.data, &policy, progress()).map_err(|error| match error {
+        FsckError::Read { .. } => Failure::failed(error),
+        FsckError::Checkpoint { .. } => Failure::new(Exit::Denied, error),
+    })?;
+    let ledger = args.data.join("ledger");
+    let form = |damage: &sekisho_disk::LogDamage| {
+        let file = ledger.join(&damage.file).display().to_string();
+        json!({"file": file, "first_entry": damage.first, "last_entry": damage.last, "what": damage.what})
+    };
+    let damage: Vec<_> = checked.damage.iter().map(form).collect();
+    print(global.output, &json!({"log_size": checked.size, "damage": damage}), || text(&ledger, &checked))?;
+    Ok(if checked.damage.is_empty() { Exit::Ok } else { Exit::Denied })
+}
+
+fn text(ledger: &Path, checked: &sekisho_server::Checked) -> String {
+    if checked.damage.is_empty() {
+        return format!("{}: {} entries, no damage", ledger.display(), checked.size);
+    }
+    let lines: Vec<String> =
+        checked.damage.iter().map(|damage| format!("damaged: {}/{damage}", ledger.display())).collect();
+    format!("{}\n{} entries; stop the server and restore the log from a backup", lines.join("\n"), checked.size)
+}
+
+/// A line on stderr: on a terminal it counts up, elsewhere one comes for each tenth.
+fn progress() -> impl FnMut(u64, u64) {
+    let mut shown = 0;
+    move |done, all| {
+        let tenth = done * 10 / all.max(1);
+        let mut stderr = std::io::stderr();
+        // Nothing depends on it.
+        let _shown = if stderr.is_terminal() && (done % 64 == 0 || done == all) {
+            write!(stderr, "\r{done} of {all} bundles{}", if done == all { "\n" } else { "" })
+        } else if !stderr.is_terminal() && tenth > shown {
+            writeln!(stderr, "{done} of {all} bundles")
+        } else {
+            Ok(())
+        };
+        shown = tenth;
+    }
+}
