@@ -114,11 +114,16 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     Ok(Verified::assertion(facts))
 }
 
+/// How early an authority counts. The bundle says that it is trusted, and the leaf's own beginning is checked to the second: a
+/// clock that was set back by an hour must not cut everything off.
+const EARLY_SECONDS: i64 = 24 * 3600;
+
+/// Whether an authority has begun, or is about to, and has not expired.
 fn is_valid(der: &[u8], now: UnixTime) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
         let (begin, end) =
             (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
-        (begin..=end).contains(&now.seconds())
+        (begin - EARLY_SECONDS..=end).contains(&now.seconds())
     })
 }
 

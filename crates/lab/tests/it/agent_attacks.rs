@@ -19,7 +19,7 @@ async fn law_l4_of_two_that_show_one_join_token_one_wins() {
     let results = futures_util::future::join_all(attempts).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     for refused in results.iter().filter_map(|result| result.as_ref().err()) {
-        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     }
 }
 

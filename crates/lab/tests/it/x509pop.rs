@@ -42,6 +42,8 @@ fn an_authority_that_has_expired_attests_no_node_and_validates_no_svid() {
     check(clock()).unwrap();
     let expired = check(clock().plus_seconds(3 * DAY)).err();
     assert_eq!(expired, Some(X509Error::NoValidAuthority(domain())));
+    let early = check(clock().plus_seconds(-2 * DAY)).err();
+    assert_eq!(early, Some(X509Error::NoValidAuthority(domain())));
     // Beside one that is valid, the expired one still counts for nothing.
     let younger = Openssl::new();
     bundle.add_x509(younger.authority()).unwrap();
