@@ -190,6 +190,7 @@ pub(crate) fn stored_entry() -> Vec<u8> {
 }
 
 /// What an agent keeps, with nothing held yet.
-pub(crate) const STORED_REVOCATION: &str = r#"{"kind":"entry","value":"ent_1","spiffe_id":"spiffe://fuzz.internal/svc/gateway","revision":7,"at":1,"until":2,"reason":"was deleted"}"#;
+pub(crate) const STORED_REVOCATION: &str = r#"{"kind":"entry","value":"ent_1",
+  "spiffe_id":"spiffe://fuzz.internal/svc/gateway","revision":7,"at":1,"until":2,"reason":"was deleted"}"#;
 pub(crate) const AGENT_CACHE: &str = r#"{"own":{"id":"spiffe://td.example/spire/agent/a","chain":["00"],"key":"00","not_before":0,
     "not_after":1},"revision":1,"bundle":"0a0a74642e6578616d706c65","entries":[],"policy":null,"held":[]}"#;

@@ -59,15 +59,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
     let spoken_for = Workload { pid: workload.pid(), start_time: workload.start_time() };
     let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
-    let agent = agent_channel(&args.agent_socket);
-    let revocations = Arc::new(RevocationKeeper::open(args.data.join("revocations")));
-    tokio::spawn(revocations::follow(revocations.clone(), agent.clone()));
-    let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
-    let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
-    tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
-    tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
-    let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
-    tokio::spawn(decisions::keep_strangers(decider.clone()));
+    let (decider, revocations) = follow_agent(&args, &identity)?;
 
     if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
         let listener = TcpListener::bind(address).await;
@@ -116,6 +108,23 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         end_workload(child).await;
     }
     Ok(())
+}
+
+/// What decides, and what is revoked, kept up to date by the agent.
+fn follow_agent(
+    args: &ProxyArgs,
+    identity: &IdentitySource,
+) -> Result<(Arc<Decider>, Arc<RevocationKeeper>), ProxyError> {
+    let agent = agent_channel(&args.agent_socket);
+    let revocations = Arc::new(RevocationKeeper::open(args.data.join("revocations")));
+    tokio::spawn(revocations::follow(revocations.clone(), agent.clone()));
+    let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
+    let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
+    tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
+    tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
+    let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
+    tokio::spawn(decisions::keep_strangers(decider.clone()));
+    Ok((decider, revocations))
 }
 
 /// Law L15: what this version cannot close is said.

@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn each_thing_that_can_be_wrong_is_found_and_named() {
         let good = serde_json::json!({
-            "log_size": 9, "authority_ends": 2000, "policy_revision": 3, "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
+            "log_size": 9, "authority_ends": 2000, "policy_revision": 3,
+            "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
             "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
         });
         let failing = |member: &str, value: Value| {
