@@ -109,18 +109,7 @@ pub(crate) async fn batch(
     if let Some(foreign) = of_another_node(domain, agent, about).await? {
         return Err(RecordError::Foreign(foreign));
     }
-    let latest = now().plus_seconds(MAX_AHEAD_SECONDS).millis();
-    if kept.iter().any(|kept| record_form::milliseconds(kept.key) > latest) {
-        return Err(RecordError::Ahead);
-    }
-    let days = domain.settings.keep.decisions_days;
-    // By the time that retention believes: a clock of ours that is ahead refuses nothing for good.
-    let believed =
-        domain.store.read(|reader| reader.retention_mark(&domain.name))?.map_or(now(), |mark| mark.min(now()));
-    let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
-    if kept.iter().any(|kept| record_form::milliseconds(kept.key) < earliest) {
-        return Err(RecordError::Behind(days));
-    }
+    check_times(domain, &kept)?;
     let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
     let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
     let log_index = match earlier {
@@ -149,6 +138,23 @@ pub(crate) async fn batch(
     written?;
     unstored.retain(|(_, leaf)| *leaf != log_index);
     Ok(log_index)
+}
+
+/// Refuses records of times at which a search for others would have to look too.
+fn check_times(domain: &Domain, kept: &[RecordKept]) -> Result<(), RecordError> {
+    let clock = now();
+    let latest = clock.plus_seconds(MAX_AHEAD_SECONDS).millis();
+    if kept.iter().any(|kept| record_form::milliseconds(kept.key) > latest) {
+        return Err(RecordError::Ahead);
+    }
+    let days = domain.settings.keep.decisions_days;
+    // By the time that is believed: a clock of ours that is ahead refuses nothing for good.
+    let believed = domain.belief.time(clock).min(clock);
+    let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
+    if kept.iter().any(|kept| record_form::milliseconds(kept.key) < earliest) {
+        return Err(RecordError::Behind(days));
+    }
+    Ok(())
 }
 
 fn batch_leaf(domain: &Domain, reporter: &str, tree: &Batch, next: u64, count: usize) -> Entry {
