@@ -85,8 +85,7 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
 
 fn copy(data: &Path, to: &Path) -> Result<(), BackupError> {
     let mark = to.join(COPY_MARK);
-    std::fs::write(&mark, "a copy of a server's folder; `sekisho restore --from` brings it back\n")
-        .map_err(io(&mark))?;
+    std::fs::write(&mark, "a copy of a server's folder; `sekisho restore` brings it back\n").map_err(io(&mark))?;
     std::fs::set_permissions(&mark, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(&mark))?;
     sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
     copy_tree(&data.join("keys"), &to.join("keys"))?;

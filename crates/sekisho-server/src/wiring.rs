@@ -61,7 +61,10 @@ pub enum ServerError {
     X509PopCa { path: String, reason: String },
     #[error(transparent)]
     Lineage(LineageError),
-    #[error("{0} is a copy that `sekisho backup` took; bring it back by `sekisho restore --from {0} --data <folder>`")]
+    #[error(
+        "{0} is a copy that `sekisho backup` made; bring it back by \
+         `sekisho restore --trust-domain <its trust domain> --from {0} --data <folder>`"
+    )]
     IsACopy(String),
     #[error("{0}. To go on all the same, and have it logged, start once with `--danger-accept-older-log`")]
     OlderLog(String),
