@@ -80,10 +80,7 @@ pub(crate) async fn batch(
     if records.len() > MAX_RECORDS || records.iter().any(|record| record.len() > MAX_RECORD_BYTES) {
         return Err(RecordError::TooLarge);
     }
-    let (spool, first) = key.rsplit_once(':').filter(|(spool, _)| spool.len() <= MAX_SPOOL).ok_or(RecordError::Key)?;
-    // What SQLite can count.
-    let countable = |number: &u64| *number < u64::MAX / 4;
-    let first: u64 = first.parse().ok().filter(countable).ok_or(RecordError::Key)?;
+    let (spool, first) = spool_and_first(key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
     let (name, node, asked) = (domain.name.clone(), agent.id.get().clone(), spool.to_owned());
@@ -138,6 +135,17 @@ pub(crate) async fn batch(
     written?;
     unstored.retain(|(_, leaf)| *leaf != log_index);
     Ok(log_index)
+}
+
+/// The spool that a batch is of, and the number of its first record.
+fn spool_and_first(key: &str) -> Result<(&str, u64), RecordError> {
+    let (spool, first) = key.rsplit_once(':').filter(|(spool, _)| spool.len() <= MAX_SPOOL).ok_or(RecordError::Key)?;
+    Ok((spool, first.parse().ok().filter(countable).ok_or(RecordError::Key)?))
+}
+
+/// Whether SQLite can count that far.
+const fn countable(number: &u64) -> bool {
+    *number < u64::MAX / 4
 }
 
 /// Refuses records of times at which a search for others would have to look too.
