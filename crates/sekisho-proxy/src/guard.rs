@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Method, Uri, Version, request::Parts};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request::Parts};
 
 /// Headers that we set, and that nobody else may.
 pub(crate) const PEER_HEADER: &str = "x-sekisho-peer-id";
@@ -18,21 +18,28 @@ pub enum Ambiguous {
     #[error("the path has an empty, `.` or `..` segment")]
     Segments,
     #[error(
-        "the path holds an encoded slash, dot, backslash or control character, or a character that must be encoded"
+        "the path holds an encoded slash, dot, backslash, `?`, `#`, `;` or control character, encoded bytes that are not UTF-8, \
+         or a character that must be encoded"
     )]
     Encoding,
     #[error("the path is longer than 8 KiB, or the target is not a path")]
     Target,
     #[error("the authority and the `Host` header differ, or one stands twice")]
     Authority,
+    #[error("an HTTP/1.1 request has no `Host` header")]
+    NoHost,
     #[error("the message's length is given twice")]
     Length,
     #[error("a header `{PEER_HEADER}` or one like it is ours to set")]
     Forged,
+    #[error("a header names another target or method than the request")]
+    Override,
     #[error("a header name has an underscore, which some servers read as a hyphen")]
     HeaderName,
     #[error("a header value is not UTF-8")]
     HeaderValue,
+    #[error("a header value begins or ends with a blank")]
+    Blank,
     #[error("CONNECT, TRACE and protocol upgrades do not pass")]
     Method,
 }
@@ -68,10 +75,24 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Ambiguous> {
     if [Method::CONNECT, Method::TRACE].contains(&parts.method) || parts.headers.contains_key(UPGRADE) {
         return Err(Ambiguous::Method);
     }
+    // RFC 9112 §3.2: a server answers 400 to a request of HTTP/1.1 without it.
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+        return Err(Ambiguous::NoHost);
+    }
     check_authority(&parts.uri, &parts.headers)?;
     check_length(parts.version, &parts.headers)?;
     check_path(&parts.uri)?;
-    check_names(&parts.headers)
+    check_headers(&parts.headers)
+}
+
+/// One cookie header in place of several (RFC 9113 §8.2.3): as policy reads them, and as HTTP/1.1 needs it.
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 fn check_path(uri: &Uri) -> Result<(), Ambiguous> {
@@ -79,23 +100,32 @@ fn check_path(uri: &Uri) -> Result<(), Ambiguous> {
     let Some(rest) = path.strip_prefix('/').filter(|_| path.len() <= MAX_PATH_BYTES) else {
         return Err(Ambiguous::Target);
     };
-    let mut bytes = path.bytes();
+    let (mut bytes, mut decoded_path) = (path.bytes(), Vec::new());
     while let Some(byte) = bytes.next() {
         let fine = match byte {
             b'%' => {
                 let code = [bytes.next(), bytes.next()].map(|digit| digit.and_then(|d| char::from(d).to_digit(16)));
                 let [Some(high), Some(low)] = code else { return Err(Ambiguous::Encoding) };
                 let decoded = (high * 16 + low) as u8;
-                // An encoded letter, dot or slash has a plain twin that another parser would see.
-                !(decoded.is_ascii_alphanumeric() || decoded.is_ascii_control() || b"./\\-_~%".contains(&decoded))
+                decoded_path.push(decoded);
+                // An encoded letter, dot or slash has a plain form that another parser would see. What ends a path is
+                // seen by one that decodes first.
+                !(decoded.is_ascii_alphanumeric() || decoded.is_ascii_control() || b"./\\-_~%?#;".contains(&decoded))
             }
             // `;` begins parameters for some servers and is a plain character for others.
             b'\\' | b';' => false,
-            _ => byte.is_ascii_graphic(),
+            _ => {
+                decoded_path.push(byte);
+                byte.is_ascii_graphic()
+            }
         };
         if !fine {
             return Err(Ambiguous::Encoding);
         }
+    }
+    // `%c0%ae` is a dot to a lenient decoder; some treat a control character of Unicode as absent.
+    if std::str::from_utf8(&decoded_path).map_or(true, |text| text.contains(char::is_control)) {
+        return Err(Ambiguous::Encoding);
     }
     // One trailing slash is a path of its own, and is kept as an empty last segment.
     let inner = rest.strip_suffix('/').unwrap_or(rest);
@@ -135,19 +165,38 @@ fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Ambiguous> 
     if http2 && (headers.contains_key(CONNECTION) || !te) { Err(Ambiguous::Length) } else { Ok(()) }
 }
 
-fn check_names(headers: &HeaderMap) -> Result<(), Ambiguous> {
+/// Headers by which frameworks let a client replace the target or the method that was judged (`-` for any of `-_.`).
+const OVERRIDES: [&str; 10] = [
+    "x-original-url",
+    "x-original-uri",
+    "x-original-method",
+    "x-rewrite-url",
+    "x-override-url",
+    "x-forwarded-method",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-method",
+];
+
+fn check_headers(headers: &HeaderMap) -> Result<(), Ambiguous> {
     for name in headers.keys().map(http::HeaderName::as_str) {
-        // Names are in lower case here.
-        let bytes = name.as_bytes();
-        let ours = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-        if bytes.iter().map(ours).take(10).eq(*b"x-sekisho-") || name == "x-forwarded-client-cert" {
+        // Names are in lower case here. Gateway interfaces turn `-`, and some `.`, into an underscore, so that these look alike.
+        let folded = name.replace(['_', '.'], "-");
+        if folded.starts_with("x-sekisho-") || folded == "x-forwarded-client-cert" {
             return Err(Ambiguous::Forged);
         }
-        if bytes.contains(&b'_') {
+        if OVERRIDES.contains(&folded.as_str()) {
+            return Err(Ambiguous::Override);
+        }
+        if name.contains('_') {
             return Err(Ambiguous::HeaderName);
         }
     }
-    Ok(())
+    // RFC 9113 §8.2.1: such a value is malformed. Over HTTP/1.1 the blanks were no part of it.
+    let blank = |byte: Option<&u8>| byte.is_some_and(|byte| [b' ', b'\t'].contains(byte));
+    let edges = |value: &HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
+    if headers.values().any(edges) { Err(Ambiguous::Blank) } else { Ok(()) }
 }
 
 fn headers(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ambiguous> {
@@ -172,10 +221,14 @@ mod tests {
 
     fn parts(target: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().uri(target);
+        if !headers.iter().any(|(name, _)| *name == "host") && !target.starts_with("http") {
+            request = request.header("host", "a");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap().into_parts().0
+        let version = if target.starts_with("http") { Version::HTTP_2 } else { Version::HTTP_11 };
+        request.version(version).body(()).unwrap().into_parts().0
     }
 
     #[test]
@@ -195,12 +248,23 @@ mod tests {
             "/v1/%zz",
             "/v1/%252e%252e/x",
             "*",
+            // What a lenient decoder reads as `..`, and what is not UTF-8 at all.
+            "/v1/%c0%ae%c0%ae/admin",
+            "/v1/%e0%80%af",
+            "/v1/%ff",
+            "/v1/%c3",
+            "/v1/%c2%80",
+            "/v1/%ed%a0%80",
+            "/v1/public%3fx",
+            "/v1/public%23x",
+            "/v1/public%3Bx",
         ] {
             assert!(read(&parts(bad, &[])).is_err(), "{bad}");
         }
         assert_eq!(read(&parts("/v1/transactions?q=%2e", &[])).unwrap().path, ["v1", "transactions"]);
         assert_eq!(read(&parts("/v1/", &[])).unwrap().path, ["v1", ""]);
         assert_eq!(read(&parts("/v1/a%20b", &[])).unwrap().path, ["v1", "a%20b"]);
+        assert_eq!(read(&parts("/v1/%c3%bc", &[])).unwrap().path, ["v1", "%c3%bc"]);
     }
 
     #[test]
@@ -211,6 +275,17 @@ mod tests {
             &[("X-Sekisho_Peer-Id", "a")],
             &[("x-forwarded-client-cert", "a")],
             &[("x_user", "a")],
+            &[("x.sekisho.peer.id", "spiffe://td/admin")],
+            &[("x-sekisho.peer_id", "spiffe://td/admin")],
+            &[("x.forwarded.client.cert", "a")],
+            &[("x-original-url", "/admin")],
+            &[("X-Rewrite-URL", "/admin")],
+            &[("x.original.uri", "/admin")],
+            &[("x-http-method-override", "DELETE")],
+            &[("x-http-method", "DELETE")],
+            &[("x-method-override", "DELETE")],
+            &[("a", " b")],
+            &[("a", "b\t")],
             &[("content-length", "1"), ("transfer-encoding", "chunked")],
             &[("content-length", "1"), ("content-length", "1")],
             &[("transfer-encoding", "gzip, chunked")],
@@ -224,5 +299,17 @@ mod tests {
         assert_eq!(read(&parts("http://a/", &[("host", "b")])).unwrap_err(), Ambiguous::Authority);
         assert_eq!(read(&parts("http://u@a/", &[])).unwrap_err(), Ambiguous::Authority);
         read(&parts("http://a/", &[("host", "a")])).unwrap();
+        let mut none = parts("/", &[]);
+        none.headers.remove("host");
+        assert_eq!(check(&none).unwrap_err(), Ambiguous::NoHost);
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_are_forwarded_as_they_were_judged() {
+        let mut crumbs = parts("http://a/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
+        let judged = read(&crumbs).unwrap().headers["cookie"].clone();
+        join_cookies(&mut crumbs.headers);
+        let forwarded: Vec<_> = crumbs.headers.get_all("cookie").iter().map(|c| c.to_str().unwrap()).collect();
+        assert_eq!((forwarded, judged.as_str()), (vec![judged.as_str()], "a=1; b=2"));
     }
 }

@@ -40,6 +40,8 @@ enum State {
 pub struct Scanner {
     state: State,
     line: Vec<u8>,
+    /// Whether a whole head has passed.
+    passed: bool,
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -52,7 +54,12 @@ impl Default for Scanner {
 
 impl Scanner {
     pub const fn new() -> Self {
-        Self { state: State::First, line: Vec::new() }
+        Self { state: State::First, line: Vec::new(), passed: false }
+    }
+
+    /// Whether no request has passed yet.
+    pub const fn is_first(&self) -> bool {
+        !self.passed
     }
 
     /// Reads on; an error is final.
@@ -99,6 +106,7 @@ impl Scanner {
             State::Head if self.line.ends_with(b"\r\n\r\n") => {
                 let head = std::mem::take(&mut self.line);
                 self.state = after_head(&head)?;
+                self.passed = true;
             }
             State::Head if self.line.ends_with(b"\r\n") && self.line.len() > 2 => {}
             State::Head => return Err(Framing::LineEnd),

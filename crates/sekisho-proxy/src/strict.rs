@@ -14,13 +14,15 @@ pub(crate) struct Strict<S, R> {
     inner: S,
     scanner: Scanner,
     refused: bool,
+    /// Whether anything was written: an answer may have begun, and a refusal would become part of its body.
+    answering: bool,
     /// Hears why the connection was refused.
     refuse: R,
 }
 
 impl<S, R: Fn(&str)> Strict<S, R> {
     pub(crate) const fn new(inner: S, refuse: R) -> Self {
-        Self { inner, scanner: Scanner::new(), refused: false, refuse }
+        Self { inner, scanner: Scanner::new(), refused: false, answering: false, refuse }
     }
 }
 
@@ -44,9 +46,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
             (self.refuse)(&error.to_string());
             self.refused = true;
             buffer.set_filled(before);
-            // Said if it can be said at once; the connection ends either way.
-            let _said = Pin::new(&mut self.inner).poll_write(context, REFUSAL);
-            let _sent = Pin::new(&mut self.inner).poll_flush(context);
+            // Only where no request came before: what it asked for may be on its way. The connection ends either way.
+            if !self.answering && self.scanner.is_first() {
+                let _best_effort = Pin::new(&mut self.inner).poll_write(context, REFUSAL);
+                let _best_effort = Pin::new(&mut self.inner).poll_flush(context);
+            }
             return Poll::Ready(Err(refuse(error.to_string())));
         }
         polled
@@ -55,6 +59,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
 
 impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Nothing follows a refusal.
+        if self.refused {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.answering = true;
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
