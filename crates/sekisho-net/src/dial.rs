@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::peer::Exported;
 use crate::{ExpectedServer, NetError, TlsPeer, TlsSource};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,15 +51,20 @@ impl Dialer {
                 false => io(error),
             })?;
         let state = stream.get_ref().1;
-        let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
+        let exported = Exported::of(state)?;
         let peer = match &self.expected {
             ExpectedServer::Id(_) => {
-                TlsPeer::of(peer_address, state, exporter, self.source.current().bundle(), (self.clock)())?
+                TlsPeer::of(peer_address, state, exported, self.source.current().bundle(), (self.clock)())?
             }
             // The fingerprint was checked in the handshake; there is no bundle yet to read the leaf by.
-            ExpectedServer::Fingerprint { .. } => {
-                TlsPeer { address: peer_address, leaf: None, group: String::new(), exporter }
-            }
+            ExpectedServer::Fingerprint { .. } => TlsPeer {
+                address: peer_address,
+                leaf: None,
+                group: String::new(),
+                exporter: exported.evidence,
+                renewal: exported.renewal,
+                protocol: state.alpn_protocol().unwrap_or_default().to_vec(),
+            },
         };
         Ok(TlsConnection { stream, peer })
     }

@@ -14,11 +14,12 @@ use hyper_util::server::graceful::GracefulShutdown;
 use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::peer::Exported;
 use crate::peer_credentials::peer_of;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
@@ -40,6 +41,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Acceptor {
     source: TlsSource,
     tls: TlsAcceptor,
+    /// For clients that ask for this protocol.
+    beside: Option<(&'static [u8], TlsAcceptor)>,
 }
 
 impl Acceptor {
@@ -47,7 +50,21 @@ impl Acceptor {
     /// connection comes.
     pub fn new(source: &TlsSource, client_required: bool, alpn: &[&[u8]]) -> Result<Self, NetError> {
         let tls = TlsAcceptor::from(source.server_config(client_required, alpn)?);
-        Ok(Self { source: source.clone(), tls })
+        Ok(Self { source: source.clone(), tls, beside: None })
+    }
+
+    /// Serves a second protocol on the same port. A client that does not ask for it is served as without.
+    pub fn beside(mut self, protocol: &'static [u8]) -> Result<Self, NetError> {
+        self.beside = Some((protocol, TlsAcceptor::from(self.source.server_config(true, &[protocol])?)));
+        Ok(self)
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        let Some((protocol, beside)) = &self.beside else { return self.tls.accept(stream).await };
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let asked = start.client_hello().alpn().is_some_and(|mut names| names.any(|name| name == *protocol));
+        let config = if asked { beside.config() } else { self.tls.config() };
+        start.into_stream(config.clone()).await
     }
 
     /// Takes one connection through its handshake, and says who the peer is.
@@ -55,12 +72,11 @@ impl Acceptor {
         let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
         let failed = |reason: String| NetError::Handshake { address: address.to_string(), reason };
         let _best_effort = stream.set_nodelay(true);
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream)).await;
         let stream =
             handshake.map_err(|_| NetError::Timeout(address.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let state = stream.get_ref().1;
-        let exporter = state.export_keying_material([0u8; 32], b"EXPORTER-sekisho-evidence", None)?;
-        let peer = TlsPeer::of(address, state, exporter, self.source.current().bundle(), now)?;
+        let peer = TlsPeer::of(address, state, Exported::of(state)?, self.source.current().bundle(), now)?;
         Ok((stream, peer))
     }
 }

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use rustls::CommonState;
+use rustls::{CommonState, ConnectionCommon};
 use sekisho_identity::{Bundle, LeafFacts, verify_svid};
 use sekisho_types::{UnixTime, Verified};
 
@@ -17,13 +17,17 @@ pub struct TlsPeer {
     pub group: String,
     /// Keying material of this connection (RFC 8446 §7.5), to bind evidence to it.
     pub exporter: [u8; 32],
+    /// The same for another purpose: it names this connection to its other end, on a later one.
+    pub renewal: [u8; 32],
+    /// The protocol that was negotiated (ALPN, RFC 7301); empty without one.
+    pub protocol: Vec<u8>,
 }
 
 impl TlsPeer {
     pub(crate) fn of(
         address: SocketAddr,
         state: &CommonState,
-        exporter: [u8; 32],
+        exported: Exported,
         bundle: &Bundle,
         now: UnixTime,
     ) -> Result<Self, NetError> {
@@ -31,7 +35,22 @@ impl TlsPeer {
         // The handshake checked it by the same rules; what it says is read from what is verified here.
         let leaf = if chain.is_empty() { None } else { Some(verify_svid(&chain, bundle, now)?) };
         let group = state.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
-        Ok(Self { address, leaf, group: group.unwrap_or_default(), exporter })
+        let protocol = state.alpn_protocol().unwrap_or_default().to_vec();
+        let Exported { evidence: exporter, renewal } = exported;
+        Ok(Self { address, leaf, group: group.unwrap_or_default(), exporter, renewal, protocol })
+    }
+}
+
+/// What is exported from a connection, by purpose.
+pub(crate) struct Exported {
+    pub evidence: [u8; 32],
+    pub renewal: [u8; 32],
+}
+
+impl Exported {
+    pub(crate) fn of<D>(connection: &ConnectionCommon<D>) -> Result<Self, NetError> {
+        let export = |label: &[u8]| connection.export_keying_material([0u8; 32], label, None);
+        Ok(Self { evidence: export(b"EXPORTER-sekisho-evidence")?, renewal: export(b"EXPORTER-sekisho-renewal")? })
     }
 }
 

@@ -32,6 +32,13 @@ pub struct ProxyArgs {
     /// kernel names the process that dials, or an address for services that cannot dial a Unix socket
     #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
     pub outbound: Vec<OutboundSpec>,
+    /// Connections open to the service at once, or streams if it speaks HTTP/2; half of them for one peer, and four times
+    /// that many of a peer's requests wait. Without it: 512 for `http1`, else 4096
+    #[arg(long, env = "SEKISHO_UPSTREAM_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub upstream_connections: Option<u32>,
+    /// Seconds after which a request ends on which nothing passes, in either direction
+    #[arg(long, env = "SEKISHO_BODY_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub body_idle_seconds: u32,
     /// Bound of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,

@@ -27,12 +27,14 @@ use tokio::sync::watch;
 use crate::config::Protocol;
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
+use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed};
+use crate::renewal::{self, Proven, Renewals};
 use crate::revocations::RevocationKeeper;
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -63,13 +65,20 @@ pub(crate) struct Inbound {
     pub protocol: Protocol,
     pub traces: Traces,
     pub stop: Stop,
+    /// How long a request may be open without anything passing on it.
+    pub body_idle: Duration,
+    pub renewals: Renewals,
 }
 
 impl Inbound {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let inbound = Arc::new(self);
         let alpn: &[&[u8]] = if inbound.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
-        let acceptor = match Acceptor::new(&inbound.identity.tls, true, alpn) {
+        let acceptor = Acceptor::new(&inbound.identity.tls, true, alpn).and_then(|acceptor| match inbound.protocol {
+            Protocol::Tcp => acceptor.beside(renewal::PROTOCOL),
+            _ => Ok(acceptor),
+        });
+        let acceptor = match acceptor {
             Ok(acceptor) => acceptor,
             Err(error) => {
                 tracing::error!(%error, "nothing is served");
@@ -114,7 +123,15 @@ impl Inbound {
         // A connection lives no longer than the SVIDs on it.
         let ends = leaf.not_after.min(own.not_after);
         if self.protocol == Protocol::Tcp {
-            tcp::judge_and_splice(&self, stream, &leaf, &own.spiffe_id, ends).await;
+            if peer.protocol == renewal::PROTOCOL {
+                if let Err(reason) = self.renewals.answer(stream, leaf, &own).await {
+                    self.decider.refuse("connection", &name, reason);
+                }
+                return;
+            }
+            let proven = Proven { leaf, ends };
+            let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
+            tcp::judge_and_splice(&self, stream, renewable, &own.spiffe_id).await;
             return;
         }
         let (subject, own_id) = (subject(&leaf), own.spiffe_id);
@@ -212,11 +229,16 @@ impl Inbound {
         }
         set_identity(&mut parts.headers, &peer.name, id, &trace);
         let allowed = StillAllowed::new(input, self.decider.clone(), changed);
-        let Some(request) = outgoing(parts, Judged::request(body, allowed.clone()).boxed(), self.protocol) else {
+        let idle = Idle::new(self.body_idle);
+        let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone()).boxed();
+        let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
         let answer = tokio::select! {
-            answer = self.upstream.send(request) => answer,
+            answer = self.upstream.send(&peer.name, request) => answer,
+            () = idle.over() => {
+                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", Some(id));
+            }
             // The service has not answered, and may not any more (law L12).
             () = allowed.clone().denied() => {
                 return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
@@ -224,9 +246,15 @@ impl Inbound {
         };
         match answer {
             Ok(response) => {
-                let mut response = clean(response.map(|body| Judged::response(body, allowed).boxed()));
+                idle.touch();
+                let timed = |body| Judged::response(Timed::new(body, idle), allowed).boxed();
+                let mut response = clean(response.map(timed));
                 insert(response.headers_mut(), DECISION_HEADER, id);
                 response
+            }
+            Err(UpstreamError::NoTurn(error)) => {
+                tracing::info!(peer = peer.name, decision = id, %error, "refused");
+                problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), Some(id))
             }
             Err(error) => {
                 tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
@@ -280,6 +308,7 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
     }
     parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     parts.headers.remove(header::CONNECTION);
+    guard::join_cookies(&mut parts.headers);
     Some(Request::from_parts(parts, body))
 }
 
@@ -325,6 +354,9 @@ fn grpc_problem(status: StatusCode, detail: &str, decision: Option<&str>) -> Res
     let code = match status {
         StatusCode::FORBIDDEN => "7",
         StatusCode::BAD_REQUEST => "3",
+        StatusCode::GATEWAY_TIMEOUT => "4",
+        // RESOURCE_EXHAUSTED: too much at once, and nothing of it was done.
+        StatusCode::SERVICE_UNAVAILABLE => "8",
         _ => "14",
     };
     let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed());

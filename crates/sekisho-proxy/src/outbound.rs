@@ -17,17 +17,19 @@ use sekisho_net::{
     Dialer, ExpectedServer, Listens, NetError, Places, TlsConnection, TlsPeer, accept_each, listen_unix,
 };
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
-use sekisho_sdk::IdentitySource;
+use sekisho_sdk::{Held, IdentitySource};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Mutex;
 
 use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
 use crate::guard;
+use crate::idle::{Idle, Timed};
 use crate::inbound::{Body, REVOKED, clean, http_builder, problem, withdrawn};
 use crate::local::{self, LocalError};
+use crate::renewal::{self, Renewer, revoked};
 use crate::revocations::RevocationKeeper;
+use crate::shared_dial::SharedDial;
 use crate::strict::Strict;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,15 @@ pub(crate) enum DialError {
     Http(#[from] hyper::Error),
     #[error("{0}")]
     Revoked(String),
+    /// The same failure for all who waited for one dial, or come soon after it.
+    #[error(transparent)]
+    Shared(Arc<DialError>),
+    #[error("the dial was given up")]
+    GivenUp,
 }
+
+/// A peer that cannot be dialled is tried again after this long at most.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Connections that the workload may have open at one listener.
 const MAX_CONNECTIONS: usize = 8192;
@@ -52,8 +62,10 @@ pub(crate) struct Outbound {
     pub revocations: Arc<RevocationKeeper>,
     pub traces: Traces,
     pub stop: Stop,
-    /// The connection in use, and the generation of the SVID that opened it.
-    pub connection: Mutex<Option<(u64, SendRequest<Incoming>)>>,
+    /// How long a request may be open without anything passing on it.
+    pub body_idle: Duration,
+    /// The connection in use, for requests.
+    pub connection: Arc<SharedDial<SendRequest<Body>, DialError>>,
 }
 
 pub(crate) enum Listener {
@@ -163,7 +175,7 @@ impl Outbound {
     }
 
     /// Passes a request on; its span, below the workload's, ends with the head of the response.
-    async fn request(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn request(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         if !self.traces.are_on() {
             return self.pass(request).await;
         }
@@ -178,7 +190,7 @@ impl Outbound {
         response
     }
 
-    async fn pass(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn pass(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         if let Err(error) = guard::check(&parts) {
             self.decider.refuse("request", "the workload", &error.to_string());
@@ -187,7 +199,6 @@ impl Outbound {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => {
-                self.undialled(&error);
                 let detail = format!("the peer `{}` cannot be reached: {error}", self.spec.expected);
                 return problem(StatusCode::BAD_GATEWAY, &detail, None);
             }
@@ -206,8 +217,20 @@ impl Outbound {
             parts.headers.remove(name);
         }
         parts.headers.remove("keep-alive");
-        match sender.send_request(Request::from_parts(parts, body)).await {
-            Ok(response) => clean(response.map(|body| body.map_err(Into::into).boxed())),
+        guard::join_cookies(&mut parts.headers);
+        let idle = Idle::new(self.body_idle);
+        let request = Request::from_parts(parts, Timed::new(body, idle.clone()).boxed());
+        let answer = tokio::select! {
+            answer = sender.send_request(request) => answer,
+            () = idle.over() => {
+                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", None);
+            }
+        };
+        match answer {
+            Ok(response) => {
+                idle.touch();
+                clean(response.map(|body| Timed::new(body, idle).boxed()))
+            }
             Err(error) => {
                 tracing::warn!(peer = %self.spec.expected, %error, "the request was not answered");
                 problem(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
@@ -217,39 +240,34 @@ impl Outbound {
 
     /// A connection of the current SVID. After a rotation new requests go over a new one, and the old one ends when its
     /// last request has.
-    async fn sender(&self) -> Result<SendRequest<Incoming>, DialError> {
-        let generation = self.identity.held.borrow().as_ref().map(|held| held.generation);
-        let generation = generation.ok_or(NetError::NoIdentity)?;
-        let mut connection = self.connection.lock().await;
-        if let Some((opened_by, sender)) = connection.as_mut()
-            && *opened_by == generation
-            && !sender.is_closed()
-        {
-            return Ok(sender.clone());
-        }
-        let own_ends = self.identity.held.borrow().as_ref().map(|held| held.not_after);
+    async fn sender(self: &Arc<Self>) -> Result<SendRequest<Body>, DialError> {
+        let held = self.identity.held.borrow().clone().ok_or(NetError::NoIdentity)?;
+        let (generation, outbound) = (held.generation, self.clone());
+        let dial = || async move { outbound.open(&held).await.inspect_err(|error| outbound.undialled(error)) };
+        let dialled = self.connection.get(generation, |sender| !sender.is_closed(), dial).await;
+        dialled.ok_or(DialError::GivenUp)?.map_err(DialError::Shared)
+    }
+
+    async fn open(&self, held: &Held) -> Result<SendRequest<Body>, DialError> {
         let dialled = self.dial(&[b"h2"]).await?;
-        let ends = own_ends.into_iter().chain(dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after)).min();
-        let stream = dialled.stream;
+        let theirs = dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
+        let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         let (identity, revocations, leaf) =
             (self.identity.held.clone(), self.revocations.clone(), leaf_of(&dialled.peer));
-        let wait = ends.map_or(0, |ends| ends.millis().saturating_sub(now().millis()));
-        let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+        let (sender, driver) = builder.handshake(TokioIo::new(dialled.stream)).await?;
         tokio::spawn(async move {
             tokio::select! {
                 ended = driver => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection to a peer ended");
                 },
                 // A connection lives no longer than the SVID on it, nor than the identity.
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => {}
                 () = withdrawn(identity) => {}
                 why = revoked(&revocations, leaf.as_ref()) => tracing::info!(why, "a connection to a peer was closed"),
             }
         });
-        *connection = Some((generation, sender.clone()));
         Ok(sender)
     }
 
@@ -272,26 +290,37 @@ impl Outbound {
             tracing::warn!(peer = %self.spec.expected, "no SVID is held; the connection is refused");
             return;
         };
-        match self.dial(&[]).await {
-            Ok(mut connection) => {
-                let leaf = leaf_of(&connection.peer);
-                let theirs = connection.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
-                let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
-                let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
-                tokio::select! {
-                    _finished = copy_bidirectional(&mut stream, &mut connection.stream) => {}
-                    () = tokio::time::sleep(wait) => tracing::info!("a connection was closed: its SVID has ended"),
-                    () = self.stop.wait() => {}
-                    why = revoked(&self.revocations, leaf.as_ref()) => {
-                        tracing::info!(why, "a connection was closed");
-                    }
-                    () = withdrawn(self.identity.held.clone()) => {
-                        tracing::info!("a connection was closed: the identity was taken away");
-                    }
-                }
-            }
-            Err(error) => self.undialled(&error),
+        let failures = &self.connection.failures;
+        if let Some(error) = failures.recent(held.generation) {
+            tracing::debug!(peer = %self.spec.expected, %error, "the peer could not be dialled a moment ago");
+            return;
         }
+        let mut connection = match self.dial(&[]).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.undialled(&error);
+                failures.failed(held.generation, Arc::new(error));
+                return;
+            }
+        };
+        failures.succeeded();
+        let theirs = connection.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
+        let renewer = Renewer {
+            dialer: self.dialer(),
+            held: self.identity.held.clone(),
+            revocations: self.revocations.clone(),
+            leaf: leaf_of(&connection.peer),
+            own: held.spiffe_id,
+            key: connection.peer.renewal,
+            ends: theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after)),
+        };
+        let why = tokio::select! {
+            _finished = copy_bidirectional(&mut stream, &mut connection.stream) => return,
+            () = self.stop.wait() => return,
+            () = withdrawn(self.identity.held.clone()) => "the identity was taken away".to_owned(),
+            why = renewer.until_refused() => why,
+        };
+        tracing::info!(peer = %self.spec.expected, why, "a connection was closed");
     }
 
     /// Whoever answers as another, or with a bad SVID, is refused; who does not answer is not.
@@ -309,12 +338,4 @@ impl Outbound {
 
 fn leaf_of(peer: &TlsPeer) -> Option<LeafFacts> {
     peer.leaf.as_ref().map(|leaf| leaf.get().clone())
-}
-
-/// Returns when the SVID of a peer is revoked.
-async fn revoked(revocations: &RevocationKeeper, leaf: Option<&LeafFacts>) -> String {
-    match leaf {
-        Some(leaf) => revocations.revoked(leaf).await,
-        None => std::future::pending().await,
-    }
 }

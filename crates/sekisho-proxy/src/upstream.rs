@@ -18,6 +18,8 @@ use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::inbound::Body;
 use crate::local::{self, LocalError};
+use crate::shared_dial::SharedDial;
+use crate::turns::{NoTurn, Turn, Turns};
 
 /// Connections that are kept although nothing passes on them, and for how long.
 const MAX_IDLE: usize = 256;
@@ -32,6 +34,13 @@ pub(crate) enum UpstreamError {
     Local(#[from] LocalError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error(transparent)]
+    NoTurn(#[from] NoTurn),
+    /// The same failure for all who waited for one dial.
+    #[error(transparent)]
+    Shared(Arc<UpstreamError>),
+    #[error("the dial was given up")]
+    GivenUp,
 }
 
 type Sender1 = http1::SendRequest<Body>;
@@ -46,20 +55,33 @@ pub(crate) struct Upstream {
     idle: Mutex<Vec<(Sender1, Instant)>>,
     sweeping: AtomicBool,
     /// The one connection of a service that speaks HTTP/2.
-    shared: tokio::sync::Mutex<Option<Sender2>>,
+    shared: Arc<SharedDial<Sender2, UpstreamError>>,
+    turns: Arc<Turns>,
 }
 
 impl Upstream {
-    pub(crate) fn new(at: Local, workload: Arc<Ownership>, protocol: Protocol, decider: Arc<Decider>) -> Arc<Self> {
-        let (idle, shared) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { at, workload, protocol, decider, idle, sweeping: AtomicBool::new(false), shared })
+    pub(crate) fn new(
+        at: Local,
+        workload: Arc<Ownership>,
+        protocol: Protocol,
+        decider: Arc<Decider>,
+        connections: usize,
+    ) -> Arc<Self> {
+        // A service that has just started is there at once: its failures are not remembered.
+        let (idle, shared, turns) = (Mutex::default(), SharedDial::new(Duration::ZERO), Turns::new(connections));
+        Arc::new(Self { at, workload, protocol, decider, idle, sweeping: AtomicBool::new(false), shared, turns })
     }
 
-    /// Sends a request: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
-    pub(crate) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<Answer>, UpstreamError> {
+    /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        peer: &str,
+        mut request: Request<Body>,
+    ) -> Result<Response<Answer>, UpstreamError> {
+        let turn = self.turns.take(peer).await?;
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
-            return Ok(response.map(|body| Answer { body, ended: false, lease: None }));
+            return Ok(response.map(|body| Answer { body, ended: false, lease: None, _turn: turn }));
         }
         loop {
             let kept = self.take();
@@ -71,7 +93,7 @@ impl Upstream {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Some((sender, self.clone()));
-                    return Ok(response.map(|body| Answer { body, ended: false, lease }));
+                    return Ok(response.map(|body| Answer { body, ended: false, lease, _turn: turn }));
                 }
                 // The service closed a connection that waited, and nothing of the request was sent.
                 Err(mut error) => match error.take_message().filter(|_| reused) {
@@ -82,8 +104,13 @@ impl Upstream {
         }
     }
 
-    /// The bare connection, for what is no HTTP.
-    pub(crate) async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
+    /// The bare connection, for what is not HTTP. It takes a turn of `peer`, or is refused at once.
+    pub(crate) async fn bare(&self, peer: &str) -> Result<(Box<dyn local::Stream>, Turn), UpstreamError> {
+        let turn = self.turns.try_take(peer).ok_or(NoTurn::TooMany)?;
+        Ok((self.connect().await?, turn))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
         let connected = local::connect(&self.at, &self.workload).await;
         if let Err(error @ LocalError::NotTheWorkload(_)) = &connected {
             self.decider.refuse("upstream", &self.at.to_string(), &error.to_string());
@@ -103,22 +130,24 @@ impl Upstream {
         Ok(sender)
     }
 
-    async fn shared(&self) -> Result<Sender2, UpstreamError> {
-        let mut shared = self.shared.lock().await;
-        if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
-        }
-        let stream = self.connect().await?;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new());
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "the connection to the service ended");
+    async fn shared(self: &Arc<Self>) -> Result<Sender2, UpstreamError> {
+        let dial = || {
+            let upstream = self.clone();
+            async move {
+                let stream = upstream.connect().await?;
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder.timer(TokioTimer::new());
+                let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "the connection to the service ended");
+                    }
+                });
+                Ok(sender)
             }
-        });
-        *shared = Some(sender.clone());
-        Ok(sender)
+        };
+        let shared = self.shared.get(0, |sender: &Sender2| !sender.is_closed(), dial).await;
+        shared.ok_or(UpstreamError::GivenUp)?.map_err(UpstreamError::Shared)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Sender1, Instant)>> {
@@ -164,6 +193,8 @@ pub(crate) struct Answer {
     body: Incoming,
     ended: bool,
     lease: Option<(Sender1, Arc<Upstream>)>,
+    /// Given back after the lease, so that whoever is next finds the connection.
+    _turn: Turn,
 }
 
 impl Drop for Answer {

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Ownership, Process};
@@ -13,9 +14,11 @@ use tokio::net::TcpListener;
 use crate::config::{Local, Protocol, ProxyArgs};
 use crate::decisions::{self, Decider};
 use crate::inbound::Inbound;
-use crate::outbound::{Listener, Outbound};
+use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
 use crate::policy::{self, PolicyKeeper};
+use crate::renewal::Renewals;
 use crate::revocations::{self, RevocationKeeper};
+use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
 
 /// Why the sidecar does not run, or stopped.
@@ -41,15 +44,9 @@ pub enum ProxyError {
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
 pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<(), ProxyError> {
-    if args.inbound.is_none() && args.outbound.is_empty() {
-        return Err(ProxyError::NothingToDo);
-    }
-    if args.inbound.is_some() != args.upstream.is_some() {
-        return Err(ProxyError::Value(
-            "`inbound` and `upstream` go together: one says where peers come, the other where the service is".into(),
-        ));
-    }
+    check(&args)?;
     let protocol = args.protocol.unwrap_or(Protocol::Http1);
+    let body_idle = Duration::from_secs(args.body_idle_seconds.into());
     private_folder(&args.data)?;
     let mut child = start_workload(&args)?;
     let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
@@ -65,14 +62,18 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
         warn_of_direct_access(&upstream);
+        let connections = args.upstream_connections.unwrap_or(if protocol == Protocol::Http1 { 512 } else { 4096 });
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         let inbound = Inbound {
             identity: identity.clone(),
             decider: decider.clone(),
             revocations: revocations.clone(),
-            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone()),
+            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone(), connections),
             protocol,
             traces: traces.clone(),
             stop: stop.clone(),
+            body_idle,
+            renewals: Renewals::default(),
         };
         stop.spawn(inbound.serve(listener));
     }
@@ -87,7 +88,8 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             revocations: revocations.clone(),
             traces: traces.clone(),
             stop: stop.clone(),
-            connection: tokio::sync::Mutex::new(None),
+            body_idle,
+            connection: SharedDial::new(LONGEST_PAUSE),
         };
         stop.spawn(outbound.serve(listener));
     }
@@ -125,6 +127,18 @@ fn follow_agent(
     let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
     tokio::spawn(decisions::keep_strangers(decider.clone()));
     Ok((decider, revocations))
+}
+
+fn check(args: &ProxyArgs) -> Result<(), ProxyError> {
+    if args.inbound.is_none() && args.outbound.is_empty() {
+        return Err(ProxyError::NothingToDo);
+    }
+    if args.inbound.is_some() != args.upstream.is_some() {
+        return Err(ProxyError::Value(
+            "`inbound` and `upstream` go together: one says where peers come, the other where the service is".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Law L15: what this version cannot close is said.

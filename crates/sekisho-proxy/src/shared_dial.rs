@@ -1,0 +1,230 @@
+//! One dial to a destination at a time. All who want the connection wait for that dial and share its result, and a dial
+//! that has just failed is not tried again at once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sekisho_runtime::random_bytes;
+use tokio::sync::watch;
+
+/// The pause after a first failure; it doubles with each more.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What failed last, and until when that is answer enough.
+pub(crate) struct Failures<E> {
+    longest_pause: Duration,
+    state: Mutex<Option<Failed<E>>>,
+}
+
+struct Failed<E> {
+    error: Arc<E>,
+    /// The SVID that it failed with; another may succeed.
+    generation: u64,
+    times: u32,
+    until: Instant,
+}
+
+impl<E> Failures<E> {
+    pub(crate) fn new(longest_pause: Duration) -> Self {
+        Self { longest_pause, state: Mutex::default() }
+    }
+
+    /// The error of a dial that failed a moment ago.
+    pub(crate) fn recent(&self, generation: u64) -> Option<Arc<E>> {
+        let state = self.state();
+        let failed = state.as_ref().filter(|failed| failed.generation == generation && Instant::now() < failed.until);
+        failed.map(|failed| failed.error.clone())
+    }
+
+    pub(crate) fn succeeded(&self) {
+        *self.state() = None;
+    }
+
+    pub(crate) fn failed(&self, generation: u64, error: Arc<E>) {
+        let mut state = self.state();
+        let times = state.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
+        let until = Instant::now() + pause(times, self.longest_pause);
+        *state = Some(Failed { error, generation, times, until });
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Failed<E>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between half of the pause and all of it, so that many sidecars do not dial in step.
+fn pause(times: u32, longest: Duration) -> Duration {
+    let whole = FIRST_PAUSE.saturating_mul(1 << (times - 1).min(16)).min(longest);
+    let part = 0.5 + f64::from(u16::from_le_bytes(random_bytes())) / f64::from(u16::MAX) / 2.0;
+    whole.mul_f64(part)
+}
+
+type Made<T, E> = Result<T, Arc<E>>;
+type Dialled<T, E> = Option<Made<T, E>>;
+
+/// What is known at once, or where it will be.
+enum Begun<T, E> {
+    Known(Made<T, E>),
+    Waits(watch::Receiver<Dialled<T, E>>),
+}
+
+pub(crate) struct SharedDial<T, E> {
+    pub failures: Failures<E>,
+    state: Mutex<State<T, E>>,
+}
+
+struct State<T, E> {
+    /// The connection in use, and the generation of the SVID that opened it.
+    open: Option<(u64, T)>,
+    dialling: Option<(u64, watch::Receiver<Dialled<T, E>>)>,
+}
+
+impl<T, E> SharedDial<T, E>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    pub(crate) fn new(longest_pause: Duration) -> Arc<Self> {
+        let state = Mutex::new(State { open: None, dialling: None });
+        Arc::new(Self { failures: Failures::new(longest_pause), state })
+    }
+
+    /// The connection of this generation if it is `usable`, or the result of the dial that is under way, or of a new one.
+    /// `None` if that dial ended without a result.
+    pub(crate) async fn get<F>(
+        self: &Arc<Self>,
+        generation: u64,
+        usable: impl FnOnce(&T) -> bool,
+        dial: impl FnOnce() -> F,
+    ) -> Option<Made<T, E>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut result = match self.begin(generation, usable, dial) {
+            Begun::Known(known) => return Some(known),
+            Begun::Waits(waits) => waits,
+        };
+        // No lock is held while it is waited for, and a request that goes away ends nobody else's dial.
+        result.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    fn begin<F>(
+        self: &Arc<Self>,
+        generation: u64,
+        usable: impl FnOnce(&T) -> bool,
+        dial: impl FnOnce() -> F,
+    ) -> Begun<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut state = self.state();
+        if let Some((_, open)) =
+            state.open.as_ref().filter(|(opened_by, open)| *opened_by == generation && usable(open))
+        {
+            return Begun::Known(Ok(open.clone()));
+        }
+        if let Some((_, waits)) = state.dialling.as_ref().filter(|(with, _)| *with == generation) {
+            return Begun::Waits(waits.clone());
+        }
+        if let Some(error) = self.failures.recent(generation) {
+            return Begun::Known(Err(error));
+        }
+        let (sender, waits) = watch::channel(None);
+        state.dialling = Some((generation, waits.clone()));
+        let (shared, dialling) = (self.clone(), dial());
+        tokio::spawn(async move {
+            // Dropped without a result, it would be waited for by all who come later.
+            let ends = Ends(&shared, generation);
+            let made = dialling.await.map_err(Arc::new);
+            match &made {
+                Ok(connection) => {
+                    shared.failures.succeeded();
+                    shared.state().open = Some((generation, connection.clone()));
+                }
+                Err(error) => shared.failures.failed(generation, error.clone()),
+            }
+            drop(ends);
+            sender.send_replace(Some(made));
+        });
+        Begun::Waits(waits)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for the next dial.
+struct Ends<'a, T, E>(&'a Arc<SharedDial<T, E>>, u64);
+
+impl<T, E> Drop for Ends<'_, T, E> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.dialling.as_ref().is_some_and(|(generation, _)| *generation == self.1) {
+            state.dialling = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn eight_requests_wait_for_one_dial_and_not_one_after_the_other() {
+        let shared = SharedDial::<u32, &str>::new(Duration::from_secs(5));
+        // So that the memory of the failure outlasts a slow test.
+        shared.failures.state().replace(Failed {
+            error: Arc::new("before"),
+            generation: 0,
+            times: 9,
+            until: Instant::now(),
+        });
+        let dials = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let (shared, dials) = (shared.clone(), dials.clone());
+            async move {
+                let dial = || async move {
+                    dials.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Err("no answer")
+                };
+                shared.get(1, |_| true, dial).await.unwrap()
+            }
+        };
+        let asked: Vec<_> = (0..8).map(|_| tokio::spawn(ask())).collect();
+        for one in asked {
+            assert_eq!(*one.await.unwrap().unwrap_err(), "no answer");
+        }
+        assert_eq!(dials.load(Ordering::Relaxed), 1);
+        // It has just failed: the next one is answered at once, and with a new SVID it is tried again.
+        assert!(ask().await.is_err());
+        assert_eq!(dials.load(Ordering::Relaxed), 1);
+        assert_eq!(shared.get(2, |_| true, || async { Ok(7) }).await.unwrap().unwrap(), 7);
+        assert_eq!(shared.get(2, |_| true, || async { Err("not dialled") }).await.unwrap().unwrap(), 7);
+        assert_eq!(shared.get(2, |_| false, || async { Ok(8) }).await.unwrap().unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_goes_away_does_not_end_the_dial_of_others() {
+        let shared = SharedDial::<u32, &str>::new(Duration::from_secs(5));
+        let dial = || async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(1)
+        };
+        let first = tokio::time::timeout(Duration::from_millis(5), shared.get(1, |_| true, dial)).await;
+        assert!(first.is_err());
+        assert_eq!(shared.get(1, |_| true, || async { Err("a second dial") }).await.unwrap().unwrap(), 1);
+    }
+
+    #[test]
+    fn pauses_grow_and_end_at_the_longest() {
+        for times in 1..40 {
+            let pause = pause(times, Duration::from_secs(5));
+            assert!(pause >= FIRST_PAUSE / 2 && pause <= Duration::from_secs(5), "{times}: {pause:?}");
+        }
+        assert!(pause(20, Duration::from_secs(5)) >= Duration::from_millis(2500));
+    }
+}

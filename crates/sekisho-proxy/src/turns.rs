@@ -1,0 +1,212 @@
+//! Turns at the service: a bound on what is open there at once, given to peers in rotation, so that one peer that asks for
+//! much makes itself wait and nobody else.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// A request that has waited this long for its turn is refused.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Why a request gets no turn; the service never hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoTurn {
+    #[error("too many requests of this peer wait for the service")]
+    TooMany,
+    #[error("the service did not get to this request in time")]
+    Late,
+}
+
+pub(crate) struct Turns {
+    total: usize,
+    per_peer: usize,
+    waiting_per_peer: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    busy: usize,
+    peers: HashMap<Arc<str>, OfPeer>,
+    /// Peers with somebody waiting, in the order of their next turn.
+    rotation: VecDeque<Arc<str>>,
+}
+
+#[derive(Default)]
+struct OfPeer {
+    busy: usize,
+    waiting: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// The right to one connection, or one stream, to the service; given back when dropped.
+pub(crate) struct Turn(Option<(Arc<Turns>, Arc<str>)>);
+
+impl Turns {
+    /// At most `total` turns at once, half of them for one peer, of whom as many wait as four times its turns.
+    pub(crate) fn new(total: usize) -> Arc<Self> {
+        let per_peer = total.div_ceil(2);
+        Arc::new(Self { total, per_peer, waiting_per_peer: per_peer * 4, state: Mutex::default() })
+    }
+
+    /// A turn at once, or none.
+    pub(crate) fn try_take(self: &Arc<Self>, peer: &str) -> Option<Turn> {
+        self.state().take(&peer.into(), self.total, self.per_peer).then(|| Turn(Some((self.clone(), peer.into()))))
+    }
+
+    /// A turn, once it is this peer's.
+    pub(crate) async fn take(self: &Arc<Self>, peer: &str) -> Result<Turn, NoTurn> {
+        match self.ask(peer)? {
+            Asked::Now(turn) => Ok(turn),
+            Asked::Later(hears) => match tokio::time::timeout(LONGEST_WAIT, hears).await {
+                Ok(Ok(turn)) => Ok(turn),
+                _ => Err(NoTurn::Late),
+            },
+        }
+    }
+
+    fn ask(self: &Arc<Self>, peer: &str) -> Result<Asked, NoTurn> {
+        let name: Arc<str> = peer.into();
+        let mut state = self.state();
+        if state.take(&name, self.total, self.per_peer) {
+            return Ok(Asked::Now(Turn(Some((self.clone(), name)))));
+        }
+        let state = &mut *state;
+        let of_peer = state.peers.entry(name.clone()).or_default();
+        // Those who went away keep no place.
+        of_peer.waiting.retain(|waiting| !waiting.is_closed());
+        if of_peer.waiting.len() >= self.waiting_per_peer {
+            return Err(NoTurn::TooMany);
+        }
+        let (sender, hears) = oneshot::channel();
+        of_peer.waiting.push_back(sender);
+        if !state.rotation.contains(&name) {
+            state.rotation.push_back(name);
+        }
+        Ok(Asked::Later(hears))
+    }
+
+    /// Gives one turn of `peer` back, and to whoever is next.
+    fn give_back(self: &Arc<Self>, peer: &Arc<str>) {
+        let mut state = self.state();
+        state.release(peer);
+        while let Some((name, next)) = state.next(self.per_peer) {
+            let Err(mut gone) = next.send(Turn(Some((self.clone(), name.clone())))) else { return };
+            // It went away meanwhile: what it did not get is not given back a second time.
+            gone.0 = None;
+            state.release(&name);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Asked {
+    Now(Turn),
+    Later(oneshot::Receiver<Turn>),
+}
+
+impl State {
+    /// Counts one more of this peer, if there may be one. Those of the same peer who wait come first.
+    fn take(&mut self, peer: &Arc<str>, total: usize, per_peer: usize) -> bool {
+        let of_peer = self.peers.get(peer);
+        if self.busy >= total || of_peer.is_some_and(|peer| peer.busy >= per_peer || !peer.waiting.is_empty()) {
+            return false;
+        }
+        self.busy += 1;
+        self.peers.entry(peer.clone()).or_default().busy += 1;
+        true
+    }
+
+    fn release(&mut self, peer: &Arc<str>) {
+        self.busy = self.busy.saturating_sub(1);
+        if let Some(of_peer) = self.peers.get_mut(peer) {
+            of_peer.busy = of_peer.busy.saturating_sub(1);
+            if of_peer.busy == 0 && of_peer.waiting.is_empty() {
+                self.peers.remove(peer);
+            }
+        }
+    }
+
+    /// Who is next among the peers that may have one more, counted as busy.
+    fn next(&mut self, per_peer: usize) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
+        for _ in 0..self.rotation.len() {
+            let name = self.rotation.pop_front()?;
+            let Some(of_peer) = self.peers.get_mut(&name) else { continue };
+            if of_peer.busy >= per_peer {
+                self.rotation.push_back(name);
+                continue;
+            }
+            // All of them went away.
+            let Some(next) = of_peer.waiting.pop_front() else { continue };
+            of_peer.busy += 1;
+            self.busy += 1;
+            if !of_peer.waiting.is_empty() {
+                self.rotation.push_back(name.clone());
+            }
+            return Some((name, next));
+        }
+        None
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((turns, peer)) = self.0.take() {
+            turns.give_back(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(turns: &Arc<Turns>, peer: &str) -> oneshot::Receiver<Turn> {
+        match turns.ask(peer).unwrap() {
+            Asked::Later(hears) => hears,
+            Asked::Now(_) => panic!("it did not have to wait"),
+        }
+    }
+
+    #[test]
+    fn law_l9_a_peer_with_a_thousand_requests_makes_no_other_wait_behind_them() {
+        let turns = Turns::new(4);
+        let first: Vec<_> = (0..2).map(|_| turns.try_take("greedy").unwrap()).collect();
+        assert!(turns.try_take("greedy").is_none(), "half of the turns are one peer's");
+        let mut greedy: Vec<_> = (0..8).map(|_| waits(&turns, "greedy")).collect();
+        assert_eq!(turns.ask("greedy").err(), Some(NoTurn::TooMany));
+        // The other half is still there, and then its turn comes after one of the greedy peer's.
+        let others: Vec<_> = (0..2).map(|_| turns.try_take("other").unwrap()).collect();
+        assert!(turns.try_take("third").is_none());
+        let mut third = waits(&turns, "third");
+        drop(first);
+        assert!(third.try_recv().is_ok(), "the third peer waits for one turn at most");
+        let served: Vec<_> = greedy.iter_mut().filter_map(|waits| waits.try_recv().ok()).collect();
+        // The third peer's turn, which ended with the assertion, went on to the greedy one.
+        assert_eq!(served.len(), 2);
+        drop(others);
+    }
+
+    #[test]
+    fn turns_of_those_who_went_away_are_not_lost() {
+        let turns = Turns::new(2);
+        for _ in 0..100 {
+            let held = turns.try_take("a").unwrap();
+            let gone: Vec<_> = (0..4).map(|_| waits(&turns, "a")).collect();
+            drop(gone);
+            drop(held);
+        }
+        let held = turns.try_take("a").unwrap();
+        let handed = waits(&turns, "a");
+        drop(held);
+        // It was handed over before the receiver was dropped.
+        drop(handed);
+        assert!(turns.try_take("a").is_some());
+        let state = turns.state();
+        assert_eq!((state.busy, state.peers.len()), (0, 0));
+    }
+}
