@@ -5,6 +5,7 @@
 
 mod engine;
 mod files;
+mod log_targets;
 mod random;
 mod samples;
 mod targets;

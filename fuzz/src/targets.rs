@@ -21,6 +21,7 @@ use sekisho_types::{
 };
 
 use crate::files;
+use crate::log_targets;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
 
 /// A parser under test.
@@ -105,6 +106,13 @@ fn records_and_requests() -> Vec<Target> {
         target("note", || vec![LOG.checkpoint.clone().into_bytes()], note),
         target("trust-policy", || vec![LOG.policy.clone().into_bytes()], trust_policy),
         target("receipt", || vec![LOG.receipt.clone().into_bytes()], receipt),
+        target("consistency-proof", log_targets::consistency_samples, log_targets::consistency),
+        target("tile-request", log_targets::tile_samples, log_targets::tile),
+        target(
+            "witness-url",
+            || texts(&["https://w.example:8443/a/", "http://127.0.0.1:80/", "http://[::1]/x"]),
+            log_targets::prefix,
+        ),
         target("entry-bundle", || vec![b"\x00\x03abc\x00\x00".to_vec()], entry_bundle),
         target("wire-entry", wire_entry_samples, wire_entry),
         target("wire-bundle", wire_bundle_samples, wire_bundle),
@@ -354,6 +362,7 @@ fn receipt(input: &[u8]) -> String {
         Ok(receipt) => receipt,
         Err(error) => return error.to_string(),
     };
+    assert_eq!(receipt.to_string(), text, "a receipt has one form");
     let verified = receipt.verify(&TrustPolicy::parse(&LOG.policy).unwrap());
     outcome(verified.inspect(|_| assert_eq!(receipt.leaf, LOG.leaf, "only the logged leaf verifies")))
 }

@@ -22,6 +22,7 @@ use crate::atomic::private_folder;
 use crate::disk::Disk;
 use crate::ledger_files::{erase_side, has_side, read_entries, read_tile, restore_frontier};
 
+mod published;
 mod writer;
 
 use writer::{Place, Writer};

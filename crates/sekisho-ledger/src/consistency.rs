@@ -25,6 +25,12 @@ pub enum ConsistencyError {
     Origins(String, String),
     #[error("the proof begins at size {proof}, the older checkpoint has size {checkpoint}; ask for a proof from there")]
     OldSize { proof: u64, checkpoint: u64 },
+    #[error(
+        "the checkpoints have sizes {old} and {new}, and there is no proof between them; `sekisho prove --consistent-with` gets it"
+    )]
+    NoProof { old: u64, new: u64 },
+    #[error("the consistency proof leads to another checkpoint than this one")]
+    OtherCheckpoint,
     #[error("the older log is not the beginning of the newer one: {0}")]
     Fork(#[from] MerkleError),
 }
@@ -67,6 +73,25 @@ impl ConsistencyProof {
         check_growth(old, &new, &self.path)?;
         Ok(new)
     }
+}
+
+/// Checks that two verified checkpoints are of one history: the tree of the smaller is the beginning of the larger one's, by
+/// `proof` if their sizes differ.
+pub fn check_consistent(
+    one: &Checkpoint,
+    other: &Checkpoint,
+    proof: Option<&ConsistencyProof>,
+    policy: &TrustPolicy,
+) -> Result<(), ConsistencyError> {
+    let (old, new) = if one.size <= other.size { (one, other) } else { (other, one) };
+    if old.origin != new.origin {
+        return Err(ConsistencyError::Origins(old.origin.clone(), new.origin.clone()));
+    }
+    if old.size == new.size {
+        return Ok(check_growth(old, new, &[])?);
+    }
+    let proof = proof.ok_or(ConsistencyError::NoProof { old: old.size, new: new.size })?;
+    if proof.verify(old, policy)? == *new { Ok(()) } else { Err(ConsistencyError::OtherCheckpoint) }
 }
 
 /// Whether the tree of `old` is the beginning of the tree of `new`. The empty tree is that of every one, by an empty path.

@@ -17,11 +17,12 @@ mod receipt;
 #[cfg(test)]
 mod test_log;
 mod tile;
+mod tile_request;
 
 pub use batch::{Batch, BatchPath};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use commitment::{Commitment, Opening};
-pub use consistency::{ConsistencyError, ConsistencyProof, check_growth, cosignatures};
+pub use consistency::{ConsistencyError, ConsistencyProof, check_consistent, check_growth, cosignatures};
 pub use leaf::{Kind, Leaf, LeafError, MAX_LEAF_BYTES, Value};
 pub use merkle::{
     Frontier, MerkleError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion,
@@ -31,6 +32,7 @@ pub use policy::{PolicyError, TrustPolicy, Witness};
 pub use proof::{ProofError, TlogProof};
 pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
 pub use tile::{Bundle, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};
+pub use tile_request::TileRequest;
 
 /// Hash of a leaf, a node or a tree.
 pub type Hash = [u8; 32];

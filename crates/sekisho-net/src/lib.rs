@@ -16,6 +16,7 @@ mod tally;
 mod tls;
 mod trust;
 mod unix_authority;
+mod web;
 
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
 pub use grpc_only::grpc_only;
@@ -29,3 +30,4 @@ pub use tally::{Tallied, Tally};
 pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;
 pub use unix_authority::mend_unix_authority;
+pub use web::{WebAnswer, WebClient, WebPrefix};

@@ -41,6 +41,15 @@ pub struct ServerArgs {
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
+    /// Let anybody who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what opens them
+    #[arg(long, env = "SEKISHO_PUBLISH_LOG")]
+    pub publish_log: bool,
+    /// Policy (c2sp.org/tlog-policy) with the witnesses, and their URLs, that cosign the log
+    #[arg(long, env = "SEKISHO_WITNESS_POLICY")]
+    pub witness_policy: Option<PathBuf>,
+    /// PEM file with the authorities of witnesses' HTTPS
+    #[arg(long, env = "SEKISHO_WITNESS_CA", default_value = "/etc/ssl/certs/ca-certificates.crt")]
+    pub witness_ca: PathBuf,
     /// Bytes of decisions kept, packed (at least 64 MiB); the oldest are deleted first; their leaves stay in the log
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
     pub keep_decisions_bytes: u64,

@@ -22,6 +22,7 @@ use crate::refusals::Refusals;
 use crate::retention::Keep;
 use crate::scrub::Scrub;
 use crate::view::View;
+use crate::witness::Witnesses;
 
 pub(crate) struct Domain {
     pub name: TrustDomain,
@@ -31,6 +32,8 @@ pub(crate) struct Domain {
     pub ledger: Ledger,
     /// Records made on nodes, for listing, proving and replaying.
     pub decisions: Segments,
+    /// Who cosigns the log, if that is configured.
+    pub witnesses: Option<Witnesses>,
     pub authorities: Authorities,
     pub view: View,
     pub settings: Settings,
@@ -69,6 +72,19 @@ impl Domain {
         UnixTime::from_millis(newest)
     }
 
+    /// The checkpoint that the log publishes, and its size: the newest, or the newest that its witnesses cosigned.
+    pub(crate) fn published_checkpoint(&self) -> Option<(u64, Arc<str>)> {
+        match &self.witnesses {
+            Some(witnesses) => witnesses.cosigned(),
+            None => Some((self.ledger.size(), self.ledger.checkpoint())),
+        }
+    }
+
+    /// The newest checkpoint that its witnesses cosigned.
+    pub(crate) fn cosigned(&self) -> Option<(u64, Arc<str>)> {
+        self.witnesses.as_ref()?.cosigned()
+    }
+
     /// A new id that holds the log's time, for `iss_…` and the like.
     pub(crate) fn new_log_id(&self) -> [u8; 16] {
         sekisho_runtime::time_ordered_id(self.log_time())
@@ -76,6 +92,8 @@ impl Domain {
 }
 
 pub(crate) struct Settings {
+    /// Whether anybody may read checkpoints, tiles and leaves.
+    pub publish_log: bool,
     pub ca_ttl_seconds: u32,
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,

@@ -33,6 +33,7 @@ mod tokens;
 mod view;
 mod watch;
 mod wiring;
+mod witness;
 
 pub use backup::{BackupError, Copied, backup};
 pub use config::ServerArgs;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
-use sekisho_disk::{DiskError, Segments, private_folder, write_atomic};
+use sekisho_disk::{DiskError, Ledger, Segments, private_folder, write_atomic};
 use sekisho_identity::{Bundle, Request};
 use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_ledger::Kind;
@@ -36,6 +36,7 @@ use crate::refusals::Refusals;
 use crate::rest::Operator;
 use crate::retention::{self, Keep};
 use crate::view::View;
+use crate::witness::{self, Witnesses};
 use crate::{grpc, issue, journal, lineage, log_search, policy_folder, refusals, rest, scrub};
 
 /// Why the server does not run.
@@ -59,6 +60,8 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--x509pop-ca {path}: {reason}")]
     X509PopCa { path: String, reason: String },
+    #[error("--witness-policy {path}: {reason}")]
+    WitnessPolicy { path: String, reason: String },
     #[error(transparent)]
     Lineage(LineageError),
     #[error(
@@ -111,6 +114,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     tokio::spawn(keep_authorities(domain.clone()));
     tokio::spawn(retention::keep(domain.clone()));
     tokio::spawn(scrub::keep(domain.clone(), args.scrub_bundles_per_second));
+    tokio::spawn(witness::keep(domain.clone(), stop.clone()));
     if let Some(folder) = args.policy_folder.clone() {
         let domain = domain.clone();
         tokio::spawn(async move {
@@ -184,6 +188,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
     tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
     let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
+    let witnesses = witnesses(args, &ledger)?;
     let newest = log_search::newest_time(&ledger);
     let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
     let authorities = Authorities::load(&name, &keys, records)?;
@@ -196,7 +201,9 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         ledger,
         decisions,
         authorities,
+        witnesses,
         settings: Settings {
+            publish_log: args.publish_log,
             ca_ttl_seconds: args.ca_ttl_seconds,
             x509_ttl_seconds: args.x509_ttl_seconds,
             jwt_ttl_seconds: args.jwt_ttl_seconds,
@@ -225,6 +232,16 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         name,
     };
     Ok((domain, continues))
+}
+
+/// The witnesses that are configured, if any are.
+fn witnesses(args: &ServerArgs, ledger: &Ledger) -> Result<Option<Witnesses>, ServerError> {
+    let Some(path) = &args.witness_policy else { return Ok(None) };
+    let error = |reason: String| ServerError::WitnessPolicy { path: path.display().to_string(), reason };
+    let policy = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    // A machine without the file can still ask witnesses of its own.
+    let authorities = std::fs::read(&args.witness_ca).unwrap_or_default();
+    Witnesses::open(&policy, &authorities, &args.data, ledger).map(Some).map_err(error)
 }
 
 fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {

@@ -67,3 +67,24 @@ fn a_witness_answer_counts_by_its_own_key_and_over_this_checkpoint_only() {
         assert!(cosignatures(&note, answer, &key).is_err(), "{answer:?}");
     }
 }
+
+#[test]
+fn two_checkpoints_of_one_history_are_told_from_two_histories() {
+    let log = log_of(20);
+    let policy = TrustPolicy::parse(&log.policy()).unwrap();
+    let check =
+        |a: u64, b: u64, proof: Option<&ConsistencyProof>| check_consistent(&log.at(a), &log.at(b), proof, &policy);
+    check(7, 7, None).unwrap();
+    assert!(matches!(check(7, 20, None), Err(ConsistencyError::NoProof { old: 7, new: 20 })));
+    let good = proof(&log, 7, 20);
+    check(7, 20, Some(&good)).unwrap();
+    check(20, 7, Some(&good)).unwrap();
+    assert!(matches!(check(7, 19, Some(&good)), Err(ConsistencyError::OtherCheckpoint)));
+    assert!(matches!(check(8, 20, Some(&good)), Err(ConsistencyError::OldSize { .. })));
+    let fork = Checkpoint { root: [9; 32], ..log.at(7) };
+    for proof in [None, Some(&good)] {
+        let size = if proof.is_some() { 20 } else { 7 };
+        let forked = check_consistent(&fork, &log.at(size), proof, &policy);
+        assert!(matches!(forked, Err(ConsistencyError::Fork(_))), "{forked:?}");
+    }
+}

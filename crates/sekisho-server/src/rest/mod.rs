@@ -10,6 +10,7 @@ mod policy;
 mod probes;
 mod problem;
 mod proofs;
+mod published;
 mod state;
 mod tokens;
 
@@ -49,6 +50,7 @@ fn open_api_router() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::show))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::log))
+        .routes(routes!(proofs::consistency))
         .routes(routes!(metrics::metrics))
 }
 
@@ -66,10 +68,17 @@ pub fn check_entry(body: &[u8]) -> Result<(), String> {
 
 pub(crate) fn routes(domain: &Shared) -> Router {
     let (router, document) = open_api_router().split_for_parts();
+    // Decisions/0019: operators always may, others where it was switched on.
+    let (inside, outside) = match domain.settings.publish_log {
+        true => (Router::new(), published::routes()),
+        false => (published::routes(), Router::new()),
+    };
     router
+        .merge(inside)
         .route("/openapi.json", get(async move || Json(document)))
         .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
         // Behind no check of who asks.
+        .merge(outside)
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024))

@@ -1,5 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_ledger::{BatchPath, Hash, Leaf, Receipt, Subject, leaf_hash, verify_inclusion};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +16,9 @@ use crate::record_form::RecordName;
 pub(crate) struct LogForm {
     /// Signed note (c2sp.org/tlog-checkpoint).
     checkpoint: String,
+    /// The newest checkpoint that the configured witnesses have cosigned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosigned: Option<String>,
     /// `name+hash+base64`.
     verifier_key: String,
     /// A trust policy (c2sp.org/tlog-policy) for the `--policy` of `sekisho verify`.
@@ -26,9 +30,35 @@ pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
     let key = domain.ledger.verifier();
     Json(LogForm {
         checkpoint: domain.ledger.checkpoint().to_string(),
+        cosigned: domain.cosigned().map(|(_, note)| note.to_string()),
         verifier_key: key.to_owned(),
         trust_policy: format!("log {key}\nquorum none\n"),
     })
+}
+
+/// The path between two sizes of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConsistencyForm {
+    old_size: u64,
+    new_size: u64,
+    /// Hashes in base64 (RFC 6962 §2.1.2).
+    path: Vec<String>,
+}
+
+/// What shows that the log of one size is the beginning of the log of another.
+#[utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}", responses(
+    (status = 200, body = ConsistencyForm), (status = 400, body = Problem)))]
+pub(super) async fn consistency(
+    State(domain): State<Shared>,
+    Path((old_size, new_size)): Path<(u64, u64)>,
+) -> Result<Json<ConsistencyForm>, Problem> {
+    let size = domain.ledger.size();
+    if old_size == 0 || old_size > new_size || new_size > size {
+        return Err(Problem::invalid(format!("the two sizes must ascend from at least 1 to at most {size}")));
+    }
+    let path = tokio::task::spawn_blocking(move || domain.ledger.consistency_path(old_size, new_size)).await;
+    let path = path.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
+    Ok(Json(ConsistencyForm { old_size, new_size, path: path.iter().map(|hash| BASE64.encode(hash)).collect() }))
 }
 
 /// A proof file for an attestation (`att_…`), an issuance (`iss_…`), a decision (`dec_…`) or any leaf by its index.
@@ -53,7 +83,10 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
             "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
         )));
     }
-    let (size, checkpoint) = domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?;
+    let (size, checkpoint) = match domain.cosigned().filter(|(size, _)| *size > index) {
+        Some(cosigned) => cosigned,
+        None => domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?,
+    };
     let receipt = tokio::task::spawn_blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
 }

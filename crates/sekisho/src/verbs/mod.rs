@@ -2,6 +2,7 @@ pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod backup;
 pub(crate) mod bundle;
+pub(crate) mod checkpoints;
 pub(crate) mod completions;
 pub(crate) mod decisions;
 pub(crate) mod doctor;

@@ -7,14 +7,19 @@ use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::print;
 use crate::rest::Rest;
+use crate::verbs::checkpoints;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
-    /// `att_…`, `iss_…`, `dec_…`, `ref_…`, or the index of a leaf
-    id: String,
-    /// Where to write the proof; `<id>.tlog-proof` if absent
+    /// `att_…`, `iss_…`, `dec_…`, `ref_…`, or the index of a leaf; may be absent with `--consistent-with`
+    #[arg(required_unless_present = "consistent_with")]
+    id: Option<String>,
+    /// Where to write the proof; `<id>.tlog-proof` or `log.consistency` if absent
     #[arg(long, env = "SEKISHO_PROOF_FILE")]
     file: Option<PathBuf>,
+    /// A checkpoint or proof file of before: also prove that its log is the beginning of this one, in `<file>.consistency`
+    #[arg(long, env = "SEKISHO_CONSISTENT_WITH")]
+    consistent_with: Option<PathBuf>,
     /// Also write the trust policy that names the log's key, for `sekisho verify`
     #[arg(long, env = "SEKISHO_TRUST_POLICY_FILE")]
     trust_policy: Option<PathBuf>,
@@ -22,19 +27,37 @@ pub(crate) struct ProveArgs {
 
 pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failure> {
     let rest = Rest::new(&global.server_socket());
-    let proof = rest.get_text(&format!("/v1/proofs/{}", args.id)).await?;
-    let file = args.file.unwrap_or_else(|| PathBuf::from(format!("{}.tlog-proof", args.id)));
     let write = |path: &PathBuf, text: &str| {
         std::fs::write(path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
     };
-    write(&file, &proof)?;
+    let held = args.consistent_with.as_deref().map(checkpoints::note_in).transpose()?;
+    let default = args.id.as_ref().map_or_else(|| "log.consistency".to_owned(), |id| format!("{id}.tlog-proof"));
+    let file = args.file.unwrap_or_else(|| PathBuf::from(default));
+    match &args.id {
+        Some(id) => write(&file, &rest.get_text(&format!("/v1/proofs/{id}")).await?)?,
+        None => {
+            let log = rest.get("/v1/log").await?;
+            let newest = crate::output::text(&log, "/checkpoint");
+            let held = held.as_deref().unwrap_or_default();
+            let proof = checkpoints::fetch(&rest, held, newest).await?;
+            let equal = || Failure::failed("the log has not grown since that checkpoint, so there is nothing to prove");
+            write(&file, &proof.ok_or_else(equal)?)?;
+        }
+    }
+    if let (Some(_), Some(held)) = (&args.id, &held)
+        && let Some(proof) = checkpoints::fetch(&rest, held, &checkpoints::note_in(&file)?).await?
+    {
+        write(&checkpoints::proof_beside(&file), &proof)?;
+    }
     if let Some(path) = &args.trust_policy {
         let log = rest.get("/v1/log").await?;
         write(path, crate::output::text(&log, "/trust_policy"))?;
     }
     print(global.output, &json!({"id": args.id, "file": file}), || {
         let trust = args.trust_policy.as_deref().unwrap_or(std::path::Path::new("<trust policy>"));
-        format!("{0}\nverify it with: sekisho verify {0} --policy {1}", file.display(), trust.display())
+        let with = args.consistent_with.as_ref().map(|held| format!(" --consistent-with {}", held.display()));
+        let (file, trust, with) = (file.display(), trust.display(), with.unwrap_or_default());
+        format!("{file}\nverify it with: sekisho verify {file} --policy {trust}{with}")
     })?;
     Ok(Exit::Ok)
 }

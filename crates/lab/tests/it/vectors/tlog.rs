@@ -2,8 +2,8 @@ use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_ledger::{
-    Bundle, Frontier, Hash, Note, TlogProof, TrustPolicy, VerifierKey, bundle_path, inclusion_path, leaf_hash,
-    tile_path, verify_consistency, verify_inclusion,
+    Bundle, Checkpoint, Frontier, Hash, Note, TileRequest, TlogProof, TrustPolicy, VerifierKey, bundle_path,
+    consistency_path, inclusion_path, leaf_hash, sha256_of, tile_path, verify_consistency, verify_inclusion,
 };
 use serde_json::Value;
 
@@ -81,6 +81,95 @@ fn a_stored_log_gives_its_root_and_every_path() {
         verify_inclusion(index as u64, size, leaf, &path, &root).unwrap();
         assert!(verify_inclusion(index as u64 + 1, size, leaf, &path, &root).is_err());
     }
+}
+
+/// Our own paths are those that another program made.
+#[test]
+fn consistency_paths_of_a_stored_log_are_those_expected() {
+    let Some(folder) = folder("tlog/generated") else { return };
+    let expected = json(&folder.join("expected.json"));
+    let size = expected["size"].as_u64().unwrap();
+    let tile = |level: u8, number: u64| std::fs::read(folder.join(tile_path(level, number, size)?.path)).ok();
+    let stored = |level: u8, index: u64| Bundle::stored_hash(level, index, tile);
+    let mut seen = 0;
+    for case in expected["consistency"].as_array().unwrap().iter().filter(|case| case["ok"] == true) {
+        let (old, new) = (case["size1"].as_u64().unwrap(), case["size2"].as_u64().unwrap());
+        if old > 0 && new <= size {
+            assert_eq!(Some(consistency_path(old, new, &stored).unwrap()), hashes(&case["proof"]), "{old} {new}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+/// The folders of two witnesses and a mirror: `<hash of the origin>/checkpoint`, beside decoys.
+#[test]
+fn what_witnesses_and_a_mirror_serve_verifies_and_decoys_do_not() {
+    let Some(folder) = folder("tlog/witness") else { return };
+    let (mut cosigned, mut mirrored, mut decoys) = (0, 0, 0);
+    for described in json_files(&folder) {
+        let key = json(&described)["verifier_keys"][0].as_str().unwrap().to_owned();
+        let key = VerifierKey::parse(&key).unwrap();
+        let served = described.parent().unwrap();
+        for item in std::fs::read_dir(served).unwrap().map(|item| item.unwrap().path()) {
+            if item.is_file() && item.file_name().unwrap() == "checkpoint" {
+                let text = std::fs::read_to_string(&item).unwrap();
+                assert!(Note::parse(&text).is_err(), "{}: a decoy was read as a note", item.display());
+                decoys += 1;
+            }
+            let Ok(text) = std::fs::read_to_string(item.join("checkpoint")) else { continue };
+            let name = item.file_name().unwrap().to_string_lossy().into_owned();
+            if name == "mirror" {
+                continue;
+            }
+            let note = Note::parse(&text).unwrap();
+            assert_eq!(note.verified_by(&[&key]).unwrap(), [0], "{}", item.display());
+            let checkpoint = Checkpoint::parse(note.text()).unwrap();
+            assert_eq!(hex::encode(sha256_of(checkpoint.origin.as_bytes())), name);
+            let other = text.replacen("\n300\n", "\n301\n", 1);
+            assert!(Note::parse(&other).unwrap().verified_by(&[&key]).is_err(), "another size");
+            cosigned += 1;
+            if item.join("tile").is_dir() {
+                mirror(&item, &checkpoint);
+                mirrored += 1;
+            }
+        }
+    }
+    assert_eq!((cosigned, mirrored, decoys), (3, 1, 2));
+}
+
+/// A mirror's tiles give the root of its checkpoint, and every older tree is shown to be the beginning of it.
+fn mirror(folder: &Path, checkpoint: &Checkpoint) {
+    let size = checkpoint.size;
+    let tile = |level: u8, number: u64| std::fs::read(folder.join(tile_path(level, number, size)?.path)).ok();
+    let stored = |level: u8, index: u64| Bundle::stored_hash(level, index, tile);
+    let mut tree = Frontier::default();
+    let mut roots = vec![tree.root()];
+    for index in 0..size {
+        tree.push(stored(0, index).unwrap(), |_, _, _| {});
+        roots.push(tree.root());
+    }
+    assert_eq!(tree.root(), checkpoint.root);
+    assert_eq!(Frontier::restore(size, stored).unwrap().root(), checkpoint.root);
+    for old in 1..=size {
+        let path = consistency_path(old, size, &stored).unwrap();
+        let root = &roots[usize::try_from(old).unwrap()];
+        verify_consistency(old, size, root, &checkpoint.root, &path).unwrap();
+        assert!(verify_consistency(old, size, &[7; 32], &checkpoint.root, &path).is_err(), "{old}");
+    }
+    let mut files = vec![folder.join("tile")];
+    let mut seen = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
+            continue;
+        }
+        let relative = path.strip_prefix(folder.join("tile")).unwrap().to_str().unwrap();
+        let request = TileRequest::parse(relative).unwrap_or_else(|| panic!("{relative}"));
+        assert_eq!(request.stored(size).unwrap().path, format!("tile/{relative}"));
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
 }
 
 #[test]
