@@ -1,19 +1,27 @@
 //! The log as c2sp.org/tlog-tiles serves it: checkpoint, tiles, entry bundles. Leaves hold commitments; what opens them is
 //! never served here (decisions/0019).
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use sekisho_ledger::TileRequest;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::Shared;
 
 /// Reads at once: a bundle has up to 16 MiB, and anybody may ask.
-const READS: usize = 8;
-static READING: Semaphore = Semaphore::const_new(READS);
+static READING: Semaphore = Semaphore::const_new(8);
+/// What may wait to be sent at once, in units of 64 KiB: readers that do not read cost 64 MiB at most.
+static SENDING: Semaphore = Semaphore::const_new(1024);
+const UNIT: usize = 64 * 1024;
+/// A chunk is taken when the connection has sent the one before.
+const CHUNK: usize = 16 * 1024;
 /// The longest path of a tile is shorter.
 const MAX_PATH: usize = 64;
 
@@ -37,17 +45,30 @@ async fn checkpoint(State(domain): State<Shared>) -> Response {
 async fn tile(State(domain): State<Shared>, Path(path): Path<String>) -> Response {
     let request = Some(path).filter(|path| path.len() <= MAX_PATH).and_then(|path| TileRequest::parse(&path));
     let Some(request) = request else { return not_found("there is no such tile") };
-    let Ok(_reading) = READING.try_acquire() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
-    };
+    let busy = || (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+    let Ok(_reading) = READING.try_acquire() else { return busy() };
     let read = tokio::task::spawn_blocking(move || domain.ledger.published(&request)).await;
     let Ok(Some(bytes)) = read else { return not_found("the log has nothing of this tile") };
+    let units = u32::try_from(bytes.len() / UNIT + 1).unwrap_or(u32::MAX);
+    let Ok(sending) = SENDING.try_acquire_many(units) else { return busy() };
     let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CONTENT_LENGTH, bytes.len().to_string()),
     ];
-    (headers, bytes).into_response()
+    (headers, body(bytes.into(), sending)).into_response()
+}
+
+/// A body that holds its share of what may wait until it is sent or its reader is gone.
+fn body(bytes: Bytes, sending: SemaphorePermit<'static>) -> Body {
+    Body::from_stream(futures_util::stream::unfold(
+        (bytes, sending),
+        |(mut rest, sending): (Bytes, SemaphorePermit<'static>)| async move {
+            let chunk = rest.split_to(rest.len().min(CHUNK));
+            (!chunk.is_empty()).then_some((Ok::<_, Infallible>(chunk), (rest, sending)))
+        },
+    ))
 }
 
 fn not_found(why: &'static str) -> Response {
