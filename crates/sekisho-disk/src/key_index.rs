@@ -61,8 +61,15 @@ pub(crate) struct KeyIndex {
 }
 
 impl KeyIndex {
-    /// Opens the runs in a folder. `is_there` tells which segments are.
-    pub(crate) fn open(folder: &Path, is_there: impl Fn(u32) -> bool) -> Result<Self, DiskError> {
+    /// Opens the runs in a folder. `length` tells which segments there are, and how long they are.
+    pub(crate) fn open(folder: &Path, length: impl Fn(u32) -> Option<u64>) -> Result<Self, DiskError> {
+        // A run of more than is there belongs to other files, as in a copy that was taken meanwhile: what is appended next
+        // would count as covered.
+        let fits = |span: &Span| length(span.segment).is_none_or(|length| span.to <= length);
+        let is_good = |run: &Run| {
+            let spans = run.spans();
+            spans.iter().any(|span| length(span.segment).is_some()) && spans.iter().all(fits) && run.blocks_are_whole()
+        };
         let (mut runs, mut next) = (vec![], 0);
         for item in std::fs::read_dir(folder).map_err(DiskError::io(folder))? {
             let path = item.map_err(DiskError::io(folder))?.path();
@@ -71,9 +78,7 @@ impl KeyIndex {
             };
             let Ok(number) = u64::from_str_radix(number, 16) else { continue };
             next = next.max(number + 1);
-            match Run::open(&path)
-                .filter(|run| run.blocks_are_whole() && run.spans().iter().any(|s| is_there(s.segment)))
-            {
+            match Run::open(&path).filter(is_good) {
                 Some(run) => runs.push(Arc::new(run)),
                 None => remove(&path),
             }

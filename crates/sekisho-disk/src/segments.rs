@@ -108,8 +108,9 @@ impl Segments {
                 of.sealed.push_back(seal(folder, id, earlier.segment)?);
             }
         }
-        let numbers: Vec<u32> = series.values().flat_map(Series::segments).map(|segment| segment.number).collect();
-        let mut index = KeyIndex::open(folder, |number| numbers.contains(&number))?;
+        let lengths = series.values().flat_map(Series::segments).map(|segment| (segment.number, segment.bytes));
+        let lengths: BTreeMap<u32, u64> = lengths.collect();
+        let mut index = KeyIndex::open(folder, |number| lengths.get(&number).copied())?;
         for segment in series.values().flat_map(Series::segments) {
             index_rest(&mut index, segment)?;
         }

@@ -254,6 +254,30 @@ fn a_record_is_found_through_runs_that_were_merged_whatever_time_it_names() {
     }
 }
 
+#[test]
+fn an_index_of_more_than_is_there_hides_nothing_that_comes_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    segments.append("node 0", 0, &[kept(key(1), 0, "first")]).unwrap();
+    let early = files(folder.path(), "open").into_iter().map(|path| (std::fs::read(&path).unwrap(), path));
+    let early: Vec<_> = early.collect();
+    fill(&segments, 20, false, |key| format!("record {key:x}"));
+    drop(segments);
+    assert!(!files(folder.path(), "index").is_empty());
+    // As in a copy whose index is newer than its segments.
+    for path in files(folder.path(), "open") {
+        std::fs::remove_file(path).unwrap();
+    }
+    for (bytes, path) in early {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    segments.append("node 0", 1, &[kept(key(2), 0, "second")]).unwrap();
+    drop(segments);
+    let segments = Segments::open(folder.path(), u64::MAX).unwrap();
+    assert_eq!(keys(&segments.newest(None, u128::MAX, 9)), [key(2), key(1)]);
+}
+
 /// As long as a sidecar's allow.
 fn allow(key: u128) -> String {
     let (at, random) = (key >> 80, key.wrapping_mul(0x2545_F491_4F6C_DD1D_9E37_79B9_7F4A_7C15));
