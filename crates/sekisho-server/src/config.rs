@@ -41,7 +41,7 @@ pub struct ServerArgs {
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
-    /// Let anybody who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what opens them
+    /// Let anyone who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what opens them
     #[arg(long, env = "SEKISHO_PUBLISH_LOG")]
     pub publish_log: bool,
     /// Policy (c2sp.org/tlog-policy) with the witnesses, and their URLs, that cosign the log
