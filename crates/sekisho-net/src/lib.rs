@@ -16,6 +16,7 @@ mod tally;
 mod tls;
 mod trust;
 mod unix_authority;
+mod unix_room;
 mod web;
 
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};

@@ -23,16 +23,16 @@ use crate::peer::Exported;
 use crate::peer_credentials::peer_of;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
+use crate::unix_room::UnixRoom;
 use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
 
 /// A peer that has not finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that has asked for nothing by then is let go: until its first request a connection is only a cost.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Connections open at one listener, and of them from one address or process.
-const MAX_CONNECTIONS: usize = 65_536;
+/// Connections open at one listener, and of them from one address.
+pub(crate) const MAX_CONNECTIONS: usize = 65_536;
 const MAX_PER_ADDRESS: usize = 16_384;
-const MAX_PER_PROCESS: usize = 1_280;
 /// How long open requests may finish after the wish to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -183,13 +183,10 @@ pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
     admit: impl Fn(UnixPeer) -> Option<E> + Clone + Send + 'static,
     stop: CancellationToken,
 ) {
-    let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_PROCESS));
+    let (graceful, room) = (GracefulShutdown::new(), UnixRoom::new());
     accept_each(&listener, &stop, |stream| {
         let Ok(peer) = peer_of(&stream) else { return };
-        let Some(place) = places.take((peer.uid, peer.pid)) else {
-            tracing::info!(pid = peer.pid, uid = peer.uid, "refused: too many connections are open from this process");
-            return;
-        };
+        let Some(place) = room.take(&peer) else { return };
         let (pid, uid) = (peer.pid, peer.uid);
         let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
         tokio::spawn(async move {

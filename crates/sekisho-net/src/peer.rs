@@ -62,4 +62,6 @@ pub struct UnixPeer {
     pub gid: u32,
     /// From SO_PEERPIDFD; absent before Linux 6.5.
     pub pidfd: Option<OwnedFd>,
+    /// Our end of the connection: its inode, and its cookie, which no other socket ever has (SO_COOKIE).
+    pub socket: (u64, u64),
 }

@@ -13,7 +13,8 @@ const SO_PEERPIDFD: libc::c_int = 77;
 pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
     let credentials = stream.peer_cred()?;
     let pid = credentials.pid().ok_or_else(|| std::io::Error::other("the kernel names no process for this peer"))?;
-    Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream)? })
+    let socket = (rustix::fs::fstat(stream)?.st_ino, rustix::net::sockopt::socket_cookie(stream)?);
+    Ok(UnixPeer { pid, uid: credentials.uid(), gid: credentials.gid(), pidfd: pidfd_of(stream)?, socket })
 }
 
 #[expect(unsafe_code, reason = "getsockopt(SO_PEERPIDFD) has no safe wrapper in libc, rustix or nix")]
