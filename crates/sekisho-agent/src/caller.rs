@@ -1,8 +1,8 @@
 //! Who is at the other end of the agent's socket: one process, measured on each use.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use sekisho_host::{ExecutableId, HostError, Measurement, Process, measure};
+use sekisho_host::{ExecutableId, HostError, Measurement, Process, UnixSocket, is_unchanged, measure, traces_others};
 use sekisho_net::{UnixPeer, on_record};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
@@ -16,18 +16,26 @@ pub(crate) struct Caller {
     pub uid: u32,
     gid: u32,
     /// What it ran when it connected.
-    executable: ExecutableId,
+    pub executable: ExecutableId,
+    /// Our end of the connection.
+    pub socket: UnixSocket,
+    /// The socket at its other end, once it was asked for: it never becomes another one.
+    pub other_end: OnceLock<u32>,
 }
 
 impl Caller {
+    /// Called as soon as the connection is accepted: what the process runs is read first.
     pub(crate) fn admit(peer: UnixPeer) -> Option<Arc<Self>> {
         let process = match peer.pidfd {
             Some(pidfd) => Process::hold(peer.pid, pidfd),
             None => Process::open(peer.pid),
         };
         let held = process.and_then(|process| Ok((ExecutableId::of(&process)?, process)));
+        let (inode, cookie) = peer.socket;
+        let socket = UnixSocket { inode: inode.try_into().ok()?, cookie };
+        let (uid, gid, other_end) = (peer.uid, peer.gid, OnceLock::new());
         match held {
-            Ok((executable, process)) => Some(Arc::new(Self { process, uid: peer.uid, gid: peer.gid, executable })),
+            Ok((executable, process)) => Some(Arc::new(Self { process, uid, gid, executable, socket, other_end })),
             Err(error) => {
                 tracing::info!(pid = peer.pid, %error, "a caller could not be held");
                 None
@@ -62,6 +70,38 @@ impl Caller {
     }
 }
 
+/// Refuses to send to a process that is no longer what it was when it was measured. For the last moment before sending.
+pub(crate) async fn still_measured<H: Send + Sync + 'static>(
+    core: &Arc<Core>,
+    holder: &Arc<H>,
+    process: fn(&H) -> &Process,
+    measured: &Measurement,
+) -> Result<(), Status> {
+    let turn = core.measuring.take(measured.uid).await;
+    let (holder, measured) = (holder.clone(), measured.clone());
+    let look = move || {
+        let _turn = turn;
+        is_unchanged(process(&holder), &measured)
+    };
+    let looked = tokio::task::spawn_blocking(look).await.map_err(|_| Status::internal("measuring failed"))?;
+    if looked.map_err(unmeasured)? {
+        return Ok(());
+    }
+    Err(Status::permission_denied("the process became another program or another user while its identity was issued"))
+}
+
+fn unmeasured(error: HostError) -> Status {
+    match error {
+        HostError::Ended(_) => ended("the process has ended"),
+        HostError::Proc { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied && !traces_others() => {
+            Status::permission_denied(
+                "the process could not be measured: it is closed to other processes, so the agent needs CAP_SYS_PTRACE",
+            )
+        }
+        other => Status::permission_denied(format!("the process could not be measured: {other}")),
+    }
+}
+
 /// The end of a call with its process: nothing was refused.
 pub(crate) fn ended(what: &str) -> Status {
     on_record(Status::permission_denied(what), None)
@@ -81,9 +121,6 @@ pub(crate) async fn measure_process<H: Send + Sync + 'static>(
     };
     let measured = tokio::task::spawn_blocking(measure).await;
     let measured = measured.map_err(|_| Status::internal("measuring failed"))?;
-    let measurement = measured.map_err(|error| match error {
-        HostError::Ended(_) => ended("the process has ended"),
-        other => Status::permission_denied(format!("the process could not be measured: {other}")),
-    })?;
+    let measurement = measured.map_err(unmeasured)?;
     Ok((measurement, now()))
 }

@@ -37,6 +37,9 @@ pub struct AgentArgs {
     /// SHA-256 of an executable that may act as a sidecar; this agent's own executable always may
     #[arg(long, env = "SEKISHO_SIDECAR_SHA256", value_parser = parse_digest, value_delimiter = ',')]
     pub sidecar_sha256: Vec<Digest>,
+    /// Serve connections that survive exec as well: a program that ran in the process before may still read them
+    #[arg(long, env = "SEKISHO_DANGER_INHERITABLE_SOCKETS")]
+    pub danger_inheritable_sockets: bool,
     /// Bound of the spool of records that wait for the server, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,

@@ -16,6 +16,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::cache::Cache;
+use crate::delegations::Delegations;
+use crate::sole_holder::{self, Looks};
 use crate::turns::Turns;
 
 /// An SVID held for a process, with when to renew it.
@@ -60,6 +62,11 @@ pub(crate) struct Known {
 pub(crate) struct Core {
     pub server_address: String,
     pub own_uid: u32,
+    /// A connection that survives exec is served all the same.
+    pub danger_inheritable_sockets: bool,
+    /// Whether every process's descriptors can be read here.
+    pub traces_others: bool,
+    pub looks: Looks,
     /// Replaced with each SVID of the agent: an open connection goes on showing the one that it began with.
     server: RwLock<Channel>,
     /// Counts those replacements, so that the delta stream moves over.
@@ -95,8 +102,7 @@ pub(crate) struct Core {
     /// Rings when a sidecar reports what it runs.
     pub reported: watch::Sender<u64>,
     streams: Mutex<BTreeMap<i32, u32>>,
-    /// Which identity was lent to the sidecar with this process number.
-    pub lent: Mutex<BTreeMap<i32, SpiffeId>>,
+    pub delegations: Delegations,
     pub save_wanted: tokio::sync::Notify,
     /// Rings when the server no longer knows this agent.
     pub attest_wanted: tokio::sync::Notify,
@@ -105,6 +111,7 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub server_address: String,
     pub own_uid: u32,
+    pub danger_inheritable_sockets: bool,
     pub server: Channel,
     pub tls: TlsSource,
     pub sidecar_digests: BTreeSet<Digest>,
@@ -123,6 +130,9 @@ impl Core {
         Self {
             server_address: parts.server_address,
             own_uid: parts.own_uid,
+            danger_inheritable_sockets: parts.danger_inheritable_sockets,
+            traces_others: sole_holder::sees_all(),
+            looks: Looks::default(),
             server: RwLock::new(parts.server),
             redialled: watch::channel(0).0,
             tls: parts.tls,
@@ -146,7 +156,7 @@ impl Core {
             policy_in_force: Mutex::new(BTreeMap::new()),
             reported: watch::channel(0).0,
             streams: Mutex::new(BTreeMap::new()),
-            lent: Mutex::new(BTreeMap::new()),
+            delegations: Delegations::default(),
             save_wanted: tokio::sync::Notify::new(),
             attest_wanted: tokio::sync::Notify::new(),
         }

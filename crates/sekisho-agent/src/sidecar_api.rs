@@ -3,28 +3,32 @@
 //! Whoever may borrow could speak for the workload, so: the borrower runs this agent's own executable, or one that the
 //! operator named; it runs as the workload's user, or as root; and both are held by pidfd.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use sekisho_host::{HostError, Process};
+use sekisho_host::{HostError, Measurement, Process};
 use sekisho_identity::Entry;
 use sekisho_net::on_record;
 use sekisho_proto::node as wire;
 use sekisho_proto::node::sidecar_server::Sidecar;
 use sekisho_proto::server::{Policy, RecordRequest, RecordResponse, node_client::NodeClient};
 use sekisho_runtime::now;
-use sekisho_types::SpiffeId;
+use sekisho_types::{SpiffeId, UnixTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::caller::{Caller, ended, measure_process};
+use crate::caller::{Caller, ended, measure_process, still_measured};
 use crate::core::{Core, HeldSvid};
-use crate::{issue, records, revocations};
+use crate::{delegations, issue, records, revocations, sole_holder};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
+
+/// After a failed issuance a stream tries again this late.
+const RETRY: Duration = Duration::from_secs(3);
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -36,7 +40,11 @@ impl Sidecar for Service {
 
     async fn lend(&self, request: Request<wire::LendRequest>) -> Result<Response<Self::LendStream>, Status> {
         let caller = self.sidecar(&request).await?;
-        let wire::LendRequest { workload_pid, workload_start_time } = request.into_inner();
+        let wire::LendRequest { workload_pid, workload_start_time, spiffe_id } = request.into_inner();
+        let wanted = match spiffe_id.as_str() {
+            "" => None,
+            text => Some(SpiffeId::parse(text).map_err(|e| Status::invalid_argument(format!("`spiffe_id`: {e}")))?),
+        };
         let gone = |error: HostError| on_record(Status::not_found(error.to_string()), None);
         let workload = Process::open(workload_pid).map_err(gone)?;
         if workload.start_time() != workload_start_time {
@@ -51,15 +59,14 @@ impl Sidecar for Service {
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            if let Err(status) = lend(&core, &caller, &workload, &to).await {
+            let stream = core.delegations.open();
+            let delegation = Delegation { core: core.clone(), borrower: caller.clone(), workload, wanted, stream };
+            if let Err(status) = delegation.feed(&to).await {
                 let status = records::recorded(&core, &caller, "Lend", status).await;
                 let _gone = to.send(Err(status)).await;
             }
-            let mut lent = core.lent.lock().unwrap_or_else(PoisonError::into_inner);
-            // What a sidecar runs is nobody's business once none speaks for that identity.
-            if let Some(id) = lent.remove(&caller.process.pid())
-                && !lent.values().any(|other| *other == id)
-            {
+            // What a sidecar runs concerns no one once none speaks for that identity.
+            if let Some(id) = core.delegations.end(caller.process.pid(), stream) {
                 core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.to_string());
                 core.reported.send_modify(|count| *count += 1);
             }
@@ -160,87 +167,150 @@ impl Service {
     async fn sidecar<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
         let caller = Caller::of(request)?;
         let (measured, _) = caller.measure(&self.0).await?;
-        if self.0.sidecar_digests.contains(&measured.executable_digest) {
+        let Some(digest) = measured.executable_digest else {
+            return Err(Status::permission_denied(
+                "a sidecar in another user namespace than its agent cannot be measured",
+            ));
+        };
+        if measured.is_traced {
+            return Err(Status::permission_denied("a sidecar that another process traces (ptrace) gets no identity"));
+        }
+        if self.0.sidecar_digests.contains(&digest) {
             return Ok(caller);
         }
-        tracing::warn!(pid = measured.pid, digest = %measured.executable_digest, "an unknown executable asked as a sidecar");
+        tracing::warn!(pid = measured.pid, %digest, "an unknown executable asked as a sidecar");
         Err(Status::permission_denied(format!(
-            "this executable may not act as a sidecar; if it should, start the agent with `--sidecar-sha256 {}`",
-            measured.executable_digest
+            "this executable may not act as a sidecar; if it should, start the agent with `--sidecar-sha256 {digest}`"
         )))
     }
 
     fn lent_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
-        let lent = self.0.lent.lock().unwrap_or_else(PoisonError::into_inner).get(&caller.process.pid()).cloned();
+        let lent = self.0.delegations.of(caller.process.pid());
         lent.ok_or_else(|| Status::failed_precondition("nothing is delegated to this sidecar now"))
     }
 }
 
-async fn lend(
-    core: &Arc<Core>,
-    borrower: &Arc<Caller>,
-    workload: &Arc<Process>,
-    to: &mpsc::Sender<Result<wire::LendResponse, Status>>,
-) -> Result<(), Status> {
-    let mut changes = core.changes();
-    let mut said = None;
-    loop {
-        changes.mark_unchanged();
-        let owner = workload.owner().map_err(|error| ended(&error.to_string()))?;
-        if borrower.uid != 0 && borrower.uid != owner {
-            return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
+/// One stream that delegates a workload's identity to its sidecar.
+struct Delegation {
+    core: Arc<Core>,
+    borrower: Arc<Caller>,
+    workload: Arc<Process>,
+    /// Asked for by the sidecar.
+    wanted: Option<SpiffeId>,
+    stream: delegations::Stream,
+}
+
+/// How often it is looked at what a workload runs whose identity is in use. The kernel does not say: a pidfd is silent about
+/// exec, and the events of processes (proc connector) take CAP_NET_ADMIN.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Delegation {
+    async fn feed(&self, to: &mpsc::Sender<Result<wire::LendResponse, Status>>) -> Result<(), Status> {
+        let Self { core, borrower, workload, .. } = self;
+        let mut changes = core.changes();
+        let mut said = None;
+        loop {
+            changes.mark_unchanged();
+            let (measured, at) = self.measure().await?;
+            let entry = self.entry(&measured, at).await?;
+            let wait = match issue::x509(core, &entry, &measured, at).await {
+                Ok(held) => {
+                    let state = (held.log_index, held.not_after, core.bundle().sequence, measured.executable);
+                    if said != Some(state) {
+                        sole_holder::check(core, borrower).await?;
+                        still_measured(core, workload, |process| process, &measured).await?;
+                        core.delegations.put(borrower.process.pid(), self.stream, held.spiffe_id.clone());
+                        if to.send(Ok(response(core, &held, &measured))).await.is_err() {
+                            return Ok(());
+                        }
+                        said = Some(state);
+                    }
+                    let millis = held.renew_at.millis().saturating_sub(now().millis());
+                    u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(RETRY, Duration::from_millis)
+                }
+                Err(status) if said.is_some() && !issue::is_refusal(&status) => RETRY,
+                // The server has it in its log.
+                Err(status) => return Err(on_record(status, None)),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                heard = changes.changed() => if heard.is_err() { return Ok(()) },
+                () = self.changed(&measured) => {}
+                () = workload.ended() => return Err(ended("the workload has ended, and its identity with it")),
+                () = borrower.process.ended() => return Ok(()),
+                () = to.closed() => return Ok(()),
+            }
         }
-        let (measured, at) = measure_process(owner, workload.clone(), |process| process, core.clone()).await?;
-        if borrower.uid != 0 && borrower.uid != measured.uid {
-            return Err(Status::permission_denied("a sidecar runs as its workload's user, or as root"));
+    }
+
+    async fn measure(&self) -> Result<(Measurement, UnixTime), Status> {
+        let may_borrow = |owner: u32| {
+            let may = self.borrower.uid == 0 || self.borrower.uid == owner;
+            may.then_some(())
+                .ok_or_else(|| Status::permission_denied("a sidecar runs as its workload's user, or as root"))
+        };
+        let owner = self.workload.owner().map_err(|error| ended(&error.to_string()))?;
+        may_borrow(owner)?;
+        let core = self.core.clone();
+        let (measured, at) = measure_process(owner, self.workload.clone(), |process| process, core).await?;
+        may_borrow(measured.uid)?;
+        if measured.executable_digest.is_none() {
+            return Err(Status::permission_denied(
+                "the workload is in another user namespace than this agent, so its executable cannot be measured, and no \
+                 sidecar may speak for it",
+            ));
         }
-        // Whoever gets a request through the sidecar must not speak as an operator, nor as another server.
-        let may_be_lent = |entry: &Arc<Entry>| !entry.admin && !entry.downstream;
-        let matched = core.matches(&measured.selectors, at);
-        if !matched.is_empty() && !matched.iter().any(may_be_lent) {
+        Ok((measured, at))
+    }
+
+    /// The one entry whose identity the sidecar is to speak for.
+    async fn entry(&self, measured: &Measurement, at: UnixTime) -> Result<Arc<Entry>, Status> {
+        let mut matched = self.core.matches(&measured.selectors, at);
+        if matched.is_empty() {
+            return Err(records::no_identity(&self.core, measured).await);
+        }
+        // Who gets a request through the sidecar must not speak as an operator, nor as another server.
+        matched.retain(|entry| !entry.admin && !entry.downstream);
+        if matched.is_empty() {
             return Err(Status::permission_denied(
                 "entries that are `admin` or `downstream` are delegated to no sidecar",
             ));
         }
-        let Some(entry) = matched.into_iter().find(may_be_lent) else {
-            return Err(records::no_identity(core, &measured).await);
-        };
-        let wait = match issue::x509(core, &entry, &measured, at).await {
-            Ok(held) => {
-                let state = (held.log_index, held.not_after, core.bundle().sequence);
-                if said != Some(state) {
-                    core.lent
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(borrower.process.pid(), held.spiffe_id.clone());
-                    if to.send(Ok(response(core, &held))).await.is_err() {
-                        return Ok(());
-                    }
-                    said = Some(state);
-                }
-                let millis = held.renew_at.millis().saturating_sub(now().millis());
-                u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(Duration::from_secs(3), Duration::from_millis)
+        let ids: BTreeSet<String> = matched.iter().map(|entry| entry.spiffe_id.to_string()).collect();
+        let listed = ids.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        if let Some(wanted) = &self.wanted {
+            matched.retain(|entry| entry.spiffe_id == *wanted);
+        } else if ids.len() > 1 {
+            return Err(Status::invalid_argument(format!(
+                "the workload matches entries of several identities ({listed}); say with `--spiffe-id` which one this sidecar \
+                 speaks for"
+            )));
+        }
+        // Of entries with one identity, the same each time.
+        matched.into_iter().min_by(|a, b| a.id.cmp(&b.id)).ok_or_else(|| {
+            let wanted = self.wanted.as_ref().map(ToString::to_string).unwrap_or_default();
+            Status::permission_denied(format!("the workload is not `{wanted}`; its entries give it {listed}"))
+        })
+    }
+
+    /// Returns once the workload runs another program, or as another user, than it was measured with.
+    async fn changed(&self, measured: &Measurement) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if still_measured(&self.core, &self.workload, |process| process, measured).await.is_err() {
+                return;
             }
-            Err(status) if said.is_some() && !issue::is_refusal(&status) => Duration::from_secs(3),
-            // The server has it in its log.
-            Err(status) => return Err(on_record(status, None)),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = workload.ended() => return Err(ended("the workload has ended, and its identity with it")),
-            () = borrower.process.ended() => return Ok(()),
-            () = to.closed() => return Ok(()),
         }
     }
 }
 
-fn response(core: &Core, held: &HeldSvid) -> wire::LendResponse {
+fn response(core: &Core, held: &HeldSvid, measured: &Measurement) -> wire::LendResponse {
     wire::LendResponse {
         spiffe_id: held.spiffe_id.to_string(),
         cert_chain: held.identity.chain.clone(),
         private_key: held.identity.key.expose().clone(),
         bundle: core.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
         log_index: held.log_index,
+        executable: measured.executable.to_bytes().to_vec(),
     }
 }

@@ -148,12 +148,15 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     };
     let own_digest: Digest = sekisho_host::file_digest(Path::new("/proc/self/exe")).map_err(AgentError::Executable)?;
     let sidecar_digests: BTreeSet<Digest> = args.sidecar_sha256.iter().copied().chain([own_digest]).collect();
-    let own_uid = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap_or(0);
+    if args.danger_inheritable_sockets {
+        tracing::warn!("danger_inheritable_sockets: connections that survive exec are served");
+    }
     // A channel of its own from here on: the one that attested had no client certificate.
     let server = dial(&tls, args)?;
     Ok(Core::new(Parts {
         server_address: args.server.clone(),
-        own_uid,
+        own_uid: sekisho_host::own_uid(),
+        danger_inheritable_sockets: args.danger_inheritable_sockets,
         server,
         tls,
         sidecar_digests,

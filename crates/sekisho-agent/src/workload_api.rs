@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::caller::{Caller, ended};
+use crate::caller::{Caller, ended, still_measured};
 use crate::core::{Core, HeldSvid};
-use crate::{issue, records};
+use crate::{issue, records, sole_holder};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -110,6 +110,8 @@ impl SpiffeWorkloadApi for Service {
         if svids.is_empty() {
             return Err(Status::permission_denied("no identity issued: this process has no such SPIFFE ID"));
         }
+        sole_holder::check(&self.0, &caller).await?;
+        still_measured(&self.0, &caller, |caller| &caller.process, &measured).await?;
         Ok(Response::new(wire::JwtsvidResponse { svids }))
     }
 
@@ -189,12 +191,21 @@ async fn feed<T: PartialEq>(
         changes.mark_unchanged();
         // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
         let (entries, measured, at) = entitled(core, caller).await?;
-        let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
+        let issued = async { if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) } };
+        // A first SVID is issued while the connection is looked at; afterwards only what is sent is worth a look.
+        let looks_now = with_svids && said.is_none();
+        let look = async { if looks_now { sole_holder::check(core, caller).await } else { Ok(()) } };
+        let (held, looked) = tokio::join!(issued, look);
+        looked?;
         let wait = match held {
             Ok(held) => {
                 let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
                 let bundle = core.bundle();
                 if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
+                    if with_svids && !looks_now {
+                        sole_holder::check(core, caller).await?;
+                    }
+                    still_measured(core, caller, |caller| &caller.process, &measured).await?;
                     if to.send(Ok(message(core, &held))).await.is_err() {
                         return Ok(());
                     }

@@ -2,16 +2,20 @@
 
 mod digest;
 mod family;
+mod holders;
 mod inet_diag;
 mod measure;
 mod netlink;
 pub mod proc_text;
 mod process;
 mod sockets;
+mod unix_diag;
 
 pub use digest::{DigestCache, file_digest};
 pub use family::is_family;
+pub use holders::{Hold, Holders, hold_of, socket_holders};
 pub use inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
-pub use measure::{ATTESTOR, ExecutableId, Measurement, measure};
-pub use process::{HostError, Process, signal_terminate};
+pub use measure::{ATTESTOR, ExecutableId, Measurement, is_unchanged, measure};
+pub use process::{HostError, Process, own_uid, signal_terminate, traces_others};
 pub use sockets::{Owner, Ownership, cookie_of};
+pub use unix_diag::{UnixSocket, unix_peer};

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sekisho_types::{Digest, Selector};
 
-use crate::proc_text::{credentials, name_of};
+use crate::proc_text::{credentials, name_of, tracer};
 use crate::{DigestCache, HostError, Process};
 
 /// Name and version, as evidence carries it.
@@ -28,7 +28,10 @@ pub struct Measurement {
     pub gid: u32,
     pub selectors: BTreeSet<Selector>,
     pub executable: ExecutableId,
-    pub executable_digest: Digest,
+    /// Absent for a process in another user namespace than this agent, which could have chosen its executable's name.
+    pub executable_digest: Option<Digest>,
+    /// Another process may change its memory (ptrace(2)).
+    pub is_traced: bool,
 }
 
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
@@ -42,17 +45,28 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
 
 fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
     let pid = process.pid();
-    let (uid, gid, groups) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
+    let format = HostError::Format { pid, what: "status" };
+    let status = process.read("status")?;
+    let (uid, gid, groups) = credentials(&status).ok_or(format)?;
     let error = |what| move |source| HostError::Proc { pid, what, source };
     let link = format!("/proc/{pid}/exe");
     let mut file = File::open(&link).map_err(error("exe"))?;
     let meta = file.metadata().map_err(error("exe"))?;
-    let executable = ExecutableId { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) };
-    let executable_digest = cache.digest(&mut file).map_err(error("exe"))?;
+    let executable = ExecutableId::from(&meta);
+    let digest = cache.digest(&mut file).map_err(error("exe"))?;
     let path = path_here(&link, executable);
-    let mut found = vec![("uid", uid.to_string()), ("gid", gid.to_string()), ("sha256", executable_digest.to_string())];
+    // Still the same file: no exec between.
+    if ExecutableId::of(process)? != executable {
+        return Err(HostError::Format { pid, what: "exe changed while it was measured" });
+    }
+    // After everything that was read of the executable, and before the last look at the process: see there.
+    let executable_digest = process.is_in_own_user_namespace().then_some(digest);
+    let mut found = vec![("uid", uid.to_string()), ("gid", gid.to_string())];
+    if let Some(digest) = executable_digest {
+        found.push(("sha256", digest.to_string()));
+        found.extend(path.map(|path| ("path", path)));
+    }
     let (users, names) = (local_file("/etc/passwd"), local_file("/etc/group"));
-    found.extend(path.map(|path| ("path", path)));
     found.extend(name_of(&users, uid).map(|name| ("user", name)));
     found.extend(name_of(&names, gid).map(|name| ("group", name)));
     for group in groups {
@@ -61,13 +75,22 @@ fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement,
     }
     let selector = |(name, value): (&str, String)| Selector::new("unix", &format!("{name}:{value}")).ok();
     let selectors = found.into_iter().filter_map(selector).collect();
-    // Alive at the end: everything above was read of this process. And still the same file: no exec between.
+    let is_traced = tracer(&status) != Some(0);
+    // Alive at the end: everything above was read of this process.
     process.check_alive()?;
-    let now = ExecutableId::of(process)?;
-    if now != executable {
-        return Err(HostError::Format { pid, what: "exe changed while it was measured" });
-    }
-    Ok(Measurement { pid, uid, gid, selectors, executable, executable_digest })
+    Ok(Measurement { pid, uid, gid, selectors, executable, executable_digest, is_traced })
+}
+
+/// Whether a process is still what it was when it was measured: its executable, user, group and user namespace. Cheap
+/// enough for each use of what was issued to it, though not for async threads: its executable may be on a slow disk.
+pub fn is_unchanged(process: &Process, measured: &Measurement) -> Result<bool, HostError> {
+    let pid = process.pid();
+    let (uid, gid, _) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
+    let executable = ExecutableId::of(process)?;
+    let own = process.is_in_own_user_namespace();
+    process.check_alive()?;
+    let now = (uid, gid, executable, own);
+    Ok(now == (measured.uid, measured.gid, measured.executable, measured.executable_digest.is_some()))
 }
 
 /// User and group names come from the local files. Directory services are not asked: a lookup over the network has no place
@@ -92,7 +115,23 @@ impl ExecutableId {
         let meta = std::fs::metadata(format!("/proc/{pid}/exe"));
         let meta = meta.map_err(|source| HostError::Proc { pid, what: "exe", source })?;
         process.check_alive()?;
-        Ok(Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) })
+        Ok(Self::from(&meta))
+    }
+
+    /// In a form that another program of this machine may compare.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut out = [0u8; 32];
+        let words = [self.device, self.inode, self.changed.0.cast_unsigned(), self.changed.1.cast_unsigned()];
+        for (to, word) in out.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_be_bytes());
+        }
+        out
+    }
+}
+
+impl From<&std::fs::Metadata> for ExecutableId {
+    fn from(meta: &std::fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
     }
 }
 
@@ -108,7 +147,9 @@ mod tests {
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
         let wanted = Selector::new("unix", &format!("path:{}", exe.display())).unwrap();
         assert!(measured.selectors.contains(&wanted), "{:?}", measured.selectors);
-        assert_eq!(measured.executable_digest, crate::file_digest(&exe).unwrap());
+        assert_eq!(measured.executable_digest, crate::file_digest(&exe).ok());
+        assert!(is_unchanged(&own, &measured).unwrap());
+        assert!(!is_unchanged(&own, &Measurement { gid: measured.gid + 1, ..measured.clone() }).unwrap());
 
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let held = Process::open(child.id().cast_signed()).unwrap();

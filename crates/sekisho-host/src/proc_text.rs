@@ -24,6 +24,25 @@ pub fn all_users(status: &str) -> Vec<u32> {
     line.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
+/// The process that traces this one (ptrace(2)), from `/proc/<pid>/status`; zero if none does.
+pub fn tracer(status: &str) -> Option<i32> {
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
+}
+
+/// The effective capabilities, from `/proc/<pid>/status`.
+pub fn capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Whether a descriptor is closed on exec, from `/proc/<pid>/fdinfo/<descriptor>`: its flags are octal.
+pub fn closed_on_exec(fdinfo: &str) -> Option<bool> {
+    /// O_CLOEXEC, the same on all architectures that Linux has but two, alpha and sparc.
+    const CLOSE_ON_EXEC: u32 = 0o200_0000;
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    u32::from_str_radix(line.trim(), 8).ok().map(|flags| flags & CLOSE_ON_EXEC != 0)
+}
+
 /// The name with number `id` in a file of `name:password:number:…` lines.
 pub fn name_of(file: &str, id: u32) -> Option<String> {
     file.lines().find_map(|line| {
@@ -47,5 +66,9 @@ mod tests {
         assert_eq!(credentials(status), Some((6, 2, vec![9, 10])));
         assert_eq!(credentials("Uid:\t5\n"), None);
         assert_eq!((all_users(status), all_users("Name:\tUid:\n")), (vec![5, 6, 7, 8], vec![]));
+        assert_eq!((tracer("Name:\tTracerPid: 1\nTracerPid:\t7\n"), tracer("")), (Some(7), None));
+        assert_eq!(capabilities("CapPrm:\tff\nCapEff:\t0000000000080000\n"), Some(1 << 19));
+        let closed = |flags: &str| closed_on_exec(&format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t9\n"));
+        assert_eq!((closed("02000002"), closed("02"), closed("9")), (Some(true), Some(false), None));
     }
 }

@@ -1,4 +1,5 @@
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -22,6 +23,10 @@ pub enum HostError {
          use Unix sockets on this hop, or give the sidecar CAP_SYS_PTRACE"
     )]
     Descriptors(String),
+    #[error(
+        "process {0} is in another network namespace, where this program cannot look up its socket; that takes CAP_SYS_ADMIN"
+    )]
+    OtherNetwork(i32),
 }
 
 /// One process, held by its pidfd so that a reused number is never taken for it (law L11).
@@ -100,6 +105,20 @@ impl Process {
         Ok(i32::try_from(parent).unwrap_or(0))
     }
 
+    /// Whether the process is in this program's own user namespace. In a namespace of its own a process may choose what
+    /// `/proc/<pid>/exe` shows (PR_SET_MM_EXE_FILE asks for a capability in *its* namespace).
+    ///
+    /// A process never comes back from such a namespace: what was read of it *before* this succeeds was not forged there.
+    /// A namespace that cannot be looked at counts as another one.
+    pub(crate) fn is_in_own_user_namespace(&self) -> bool {
+        let namespace = |of: &str| {
+            let meta = std::fs::metadata(format!("/proc/{of}/ns/user")).ok()?;
+            Some((meta.dev(), meta.ino()))
+        };
+        let own = namespace("self");
+        own.is_some() && own == namespace(&self.pid.to_string())
+    }
+
     pub(crate) fn read(&self, file: &'static str) -> Result<String, HostError> {
         let read = std::fs::read(format!("/proc/{}/{file}", self.pid));
         let bytes = read.map_err(|source| HostError::Proc { pid: self.pid, what: file, source })?;
@@ -116,8 +135,20 @@ impl Process {
     }
 }
 
+/// The user that this program runs as. The owner of `/proc/self` is another one where a process cannot be dumped.
+pub fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether this program may look at any process of its namespace (CAP_SYS_PTRACE): then what it cannot read is suspect.
+pub fn traces_others() -> bool {
+    const SYS_PTRACE: u64 = 1 << 19;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    proc_text::capabilities(&status).is_some_and(|all| all & SYS_PTRACE != 0)
+}
+
 /// What /proc says of a process that is not there any more.
-fn is_gone(error: &std::io::Error) -> bool {
+pub(crate) fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 

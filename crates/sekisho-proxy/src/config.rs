@@ -19,6 +19,9 @@ pub struct ProxyArgs {
     /// Process that this sidecar speaks for; or give its command after `--`
     #[arg(long, env = "SEKISHO_WORKLOAD_PID", conflicts_with = "command")]
     pub workload_pid: Option<i32>,
+    /// Identity to speak for, if the workload's entries give it several
+    #[arg(long, env = "SEKISHO_SPIFFE_ID", value_parser = parse_spiffe_id)]
+    pub spiffe_id: Option<SpiffeId>,
     /// Address for peers (mTLS)
     #[arg(long, env = "SEKISHO_INBOUND")]
     pub inbound: Option<SocketAddr>,
@@ -121,6 +124,10 @@ impl OutboundSpec {
         let expected = SpiffeId::parse_workload(id).map_err(|e| format!("`{id}`: {e}"))?;
         Ok(Self { listen: Local::parse(listen)?, peer: peer.to_owned(), expected })
     }
+}
+
+fn parse_spiffe_id(text: &str) -> Result<SpiffeId, String> {
+    SpiffeId::parse_workload(text).map_err(|e| e.to_string())
 }
 
 fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {

@@ -82,6 +82,11 @@ impl Decider {
         }
     }
 
+    /// The identity in force.
+    pub(crate) const fn held(&self) -> &watch::Receiver<Option<Held>> {
+        &self.held
+    }
+
     pub(crate) fn policy(&self) -> &Arc<PolicyKeeper> {
         &self.policy
     }

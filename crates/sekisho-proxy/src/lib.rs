@@ -13,6 +13,7 @@ mod judged;
 mod local;
 mod outbound;
 mod policy;
+mod program;
 mod renewal;
 mod revocations;
 mod shared_dial;

@@ -27,6 +27,7 @@ use crate::guard;
 use crate::idle::{Idle, Timed};
 use crate::inbound::{Body, REVOKED, clean, http_builder, problem, withdrawn};
 use crate::local::{self, LocalError};
+use crate::program;
 use crate::renewal::{self, Renewer, revoked};
 use crate::revocations::RevocationKeeper;
 use crate::shared_dial::SharedDial;
@@ -134,7 +135,7 @@ impl Outbound {
             // Who dialled is looked up here, so that nobody who is refused keeps the workload waiting.
             stop.spawn(async move {
                 let listen = outbound.spec.listen.to_string();
-                match stream.of_workload(&outbound.workload).await {
+                match outbound.taken(stream).await {
                     Ok(stream) => outbound.local_connection(stream).await,
                     Err(error @ LocalError::NotTheWorkload(_)) => {
                         outbound.decider.refuse("local dial", &listen, &error.to_string());
@@ -146,6 +147,13 @@ impl Outbound {
             });
         })
         .await;
+    }
+
+    /// A connection that the workload has dialled, while it runs the program that the identity is of.
+    async fn taken(&self, stream: Accepted) -> Result<Box<dyn local::Stream>, LocalError> {
+        let stream = stream.of_workload(&self.workload).await?;
+        program::check(&self.identity.held, self.workload.process()).await?;
+        Ok(stream)
     }
 
     async fn local_connection(self: Arc<Self>, stream: Box<dyn local::Stream>) {

@@ -18,6 +18,7 @@ use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::inbound::Body;
 use crate::local::{self, LocalError};
+use crate::program;
 use crate::shared_dial::SharedDial;
 use crate::turns::{NoTurn, Turn, Turns};
 
@@ -111,7 +112,10 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
-        let connected = local::connect(&self.at, &self.workload).await;
+        let connected = match local::connect(&self.at, &self.workload).await {
+            Ok(stream) => program::check(self.decider.held(), self.workload.process()).await.map(|()| stream),
+            failed => failed,
+        };
         if let Err(error @ LocalError::NotTheWorkload(_)) = &connected {
             self.decider.refuse("upstream", &self.at.to_string(), &error.to_string());
         }

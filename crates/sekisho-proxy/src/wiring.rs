@@ -54,7 +54,8 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let owned = Ownership::of(workload.clone());
 
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
-    let spoken_for = Workload { pid: workload.pid(), start_time: workload.start_time() };
+    let spoken_for =
+        Workload { pid: workload.pid(), start_time: workload.start_time(), spiffe_id: args.spiffe_id.clone() };
     let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
     let (decider, revocations) = follow_agent(&args, &identity)?;
 

@@ -19,6 +19,8 @@ pub struct Held {
     pub not_after: UnixTime,
     /// Rises with each rotation, so that a connection knows when it is of yesterday.
     pub generation: u64,
+    /// Of a delegated identity: which file its workload ran when it was measured.
+    pub executable: Vec<u8>,
 }
 
 /// An identity that follows the agent. Without one, its TLS neither accepts nor dials: it fails closed.
@@ -34,6 +36,7 @@ struct News {
     chain: Vec<Vec<u8>>,
     key: Vec<u8>,
     bundle: Vec<Vec<u8>>,
+    executable: Vec<u8>,
 }
 
 struct Feed {
@@ -44,10 +47,12 @@ struct Feed {
 }
 
 /// A process by its number and its start time (field 22 of `/proc/<pid>/stat`): numbers are given out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     pub pid: i32,
     pub start_time: u64,
+    /// Which identity, if its entries give it several.
+    pub spiffe_id: Option<SpiffeId>,
 }
 
 impl IdentitySource {
@@ -89,7 +94,7 @@ impl Feed {
     async fn run(mut self, channel: AgentChannel, trust_domain: TrustDomain, workload: Option<Workload>) {
         let mut pause = Duration::from_millis(50);
         loop {
-            let status = match self.follow(&channel, &trust_domain, workload).await {
+            let status = match self.follow(&channel, &trust_domain, workload.as_ref()).await {
                 Ok(()) => Status::unavailable("the agent closed the stream"),
                 Err(status) => status,
             };
@@ -115,16 +120,22 @@ impl Feed {
         &mut self,
         channel: &AgentChannel,
         trust_domain: &TrustDomain,
-        workload: Option<Workload>,
+        workload: Option<&Workload>,
     ) -> Result<(), Status> {
         match workload {
-            Some(Workload { pid, start_time }) => {
-                let request = LendRequest { workload_pid: pid, workload_start_time: start_time };
+            Some(Workload { pid, start_time, spiffe_id }) => {
+                let spiffe_id = spiffe_id.as_ref().map(ToString::to_string).unwrap_or_default();
+                let request = LendRequest { workload_pid: *pid, workload_start_time: *start_time, spiffe_id };
                 let mut stream = SidecarClient::new(channel.clone()).lend(request).await?.into_inner();
                 while let Some(lent) = stream.message().await? {
                     self.take(
                         trust_domain,
-                        News { chain: lent.cert_chain, key: lent.private_key, bundle: lent.bundle },
+                        News {
+                            chain: lent.cert_chain,
+                            key: lent.private_key,
+                            bundle: lent.bundle,
+                            executable: lent.executable,
+                        },
                     )?;
                 }
             }
@@ -136,7 +147,7 @@ impl Feed {
                         message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
                     let split = |der: &[u8]| split_chain(der).map_err(|e| Status::internal(e.to_string()));
                     let (chain, bundle) = (split(&svid.x509_svid)?, split(&svid.bundle)?);
-                    self.take(trust_domain, News { chain, key: svid.x509_svid_key, bundle })?;
+                    self.take(trust_domain, News { chain, key: svid.x509_svid_key, bundle, executable: vec![] })?;
                 }
             }
         }
@@ -155,7 +166,8 @@ impl Feed {
         let material = TlsMaterial::new(Some(&identity), Arc::new(bundle)).map_err(|e| unusable(e.to_string()))?;
         self.tls.replace(material);
         self.generation += 1;
-        let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation: self.generation };
+        let (generation, executable) = (self.generation, news.executable);
+        let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));
         self.trouble.send_replace(None);

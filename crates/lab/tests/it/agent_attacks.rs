@@ -191,7 +191,7 @@ async fn only_the_agents_own_build_may_act_as_a_sidecar() {
 
 fn own_process() -> LendRequest {
     let own = sekisho_host::Process::open(std::process::id().cast_signed()).unwrap();
-    LendRequest { workload_pid: own.pid(), workload_start_time: own.start_time() }
+    LendRequest { workload_pid: own.pid(), workload_start_time: own.start_time(), spiffe_id: String::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,10 +201,11 @@ async fn law_l11_a_number_that_was_given_to_another_process_borrows_nothing() {
     let world = World::with_environment(&[], vec![], vec![("SEKISHO_SIDECAR_SHA256".into(), own)]);
     world.register("/own/test", &World::own_selectors());
     let good = own_process();
-    let lent = SidecarClient::new(agent(&world)).lend(good).await.unwrap().into_inner().message().await.unwrap();
+    let lent =
+        SidecarClient::new(agent(&world)).lend(good.clone()).await.unwrap().into_inner().message().await.unwrap();
     assert_eq!(lent.unwrap().spiffe_id, "spiffe://example.org/own/test");
     for start_time in [0, good.workload_start_time + 1] {
-        let other = LendRequest { workload_start_time: start_time, ..good };
+        let other = LendRequest { workload_start_time: start_time, ..good.clone() };
         let refused = SidecarClient::new(agent(&world)).lend(other).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
     }

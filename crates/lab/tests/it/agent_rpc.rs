@@ -30,7 +30,7 @@ fn agent(world: &World) -> sekisho_sdk::AgentChannel {
 
 fn process(pid: u32) -> LendRequest {
     let process = sekisho_host::Process::open(pid.cast_signed()).unwrap();
-    LendRequest { workload_pid: process.pid(), workload_start_time: process.start_time() }
+    LendRequest { workload_pid: process.pid(), workload_start_time: process.start_time(), spiffe_id: String::new() }
 }
 
 /// Waits until a refusal that says this stands with the server.
@@ -91,7 +91,7 @@ async fn law_l11_what_was_lent_ends_with_its_process_and_is_not_lent_again() {
     world.register("/own/sleeps", &[format!("unix:path:{}", sleep.display())]);
     let mut workload = Command::new(&sleep).arg("100").spawn().unwrap();
     let wanted = process(workload.id());
-    let mut lent = SidecarClient::new(agent(&world)).lend(wanted).await.unwrap().into_inner();
+    let mut lent = SidecarClient::new(agent(&world)).lend(wanted.clone()).await.unwrap().into_inner();
     let first = lent.message().await.unwrap().unwrap();
     assert_eq!(first.spiffe_id, "spiffe://example.org/own/sleeps");
     workload.kill().unwrap();
@@ -208,4 +208,44 @@ async fn tokens_that_are_none_are_refused_by_the_agent_even_if_the_right_key_sig
     }
     recorded(&world, "ValidateJWTSVID");
     recorded(&world, "no bundle is held for the token's trust domain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l11_exec_of_a_workload_whose_identity_is_in_use_ends_it_at_once() {
+    let world = with_sidecar();
+    let sh = std::fs::canonicalize("/bin/sh").unwrap();
+    world.register("/own/shell", &[format!("unix:path:{}", sh.display())]);
+    let mut command = Command::new(&sh);
+    command.args(["-c", "read line; exec sleep 100"]).stdin(std::process::Stdio::piped());
+    let mut workload = command.spawn().unwrap();
+    let mut lent = SidecarClient::new(agent(&world)).lend(process(workload.id())).await.unwrap().into_inner();
+    let first = lent.message().await.unwrap().unwrap();
+    assert_eq!(first.spiffe_id, "spiffe://example.org/own/shell");
+    assert_eq!(first.executable.len(), 32);
+    std::io::Write::write_all(workload.stdin.as_mut().unwrap(), b"\n").unwrap();
+    // Half of the SVID's life is minutes away.
+    let ended = tokio::time::timeout(Duration::from_secs(10), lent.message()).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied);
+    workload.kill().unwrap();
+    workload.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_with_two_identities_says_which_one_its_sidecar_speaks_for() {
+    let world = with_sidecar();
+    world.register("/own/first", &World::own_selectors());
+    world.register("/own/second", &World::own_selectors());
+    let ask = async |spiffe_id: &str| {
+        let request = LendRequest { spiffe_id: spiffe_id.into(), ..process(std::process::id()) };
+        let mut lent = SidecarClient::new(agent(&world)).lend(request).await?.into_inner();
+        Ok::<_, tonic::Status>(lent.message().await?.unwrap().spiffe_id)
+    };
+    let refused = ask("").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("--spiffe-id") && refused.message().contains("/own/second"), "{refused:?}");
+    for id in ["spiffe://example.org/own/first", "spiffe://example.org/own/second"] {
+        assert_eq!(ask(id).await.unwrap(), id);
+    }
+    assert_eq!(ask("spiffe://example.org/own/third").await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(ask("nonsense").await.unwrap_err().code(), Code::InvalidArgument);
 }
