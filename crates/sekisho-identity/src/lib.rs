@@ -5,6 +5,7 @@
 //! clocks, and it holds no private key: signing is a `Signer` that the caller brings.
 
 mod advice;
+mod any_user;
 mod bundle;
 mod ca_rotation;
 mod claims_extension;
@@ -24,6 +25,7 @@ mod x509_profile;
 mod x509_validate;
 
 pub use advice::{Advice, advice, loosened, with_digest};
+pub use any_user::is_for_any_user;
 pub use bundle::{Bundle, BundleError, JwtAuthority, X509Authority};
 pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
 pub use claims_extension::CLAIMS_OID;

@@ -1,6 +1,6 @@
 //! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
 
-use sekisho_identity::{Entry, EntryError, entry_record};
+use sekisho_identity::{Entry, EntryError, entry_record, is_for_any_user};
 use sekisho_ledger::Kind;
 use sekisho_runtime::{now, random_hex};
 use sekisho_store::Batch;
@@ -91,8 +91,16 @@ fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, journa
     entry.check(&domain.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
+    // SPIRE's API has no way to say that this is meant, and its clients must go on working; REST has asked.
+    warn_of_any_user(&entry);
     let leaf = entry_leaf(domain, "created", &entry, by);
     Ok((entry, leaf))
+}
+
+fn warn_of_any_user(entry: &Entry) {
+    if is_for_any_user(&entry.selectors) {
+        tracing::warn!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "danger_any_user: the entry names no user, group or container");
+    }
 }
 
 /// Changes an entry; `change` gets it as it stands and returns it as it shall be.
@@ -117,6 +125,7 @@ pub(crate) async fn update(
             entry.created_at = created_at;
             entry.revision_number = revision + 1;
             entry.check(&name)?;
+            warn_of_any_user(&entry);
             if let Some(twin) = batch.twin(&entry)?.filter(|twin| twin.id != entry.id) {
                 return Err(RegistrationError::Exists(Box::new(twin)));
             }

@@ -1,7 +1,7 @@
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_identity::{Entry, loosened};
+use sekisho_identity::{Entry, is_for_any_user, loosened};
 use sekisho_types::{EntryId, SpiffeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,6 +19,8 @@ pub(crate) struct ListQuery {
     spiffe_id: Option<String>,
     /// Only entries of this parent.
     parent_id: Option<String>,
+    /// Only entries that are for any user (true), or that are not (false).
+    danger_any_user: Option<bool>,
     /// Entries after this id, for the next page.
     after: Option<String>,
     /// At most 1000; 1000 by default.
@@ -48,6 +50,8 @@ pub(super) async fn list(
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
     let mut entries: Vec<EntryForm> = domain.view.read(|state| {
         let wanted = state.list(id.as_ref(), parent.as_ref(), after.as_ref());
+        let any_user = |wanted: bool, entry: &Entry| is_for_any_user(&entry.selectors) == wanted;
+        let wanted = wanted.filter(|entry| query.danger_any_user.is_none_or(|any| any_user(any, entry)));
         wanted.take(limit + 1).map(|entry| EntryForm::from(entry.as_ref())).collect()
     });
     let more = entries.len() > limit;

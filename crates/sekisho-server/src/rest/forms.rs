@@ -1,6 +1,6 @@
 //! JSON forms of the REST API.
 
-use sekisho_identity::{Entry, Node};
+use sekisho_identity::{Entry, Node, is_for_any_user};
 use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,6 +19,10 @@ pub(crate) struct EntryForm {
     pub parent_id: String,
     /// `type:value`; all must be found.
     pub selectors: Vec<String>,
+    /// The selectors name no user, group or container, so every user who can run that executable can have its identity.
+    /// An entry like that is refused unless this is true.
+    #[serde(default)]
+    pub danger_any_user: bool,
     /// Seconds; 0 is the server's default.
     #[serde(default)]
     pub x509_svid_ttl: u32,
@@ -59,6 +63,7 @@ impl From<&Entry> for EntryForm {
             spiffe_id: entry.spiffe_id.to_string(),
             parent_id: entry.parent_id.to_string(),
             selectors: entry.selectors.iter().map(ToString::to_string).collect(),
+            danger_any_user: is_for_any_user(&entry.selectors),
             x509_svid_ttl: entry.x509_ttl_seconds,
             jwt_svid_ttl: entry.jwt_ttl_seconds,
             federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
@@ -91,11 +96,18 @@ impl EntryForm {
         if self.expires_at < 0 {
             return Err(Problem::invalid("`expires_at` is negative"));
         }
+        let selectors = self.selectors.iter().map(selector).collect::<Result<_, _>>()?;
+        if is_for_any_user(&selectors) && !self.danger_any_user && !selectors.is_empty() {
+            return Err(Problem::invalid(
+                "the selectors name an executable and nobody who runs it, and every user who can run a file can decide what it \
+                 does; add a user, group or container, for example `unix:uid:1000`",
+            ));
+        }
         Ok(Entry {
             id,
             spiffe_id: spiffe("spiffe_id", &self.spiffe_id)?,
             parent_id: spiffe("parent_id", &self.parent_id)?,
-            selectors: self.selectors.iter().map(selector).collect::<Result<_, _>>()?,
+            selectors,
             x509_ttl_seconds: self.x509_svid_ttl,
             jwt_ttl_seconds: self.jwt_svid_ttl,
             federates_with: self.federates_with.iter().map(domain).collect::<Result<_, _>>()?,

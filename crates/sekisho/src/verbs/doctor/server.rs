@@ -33,6 +33,12 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
         "the server's log says what fails; most often the disk is full",
     ));
     checks.push(machine::space("server-disk", socket.parent().unwrap_or(Path::new("/"))));
+    let any_user = Rest::new(&socket).get("/v1/entries?danger_any_user=true&limit=1000").await;
+    checks.push(Check::new(
+        "entries",
+        any_user.map_err(|failure| failure.to_string()).and_then(|page| for_any_user(&page)),
+        "sekisho entry update <id> --add-selector unix:uid:<number>",
+    ));
     checks.extend(machine::files("server-files", &socket));
     checks
 }
@@ -93,6 +99,18 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "the ledger does not take leaves: the server's log says why, most often a full disk",
         ),
     ]
+}
+
+/// Entries that other users' processes can take, as SPIRE's clients may create them.
+fn for_any_user(page: &Value) -> Result<String, String> {
+    let entries = page.get("entries").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let ids: Vec<&str> = entries.iter().filter_map(|entry| entry.get("id")?.as_str()).take(5).collect();
+    if ids.is_empty() {
+        return Ok("each names a user, group or container".into());
+    }
+    let all =
+        if page.get("next").is_some_and(Value::is_string) { "more than 1000" } else { &entries.len().to_string() };
+    Err(format!("danger_any_user: {all} name an executable and nobody who runs it, for example {}", ids.join(", ")))
 }
 
 /// Which sidecars run another revision than the server's.
@@ -173,5 +191,8 @@ mod tests {
         assert_eq!(failing("believed_ms", (-100_000_000).into()), ["believed-clock"]);
         assert_eq!(failing("outbox", 5000.into()), ["outbox"]);
         assert_eq!(failing("log_damage", serde_json::json!(["tile/0/001: it is missing"])), ["log"]);
+        assert!(for_any_user(&serde_json::json!({"entries": []})).is_ok());
+        let found = for_any_user(&serde_json::json!({"entries": [{"id": "ent_1"}]}));
+        assert!(found.is_err_and(|said| said.contains("1 name an executable") && said.contains("ent_1")));
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Registration {
     /// SPIFFE ID of the agent that serves it (`sekisho agents list`)
     #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
     parent_id: String,
-    /// `type:value`, for example `unix:uid:1000`; all must be found
+    /// `type:value`, for example `unix:uid:1000`; all must be found, and one of them names a user, group or container
     #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', required = true)]
     selectors: Vec<String>,
     #[command(flatten)]
@@ -64,6 +64,9 @@ pub(crate) struct Registration {
 
 #[derive(Debug, Args)]
 struct Options {
+    /// Let the selectors name an executable alone: then every user who can run it can have its identity
+    #[arg(long, env = "SEKISHO_DANGER_ANY_USER")]
+    danger_any_user: bool,
     /// Lifetime of its X.509-SVIDs, in seconds; the server's default if absent
     #[arg(long, env = "SEKISHO_ENTRY_X509_TTL")]
     x509_ttl: Option<u32>,
@@ -93,6 +96,7 @@ impl Options {
         put("admin", self.admin.map(Value::from));
         put("hint", self.hint.map(Value::from));
         put("expires_at", self.expires_at.map(Value::from));
+        put("danger_any_user", self.danger_any_user.then_some(Value::Bool(true)));
         put("dns_names", (!self.dns_names.is_empty()).then(|| json!(self.dns_names)));
     }
 }
