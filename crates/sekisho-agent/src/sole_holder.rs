@@ -96,7 +96,8 @@ fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, St
         Hold::UntilExec => Ok(socket),
         Hold::AcrossExec if danger_inheritable_sockets => Ok(socket),
         Hold::AcrossExec => Err(Status::permission_denied(
-            "another program may have left this connection to the process: its descriptor survives exec; open it with              SOCK_CLOEXEC, as the SPIFFE libraries do",
+            "another program may have left this connection to the process: its descriptor survives exec; open it with \
+             SOCK_CLOEXEC, as the SPIFFE libraries do",
         )),
         Hold::Nothing => Err(Status::permission_denied("the process that connected does not hold this connection")),
     }

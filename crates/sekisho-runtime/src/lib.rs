@@ -3,6 +3,7 @@
 
 mod clock;
 mod config;
+mod hardening;
 mod limits;
 mod logs;
 mod random;
@@ -11,6 +12,7 @@ mod traces;
 
 pub use clock::now;
 pub use config::{ConfigError, Settings, load_settings, settings};
+pub use hardening::{HardeningError, close_to_others, refuse_company};
 pub use limits::raise_open_files;
 pub use logs::init_logs;
 pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id, to_hex};

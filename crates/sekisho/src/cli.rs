@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::output::Format;
+use crate::role::Role;
 use crate::{dev, verbs};
 
 /// Zero-trust identity, policy and proof for services on your own hosts
@@ -60,11 +61,11 @@ pub(crate) enum Verb {
     /// Run every role on this machine and show the main job
     Dev(dev::DevArgs),
     /// Run a server
-    Server(Box<sekisho_server::ServerArgs>),
+    Server(Box<Role<sekisho_server::ServerArgs>>),
     /// Run an agent
-    Agent(Box<sekisho_agent::AgentArgs>),
+    Agent(Box<Role<sekisho_agent::AgentArgs>>),
     /// Run a sidecar for one workload
-    Proxy(Box<sekisho_proxy::ProxyArgs>),
+    Proxy(Box<Role<sekisho_proxy::ProxyArgs>>),
     /// Registration entries: which process gets which identity
     #[command(subcommand)]
     Entry(verbs::entry::EntryVerb),
@@ -119,9 +120,9 @@ impl Verb {
     pub(crate) fn threads(&self) -> usize {
         let every_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = match self {
-            Self::Server(args) => args.threads.map_or_else(every_core, usize::from),
-            Self::Agent(args) => args.threads.into(),
-            Self::Proxy(args) => args.threads.into(),
+            Self::Server(role) => role.own.threads.map_or_else(every_core, usize::from),
+            Self::Agent(role) => role.own.threads.into(),
+            Self::Proxy(role) => role.own.threads.into(),
             _ => 1,
         };
         threads.max(1)

@@ -100,6 +100,7 @@ mod tests {
                     protocol = 'h2c'\nthreads = 2\noutbound = ['127.0.0.1:1=h:2=spiffe://td/a', '127.0.0.1:3=h:4=spiffe://td/b']\n";
         let cli = parse_with(text, &["proxy", "--protocol", "tcp", "--workload-pid", "7"]).unwrap();
         let Verb::Proxy(args) = cli.verb else { panic!("another verb") };
+        let args = args.own;
         assert_eq!((args.protocol, args.outbound.len(), args.threads), (Some(sekisho_proxy::Protocol::Tcp), 2, 2));
         assert_eq!(args.trust_domain.as_str(), "td.example");
     }
@@ -111,9 +112,9 @@ mod tests {
         let Verb::Agent(args) = parse_with(text, &["agent", "--fingerprint", &fingerprint]).unwrap().verb else {
             panic!("another verb")
         };
-        assert!(args.trust_bundle.is_none() && !args.fingerprint.is_empty());
+        assert!(args.own.trust_bundle.is_none() && !args.own.fingerprint.is_empty());
         let Verb::Agent(args) = parse_with(text, &["agent"]).unwrap().verb else { panic!("another verb") };
-        assert!(args.trust_bundle.is_some());
+        assert!(args.own.trust_bundle.is_some());
     }
 
     #[test]

@@ -8,11 +8,18 @@ mod output;
 #[cfg(test)]
 mod printed;
 mod rest;
+mod role;
+#[cfg(test)]
+mod variables;
 mod verbs;
 
 use std::process::ExitCode;
 
 use crate::exit::Exit;
+
+/// Memory is overwritten when it is given back: keys pass through buffers of HTTP, protobuf and TLS that know nothing of it.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     let cli = match config_file::parse(std::env::args_os().collect()) {

@@ -93,3 +93,31 @@ fn a_folder_that_dev_did_not_make_is_left_alone() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(std::fs::read_to_string(folder.path().join("mine")).unwrap(), "precious");
 }
+
+/// As `make up` is used on most machines: by somebody who is not root, whose agent looks at that user's processes only.
+#[test]
+fn an_ordinary_user_reaches_every_milestone_with_sidecars_that_say_that_they_are_open() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    const USER: u32 = 61_236;
+    if !sekisho_host::traces_others() {
+        crate::world::skipped("not root, so this user is the ordinary one of the other test");
+        return;
+    }
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ["sekisho", "payment-gateway", "transactions"] {
+        std::fs::copy(program(name), folder.path().join(name)).unwrap();
+    }
+    let (home, user) = (folder.path().join("home"), USER.to_string());
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, Some(USER), Some(USER)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--no-new-privs"]);
+    command.arg(folder.path().join("sekisho")).args(["dev", "--once", "-o", "json", "--folder"]).arg(home.join("dev"));
+    let output = command.env("HOME", &home).current_dir(&home).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("proofs_verified"), "{out}{err}");
+    let log = std::fs::read_to_string(home.join("dev/logs/transactions.log")).unwrap();
+    assert!(log.contains("danger_dumpable"), "{log}");
+}

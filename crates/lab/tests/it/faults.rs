@@ -62,7 +62,8 @@ impl Shim {
 
     pub fn environment(&self) -> Vec<(String, String)> {
         let values = self.folder.path().join("values").display().to_string();
-        vec![("LD_PRELOAD".into(), self.library().display().to_string()), ("SHIM".into(), values)]
+        let danger = ("SEKISHO_DANGER_PRELOAD".into(), "true".into());
+        vec![("LD_PRELOAD".into(), self.library().display().to_string()), ("SHIM".into(), values), danger]
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
-use sekisho_host::file_digest;
+use sekisho_host::{file_digest, own_uid, traces_others};
 use sekisho_ledger::{Receipt, TrustPolicy};
 use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 use sekisho_sdk::agent_channel;
@@ -120,9 +120,7 @@ impl Job<'_> {
 
     /// One entry for each sample service: this user, and exactly this executable.
     async fn register(&self, agent_id: &str) -> Result<(), Failure> {
-        let uid = std::fs::metadata("/proc/self")
-            .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
-            .map_err(Failure::failed)?;
+        let uid = own_uid();
         for (spiffe_id, service) in [(GATEWAY, "payment-gateway"), (TRANSACTIONS, "transactions")] {
             let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
             let selectors = [format!("unix:uid:{uid}"), format!("unix:sha256:{digest}")];
@@ -141,6 +139,8 @@ impl Job<'_> {
         let (data, agent) = (self.path(name), self.path("agent/agent.sock"));
         let mut arguments =
             strings(&["proxy", "--trust-domain", TRUST_DOMAIN, "--agent-socket", &agent, "--data", &data]);
+        // The agent of an ordinary user can only measure what is open to that user; the sidecar logs `danger_dumpable`.
+        arguments.extend((!traces_others()).then(|| "--danger-dumpable".to_owned()));
         arguments.extend(strings(options));
         arguments.extend(["--".to_owned(), command.display().to_string()]);
         arguments

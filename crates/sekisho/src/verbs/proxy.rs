@@ -1,11 +1,13 @@
-use sekisho_runtime::{Stop, init_logs, stop_on_signal};
+use sekisho_runtime::{Stop, stop_on_signal};
 
 use crate::exit::{Exit, Failure};
 use crate::output::line;
+use crate::role::Role;
 
 /// Runs a sidecar; prints `ready <SPIFFE ID>` on stdout once it has its identity.
-pub(crate) async fn run(args: sekisho_proxy::ProxyArgs) -> Result<Exit, Failure> {
-    init_logs(&args.log);
+pub(crate) async fn run(role: Role<sekisho_proxy::ProxyArgs>) -> Result<Exit, Failure> {
+    let Role { own: args, closed } = role;
+    closed.start(&args.log)?;
     let stop = Stop::new();
     stop_on_signal(&stop).map_err(Failure::failed)?;
     let ready = |spiffe_id: &str| {

@@ -35,6 +35,10 @@ pub struct Role {
 
 impl Role {
     pub fn start(command: &mut Command) -> Self {
+        // An ordinary user's agent cannot measure a sidecar that is closed to it.
+        if !sekisho_host::traces_others() {
+            command.env("SEKISHO_DANGER_DUMPABLE", "true");
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) =
             (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
@@ -292,8 +296,13 @@ impl World {
         self.path(&self.agent_data).join("agent.sock")
     }
 
-    /// Registers an identity and waits until the agent knows of it.
+    /// Registers an identity and waits until the agent knows of it. An executable alone is asked of this user.
     pub fn register(&self, path: &str, selectors: &[String]) -> String {
+        let own = format!("unix:uid:{}", sekisho_host::own_uid());
+        let bound = !sekisho_identity::is_for_any_user(
+            &selectors.iter().map(|text| sekisho_types::Selector::parse(text).unwrap()).collect(),
+        );
+        let selectors = &[selectors, if bound { &[] } else { std::slice::from_ref(&own) }].concat();
         let id = format!("spiffe://{TRUST_DOMAIN}{path}");
         let mut arguments = vec!["entry", "create", "--spiffe-id", &id, "--parent-id", &self.agent_id];
         for selector in selectors {
@@ -308,10 +317,10 @@ impl World {
         entry
     }
 
-    /// This test process, as `unix:path`.
+    /// This test process: its executable, and its user.
     pub fn own_selectors() -> Vec<String> {
         let exe = std::env::current_exe().unwrap();
-        vec![format!("unix:path:{}", exe.display())]
+        vec![format!("unix:path:{}", exe.display()), format!("unix:uid:{}", sekisho_host::own_uid())]
     }
 
     /// A sample service under another name, behind a sidecar; `upstream` and `outbound` as the sidecar takes them.

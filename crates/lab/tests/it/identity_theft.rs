@@ -1,0 +1,145 @@
+//! Programs that take another program's identity: by forging what they run, or by letting it speak for them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::world::{World, digest, eventually, manifest_folder, skipped};
+
+/// A world that other users reach, with attack programs and the attested program that they are after.
+struct Scene {
+    world: World,
+    honest: PathBuf,
+}
+
+/// A user that no other test uses. Root's processes may run as it.
+const STRANGER: u32 = 61_234;
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let world = World::start();
+        std::fs::set_permissions(world.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let mut scene = Self { world, honest: PathBuf::new() };
+        if !sekisho_host::traces_others() {
+            skipped("not root, so there is no other user");
+            return None;
+        }
+        scene.honest = scene.build("honest", &[]);
+        Some(scene)
+    }
+
+    fn build(&self, name: &str, options: &[&str]) -> PathBuf {
+        let source = manifest_folder().join(format!("tests/it/attacks/{name}.c"));
+        let program = self.world.path(name);
+        let built = Command::new("cc").args(["-O1", "-Wall", "-o"]).arg(&program).arg(source).args(options).output();
+        let built = built.unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        program
+    }
+
+    /// An identity for the attested program as this user.
+    fn entry(&self, path: &str, uid: u32) {
+        let selectors = [format!("unix:uid:{uid}"), format!("unix:sha256:{}", digest(&self.honest))];
+        self.world.register(path, &selectors);
+    }
+
+    /// What a program says that runs as `uid`.
+    fn run(&self, uid: u32, program: &std::path::Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let uid = uid.to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups"]);
+        // Not for setpriv itself.
+        command.arg("env").args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(program).args(arguments);
+        command.env("SOCKET", self.world.agent_socket()).env("TARGET", &self.honest);
+        let output = command.output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    }
+}
+
+#[test]
+fn law_l11_an_executable_that_a_user_namespace_forged_is_no_selector() {
+    let Some(scene) = Scene::new() else { return };
+    let library = scene.build("forge", &["-shared", "-fPIC", "-Wl,-z,now"]);
+    let preload = library.display().to_string();
+    for (uid, id) in [(0, "/own/root"), (STRANGER, "/own/stranger")] {
+        scene.entry(id, uid);
+        let honest = scene.run(uid, &scene.honest, &[], &[]);
+        assert!(honest.contains(&format!("got spiffe://example.org{id}")), "{honest}");
+        for _ in 0..5 {
+            let forged = scene.run(uid, "/bin/true".as_ref(), &[], &[("LD_PRELOAD", &preload), ("MODE", "unshare")]);
+            if forged.contains("impossible") {
+                skipped(&format!("the attack is not possible here: {forged}"));
+                return;
+            }
+            let target = format!("forged {}", scene.honest.display());
+            assert!(forged.contains(&target) && forged.contains("refused"), "{forged}");
+        }
+    }
+}
+
+/// A child that shares the memory of its parent forges the parent's executable, and the parent never leaves the namespace of
+/// the agent. No look at the process can tell; what bounds it is the user that each entry names.
+#[test]
+fn law_l11_an_executable_that_was_forged_by_shared_memory_gains_nothing_of_another_users() {
+    let Some(scene) = Scene::new() else { return };
+    let preload = scene.build("forge", &["-shared", "-fPIC", "-Wl,-z,now"]).display().to_string();
+    scene.entry("/own/root", 0);
+    let forged = scene.run(STRANGER, "/bin/true".as_ref(), &[], &[("LD_PRELOAD", &preload), ("MODE", "shared")]);
+    assert!(forged.contains("refused") || forged.contains("impossible"), "{forged}");
+}
+
+#[test]
+fn law_l11_a_parent_that_keeps_the_connection_of_an_attested_program_reads_no_key() {
+    let Some(scene) = Scene::new() else { return };
+    let race = scene.build("connect_then_exec", &[]);
+    for (uid, id) in [(0, "/own/root"), (STRANGER, "/own/stranger")] {
+        scene.entry(id, uid);
+        let honest = scene.run(uid, &scene.honest, &[], &[]);
+        assert!(honest.contains(&format!("got spiffe://example.org{id}")), "{honest}");
+        for (mode, rounds) in [("kept", "20"), ("closed", "10"), ("parked", "5")] {
+            let said = scene.run(uid, &race, &[mode, rounds], &[]);
+            assert!(said.contains(&format!("won 0 of {rounds}")), "{mode} as {uid}: {said}");
+        }
+    }
+    eventually("it is on record", || {
+        let listed = scene.world.json(&["decisions", "--effect", "refusal", "--limit", "100"]).to_string();
+        listed.contains("its descriptor survives exec").then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_for_any_user_is_refused_unless_it_is_meant_and_spires_clients_are_warned_of() {
+    use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient};
+    use sekisho_proto::types;
+
+    let world = World::start();
+    let new = ["entry", "create", "--spiffe-id", "spiffe://example.org/a", "--parent-id", &world.agent_id];
+    let digest = format!("unix:sha256:{}", "ab".repeat(32));
+    let alone = [&new[..], &["--selector", &digest, "--selector", "unix:path:/usr/bin/python3"]].concat();
+    let (code, out, err) = world.sekisho(&alone);
+    assert!(code != 0 && err.contains("add a user, group or container"), "{out}{err}");
+    let doctor = || world.sekisho(&["doctor"]).1;
+    assert!(!doctor().contains("danger_any_user"));
+    let made = world.json(&[&alone[..], &["--danger-any-user"]].concat());
+    assert_eq!(made["danger_any_user"], true);
+    let id = made["id"].as_str().unwrap();
+    assert!(doctor().contains("danger_any_user") && doctor().contains(id), "{}", doctor());
+    // It stays as it is meant, and can only become better by itself.
+    world.text(&["entry", "update", id, "--hint", "h"]);
+    assert_eq!(world.json(&["entry", "update", id, "--add-selector", "unix:uid:7"])["danger_any_user"], false);
+    let (code, ..) = world.sekisho(&["entry", "update", id, "--remove-selector", "unix:uid:7", "--danger-loosen"]);
+    assert_ne!(code, 0);
+    assert!(!doctor().contains("danger_any_user"));
+
+    let spiffe = |path: &str| Some(types::Spiffeid { trust_domain: "example.org".into(), path: path.into() });
+    let selectors = vec![types::Selector { r#type: "unix".into(), value: "path:/usr/bin/a".into() }];
+    let parent = world.agent_id.strip_prefix("spiffe://example.org").unwrap();
+    let entry =
+        types::Entry { spiffe_id: spiffe("/spire"), parent_id: spiffe(parent), selectors, ..Default::default() };
+    let request = BatchCreateEntryRequest { entries: vec![entry], output_mask: None };
+    let channel = sekisho_net::grpc_over_unix(world.path("s/api.sock"));
+    let made = EntryClient::new(channel).batch_create_entry(request).await.unwrap().into_inner().results.remove(0);
+    assert_eq!(made.status.unwrap().code, 0);
+    assert!(doctor().contains("danger_any_user"));
+    assert!(world.server.as_ref().unwrap().said().contains("danger_any_user"));
+}
