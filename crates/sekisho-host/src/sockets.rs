@@ -10,7 +10,7 @@ use rustix::net::sockopt::socket_cookie;
 use tokio::sync::oneshot;
 
 use crate::family::{Hints, Search, Wanted, start_time, users};
-use crate::inet_diag::{TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
+use crate::inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
 use crate::{HostError, Process, is_family};
 
 /// Whose the other end of a connection is.
@@ -27,6 +27,12 @@ pub enum Owner {
 /// The number of a socket, never given to another (SO_COOKIE).
 pub fn cookie_of(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(socket_cookie(socket)?)
+}
+
+/// Whether some process still has this socket.
+fn is_still_held(socket: &TcpSocket) -> Result<bool, HostError> {
+    let now = tcp_socket_with_cookie(socket.local, socket.remote, socket.cookie)?;
+    Ok(now.is_some_and(|now| now.inode == socket.inode))
 }
 
 /// A holder of a descriptor, by number and start time.
@@ -88,7 +94,12 @@ impl Ownership {
         if !own.is_some_and(|own| matches!(own.state, TcpState::Established | TcpState::CloseWait)) {
             return Ok(Owner::Gone);
         }
-        Ok(if held.is_some() { Owner::Workload } else { Owner::Other { uid: peer.uid } })
+        Ok(match held {
+            Some(_) => Owner::Workload,
+            // It may have been the workload's until it was closed, which accuses nobody.
+            None if !is_still_held(&peer)? => Owner::Gone,
+            None => Owner::Other { uid: peer.uid },
+        })
     }
 
     /// Who answers a loopback connection from `local` (ours) to the service at `remote`.
@@ -109,7 +120,7 @@ impl Ownership {
             return Ok(Owner::Workload);
         }
         if self.holder(Wanted { inode: taken.inode, uid: Some(taken.uid) }).await?.is_none() {
-            return Ok(Owner::Other { uid: taken.uid });
+            return Ok(if is_still_held(&taken)? { Owner::Other { uid: taken.uid } } else { Owner::Gone });
         }
         if let Some(known) = self.listening().get_mut(&remote) {
             known.users.insert(taken.uid);

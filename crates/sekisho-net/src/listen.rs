@@ -159,12 +159,16 @@ pub async fn serve_tls(
     drain(graceful).await;
 }
 
-/// Makes a Unix socket that `mode` opens, in place of a stale one.
+/// Makes a Unix socket that `mode` opens, in place of a stale one. A file that is not a socket is left alone.
 pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let error = |source| NetError::Io { address: path.display().to_string(), source };
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(error(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process serves this socket")));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        let reason = "the file there is not a socket; name another path, or remove it yourself";
+        return Err(error(std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason)));
     }
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(error(source)),
@@ -258,5 +262,28 @@ fn builder() -> Builder<TokioExecutor> {
 async fn drain(graceful: GracefulShutdown) {
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::info!("open connections were closed after {} s", DRAIN.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_not_a_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").unwrap();
+        assert!(listen_unix(&path, 0o600).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(listen_unix(&link, 0o600).is_err());
+        assert!(link.is_symlink());
+        let socket = folder.path().join("socket");
+        drop(listen_unix(&socket, 0o600).unwrap());
+        // A stale one is replaced, and one that is served is not.
+        let _served = listen_unix(&socket, 0o600).unwrap();
+        assert!(listen_unix(&socket, 0o600).is_err());
     }
 }

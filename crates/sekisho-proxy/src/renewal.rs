@@ -192,3 +192,45 @@ pub(crate) fn left(ends: UnixTime) -> Option<Duration> {
 fn part_of(whole: Duration) -> Duration {
     whole.mul_f64(f64::from(u16::from_le_bytes(random_bytes())) / f64::from(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use sekisho_types::Claims;
+
+    use super::*;
+
+    fn leaf(path: &str, not_after: i64) -> Arc<LeafFacts> {
+        Arc::new(LeafFacts {
+            spiffe_id: SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap(),
+            not_before: UnixTime::from_millis(0),
+            not_after: UnixTime::from_millis(not_after),
+            serial: "1".into(),
+            claims: Claims::default(),
+            public_key: vec![],
+            issuance: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn only_the_same_ids_that_know_a_connection_make_it_live_longer() {
+        let (renewals, key) = (Renewals::default(), [7; 32]);
+        let own = |path: &str| Held {
+            spiffe_id: leaf(path, 0).spiffe_id.clone(),
+            not_after: UnixTime::from_millis(90),
+            generation: 2,
+        };
+        let proven = Proven { leaf: leaf("till", 10), ends: UnixTime::from_millis(10) };
+        let open = renewals.open(key, own("ledger").spiffe_id, proven);
+        let ends = || open.proven.borrow().ends.millis();
+        renewals.renew(&[8; 32], leaf("till", 80), &own("ledger")).unwrap_err();
+        renewals.renew(&key, leaf("other", 80), &own("ledger")).unwrap_err();
+        renewals.renew(&key, leaf("till", 80), &own("other")).unwrap_err();
+        assert_eq!(ends(), 10);
+        renewals.renew(&key, leaf("till", 80), &own("ledger")).unwrap();
+        assert_eq!(ends(), 80);
+        renewals.renew(&key, leaf("till", 99), &own("ledger")).unwrap();
+        assert_eq!(ends(), 90, "no longer than our own SVID");
+        drop(open);
+        renewals.renew(&key, leaf("till", 80), &own("ledger")).unwrap_err();
+    }
+}

@@ -75,3 +75,40 @@ impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// What a client sees that sends `requests`, of an answer that begins with "a"; `None` answers nothing.
+    async fn seen(requests: &[u8], answers: bool) -> String {
+        let (mut client, server) = duplex(4096);
+        let mut strict = Strict::new(server, |_: &str| {});
+        let mut buffer = [0u8; 4096];
+        if answers {
+            strict.write_all(b"a").await.unwrap();
+        }
+        client.write_all(requests).await.unwrap();
+        let read = strict.read(&mut buffer).await;
+        assert_eq!(read.is_err(), requests.ends_with(b"garbage\n"));
+        // What the answer still had to say does not follow a refusal.
+        let _aborted = strict.write_all(if answers { b"b" } else { b"" }).await;
+        drop(strict);
+        let mut seen = String::new();
+        client.read_to_string(&mut seen).await.unwrap();
+        seen
+    }
+
+    #[tokio::test]
+    async fn garbage_while_an_answer_streams_writes_nothing_into_it() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let (good, bad) = (get.as_bytes(), [get, "garbage\n"].concat());
+        assert_eq!(seen(good, true).await, "ab");
+        assert_eq!(seen(b"garbage\n", true).await, "a");
+        // Asked for, and not begun.
+        assert_eq!(seen(bad.as_bytes(), false).await, "");
+        assert!(seen(b"garbage\n", false).await.starts_with("HTTP/1.1 400"));
+    }
+}
