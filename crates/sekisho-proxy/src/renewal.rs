@@ -218,6 +218,7 @@ mod tests {
             spiffe_id: leaf(path, 0).spiffe_id.clone(),
             not_after: UnixTime::from_millis(90),
             generation: 2,
+            executable: vec![],
         };
         let proven = Proven { leaf: leaf("till", 10), ends: UnixTime::from_millis(10) };
         let open = renewals.open(key, own("ledger").spiffe_id, proven);
