@@ -129,7 +129,7 @@ fn records_and_requests() -> Vec<Target> {
         target("http1", http1_samples, http1),
         target("request-head", || texts(&["/v1/a?b=c\nhost: a\nx-b: c", "/\ncontent-length: 5"]), request_head),
         Target { name: "policy", samples: policy_samples, run: policy, short: 400 },
-        target("policy-tests", || texts(&["cases:\n- name: a\n  input: {a: 1}\n  allow: true\n"]), policy_tests),
+        target("policy-tests", || texts(&["cases:\n- name: a\n  input: {method: a}\n  allow: true\n"]), policy_tests),
         slow("write-ahead-file", files::wal_samples, files::write_ahead_file),
         target("proc", files::proc_samples, files::proc),
         target(
@@ -469,12 +469,13 @@ fn policy_samples() -> Vec<Vec<u8>> {
         "age := time.now_ns() - input.subject.issued_at\nallow if { age < 100 * 1000000000\n input.path == [\"v1\", \"transactions\"] }\n",
         "role := input.headers[\"x-role\"]\nallow if role == \"admin\"\nallow if { not role == \"viewer\"\n input.subject.claims.level + 1 >= -3 }\n",
         "allow if { some x in input.path\n x == \"admin\" }\nallow := true if input.method != \"GET\"\n",
+        "allow if { input.subject.claims.level * 0.1 > 0.3\n input.subject.issued_at / 3 != 1.5 }\nallow if input.subject.claims.level in [1, 2.0, 3]\n",
         "f(x) := x\nallow if { f(input.method) == \"GET\" } else := false\n",
     ];
     bodies
         .iter()
         .map(|body| format!("{head}{body}").into_bytes())
-        .chain(texts(&["package workload.authz\nallow { input.a }\n"]))
+        .chain(texts(&["package workload.authz\nallow { input.method }\n"]))
         .collect()
 }
 

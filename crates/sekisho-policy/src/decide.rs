@@ -105,7 +105,7 @@ impl PolicySet {
             let mut engine = self.engine.clone();
             builtins::bind_clock(&mut engine, now)?;
             engine.set_input(input);
-            let value = engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| last_line(&e.to_string()))?;
+            let value = engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string()))?;
             Ok(value == Value::from(true))
         };
         // The engine is large and not ours: a panic in it is one request's denial (law L9).
@@ -156,8 +156,26 @@ fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
     out
 }
 
-fn last_line(message: &str) -> String {
-    message.rsplit("error: ").next().unwrap_or(message).trim().to_owned()
+/// What a record says of an error: where it arose, and of which kind. The engine's own message may quote the input, and so
+/// a header that records mask.
+fn shown_error(message: &str) -> String {
+    const KINDS: [(&str, &str); 5] = [
+        ("larger than a decision may make", "the result would be larger than a decision may make"),
+        ("is not available here", "a builtin that is not available here"),
+        ("time limit", "it takes more steps than a decision may take"),
+        ("conflict", "two rules give different values"),
+        ("multiple outputs", "two rules give different values"),
+    ];
+    let kind = KINDS
+        .iter()
+        .find(|(sign, _)| message.contains(sign))
+        .map_or("a builtin or an operator failed", |(_, kind)| kind);
+    let place = message.split("--> ").nth(1).and_then(|rest| rest.lines().next());
+    let line = place.and_then(|place| {
+        let (file, line) = place.rsplit_once(':')?.0.rsplit_once(':')?;
+        line.parse::<u32>().ok().map(|line| format!("{file}:{line}: "))
+    });
+    format!("{}{kind}", line.unwrap_or_default())
 }
 
 #[cfg(test)]

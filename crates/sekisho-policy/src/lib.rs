@@ -6,6 +6,7 @@
 
 mod builtins;
 mod decide;
+mod dialect;
 mod input;
 mod input_json;
 mod load;
@@ -20,7 +21,8 @@ mod test_runner;
 mod walk;
 
 pub use decide::{Decision, RuleOutcome, Unmet};
+pub use dialect::Dialect;
 pub use input::{RequestInput, SubjectInput};
 pub use load::{ENTRY_RULE, MAX_POLICY_BYTES, PolicyError, PolicySet, Source};
 pub use record::{DecisionRecord, MASK};
-pub use test_runner::{TestFile, TestOutcome, run_tests};
+pub use test_runner::{TestFile, TestOutcome, load_tested, run_tests};

@@ -9,16 +9,19 @@ use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 use sekisho_types::{Digest, UnixTime};
 
+use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
-use crate::{builtins, names, recursion};
+use crate::recursion::{self, Recursion};
+use crate::{builtins, names};
 
 /// The rule that decides a request.
 pub const ENTRY_RULE: &str = "data.workload.authz.allow";
 /// Largest policy set, in bytes.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 const MAX_FILES: usize = 256;
-/// Longest time that one decision may take before it is an error, and so a denial.
-const TIME_LIMIT: Duration = Duration::from_millis(50);
+const LOAD_STACK: usize = 16 * 1024 * 1024;
+/// Most steps that one decision may take before it is an error, and so a denial: about 50 ms.
+const MAX_STEPS: NonZeroU32 = NonZeroU32::MIN.saturating_add(200_000);
 
 /// One policy file: its name as shown in messages, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +35,17 @@ pub struct Source {
 pub enum PolicyError {
     #[error("{file}:{line}: {reason}")]
     At { file: String, line: u32, reason: String },
+    #[error(
+        "{file}:{line}: {form} does not go with {file}:{old_line}: {old_form}, which is Rego v0; write the whole file as v1, with \
+         `if` before each body"
+    )]
+    Mixed { file: String, line: u32, form: String, old_line: u32, old_form: String },
     #[error("no rule `{ENTRY_RULE}`: a policy set needs one, in `package workload.authz`")]
     NoEntryRule,
     #[error("the policy set has more than {MAX_FILES} files or {MAX_POLICY_BYTES} bytes")]
     TooLarge,
+    #[error("the set's own test `{name}` fails ({others} more do): {detail}; `sekisho policy test` shows all of them")]
+    Test { name: String, detail: String, others: usize },
     #[error("the policy set could not be prepared: {0}")]
     Prepare(String),
 }
@@ -45,6 +55,7 @@ pub struct PolicySet {
     pub(crate) engine: Engine,
     pub(crate) lowered: Lowered,
     sources: Vec<Source>,
+    dialects: Vec<Dialect>,
     digest: Digest,
 }
 
@@ -54,23 +65,29 @@ impl PolicySet {
             return Err(PolicyError::TooLarge);
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
-        let caught = catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
-        let (engine, lowered) = caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))??;
-        Ok(Self { engine, lowered, digest: digest_of(&sources), sources })
+        // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are called.
+        let (engine, lowered, dialects) = std::thread::scope(|scope| {
+            let load = || catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
+            let thread = std::thread::Builder::new().stack_size(LOAD_STACK).spawn_scoped(scope, load);
+            let thread = thread.map_err(|error| PolicyError::Prepare(format!("no thread to load it on: {error}")))?;
+            let caught = thread.join().and_then(|caught| caught);
+            caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))?
+        })?;
+        Ok(Self { engine, lowered, dialects, digest: digest_of(&sources), sources })
     }
 
-    fn load_sorted(sources: &[Source]) -> Result<(Engine, Lowered), PolicyError> {
+    fn load_sorted(sources: &[Source]) -> Result<(Engine, Lowered, Vec<Dialect>), PolicyError> {
         let mut engine = Engine::new();
         engine.set_strict_builtin_errors(true);
-        let check_interval = NonZeroU32::MIN.saturating_add(255);
-        engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME_LIMIT, check_interval });
+        // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that a
+        // decision comes out alike on a slow machine and in a replay.
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval: MAX_STEPS });
+        // `print` would write what it prints, masked headers too, to standard error. Gathered, it ends with its decision.
+        engine.set_gather_prints(true);
         builtins::install(&mut engine).map_err(PolicyError::Prepare)?;
-        for source in sources {
-            add(&mut engine, source)?;
-        }
-        if let Some(call) = recursion::find(engine.get_modules()) {
-            let reason = format!("`{}` calls itself, perhaps by way of others: recursion has no end here", call.name);
-            return Err(PolicyError::At { file: call.file, line: call.line, reason });
+        let dialects = sources.iter().map(|source| add(&mut engine, source)).collect::<Result<_, _>>()?;
+        if let Some(Recursion { file, line, reason }) = recursion::find(engine.get_modules()) {
+            return Err(PolicyError::At { file, line, reason });
         }
         if let Some(names::Unresolved { file, line, reason }) = names::find(engine.get_modules()) {
             return Err(PolicyError::At { file, line, reason });
@@ -94,7 +111,13 @@ impl PolicySet {
         engine.set_input(regorus::Value::new_object());
         // The same again without our clock: what is kept is the prepared engine, not the answer.
         let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
-        Ok((engine, lowered))
+        let _unseen = engine.take_prints();
+        Ok((engine, lowered, dialects))
+    }
+
+    /// The files and the version of Rego that each is written in.
+    pub fn dialects(&self) -> impl Iterator<Item = (&Source, Dialect)> {
+        self.sources.iter().zip(self.dialects.iter().copied())
     }
 
     pub fn sources(&self) -> &[Source] {
@@ -107,19 +130,16 @@ impl PolicySet {
     }
 }
 
-/// Reads a file as Rego v1 and, where that fails, as the older syntax.
-fn add(engine: &mut Engine, source: &Source) -> Result<(), PolicyError> {
-    let mut attempt = |v0: bool| {
-        engine.set_rego_v0(v0);
-        engine.add_policy(source.name.clone(), source.text.clone()).map_err(|e| e.to_string())
-    };
-    let Err(as_v1) = attempt(false) else { return Ok(()) };
-    let result = attempt(true).map(|_| ());
+/// Reads a file in the version that it is written in; what fails in that version is not tried in the other.
+fn add(engine: &mut Engine, source: &Source) -> Result<Dialect, PolicyError> {
+    let dialect = dialect::dialect(source)?;
+    engine.set_rego_v0(dialect == Dialect::V0);
+    let added = engine.add_policy(source.name.clone(), source.text.clone());
     engine.set_rego_v0(false);
-    result.map_err(|as_v0| {
-        let modern = source.text.contains(" if {") || source.text.contains("import rego.v1");
-        located(if modern { &as_v1 } else { &as_v0 }, std::slice::from_ref(source))
-    })
+    match added {
+        Ok(_) => Ok(dialect),
+        Err(error) => Err(located(&error.to_string(), std::slice::from_ref(source))),
+    }
 }
 
 /// The engine's message carries `--> file:line:column` and `error: reason`.

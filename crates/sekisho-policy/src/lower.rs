@@ -17,7 +17,7 @@ use regorus::unstable::{
 };
 use sekisho_types::UnixTime;
 
-use crate::record::{MASK, is_sensitive};
+use crate::record::{MASK, is_sensitive, masked_query};
 
 /// The entry rule, lowered.
 #[derive(Debug, Clone)]
@@ -308,9 +308,13 @@ fn term(expr: &Expr, bindings: &Bindings, depth: u8) -> Option<Term> {
         items.iter().map(constant).collect()
     };
     match expr {
+        // The engine computes with fractions in an arithmetic of its own; here are whole numbers of 64 bits only.
+        Expr::Number { span, value, .. } => {
+            let plain = span.text().parse::<i64>().ok();
+            plain.filter(|plain| whole(value) == Some(*plain)).map(|plain| Term::Constant(Value::from(plain)))
+        }
         Expr::String { value, .. }
         | Expr::RawString { value, .. }
-        | Expr::Number { value, .. }
         | Expr::Bool { value, .. }
         | Expr::Null { value, .. } => Some(Term::Constant(value.clone())),
         Expr::Array { items, .. } => Some(Term::Constant(Value::from(constants(items)?))),
@@ -439,6 +443,9 @@ impl Condition {
         match term.value(facts) {
             // A record keeps no secret, wherever it was looked at.
             Known::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
+            Known::Value(value) if term.is_query() => {
+                value.as_string().ok().map(|query| Value::from(masked_query(query).as_str()))
+            }
             Known::Value(value) => Some(value.into_owned()),
             Known::Undefined | Known::Unknown => None,
         }
@@ -478,6 +485,10 @@ impl Term {
         }
     }
 
+    fn is_query(&self) -> bool {
+        matches!(self, Self::Input(path) if path.names == ["query"])
+    }
+
     /// Whether what it names may hold a header that records mask.
     fn shows_secrets(&self) -> bool {
         match self {
@@ -486,7 +497,9 @@ impl Term {
                 [headers] => headers == "headers",
                 [headers, name, ..] => headers == "headers" && is_sensitive(name),
             },
-            Self::Arithmetic { left, right, .. } => left.shows_secrets() || right.shows_secrets(),
+            Self::Arithmetic { left, right, .. } => {
+                [left, right].iter().any(|term| term.shows_secrets() || term.is_query())
+            }
             Self::Constant(_) | Self::Now => false,
         }
     }

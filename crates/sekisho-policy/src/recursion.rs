@@ -7,11 +7,14 @@ use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleH
 
 use crate::lower::reference;
 
-/// Where a rule that reaches itself stands.
+/// Longest chain of rules that use each other. The engine follows it on its stack.
+const MAX_CHAIN: usize = 32;
+
+/// A rule that reaches itself, or too many others one behind the other.
 pub(crate) struct Recursion {
-    pub name: String,
     pub file: String,
     pub line: u32,
+    pub reason: String,
 }
 
 /// A rule's full name: `data`, its package, its own path.
@@ -23,9 +26,11 @@ struct Node {
     uses: BTreeSet<Name>,
 }
 
-/// The first rule that reaches itself, if any.
+type Nodes = BTreeMap<Name, Node>;
+
+/// The first rule that reaches itself or further than the stack does, if any.
 pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
-    let mut nodes = BTreeMap::<Name, Node>::new();
+    let mut nodes = Nodes::new();
     for module in modules {
         let package = reference(&module.package.refr).unwrap_or_default();
         let aliases = aliases(module);
@@ -38,28 +43,64 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
             collect_rule(rule, &scope, &mut node.uses);
         }
     }
-    let own = |name: &Name| reaches(&nodes, name);
-    let found = nodes.iter().find(|(name, _)| own(name))?;
-    Some(Recursion { name: found.0.join("."), file: found.1.file.clone(), line: found.1.line })
+    let mut lengths = BTreeMap::new();
+    let (name, what) = nodes.keys().find_map(|name| followed(&nodes, name, &mut lengths))?;
+    let node = nodes.get(name)?;
+    Some(Recursion { file: node.file.clone(), line: node.line, reason: format!("`{}` {what}", name.join(".")) })
 }
 
-/// Whether following what `start` uses leads back to it.
-fn reaches(nodes: &BTreeMap<Name, Node>, start: &Name) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut waiting: Vec<&Name> = nodes.get(start).map_or_else(Vec::new, |node| node.uses.iter().collect());
-    while let Some(used) = waiting.pop() {
-        // A use of `data.p.f.x` uses `data.p.f`; a use of `data.p` uses all rules of the package.
-        let concerned = nodes.iter().filter(|(name, _)| name.starts_with(used) || used.starts_with(name));
-        for (name, node) in concerned {
-            if name == start {
-                return true;
+/// Follows what a rule uses, depth first and without a stack of calls. `lengths` holds the chain behind each rule that is
+/// done, and 0 for those on the way.
+fn followed<'a>(
+    nodes: &'a Nodes,
+    start: &'a Name,
+    lengths: &mut BTreeMap<&'a Name, usize>,
+) -> Option<(&'a Name, String)> {
+    if lengths.contains_key(start) {
+        return None;
+    }
+    lengths.insert(start, 0);
+    let mut way = vec![(start, used_by(nodes, start), 1usize)];
+    while let Some((name, waiting, longest)) = way.last_mut() {
+        let Some(next) = waiting.pop() else {
+            let (name, longest) = (*name, *longest);
+            if longest > MAX_CHAIN {
+                let what = format!(
+                    "stands behind more than {MAX_CHAIN} rules that use each other: take some of them together"
+                );
+                return Some((name, what));
             }
-            if seen.insert(name) {
-                waiting.extend(&node.uses);
+            lengths.insert(name, longest);
+            way.pop();
+            if let Some((_, _, above)) = way.last_mut() {
+                *above = (*above).max(longest + 1);
+            }
+            continue;
+        };
+        match lengths.get(next) {
+            Some(0) => {
+                let what = "calls itself, perhaps by way of others: recursion has no end here";
+                return Some((next, what.to_owned()));
+            }
+            Some(length) => *longest = (*longest).max(length + 1),
+            None => {
+                lengths.insert(next, 0);
+                way.push((next, used_by(nodes, next), 1));
             }
         }
     }
-    false
+    None
+}
+
+/// A use of `data.p.f.x` uses `data.p.f`; a use of `data.p` uses all rules of the package.
+fn used_by<'a>(nodes: &'a Nodes, name: &Name) -> Vec<&'a Name> {
+    let mut out = BTreeSet::new();
+    for used in nodes.get(name).into_iter().flat_map(|node| &node.uses) {
+        let within = nodes.range(used.clone()..).map(|(name, _)| name).take_while(|name| name.starts_with(used));
+        let above = (1..used.len()).filter_map(|end| nodes.get_key_value(used.get(..end)?).map(|(name, _)| name));
+        out.extend(within.chain(above));
+    }
+    out.into_iter().collect()
 }
 
 #[derive(Clone)]

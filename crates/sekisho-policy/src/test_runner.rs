@@ -8,7 +8,7 @@ use sekisho_types::UnixTime;
 use serde::Deserialize;
 
 use crate::schema::check_document;
-use crate::{PolicySet, builtins};
+use crate::{PolicyError, PolicySet, Source, builtins};
 
 /// A table of cases beside a policy, as YAML.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +40,22 @@ impl TestFile {
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_yaml_ng::from_str(text).map_err(|e| e.to_string())
     }
+}
+
+/// Loads a set once its own tests pass: `*_test.rego` and `*_test.yaml` among the files, which are not part of the set.
+pub fn load_tested(sources: Vec<Source>, now: UnixTime) -> Result<PolicySet, PolicyError> {
+    let (tables, rego): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| source.name.ends_with("_test.yaml"));
+    let set = PolicySet::load(rego.iter().filter(|source| !source.name.ends_with("_test.rego")).cloned().collect())?;
+    let table = |source: &Source| {
+        TestFile::parse(&source.text).map_err(|reason| PolicyError::At { file: source.name.clone(), line: 1, reason })
+    };
+    let tables = tables.iter().map(table).collect::<Result<Vec<_>, _>>()?;
+    let with_tests = if rego.len() > set.sources().len() { Some(PolicySet::load(rego)?) } else { None };
+    let outcomes = run_tests(with_tests.as_ref().unwrap_or(&set), &tables, now);
+    let mut failed = outcomes.iter().filter(|outcome| !outcome.passed);
+    let Some(TestOutcome { name, detail, .. }) = failed.next() else { return Ok(set) };
+    let others = failed.count();
+    Err(PolicyError::Test { name: name.clone(), detail: detail.clone(), others })
 }
 
 /// Runs every `test_*` rule and every case of `tables` at `now`.

@@ -61,6 +61,8 @@ pub(crate) struct Domain {
     /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
     /// several nodes.
     pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
+    /// Why the policy folder as it is now was not taken, if it was not.
+    pub policy_folder_refused: Mutex<Option<String>>,
 }
 
 impl Domain {

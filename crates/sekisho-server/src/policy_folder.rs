@@ -2,10 +2,11 @@
 //! one stays.
 
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use notify::{RecursiveMode, Watcher};
 use sekisho_ledger::Kind;
-use sekisho_policy::{PolicyError, PolicySet, Source};
+use sekisho_policy::{PolicyError, Source, load_tested};
 use sekisho_runtime::now;
 use sekisho_store::PolicyRecord;
 use tokio::sync::mpsc;
@@ -26,9 +27,11 @@ pub(crate) enum ApplyError {
     Folder { path: PathBuf, source: std::io::Error },
 }
 
-/// Checks a policy set and makes it a revision. The same content again keeps its revision.
+/// Checks a policy set, runs its own tests and makes it a revision. The same content again keeps its revision.
 pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Result<u64, ApplyError> {
-    let set = PolicySet::load(sources)?;
+    // Loading and the set's own tests take their time.
+    let tested = tokio::task::spawn_blocking(move || load_tested(sources, now())).await;
+    let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
     let running = domain.view.read(|state| state.policy.clone());
     if let Some(policy) = running.filter(|policy| policy.digest == set.digest()) {
         return Ok(policy.revision);
@@ -52,15 +55,14 @@ pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Re
     Ok(revision)
 }
 
-/// The `.rego` files of a folder, by name.
+/// The `.rego` files of a folder and their tests, by name.
 pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Source>, ApplyError> {
     let error = |source| ApplyError::Folder { path: folder.to_owned(), source };
     let mut sources = Vec::new();
     for item in std::fs::read_dir(folder).map_err(error)? {
         let path = item.map_err(error)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let hidden = name.starts_with('.') || name.ends_with("_test.rego");
-        if !hidden && path.extension().is_some_and(|ending| ending == "rego") {
+        if !name.starts_with('.') && (name.ends_with(".rego") || name.ends_with("_test.yaml")) {
             sources.push(Source { name, text: std::fs::read_to_string(&path).map_err(error)? });
         }
     }
@@ -89,9 +91,11 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), ApplyE
             Ok(sources) => apply(&domain, sources, &folder.display().to_string()).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = applied {
+        if let Err(error) = &applied {
             tracing::error!(%error, "the policy folder was not taken; the last good revision stays in force");
         }
+        let refused = applied.err().map(|error| error.to_string());
+        *domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         if changes.recv().await.is_none() {
             return Ok(());
         }

@@ -73,6 +73,8 @@ pub enum ServerError {
     OlderLog(String),
     #[error(transparent)]
     Traces(#[from] TracesError),
+    #[error("--policy-folder {0}: it is not a folder; make it, or leave the option out and use `sekisho policy apply`")]
+    PolicyFolder(String),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
 }
@@ -91,6 +93,9 @@ const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`. `ready` is called with the addresses once requests are served.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
+    if let Some(folder) = args.policy_folder.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(ServerError::PolicyFolder(folder.display().to_string()));
+    }
     let (domain, continues) = open(&args)?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
@@ -229,6 +234,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         outbox_filled: Notify::new(),
         log_time: AtomicI64::new(newest.unwrap_or(0)),
         policy_in_force: Mutex::new(BTreeMap::new()),
+        policy_folder_refused: Mutex::default(),
         name,
     };
     Ok((domain, continues))

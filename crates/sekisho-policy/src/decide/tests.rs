@@ -68,16 +68,16 @@ fn the_clock_of_a_decision_is_its_argument() {
 #[test]
 fn law_l3_errors_and_undefined_deny() {
     for body in [
-        "1 / input.nothing > 0",
-        "input.no.such.thing",
+        "1 / input.headers.nothing > 0",
+        "input.subject.claims.nothing",
         "to_number(input.method) > 1",
-        "sprintf(\"%d\", [input.method]) == 1",
+        "sprintf(\"%d\", [input.method]) == \"1\"",
         "regex.match(\"(\", input.method)",
+        "1 / (input.now - input.now) > 0",
     ] {
         let policy = load(&format!("package workload.authz\nimport rego.v1\nallow if {{\n {body}\n}}\n"));
-        if let Ok(policy) = policy {
-            assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny, "{body}");
-        }
+        let policy = policy.unwrap_or_else(|error| panic!("{body} does not load: {error}"));
+        assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny, "{body}");
     }
     // What fails while it runs is said, and stands in the record.
     let both = "package workload.authz\nimport rego.v1\nallow := true if input.method\nallow := false if input.path\n";
@@ -119,10 +119,8 @@ fn a_broken_policy_is_refused_with_file_line_and_reason() {
 fn law_l13_a_policy_cannot_call_out() {
     let text = "package workload.authz\nimport rego.v1\nallow if {\n \
                 http.send({\"method\": \"GET\", \"url\": \"http://127.0.0.1:1/\"}).status_code == 200\n}\n";
-    match load(text) {
-        Err(error) => assert!(error.to_string().contains("http.send"), "{error}"),
-        Ok(policy) => assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny),
-    }
+    let error = load(text).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("http.send"), "{error}");
     let random = load("package workload.authz\nimport rego.v1\nallow if rand.intn(\"x\", 2) == 0\n");
     assert!(random.is_err(), "a decision that draws lots cannot be replayed");
 }
@@ -189,6 +187,38 @@ fn law_l9_builtins_make_nothing_larger_than_a_decision_may() {
          sprintf(\"%03d\", [7]) == \"007\"\n replace(\"aa\", \"a\", \"b\") == \"bb\" }\n",
     );
     assert!(policy.unwrap().decide(&request(true), now()).effect.is_allow());
+}
+
+#[test]
+fn the_sample_is_v1_and_passes_its_own_tests() {
+    let sample = include_str!("../../../../policies/dev/authz_test.yaml");
+    let (policy, tests) =
+        (include_str!("../../../../policies/dev/authz.rego"), include_str!("../../../../policies/dev/authz_test.rego"));
+    let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
+    let set = PolicySet::load(vec![source("authz.rego", policy), source("authz_test.rego", tests)]).unwrap();
+    assert!(set.dialects().all(|(_, version)| version == crate::Dialect::V1));
+    let outcomes = crate::run_tests(&set, &[crate::TestFile::parse(sample).unwrap()], now());
+    assert!(outcomes.len() == 7 && outcomes.iter().all(|outcome| outcome.passed), "{outcomes:?}");
+}
+
+/// Rules one behind the other are followed on the stack as well.
+#[test]
+fn law_l9_a_long_chain_of_rules_is_refused_and_the_longest_fits_a_small_stack() {
+    let chain = |length: usize| {
+        let links: String = (1..length).map(|n| format!("f{n}(x) := f{}(x) + 0\n", n + 1)).collect();
+        format!("package workload.authz\nimport rego.v1\nallow if f1(input.now) > 0\n{links}f{length}(x) := x\n")
+    };
+    let rules: String = (1..3_000).map(|n| format!("r{n} := r{}\n", n + 1)).collect();
+    let rules = format!("package workload.authz\nallow if r1\n{rules}r3000 := true\n");
+    for text in [chain(3_000), rules] {
+        let error = load(&text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("use each other"), "{error}");
+    }
+    let longest = load(&chain(31)).unwrap();
+    let decide = move || longest.decide_by_engine(&request(true), now());
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(decide).unwrap();
+    let decision = thread.join().unwrap();
+    assert!(decision.effect.is_allow(), "{decision:?}");
 }
 
 /// The engine's own panic, reached by what a request says.
@@ -309,4 +339,74 @@ fn a_test_case_whose_input_could_not_exist_fails() {
         let outcomes = crate::run_tests(&policy, &[table], now());
         assert!(!outcomes[0].passed && outcomes[0].detail.contains(reason), "{input}: {}", outcomes[0].detail);
     }
+}
+
+/// Errors, prints and queries are looked at by who may see records, and by who may see the log.
+#[test]
+fn law_l8_errors_and_queries_carry_no_value_of_the_request() {
+    for condition in [
+        "input.headers.authorization + 1 > 0",
+        "input.headers.authorization * 2 == 4",
+        "to_number(input.headers.authorization) > 1",
+        "json.unmarshal(input.headers.authorization) == {}",
+        "time.parse_rfc3339_ns(input.headers.authorization) > 1",
+        "input.query == \"token=good\"",
+        "{input.headers.authorization | true} - 1 == set()",
+    ] {
+        let text = format!("package workload.authz\nallow if {{\n\t{condition}\n}}\n");
+        let policy = load(&text).unwrap_or_else(|error| panic!("{condition}: {error}"));
+        let mut request = request(true);
+        request.headers.insert("authorization".into(), "s3cret".into());
+        request.query = "token=s3cret&s3cret".into();
+        for decision in [policy.decide(&request, now()), policy.decide_by_engine(&request, now())] {
+            assert_eq!(decision.effect, Effect::Deny, "{condition}");
+            assert!(!format!("{decision:?}").contains("s3cret"), "{condition}: {decision:?}");
+        }
+    }
+}
+
+/// 653 of four million requests were allowed where the engine denies.
+#[test]
+fn law_l3_fractions_are_left_to_the_engine() {
+    for (condition, decided_here) in [
+        ("input.subject.claims.level * 0.1 == 0.3", false),
+        ("input.subject.claims.level > 1.0", false),
+        ("input.subject.claims.level > 9223372036854775808", false),
+        ("input.subject.claims.level in [1, 2.5]", false),
+        ("input.subject.claims.level > 1e0", false),
+        ("input.subject.claims.level > -1", true),
+    ] {
+        let text = format!("package workload.authz\nallow if {condition}\n");
+        let policy = load(&text).unwrap_or_else(|error| panic!("{condition}: {error}"));
+        assert_eq!(policy.lowered.complete, decided_here, "{condition}");
+        for level in [-3, 0, 1, 2, 3, i64::MAX, i64::MIN, (1 << 53) + 1] {
+            let mut request = request(true);
+            std::sync::Arc::make_mut(&mut request.subject).claims.set("level", ClaimValue::Integer(level));
+            let (fast, engine) = (policy.decide(&request, now()), policy.decide_by_engine(&request, now()));
+            assert_eq!(fast.effect, engine.effect, "{condition} of {level}");
+        }
+    }
+}
+
+#[test]
+fn a_set_whose_own_test_fails_is_not_loaded_and_the_test_is_named() {
+    let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
+    let policy = source("a.rego", "package workload.authz\nallow if input.method == \"GET\"\n");
+    let rego = |wanted: &str| {
+        let text = format!("package workload.authz\ntest_reads if {wanted} with input as {{\"method\": \"GET\"}}\n");
+        source("a_test.rego", &text)
+    };
+    let table = |allow: bool| {
+        source("a_test.yaml", &format!("cases:\n- name: reads pass\n  allow: {allow}\n  input: {{method: GET}}\n"))
+    };
+    let load = |sources: &[&Source]| crate::load_tested(sources.iter().copied().cloned().collect(), now());
+    let plain = load(&[&policy]).unwrap();
+    let tested = load(&[&policy, &rego("allow"), &table(true)]).unwrap();
+    assert_eq!((tested.sources().len(), tested.digest()), (1, plain.digest()));
+    for (bad, name) in [(rego("not allow"), "test_reads"), (table(false), "reads pass")] {
+        let error = load(&[&policy, &bad]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    let broken = source("a_test.yaml", "cases: 3");
+    assert!(load(&[&policy, &broken]).map(|_| ()).unwrap_err().to_string().contains("a_test.yaml"));
 }

@@ -1,6 +1,7 @@
 //! Metrics in Prometheus' text format, for operators' scrapers.
 
 use std::fmt::Write;
+use std::sync::PoisonError;
 
 use axum::extract::State;
 use axum::http::header;
@@ -33,6 +34,8 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     add("agents", "gauge", "Agents that are known, banned ones included.", agents as u64);
     add("revision", "gauge", "Revision of the state.", revision);
     add("policy_revision", "gauge", "Revision of the policy; 0 without one.", policy);
+    let refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    add("policy_folder_refused", "gauge", "1 while the policy folder is not taken as it is.", refused.into());
     let ends = u64::try_from(ends).unwrap_or(0);
     add("authority_end_seconds", "gauge", "Unix time at which the signing authority ends.", ends);
     let ahead = u64::try_from(domain.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);

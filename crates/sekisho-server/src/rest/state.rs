@@ -69,6 +69,8 @@ pub(crate) struct HealthForm {
     policy_revision: Option<u64>,
     /// Policy revision that sidecars report to run, by their workload's SPIFFE ID and by agent.
     policy_in_force: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Why the policy folder as it is now was not taken, if it was not.
+    policy_folder_refused: Option<String>,
     /// Unix seconds at which the signing authority ends.
     authority_ends: Option<i64>,
     /// The server's clock, in Unix milliseconds.
@@ -103,6 +105,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
     let outbox = outbox.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
+    let policy_folder_refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
     Ok(Json(domain.view.read(|state| HealthForm {
         trust_domain: domain.name.as_str().to_owned(),
@@ -113,6 +116,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         log_size: domain.ledger.size(),
         policy_revision: state.policy.as_ref().map(|policy| policy.revision),
         policy_in_force,
+        policy_folder_refused,
         authority_ends,
         now_ms: clock.millis(),
         log_time_ms: domain.log_time.load(Ordering::Relaxed),

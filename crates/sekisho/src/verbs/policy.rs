@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
+use crate::output::{print, table, text};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
@@ -30,7 +30,7 @@ pub(crate) enum PolicyVerb {
     },
     /// Decide recorded decisions again by the policy of a folder; exit code 2 means that some come out differently
     Replay(super::replay::ReplayArgs),
-    /// Make the `.rego` files of a folder the next revision
+    /// Make the `.rego` files of a folder the next revision, if the folder's own tests pass
     Apply { folder: PathBuf },
     /// Show the revision in force
     Show,
@@ -41,9 +41,11 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
         PolicyVerb::Check { folder } => {
             let set = load(&folder, false)?;
             let digest = set.digest().to_string();
-            let files = set.sources().len();
+            let row = |(source, version): (&Source, sekisho_policy::Dialect)| json!({"name": source.name, "rego": version.as_str()});
+            let files: Vec<Value> = set.dialects().map(row).collect();
             print(global.output, &json!({"files": files, "digest": digest}), || {
-                format!("ok: {files} files, {digest}")
+                let line = |file: &Value| format!("{}: Rego {}\n", text(file, "/name"), text(file, "/rego"));
+                format!("{}ok: {} files, {digest}", files.iter().map(line).collect::<String>(), files.len())
             })?;
             Ok(Exit::Ok)
         }
@@ -51,7 +53,8 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
         PolicyVerb::Eval { folder, input, now } => eval(global, &folder, &input, now),
         PolicyVerb::Replay(args) => super::replay::run(global, args).await,
         PolicyVerb::Apply { folder } => {
-            let sources = read(&folder, false)?;
+            // With their tests, which the server runs before it takes them.
+            let sources = read(&folder, true)?;
             let files: Vec<Value> = sources.iter().map(|s| json!({"name": s.name, "text": s.text})).collect();
             let rest = Rest::new(&global.server_socket());
             let applied = rest.send(Method::PUT, "/v1/policy", &json!({"files": files})).await?;
@@ -62,13 +65,11 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
             let shown = Rest::new(&global.server_socket()).get("/v1/policy").await?;
             print(global.output, &shown, || {
                 let files = shown.get("files").and_then(Value::as_array).into_iter().flatten();
-                let text = |file: &Value| {
-                    format!("# {}\n{}", crate::output::text(file, "/name"), crate::output::text(file, "/text"))
-                };
+                let whole = |file: &Value| format!("# {}\n{}", text(file, "/name"), text(file, "/text"));
                 format!(
                     "# revision {}\n{}",
                     shown.get("revision").unwrap_or(&Value::Null),
-                    files.map(text).collect::<String>()
+                    files.map(whole).collect::<String>()
                 )
             })?;
             Ok(Exit::Ok)
@@ -82,7 +83,8 @@ fn read(folder: &Path, with_tests: bool) -> Result<Vec<Source>, Failure> {
     for item in std::fs::read_dir(folder).map_err(error)? {
         let path = item.map_err(error)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let wanted = name.ends_with(".rego") && !name.starts_with('.') && (with_tests || !name.ends_with("_test.rego"));
+        let test = name.ends_with("_test.rego") || name.ends_with("_test.yaml");
+        let wanted = !name.starts_with('.') && if test { with_tests } else { name.ends_with(".rego") };
         if wanted {
             sources.push(Source { name, text: std::fs::read_to_string(&path).map_err(error)? });
         }
@@ -91,7 +93,9 @@ fn read(folder: &Path, with_tests: bool) -> Result<Vec<Source>, Failure> {
 }
 
 pub(super) fn load(folder: &Path, with_tests: bool) -> Result<PolicySet, Failure> {
-    PolicySet::load(read(folder, with_tests)?).map_err(Failure::failed)
+    let mut sources = read(folder, with_tests)?;
+    sources.retain(|source| source.name.ends_with(".rego"));
+    PolicySet::load(sources).map_err(Failure::failed)
 }
 
 fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {

@@ -65,6 +65,14 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "sekisho policy apply <folder>",
         ),
         Check::new(
+            "policy-folder",
+            match health.get("policy_folder_refused").and_then(Value::as_str) {
+                None => Ok("nothing in it is refused".to_owned()),
+                Some(reason) => Err(format!("not taken, an older revision stays in force: {reason}")),
+            },
+            "correct the file, and see with `sekisho policy check <folder>` and `sekisho policy test <folder>`",
+        ),
+        Check::new(
             "policy-in-force",
             in_force(health),
             "the sidecar's log says whether the revision does not load, or its agent has lost the server",
@@ -185,6 +193,7 @@ mod tests {
         let one_node_behind =
             serde_json::json!({"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 2}});
         assert_eq!(failing("policy_in_force", one_node_behind), ["policy-in-force"]);
+        assert_eq!(failing("policy_folder_refused", "a.rego:3: no".into()), ["policy-folder"]);
         assert_eq!(failing("now_ms", 4_600_000.into()), ["clock"]);
         assert_eq!(failing("now_ms", 900_000.into()), ["clock"]);
         assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
