@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sekisho_identity::Entry;
 use sekisho_net::TlsMaterial;
-use sekisho_proto::server::{WatchRequest, WatchResponse, node_client::NodeClient};
+use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, status_reason, types};
@@ -14,7 +14,7 @@ use sekisho_types::EntryId;
 use tonic::{Code, Status};
 
 use crate::attest::fetch_bundle;
-use crate::core::Core;
+use crate::core::{Core, Known};
 use crate::renew::must_reattest;
 use crate::revocations;
 use crate::wiring::AgentError;
@@ -151,11 +151,24 @@ fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
         known.entries.retain(|id, _| !removed.contains(id.as_str()));
         known.entries.extend(entries);
         known.revision = message.revision;
-        if let Some(policy) = message.policy {
-            known.policy = Some(policy);
-        }
+        take_policy(known, message.policy);
     });
     Ok(())
+}
+
+/// Takes a policy unless it is older than the one held. What a restored server gives out lies beyond all earlier revisions.
+fn take_policy(known: &mut Known, policy: Option<Policy>) {
+    let Some(policy) = policy else { return };
+    let held = known.policy.as_ref().map_or(0, |policy| policy.revision);
+    if policy.revision < held {
+        tracing::error!(
+            held,
+            server = policy.revision,
+            "the server's policy is older than the one held and is not taken"
+        );
+        return;
+    }
+    known.policy = Some(policy);
 }
 
 /// Takes a bundle unless it is older than the one held, and uses it for the connections to come.

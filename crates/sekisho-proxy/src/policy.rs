@@ -69,7 +69,19 @@ impl PolicyKeeper {
         }
     }
 
+    /// Takes a revision unless it is older than the one in force: an agent that comes back may hold an old one. After a
+    /// restore the server gives out the policy of its copy under a revision beyond all earlier ones.
     fn take(&self, policy: Policy) {
+        let held = self.current().map_or(0, |in_force| in_force.revision);
+        if policy.revision < held {
+            tracing::error!(
+                held,
+                sent = policy.revision,
+                "an older policy revision is not taken; if this server was set up anew, stop this sidecar and delete {}",
+                self.path.display()
+            );
+            return;
+        }
         let files: Vec<_> = policy.files.into_iter().map(|file| (file.name, file.text)).collect();
         if self.load(policy.revision, files.clone()) {
             let stored = serde_json::to_vec(&Stored { revision: policy.revision, files }).unwrap_or_default();
@@ -140,5 +152,34 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         drop(keeper);
         assert_eq!(PolicyKeeper::open(path).current().unwrap().revision, 3);
+    }
+
+    #[test]
+    fn law_l12_policy_does_not_go_back_to_an_older_revision() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        let policy = |revision, method: &str| Policy {
+            revision,
+            files: vec![PolicyFile {
+                name: "p.rego".into(),
+                text: format!("package workload.authz\nallow if input.method == \"{method}\"\n"),
+            }],
+        };
+        let digest = |keeper: &PolicyKeeper| keeper.current().unwrap().set.digest();
+        let keeper = PolicyKeeper::open(path.clone());
+        keeper.take(policy(3, "POST"));
+        keeper.take(policy(7, "GET"));
+        let (newest, changes) = (digest(&keeper), keeper.changed.subscribe());
+        keeper.take(policy(3, "POST"));
+        assert_eq!((keeper.current().unwrap().revision, digest(&keeper)), (7, newest));
+        assert!(!changes.has_changed().unwrap());
+        drop(keeper);
+        // Nor after a restart.
+        let keeper = PolicyKeeper::open(path);
+        keeper.take(policy(6, "POST"));
+        assert_eq!((keeper.current().unwrap().revision, digest(&keeper)), (7, newest));
+        // What a restored server gives out has a revision of its own.
+        keeper.take(policy((1 << 32) + 3, "POST"));
+        assert_ne!(digest(&keeper), newest);
     }
 }

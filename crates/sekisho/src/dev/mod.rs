@@ -5,6 +5,7 @@
 
 mod folder;
 mod job;
+mod policy_watch;
 mod process;
 mod stopwatch;
 
@@ -44,8 +45,10 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure>
         None => folder::beside_this_executable()?,
     };
     let mut roles = process::Roles::default();
+    let mut refusals = policy_watch::PolicyWatch::new(&folder);
     let done = tokio::select! {
         done = job::run(&folder, &services, &watch, &mut roles) => done,
+        never = refusals.follow(&watch) => match never {},
         () = stop.wait() => Ok(()),
     };
     let shown = match done {
@@ -54,6 +57,7 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure>
             watch.note(&format!("all of it stays up; policy: {} (edit it). Ctrl-C stops", folder.policy().display()));
             tokio::select! {
                 died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in {}", folder.logs().display()))),
+                never = refusals.follow(&watch) => match never {},
                 () = stop.wait() => Ok(Exit::Ok),
             }
         }

@@ -1,3 +1,4 @@
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
@@ -44,6 +45,18 @@ impl Stopwatch {
     pub(super) fn note(&self, text: &str) {
         eprintln!("sekisho: {text}");
     }
+
+    /// A remark that is easily overlooked, in red where that is a terminal (<https://no-color.org>).
+    pub(super) fn alert(&self, text: &str) {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.note(&alert_text(text, std::io::stderr().is_terminal() && !plain));
+    }
+}
+
+fn alert_text(text: &str, red: bool) -> String {
+    // A file's name in it may hold sequences for the terminal.
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if red { format!("\u{1b}[31m{text}\u{1b}[0m") } else { text }
 }
 
 fn program() -> String {
@@ -52,4 +65,15 @@ fn program() -> String {
     let found = std::env::split_paths(&path).map(|folder| folder.join("sekisho")).find(|file| file.is_file());
     let same = found.and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == own);
     if same { "sekisho".to_owned() } else { own.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alert_text;
+
+    #[test]
+    fn an_alert_is_red_on_a_terminal_and_plain_elsewhere() {
+        assert_eq!(alert_text("a\u{1b}[2Jb\n", true), "\u{1b}[31ma [2Jb \u{1b}[0m");
+        assert_eq!(alert_text("a", false), "a");
+    }
 }
