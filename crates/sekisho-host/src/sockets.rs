@@ -308,7 +308,7 @@ mod tests {
         bind(&second, &at).unwrap();
         rustix::net::listen(&second, 8).unwrap();
         let orphan = std::process::Command::new("sh")
-            .args(["-c", "sleep 60 >/dev/null 2>&1 & echo $!"])
+            .args(["-c", "exec 3<&0; sleep 60 <&3 >/dev/null 2>&1 & echo $!"])
             .stdin(std::process::Stdio::from(second))
             .output()
             .unwrap();

@@ -74,6 +74,19 @@ fn filled(text: &str) -> String {
     out
 }
 
+/// A word as a shell could expand it. A variable before a slash is a folder; what else a shell puts there takes any form, and
+/// this one suits texts and digests.
+fn expanded(word: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match word.split_once('$') {
+        None => word.to_owned(),
+        Some((before, rest)) if rest.trim_start_matches(is_name).starts_with('/') && !rest.starts_with('/') => {
+            format!("{before}/folder{}", rest.trim_start_matches(is_name))
+        }
+        Some(_) => "0".repeat(64),
+    }
+}
+
 /// What is wrong with a command.
 fn judged(words: &[String]) -> Result<(), String> {
     let mut command = &Cli::command();
@@ -86,8 +99,7 @@ fn judged(words: &[String]) -> Result<(), String> {
     if words.get(1).is_some_and(|verb| verb == "1") {
         return Ok(());
     }
-    // What a shell puts there takes any form; this one suits texts and digests.
-    let words = words.iter().map(|word| if word.contains('$') { "0".repeat(64) } else { word.clone() });
+    let words = words.iter().map(|word| expanded(word));
     match Cli::try_parse_from(words) {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),

