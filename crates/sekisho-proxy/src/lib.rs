@@ -23,6 +23,7 @@ mod trace;
 mod turns;
 mod upstream;
 mod wiring;
+mod workload;
 
 pub use config::{OutboundSpec, Protocol, ProxyArgs};
 pub use policy::stored_policy;

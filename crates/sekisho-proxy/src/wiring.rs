@@ -1,11 +1,10 @@
 //! The sidecar's composition root.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_disk::{DiskError, Spool, private_folder};
-use sekisho_host::{HostError, Ownership, Process};
+use sekisho_host::{HostError, Ownership};
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
 use sekisho_sdk::{IdentitySource, Workload, agent_channel};
@@ -20,6 +19,7 @@ use crate::renewal::Renewals;
 use crate::revocations::{self, RevocationKeeper};
 use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
+use crate::workload;
 
 /// Why the sidecar does not run, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +43,17 @@ pub enum ProxyError {
 }
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
-pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<(), ProxyError> {
+/// Returns the workload's exit code, if it was started here.
+pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<Option<u8>, ProxyError> {
     check(&args)?;
     let protocol = args.protocol.unwrap_or(Protocol::Http1);
     let body_idle = Duration::from_secs(args.body_idle_seconds.into());
     private_folder(&args.data)?;
-    let mut child = start_workload(&args)?;
-    let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(args.workload_pid);
-    let workload = Arc::new(Process::open(pid.ok_or(ProxyError::NoWorkload)?)?);
+    let mut child = workload::start(&args).await?;
+    let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
+        return Ok(child.as_mut().and_then(workload::ended));
+    };
+    let workload = Arc::new(workload);
     let owned = Ownership::of(workload.clone());
 
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
@@ -107,10 +110,8 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     stop.drained(12).await;
     decider.record_strangers();
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
-    if let Some(child) = &mut child {
-        end_workload(child).await;
-    }
-    Ok(())
+    let Some(mut child) = child else { return Ok(None) };
+    Ok(workload::end(&mut child).await)
 }
 
 /// What decides, and what is revoked, kept up to date by the agent.
@@ -151,25 +152,5 @@ fn warn_of_direct_access(upstream: &Local) {
         Local::Unix(_) => {
             tracing::info!(%upstream, "not enforced against processes of the service's own user; others are kept out by the socket's folder, if it is 0700")
         }
-    }
-}
-
-fn start_workload(args: &ProxyArgs) -> Result<Option<tokio::process::Child>, ProxyError> {
-    let Some((program, arguments)) = args.command.split_first() else { return Ok(None) };
-    let mut command = tokio::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let child = command.spawn().map_err(|source| ProxyError::Start { command: program.clone(), source })?;
-    Ok(Some(child))
-}
-
-/// Asks a workload that we started to end, and makes it after five seconds.
-async fn end_workload(child: &mut tokio::process::Child) {
-    if let Some(pid) = child.id().and_then(|pid| pid.try_into().ok()).and_then(sekisho_host::signal_terminate) {
-        tracing::debug!(pid, "the workload was asked to end");
-    }
-    if tokio::time::timeout(std::time::Duration::from_secs(5), child.wait()).await.is_err()
-        && let Err(error) = child.kill().await
-    {
-        tracing::warn!(%error, "the workload was not ended");
     }
 }

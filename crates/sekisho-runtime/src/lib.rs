@@ -1,6 +1,7 @@
 //! What every daemon needs and no rule may touch: the clock, randomness, configuration, logs and the signal
 //! to stop.
 
+mod child;
 mod clock;
 mod config;
 mod hardening;
@@ -10,6 +11,7 @@ mod random;
 mod stop;
 mod traces;
 
+pub use child::{Ends, NOT_RUN, become_child, child_of_ours, has_become};
 pub use clock::now;
 pub use config::{ConfigError, Settings, load_settings, settings};
 pub use hardening::{HardeningError, close_to_others, refuse_company};

@@ -5,19 +5,35 @@ use std::process::ExitCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Ok = 0,
+    Ok,
     /// It was tried and failed.
-    Failed = 1,
+    Failed,
     /// The answer is no: denied, different, not verified.
-    Denied = 2,
-    Usage = 3,
-    Unreachable = 4,
-    Unauthorised = 5,
+    Denied,
+    Usage,
+    Unreachable,
+    Unauthorised,
+    /// What a sidecar's workload ended with.
+    OfWorkload(u8),
+}
+
+impl Exit {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Denied => 2,
+            Self::Usage => 3,
+            Self::Unreachable => 4,
+            Self::Unauthorised => 5,
+            Self::OfWorkload(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

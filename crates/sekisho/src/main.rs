@@ -22,6 +22,10 @@ use crate::exit::Exit;
 static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
+    if let Some(error) = sekisho_runtime::become_child(std::env::args_os()) {
+        eprintln!("sekisho: the program cannot be run: {error}");
+        return ExitCode::from(u8::try_from(sekisho_runtime::NOT_RUN).unwrap_or(u8::MAX));
+    }
     let cli = match config_file::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -43,5 +43,6 @@ mod traces;
 mod vectors;
 mod who_may;
 mod witnesses;
+mod workload_child;
 mod world;
 mod x509pop;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use sekisho_runtime::{Ends, child_of_ours};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -26,7 +27,9 @@ impl Roles {
     ) -> Result<Output, Failure> {
         let failed = |e: std::io::Error| Failure::failed(format!("`sekisho {name}` does not start: {e}"));
         let log = std::fs::File::create(logs.join(format!("{name}.log"))).map_err(failed)?;
-        let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+        // Ended together with us, however that happens.
+        let command = child_of_ours(std::env::current_exe().map_err(failed)?, Ends::Asked);
+        let mut child = Command::from(command)
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
