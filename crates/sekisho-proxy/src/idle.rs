@@ -15,7 +15,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 #[error("nothing has passed on this request for {0} s")]
-pub(crate) struct TimedOut(u64);
+pub(crate) struct TimedOut(pub u64);
 
 /// When something last passed, in either direction.
 #[derive(Clone)]
@@ -34,6 +34,10 @@ impl Idle {
     pub(crate) fn touch(&self) {
         let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.touched.store(passed, Ordering::Relaxed);
+    }
+
+    pub(crate) const fn limit_seconds(&self) -> u64 {
+        self.limit.as_secs()
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -134,21 +134,19 @@ impl Inbound {
             tcp::judge_and_splice(&self, stream, renewable, &own.spiffe_id).await;
             return;
         }
-        let (subject, own_id) = (subject(&leaf), own.spiffe_id);
+        let (subject, own_id, decider) = (subject(&leaf), own.spiffe_id, self.decider.clone());
         let peer = Arc::new(Peer { name: name.clone(), subject, leaf: leaf.clone(), own_id });
-        let (decider, refused) = (self.decider.clone(), peer.clone());
+        let refused = peer.clone();
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
-        let inbound = self.clone();
-        let asked = Arc::new(AtomicBool::new(false));
+        let (inbound, asked) = (self.clone(), Arc::new(AtomicBool::new(false)));
         let asks = asked.clone();
         let service = service_fn(move |request| {
             asks.store(true, Ordering::Relaxed);
             let (inbound, peer) = (inbound.clone(), peer.clone());
             async move { Ok::<_, Infallible>(inbound.request(request, &peer).await) }
         });
-        let builder = http_builder();
-        let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse_framing)), service);
-        let mut connection = std::pin::pin!(connection);
+        let (builder, stream) = (http_builder(), TokioIo::new(Strict::new(stream, refuse_framing)));
+        let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
         tokio::select! {
             ended = connection.as_mut() => {
@@ -235,7 +233,7 @@ impl Inbound {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
         let answer = tokio::select! {
-            answer = self.upstream.send(&peer.name, request) => answer,
+            answer = self.upstream.send(&peer.name, request, &idle) => answer,
             () = idle.over() => {
                 return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", Some(id));
             }

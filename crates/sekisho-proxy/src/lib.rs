@@ -3,6 +3,7 @@
 //! It speaks with its workload's SVID, lent by the agent that measured the workload, and stops when the workload ends.
 //! It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
 
+mod answer;
 mod config;
 mod decisions;
 pub mod guard;

@@ -1,21 +1,18 @@
 //! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Ownership;
 
+use crate::answer::{Answer, Answers};
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
+use crate::idle::Idle;
 use crate::inbound::Body;
 use crate::local::{self, LocalError};
 use crate::program;
@@ -44,7 +41,7 @@ pub(crate) enum UpstreamError {
     GivenUp,
 }
 
-type Sender1 = http1::SendRequest<Body>;
+pub(crate) type Sender1 = http1::SendRequest<Body>;
 type Sender2 = http2::SendRequest<Body>;
 
 pub(crate) struct Upstream {
@@ -58,6 +55,7 @@ pub(crate) struct Upstream {
     /// The one connection of a service that speaks HTTP/2.
     shared: Arc<SharedDial<Sender2, UpstreamError>>,
     turns: Arc<Turns>,
+    answers: Arc<Answers>,
 }
 
 impl Upstream {
@@ -67,10 +65,12 @@ impl Upstream {
         protocol: Protocol,
         decider: Arc<Decider>,
         connections: usize,
+        body_idle: Duration,
     ) -> Arc<Self> {
         // A service that has just started is there at once: its failures are not remembered.
         let (idle, shared, turns) = (Mutex::default(), SharedDial::new(Duration::ZERO), Turns::new(connections));
-        Arc::new(Self { at, workload, protocol, decider, idle, sweeping: AtomicBool::new(false), shared, turns })
+        let (sweeping, answers) = (AtomicBool::new(false), Answers::swept(body_idle));
+        Arc::new(Self { at, workload, protocol, decider, idle, sweeping, shared, turns, answers })
     }
 
     /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
@@ -78,11 +78,12 @@ impl Upstream {
         self: &Arc<Self>,
         peer: &str,
         mut request: Request<Body>,
+        idle: &Idle,
     ) -> Result<Response<Answer>, UpstreamError> {
         let turn = self.turns.take(peer).await?;
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
-            return Ok(response.map(|body| Answer { body, ended: false, lease: None, _turn: turn }));
+            return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
         }
         loop {
             let kept = self.take();
@@ -94,7 +95,7 @@ impl Upstream {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Some((sender, self.clone()));
-                    return Ok(response.map(|body| Answer { body, ended: false, lease, _turn: turn }));
+                    return Ok(response.map(|body| self.answers.answer(body, lease, turn, idle)));
                 }
                 // The service closed a connection that waited, and nothing of the request was sent.
                 Err(mut error) => match error.take_message().filter(|_| reused) {
@@ -165,7 +166,7 @@ impl Upstream {
         Some(idle.swap_remove(at).0)
     }
 
-    fn give_back(self: Arc<Self>, sender: Sender1) {
+    pub(crate) fn give_back(self: Arc<Self>, sender: Sender1) {
         let mut idle = self.idle();
         if sender.is_closed() || idle.len() >= MAX_IDLE {
             return;
@@ -192,42 +193,47 @@ async fn sweep(upstream: Weak<Upstream>) {
     }
 }
 
-/// The body of an answer. Once it has been read whole, its connection takes the next request.
-pub(crate) struct Answer {
-    body: Incoming,
-    ended: bool,
-    lease: Option<(Sender1, Arc<Upstream>)>,
-    /// Given back after the lease, so that whoever is next finds the connection.
-    _turn: Turn,
-}
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        // What was not read whole ends with its connection.
-        if let Some((sender, upstream)) = self.lease.take().filter(|_| self.ended || self.body.is_end_stream()) {
-            upstream.give_back(sender);
+    use http_body_util::{BodyExt, Empty};
+    use sekisho_disk::Spool;
+    use sekisho_host::Process;
+
+    use super::*;
+    use crate::policy::PolicyKeeper;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_that_its_peer_does_not_read_gives_its_turn_back() {
+        let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = Local::Tcp(service.local_addr().unwrap());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = service.accept().unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").unwrap();
+            // Until the sidecar closes it.
+            while stream.write_all(&[0; 65_536]).is_ok() {}
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
+        let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
+        let (_held, held) = tokio::sync::watch::channel(None);
+        let decider = Arc::new(Decider::new(keeper, spool, held));
+        let workload = Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()));
+        let limit = Duration::from_millis(400);
+        let upstream = Upstream::new(at, workload, Protocol::Http1, decider, 2, limit);
+        let request = Request::builder().uri("/").header("host", "a");
+        let request = request.body(Empty::new().map_err(|never| match never {}).boxed()).unwrap();
+        let mut answer = upstream.send("peer", request, &Idle::new(limit)).await.unwrap().into_body();
+        assert!(upstream.turns.try_take("peer").is_none(), "it has the only turn of its peer");
+        answer.frame().await.unwrap().unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        while upstream.turns.try_take("peer").is_none() {
+            assert!(Instant::now() < end, "the turn did not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.ended |= matches!(polled, Poll::Ready(None));
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        assert!(answer.frame().await.unwrap().is_err());
+        tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
     }
 }

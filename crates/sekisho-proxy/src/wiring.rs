@@ -72,7 +72,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             identity: identity.clone(),
             decider: decider.clone(),
             revocations: revocations.clone(),
-            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone(), connections),
+            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone(), connections, body_idle),
             protocol,
             traces: traces.clone(),
             stop: stop.clone(),
