@@ -37,6 +37,7 @@ mod scrub;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;
+mod sidecar_limits;
 mod spire_forms;
 mod tokens;
 mod traces;

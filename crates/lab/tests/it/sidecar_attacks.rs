@@ -7,21 +7,26 @@ use std::time::Duration;
 
 use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program, raw};
 
-struct Counter {
+pub struct Counter {
     _till: Role,
     _ledger: Role,
-    world: World,
+    pub world: World,
+    pub till_entry: String,
     inbound: String,
     local: String,
 }
 
 impl Counter {
     fn open(protocol: &str) -> Self {
-        let world = World::start();
+        Self::open_with(protocol, &[])
+    }
+
+    pub fn open_with(protocol: &str, server_options: &[&str]) -> Self {
+        let world = World::with(server_options);
         if protocol == "tcp" {
             world.set_policy(&POLICY.replace("\"GET\"", "\"TCP\"").replace("[\"v1\", \"balance\"]", "[]"));
         }
-        world.register("/shop/till", &World::own_selectors());
+        let till_entry = world.register("/shop/till", &World::own_selectors());
         world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
         let address = || format!("127.0.0.1:{}", free_port());
         let (inbound, service, local) = (address(), address(), address());
@@ -34,12 +39,12 @@ impl Counter {
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
         let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
         till.ready();
-        let counter = Self { _till: till, _ledger: ledger, world, inbound, local };
+        let counter = Self { _till: till, _ledger: ledger, world, till_entry, inbound, local };
         eventually("policy reaches the sidecar", || counter.get("/v1/balance", "").contains(" 200 ").then_some(()));
         counter
     }
 
-    fn dial(&self) -> TcpStream {
+    pub fn dial(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.local).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
