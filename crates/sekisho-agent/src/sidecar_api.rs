@@ -254,6 +254,14 @@ impl Delegation {
         let core = self.core.clone();
         let (measured, at) = measure_process(owner, self.workload.clone(), |process| process, core).await?;
         may_borrow(measured.uid)?;
+        // A set-group-ID program has a group that the user who starts it may lack.
+        let shares_group = || self.borrower.process.is_in_group(measured.gid).unwrap_or(false);
+        if self.borrower.uid != 0 && !shares_group() {
+            return Err(Status::permission_denied(format!(
+                "the workload runs in group {}, of which its sidecar is no member; start the sidecar in that group",
+                measured.gid
+            )));
+        }
         if measured.executable_digest.is_none() {
             return Err(Status::permission_denied(
                 "the workload is in another user namespace than this agent, so its executable cannot be measured, and no \

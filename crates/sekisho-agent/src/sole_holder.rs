@@ -4,7 +4,8 @@
 //! reads the key. So (decisions/0024):
 //! - the caller itself holds the other end, by descriptors that exec would have closed: no program before the one that was
 //!   measured left it behind;
-//! - of all processes whose descriptors can be read, none holds it but the caller and its forks, which run the same file.
+//! - of all processes of its user whose descriptors can be read, none holds it but the caller and its forks, which run the
+//!   same file.
 //!
 //! What remains: a descriptor in flight between two processes (SCM_RIGHTS) is in no table, and the attested program itself,
 //! or somebody who may trace it, can hand on whatever it has. `docs/threat-model.md` has the list.
@@ -27,24 +28,25 @@ type Answer = Result<Arc<Holders>, String>;
 /// that concerns a thousand streams, the machine is not read a thousand times.
 #[derive(Default)]
 pub(crate) struct Looks {
-    waiting: Mutex<Vec<(u32, oneshot::Sender<Answer>)>>,
+    waiting: Mutex<Vec<(u32, u32, oneshot::Sender<Answer>)>>,
     looking: tokio::sync::Mutex<()>,
 }
 
 impl Looks {
-    /// Who holds `socket`, by a look that began after this call.
-    async fn holders(&self, socket: u32) -> Answer {
+    /// Which processes of user `uid` hold `socket`, by a look that began after this call.
+    async fn holders(&self, socket: u32, uid: u32) -> Answer {
         let (to, mut answer) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((socket, to));
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((socket, uid, to));
         let turn = tokio::select! {
             answer = &mut answer => return answer.unwrap_or_else(|_| Err("the look was given up".into())),
             turn = self.looking.lock() => turn,
         };
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let look = move || {
-            let wanted: BTreeSet<u32> = waiting.iter().map(|(socket, _)| *socket).collect();
-            let found = socket_holders(&wanted).map(Arc::new).map_err(|error| error.to_string());
-            for (_, to) in waiting {
+            let wanted: BTreeSet<u32> = waiting.iter().map(|(socket, ..)| *socket).collect();
+            let users: BTreeSet<u32> = waiting.iter().map(|(_, uid, _)| *uid).collect();
+            let found = socket_holders(&wanted, &users).map(Arc::new).map_err(|error| error.to_string());
+            for (.., to) in waiting {
                 // Who has gone meanwhile needs no answer.
                 let _gone = to.send(found.clone());
             }
@@ -64,7 +66,7 @@ pub(crate) async fn check(core: &Arc<Core>, caller: &Arc<Caller>) -> Result<(), 
     };
     let looked = tokio::task::spawn_blocking(look).await.map_err(|_| Status::internal("looking failed"))?;
     let socket = looked?;
-    let holders = core.looks.holders(socket).await.map_err(Status::internal)?;
+    let holders = core.looks.holders(socket, caller.uid).await.map_err(Status::internal)?;
     let strangers: Vec<i32> = holders.held.iter().filter(|(held, _)| *held == socket).map(|(_, pid)| *pid).collect();
     if strangers != [caller.process.pid()] {
         let caller = caller.clone();
@@ -153,7 +155,7 @@ mod tests {
         let looks = Arc::new(Looks::default());
         let ask = |socket: u32| {
             let looks = looks.clone();
-            tokio::spawn(async move { looks.holders(socket).await })
+            tokio::spawn(async move { looks.holders(socket, sekisho_host::own_uid()).await })
         };
         let asked: Vec<_> = (0..200).map(|n| ask(u32::MAX - n)).collect();
         // One that gives up takes nobody's answer along.

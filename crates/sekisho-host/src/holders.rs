@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
-use crate::proc_text::closed_on_exec;
+use crate::proc_text::{closed_on_exec, credentials};
 use crate::process::is_gone;
 use crate::{HostError, Process};
 
@@ -35,13 +35,18 @@ pub enum Hold {
     AcrossExec,
 }
 
-/// All processes that hold one of these sockets. Reads the descriptors of every process: not for async threads.
-pub fn socket_holders(wanted: &BTreeSet<u32>) -> Result<Holders, HostError> {
+/// All processes of `users` that hold one of these sockets. Another user has such a socket only if a process of these gave it
+/// away, and what another user's processes have open may not cost anything here. Reads the descriptors of every process
+/// of `users`: not for async threads.
+pub fn socket_holders(wanted: &BTreeSet<u32>, users: &BTreeSet<u32>) -> Result<Holders, HostError> {
     let error = |e: Errno| HostError::Sockets(e.into());
     let proc = folder(CWD, c"/proc").map_err(error)?;
     let mut found = Holders::default();
     each(&proc, |name| {
         let Some(pid) = number(name) else { return Ok(()) };
+        if !is_of(&proc, name, pid, users) {
+            return Ok(());
+        }
         let mut path = [0u8; 24];
         let descriptors = match below(name, &mut path).map(|path| folder(&proc, path)) {
             Some(Ok(folder)) => folder,
@@ -72,6 +77,18 @@ pub fn socket_holders(wanted: &BTreeSet<u32>) -> Result<Holders, HostError> {
     .map_err(error)?;
     found.held.dedup();
     Ok(found)
+}
+
+/// Whether a process is of one of these users. What is root's in /proc may be a process that closed itself to others.
+fn is_of(proc: &OwnedFd, name: &CStr, pid: i32, users: &BTreeSet<u32>) -> bool {
+    let Ok(owner) = rustix::fs::statat(proc, name, rustix::fs::AtFlags::empty()).map(|found| found.st_uid) else {
+        return false;
+    };
+    if users.contains(&owner) || owner != 0 {
+        return users.contains(&owner);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    credentials(&status).is_none_or(|(uid, ..)| users.contains(&uid))
 }
 
 /// How `process` itself holds the socket.

@@ -17,7 +17,6 @@ pub const ATTESTOR: &str = "unix/1";
 pub struct ExecutableId {
     device: u64,
     inode: u64,
-    changed: (i64, i64),
 }
 
 /// What was found out about a process.
@@ -119,9 +118,9 @@ impl ExecutableId {
     }
 
     /// In a form that another program of this machine may compare.
-    pub fn to_bytes(self) -> [u8; 32] {
-        let mut out = [0u8; 32];
-        let words = [self.device, self.inode, self.changed.0.cast_unsigned(), self.changed.1.cast_unsigned()];
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut out = [0u8; 16];
+        let words = [self.device, self.inode];
         for (to, word) in out.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_be_bytes());
         }
@@ -131,7 +130,7 @@ impl ExecutableId {
 
 impl From<&std::fs::Metadata> for ExecutableId {
     fn from(meta: &std::fs::Metadata) -> Self {
-        Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
+        Self { device: meta.dev(), inode: meta.ino() }
     }
 }
 

@@ -92,6 +92,14 @@ impl Process {
         Ok(uid)
     }
 
+    /// Whether `gid` is its effective group or one of its supplementary ones.
+    pub fn is_in_group(&self, gid: u32) -> Result<bool, HostError> {
+        let credentials = proc_text::credentials(&self.read("status")?);
+        let (_, own, groups) = credentials.ok_or(HostError::Format { pid: self.pid, what: "status" })?;
+        self.check_alive()?;
+        Ok(own == gid || groups.contains(&gid))
+    }
+
     /// Waits until the process ends.
     pub async fn ended(&self) {
         // An error here means that the pidfd is of no more use, which is as good as ended.

@@ -104,7 +104,7 @@ mod tests {
         let wrong = UnixSocket { cookie: own_end(&ours).cookie + 1, ..own_end(&ours) };
         assert_eq!(unix_peer(wrong, &own).unwrap(), None, "another socket has that inode by now");
         assert_eq!(hold_of(&own, peer).unwrap(), Hold::UntilExec);
-        let held = |peer: u32| socket_holders(&[peer].into()).unwrap().held;
+        let held = |peer: u32| socket_holders(&[peer].into(), &[crate::own_uid()].into()).unwrap().held;
         assert_eq!(held(peer), [(peer, own.pid())]);
 
         // A child that was given it as its standard input.

@@ -33,7 +33,7 @@ struct Open {
     body: Incoming,
     lease: Lease,
     /// Given back after the lease, so that whoever is next finds the connection.
-    _turn: Turn,
+    _turn: Arc<Turn>,
 }
 
 impl Answers {
@@ -44,7 +44,7 @@ impl Answers {
         answers
     }
 
-    pub(crate) fn answer(self: &Arc<Self>, body: Incoming, lease: Lease, turn: Turn, idle: &Idle) -> Answer {
+    pub(crate) fn answer(self: &Arc<Self>, body: Incoming, lease: Lease, turn: Arc<Turn>, idle: &Idle) -> Answer {
         let live = Arc::new(Live { open: Mutex::new(Some(Open { body, lease, _turn: turn })), idle: idle.clone() });
         idle.touch();
         let mut table = self.table();

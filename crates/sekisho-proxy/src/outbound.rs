@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use sekisho_host::Ownership;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{
@@ -20,6 +20,7 @@ use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::{Held, IdentitySource};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
@@ -116,6 +117,26 @@ impl Accepted {
                 Ok(Box::new(stream))
             }
         }
+    }
+}
+
+/// Runs the tasks of one connection, and ends them with it: the library's own would go on while a stream is open, to a peer
+/// that is revoked.
+#[derive(Clone, Default)]
+struct Bound(CancellationToken);
+
+impl<F> hyper::rt::Executor<F> for Bound
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let end = self.0.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ended = task => {}
+                () = end.cancelled() => {}
+            }
+        });
     }
 }
 
@@ -221,8 +242,12 @@ impl Outbound {
             Err(_) => return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", None),
         };
         parts.version = http::Version::HTTP_2;
-        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE] {
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
             parts.headers.remove(name);
+        }
+        // The one value that HTTP/2 allows (RFC 9113 §8.2.2). Services on gRPC's C core answer nothing without it.
+        if parts.headers.get(header::TE).is_some_and(|te| te != "trailers") {
+            parts.headers.remove(header::TE);
         }
         parts.headers.remove("keep-alive");
         guard::join_cookies(&mut parts.headers);
@@ -260,12 +285,15 @@ impl Outbound {
         let dialled = self.dial(&[b"h2"]).await?;
         let theirs = dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
         let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let bound = Bound::default();
+        let end = bound.0.clone().drop_guard();
+        let mut builder = http2::Builder::new(bound);
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (identity, revocations, leaf) =
             (self.identity.held.clone(), self.revocations.clone(), leaf_of(&dialled.peer));
         let (sender, driver) = builder.handshake(TokioIo::new(dialled.stream)).await?;
         tokio::spawn(async move {
+            let _end = end;
             tokio::select! {
                 ended = driver => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection to a peer ended");

@@ -1,10 +1,14 @@
 //! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Ownership;
@@ -58,6 +62,32 @@ pub(crate) struct Upstream {
     answers: Arc<Answers>,
 }
 
+/// A request's body on its way to the service, which has its turn for as long.
+struct Sent {
+    body: Body,
+    _turn: Arc<Turn>,
+}
+
+impl http_body::Body for Sent {
+    type Data = Bytes;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Upstream {
     pub(crate) fn new(
         at: Local,
@@ -80,7 +110,9 @@ impl Upstream {
         mut request: Request<Body>,
         idle: &Idle,
     ) -> Result<Response<Answer>, UpstreamError> {
-        let turn = self.turns.take(peer).await?;
+        let turn = Arc::new(self.turns.take(peer).await?);
+        // A service may answer before it has read the request, whose rest keeps the connection.
+        request = request.map(|body| Sent { body, _turn: turn.clone() }.boxed());
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
             return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
@@ -197,7 +229,7 @@ async fn sweep(upstream: Weak<Upstream>) {
 mod tests {
     use std::io::{Read, Write};
 
-    use http_body_util::{BodyExt, Empty};
+    use http_body_util::Empty;
     use sekisho_disk::Spool;
     use sekisho_host::Process;
 

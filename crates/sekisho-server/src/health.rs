@@ -105,6 +105,9 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
     });
     let Ok((disk, store)) = looked.await else { return vec!["store"] };
     let authority = match domain.authorities.signing() {
+        Ok(signing) if signing.record.not_before > now() => {
+            Err("the signing authority is not valid yet: the clock went back".to_owned())
+        }
         Ok(signing) if signing.record.not_after > now() => Ok(()),
         Ok(_) => Err("the signing authority has expired".to_owned()),
         Err(error) => Err(error.to_string()),

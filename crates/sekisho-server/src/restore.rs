@@ -71,7 +71,8 @@ pub fn restore(
     }
     // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
     // And agents that have seen later revisions must take those to come for newer still.
-    sekisho_store::begin_anew(&new.join("state.db"))?;
+    let replaced = data.join("state.db");
+    sekisho_store::begin_anew(&new.join("state.db"), replaced.is_file().then_some(replaced.as_path()))?;
     let log = match keep {
         Some(size) => {
             keep_log(data, &new)?;

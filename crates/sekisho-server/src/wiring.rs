@@ -373,7 +373,8 @@ async fn keep_authorities(domain: Shared) {
                 next
             }
         };
-        let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 3600);
+        // A plan that was made while the clock was wrong does not outlive the clock's correction by much.
+        let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 30);
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
 }

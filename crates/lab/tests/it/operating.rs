@@ -130,7 +130,7 @@ fn systemd_units_are_tight_and_valid() {
         command.args(arguments).arg(folder.join(unit)).output()
     };
     for unit in ["sekisho-server.service", "sekisho-agent.service", "sekisho-proxy@.service"] {
-        let Ok(output) = analyze(&["security", "--offline=true", "--threshold=15"], unit) else {
+        let Ok(output) = analyze(&["security", "--offline=true", "--threshold=17"], unit) else {
             crate::world::skipped("no systemd-analyze here");
             return;
         };
