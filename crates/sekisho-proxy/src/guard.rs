@@ -166,9 +166,13 @@ fn check_length(version: Version, headers: &HeaderMap) -> Result<(), Ambiguous> 
 }
 
 /// Headers by which frameworks let a client replace the target or the method that was judged (`-` for any of `-_.`).
-const OVERRIDES: [&str; 10] = [
+const OVERRIDES: [&str; 14] = [
     "x-original-url",
     "x-original-uri",
+    "x-original-path",
+    "x-envoy-original-path",
+    "x-http-path-override",
+    "x-forwarded-uri",
     "x-original-method",
     "x-rewrite-url",
     "x-override-url",
@@ -181,8 +185,9 @@ const OVERRIDES: [&str; 10] = [
 
 fn check_headers(headers: &HeaderMap) -> Result<(), Ambiguous> {
     for name in headers.keys().map(http::HeaderName::as_str) {
-        // Names are in lower case here. Gateway interfaces turn `-`, and some `.`, into an underscore, so that these look alike.
-        let folded = name.replace(['_', '.'], "-");
+        // Names are in lower case here. Gateway interfaces turn `-`, and some every other sign, into an underscore, so that
+        // these look alike.
+        let folded = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         if folded.starts_with("x-sekisho-") || folded == "x-forwarded-client-cert" {
             return Err(Ambiguous::Forged);
         }
@@ -278,7 +283,9 @@ mod tests {
             &[("x.sekisho.peer.id", "spiffe://td/admin")],
             &[("x-sekisho.peer_id", "spiffe://td/admin")],
             &[("x.forwarded.client.cert", "a")],
+            &[("x-sekisho~peer-id", "spiffe://td/admin")],
             &[("x-original-url", "/admin")],
+            &[("x-forwarded-uri", "/admin")],
             &[("X-Rewrite-URL", "/admin")],
             &[("x.original.uri", "/admin")],
             &[("x-http-method-override", "DELETE")],

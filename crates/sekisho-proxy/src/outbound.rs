@@ -187,7 +187,9 @@ impl Outbound {
             let outbound = outbound.clone();
             async move { Ok::<_, Infallible>(outbound.request(request).await) }
         });
-        let builder = http_builder();
+        let mut builder = http_builder();
+        // A workload may send its last byte before it has read the answer.
+        builder.http1().half_close(true);
         let decider = self.decider.clone();
         let refuse = move |reason: &str| decider.refuse("request", "the workload", reason);
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse)), service);

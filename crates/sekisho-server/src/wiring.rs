@@ -357,10 +357,11 @@ const ROTATION_PAUSE: std::ops::RangeInclusive<i64> = 30..=3600;
 async fn keep_authorities(domain: Shared) {
     let mut pause = *ROTATION_PAUSE.start();
     loop {
-        let next = match authorities::rotate(&domain, now()).await {
+        let (next, longest) = match authorities::rotate(&domain, now()).await {
             Ok(until) => {
                 pause = *ROTATION_PAUSE.start();
-                until
+                // A plan that was made while the clock was wrong does not outlive the clock's correction by much.
+                (until, 30)
             }
             Err(error) => {
                 tracing::error!(%error, pause, "authorities were not rotated; trying again");
@@ -370,11 +371,10 @@ async fn keep_authorities(domain: Shared) {
                 }
                 let next = now().plus_seconds(pause);
                 pause = (pause * 2).min(*ROTATION_PAUSE.end());
-                next
+                (next, 3600)
             }
         };
-        // A plan that was made while the clock was wrong does not outlive the clock's correction by much.
-        let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, 30);
+        let seconds = u64::try_from(next.seconds_since(now())).unwrap_or(0).clamp(1, longest);
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
 }
