@@ -143,7 +143,7 @@ async fn a_kept_checkpoint_shows_whether_the_log_only_grew() {
     assert_eq!(code, 0, "{err}");
     std::fs::remove_file(world.path("p.consistency")).unwrap();
     let (code, _, err) = verify("p", "kept");
-    assert!(code == 2 && err.contains("sekisho prove --consistent-with"), "{code} {err}");
+    assert!(code == 2 && err.contains("--consistent-with <file>"), "{code} {err}");
     // A log that signed another history: the same size, another root.
     let note = std::fs::read_to_string(world.path("kept")).unwrap();
     let (origin, size) = (note.lines().next().unwrap(), note.lines().nth(1).unwrap());
