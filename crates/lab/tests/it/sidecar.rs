@@ -99,7 +99,8 @@ fn a_sidecar_ends_with_its_workload_and_dials_nobody_after() {
     });
     std::process::Command::new("kill").args(["-9", &workload]).status().unwrap();
     let status = eventually("the sidecar ends", || shop.ledger.child.try_wait().unwrap());
-    assert!(status.success());
+    // Its exit status is the workload's: 128 and the signal.
+    assert_eq!(status.code(), Some(137));
     shop.till.wait_for(|line| {
         let answer: Value = serde_json::from_str(line).ok()?;
         (answer["status"] == 502).then_some(())
