@@ -232,7 +232,7 @@ mod tests {
     use std::time::Duration;
 
     use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
-    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket, socket_with};
 
     use super::*;
 
@@ -242,11 +242,18 @@ mod tests {
 
     /// A connection from a chosen port, which a reset frees at once.
     fn dial_from(port: u16, to: SocketAddr) -> TcpStream {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        set_socket_reuseaddr(&socket, true).unwrap();
-        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
-        connect(&socket, &to).unwrap();
-        socket.into()
+        // A child that another test starts keeps a copy of every descriptor until it runs its program.
+        for _ in 0..100 {
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+            set_socket_reuseaddr(&socket, true).unwrap();
+            bind(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+            match connect(&socket, &to) {
+                Ok(()) => return socket.into(),
+                Err(rustix::io::Errno::ADDRNOTAVAIL) => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("port {port} is not free within a second");
     }
 
     fn reset(client: TcpStream) {
@@ -265,11 +272,13 @@ mod tests {
             let cookie = cookie_of(&accepted).unwrap();
             reset(other);
             // The workload, which is this process, dials from the port that is free again.
-            let _own = dial_from(remote.port(), at);
+            let dialled = dial_from(remote.port(), at);
             assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Gone);
             let (second, _) = listener.accept().unwrap();
             let own = ownership.of_tcp_peer(at, remote, cookie_of(&second).unwrap()).await.unwrap();
             assert_eq!(own, Owner::Workload);
+            // A reset leaves no TIME_WAIT, in which the next round could not use the port.
+            reset(dialled);
         }
     }
 
