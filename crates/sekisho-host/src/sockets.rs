@@ -292,7 +292,16 @@ mod tests {
         let cookie = cookie_of(&accepted).unwrap();
         assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Workload);
         drop(client);
-        assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Gone);
+        // A child that another test starts may keep a copy for a moment.
+        let mut found = Owner::Workload;
+        for _ in 0..100 {
+            found = ownership.of_tcp_peer(at, remote, cookie).await.unwrap();
+            if found == Owner::Gone {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(found, Owner::Gone);
     }
 
     #[tokio::test]
