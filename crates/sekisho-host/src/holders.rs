@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
-use crate::proc_text::{closed_on_exec, credentials};
+use crate::proc_text::{all_users, closed_on_exec};
 use crate::process::is_gone;
 use crate::{HostError, Process};
 
@@ -79,16 +79,19 @@ pub fn socket_holders(wanted: &BTreeSet<u32>, users: &BTreeSet<u32>) -> Result<H
     Ok(found)
 }
 
-/// Whether a process is of one of these users. What is root's in /proc may be a process that closed itself to others.
+/// Whether a process is of one of these users. Its owner in /proc is another one if it closed itself to others, or runs in a
+/// user namespace; its status names all its users.
 fn is_of(proc: &OwnedFd, name: &CStr, pid: i32, users: &BTreeSet<u32>) -> bool {
-    let Ok(owner) = rustix::fs::statat(proc, name, rustix::fs::AtFlags::empty()).map(|found| found.st_uid) else {
-        return false;
-    };
-    if users.contains(&owner) || owner != 0 {
-        return users.contains(&owner);
+    match rustix::fs::statat(proc, name, rustix::fs::AtFlags::empty()) {
+        Ok(found) if users.contains(&found.st_uid) => true,
+        Ok(_) => {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let all = all_users(&status);
+            all.is_empty() || all.iter().any(|uid| users.contains(uid))
+        }
+        // It has ended.
+        Err(_) => false,
     }
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    credentials(&status).is_none_or(|(uid, ..)| users.contains(&uid))
 }
 
 /// How `process` itself holds the socket.
