@@ -1,0 +1,141 @@
+//! Conditions, and what they come to on one input.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+
+use super::facts::{Facts, Memo};
+use super::term::{Known, Term};
+use crate::record::{MASK, masked_query};
+
+#[derive(Debug, Clone)]
+pub(crate) enum Condition {
+    Compare { op: Comparison, left: Term, right: Term },
+    Member { item: Term, of: Term },
+    Holds(Term),
+    Not(Box<Condition>),
+    Opaque,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Less,
+    LessEqual,
+    Equal,
+    GreaterEqual,
+    Greater,
+    NotEqual,
+}
+
+/// What a condition comes to on one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Truth {
+    Met,
+    Unmet,
+    Unknown,
+}
+
+impl Condition {
+    /// Whether the engine has no more to say on it than we.
+    pub(super) fn is_clear(&self) -> bool {
+        match self {
+            Self::Opaque => false,
+            Self::Not(inner) => inner.is_clear(),
+            Self::Compare { .. } | Self::Member { .. } | Self::Holds(_) => true,
+        }
+    }
+
+    /// Whether it is met or not met on any input.
+    pub(super) fn is_certain(&self) -> bool {
+        match self {
+            Self::Opaque => false,
+            Self::Not(inner) => inner.is_certain(),
+            Self::Holds(term) => term.is_certain(),
+            Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
+                left.is_certain() && right.is_certain()
+            }
+        }
+    }
+
+    /// Numbers the places that it looks at.
+    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<String>, usize>) {
+        match self {
+            Self::Opaque => {}
+            Self::Not(inner) => inner.number(slots),
+            Self::Holds(term) => term.number(slots),
+            Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
+                left.number(slots);
+                right.number(slots);
+            }
+        }
+    }
+
+    pub(super) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
+        let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
+        match self {
+            Self::Opaque => Truth::Unknown,
+            Self::Not(inner) => match inner.truth(facts) {
+                Truth::Met => Truth::Unmet,
+                Truth::Unmet => Truth::Met,
+                Truth::Unknown => Truth::Unknown,
+            },
+            Self::Holds(term) => match term.value(facts) {
+                Known::Value(value) => met(*value != Value::from(false)),
+                Known::Undefined => Truth::Unmet,
+                Known::Unknown => Truth::Unknown,
+            },
+            Self::Compare { op, left, right } => match (left.value(facts), right.value(facts)) {
+                (Known::Value(l), Known::Value(r)) => met(op.holds(&l, &r)),
+                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                _ => Truth::Unmet,
+            },
+            Self::Member { item, of } => match (item.value(facts), of.value(facts)) {
+                (Known::Value(item), Known::Value(of)) => met(match &*of {
+                    Value::Array(items) => items.contains(&item),
+                    Value::Set(items) => items.contains(&item),
+                    Value::Object(members) => members.values().any(|value| *value == *item),
+                    _ => false,
+                }),
+                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                _ => Truth::Unmet,
+            },
+        }
+    }
+
+    /// What was found where the condition looked, for one that is not met.
+    pub(crate) fn found(&self, facts: &Memo<'_, impl Facts>) -> Option<Value> {
+        let term = match self {
+            Self::Opaque | Self::Not(_) => return None,
+            Self::Holds(term) | Self::Member { item: term, .. } => term,
+            Self::Compare { left, right, .. } => {
+                if left.is_constant() {
+                    right
+                } else {
+                    left
+                }
+            }
+        };
+        match term.value(facts) {
+            // A record keeps no secret, wherever it was looked at.
+            Known::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
+            Known::Value(value) if term.is_query() => {
+                value.as_string().ok().map(|query| Value::from(masked_query(query).as_str()))
+            }
+            Known::Value(value) => Some(value.into_owned()),
+            Known::Undefined | Known::Unknown => None,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, left: &Value, right: &Value) -> bool {
+        match self {
+            Self::Less => left < right,
+            Self::LessEqual => left <= right,
+            Self::Equal => left == right,
+            Self::GreaterEqual => left >= right,
+            Self::Greater => left > right,
+            Self::NotEqual => left != right,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether anything beside the bodies of the entry rule could change what it comes to.
+
+use regorus::Value;
+use regorus::unstable::{Expr, Import, Rule, RuleBody, RuleHead};
+
+use super::reference;
+
+pub(super) const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
+
+pub(super) fn is_above(package: &[String]) -> bool {
+    package.len() < ENTRY_PACKAGE.len() && package.iter().zip(ENTRY_PACKAGE).all(|(ours, entry)| ours == entry)
+}
+
+/// An import that chooses syntax and names nothing.
+pub(super) fn is_syntax_import(import: &Import) -> bool {
+    let path = reference(&import.refr).unwrap_or_default();
+    let root = path.first().map(String::as_str);
+    import.r#as.is_none() && matches!(root, Some("rego" | "future"))
+}
+
+/// A rule that the lowering understands, or one of another name that does not disturb it.
+pub(super) fn is_plain(rule: &Rule) -> bool {
+    let refr = match rule {
+        Rule::Default { refr, .. } => refr,
+        Rule::Spec {
+            head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. },
+            ..
+        } => refr,
+    };
+    let Some(path) = reference(refr) else { return false };
+    if path.first().is_some_and(|root| ["input", "data", "time"].contains(&root.as_str())) {
+        return false;
+    }
+    if path.first().is_none_or(|root| root != "allow") {
+        return true;
+    }
+    let is = |expr: &Expr, wanted: bool| matches!(expr, Expr::Bool { value, .. } if *value == Value::from(wanted));
+    match rule {
+        Rule::Default { value, args, .. } => path.len() == 1 && args.is_empty() && is(value, false),
+        Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } => {
+            let whole = |body: &RuleBody| !body.is_else && body.assign.as_ref().is_none_or(|a| is(&a.value, true));
+            path.len() == 1 && assign.as_ref().is_none_or(|a| is(&a.value, true)) && bodies.iter().all(whole)
+        }
+        Rule::Spec { .. } => false,
+    }
+}

@@ -1,0 +1,56 @@
+//! What a decision looks at, each place once.
+
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
+
+use regorus::Value;
+use sekisho_types::UnixTime;
+
+use super::{Lowered, Path, Stated, Truth};
+
+/// Facts of one decision, each looked up once however many rules ask for it.
+pub(crate) struct Memo<'a, F> {
+    pub(super) facts: &'a F,
+    pub(super) now: UnixTime,
+    slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
+    truths: Vec<Cell<Option<Truth>>>,
+}
+
+impl<'a, F: Facts> Memo<'a, F> {
+    pub(crate) fn new(facts: &'a F, now: UnixTime, lowered: &Lowered) -> Self {
+        let slots = std::iter::repeat_with(OnceCell::new).take(lowered.slots).collect();
+        Self { facts, now, slots, truths: vec![Cell::new(None); lowered.conditions] }
+    }
+
+    /// What a condition comes to; it is judged once.
+    pub(crate) fn truth(&self, stated: &Stated) -> Truth {
+        let known = self.truths.get(stated.number);
+        if let Some(truth) = known.and_then(Cell::get) {
+            return truth;
+        }
+        let truth = stated.condition.truth(self);
+        known.into_iter().for_each(|known| known.set(Some(truth)));
+        truth
+    }
+
+    pub(super) fn at(&self, path: &Path) -> Option<&Value> {
+        let slot = self.slots.get(path.slot)?;
+        slot.get_or_init(|| self.facts.at(path, self.now)).as_deref()
+    }
+}
+
+/// What conditions look at: a request as the sidecar holds it, or any document.
+pub(crate) trait Facts {
+    /// What stands at `path`; `None` where the input has nothing.
+    fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>>;
+}
+
+impl Facts for Value {
+    fn at(&self, path: &Path, _now: UnixTime) -> Option<Cow<'_, Value>> {
+        let mut at = self;
+        for key in &path.keys {
+            at = at.as_object().ok()?.get(key)?;
+        }
+        Some(Cow::Borrowed(at))
+    }
+}
