@@ -195,7 +195,8 @@ fn depth_is_bounded(source: &Source, words: &[Word<'_>]) -> Result<(), PolicyErr
         };
         let next_line = before.is_some_and(|before| before.line < word.line && !before.continues());
         if let Some(chain) = chains.last_mut() {
-            if separate || next_line && !word.is_link(before) {
+            // A line that begins with `not` is a statement of its own.
+            if separate || next_line && (word.is_word("not") || !word.is_link(before)) {
                 total = total.saturating_sub(std::mem::take(chain));
             } else if word.is_link(before) {
                 (*chain, total) = (*chain + 1, total + 1);

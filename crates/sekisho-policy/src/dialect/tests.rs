@@ -134,6 +134,18 @@ fn a_long_policy_loads() {
     load(&format!("table := {{\n{fields}}}\n{rules}\n{others}")).unwrap();
 }
 
+#[test]
+fn lines_that_begin_with_not_are_statements_of_their_own() {
+    let lines: String = (0..2_000).map(|n| format!("\n  not input.method == \"m{n}\"")).collect();
+    for body in [format!("allow if {{{lines}\n}}"), format!("allow {{{lines}\n}}")] {
+        assert!(load(&body).unwrap().decide(&request("GET"), UnixTime::default()).effect.is_allow());
+    }
+    // No way around the bound.
+    for link in ["\n not + 1", "\n + not", " + not\n", "\nnot\n+ 1"] {
+        let _refused = load(&format!("allow if 1{} > 0", link.repeat(4_000))).map(|_| ()).unwrap_err();
+    }
+}
+
 /// What is loaded is followed on the stack of whoever decides: the deepest that loads fits a small one.
 #[test]
 fn law_l9_the_deepest_policy_that_loads_is_decided_on_a_small_stack() {
