@@ -6,9 +6,11 @@
 mod engine;
 mod files;
 mod log_targets;
+mod policies;
 mod random;
 mod samples;
 mod targets;
 
 pub use engine::{Failure, Run, run};
+pub use policies::compared;
 pub use targets::{Target, all};

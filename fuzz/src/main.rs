@@ -36,5 +36,8 @@ fn main() -> ExitCode {
             }
         }
     }
+    if fuzz::compared() > 0 {
+        println!("{} decisions compared with the engine's", fuzz::compared());
+    }
     if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -21,8 +21,8 @@ use sekisho_types::{
 };
 
 use crate::files;
-use crate::log_targets;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
+use crate::{log_targets, policies};
 
 /// A parser under test.
 pub struct Target {
@@ -129,6 +129,7 @@ fn records_and_requests() -> Vec<Target> {
         target("http1", http1_samples, http1),
         target("request-head", || texts(&["/v1/a?b=c\nhost: a\nx-b: c", "/\ncontent-length: 5"]), request_head),
         Target { name: "policy", samples: policy_samples, run: policy, short: 400 },
+        Target { name: "policy-grammar", samples: policies::samples, run: policies::run, short: 400 },
         target("policy-tests", || texts(&["cases:\n- name: a\n  input: {method: a}\n  allow: true\n"]), policy_tests),
         slow("write-ahead-file", files::wal_samples, files::write_ahead_file),
         target("proc", files::proc_samples, files::proc),
@@ -492,6 +493,7 @@ fn policy(input: &[u8]) -> String {
         let request = request(&choice);
         let (fast, engine) = (set.decide(&request, NOW), set.decide_by_engine(&request, NOW));
         assert_eq!(fast.effect, engine.effect, "the lowering and the engine disagree");
+        assert_eq!(fast.rule, engine.rule, "they agree for different reasons");
         effects.push_str(fast.effect.as_str());
     }
     effects

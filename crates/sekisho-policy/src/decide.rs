@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regorus::Value;
+use regorus::{Engine, Value};
 use sekisho_types::{Effect, UnixTime};
 
 use crate::load::{ENTRY_RULE, PolicySet};
@@ -47,7 +47,7 @@ pub struct Decision {
 }
 
 impl PolicySet {
-    /// Decides `request` at `now`: by the lowering where that says it all, else by the engine.
+    /// Decides `request` at `now`: each rule by the lowering where that says all of it, else by the engine.
     pub fn decide(&self, request: &RequestInput, now: UnixTime) -> Decision {
         self.decide_facts(request, || request.to_value(now), now)
     }
@@ -62,17 +62,30 @@ impl PolicySet {
         self.decide_facts(input, || input.clone(), now)
     }
 
-    fn decide_facts(&self, facts: &impl Facts, input: impl FnOnce() -> Value, now: UnixTime) -> Decision {
+    fn decide_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Decision {
         let facts = Memo::new(facts, now, &self.lowered);
-        let verdict = if self.lowered.complete { self.verdict(&facts) } else { None };
-        let result = verdict.map_or_else(|| self.by_engine(input(), now), Ok);
+        let result = match (self.verdict(&facts), &self.rest) {
+            (Some(allowed), _) if self.lowered.is_complete() => Ok(allowed),
+            (Some(allowed), Some(rest)) => match run(rest, input(), now) {
+                Ok(Value::Undefined) => Ok(allowed),
+                Ok(Value::Bool(true)) => Ok(true),
+                Ok(_) if !allowed => Ok(false),
+                // Two rules with different values: the engine says where.
+                Ok(_) => self.by_engine(input(), now),
+                Err(error) => Err(error),
+            },
+            _ => self.by_engine(input(), now),
+        };
         self.explained(&facts, result)
     }
 
-    /// Whether some body of the entry rule allows; `None` when one of them cannot be told: it may err, and so deny all.
+    /// Whether some rule that is decided here allows; `None` when one of them cannot be decided: it may err, and so deny all.
     fn verdict(&self, facts: &Memo<'_, impl Facts>) -> Option<bool> {
+        if !self.lowered.apart {
+            return None;
+        }
         let mut allowed = false;
-        for rule in &self.lowered.rules {
+        for rule in self.lowered.rules.iter().filter(|rule| rule.decided) {
             let mut met = true;
             for stated in &rule.conditions {
                 match facts.truth(stated) {
@@ -101,15 +114,7 @@ impl PolicySet {
     }
 
     fn by_engine(&self, input: Value, now: UnixTime) -> Result<bool, String> {
-        let evaluate = || {
-            let mut engine = self.engine.clone();
-            builtins::bind_clock(&mut engine, now)?;
-            engine.set_input(input);
-            let value = engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string()))?;
-            Ok(value == Value::from(true))
-        };
-        // The engine is large and not ours: a panic in it is one request's denial (law L9).
-        catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
+        run(&self.engine, input, now).map(|value| value == Value::from(true))
     }
 
     /// The body that allowed, or the one that came nearest to it.
@@ -138,6 +143,18 @@ impl PolicySet {
         }
         best.map(|(_, rule)| rule)
     }
+}
+
+/// What the entry rule comes to in a copy of `engine`.
+fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
+    let evaluate = || {
+        let mut engine = engine.clone();
+        builtins::bind_clock(&mut engine, now)?;
+        engine.set_input(input);
+        engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string()))
+    };
+    // The engine is large and not ours: a panic in it is one request's denial (law L9).
+    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
 }
 
 fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {

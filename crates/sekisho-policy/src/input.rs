@@ -9,6 +9,14 @@ use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 
 use crate::lower::{Facts, Path};
 
+fn text(text: &str) -> Value {
+    Value::String(text.into())
+}
+
+fn members<'a>(pairs: impl Iterator<Item = (&'a str, Value)>) -> Value {
+    Value::from(pairs.map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
+}
+
 fn claim_value(value: &ClaimValue) -> Value {
     match value {
         ClaimValue::Bool(flag) => Value::from(*flag),
@@ -45,21 +53,16 @@ pub struct RequestInput {
 
 impl RequestInput {
     pub(crate) fn to_value(&self, now: UnixTime) -> Value {
-        let text = |text: &str| Value::String(text.into());
-        let object = |pairs: Vec<(&str, Value)>| {
-            Value::from(pairs.into_iter().map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
-        };
-        let claims = self.subject.claims.iter().map(|(name, value)| (name, claim_value(value))).collect();
-        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+        let object = |pairs: Vec<(&str, Value)>| members(pairs.into_iter());
         object(vec![
             ("method", text(&self.method)),
-            ("path", Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>())),
-            ("headers", object(headers)),
+            ("path", self.path_value()),
+            ("headers", self.headers_value()),
             (
                 "subject",
                 object(vec![
                     ("spiffe_id", text(&self.subject.spiffe_id.to_string())),
-                    ("claims", object(claims)),
+                    ("claims", self.claims_value()),
                     ("issued_at", Value::from(self.subject.issued_at.nanos())),
                 ]),
             ),
@@ -70,6 +73,18 @@ impl RequestInput {
         ])
     }
 
+    fn path_value(&self) -> Value {
+        Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>())
+    }
+
+    fn headers_value(&self) -> Value {
+        members(self.headers.iter().map(|(name, value)| (name.as_str(), text(value))))
+    }
+
+    fn claims_value(&self) -> Value {
+        members(self.subject.claims.iter().map(|(name, value)| (name, claim_value(value))))
+    }
+
     /// A place of the whole document, for paths that end in the middle of it.
     fn looked_up(&self, path: &Path, now: UnixTime) -> Option<Value> {
         self.to_value(now).at(path, now).map(Cow::into_owned)
@@ -78,15 +93,17 @@ impl RequestInput {
 
 impl Facts for RequestInput {
     fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>> {
-        let text = |text: &str| Value::String(text.into());
         let names = path.names.iter().map(String::as_str);
         let value = match names.collect::<Vec<_>>().as_slice() {
             ["method"] => text(&self.method),
-            ["path"] => Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>()),
+            ["path"] => self.path_value(),
+            ["path", number] => text(self.path.get(number.parse::<usize>().ok()?)?),
             ["query"] => text(&self.query),
+            ["headers"] => self.headers_value(),
             ["headers", name] => text(self.headers.get(*name)?),
             ["subject", "spiffe_id"] => text(&self.subject.spiffe_id.to_string()),
             ["subject", "issued_at"] => Value::from(self.subject.issued_at.nanos()),
+            ["subject", "claims"] => self.claims_value(),
             ["subject", "claims", name] => claim_value(self.subject.claims.get(name)?),
             ["destination"] => text(&self.destination.to_string()),
             ["request_id"] => text(&self.request_id),

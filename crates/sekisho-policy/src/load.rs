@@ -52,7 +52,10 @@ pub enum PolicyError {
 
 /// A loaded policy set, ready to decide on any thread.
 pub struct PolicySet {
+    /// With all rules.
     pub(crate) engine: Engine,
+    /// With those that the lowering does not decide, where it decides others.
+    pub(crate) rest: Option<Engine>,
     pub(crate) lowered: Lowered,
     sources: Vec<Source>,
     dialects: Vec<Dialect>,
@@ -66,26 +69,18 @@ impl PolicySet {
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are called.
-        let (engine, lowered, dialects) = std::thread::scope(|scope| {
+        let Loaded { engine, rest, lowered, dialects } = std::thread::scope(|scope| {
             let load = || catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
             let thread = std::thread::Builder::new().stack_size(LOAD_STACK).spawn_scoped(scope, load);
             let thread = thread.map_err(|error| PolicyError::Prepare(format!("no thread to load it on: {error}")))?;
             let caught = thread.join().and_then(|caught| caught);
             caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))?
         })?;
-        Ok(Self { engine, lowered, dialects, digest: digest_of(&sources), sources })
+        Ok(Self { engine, rest, lowered, dialects, digest: digest_of(&sources), sources })
     }
 
-    fn load_sorted(sources: &[Source]) -> Result<(Engine, Lowered, Vec<Dialect>), PolicyError> {
-        let mut engine = Engine::new();
-        engine.set_strict_builtin_errors(true);
-        // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that a
-        // decision comes out alike on a slow machine and in a replay.
-        engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval: MAX_STEPS });
-        // `print` would write what it prints, masked headers too, to standard error. Gathered, it ends with its decision.
-        engine.set_gather_prints(true);
-        builtins::install(&mut engine).map_err(PolicyError::Prepare)?;
-        let dialects = sources.iter().map(|source| add(&mut engine, source)).collect::<Result<_, _>>()?;
+    fn load_sorted(sources: &[Source]) -> Result<Loaded, PolicyError> {
+        let (mut engine, dialects) = engine_of(sources)?;
         if let Some(Recursion { file, line, reason }) = recursion::find(engine.get_modules()) {
             return Err(PolicyError::At { file, line, reason });
         }
@@ -97,22 +92,25 @@ impl PolicySet {
             return Err(PolicyError::NoEntryRule);
         }
         // Evaluate once on nothing, which prepares the engine and finds what only preparation finds.
-        let mut probe = engine.clone();
-        builtins::bind_clock(&mut probe, UnixTime::default()).map_err(PolicyError::Prepare)?;
-        probe.set_input(regorus::Value::new_object());
-        let probed = probe.eval_rule(ENTRY_RULE.to_owned());
+        let probed = probe(&engine).map_err(PolicyError::Prepare)?;
         // Where the engine errs on nothing at all, what it goes by is more than the lowering sees.
-        lowered.complete &= probed.is_ok();
+        lowered.apart &= probed.is_ok();
         if let Err(error) = probed
-            && !is_runtime_error(&error.to_string())
+            && !is_runtime_error(&error)
         {
-            return Err(located(&error.to_string(), sources));
+            return Err(located(&error, sources));
         }
-        engine.set_input(regorus::Value::new_object());
-        // The same again without our clock: what is kept is the prepared engine, not the answer.
-        let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
-        let _unseen = engine.take_prints();
-        Ok((engine, lowered, dialects))
+        prepare(&mut engine);
+        let rest = if lowered.apart && lowered.has_rest && !lowered.decided.is_empty() {
+            lower::rest::sources(&lowered, sources).and_then(|rest| {
+                let (mut engine, _) = engine_of(&rest).ok()?;
+                prepare(&mut engine);
+                Some(engine)
+            })
+        } else {
+            None
+        };
+        Ok(Loaded { engine, rest, lowered, dialects })
     }
 
     /// The files and the version of Rego that each is written in.
@@ -128,6 +126,43 @@ impl PolicySet {
     pub const fn digest(&self) -> Digest {
         self.digest
     }
+}
+
+/// What the loading thread gives back.
+struct Loaded {
+    engine: Engine,
+    rest: Option<Engine>,
+    lowered: Lowered,
+    dialects: Vec<Dialect>,
+}
+
+/// An engine behind our limits and with our builtins, that has read `sources`.
+fn engine_of(sources: &[Source]) -> Result<(Engine, Vec<Dialect>), PolicyError> {
+    let mut engine = Engine::new();
+    engine.set_strict_builtin_errors(true);
+    // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that a
+    // decision comes out alike on a slow machine and in a replay.
+    engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval: MAX_STEPS });
+    // `print` would write what it prints, masked headers too, to standard error. Gathered, it ends with its decision.
+    engine.set_gather_prints(true);
+    builtins::install(&mut engine).map_err(PolicyError::Prepare)?;
+    let dialects = sources.iter().map(|source| add(&mut engine, source)).collect::<Result<_, _>>()?;
+    Ok((engine, dialects))
+}
+
+/// What the entry rule of a copy says of an input without members: an error, or nothing that matters.
+fn probe(engine: &Engine) -> Result<Result<(), String>, String> {
+    let mut probe = engine.clone();
+    builtins::bind_clock(&mut probe, UnixTime::default())?;
+    probe.set_input(regorus::Value::new_object());
+    Ok(probe.eval_rule(ENTRY_RULE.to_owned()).map(drop).map_err(|error| error.to_string()))
+}
+
+/// The same without our clock: what is kept is the prepared engine, not the answer.
+fn prepare(engine: &mut Engine) {
+    engine.set_input(regorus::Value::new_object());
+    let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
+    let _unseen = engine.take_prints();
 }
 
 /// Reads a file in the version that it is written in; what fails in that version is not tried in the other.

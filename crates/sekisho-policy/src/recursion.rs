@@ -132,12 +132,7 @@ impl Scope<'_> {
 
     /// Takes the variables of a pattern as local.
     fn declare(&mut self, pattern: &Expr) {
-        match pattern {
-            Expr::Var { .. } => self.locals.extend(reference(pattern).unwrap_or_default()),
-            Expr::Array { items, .. } => items.iter().for_each(|item| self.declare(item)),
-            Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, value)| self.declare(value)),
-            _ => {}
-        }
+        self.locals.extend(declared(pattern));
     }
 
     fn uses(&self, path: &[String], uses: &mut BTreeSet<Name>) {
@@ -162,6 +157,16 @@ pub(crate) fn resolve(path: &[String], package: &[String], aliases: &BTreeMap<St
         package.chain([first.clone()]).collect()
     });
     base.into_iter().chain(rest.iter().cloned()).collect()
+}
+
+/// The variables of a pattern.
+pub(crate) fn declared(pattern: &Expr) -> Vec<String> {
+    match pattern {
+        Expr::Var { .. } => reference(pattern).unwrap_or_default(),
+        Expr::Array { items, .. } => items.iter().flat_map(|item| declared(item)).collect(),
+        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, _, value)| declared(value)).collect(),
+        _ => vec![],
+    }
 }
 
 /// What a module's imports call each thing that they import.

@@ -1,6 +1,7 @@
 //! The closed schema of the input: what a policy may name, and what a test case may hold. A name outside of it is a
 //! mistake that would be undefined for ever, and `not` of it would allow.
 
+use regorus::Value;
 use sekisho_types::SpiffeId;
 use serde_json::Value as Json;
 
@@ -73,6 +74,22 @@ pub(crate) fn check_path(steps: &[Step]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether what stands at these keys is a text, where it stands at all.
+pub(crate) fn is_text(keys: &[Value]) -> bool {
+    matches!(place(keys), Some(Text | Place::SpiffeId))
+}
+
+/// What the schema says of a place with constant keys.
+fn place(keys: &[Value]) -> Option<&'static Place> {
+    keys.iter().try_fold(&INPUT, |at, key| match (at, key) {
+        (Members(members), Value::String(name)) => {
+            members.iter().find(|(known, _)| *known == &**name).map(|(_, place)| place)
+        }
+        (Map(inner), Value::String(_)) | (List(inner), Value::Number(_)) => Some(*inner),
+        _ => None,
+    })
 }
 
 /// Whether `document` could be an input, in whole or in part: members may be absent, none may be unknown or of another kind.

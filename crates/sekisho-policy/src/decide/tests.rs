@@ -226,7 +226,7 @@ fn law_l9_a_long_chain_of_rules_is_refused_and_the_longest_fits_a_small_stack() 
 fn a_panic_of_the_engine_is_one_requests_denial() {
     let policy = load(V0).unwrap();
     let mut hurt = load(V0).unwrap();
-    hurt.lowered.complete = false;
+    hurt.lowered.apart = false;
     let panics = Box::new(|_: Vec<Value>| panic!("as the engine might"));
     hurt.engine.add_extension("panics.now".into(), 0, panics).unwrap();
     let text = "package workload.authz\nallow if { panics.now() }";
@@ -378,7 +378,7 @@ fn law_l3_fractions_are_left_to_the_engine() {
     ] {
         let text = format!("package workload.authz\nallow if {condition}\n");
         let policy = load(&text).unwrap_or_else(|error| panic!("{condition}: {error}"));
-        assert_eq!(policy.lowered.complete, decided_here, "{condition}");
+        assert_eq!(policy.lowered.is_complete(), decided_here, "{condition}");
         for level in [-3, 0, 1, 2, 3, i64::MAX, i64::MIN, (1 << 53) + 1] {
             let mut request = request(true);
             std::sync::Arc::make_mut(&mut request.subject).claims.set("level", ClaimValue::Integer(level));

@@ -58,7 +58,7 @@ impl Condition {
     }
 
     /// Numbers the places that it looks at.
-    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<String>, usize>) {
+    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<Value>, usize>) {
         match self {
             Self::Opaque => {}
             Self::Not(inner) => inner.number(slots),
@@ -106,7 +106,8 @@ impl Condition {
     pub(crate) fn found(&self, facts: &Memo<'_, impl Facts>) -> Option<Value> {
         let term = match self {
             Self::Opaque | Self::Not(_) => return None,
-            Self::Holds(term) | Self::Member { item: term, .. } => term,
+            Self::Holds(term) => term.looked_at(),
+            Self::Member { item: term, .. } => term,
             Self::Compare { left, right, .. } => {
                 if left.is_constant() {
                     right

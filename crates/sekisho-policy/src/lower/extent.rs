@@ -18,7 +18,7 @@ pub(super) fn is_syntax_import(import: &Import) -> bool {
     import.r#as.is_none() && matches!(root, Some("rego" | "future"))
 }
 
-/// A rule that the lowering understands, or one of another name that does not disturb it.
+/// A rule of another name that does not disturb the entry rule, or one that gives it a value as a whole.
 pub(super) fn is_plain(rule: &Rule) -> bool {
     let refr = match rule {
         Rule::Default { refr, .. } => refr,
@@ -34,13 +34,20 @@ pub(super) fn is_plain(rule: &Rule) -> bool {
     if path.first().is_none_or(|root| root != "allow") {
         return true;
     }
-    let is = |expr: &Expr, wanted: bool| matches!(expr, Expr::Bool { value, .. } if *value == Value::from(wanted));
     match rule {
         Rule::Default { value, args, .. } => path.len() == 1 && args.is_empty() && is(value, false),
-        Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } => {
-            let whole = |body: &RuleBody| !body.is_else && body.assign.as_ref().is_none_or(|a| is(&a.value, true));
-            path.len() == 1 && assign.as_ref().is_none_or(|a| is(&a.value, true)) && bodies.iter().all(whole)
-        }
+        Rule::Spec { head: RuleHead::Compr { .. }, .. } => path.len() == 1 && matches!(&**refr, Expr::Var { .. }),
         Rule::Spec { .. } => false,
     }
+}
+
+/// Whether a rule of the entry rule's name comes to `true` or nothing.
+pub(super) fn only_allows(rule: &Rule) -> bool {
+    let Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } = rule else { return false };
+    let whole = |body: &RuleBody| !body.is_else && body.assign.as_ref().is_none_or(|a| is(&a.value, true));
+    assign.as_ref().is_none_or(|a| is(&a.value, true)) && bodies.iter().all(whole)
+}
+
+fn is(expr: &Expr, wanted: bool) -> bool {
+    matches!(expr, Expr::Bool { value, .. } if *value == Value::from(wanted))
 }

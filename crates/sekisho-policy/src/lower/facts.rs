@@ -49,7 +49,11 @@ impl Facts for Value {
     fn at(&self, path: &Path, _now: UnixTime) -> Option<Cow<'_, Value>> {
         let mut at = self;
         for key in &path.keys {
-            at = at.as_object().ok()?.get(key)?;
+            at = match at {
+                Value::Object(members) => members.get(key)?,
+                Value::Array(items) => items.get(usize::try_from(key.as_u64().ok()?).ok()?)?,
+                _ => return None,
+            };
         }
         Some(Cow::Borrowed(at))
     }

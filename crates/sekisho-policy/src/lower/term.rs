@@ -2,29 +2,61 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use regorus::Value;
 use regorus::unstable::ArithOp;
 
+use super::call::Call;
 use super::facts::{Facts, Memo};
 use crate::record::is_sensitive;
+use crate::schema;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Term {
-    Constant(Value),
+    Constant(Constant),
     Input(Path),
     Now,
     Arithmetic { op: ArithOp, left: Box<Term>, right: Box<Term> },
+    Call(Box<Call>),
+}
+
+/// A value that stands in the policy, and how many values it is made of.
+#[derive(Clone)]
+pub(crate) struct Constant {
+    pub value: Value,
+    pub weight: usize,
 }
 
 /// A place in the input.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Path {
     pub names: Vec<String>,
-    /// The same as keys of objects.
+    /// The same as keys of objects and numbers of items.
     pub keys: Vec<Value>,
     /// The same place has the same number in all rules of a set.
     pub slot: usize,
+}
+
+/// Largest constant that is compared by its items; of larger ones only uses of the same name are alike.
+const MAX_SHOWN: usize = 64;
+
+/// What two equal constants have in common.
+impl fmt::Debug for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::Array(items) if self.weight > MAX_SHOWN => write!(f, "{:p}", std::ptr::from_ref(&**items)),
+            Value::Set(items) if self.weight > MAX_SHOWN => write!(f, "{:p}", std::ptr::from_ref(&**items)),
+            value => write!(f, "{value:?}"),
+        }
+    }
+}
+
+/// What two equal places have in common.
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "input{:?}", self.keys)
+    }
 }
 
 /// What a term comes to.
@@ -36,22 +68,46 @@ pub(super) enum Known<'a> {
 }
 
 impl Term {
-    /// Arithmetic may leave what we compute.
-    pub(super) const fn is_certain(&self) -> bool {
-        !matches!(self, Self::Arithmetic { .. })
+    /// Arithmetic may leave what we compute, and a builtin may err.
+    pub(super) fn is_certain(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Input(_) | Self::Now => true,
+            Self::Arithmetic { .. } => false,
+            Self::Call(call) => call.is_certain(),
+        }
     }
 
-    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<String>, usize>) {
+    /// Whether it is a text on any input, or undefined.
+    pub(super) fn is_text(&self) -> bool {
+        match self {
+            Self::Constant(constant) => matches!(constant.value, Value::String(_)),
+            Self::Input(path) => schema::is_text(&path.keys),
+            Self::Now | Self::Arithmetic { .. } => false,
+            Self::Call(call) => call.is_text(),
+        }
+    }
+
+    /// How many terms it is made of.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Constant(_) | Self::Input(_) | Self::Now => 1,
+            Self::Arithmetic { left, right, .. } => left.size() + right.size() + 1,
+            Self::Call(call) => call.arguments.iter().map(Self::size).sum::<usize>() + 1,
+        }
+    }
+
+    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<Value>, usize>) {
         match self {
             Self::Constant(_) | Self::Now => {}
             Self::Input(path) => {
                 let next = slots.len();
-                path.slot = *slots.entry(path.names.clone()).or_insert(next);
+                path.slot = *slots.entry(path.keys.clone()).or_insert(next);
             }
             Self::Arithmetic { left, right, .. } => {
                 left.number(slots);
                 right.number(slots);
             }
+            Self::Call(call) => call.arguments.iter_mut().for_each(|argument| argument.number(slots)),
         }
     }
 
@@ -61,15 +117,15 @@ impl Term {
 
     /// Whether what it names may hold a header that records mask.
     pub(super) fn shows_secrets(&self) -> bool {
+        let derived = |term: &Self| term.shows_secrets() || term.is_query();
         match self {
             Self::Input(path) => match path.names.as_slice() {
                 [] => true,
                 [headers] => headers == "headers",
                 [headers, name, ..] => headers == "headers" && is_sensitive(name),
             },
-            Self::Arithmetic { left, right, .. } => {
-                [left, right].iter().any(|term| term.shows_secrets() || term.is_query())
-            }
+            Self::Arithmetic { left, right, .. } => [left, right].iter().any(|term| derived(term)),
+            Self::Call(call) => call.arguments.iter().any(derived),
             Self::Constant(_) | Self::Now => false,
         }
     }
@@ -78,9 +134,17 @@ impl Term {
         matches!(self, Self::Constant(_))
     }
 
+    /// What tells most of why a call came to false: its first argument that is not a constant.
+    pub(super) fn looked_at(&self) -> &Self {
+        match self {
+            Self::Call(call) => call.arguments.iter().find(|argument| !argument.is_constant()).unwrap_or(self),
+            _ => self,
+        }
+    }
+
     pub(super) fn value<'a>(&'a self, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
         match self {
-            Self::Constant(value) => Known::Value(Cow::Borrowed(value)),
+            Self::Constant(constant) => Known::Value(Cow::Borrowed(&constant.value)),
             Self::Now => Known::Value(Cow::Owned(Value::from(facts.now.nanos()))),
             Self::Input(path) => facts.at(path).map_or(Known::Undefined, |value| Known::Value(Cow::Borrowed(value))),
             Self::Arithmetic { op, left, right } => {
@@ -99,7 +163,25 @@ impl Term {
                 });
                 result.map_or(Known::Unknown, |result| Known::Value(Cow::Owned(Value::from(result))))
             }
+            Self::Call(call) => called(call, facts),
         }
+    }
+}
+
+/// A call with an undefined argument is undefined, once no other argument is an error.
+fn called<'a>(call: &'a Call, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
+    let (mut values, mut undefined) = (Vec::with_capacity(call.arguments.len()), false);
+    for argument in &call.arguments {
+        match argument.value(facts) {
+            Known::Value(value) => values.push(value.into_owned()),
+            Known::Undefined => undefined = true,
+            Known::Unknown => return Known::Unknown,
+        }
+    }
+    match if undefined { Some(Value::Undefined) } else { call.answer(&values) } {
+        Some(Value::Undefined) => Known::Undefined,
+        Some(value) => Known::Value(Cow::Owned(value)),
+        None => Known::Unknown,
     }
 }
 

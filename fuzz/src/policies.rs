@@ -1,0 +1,261 @@
+//! Policies written by a grammar: what both ways of deciding understand, and what only the engine does, side by side.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use sekisho_policy::{PolicySet, Source};
+
+use crate::random::Random;
+use crate::samples::{NOW, request};
+
+/// Requests for each policy.
+const REQUESTS: usize = 48;
+
+static COMPARED: AtomicU64 = AtomicU64::new(0);
+
+/// How many decisions were compared with those of the engine in this process.
+pub fn compared() -> u64 {
+    COMPARED.load(Relaxed)
+}
+
+pub(crate) fn samples() -> Vec<Vec<u8>> {
+    (0..64u64).map(|seed| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes().to_vec()).collect()
+}
+
+/// The input's bytes are a seed. What loads is decided alike: effect, rule, failed conditions, and whether it failed.
+pub(crate) fn run(input: &[u8]) -> String {
+    let seed = input
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut random = Random::new(seed);
+    let text = Grammar(&mut random).policy();
+    let set = match PolicySet::load(vec![Source { name: "fuzz.rego".to_owned(), text: text.clone() }]) {
+        Ok(set) => set,
+        Err(error) => return format!("refused: {error}"),
+    };
+    let mut seen = [false; 3];
+    for _ in 0..REQUESTS {
+        let choice: Vec<u8> = (0..12).map(|_| random.next() as u8).collect();
+        let request = request(&choice);
+        let (ours, engine) = (set.decide(&request, NOW), set.decide_by_engine(&request, NOW));
+        COMPARED.fetch_add(1, Relaxed);
+        let alike =
+            (ours.effect, &ours.rule, ours.error.is_some()) == (engine.effect, &engine.rule, engine.error.is_some());
+        assert!(alike, "{ours:?} is not {engine:?} for {request:?} in\n{text}");
+        seen[usize::from(ours.effect.is_allow()) + 2 * usize::from(ours.error.is_some())] = true;
+    }
+    format!("deny {}, allow {}, error {}", seen[0], seen[1], seen[2])
+}
+
+struct Grammar<'a>(&'a mut Random);
+
+impl Grammar<'_> {
+    fn pick<'b>(&mut self, of: &[&'b str]) -> &'b str {
+        of[self.0.below(of.len())]
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.0.below(count) == 0
+    }
+
+    fn policy(&mut self) -> String {
+        let mut out = "package workload.authz\n".to_owned();
+        if !self.one_in(3) {
+            out.push_str("default allow := false\n");
+        }
+        out.push_str(
+            "method := input.method\nlevel := input.subject.claims.level\nkinds := {\"GET\", \"v1\", \"eu\"}\n",
+        );
+        let _ = writeln!(out, "value := {}\nother := [value, value]", self.term(2));
+        out.push_str("helper(x) := lower(x) if x != \"PUT\"\nsteps contains s if some s in input.path\n");
+        for _ in 0..=self.0.below(5) {
+            let rule = self.rule();
+            out.push_str(&rule);
+        }
+        out
+    }
+
+    fn rule(&mut self) -> String {
+        let head = match self.0.below(12) {
+            0 => "allow := true if",
+            1 => "allow := false if",
+            2 => "allow := \"yes\" if",
+            _ => "allow if",
+        };
+        let body = self.body();
+        match self.0.below(12) {
+            0 => format!("{head} {body} else := false if {}\n", self.body()),
+            1 => format!("{head} {body} else := true if {}\n", self.body()),
+            _ => format!("{head} {body}\n"),
+        }
+    }
+
+    fn body(&mut self) -> String {
+        let statements: Vec<String> = (0..=self.0.below(3)).map(|_| self.statement()).collect();
+        format!("{{\n\t{}\n}}", statements.join("\n\t"))
+    }
+
+    fn statement(&mut self) -> String {
+        match self.0.below(18) {
+            0 => format!("some x in input.path; x == {}", self.text()),
+            1 => format!("every x in input.path {{ x != {} }}", self.text()),
+            2 => format!("x := {}; x == {}", self.term(1), self.term(1)),
+            3 => format!("count([x | some x in input.path; x != {}]) > {}", self.text(), self.0.below(3)),
+            4 => format!("helper({}) == {}", self.term(1), self.text()),
+            5 => format!("{} in steps", self.text()),
+            6..=8 => format!("not {}", self.condition()),
+            _ => self.condition(),
+        }
+    }
+
+    fn condition(&mut self) -> String {
+        match self.0.below(10) {
+            0..=4 => {
+                let (left, op) = (self.term(2), self.pick(&["==", "!=", "<", "<=", ">", ">=", "="]));
+                format!("{left} {op} {}", self.term(2))
+            }
+            5 => format!(
+                "{} in {}",
+                self.term(1),
+                self.pick(&["kinds", "input.path", "input.headers", "other", "[1, 2, \"eu\"]"])
+            ),
+            6 => self.term(2),
+            _ => self.test(),
+        }
+    }
+
+    /// A call that comes to a boolean.
+    fn test(&mut self) -> String {
+        let (one, two) = (self.term(1), self.text());
+        match self.0.below(11) {
+            0 => format!("startswith({one}, {two})"),
+            1 => format!("endswith({one}, {two})"),
+            2 => format!("contains({one}, {two})"),
+            3 => format!(
+                "{}({one})",
+                self.pick(&["is_string", "is_number", "is_boolean", "is_array", "is_object", "is_null", "is_set"])
+            ),
+            4 => format!("regex.match({}, {one})", self.pick(&["\"^v[0-9]\"", "\"(\"", "\"a|G\"", "input.path[0]"])),
+            5 => format!("glob.match({}, [\"/\"], {one})", self.pick(&["\"v*\"", "\"**\"", "\"{a,v}?\"", "\"[\""])),
+            6 => format!("strings.any_prefix_match({one}, [{two}, \"v\"])"),
+            7 => format!("strings.any_suffix_match({one}, {{{two}, \"s\"}})"),
+            8 => format!("net.cidr_contains({}, {one})", self.pick(&["\"10.0.0.0/8\"", "\"x\""])),
+            9 => format!("net.cidr_is_valid({one})"),
+            _ => format!("startswith({two}, {one})"),
+        }
+    }
+
+    fn term(&mut self, depth: usize) -> String {
+        if depth == 0 || self.one_in(2) {
+            return match self.0.below(4) {
+                0 => self.text().to_owned(),
+                1 => self
+                    .pick(&[
+                        "0",
+                        "1",
+                        "-1",
+                        "3",
+                        "true",
+                        "false",
+                        "null",
+                        "1.0",
+                        "0.5",
+                        "9223372036854775807",
+                        "[]",
+                        "[\"v1\"]",
+                        "{1, 2}",
+                    ])
+                    .to_owned(),
+                _ => self.place().to_owned(),
+            };
+        }
+        let (one, two) = (self.term(depth - 1), self.term(depth - 1));
+        match self.0.below(16) {
+            0..=2 => format!("{one} {} {two}", self.pick(&["+", "-", "*", "/", "%"])),
+            3 => format!("({one} + {two})"),
+            4 => format!(
+                "{}({one})",
+                self.pick(&["lower", "upper", "trim_space", "type_name", "count", "array.reverse", "object.keys"])
+            ),
+            5 => format!(
+                "{}({one}, {})",
+                self.pick(&["trim", "trim_prefix", "trim_suffix", "split", "indexof"]),
+                self.text()
+            ),
+            6 => format!("substring({one}, {}, {})", self.0.below(3), self.pick(&["1", "2", "-1", "level"])),
+            7 => format!("concat({}, {})", self.text(), self.pick(&["input.path", "kinds", "other", "steps"])),
+            8 => format!(
+                "object.get({}, {}, {two})",
+                self.pick(&["input.headers", "input.subject.claims", "input"]),
+                self.text()
+            ),
+            9 => format!(
+                "array.slice(input.path, {}, {})",
+                self.pick(&["0", "1", "-1", "level"]),
+                self.pick(&["1", "5"])
+            ),
+            10 => format!("[{one}, {two}]"),
+            11 => format!("{{{one}, {two}}}"),
+            12 => self.test(),
+            _ => one,
+        }
+    }
+
+    fn text(&mut self) -> &'static str {
+        self.pick(&[
+            "\"GET\"",
+            "\"v\"",
+            "\"v1\"",
+            "\"\"",
+            "\"eu\"",
+            "\"/\"",
+            "\"s\"",
+            "\"x-region\"",
+            "\"level\"",
+            "`a`",
+            "method",
+        ])
+    }
+
+    fn place(&mut self) -> &'static str {
+        self.pick(&[
+            "input.method",
+            "input.path",
+            "input.path[0]",
+            "input.path[1]",
+            "input.path[7]",
+            "input.headers",
+            "input.headers[\"x-region\"]",
+            "input.headers[\"x-role\"]",
+            "input.headers.none",
+            "input.subject.claims.level",
+            "input.subject.claims.hw_attested",
+            "input.subject.claims",
+            "input.subject.spiffe_id",
+            "input.subject.issued_at",
+            "input.subject",
+            "input.now",
+            "input.query",
+            "input",
+            "time.now_ns()",
+            "method",
+            "level",
+            "kinds",
+            "value",
+            "other",
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn most_policies_of_the_grammar_load_and_reach_every_outcome() {
+        let outcomes: Vec<String> = super::samples().iter().map(|sample| super::run(sample)).collect();
+        let loaded = outcomes.iter().filter(|outcome| !outcome.starts_with("refused")).count();
+        assert!(loaded * 2 > outcomes.len(), "{outcomes:?}");
+        for part in ["deny true", "allow true", "error true"] {
+            assert!(outcomes.iter().any(|outcome| outcome.contains(part)), "{part}");
+        }
+    }
+}
