@@ -43,6 +43,11 @@ pub(crate) fn is_ours(name: &str) -> bool {
     ["print", "time.now_ns"].contains(&name) || BOUNDED.iter().any(|(bounded, ..)| *bounded == name)
 }
 
+/// The number of arguments of a builtin; `None` for those that take any number, and what is not a builtin.
+pub(crate) fn arity(name: &str) -> Option<usize> {
+    BUILTINS.get(name).map(|(_, arity)| usize::from(*arity))
+}
+
 /// Gives an engine our builtins; the copies made for decisions have them too.
 pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     let mut add = |name: &str, arguments: u8, builtin: Box<dyn regorus::Extension>| {

@@ -9,6 +9,7 @@ mod decide;
 mod dialect;
 mod input;
 mod input_json;
+mod literals;
 mod load;
 mod lower;
 mod names;

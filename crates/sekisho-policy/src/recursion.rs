@@ -179,7 +179,7 @@ pub(crate) fn aliases(module: &Module) -> BTreeMap<String, Name> {
     module.imports.iter().filter_map(alias).collect()
 }
 
-const fn head_of(rule: &Rule) -> &Ref<Expr> {
+pub(crate) const fn head_of(rule: &Rule) -> &Ref<Expr> {
     match rule {
         Rule::Default { refr, .. } => refr,
         Rule::Spec { head, .. } => match head {

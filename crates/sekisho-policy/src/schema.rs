@@ -9,6 +9,10 @@ use serde_json::Value as Json;
 #[derive(Debug)]
 pub(crate) enum Place {
     Text,
+    /// A method of HTTP, as sent.
+    Method,
+    /// One segment of a path: a text without `/`.
+    Segment,
     SpiffeId,
     /// Nanoseconds since 1970.
     Nanos,
@@ -17,6 +21,8 @@ pub(crate) enum Place {
     List(&'static Place),
     /// Members of any name.
     Map(&'static Place),
+    /// Texts by the names of headers, which are in lower case.
+    Headers,
     /// Exactly these members.
     Members(&'static [(&'static str, Place)]),
 }
@@ -26,10 +32,10 @@ use Place::{Claim, List, Map, Members, Nanos, Text};
 /// The whole input. `docs/formats.md` describes the members.
 pub(crate) static INPUT: Place = Members(&[
     ("destination", Place::SpiffeId),
-    ("headers", Map(&Text)),
-    ("method", Text),
+    ("headers", Place::Headers),
+    ("method", Place::Method),
     ("now", Nanos),
-    ("path", List(&Text)),
+    ("path", List(&Place::Segment)),
     ("query", Text),
     ("request_id", Text),
     ("subject", Members(&[("claims", Map(&Claim)), ("issued_at", Nanos), ("spiffe_id", Place::SpiffeId)])),
@@ -44,8 +50,9 @@ pub(crate) enum Step {
     Any,
 }
 
-/// Whether the input can hold something at `steps`; the message names the first step that it cannot have.
-pub(crate) fn check_path(steps: &[Step]) -> Result<(), String> {
+/// What the input can hold at `steps`; the message names the first step that it cannot have. `None` for what is known only when
+/// the policy runs.
+pub(crate) fn check_path(steps: &[Step]) -> Result<Option<&'static Place>, String> {
     let (mut at, mut shown) = (&INPUT, "input".to_owned());
     for step in steps {
         at = match (at, step) {
@@ -54,17 +61,19 @@ pub(crate) fn check_path(steps: &[Step]) -> Result<(), String> {
                 None => return Err(unknown_member(&shown, name, members)),
             },
             // A policy that looks for a name of its own choosing: nothing can be said before it runs.
-            (Members(_), Step::Any) => return Ok(()),
+            (Members(_), Step::Any) => return Ok(None),
+            (Place::Headers, Step::Name(name)) => is_header(name).map(|()| &Text)?,
+            (Place::Headers, Step::Any) => &Text,
             (Map(inner), Step::Name(_) | Step::Any) | (List(inner), Step::Number | Step::Any) => inner,
             (List(_), Step::Name(name)) => {
                 return Err(format!(
                     "`{shown}` is a list, so it has no member `{name}`; write `{shown}[0]`, for example"
                 ));
             }
-            (Members(_) | Map(_), Step::Number) => {
+            (Members(_) | Map(_) | Place::Headers, Step::Number) => {
                 return Err(format!("`{shown}` has named members, and no numbered ones"));
             }
-            (Text | Place::SpiffeId | Nanos | Claim, _) => {
+            (Text | Place::Method | Place::Segment | Place::SpiffeId | Nanos | Claim, _) => {
                 return Err(format!("`{shown}` is {}, so it has no members", kind(at)));
             }
         };
@@ -73,23 +82,23 @@ pub(crate) fn check_path(steps: &[Step]) -> Result<(), String> {
             Step::Number | Step::Any => shown.push_str("[_]"),
         }
     }
-    Ok(())
+    Ok(Some(at))
+}
+
+/// A request's headers are looked up by their names in lower case, so that no other spelling finds them.
+pub(crate) fn is_header(name: &str) -> Result<(), String> {
+    let lower = name.to_lowercase();
+    if lower == name {
+        return Ok(());
+    }
+    Err(format!("header names are in lower case, so `{name}` is never there; write `input.headers[\"{lower}\"]`"))
 }
 
 /// Whether what stands at these keys is a text, where it stands at all.
 pub(crate) fn is_text(keys: &[Value]) -> bool {
-    matches!(place(keys), Some(Text | Place::SpiffeId))
-}
-
-/// What the schema says of a place with constant keys.
-fn place(keys: &[Value]) -> Option<&'static Place> {
-    keys.iter().try_fold(&INPUT, |at, key| match (at, key) {
-        (Members(members), Value::String(name)) => {
-            members.iter().find(|(known, _)| *known == &**name).map(|(_, place)| place)
-        }
-        (Map(inner), Value::String(_)) | (List(inner), Value::Number(_)) => Some(*inner),
-        _ => None,
-    })
+    let step = |key: &Value| key.as_string().map_or(Step::Number, |name| Step::Name(name.to_string()));
+    let place = check_path(&keys.iter().map(step).collect::<Vec<_>>());
+    matches!(place, Ok(Some(Text | Place::Method | Place::Segment | Place::SpiffeId)))
 }
 
 /// Whether `document` could be an input, in whole or in part: members may be absent, none may be unknown or of another kind.
@@ -100,10 +109,18 @@ pub(crate) fn check_document(document: &Json) -> Result<(), String> {
 fn check_place(place: &Place, found: &Json, shown: &str) -> Result<(), String> {
     let wrong = || Err(format!("`{shown}` must be {}, not `{found}`", kind(place)));
     match (place, found) {
-        (Text, Json::String(_)) | (Claim, Json::String(_) | Json::Bool(_)) => Ok(()),
+        (Text | Place::Method, Json::String(_)) | (Claim, Json::String(_) | Json::Bool(_)) => Ok(()),
         (Place::SpiffeId, Json::String(text)) => {
             SpiffeId::parse(text).map(drop).map_err(|error| format!("`{shown}`: `{text}` is not a SPIFFE ID: {error}"))
         }
+        (Place::Segment, Json::String(text)) if text.contains('/') => {
+            Err(format!("`{shown}` must hold no `/`, as `{text}` does"))
+        }
+        (Place::Segment, Json::String(_)) => Ok(()),
+        (Place::Headers, Json::Object(members)) => members.iter().try_for_each(|(name, value)| {
+            is_header(name)?;
+            check_place(&Text, value, &format!("{shown}.{name}"))
+        }),
         (Nanos | Claim, Json::Number(number)) if number.is_i64() => Ok(()),
         (List(inner), Json::Array(items)) => {
             items.iter().enumerate().try_for_each(|(at, item)| check_place(inner, item, &format!("{shown}[{at}]")))
@@ -121,18 +138,18 @@ fn check_place(place: &Place, found: &Json, shown: &str) -> Result<(), String> {
     }
 }
 
-const fn kind(place: &Place) -> &'static str {
+pub(crate) const fn kind(place: &Place) -> &'static str {
     match place {
-        Text => "a text",
+        Text | Place::Method | Place::Segment => "a text",
         Place::SpiffeId => "a SPIFFE ID",
         Nanos => "a whole number of nanoseconds since 1970",
         Claim => "a text, a whole number or a boolean",
         List(_) => "a list",
-        Map(_) | Members(_) => "an object",
+        Map(_) | Members(_) | Place::Headers => "an object",
     }
 }
 
-fn unknown_member(shown: &str, name: &str, members: &[(&'static str, Place)]) -> String {
+pub(crate) fn unknown_member(shown: &str, name: &str, members: &[(&'static str, Place)]) -> String {
     let known = members.iter().map(|(known, _)| *known);
     let guess = nearest(name, known.clone()).map(|near| format!("; did you mean `{near}`")).unwrap_or_default();
     format!("`{shown}` has no member `{name}`{guess} (it has {})", known.collect::<Vec<_>>().join(", "))

@@ -177,7 +177,8 @@ fn law_l9_names_of_names_do_not_multiply() {
             writeln!(out, "a{n} := {value}").unwrap();
             out
         });
-        format!("{names}allow if input.subject.claims.level == a{last}\nallow if input.method == \"GET\"\n")
+        let compared = if link.contains('+') { format!("== a{last}") } else { format!("in [a{last}]") };
+        format!("{names}allow if input.subject.claims.level {compared}\nallow if input.method == \"GET\"\n")
     };
     for (link, last, here) in
         [("x + x", 7, 2), ("x + x", 16, 1), ("[x, x]", 12, 2), ("[x, x]", 20, 1), ("{x, 2}", 16, 2)]
