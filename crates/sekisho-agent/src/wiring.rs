@@ -14,7 +14,7 @@ use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
 use sekisho_net::{NetError, TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
+use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -67,6 +67,8 @@ pub enum AgentError {
     Executable(std::io::Error),
     #[error(transparent)]
     Traces(#[from] TracesError),
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
 }
@@ -97,9 +99,11 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     core.cache.say_how_it_is_sealed();
     tracing::info!(agent = %core.own().id, restored, "agent");
 
-    tokio::spawn(renew::keep_cache(core.clone()));
-    tokio::spawn(records::forward(core.clone()));
-    tokio::spawn(records::keep_count(core.clone()));
+    let tasks = Tasks::new(stop.clone());
+    tasks.required("cache", renew::keep_cache(core.clone()));
+    tasks.required("records", records::forward(core.clone()));
+    let counted = core.clone();
+    tasks.restarted("refusal-counts", move || records::keep_count(counted.clone()));
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
@@ -109,12 +113,12 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     let socket_path = args.socket_path();
     // Any local process may ask; what it gets is decided by what it is.
     let socket = listen_unix(&socket_path, 0o777)?;
-    let serving = tokio::spawn(serve_unix(socket, router, Caller::admit, stop.token()));
+    let serving = tasks.finishing("listener", serve_unix(socket, router, Caller::admit, stop.token()));
     ready(&socket_path);
     let ended = tokio::select! {
         error = sync::follow(core.clone()) => Err(error),
         error = renew::keep_own_svid(core.clone(), args) => Err(error),
-        () = stop.wait() => Ok(()),
+        () = stop.wait() => tasks.outcome().map_err(AgentError::from),
     };
     stop.trigger();
     // The listener's task has nothing to report.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Ownership};
 use sekisho_net::NetError;
-use sekisho_runtime::{Stop, Traces, TracesError, random_hex};
+use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
 use sekisho_sdk::{IdentitySource, Workload, agent_channel};
 use tokio::net::TcpListener;
 
@@ -30,6 +30,8 @@ pub enum ProxyError {
     Net(#[from] NetError),
     #[error(transparent)]
     Traces(#[from] TracesError),
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
     #[error("configuration: {0}")]
     Value(String),
     #[error("the workload: {0}")]
@@ -60,7 +62,10 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     let spoken_for =
         Workload { pid: workload.pid(), start_time: workload.start_time(), spiffe_id: args.spiffe_id.clone() };
     let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
-    let (decider, revocations) = follow_agent(&args, &identity)?;
+    let tasks = Tasks::new(stop.clone());
+    let followed = identity.clone();
+    tasks.required("identity", async move { followed.ended().await });
+    let (decider, revocations) = follow_agent(&args, &identity, &tasks)?;
 
     if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
         let listener = TcpListener::bind(address).await;
@@ -79,7 +84,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             body_idle,
             renewals: Renewals::default(),
         };
-        stop.spawn(inbound.serve(listener));
+        serve(&stop, &tasks, "inbound", inbound.serve(listener));
     }
     for spec in args.outbound.clone() {
         let listener = Listener::bind(&spec.listen).await?;
@@ -95,7 +100,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
             body_idle,
             connection: SharedDial::new(LONGEST_PAUSE),
         };
-        stop.spawn(outbound.serve(listener));
+        serve(&stop, &tasks, "outbound", outbound.serve(listener));
     }
     tokio::select! {
         held = identity.ready() => ready(&held.spiffe_id.to_string()),
@@ -110,24 +115,36 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     stop.drained(12).await;
     decider.record_strangers();
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
-    let Some(mut child) = child else { return Ok(None) };
-    Ok(workload::end(&mut child).await)
+    let code = match child {
+        Some(mut child) => workload::end(&mut child).await,
+        None => None,
+    };
+    tasks.outcome()?;
+    Ok(code)
+}
+
+/// Runs a listener that has to serve until `stop`, and waits for its connections then.
+fn serve(stop: &Stop, tasks: &Tasks, name: &'static str, listener: impl Future<Output = ()> + Send + 'static) {
+    let served = tasks.finishing(name, listener);
+    stop.spawn(async move { drop(served.await) });
 }
 
 /// What decides, and what is revoked, kept up to date by the agent.
 fn follow_agent(
     args: &ProxyArgs,
     identity: &IdentitySource,
+    tasks: &Tasks,
 ) -> Result<(Arc<Decider>, Arc<RevocationKeeper>), ProxyError> {
     let agent = agent_channel(&args.agent_socket);
     let revocations = Arc::new(RevocationKeeper::open(args.data.join("revocations")));
-    tokio::spawn(revocations::follow(revocations.clone(), agent.clone()));
+    tasks.required("revocations", revocations::follow(revocations.clone(), agent.clone()));
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
-    tokio::spawn(decisions::forward(spool.clone(), agent.clone()));
-    tokio::spawn(policy::follow(keeper.clone(), agent, identity.clone()));
+    tasks.required("records", decisions::forward(spool.clone(), agent.clone()));
+    tasks.required("policy", policy::follow(keeper.clone(), agent, identity.clone()));
     let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
-    tokio::spawn(decisions::keep_strangers(decider.clone()));
+    let counted = decider.clone();
+    tasks.restarted("stranger-counts", move || decisions::keep_strangers(counted.clone()));
     Ok((decider, revocations))
 }
 

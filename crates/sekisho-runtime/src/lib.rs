@@ -9,6 +9,7 @@ mod limits;
 mod logs;
 mod random;
 mod stop;
+mod tasks;
 mod traces;
 
 pub use child::{Ends, NOT_RUN, become_child, child_of_ours, has_become};
@@ -19,4 +20,5 @@ pub use limits::raise_open_files;
 pub use logs::init_logs;
 pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id, to_hex};
 pub use stop::{Stop, stop_on_signal};
+pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};
 pub use traces::{Span, SpanSide, TraceParent, Traces, TracesError};

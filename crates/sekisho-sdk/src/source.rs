@@ -66,6 +66,12 @@ impl IdentitySource {
         Self::start(socket, trust_domain, Some(workload))
     }
 
+    /// Returns when the identity is not followed any more, which a defect only can cause.
+    pub async fn ended(&self) {
+        let mut held = self.held.clone();
+        while held.changed().await.is_ok() {}
+    }
+
     fn start(socket: &Path, trust_domain: &TrustDomain, workload: Option<Workload>) -> Result<Self, NetError> {
         let empty = Arc::new(Bundle::empty(trust_domain.clone()));
         let tls = TlsSource::new(TlsMaterial::new(None, empty)?);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments};
 use sekisho_net::Rates;
+use sekisho_runtime::Tasks;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
@@ -38,6 +39,8 @@ pub(crate) struct Domain {
     pub view: View,
     pub settings: Settings,
     pub counters: Counters,
+    /// The program's long-running tasks.
+    pub tasks: Tasks,
     pub health: Health,
     /// Answers with identities that are on their way out.
     pub departures: Departures,

@@ -15,7 +15,7 @@ use sekisho_identity::{Bundle, Request};
 use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
-use sekisho_runtime::{Stop, Traces, TracesError, now};
+use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, LogMark, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::net::TcpListener;
@@ -73,6 +73,8 @@ pub enum ServerError {
     OlderLog(String),
     #[error(transparent)]
     Traces(#[from] TracesError),
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
     #[error("--policy-folder {0}: it is not a folder; make it, or leave the option out and use `sekisho policy apply`")]
     PolicyFolder(String),
     #[error("gRPC reflection: {0}")]
@@ -96,7 +98,8 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     if let Some(folder) = args.policy_folder.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(ServerError::PolicyFolder(folder.display().to_string()));
     }
-    let (domain, continues) = open(&args)?;
+    let tasks = Tasks::new(stop.clone());
+    let (domain, continues) = open(&args, tasks.clone())?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
         journal::mark(&domain).await?;
@@ -112,22 +115,11 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
             committed(&domain, batch);
         }
     });
-    let outbox = tokio::spawn(keep_outbox(domain.clone(), stop.clone()));
-    tokio::spawn(refusals::keep_count(domain.clone()));
+    let outbox = tasks.finishing("outbox", keep_outbox(domain.clone(), stop.clone()));
     let source = TlsSource::new(own_material(&domain).await?.0);
-    tokio::spawn(keep_own_svid(domain.clone(), source.clone()));
-    tokio::spawn(keep_authorities(domain.clone()));
-    tokio::spawn(retention::keep(domain.clone()));
-    tokio::spawn(scrub::keep(domain.clone(), args.scrub_bundles_per_second));
-    tokio::spawn(witness::keep(domain.clone(), stop.clone()));
-    if let Some(folder) = args.policy_folder.clone() {
-        let domain = domain.clone();
-        tokio::spawn(async move {
-            if let Err(error) = policy_folder::follow(domain, folder).await {
-                tracing::error!(%error, "the policy folder is not followed");
-            }
-        });
-    }
+    tasks.required("own-svid", keep_own_svid(domain.clone(), source.clone()));
+    tasks.required("authorities", keep_authorities(domain.clone()));
+    start_housekeeping(&domain, &args, &stop);
 
     let (reporter, health) = tonic_health::server::health_reporter();
     let grpc = grpc::routes(&domain, health).map_err(|e| ServerError::Reflection(e.to_string()))?;
@@ -141,20 +133,49 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let socket = listen_unix(&socket_path, 0o600)?;
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
     let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
-    tokio::spawn(health::watch(domain.clone(), args.data.clone(), reporter));
+    tasks.required("health", health::watch(domain.clone(), args.data.clone(), reporter));
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
     let turned_away = turned_away(domain.clone());
-    tokio::join!(
-        serve_tls(listener, source, router.clone(), now, turned_away, stop.token()),
-        serve_unix(socket, router, admit, stop.token()),
-    );
+    let remote = serve_tls(listener, source, router.clone(), now, turned_away, stop.token());
+    let remote = tasks.finishing("tls-listener", remote);
+    let local = tasks.finishing("unix-listener", serve_unix(socket, router, admit, stop.token()));
+    let _served = tokio::join!(remote, local);
     refusals::log_count(&domain).await;
     // What the last requests left in the outbox.
     stop.trigger();
     let _ended = outbox.await;
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
-    Ok(())
+    Ok(tasks.outcome()?)
+}
+
+/// What can begin again at any time: each round looks at the state as it is.
+fn start_housekeeping(domain: &Shared, args: &ServerArgs, stop: &Stop) {
+    let tasks = &domain.tasks;
+    let of = domain.clone();
+    tasks.restarted("refusal-counts", move || refusals::keep_count(of.clone()));
+    let of = domain.clone();
+    tasks.restarted("retention", move || retention::keep(of.clone()));
+    let rate = args.scrub_bundles_per_second;
+    if rate > 0 {
+        let of = domain.clone();
+        tasks.restarted("scrub", move || scrub::keep(of.clone(), rate));
+    }
+    if domain.witnesses.is_some() {
+        let (of, stop) = (domain.clone(), stop.clone());
+        tasks.restarted("witnesses", move || witness::keep(of.clone(), stop.clone()));
+    }
+    if let Some(folder) = args.policy_folder.clone() {
+        let of = domain.clone();
+        tasks.restarted("policy-folder", move || {
+            let (domain, folder) = (of.clone(), folder.clone());
+            async move {
+                if let Err(error) = policy_folder::follow(domain, folder).await {
+                    tracing::error!(%error, "the policy folder is not followed");
+                }
+            }
+        });
+    }
 }
 
 /// Counts peers that did not come through the handshake; the counts are leaves.
@@ -178,7 +199,7 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
 }
 
 /// The domain, and what its log was before if it has just begun anew.
-fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
+fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), ServerError> {
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
@@ -226,6 +247,7 @@ fn open(args: &ServerArgs) -> Result<(Domain, Option<Earlier>), ServerError> {
         budgets: Budgets::new(),
         scrub: scrub::Scrub::default(),
         counters: Counters::default(),
+        tasks,
         health: Health::new(),
         recording: std::array::from_fn(|_| Arc::default()),
         changes: broadcast::channel(64).0,

@@ -1,11 +1,13 @@
 //! Metrics in Prometheus' text format, for operators' scrapers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::PoisonError;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use sekisho_runtime::TaskStatus;
 
 use crate::domain::Shared;
 
@@ -41,5 +43,26 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     let ahead = u64::try_from(domain.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);
     let help = "Seconds by which the clock is ahead of what is believed; 0 up to a day.";
     add("clock_ahead_seconds", "gauge", help, ahead);
+    let tasks = domain.tasks.status();
+    let running = |status: &TaskStatus| u64::from(status.running);
+    tasks_metric(&mut out, "task_running", "gauge", "1 while a long-running task runs.", &tasks, running);
+    let help = "How often a task ended and was started again.";
+    tasks_metric(&mut out, "task_restarts_total", "counter", help, &tasks, |status| status.restarts);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
+}
+
+/// One sample for each task, labelled with its name. Names are ours: they need no escaping.
+fn tasks_metric(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    tasks: &BTreeMap<&'static str, TaskStatus>,
+    value: impl Fn(&TaskStatus) -> u64,
+) {
+    // Writing to a string does not fail.
+    let _written = writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}");
+    for (task, status) in tasks {
+        let _written = writeln!(out, "sekisho_{name}{{task=\"{task}\"}} {}", value(status));
+    }
 }

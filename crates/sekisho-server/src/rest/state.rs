@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
+use sekisho_runtime::TaskStatus;
 use sekisho_store::AuthorityRecord;
 use sekisho_types::SpiffeId;
 use serde::{Deserialize, Serialize};
@@ -79,10 +80,18 @@ pub(crate) struct HealthForm {
     log_time_ms: i64,
     /// The time by which this server deletes, in Unix milliseconds: behind the clock if that jumped ahead.
     believed_ms: i64,
+    /// The server's long-running tasks by name: whether each runs, and how often it had to be started again.
+    tasks: BTreeMap<&'static str, TaskForm>,
     /// Leaves of state changes that wait for the ledger.
     outbox: u64,
     /// Parts of the log that were found damaged on disk, each with its file and entries.
     log_damage: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskForm {
+    running: bool,
+    restarts: u64,
 }
 
 /// What nodes reported that still exist.
@@ -106,6 +115,10 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
     let policy_folder_refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let task = |(name, status): (&'static str, TaskStatus)| {
+        (name, TaskForm { running: status.running, restarts: status.restarts })
+    };
+    let tasks = domain.tasks.status().into_iter().map(task).collect();
     let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
     Ok(Json(domain.view.read(|state| HealthForm {
         trust_domain: domain.name.as_str().to_owned(),
@@ -121,6 +134,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         now_ms: clock.millis(),
         log_time_ms: domain.log_time.load(Ordering::Relaxed),
         believed_ms: domain.belief.time(clock).min(clock).millis(),
+        tasks,
         outbox,
         log_damage: domain.scrub.damage().iter().map(ToString::to_string).collect(),
     })))

@@ -99,6 +99,11 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "run `sekisho ledger fsck`, which names all damaged files and entries, and restore the log from a backup",
         ),
         Check::new(
+            "tasks",
+            tasks(health),
+            "the server's log names what ended and why; report it as a defect with that log",
+        ),
+        Check::new(
             "outbox",
             match number("outbox").unwrap_or(0) {
                 few @ ..WAITING_LEAVES => Ok(format!("{few} leaves wait for the ledger")),
@@ -107,6 +112,26 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
             "the ledger does not take leaves: the server's log says why, most often a full disk",
         ),
     ]
+}
+
+/// Whether the server's own tasks run, without having failed since the start.
+fn tasks(health: &Value) -> Result<String, String> {
+    let tasks = health.get("tasks").and_then(Value::as_object);
+    let failed = |(name, task): (&String, &Value)| {
+        let restarts = task.get("restarts").and_then(Value::as_u64).unwrap_or(0);
+        let running = task.get("running").and_then(Value::as_bool).unwrap_or(false);
+        match (running, restarts) {
+            (true, 0) => None,
+            (true, _) => Some(format!("{name} was started again {restarts} times")),
+            (false, _) => Some(format!("{name} is down and will be started again")),
+        }
+    };
+    let failed: Vec<String> = tasks.into_iter().flatten().filter_map(failed).collect();
+    if failed.is_empty() {
+        Ok(format!("all {} run", tasks.map_or(0, serde_json::Map::len)))
+    } else {
+        Err(failed.join(", "))
+    }
 }
 
 /// Entries that other users' processes can take, as SPIRE's clients may create them.
@@ -199,6 +224,11 @@ mod tests {
         assert_eq!(failing("log_time_ms", 4_600_000.into()), ["log-time"]);
         assert_eq!(failing("believed_ms", (-100_000_000).into()), ["believed-clock"]);
         assert_eq!(failing("outbox", 5000.into()), ["outbox"]);
+        let task =
+            |running: bool, restarts: u64| serde_json::json!({"scrub": {"running": running, "restarts": restarts}});
+        assert!(failing("tasks", task(true, 0)).is_empty());
+        assert_eq!(failing("tasks", task(true, 2)), ["tasks"]);
+        assert_eq!(failing("tasks", task(false, 0)), ["tasks"]);
         assert_eq!(failing("log_damage", serde_json::json!(["tile/0/001: it is missing"])), ["log"]);
         assert!(for_any_user(&serde_json::json!({"entries": []})).is_ok());
         let found = for_any_user(&serde_json::json!({"entries": [{"id": "ent_1"}]}));
