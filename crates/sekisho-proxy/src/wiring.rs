@@ -48,8 +48,6 @@ pub enum ProxyError {
 /// Returns the workload's exit code, if it was started here.
 pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<Option<u8>, ProxyError> {
     check(&args)?;
-    let protocol = args.protocol.unwrap_or(Protocol::Http1);
-    let body_idle = Duration::from_secs(args.body_idle_seconds.into());
     private_folder(&args.data)?;
     let mut child = workload::start(&args).await?;
     let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
@@ -67,41 +65,16 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     tasks.required("identity", async move { followed.ended().await });
     let (decider, revocations) = follow_agent(&args, &identity, &tasks)?;
 
-    if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
-        warn_of_direct_access(&upstream);
-        let connections = args.upstream_connections.unwrap_or(if protocol == Protocol::Http1 { 512 } else { 4096 });
-        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-        let inbound = Inbound {
-            identity: identity.clone(),
-            decider: decider.clone(),
-            revocations: revocations.clone(),
-            upstream: Upstream::new(upstream, owned.clone(), protocol, decider.clone(), connections, body_idle),
-            protocol,
-            traces: traces.clone(),
-            stop: stop.clone(),
-            body_idle,
-            renewals: Renewals::default(),
-        };
-        serve(&stop, &tasks, "inbound", inbound.serve(listener));
-    }
-    for spec in args.outbound.clone() {
-        let listener = Listener::bind(&spec.listen).await?;
-        let outbound = Outbound {
-            spec,
-            identity: identity.clone(),
-            workload: owned.clone(),
-            protocol,
-            decider: decider.clone(),
-            revocations: revocations.clone(),
-            traces: traces.clone(),
-            stop: stop.clone(),
-            body_idle,
-            connection: SharedDial::new(LONGEST_PAUSE),
-        };
-        serve(&stop, &tasks, "outbound", outbound.serve(listener));
-    }
+    let shared = Listeners {
+        identity: &identity,
+        workload: owned,
+        decider: &decider,
+        revocations,
+        traces: &traces,
+        stop: &stop,
+        tasks: &tasks,
+    };
+    shared.open(&args).await?;
     tokio::select! {
         held = identity.ready() => ready(&held.spiffe_id.to_string()),
         () = stop.wait() => {}
@@ -123,10 +96,71 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     Ok(code)
 }
 
-/// Runs a listener that has to serve until `stop`, and waits for its connections then.
-fn serve(stop: &Stop, tasks: &Tasks, name: &'static str, listener: impl Future<Output = ()> + Send + 'static) {
-    let served = tasks.finishing(name, listener);
-    stop.spawn(async move { drop(served.await) });
+/// What the listeners of one sidecar share.
+struct Listeners<'a> {
+    identity: &'a IdentitySource,
+    workload: Arc<Ownership>,
+    decider: &'a Arc<Decider>,
+    revocations: Arc<RevocationKeeper>,
+    traces: &'a Traces,
+    stop: &'a Stop,
+    tasks: &'a Tasks,
+}
+
+impl Listeners<'_> {
+    async fn open(&self, args: &ProxyArgs) -> Result<(), ProxyError> {
+        let protocol = args.protocol.unwrap_or(Protocol::Http1);
+        let body_idle = Duration::from_secs(args.body_idle_seconds.into());
+        if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
+            warn_of_direct_access(&upstream);
+            let connections = args.upstream_connections.unwrap_or(if protocol == Protocol::Http1 { 512 } else { 4096 });
+            let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+            let inbound = Inbound {
+                identity: self.identity.clone(),
+                decider: self.decider.clone(),
+                revocations: self.revocations.clone(),
+                upstream: Upstream::new(
+                    upstream,
+                    self.workload.clone(),
+                    protocol,
+                    self.decider.clone(),
+                    connections,
+                    body_idle,
+                ),
+                protocol,
+                traces: self.traces.clone(),
+                stop: self.stop.clone(),
+                body_idle,
+                renewals: Renewals::default(),
+            };
+            self.serve("inbound", inbound.serve(listener));
+        }
+        for spec in args.outbound.clone() {
+            let listener = Listener::bind(&spec.listen).await?;
+            let outbound = Outbound {
+                spec,
+                identity: self.identity.clone(),
+                workload: self.workload.clone(),
+                protocol,
+                decider: self.decider.clone(),
+                revocations: self.revocations.clone(),
+                traces: self.traces.clone(),
+                stop: self.stop.clone(),
+                body_idle,
+                connection: SharedDial::new(LONGEST_PAUSE),
+            };
+            self.serve("outbound", outbound.serve(listener));
+        }
+        Ok(())
+    }
+
+    /// Runs a listener that has to serve until `stop`; the program waits for its connections then.
+    fn serve(&self, name: &'static str, listener: impl Future<Output = ()> + Send + 'static) {
+        let served = self.tasks.finishing(name, listener);
+        self.stop.spawn(async move { drop(served.await) });
+    }
 }
 
 /// What decides, and what is revoked, kept up to date by the agent.
