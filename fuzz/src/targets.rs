@@ -11,7 +11,7 @@ use sekisho_ledger::{
     Bundle, Checkpoint, Hash, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey, verify_consistency,
 };
 use sekisho_net::{Identity, TlsMaterial};
-use sekisho_policy::{PolicySet, RequestInput, Source, TestFile};
+use sekisho_policy::{PolicySet, Recorded, Replayed, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
@@ -319,8 +319,12 @@ fn unix_authority(input: &[u8]) -> String {
 }
 
 fn policy_input_samples() -> Vec<Vec<u8>> {
-    texts(&[r#"{"method":"GET","path":["v1"],"query":"","headers":{"a":"b"},"destination":"spiffe://td.example/b",
-        "request_id":"1","subject":{"spiffe_id":"spiffe://td.example/a","issued_at":1,"claims":{"hw":true}}}"#])
+    texts(&[
+        r#"{"method":"GET","path":["v1"],"query":"","headers":{"a":"b"},"destination":"spiffe://td.example/b",
+        "request_id":"1","subject":{"spiffe_id":"spiffe://td.example/a","issued_at":1,"claims":{"hw":true}}}"#,
+        r#"{"answers":{"headers.cookie":"01"},"answers_to":"0011223344556677","effect":"deny","input":{"method":"GET","path":["v1"],"query":"a=***",
+        "headers":{"cookie":"***"},"destination":"spiffe://td.example/b","subject":{"spiffe_id":"spiffe://td.example/a"}},"now_ns":5,"policy_revision":3}"#,
+    ])
 }
 
 /// An input that is read is decided, and the same by both of our ways.
@@ -330,6 +334,11 @@ fn policy_input(input: &[u8]) -> String {
     static SET: LazyLock<PolicySet> =
         LazyLock::new(|| PolicySet::load(vec![Source { name: "p.rego".into(), text: POLICY.into() }]).unwrap());
     let Ok(value) = serde_json::from_slice(input) else { return "no JSON".into() };
+    if let Ok(recorded) = Recorded::from_json(&value) {
+        // The policy reads nothing that a record hides.
+        assert!(matches!(SET.replay(&recorded, None), Replayed::Decided(_)));
+        return "a record".into();
+    }
     match RequestInput::from_json(&value) {
         Err(error) => error,
         Ok(read) => {

@@ -7,6 +7,7 @@ use sekisho_types::{Effect, UnixTime};
 
 use crate::load::{ENTRY_RULE, PolicySet};
 use crate::lower::{Facts, LoweredRule, Memo, Truth};
+use crate::oracle::{Evaluated, Oracle};
 use crate::{RequestInput, builtins};
 
 /// A condition that did not hold.
@@ -115,6 +116,37 @@ impl PolicySet {
 
     fn by_engine(&self, input: Value, now: UnixTime) -> Result<bool, String> {
         run(&self.engine, input, now).map(|value| value == Value::from(true))
+    }
+
+    /// Where tokens stand for what a record hides, and `oracle` answers for them. `watched` wants to know what was evaluated.
+    pub(crate) fn decide_asking(
+        &self,
+        request: &RequestInput,
+        now: UnixTime,
+        oracle: &Oracle,
+        watched: bool,
+    ) -> (Decision, Evaluated) {
+        let facts = Memo::new(request, now, &self.lowered).asking(oracle);
+        if !watched
+            && self.lowered.is_complete()
+            && let Some(allowed) = self.verdict(&facts)
+        {
+            return (self.explained(&facts, Ok(allowed)), Evaluated::default());
+        }
+        let evaluate = || {
+            let mut engine = self.engine.clone();
+            let prepared = builtins::bind_clock(&mut engine, now).and_then(|()| oracle.install(&mut engine));
+            engine.set_enable_coverage(watched);
+            engine.set_input(request.to_value(now));
+            let value = prepared
+                .and_then(|()| engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string())))
+                .map(|value| value == Value::from(true));
+            (value, if watched { Evaluated::of(&engine) } else { Evaluated::default() })
+        };
+        let caught = catch_unwind(AssertUnwindSafe(evaluate));
+        let (result, evaluated) =
+            caught.unwrap_or_else(|_| (Err("the policy engine panicked".to_owned()), Evaluated::default()));
+        (self.explained(&facts, result), evaluated)
     }
 
     /// The body that allowed, or the one that came nearest to it.

@@ -53,10 +53,4 @@ impl RequestInput {
             request_id: text("/request_id").unwrap_or_default().to_owned(),
         })
     }
-
-    /// Whether a record's masks or cuts leave out something that a policy may have seen.
-    pub fn is_whole(&self) -> bool {
-        let cut = |text: &String| text == crate::MASK || text.ends_with('…');
-        !self.headers.values().any(cut) && !cut(&self.query)
-    }
 }

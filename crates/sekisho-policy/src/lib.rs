@@ -15,8 +15,11 @@ mod lower;
 mod names;
 #[cfg(test)]
 mod opa_cases;
+mod oracle;
+mod reads;
 mod record;
 mod recursion;
+mod replay;
 mod schema;
 mod test_runner;
 mod walk;
@@ -26,4 +29,5 @@ pub use dialect::Dialect;
 pub use input::{RequestInput, SubjectInput};
 pub use load::{ENTRY_RULE, MAX_POLICY_BYTES, PolicyError, PolicySet, Source};
 pub use record::{DecisionRecord, MASK};
+pub use replay::{Recorded, Replayed};
 pub use test_runner::{TestFile, TestOutcome, load_tested, run_tests};

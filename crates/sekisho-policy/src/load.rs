@@ -11,6 +11,7 @@ use sekisho_types::{Digest, UnixTime};
 
 use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
+use crate::reads::{self, Reads};
 use crate::recursion::{self, Recursion};
 use crate::{builtins, names};
 
@@ -57,6 +58,8 @@ pub struct PolicySet {
     /// With those that the lowering does not decide, where it decides others.
     pub(crate) rest: Option<Engine>,
     pub(crate) lowered: Lowered,
+    /// What it reads of values that records hide.
+    pub(crate) reads: Reads,
     sources: Vec<Source>,
     dialects: Vec<Dialect>,
     digest: Digest,
@@ -69,14 +72,14 @@ impl PolicySet {
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are called.
-        let Loaded { engine, rest, lowered, dialects } = std::thread::scope(|scope| {
+        let Loaded { engine, rest, lowered, reads, dialects } = std::thread::scope(|scope| {
             let load = || catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
             let thread = std::thread::Builder::new().stack_size(LOAD_STACK).spawn_scoped(scope, load);
             let thread = thread.map_err(|error| PolicyError::Prepare(format!("no thread to load it on: {error}")))?;
             let caught = thread.join().and_then(|caught| caught);
             caught.map_err(|_| PolicyError::Prepare("the engine panicked".into()))?
         })?;
-        Ok(Self { engine, rest, lowered, dialects, digest: digest_of(&sources), sources })
+        Ok(Self { engine, rest, lowered, reads, dialects, digest: digest_of(&sources), sources })
     }
 
     fn load_sorted(sources: &[Source]) -> Result<Loaded, PolicyError> {
@@ -110,7 +113,8 @@ impl PolicySet {
         } else {
             None
         };
-        Ok(Loaded { engine, rest, lowered, dialects })
+        let reads = reads::find(engine.get_modules());
+        Ok(Loaded { engine, rest, lowered, reads, dialects })
     }
 
     /// The files and the version of Rego that each is written in.
@@ -133,6 +137,7 @@ struct Loaded {
     engine: Engine,
     rest: Option<Engine>,
     lowered: Lowered,
+    reads: Reads,
     dialects: Vec<Dialect>,
 }
 

@@ -49,6 +49,11 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
     })
 }
 
+/// The functions of a set, by their full names.
+pub(crate) fn functions(modules: &[Ref<Module>]) -> BTreeSet<String> {
+    Known::of(modules).functions.into_keys().collect()
+}
+
 /// What a set defines.
 struct Known {
     /// Functions by their full names, and their numbers of arguments.
@@ -111,7 +116,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    fn of(module: &Module) -> Self {
+    pub(crate) fn of(module: &Module) -> Self {
         let package = reference(&module.package.refr).unwrap_or_default();
         let aliases = aliases(module);
         let (values, bound) = bound_once(module);
@@ -127,6 +132,17 @@ impl Scope {
         let places: Vec<_> = places.collect();
         scope.places.extend(places);
         scope
+    }
+
+    /// Whether `path` calls a function of the set, or what an import calls so, and not the builtin of that name.
+    pub(crate) fn is_own(&self, path: &[String], functions: &BTreeSet<String>) -> bool {
+        let own = resolve(path, &self.package, &self.aliases).join(".");
+        functions.contains(&own) || path.first().is_some_and(|root| self.aliases.contains_key(root))
+    }
+
+    /// Whether a name of the module means another thing than the import of that name.
+    pub(crate) fn hides_an_import(&self) -> bool {
+        self.aliases.keys().any(|name| self.bound.contains(name))
     }
 
     fn unknown_import(&self, module: &Module, known: &Known) -> Option<Unresolved> {
@@ -206,7 +222,7 @@ impl Scope {
 
 /// Names that a module binds in one place only, with what they are bound to: those alone mean the same everywhere. And the names
 /// that it binds at all.
-fn bound_once(module: &Module) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
+pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
     let mut bound = BTreeMap::<String, Option<Ref<Expr>>>::new();
     let mut bind = |name: String, value: Option<Ref<Expr>>| {
         bound.entry(name).and_modify(|known| *known = None).or_insert(value);

@@ -9,15 +9,16 @@ use sekisho_types::{ClaimValue, Claims, DecisionId, Digest, SpiffeId, UnixTime};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Decision, RequestInput, RuleOutcome, SubjectInput, Unmet};
+use crate::reads::Place;
+use crate::{Decision, PolicySet, RequestInput, RuleOutcome, SubjectInput, Unmet};
 
 /// What stands in a record in place of a masked value.
 pub const MASK: &str = "***";
 /// A record keeps this much of a header; a peer chooses how long they are.
-const MAX_KEPT: usize = 2048;
+pub(crate) const MAX_KEPT: usize = 2048;
 
 /// Everything that is known of one decision.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DecisionRecord<'a> {
     pub id: &'a DecisionId,
     /// W3C trace context.
@@ -26,15 +27,20 @@ pub struct DecisionRecord<'a> {
     pub request: &'a RequestInput,
     pub now: UnixTime,
     pub policy_revision: u64,
-    pub policy_digest: Option<Digest>,
+    /// The policy set that decided.
+    pub policy: Option<&'a PolicySet>,
     pub decision: &'a Decision,
     pub latency_micros: u64,
 }
 
 impl DecisionRecord<'_> {
-    /// Writes the record behind what `out` holds. Header values that may hold a secret are masked.
+    /// Writes the record behind what `out` holds. Header values that may hold a secret are masked; of what the policy asked
+    /// about them, and about values that are cut, the record has the answers.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let answers = self.policy.map(|policy| policy.reads.answers(self.request, is_hidden)).unwrap_or_default();
         let form = RecordForm {
+            answers_to: self.policy.filter(|_| !answers.is_empty()).map(|policy| policy.reads.digest()),
+            answers,
             at_ms: self.now.millis(),
             effect: self.decision.effect.as_str(),
             error: self.decision.error.as_deref(),
@@ -44,7 +50,7 @@ impl DecisionRecord<'_> {
             kind: "decision",
             latency_us: self.latency_micros,
             now_ns: self.now.nanos(),
-            policy_digest: self.policy_digest.map(Shown),
+            policy_digest: self.policy.map(|policy| Shown(policy.digest())),
             policy_revision: self.policy_revision,
             rule: self.decision.rule.as_ref().map(RuleForm::of),
             span_id: hex::encode(self.span_id),
@@ -58,6 +64,10 @@ impl DecisionRecord<'_> {
 // Members stand in the order of their names: what is written is canonical without being sorted.
 #[derive(Serialize)]
 struct RecordForm<'a> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    answers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers_to: Option<&'a str>,
     at_ms: i64,
     effect: &'static str,
     error: Option<&'a str>,
@@ -92,7 +102,7 @@ impl<'a> InputForm<'a> {
             headers: Headers(&request.headers),
             method: &request.method,
             path: &request.path,
-            query: shortened(&masked_query(&request.query)).into_owned(),
+            query: recorded_query(&request.query),
             request_id: &request.request_id,
             subject: SubjectForm::of(&request.subject),
         }
@@ -175,6 +185,19 @@ impl Serialize for ClaimsForm<'_> {
     }
 }
 
+/// Whether a record leaves out some of the value that stood at `place`.
+pub(crate) fn is_hidden(place: &Place, value: &str) -> bool {
+    match place {
+        Place::Header(name) => is_sensitive(name) || value.chars().nth(MAX_KEPT).is_some(),
+        Place::Query => value.split('&').any(|parameter| !parameter.is_empty()) || value.len() > MAX_KEPT,
+    }
+}
+
+/// What a record holds in the place of a query.
+pub(crate) fn recorded_query(query: &str) -> String {
+    shortened(&masked_query(query)).into_owned()
+}
+
 fn shortened(value: &str) -> Cow<'_, str> {
     match value.char_indices().nth(MAX_KEPT) {
         None => Cow::Borrowed(value),
@@ -234,6 +257,8 @@ mod tests {
         let rule = RuleOutcome { file: "a.rego".into(), line: 5, unmet: vec![unmet], unknown: 0 };
         let decision = Decision { effect: Effect::Deny, rule: Some(rule), error: None };
         let request = request();
+        let text = "package workload.authz\nallow if {\n\tstartswith(input.headers.authorization, \"Bearer \")\n\tinput.headers[\"x-note\"] == \"a\"\n}\n";
+        let policy = PolicySet::load(vec![crate::Source { name: "a.rego".into(), text: text.into() }]).unwrap();
         let record = DecisionRecord {
             id: &DecisionId::parse("dec_00").unwrap(),
             trace_id: [1; 16],
@@ -241,7 +266,7 @@ mod tests {
             request: &request,
             now: UnixTime::from_nanos(1_234_567_890),
             policy_revision: 3,
-            policy_digest: Some(Digest::new([0xab; 32])),
+            policy: Some(&policy),
             decision: &decision,
             latency_micros: 2,
         };
@@ -254,9 +279,9 @@ mod tests {
         assert_eq!(value["input"]["headers"]["authorization"], MASK);
         assert_eq!(value["input"]["headers"]["x-refresh-token"], MASK);
         assert_eq!(value["rule"]["unmet"][0]["found"], "\"GET\"");
-        assert_eq!(value["policy_digest"], "ab".repeat(32));
+        assert_eq!(value["policy_digest"], policy.digest().to_string());
+        assert_eq!(value["answers"], serde_json::json!({"headers.authorization": "1", "headers.x-note": "0"}));
         let read = RequestInput::from_json(&value["input"]).unwrap();
-        assert!(!read.is_whole());
         assert_eq!((&read.subject, &read.path, read.query.as_str()), (&request.subject, &request.path, "q=***&***"));
     }
 }

@@ -291,7 +291,7 @@ impl Made {
             request: &self.request,
             now: self.at,
             policy_revision: self.in_force.as_ref().map_or(0, |policy| policy.revision),
-            policy_digest: self.in_force.as_ref().map(|policy| policy.set.digest()),
+            policy: self.in_force.as_ref().map(|policy| &policy.set),
             decision: &self.decision,
             latency_micros: self.latency_micros,
         }

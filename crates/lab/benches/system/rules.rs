@@ -8,7 +8,7 @@ use sekisho_disk::{Ledger, NewEntry};
 use sekisho_identity::{Csr, csr_der};
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{leaf_hash, verify_inclusion};
-use sekisho_policy::{PolicySet, RequestInput, Source};
+use sekisho_policy::{PolicySet, Recorded, RequestInput, Source};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 
 use crate::measure::{Table, cpu_micros, each};
@@ -99,8 +99,8 @@ pub fn decisions(table: &mut Table) {
     let record = serde_json::json!({"input": document, "now_ns": now.nanos(), "effect": "allow"}).to_string();
     let (micros, _) = each(|| {
         let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-        let request = RequestInput::from_json(&record["input"]).unwrap();
-        drop(std::hint::black_box(sample.decide(&request, now)));
+        let recorded = Recorded::from_json(&record).unwrap();
+        drop(std::hint::black_box(sample.replay(&recorded, None)));
     });
     table.add(
         "policy replay, with reading the record",

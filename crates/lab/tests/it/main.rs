@@ -30,6 +30,7 @@ mod port_reuse;
 mod process_attacks;
 mod proofs;
 mod published;
+mod replays;
 mod restores;
 mod revocations;
 mod revoked_peers;

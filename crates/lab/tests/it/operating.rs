@@ -1,11 +1,11 @@
-//! What an operator does besides: metrics, policies tried on what was decided.
+//! What an operator does besides: health, metrics, units.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use sekisho_proto::workload::{JwtsvidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 
 use crate::peers::Attested;
-use crate::world::{POLICY, World, eventually};
+use crate::world::{World, eventually};
 
 #[test]
 fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
@@ -72,59 +72,6 @@ fn metrics_say_what_the_server_did() {
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-}
-
-#[test]
-fn a_replay_names_what_another_policy_would_change() {
-    let world = World::start();
-    world.register("/shop/till", &World::own_selectors());
-    let digest = crate::world::digest(&crate::world::program("transactions"));
-    world.register("/shop/ledger", &[format!("unix:sha256:{digest}")]);
-    let free = || format!("127.0.0.1:{}", crate::world::free_port());
-    let (inbound, service, local) = (free(), free(), free());
-    let options = ["--inbound", inbound.as_str(), "--upstream", service.as_str()];
-    let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
-    ledger.ready();
-    let mut command = std::process::Command::new(crate::world::program("sekisho"));
-    command
-        .args(["proxy", "--trust-domain", "example.org", "--log", "warn", "--agent-socket"])
-        .arg(world.agent_socket());
-    command.arg("--data").arg(world.path("till"));
-    command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://example.org/shop/ledger"));
-    let till = crate::world::Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
-    till.ready();
-    let get = |path: &str| {
-        let mut stream = std::net::TcpStream::connect(&local).unwrap();
-        crate::world::raw(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n"))
-    };
-    eventually("the policy is there", || get("/v1/balance").contains(" 200 ").then_some(()));
-    for _ in 0..5 {
-        get("/v1/balance");
-        get("/v1/elsewhere");
-    }
-    eventually("decisions reach the server", || {
-        let listed = world.json(&["decisions", "--effect", "deny"]);
-        (listed.as_array()?.len() >= 5).then_some(())
-    });
-    let folder = world.path("other");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("p.rego"), POLICY).unwrap();
-    let same = world.json(&["policy", "replay", folder.to_str().unwrap()]);
-    assert!(same["same"].as_u64().unwrap() >= 10, "{same}");
-    // Before the policy came, everything was denied; those are the only differences that there may be.
-    let early = same["differences"].as_array().unwrap().len();
-    std::fs::write(folder.join("p.rego"), POLICY.replace("balance", "elsewhere")).unwrap();
-    let (code, out, _) = world.sekisho(&["policy", "replay", folder.to_str().unwrap(), "-o", "json"]);
-    assert_eq!(code, 2);
-    let other: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let differences = other["differences"].as_array().unwrap();
-    assert!(differences.len() > early.min(1), "{other}");
-    let turned = |was: &str, becomes: &str| {
-        differences
-            .iter()
-            .any(|d| d["was"] == was && d["becomes"] == becomes && d["subject"] == "spiffe://example.org/shop/till")
-    };
-    assert!(turned("allow", "deny") && turned("deny", "allow"), "{other}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ const LOWERED: [(&str, OnTexts); 32] = [
 /// A call, as the engine would make it.
 #[derive(Clone)]
 pub(crate) struct Call {
-    name: &'static str,
+    pub(super) name: &'static str,
     builtin: BuiltinFcn,
     on_texts: OnTexts,
     /// For the engine's messages, which are not shown from here.

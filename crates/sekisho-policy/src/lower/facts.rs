@@ -6,6 +6,8 @@ use std::cell::{Cell, OnceCell};
 use regorus::Value;
 use sekisho_types::UnixTime;
 
+use crate::oracle::Oracle;
+
 use super::{Lowered, Path, Stated, Truth};
 
 /// Facts of one decision, each looked up once however many rules ask for it.
@@ -14,12 +16,19 @@ pub(crate) struct Memo<'a, F> {
     pub(super) now: UnixTime,
     slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
     truths: Vec<Cell<Option<Truth>>>,
+    /// In a replay: it answers for values that a record hides.
+    pub(super) oracle: Option<&'a Oracle>,
 }
 
 impl<'a, F: Facts> Memo<'a, F> {
     pub(crate) fn new(facts: &'a F, now: UnixTime, lowered: &Lowered) -> Self {
         let slots = std::iter::repeat_with(OnceCell::new).take(lowered.slots).collect();
-        Self { facts, now, slots, truths: vec![Cell::new(None); lowered.conditions] }
+        Self { facts, now, slots, truths: vec![Cell::new(None); lowered.conditions], oracle: None }
+    }
+
+    pub(crate) const fn asking(mut self, oracle: &'a Oracle) -> Self {
+        self.oracle = Some(oracle);
+        self
     }
 
     /// What a condition comes to; it is judged once.

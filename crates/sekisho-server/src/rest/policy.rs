@@ -1,8 +1,11 @@
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use sekisho_policy::Source;
+use sekisho_store::PolicyRecord;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Operator;
 use super::problem::Problem;
@@ -36,11 +39,25 @@ pub(crate) struct AppliedForm {
     revision: u64,
 }
 
-#[utoipa::path(get, path = "/v1/policy", responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
-pub(super) async fn show(State(domain): State<Shared>) -> Result<Json<PolicyForm>, Problem> {
-    let policy = domain.view.read(|state| state.policy.clone());
-    let policy = policy
-        .ok_or_else(|| Problem::not_found("no policy yet, so every request is denied; use `sekisho policy apply`"))?;
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ShowQuery {
+    /// An earlier revision, as records of decisions name it; the one in force if absent.
+    revision: Option<u64>,
+}
+
+#[utoipa::path(get, path = "/v1/policy", params(ShowQuery), responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(domain): State<Shared>,
+    Query(query): Query<ShowQuery>,
+) -> Result<Json<PolicyForm>, Problem> {
+    let policy = match query.revision {
+        None => domain.view.read(|state| state.policy.clone()).ok_or_else(|| {
+            Problem::not_found("no policy yet, so every request is denied; use `sekisho policy apply`")
+        })?,
+        Some(revision) => earlier(&domain, revision).await?,
+    };
     Ok(Json(PolicyForm {
         revision: policy.revision,
         digest: policy.digest.to_string(),
@@ -51,6 +68,15 @@ pub(super) async fn show(State(domain): State<Shared>) -> Result<Json<PolicyForm
             .map(|(name, text)| PolicyFileForm { name: name.clone(), text: text.clone() })
             .collect(),
     }))
+}
+
+async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Problem> {
+    let domain = domain.clone();
+    let read = move || domain.store.read(|reader| reader.policy(&domain.name, Some(revision)));
+    let found = tokio::task::spawn_blocking(read).await.map_err(|error| Problem::unavailable(&error))?;
+    let found = found.map_err(|error| Problem::unavailable(&error))?;
+    let missing = || Problem::not_found(format!("policy revision {revision} is not kept, or never was"));
+    found.map(Arc::new).ok_or_else(missing)
 }
 
 #[utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
