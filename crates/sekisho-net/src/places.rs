@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_one_peer_cannot_take_all_the_room() {
+    fn law_l9_one_peer_cannot_take_all_places() {
         let places = Places::new(3, 2);
         let first = places.take("a").unwrap();
         let _second = places.take("a").unwrap();

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l9_one_user_with_many_processes_keeps_nobody_else_out() {
+    fn law_l9_one_user_with_many_processes_keeps_no_other_out() {
         let room = UnixRoom::with(Limits { total: 40, per_user: 10, per_process: 4 });
         let taken: Vec<_> = (0..100).filter_map(|n| room.take(&peer(7, n % 9))).collect();
         assert_eq!(taken.len(), 10);

@@ -1,6 +1,8 @@
-//! Developer verbs. `cargo xtask layers`, `tidy` and `deny` also run as tests.
+//! Developer verbs. What `cargo xtask layers`, `tidy`, `deny` and `invariants` check also runs as tests.
 
+mod circles;
 mod deny;
+mod invariants;
 mod layers;
 mod plain;
 mod tidy;
@@ -10,15 +12,18 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
-    let findings = match verb.as_str() {
-        "layers" => layers::check(&root()),
-        "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
-        "deny" => deny::check(&root()),
-        "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
-        "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
-            .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
-        _ => Err("usage: cargo xtask layers | tidy | deny | fuzz [SECONDS [TARGET]] | bench [PART…]".to_owned()),
-    };
+    let findings =
+        match verb.as_str() {
+            "layers" => layers::check(&root()).and_then(|found| Ok([found, circles::check(&root())?].concat())),
+            "invariants" => invariants::write(&root()).and_then(|_| invariants::check(&root())),
+            "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
+            "deny" => deny::check(&root()),
+            "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+            "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
+                .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
+            _ => Err("usage: cargo xtask layers | tidy | deny | invariants | fuzz [SECONDS [TARGET]] | bench [PART…]"
+                .to_owned()),
+        };
     match findings {
         Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
         Ok(findings) => {
@@ -53,6 +58,16 @@ mod tests {
     #[test]
     fn dependencies_go_down_the_layers_only() {
         assert_eq!(layers::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_form_no_new_circles() {
+        assert_eq!(circles::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_law_names_its_tests() {
+        assert_eq!(invariants::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     Ok(out)
 }
 
-fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> std::io::Result<()> {
+pub(crate) fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for item in std::fs::read_dir(folder)? {
         let path = item?.path();
         if path.is_dir() {

@@ -42,7 +42,7 @@ fn recorded(world: &World, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l6_a_sidecar_speaks_for_what_was_lent_to_it_and_others_not_at_all() {
+async fn law_l6_a_sidecar_speaks_only_for_what_was_delegated() {
     let world = World::start();
     world.register("/own/test", &World::own_selectors());
     // This test is no sidecar here.
@@ -85,7 +85,7 @@ async fn law_l6_a_sidecar_speaks_for_what_was_lent_to_it_and_others_not_at_all()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l11_what_was_lent_ends_with_its_process_and_is_not_lent_again() {
+async fn law_l11_a_delegation_ends_with_its_process() {
     let world = with_sidecar();
     let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
     world.register("/own/sleeps", &[format!("unix:path:{}", sleep.display())]);

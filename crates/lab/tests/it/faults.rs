@@ -456,7 +456,7 @@ impl Link {
 
 /// Connections that say nothing are let go, and meanwhile others are served.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l9_silent_connections_starve_nobody() {
+async fn law_l9_silent_connections_starve_no_other() {
     let world = World::start();
     world.register("/own/silent", &World::own_selectors());
     let sockets: [&Path; 2] = [&world.path("s/api.sock"), &world.agent_socket()];

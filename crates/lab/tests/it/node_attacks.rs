@@ -218,7 +218,7 @@ async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l5_a_batch_that_finds_no_room_is_logged_once_however_often_it_comes() {
+async fn law_l5_a_batch_without_free_space_is_logged_once() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
