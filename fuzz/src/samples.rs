@@ -89,6 +89,7 @@ pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
         issued_at: NOW,
         expires_at: NOW.plus_seconds(300),
         jti: Some("t1"),
+        own_claim: None,
     });
     let token = sekisho_jose::token(&input, &key.sign(input.as_bytes()).unwrap()).unwrap();
     Authority {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use sekisho_disk::{DiskError, SEALED_BY, SealedCache};
+use sekisho_identity::leaf_facts;
 use sekisho_keys::load_or_create;
 use sekisho_net::Identity;
 use sekisho_proto::{
@@ -159,11 +160,16 @@ fn read(form: &Form) -> Option<Stored> {
     };
     let held = |form: &HeldForm| {
         let key = (EntryId::parse(&form.entry_id).ok()?, Digest::parse(&form.measurement).ok()?);
+        let identity = identity(&form.chain, &form.key)?;
+        // One that does not say where it comes from, as an earlier release issued it, falls under revocations that do not
+        // concern it, so it is replaced at once.
+        let unmarked =
+            identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).is_some_and(|leaf| leaf.issuance.is_none());
         let svid = HeldSvid {
             spiffe_id: SpiffeId::parse(&form.spiffe_id).ok()?,
-            identity: identity(&form.chain, &form.key)?,
+            identity,
             not_after: UnixTime::from_nanos(form.not_after),
-            renew_at: UnixTime::from_nanos(form.renew_at),
+            renew_at: if unmarked { UnixTime::from_nanos(0) } else { UnixTime::from_nanos(form.renew_at) },
             hint: form.hint.clone(),
             log_index: form.log_index,
             entry_revision: form.entry_revision,

@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 
 use crate::cache::Cache;
 use crate::delegations::Delegations;
+use crate::shares::Shares;
 use crate::sole_holder::{self, Looks};
 use crate::turns::Turns;
 
@@ -75,8 +76,8 @@ pub(crate) struct Core {
     pub digests: DigestCache,
     pub sidecar_digests: BTreeSet<Digest>,
     pub spool: Spool,
-    /// JWT-SVIDs for one user's processes: each is a signature and a leaf.
-    pub tokens: Rates<u32>,
+    /// What one user's processes may ask the server for.
+    pub shares: Shares,
     /// Processes of one user that are measured at once.
     pub measuring: Turns,
     /// Refusals that one user's processes put into the spool.
@@ -139,7 +140,7 @@ impl Core {
             digests: DigestCache::default(),
             sidecar_digests: parts.sidecar_digests,
             spool: parts.spool,
-            tokens: Rates::new(100.0, 1000.0),
+            shares: Shares::new(),
             measuring: Turns::new(16),
             refusals: Rates::new(5.0, 50.0),
             verdicts: Rates::new(5.0, 50.0),

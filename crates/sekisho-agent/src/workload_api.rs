@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use sekisho_host::Measurement;
 use sekisho_identity::{Entry, jwt_keys_to_jwks};
-use sekisho_jose::{Rules, TokenKey, claims_unverified, verify_jwt_svid};
 use sekisho_net::on_record;
 use sekisho_proto::workload as wire;
 use sekisho_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
@@ -20,7 +19,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::caller::{Caller, ended, still_measured};
 use crate::core::{Core, HeldSvid};
-use crate::{issue, records, sole_holder};
+use crate::{issue, jwt_check, records, shares, sole_holder};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -95,11 +94,11 @@ impl SpiffeWorkloadApi for Service {
         let entries = entries.into_iter().filter(|entry| wanted.as_ref().is_none_or(|id| *id == entry.spiffe_id));
         let mut svids = Vec::new();
         for entry in entries {
-            if !self.0.tokens.take(measured.uid, at) {
-                return Err(Status::resource_exhausted(
-                    "this user asked for too many tokens; a JWT-SVID is good until it ends",
-                ));
-            }
+            self.0.shares.token(
+                measured.uid,
+                shares::token_size(&entry, &request.audience, &measured.selectors),
+                at,
+            )?;
             let svid = issue::jwt(&self.0, &entry, &request.audience, &measured, at).await.map_err(outward)?;
             svids.push(wire::Jwtsvid {
                 spiffe_id: entry.spiffe_id.to_string(),
@@ -124,28 +123,7 @@ impl SpiffeWorkloadApi for Service {
         if request.audience.is_empty() || request.svid.is_empty() {
             return Err(Status::invalid_argument("`audience` and `svid` are both needed"));
         }
-        let invalid = |e: sekisho_jose::JwtError| Status::invalid_argument(e.to_string());
-        let claimed = claims_unverified(&request.svid).map_err(invalid)?;
-        let bundle = self.0.bundle();
-        if !claimed.unverified().is_member_of(&bundle.trust_domain) {
-            return Err(Status::invalid_argument("no bundle is held for the token's trust domain"));
-        }
-        let key = |key: &sekisho_identity::JwtAuthority| TokenKey {
-            key_id: key.key_id.clone(),
-            public_key: key.public_key.clone(),
-        };
-        let keys: Vec<TokenKey> = bundle.jwt_authorities.iter().map(key).collect();
-        let none = std::collections::BTreeSet::new();
-        let rules = Rules {
-            audience: &request.audience,
-            only_audience: false,
-            issuer: None,
-            revoked_token_ids: &none,
-            now: now(),
-            leeway_seconds: 10,
-            max_life_seconds: 300,
-        };
-        let svid = verify_jwt_svid(&request.svid, &keys, &rules).map_err(invalid)?.into_inner();
+        let svid = jwt_check::check(&self.0, &request.svid, &request.audience).await?;
         let fields: BTreeMap<String, prost_types::Value> =
             svid.claims.iter().map(|(k, v)| (k.clone(), to_prost(v))).collect();
         let claims = Some(prost_types::Struct { fields });
@@ -271,6 +249,8 @@ fn outward(status: Status) -> Status {
             on_record(Status::permission_denied("no identity issued: the server refused"), None)
         }
         Code::InvalidArgument => on_record(status, None),
+        // Either this user's share is used up, or the node's: each says which.
+        Code::ResourceExhausted => status,
         _ => Status::unavailable("the server cannot be reached and nothing valid is held; try again"),
     }
 }

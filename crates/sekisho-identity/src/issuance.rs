@@ -1,15 +1,20 @@
-//! Where an X.509-SVID comes from: the entry, the agent and the revision at which it was issued, so that each verifier can
+//! Where an SVID comes from: the entry, the agent and the revision at which it was issued, so that each verifier can
 //! tell whether a revocation concerns it (`docs/decisions/0022`).
 //!
 //! A non-critical extension of the claims' form, version 1, with the names `agent`, `entry` and `revision`. A reader skips
-//! names that it does not know: they can only add ways to be revoked that this reader has no records for.
+//! names that it does not know: they can only add ways to be revoked that this reader has no records for. A JWT-SVID holds
+//! the same names as members of one claim.
 
 use sekisho_types::{ClaimValue, Claims, EntryId, Revision, SpiffeId};
+use serde_json::{Map, Value};
 
 use crate::{claims_extension, der};
 
 /// Beside the claims' own identifier.
 pub const ISSUANCE_OID: [u32; 4] = [2, 999, 7355, 2];
+
+/// The claim of a JWT-SVID that says the same.
+pub const ISSUANCE_CLAIM: &str = "sekisho_issuance";
 
 /// The first 128 bits of the SHA-256 of an agent's SPIFFE ID: peers need not learn the names of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +63,32 @@ pub(crate) fn encode(issuance: &Issuance) -> Vec<u8> {
 
 /// Reads the extension's value, or `None` when any of it is not as written above.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Issuance> {
-    let names = claims_extension::decode(bytes)?;
+    from_names(&claims_extension::decode(bytes)?)
+}
+
+/// The value of a JWT-SVID's claim.
+pub fn issuance_to_claim(issuance: &Issuance) -> Value {
+    let mut claim = Map::new();
+    claim.insert("revision".into(), issuance.revision.0.into());
+    claim.extend(issuance.agent.map(|key| ("agent".to_owned(), key.to_string().into())));
+    claim.extend(issuance.entry.as_ref().map(|entry| ("entry".to_owned(), entry.as_str().into())));
+    Value::Object(claim)
+}
+
+/// Reads the value of a JWT-SVID's claim, or `None` when any of it is not as written above.
+pub fn issuance_from_claim(claim: &Value) -> Option<Issuance> {
+    let mut names = Claims::default();
+    for name in ["agent", "entry", "revision"] {
+        match claim.as_object()?.get(name) {
+            Some(Value::String(text)) => names.set(name, ClaimValue::Text(text.clone())),
+            Some(number) => names.set(name, ClaimValue::Integer(number.as_i64()?)),
+            None => {}
+        }
+    }
+    from_names(&names)
+}
+
+fn from_names(names: &Claims) -> Option<Issuance> {
     let Some(ClaimValue::Integer(revision)) = names.get("revision") else { return None };
     let entry = names.get("entry").map(|entry| match entry {
         ClaimValue::Text(id) => EntryId::parse(id).ok(),
@@ -78,6 +108,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Issuance> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -91,6 +123,7 @@ mod tests {
         let bare = Issuance { revision: Revision(0), entry: None, agent: None };
         for issuance in [whole, bare] {
             let bytes = encode(&issuance);
+            assert_eq!(issuance_from_claim(&issuance_to_claim(&issuance)).as_ref(), Some(&issuance));
             assert_eq!(decode(&bytes), Some(issuance));
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
@@ -109,5 +142,18 @@ mod tests {
             assert_eq!(decode(&claims_extension::encode(&names)), None, "{name}");
         }
         assert_eq!(decode(&claims_extension::encode(&Claims::default())), None, "no revision");
+        for claim in [
+            json!({}),
+            json!([]),
+            json!("1"),
+            json!({"revision": -1}),
+            json!({"revision": 1.5}),
+            json!({"revision": 1, "entry": null}),
+            json!({"revision": 1, "entry": "no id"}),
+            json!({"revision": 1, "agent": 7}),
+        ] {
+            assert_eq!(issuance_from_claim(&claim), None, "{claim}");
+        }
+        assert!(issuance_from_claim(&json!({"revision": 1, "later": [true]})).is_some());
     }
 }

@@ -33,11 +33,11 @@ pub use csr::{Csr, CsrError, csr_der};
 pub use entry::{Entry, EntryError, matches};
 pub use entry_record::{entry_from_record, entry_record, selectors_from_record, selectors_record};
 pub use gate::{Allowed, Caller, Limits, Refusal, Request, Shown, Standing, authorize};
-pub use issuance::{AgentKey, ISSUANCE_OID, Issuance};
+pub use issuance::{AgentKey, ISSUANCE_CLAIM, ISSUANCE_OID, Issuance, issuance_from_claim, issuance_to_claim};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};
 pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};
-pub use revocation::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked, narrows};
+pub use revocation::{IssuedSvid, LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked, narrows};
 pub use selector_form::{SelectorFormError, check_selector};
 pub use why::{Difference, Near, WhyIdentity, near, why_identity};
 pub use x509_profile::{

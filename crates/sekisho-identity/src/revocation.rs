@@ -9,7 +9,7 @@ use std::fmt;
 
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
-use crate::{AgentKey, Entry, LeafFacts};
+use crate::{AgentKey, Entry, Issuance, LeafFacts};
 
 /// The longest life of any SVID, so the longest that a revocation must be kept.
 pub const LONGEST_SVID_SECONDS: i64 = 24 * 3600;
@@ -27,6 +27,24 @@ pub enum Revoked {
     SpiffeId(SpiffeId),
     /// One SVID, by its serial number in hexadecimal.
     Serial(String),
+}
+
+/// What of an SVID, X.509 or JWT, decides whether a revocation concerns it.
+#[derive(Debug, Clone, Copy)]
+pub struct IssuedSvid<'a> {
+    pub spiffe_id: &'a SpiffeId,
+    /// `notBefore`, or `iat`.
+    pub issued_at: UnixTime,
+    /// The serial number in hexadecimal, or `jti`.
+    pub serial: &'a str,
+    pub issuance: Option<&'a Issuance>,
+}
+
+impl<'a> From<&'a LeafFacts> for IssuedSvid<'a> {
+    fn from(leaf: &'a LeafFacts) -> Self {
+        let LeafFacts { spiffe_id, not_before, serial, issuance, .. } = leaf;
+        Self { spiffe_id, issued_at: *not_before, serial, issuance: issuance.as_ref() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +72,11 @@ impl fmt::Display for Revocation {
 }
 
 impl Revocation {
-    fn concerns(&self, leaf: &LeafFacts) -> bool {
-        match &leaf.issuance {
+    fn concerns(&self, svid: &IssuedSvid<'_>) -> bool {
+        match svid.issuance {
             Some(issuance) => issuance.revision < self.revision,
             // Issued by an earlier release, or not by us: its time is all there is to compare.
-            None => leaf.not_before <= self.at,
+            None => svid.issued_at <= self.at,
         }
     }
 }
@@ -95,26 +113,27 @@ impl Revocations {
         self.agents.retain(|_, agent| self.by_what.contains_key(&Revoked::Agent(agent.clone())));
     }
 
-    /// The revocation that a leaf falls under.
-    pub fn find(&self, leaf: &LeafFacts) -> Option<&Revocation> {
+    /// The revocation that an SVID falls under.
+    pub fn find<'a>(&self, svid: impl Into<IssuedSvid<'a>>) -> Option<&Revocation> {
         if self.by_what.is_empty() {
             return None;
         }
-        let id = &leaf.spiffe_id;
+        let svid = svid.into();
+        let id = svid.spiffe_id;
         let mut whats =
-            vec![Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(leaf.serial.clone())];
-        match &leaf.issuance {
+            vec![Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(svid.serial.to_owned())];
+        match svid.issuance {
             Some(issuance) => {
                 let entry = issuance.entry.clone();
                 whats.extend(entry.map(|entry| Revoked::Entry { id: entry, spiffe_id: id.clone() }));
                 let agent = issuance.agent.and_then(|key| self.agents.get(&key));
                 whats.extend(agent.map(|agent| Revoked::Agent(agent.clone())));
             }
-            // Which entry gave it is unknown, so each entry that gave this SPIFFE ID counts.
-            None => whats.extend(self.by_what.keys().filter(|what| gave(what, id)).cloned()),
+            // Which entry gave it and which agent asked for it is unknown, so each that may have counts.
+            None => whats.extend(self.by_what.keys().filter(|what| may_have_given(what, id)).cloned()),
         }
         let found = whats.iter().filter_map(|what| self.by_what.get(what));
-        found.into_iter().find(|revocation| revocation.concerns(leaf))
+        found.into_iter().find(|revocation| revocation.concerns(&svid))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
@@ -135,8 +154,13 @@ impl Revocations {
     }
 }
 
-fn gave(what: &Revoked, id: &SpiffeId) -> bool {
-    matches!(what, Revoked::Entry { spiffe_id, .. } if spiffe_id == id)
+/// Whether this gave an SVID of `id` that does not say where it comes from. The SVIDs of agents are their own.
+fn may_have_given(what: &Revoked, id: &SpiffeId) -> bool {
+    match what {
+        Revoked::Entry { spiffe_id, .. } => spiffe_id == id,
+        Revoked::Agent(_) => !id.path().starts_with("/spire/"),
+        Revoked::SpiffeId(_) | Revoked::Serial(_) => false,
+    }
 }
 
 /// Whether a change of an entry takes something away that its SVIDs in use still have: another SPIFFE ID or parent,

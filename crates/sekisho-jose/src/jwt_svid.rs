@@ -73,5 +73,7 @@ pub struct Rules<'a> {
 pub struct JwtSvid {
     pub subject: SpiffeId,
     pub expires_at: UnixTime,
+    /// By its `iat`, if it has one.
+    pub issued_at: Option<UnixTime>,
     pub claims: Map<String, Value>,
 }

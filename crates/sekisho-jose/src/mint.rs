@@ -12,6 +12,8 @@ pub struct Mint<'a> {
     pub issued_at: UnixTime,
     pub expires_at: UnixTime,
     pub jti: Option<&'a str>,
+    /// One more claim, by a name that RFC 7519 does not register.
+    pub own_claim: Option<(&'a str, Value)>,
 }
 
 /// The bytes to be signed with ES256 (RFC 7515 §5.1).
@@ -23,6 +25,7 @@ pub fn signing_input(mint: &Mint<'_>) -> String {
     payload.insert("iat".into(), mint.issued_at.seconds().into());
     payload.insert("exp".into(), mint.expires_at.seconds().into());
     payload.extend(mint.jti.map(|id| ("jti".to_owned(), id.into())));
+    payload.extend(mint.own_claim.as_ref().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let encode = |value: String| URL_SAFE_NO_PAD.encode(value);
     format!("{}.{}", encode(header.to_string()), encode(Value::Object(payload).to_string()))
 }

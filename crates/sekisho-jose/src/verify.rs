@@ -39,7 +39,7 @@ pub fn verify_jwt_svid(token: &str, keys: &[TokenKey], rules: &Rules<'_>) -> Res
         .map_err(|_| JwtError::Signature)?;
     let subject = subject(&parts.payload)?;
     check_audience(&parts.payload, rules)?;
-    let expires_at = check_times(&parts.payload, rules)?;
+    let (issued_at, expires_at) = check_times(&parts.payload, rules)?;
     let issuer = text(&parts.payload, "iss")?;
     if rules.issuer.is_some_and(|wanted| issuer != Some(wanted)) {
         return Err(JwtError::Issuer);
@@ -47,7 +47,7 @@ pub fn verify_jwt_svid(token: &str, keys: &[TokenKey], rules: &Rules<'_>) -> Res
     if text(&parts.payload, "jti")?.is_some_and(|id| rules.revoked_token_ids.contains(id)) {
         return Err(JwtError::Revoked);
     }
-    Ok(Verified::assertion(JwtSvid { subject, expires_at, claims: parts.payload }))
+    Ok(Verified::assertion(JwtSvid { subject, expires_at, issued_at, claims: parts.payload }))
 }
 
 fn split(token: &str) -> Result<Parts<'_>, JwtError> {
@@ -127,7 +127,7 @@ fn check_audience(payload: &Map<String, Value>, rules: &Rules<'_>) -> Result<(),
     if named { Ok(()) } else { Err(JwtError::Audience) }
 }
 
-fn check_times(payload: &Map<String, Value>, rules: &Rules<'_>) -> Result<UnixTime, JwtError> {
+fn check_times(payload: &Map<String, Value>, rules: &Rules<'_>) -> Result<(Option<UnixTime>, UnixTime), JwtError> {
     let at = |name: &'static str| match payload.get(name) {
         None => Ok(None),
         Some(value) => seconds(value).map(Some).ok_or(JwtError::ClaimType(name)),
@@ -145,7 +145,7 @@ fn check_times(payload: &Map<String, Value>, rules: &Rules<'_>) -> Result<UnixTi
     if life > rules.max_life_seconds.saturating_add(rules.leeway_seconds) {
         return Err(JwtError::LivesTooLong);
     }
-    Ok(UnixTime::from_seconds(expiry))
+    Ok((issued.map(UnixTime::from_seconds), UnixTime::from_seconds(expiry)))
 }
 
 /// A NumericDate (RFC 7519 §2) within the years that we can represent.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sekisho_identity::{
-    AgentKey, Allowed, Caller, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing, assemble_certificate,
-    authorize, leaf_tbs, selectors_record,
+    AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
+    assemble_certificate, authorize, issuance_to_claim, leaf_tbs, selectors_record,
 };
 use sekisho_jose::Mint;
 use sekisho_ledger::{Kind, sha256_of};
@@ -155,7 +155,9 @@ pub(crate) async fn jwt(
     audience: &[String],
 ) -> Result<IssuedJwt, IssueError> {
     let signing = domain.authorities.signing()?;
+    let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
+    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
     let token_id = hex::encode(domain.new_log_id());
     let mint = Mint {
         key_id: &signing.jwt_key_id,
@@ -164,6 +166,7 @@ pub(crate) async fn jwt(
         issued_at: allowed.not_before(),
         expires_at: allowed.not_after(),
         jti: Some(&token_id),
+        own_claim: Some((ISSUANCE_CLAIM, issuance_to_claim(&origin))),
     };
     let input = sekisho_jose::signing_input(&mint);
     let log_id = format!("iss_{token_id}");

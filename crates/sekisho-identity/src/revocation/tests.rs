@@ -80,6 +80,19 @@ fn an_svid_that_does_not_say_where_it_comes_from_is_judged_by_spiffe_id_and_time
     assert!(all.find(&LeafFacts { spiffe_id: id("/b"), ..old }).is_none());
 }
 
+/// Which agent asked for it is not in it, so a ban that came later is taken to mean it.
+#[test]
+fn law_l12_an_svid_of_an_earlier_release_falls_under_each_later_ban() {
+    let old = LeafFacts { issuance: None, ..leaf("/spire/agent/one", 0) };
+    let all = with(vec![Revoked::Agent(id("/spire/agent/one"))]);
+    assert!(all.find(&old).is_some());
+    assert!(all.find(&LeafFacts { not_before: NOW.plus_seconds(6), ..old.clone() }).is_none(), "issued after it");
+    assert!(all.find(&leaf("/spire/agent/two", 6)).is_none(), "asked for by another agent");
+    for path in ["/spire/agent/two", "/spire/server"] {
+        assert!(all.find(&LeafFacts { spiffe_id: id(path), ..old.clone() }).is_none(), "{path} speaks for itself");
+    }
+}
+
 #[test]
 fn a_later_revocation_covers_an_earlier_one_and_never_shortens_it() {
     let mut all = with(vec![of_entry("ent_1", "/a")]);
