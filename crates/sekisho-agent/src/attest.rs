@@ -37,7 +37,10 @@ impl Proof {
             (_, Some(cert), Some(key)) => {
                 let chain = certificates_from_pem(&read(cert)?);
                 let pkcs8 = private_key_from_pem(&read(key)?);
-                let key = pkcs8.and_then(|der| MemoryKey::from_pkcs8(SignatureAlgorithm::EcdsaP256Sha256, der).ok());
+                let key = pkcs8.and_then(|der| {
+                    let kinds = [SignatureAlgorithm::EcdsaP256Sha256, SignatureAlgorithm::RsaPssSha256];
+                    kinds.into_iter().find_map(|kind| MemoryKey::from_pkcs8(kind, der.clone()).ok())
+                });
                 match key {
                     Some(key) if !chain.is_empty() => Ok(Self::X509Pop { chain, key }),
                     _ => Err(AgentError::NodeCertificate),

@@ -31,7 +31,7 @@ pub struct AgentArgs {
     /// Certificate chain (PEM) of this node, to attest by x509pop
     #[arg(long, env = "SEKISHO_NODE_CERT", requires = "node_key")]
     pub node_cert: Option<PathBuf>,
-    /// Private key (PEM, PKCS #8, P-256) of this node
+    /// Private key (PEM, PKCS #8, P-256 or RSA) of this node
     #[arg(long, env = "SEKISHO_NODE_KEY", requires = "node_cert")]
     pub node_key: Option<PathBuf>,
     /// SHA-256 of an executable that may act as a sidecar; this agent's own executable always may

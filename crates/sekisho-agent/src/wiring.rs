@@ -49,7 +49,7 @@ pub enum AgentError {
         "nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)"
     )]
     NoTrust,
-    #[error("--node-cert or --node-key holds no certificate, or no P-256 key in PKCS #8")]
+    #[error("--node-cert or --node-key holds no certificate, or no P-256 or RSA key in PKCS #8")]
     NodeCertificate,
     #[error("the trust bundle: {0}")]
     Bundle(String),

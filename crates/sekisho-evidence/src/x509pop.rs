@@ -11,7 +11,9 @@ use aws_lc_rs::signature::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
-use sekisho_types::{Selector, SignError, Signer, TrustDomain, UnixTime, Verified, parse_strict_json};
+use sekisho_types::{
+    Selector, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified, parse_strict_json,
+};
 use serde_json::{Value, json};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
@@ -52,6 +54,8 @@ pub struct NodeCertificate {
     pub selectors: BTreeSet<Selector>,
 }
 
+const ECDSA_FORM: &str = "ecdsa_signature";
+
 /// How the node's key signs.
 #[derive(Debug, Clone, Copy)]
 enum Key {
@@ -72,7 +76,7 @@ impl Key {
     /// The name under which challenge and answer stand.
     const fn form(self) -> &'static str {
         match self {
-            Self::Ecdsa(_) => "ecdsa_signature",
+            Self::Ecdsa(_) => ECDSA_FORM,
             Self::RsaPss => "rsa_signature",
         }
     }
@@ -153,13 +157,21 @@ impl ExtendedKeyUsageValidator for AnyPurpose {
 /// The node's side: answers a challenge with its key and a nonce of its own.
 pub fn answer(challenge: &[u8], own_nonce: &[u8; 32], key: &dyn Signer) -> Result<Vec<u8>, X509PopError> {
     let challenge = parse_strict_json(challenge, MAX_PAYLOAD_BYTES).map_err(|_| X509PopError::Form)?;
-    let nonce = challenge.get("ecdsa_signature").and_then(|c| c.get("nonce")).and_then(Value::as_str);
+    let is_rsa = key.algorithm() == SignatureAlgorithm::RsaPssSha256;
+    let form = if is_rsa { Key::RsaPss.form() } else { ECDSA_FORM };
+    let nonce = challenge.get(form).and_then(|c| c.get("nonce")).and_then(Value::as_str);
     let nonce = nonce.and_then(|text| BASE64.decode(text).ok()).filter(|n| n.len() == 32).ok_or(X509PopError::Form)?;
     let signature = key.sign(&[nonce.as_slice(), own_nonce].concat())?;
-    let (r, s) = signature_parts(&signature).ok_or(X509PopError::Form)?;
     let encode = |bytes: &[u8]| BASE64.encode(bytes);
-    let answer = json!({"ecdsa_signature": {"nonce": encode(own_nonce), "r": encode(r), "s": encode(s)}});
-    Ok(answer.to_string().into_bytes())
+    let proof = if is_rsa {
+        json!({"nonce": encode(own_nonce), "signature": encode(&signature)})
+    } else {
+        let (r, s) = signature_parts(&signature).ok_or(X509PopError::Form)?;
+        json!({"nonce": encode(own_nonce), "r": encode(r), "s": encode(s)})
+    };
+    let mut answer = serde_json::Map::new();
+    answer.insert(form.to_owned(), proof);
+    Ok(Value::Object(answer).to_string().into_bytes())
 }
 
 /// The authorities of the path that was verified, and of no other that the node may have sent.

@@ -106,6 +106,7 @@ pub fn csr_der(key: &dyn Signer, id: Option<&SpiffeId>) -> Result<Vec<u8>, SignE
     let algorithm = match key.algorithm() {
         SignatureAlgorithm::EcdsaP256Sha256 => der::oid(&[1, 2, 840, 10045, 4, 3, 2]),
         SignatureAlgorithm::Ed25519 => der::oid(&[1, 3, 101, 112]),
+        SignatureAlgorithm::RsaPssSha256 => return Err(SignError("no SVID is asked for with an RSA key".to_owned())),
     };
     let signature = key.sign(&info)?;
     Ok(der::sequence(&[info, der::sequence(&[algorithm]), der::bit_string(&signature)]))

@@ -1,6 +1,9 @@
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    RsaPssSaltLength,
+};
 use sekisho_types::{Secret, SignError, SignatureAlgorithm, Signer};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +23,11 @@ pub enum KeyError {
 enum Pair {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Rsa(Box<RsaKeyPair>),
 }
+
+/// As Go signs when it is not given a length, and so SPIRE.
+const LONGEST_SALT: &dyn RsaEncoding = &const { RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) };
 
 /// A private key in this process's memory.
 pub struct MemoryKey {
@@ -38,6 +45,7 @@ impl MemoryKey {
                 EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(failed)?
             }
             SignatureAlgorithm::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random).map_err(failed)?,
+            SignatureAlgorithm::RsaPssSha256 => return Err(KeyError::Generate("RSA keys are only read".into())),
         };
         Self::from_pkcs8(algorithm, Secret::new(pkcs8.as_ref().to_vec()))
     }
@@ -56,6 +64,11 @@ impl MemoryKey {
                 let der = pair.public_key().as_der().map_err(|_| KeyError::Malformed)?.as_ref().to_vec();
                 (Pair::Ed25519(pair), der)
             }
+            SignatureAlgorithm::RsaPssSha256 => {
+                let pair = RsaKeyPair::from_pkcs8(pkcs8.expose()).map_err(malformed)?;
+                let der = pair.public_key().as_der().map_err(|_| KeyError::Malformed)?.as_ref().to_vec();
+                (Pair::Rsa(Box::new(pair)), der)
+            }
         };
         Ok(Self { pair, public_key, pkcs8 })
     }
@@ -71,6 +84,7 @@ impl Signer for MemoryKey {
         match self.pair {
             Pair::P256(_) => SignatureAlgorithm::EcdsaP256Sha256,
             Pair::Ed25519(_) => SignatureAlgorithm::Ed25519,
+            Pair::Rsa(_) => SignatureAlgorithm::RsaPssSha256,
         }
     }
 
@@ -85,6 +99,12 @@ impl Signer for MemoryKey {
                 Ok(signature.as_ref().to_vec())
             }
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let signed = pair.sign(LONGEST_SALT, &SystemRandom::new(), message, &mut signature);
+                signed.map_err(|e| SignError(e.to_string()))?;
+                Ok(signature)
+            }
         }
     }
 }

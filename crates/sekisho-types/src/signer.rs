@@ -7,6 +7,8 @@ pub enum SignatureAlgorithm {
     EcdsaP256Sha256,
     /// Ed25519 (RFC 8032).
     Ed25519,
+    /// RSASSA-PSS with SHA-256 and the longest salt (RFC 8017 §8.1). For node keys that others made; we make none.
+    RsaPssSha256,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

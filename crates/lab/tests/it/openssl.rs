@@ -73,7 +73,13 @@ impl Openssl {
 
     /// `node.pem` and `node.key` in another folder.
     pub fn node(&self, folder: &Path) {
-        self.leaf("node-7", "keyUsage=critical,digitalSignature\nbasicConstraints=CA:false");
+        self.node_with(folder, "ec -pkeyopt ec_paramgen_curve:P-256", "basicConstraints=CA:false");
+    }
+
+    /// The same with any key and more extensions.
+    pub fn node_with(&self, folder: &Path, key: &str, extensions: &str) {
+        let extensions = format!("keyUsage=critical,digitalSignature\n{extensions}");
+        self.leaf_with(key, "-CAcreateserial -days 1", "node-7", &extensions);
         self.run("openssl x509 -in l.der -inform DER -out l.pem");
         std::fs::write(folder.join("node.pem"), self.read("l.pem")).unwrap();
         std::fs::write(folder.join("node.key"), self.read("l.key")).unwrap();

@@ -102,6 +102,21 @@ fn an_rsa_key_proves_itself_by_pss_with_the_longest_salt_and_by_nothing_else() {
     assert!(verify(&openssl, &weak, clock()).is_err());
 }
 
+#[test]
+fn our_own_agent_proves_an_rsa_key() {
+    let openssl = Openssl::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    openssl.node_with(folder.path(), "rsa:3072", "basicConstraints=CA:false");
+    std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
+    let world = World::with(&["--x509pop-ca", &path("ca.pem")]);
+    let mut command = world.agent_command("n", &world.path("none"));
+    command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
+    Role::start(&mut command).ready();
+    let leaves = world.leaves("attestation");
+    assert!(leaves.iter().any(|leaf| leaf["attestor"] == "x509pop"), "{leaves:?}");
+}
+
 /// SPIRE's `AGENT_MUST_REATTEST`: such an agent proves itself again at half life, and its SVID ends with its evidence.
 #[test]
 fn an_agent_that_can_attest_again_does_so_in_place_of_renewing() {
