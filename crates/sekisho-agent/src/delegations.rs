@@ -16,6 +16,8 @@ pub(crate) struct Delegations(Mutex<State>);
 struct State {
     opened: Stream,
     by_sidecar: BTreeMap<i32, (Stream, SpiffeId)>,
+    /// The newest revision of the revocations that a sidecar has applied, by its process number.
+    applied: BTreeMap<i32, (Stream, u64)>,
 }
 
 impl Delegations {
@@ -26,12 +28,43 @@ impl Delegations {
         state.opened
     }
 
-    pub(crate) fn put(&self, sidecar: i32, stream: Stream, id: SpiffeId) {
+    /// Whether it is the first identity of the stream.
+    pub(crate) fn put(&self, sidecar: i32, stream: Stream, id: SpiffeId) -> bool {
         let mut state = self.lock();
         // A stream that a newer one has replaced changes nothing any more.
-        if state.by_sidecar.get(&sidecar).is_none_or(|(latest, _)| *latest <= stream) {
-            state.by_sidecar.insert(sidecar, (stream, id));
+        if state.by_sidecar.get(&sidecar).is_some_and(|(latest, _)| *latest > stream) {
+            return false;
         }
+        state.by_sidecar.insert(sidecar, (stream, id)).is_none_or(|(before, _)| before != stream)
+    }
+
+    /// A sidecar has applied revocations up to this revision. False if that is not new.
+    pub(crate) fn put_applied(&self, sidecar: i32, stream: Stream, revision: u64) -> bool {
+        let mut state = self.lock();
+        if state.applied.get(&sidecar).is_some_and(|(latest, _)| *latest > stream) {
+            return false;
+        }
+        state.applied.insert(sidecar, (stream, revision)) != Some((stream, revision))
+    }
+
+    /// Ends a stream of revocations.
+    pub(crate) fn end_applied(&self, sidecar: i32, stream: Stream) {
+        let mut state = self.lock();
+        if state.applied.get(&sidecar).is_some_and(|(latest, _)| *latest == stream) {
+            state.applied.remove(&sidecar);
+        }
+    }
+
+    /// Up to which revision all sidecars of an identity have applied revocations; zero if one has not said.
+    pub(crate) fn applied(&self) -> BTreeMap<String, u64> {
+        let state = self.lock();
+        let mut least = BTreeMap::<String, u64>::new();
+        for (sidecar, (_, id)) in &state.by_sidecar {
+            let revision = state.applied.get(sidecar).map_or(0, |(_, revision)| *revision);
+            let known = least.entry(id.to_string()).or_insert(revision);
+            *known = revision.min(*known);
+        }
+        least
     }
 
     pub(crate) fn of(&self, sidecar: i32) -> Option<SpiffeId> {
@@ -54,6 +87,25 @@ impl Delegations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_all_sidecars_of_an_identity_applied_is_reported() {
+        let id = |path: &str| SpiffeId::parse(&format!("spiffe://td.example{path}")).unwrap();
+        let delegations = Delegations::default();
+        let [one, other, feed, late] = std::array::from_fn(|_| delegations.open());
+        assert!(delegations.put(7, one, id("/a")) && !delegations.put(7, one, id("/a")));
+        delegations.put(8, other, id("/a"));
+        assert!(delegations.put_applied(7, feed, 5) && !delegations.put_applied(7, feed, 5));
+        assert_eq!(delegations.applied()["spiffe://td.example/a"], 0, "the other has applied none");
+        delegations.put_applied(8, feed, 3);
+        assert_eq!(delegations.applied()["spiffe://td.example/a"], 3);
+        // The sidecar asked again before its first stream was seen to end.
+        delegations.put_applied(8, late, 6);
+        delegations.end_applied(8, feed);
+        assert_eq!(delegations.applied()["spiffe://td.example/a"], 5);
+        delegations.end(7, one);
+        assert_eq!(delegations.applied()["spiffe://td.example/a"], 6);
+    }
 
     #[test]
     fn a_stream_that_ends_late_takes_nothing_from_its_successor() {

@@ -5,14 +5,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_identity::{Revocations, leaf_facts};
-use sekisho_proto::node::WatchRevocationsResponse;
+use sekisho_proto::node::{WatchRevocationsRequest, WatchRevocationsResponse};
 use sekisho_proto::server::Revocation as Wire;
 use sekisho_proto::{REVOCATIONS_PER_MESSAGE, revocation_from_wire, revocation_to_wire};
 use sekisho_runtime::now;
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use crate::core::{Core, HeldSvid};
+use crate::delegations;
 
 /// How long a sidecar's first message waits for the server's.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -69,6 +70,16 @@ pub(crate) fn find(revocations: &Revocations, svid: &HeldSvid) -> Option<String>
     revocations.find(&facts).map(ToString::to_string)
 }
 
+/// Those in force, once the server has sent them or is known not to answer; `None` if it has never sent any.
+pub(crate) async fn in_force(core: &Core) -> Option<Arc<Revocations>> {
+    let mut settled = core.revocations_settled.subscribe();
+    tokio::select! {
+        _settled = settled.wait_for(|settled| *settled) => {}
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    core.known(|known| known.revocations.clone())
+}
+
 async fn slow_server(core: &Core) {
     tokio::time::sleep(PATIENCE).await;
     if core.known(|known| known.revocations.is_none()) {
@@ -107,6 +118,20 @@ pub(crate) async fn feed(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocatio
         tokio::select! {
             heard = changes.changed() => if heard.is_err() { return },
             () = to.closed() => return,
+        }
+    }
+}
+
+/// Takes what a sidecar says that it has applied, until it goes away.
+pub(crate) async fn applied(
+    core: &Core,
+    sidecar: i32,
+    stream: delegations::Stream,
+    mut messages: Streaming<WatchRevocationsRequest>,
+) {
+    while let Ok(Some(message)) = messages.message().await {
+        if core.delegations.put_applied(sidecar, stream, message.applied_revision) {
+            core.reported.send_modify(|count| *count += 1);
         }
     }
 }

@@ -19,7 +19,7 @@ use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, ended, measure_process, still_measured};
 use crate::core::{Core, HeldSvid};
@@ -107,16 +107,19 @@ impl Sidecar for Service {
 
     async fn watch_revocations(
         &self,
-        request: Request<wire::WatchRevocationsRequest>,
+        request: Request<Streaming<wire::WatchRevocationsRequest>>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        let caller = self.sidecar(&request).await?;
+        let caller = self.holder(&request).await?;
         let guard = self.0.open_stream(caller.process.pid());
-        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let guard = guard.ok_or_else(|| Status::resource_exhausted("this process has too many streams open"))?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            revocations::feed(core, to).await;
+            let (stream, sidecar) = (core.delegations.open(), caller.process.pid());
+            let applied = revocations::applied(&core, sidecar, stream, request.into_inner());
+            tokio::join!(revocations::feed(core.clone(), to), applied);
+            core.delegations.end_applied(sidecar, stream);
         });
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }
@@ -184,6 +187,14 @@ impl Service {
         )))
     }
 
+    /// The caller, if it may act as a sidecar or has an identity of its own: who refuses peers must know which are revoked.
+    async fn holder<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+        let caller = Caller::of(request)?;
+        let (measured, at) = caller.measure(&self.0).await?;
+        let has_identity = !self.0.matches(&measured.selectors, at).is_empty();
+        if has_identity { Ok(caller) } else { self.sidecar(request).await }
+    }
+
     fn lent_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
         let lent = self.0.delegations.of(caller.process.pid());
         lent.ok_or_else(|| Status::failed_precondition("nothing is delegated to this sidecar now"))
@@ -219,7 +230,9 @@ impl Delegation {
                     if said != Some(state) {
                         sole_holder::check(core, borrower).await?;
                         still_measured(core, workload, |process| process, &measured).await?;
-                        core.delegations.put(borrower.process.pid(), self.stream, held.spiffe_id.clone());
+                        if core.delegations.put(borrower.process.pid(), self.stream, held.spiffe_id.clone()) {
+                            core.reported.send_modify(|count| *count += 1);
+                        }
                         if to.send(Ok(response(core, &held, &measured))).await.is_err() {
                             return Ok(());
                         }

@@ -40,10 +40,12 @@ pub enum Kind {
     DecisionBatch,
     /// Records that a node lost before they reached the log (law L5).
     Gap,
+    /// SVIDs that are refused although they have not expired, by an operator's order.
+    Revocation,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Attestation, "attestation"),
         (Self::Issuance, "issuance"),
         (Self::Refusal, "refusal"),
@@ -54,6 +56,7 @@ impl Kind {
         (Self::PolicyRevision, "policy-revision"),
         (Self::DecisionBatch, "decision-batch"),
         (Self::Gap, "gap"),
+        (Self::Revocation, "revocation"),
     ];
 
     pub fn as_str(self) -> &'static str {

@@ -28,7 +28,7 @@ pub use places::{Place, Places, network_of};
 pub use rates::Rates;
 pub use refused::{broken_rule, is_permanent, is_unrecorded, mark_recorded, on_record, unrecorded_refusal};
 pub use tally::{Tallied, Tally};
-pub use tls::{Identity, NetError, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
+pub use tls::{Identity, NetError, Refuse, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use trust::ExpectedServer;
 pub use unix_authority::mend_unix_authority;
 pub use web::{WebAnswer, WebClient, WebPrefix};

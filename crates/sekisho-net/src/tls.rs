@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, version};
-use sekisho_identity::Bundle;
+use sekisho_identity::{Bundle, LeafFacts};
 use sekisho_types::Secret;
 
 use crate::trust::{AnyClient, ExpectedServer, ServerCheck};
@@ -65,21 +65,46 @@ fn certified_key(identity: &Identity) -> Result<CertifiedKey, NetError> {
     Ok(certified)
 }
 
+/// Why a peer is refused although its SVID is valid, if it is: for revocations.
+#[derive(Clone)]
+pub struct Refuse(Arc<Why>);
+
+type Why = dyn Fn(&LeafFacts) -> Option<String> + Send + Sync;
+
+impl Refuse {
+    pub fn new(why: impl Fn(&LeafFacts) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(why))
+    }
+
+    pub(crate) fn why(&self, leaf: &LeafFacts) -> Option<String> {
+        (self.0)(leaf)
+    }
+}
+
 /// The material in force, replaced as SVIDs and bundles rotate; what is open stays on what it began with.
 #[derive(Clone)]
-pub struct TlsSource(Arc<ArcSwap<TlsMaterial>>);
+pub struct TlsSource {
+    material: Arc<ArcSwap<TlsMaterial>>,
+    pub(crate) refuse: Option<Refuse>,
+}
 
 impl TlsSource {
     pub fn new(material: TlsMaterial) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(material)))
+        Self { material: Arc::new(ArcSwap::from_pointee(material)), refuse: None }
+    }
+
+    /// The same, which also refuses peers for this reason, on both sides.
+    #[must_use]
+    pub fn refusing(self, refuse: Refuse) -> Self {
+        Self { refuse: Some(refuse), ..self }
     }
 
     pub fn replace(&self, material: TlsMaterial) {
-        self.0.store(Arc::new(material));
+        self.material.store(Arc::new(material));
     }
 
     pub fn current(&self) -> Arc<TlsMaterial> {
-        self.0.load_full()
+        self.material.load_full()
     }
 
     /// For listeners. A client certificate is asked for and, if one comes, checked; whether one is needed is the
@@ -103,7 +128,12 @@ impl TlsSource {
         alpn: &[&[u8]],
     ) -> Result<Arc<ClientConfig>, NetError> {
         let material = self.current();
-        let check = ServerCheck { bundle: material.bundle.clone(), expected: expected.clone(), provider: provider() };
+        let check = ServerCheck {
+            bundle: material.bundle.clone(),
+            expected: expected.clone(),
+            refuse: self.refuse.clone(),
+            provider: provider(),
+        };
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
@@ -145,6 +175,12 @@ impl rustls::client::ResolvesClientCert for OwnIdentity {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl std::fmt::Debug for Refuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Refuse")
     }
 }
 

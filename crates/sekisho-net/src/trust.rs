@@ -10,7 +10,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use sekisho_identity::{Bundle, LeafFacts, X509Error, verify_svid};
 use sekisho_types::{Digest, SpiffeId, UnixTime, Verified};
 
-use crate::TlsSource;
+use crate::tls::{Refuse, TlsSource};
 
 /// Whom a dialer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub enum ExpectedServer {
 pub(crate) struct ServerCheck {
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) expected: ExpectedServer,
+    pub(crate) refuse: Option<Refuse>,
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
@@ -37,14 +38,10 @@ impl ServerCheck {
                 (id, verify_by_fingerprint(chain, id, authorities, now).map_err(refused)?)
             }
         };
-        if facts.get().spiffe_id == *id {
-            Ok(())
-        } else {
-            let message = format!("the server is `{}`, and `{id}` was expected", facts.get().spiffe_id);
-            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(
-                message,
-            ))))))
+        if facts.get().spiffe_id != *id {
+            return Err(other(format!("the server is `{}`, and `{id}` was expected", facts.get().spiffe_id)));
         }
+        in_force(self.refuse.as_ref(), facts.get())
     }
 }
 
@@ -126,7 +123,8 @@ impl ClientCertVerifier for AnyClient {
         now: PkiTime,
     ) -> Result<ClientCertVerified, Error> {
         let bundle = self.source.current().bundle.clone();
-        verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now)).map_err(refused)?;
+        let facts = verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now)).map_err(refused)?;
+        in_force(self.source.refuse.as_ref(), facts.get())?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -159,6 +157,14 @@ fn chain_of(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>
 
 fn time(now: PkiTime) -> UnixTime {
     UnixTime::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn in_force(refuse: Option<&Refuse>, leaf: &LeafFacts) -> Result<(), Error> {
+    refuse.and_then(|refuse| refuse.why(leaf)).map_or(Ok(()), |why| Err(other(why)))
+}
+
+fn other(message: String) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(message)))))
 }
 
 fn refused(error: X509Error) -> Error {

@@ -17,7 +17,7 @@ use sekisho_net::{
     Dialer, ExpectedServer, Listens, NetError, Places, TlsConnection, TlsPeer, accept_each, listen_unix,
 };
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
-use sekisho_sdk::{Held, IdentitySource};
+use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,6 @@ use crate::inbound::{Body, REVOKED, clean, http_builder, problem, withdrawn};
 use crate::local::{self, LocalError};
 use crate::program;
 use crate::renewal::{self, Renewer, revoked};
-use crate::revocations::RevocationKeeper;
 use crate::shared_dial::SharedDial;
 use crate::strict::Strict;
 

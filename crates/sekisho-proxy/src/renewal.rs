@@ -8,12 +8,10 @@ use std::time::Duration;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, NetError};
 use sekisho_runtime::{now, random_bytes};
-use sekisho_sdk::Held;
+use sekisho_sdk::{Held, RevocationKeeper};
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-
-use crate::revocations::RevocationKeeper;
 
 /// What the second connection is for (ALPN, RFC 7301). On it the client sends the first one's 32 bytes, and the server
 /// answers with one: `KNOWN` or anything else.

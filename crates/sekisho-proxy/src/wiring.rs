@@ -7,7 +7,7 @@ use sekisho_disk::{DiskError, Spool, private_folder};
 use sekisho_host::{HostError, Ownership};
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
-use sekisho_sdk::{IdentitySource, Workload, agent_channel};
+use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
 use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
@@ -16,7 +16,7 @@ use crate::inbound::Inbound;
 use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
 use crate::policy::{self, PolicyKeeper};
 use crate::renewal::Renewals;
-use crate::revocations::{self, RevocationKeeper};
+use crate::revocations;
 use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
 use crate::workload;
@@ -170,8 +170,8 @@ fn follow_agent(
     tasks: &Tasks,
 ) -> Result<(Arc<Decider>, Arc<RevocationKeeper>), ProxyError> {
     let agent = agent_channel(&args.agent_socket);
-    let revocations = Arc::new(RevocationKeeper::open(args.data.join("revocations")));
-    tasks.required("revocations", revocations::follow(revocations.clone(), agent.clone()));
+    let revocations = Arc::new(revocations::open(args.data.join("revocations")));
+    tasks.required("revocations", follow_revocations(revocations.clone(), agent.clone()));
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     tasks.required("records", decisions::forward(spool.clone(), agent.clone()));

@@ -1,16 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sekisho_identity::{Bundle, leaf_facts, split_chain};
-use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource};
+use sekisho_identity::{Bundle, Revocations, leaf_facts, split_chain};
+use sekisho_net::{Identity, NetError, Refuse, TlsMaterial, TlsSource};
 use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use sekisho_types::{Secret, SpiffeId, TrustDomain, UnixTime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::{Code, Status};
 
 use crate::agent::{AgentChannel, agent_channel};
+use crate::revocations::{RevocationKeeper, follow_revocations};
 
 /// The identity in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct IdentitySource {
     pub held: watch::Receiver<Option<Held>>,
     /// Why there is no identity, for messages.
     pub trouble: watch::Receiver<Option<String>>,
+    /// Of an identity of one's own: TLS refuses peers by them. What is open when its peer is revoked stays open, so a service
+    /// ends it itself, at [`RevocationKeeper::revoked`]. A sidecar has its own.
+    pub revocations: Option<Arc<RevocationKeeper>>,
 }
 
 struct News {
@@ -44,6 +48,8 @@ struct Feed {
     held: watch::Sender<Option<Held>>,
     trouble: watch::Sender<Option<String>>,
     generation: u64,
+    /// Rings with each identity.
+    identified: Arc<Notify>,
 }
 
 /// A process by its number and its start time (field 22 of `/proc/<pid>/stat`): numbers are given out again.
@@ -58,12 +64,13 @@ pub struct Workload {
 impl IdentitySource {
     /// The identity of this process, from the Workload API.
     pub fn of_self(socket: &Path, trust_domain: &TrustDomain) -> Result<Self, NetError> {
-        Self::start(socket, trust_domain, None)
+        let keeper = Arc::new(RevocationKeeper::new(Revocations::default(), clock, |_| {}));
+        Self::start(socket, trust_domain, None, Some(keeper))
     }
 
     /// The identity of another process, lent while that process lives.
     pub fn lent(socket: &Path, trust_domain: &TrustDomain, workload: Workload) -> Result<Self, NetError> {
-        Self::start(socket, trust_domain, Some(workload))
+        Self::start(socket, trust_domain, Some(workload), None)
     }
 
     /// Returns when the identity is not followed any more, which a defect only can cause.
@@ -72,21 +79,49 @@ impl IdentitySource {
         while held.changed().await.is_ok() {}
     }
 
-    fn start(socket: &Path, trust_domain: &TrustDomain, workload: Option<Workload>) -> Result<Self, NetError> {
+    fn start(
+        socket: &Path,
+        trust_domain: &TrustDomain,
+        workload: Option<Workload>,
+        keeper: Option<Arc<RevocationKeeper>>,
+    ) -> Result<Self, NetError> {
         let empty = Arc::new(Bundle::empty(trust_domain.clone()));
         let tls = TlsSource::new(TlsMaterial::new(None, empty)?);
+        let tls = match keeper.clone() {
+            Some(keeper) => tls.refusing(Refuse::new(move |leaf| keeper.find(leaf))),
+            None => tls,
+        };
         let (held, held_rx) = watch::channel(None);
         let (trouble, trouble_rx) = watch::channel(None);
-        let feed = Feed { tls: tls.clone(), held, trouble, generation: 0 };
-        tokio::spawn(feed.run(agent_channel(socket), trust_domain.clone(), workload));
-        Ok(Self { tls, held: held_rx, trouble: trouble_rx })
+        let identified = Arc::new(Notify::new());
+        let feed = Feed { tls: tls.clone(), held, trouble, generation: 0, identified: identified.clone() };
+        let (agent, trust_domain, follower) = (agent_channel(socket), trust_domain.clone(), keeper.clone());
+        tokio::spawn(async move {
+            let follow = async {
+                // Without an identity the agent sends none, and nothing is accepted or dialled.
+                identified.notified().await;
+                match follower {
+                    Some(keeper) => follow_revocations(keeper, agent.clone()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = feed.run(agent.clone(), trust_domain, workload) => {}
+                () = follow => {}
+            }
+        });
+        Ok(Self { tls, held: held_rx, trouble: trouble_rx, revocations: keeper })
     }
 
-    /// Waits for the first identity.
+    /// Waits for the first identity and, for some seconds, for the revocations in force.
     pub async fn ready(&self) -> Held {
         let mut held = self.held.clone();
         loop {
-            if let Some(now) = held.borrow_and_update().clone() {
+            let now = held.borrow_and_update().clone();
+            if let Some(now) = now {
+                if let Some(revocations) = &self.revocations {
+                    revocations.complete().await;
+                }
                 return now;
             }
             if held.changed().await.is_err() {
@@ -94,6 +129,11 @@ impl IdentitySource {
             }
         }
     }
+}
+
+fn clock() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Feed {
@@ -176,6 +216,7 @@ impl Feed {
         let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));
+        self.identified.notify_one();
         self.trouble.send_replace(None);
         Ok(())
     }

@@ -27,6 +27,7 @@ mod registration;
 mod rest;
 mod restore;
 mod retention;
+mod revocations;
 mod revoke;
 mod scrub;
 mod tokens;

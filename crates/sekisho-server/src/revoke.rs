@@ -10,6 +10,9 @@ use sekisho_types::{SpiffeId, UnixTime};
 /// longer before it was started again.
 const DEFAULT_LIFE_SECONDS: u32 = 3600;
 
+/// The same of JWT-SVIDs (law L7).
+const LONGEST_TOKEN_SECONDS: u32 = 300;
+
 /// Revokes the SVIDs of an entry that is deleted, and of the entries below it: their agents may have served them because of
 /// it only. One that is still served gets new SVIDs at once.
 pub(crate) fn entry(
@@ -21,11 +24,7 @@ pub(crate) fn entry(
 ) -> Result<(), StoreError> {
     let (mut waiting, mut seen) = (vec![entry.clone()], BTreeSet::new());
     while let Some(entry) = waiting.pop() {
-        let life = match entry.x509_ttl_seconds {
-            0 => default_ttl_seconds.max(DEFAULT_LIFE_SECONDS),
-            own => own,
-        };
-        let until = at.plus_seconds(i64::from(life).min(LONGEST_SVID_SECONDS));
+        let until = at.plus_seconds(longest_life(&entry, default_ttl_seconds));
         let what = Revoked::Entry { id: entry.id.clone(), spiffe_id: entry.spiffe_id.clone() };
         let reason = if seen.is_empty() { reason } else { "lost the parent that it was served under" };
         batch.revoke(what, reason, at, until)?;
@@ -34,6 +33,15 @@ pub(crate) fn entry(
         }
     }
     Ok(())
+}
+
+/// The longest that an SVID of this entry may still be good.
+pub(crate) fn longest_life(entry: &Entry, default_ttl_seconds: u32) -> i64 {
+    let life = match entry.x509_ttl_seconds {
+        0 => default_ttl_seconds.max(DEFAULT_LIFE_SECONDS),
+        own => own,
+    };
+    i64::from(life.max(LONGEST_TOKEN_SECONDS)).min(LONGEST_SVID_SECONDS)
 }
 
 /// Revokes the SVIDs of an entry as it was, if its change takes something away that they have.

@@ -256,6 +256,7 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), Se
         outbox_filled: Notify::new(),
         log_time: AtomicI64::new(newest.unwrap_or(0)),
         policy_in_force: Mutex::new(BTreeMap::new()),
+        revocations_applied: Mutex::default(),
         policy_folder_refused: Mutex::default(),
         name,
     };

@@ -75,6 +75,9 @@ pub(crate) enum Verb {
     /// Attested agents
     #[command(subcommand)]
     Agents(verbs::agents::AgentsVerb),
+    /// SVIDs that are refused although they have not expired
+    #[command(subcommand)]
+    Revocation(verbs::revocation::RevocationVerb),
     /// The trust bundle
     #[command(subcommand)]
     Bundle(verbs::bundle::BundleVerb),
@@ -139,6 +142,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Entry(verb) => verbs::entry::run(global, verb).await,
         Verb::Token(verb) => verbs::token::run(global, verb).await,
         Verb::Agents(verb) => verbs::agents::run(global, verb).await,
+        Verb::Revocation(verb) => verbs::revocation::run(global, verb).await,
         Verb::Bundle(verb) => verbs::bundle::run(global, verb).await,
         Verb::Svid(verb) => verbs::svid::run(global, verb).await,
         Verb::Policy(verb) => verbs::policy::run(global, verb).await,

@@ -309,6 +309,7 @@ async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands(
         policy_in_force: ["/own/a", "/other/a", "/nobody"]
             .map(|path| (format!("spiffe://example.org{path}"), revision))
             .into(),
+        ..Default::default()
     };
     let in_force = || {
         let ask = "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sekisho_identity::Bundle;
-use sekisho_net::{Dialer, ExpectedServer, Identity, TlsConnection, TlsMaterial, TlsSource, certificates_from_pem};
+use sekisho_net::{
+    Acceptor, Dialer, ExpectedServer, Identity, TlsConnection, TlsMaterial, TlsSource, certificates_from_pem,
+};
 use sekisho_sdk::IdentitySource;
 use sekisho_types::{SpiffeId, TrustDomain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::peers::{Attested, clock};
-use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, free_port, program, raw, unix};
+use crate::world::{POLICY, Role, TRUST_DOMAIN, World, digest, eventually, free_port, program, raw, unix};
 
 /// What law L12 allows between the answer to a deletion and the last request that is accepted.
 const BOUND: Duration = Duration::from_millis(500);
@@ -70,7 +72,7 @@ impl Service {
 
     fn holding(&self, identity: &Identity) -> Till {
         let source = TlsSource::new(TlsMaterial::new(Some(identity), self.bundle.clone()).unwrap());
-        Till { source, inbound: self.inbound.clone() }
+        Till { source, leaf: identity.chain[0].clone(), inbound: self.inbound.clone() }
     }
 
     /// Deletes an entry, and says when that was acknowledged.
@@ -83,7 +85,7 @@ impl Service {
 
     /// Waits until a refusal that says this is on record at the server.
     fn records(&self, text: &str) {
-        crate::world::eventually(&format!("a record of {text:?}"), || {
+        eventually(&format!("a record of {text:?}"), || {
             let listed = self.world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
             listed.to_string().contains(text).then_some(())
         });
@@ -94,6 +96,7 @@ impl Service {
 #[derive(Clone)]
 struct Till {
     source: TlsSource,
+    leaf: Vec<u8>,
     inbound: String,
 }
 
@@ -274,6 +277,71 @@ async fn law_l12_an_entry_that_is_changed_revokes_what_it_gave_if_that_was_more(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_l12_an_operator_revokes_what_was_issued_so_far() {
+    let service = Service::open("http1").await;
+    let entry = service.entry("unix:uid:7");
+    for what in ["--entry", "--spiffe-id", "--serial", "--agent-id"] {
+        let identity = service.node.identity_of(&entry).await;
+        let till = service.holding(&identity);
+        let mut open = till.asks_until_answered().await;
+        let name = match what {
+            "--entry" => entry.clone(),
+            "--serial" => sekisho_identity::leaf_facts(&identity.chain[0]).unwrap().serial,
+            "--agent-id" => service.node.id.clone(),
+            _ => "spiffe://example.org/shop/till".to_owned(),
+        };
+        let order = ["revocation", "create", what, &name, "--reason", "key leaked"];
+        let (code, _, said) = service.world.sekisho(&order);
+        assert_eq!(code, 3, "{what} without a terminal: {said}");
+        assert!(said.contains("spiffe://example.org/shop/till") && said.contains(&entry), "{what} says: {said}");
+        assert!(ask(&mut open).await.contains(" 200 "), "{what}: nothing was confirmed");
+        service.world.text(&[&order[..], &["--yes"]].concat());
+        assert!(is_closed(&mut open).await, "{what}");
+        till.asks_until_refused().await;
+        service.records("was revoked: key leaked (revision ");
+        eventually("the sidecar has applied it", || {
+            let listed = service.world.json(&["revocation", "list"]);
+            let row =
+                listed["revocations"].as_array().unwrap().iter().find(|row| row["what"] == name.as_str())?.clone();
+            assert!(row["until"].as_i64() > row["since"].as_i64(), "{row}");
+            assert_eq!(row["reason"], "was revoked: key leaked");
+            let sidecar = &listed["sidecars"][0];
+            assert_eq!(sidecar["agent"], service.world.agent_id.as_str());
+            assert_eq!(sidecar["spiffe_id"], "spiffe://example.org/shop/ledger");
+            (row["applied"] == 1 && row["waiting"] == 0).then_some(())
+        });
+        let kind = what[2..].replace("agent-id", "agent").replace('-', "_");
+        eventually("its leaf", || {
+            let leaves = service.world.leaves("revocation");
+            leaves.iter().any(|leaf| leaf["what"] == kind.as_str()).then_some(())
+        });
+    }
+    // The agent's own SVID was revoked with the rest.
+    let refused = service.node.issue(&entry).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
+    let table = service.world.text(&["revocation", "list"]);
+    assert!(table.contains("1 of 1") && table.contains("key leaked"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_revoked_is_refused() {
+    let world = World::start();
+    for arguments in [
+        &["--serial", "xyz"][..],
+        &["--entry", "ent_none"],
+        &["--agent-id", "spiffe://example.org/shop/till"],
+        &["--spiffe-id", "spiffe://example.com/shop/till"],
+        &["--spiffe-id", &world.agent_id],
+        &["--spiffe-id", "spiffe://example.org/spire/server"],
+    ] {
+        let (code, out, said) = world.sekisho(&[&["revocation", "create", "--yes"], arguments].concat());
+        assert_eq!(code, 1, "{arguments:?}: {out}{said}");
+    }
+    assert_eq!(world.sekisho(&["revocation", "create", "--yes"]).0, 3);
+    assert_eq!(world.json(&["revocation", "list"])["revocations"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn law_l14_revocations_outlive_restarts_of_server_agent_and_sidecar() {
     let mut service = Service::open("http1").await;
     let (entry, till) = service.till().await;
@@ -314,4 +382,51 @@ async fn law_l12_the_workload_s_own_agent_takes_back_the_svid_of_a_deleted_entry
     let mut held = source.held.clone();
     let gone = tokio::time::timeout(Duration::from_secs(20), held.wait_for(Option::is_none));
     gone.await.expect("still held after 20 s").unwrap();
+}
+
+/// A service without a sidecar, on our library.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l12_the_library_refuses_a_revoked_peer_on_both_sides() {
+    let service = Service::open("http1").await;
+    service.world.register("/shop/library", &World::own_selectors());
+    let domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
+    let library = IdentitySource::of_self(&service.world.agent_socket(), &domain).unwrap();
+    library.ready().await;
+    let (entry, till) = service.till().await;
+    let accepts = async || {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let expected = ExpectedServer::Id(SpiffeId::parse("spiffe://example.org/shop/library").unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let dialer = Dialer { source: till.source.clone(), address, expected, clock };
+        let dialled = tokio::spawn(async move { dialer.connect(&[]).await.map(drop) });
+        let acceptor = Acceptor::new(&library.tls, true, &[]).unwrap();
+        let accepted = acceptor.accept(listener.accept().await.unwrap().0, clock());
+        let accepted = accepted.await.map(drop).map_err(|error| error.to_string());
+        let _dialled = dialled.await.unwrap();
+        accepted
+    };
+    let dials = async || {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let expected = ExpectedServer::Id(SpiffeId::parse("spiffe://example.org/shop/till").unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let dialer = Dialer { source: library.tls.clone(), address, expected, clock };
+        let acceptor = Acceptor::new(&till.source, true, &[]).unwrap();
+        let accepted =
+            tokio::spawn(async move { acceptor.accept(listener.accept().await.unwrap().0, clock()).await.map(drop) });
+        let dialled = dialer.connect(&[]).await.map(drop).map_err(|error| error.to_string());
+        let _accepted = accepted.await.unwrap();
+        dialled
+    };
+    assert_eq!((accepts().await, dials().await), (Ok(()), Ok(())));
+    let leaf = sekisho_identity::leaf_facts(&till.leaf).unwrap();
+    let revocations = library.revocations.clone().unwrap();
+    let open = tokio::spawn(async move { revocations.revoked(&leaf).await });
+    tokio::task::block_in_place(|| service.delete(&entry));
+    let why = tokio::time::timeout(Duration::from_secs(20), open).await.unwrap().unwrap();
+    assert!(why.contains(&format!("entry `{entry}` was deleted")), "{why}");
+    for refused in [accepts().await, dials().await] {
+        assert!(refused.unwrap_err().contains("the peer's SVID is revoked"));
+    }
+    let (_, till) = service.till().await;
+    assert!(library.revocations.unwrap().find(&sekisho_identity::leaf_facts(&till.leaf).unwrap()).is_none());
 }

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{AgentCaller, svid};
 use crate::domain::Shared;
 use crate::record::{self, RecordError};
-use crate::watch;
+use crate::{revocations, watch};
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -42,8 +42,10 @@ impl wire::node_server::Node for Service {
                 }
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
+                let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
+                revocations::take_report(&domain, &id, &message.revocations_applied, &served);
                 let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-                for served in served.iter().map(|entry| entry.spiffe_id.to_string()) {
+                for served in served {
                     let nodes = in_force.entry(served.clone()).or_default();
                     match message.policy_in_force.get(&served) {
                         Some(revision) => drop(nodes.insert(id.clone(), *revision)),

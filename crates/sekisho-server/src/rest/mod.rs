@@ -11,6 +11,7 @@ mod probes;
 mod problem;
 mod proofs;
 mod published;
+mod revocations;
 mod state;
 mod tokens;
 
@@ -42,6 +43,7 @@ fn open_api_router() -> OpenApiRouter<Shared> {
         .routes(routes!(agents::ban))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(revocations::list, revocations::create))
         .routes(routes!(state::bundle))
         .routes(routes!(state::health))
         .routes(routes!(state::identities))

@@ -13,6 +13,7 @@ pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod proxy;
 pub(crate) mod replay;
+pub(crate) mod revocation;
 pub(crate) mod server;
 pub(crate) mod svid;
 pub(crate) mod token;

@@ -1,0 +1,144 @@
+//! Revocations in force: streamed by the agent, and checked for each connection and request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sekisho_identity::{LeafFacts, Revocations};
+use sekisho_proto::node::{WatchRevocationsRequest, WatchRevocationsResponse, sidecar_client::SidecarClient};
+use sekisho_proto::revocation_from_wire;
+use sekisho_types::UnixTime;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use crate::agent::AgentChannel;
+
+/// How long a connection waits for the agent's first word.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Before the stream is asked for again; longer while it has never been given.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where changed revocations are kept, over a restart.
+type Keep = Box<dyn Fn(&Revocations) + Send + Sync>;
+
+/// The revocations that the agent has sent, and those of an earlier run.
+pub struct RevocationKeeper {
+    current: ArcSwap<Revocations>,
+    keep: Keep,
+    clock: fn() -> UnixTime,
+    /// Whether the agent has sent those in force in this run: until then each peer counts as revoked (law L3). An agent that
+    /// cannot reach its server sends the last that it heard of.
+    is_complete: AtomicBool,
+    /// Rings after each change, so that open connections are judged again (law L12).
+    changed: watch::Sender<u64>,
+}
+
+impl RevocationKeeper {
+    /// With those that an earlier run kept, which the agent may have forgotten.
+    pub fn new(
+        kept: Revocations,
+        clock: fn() -> UnixTime,
+        keep: impl Fn(&Revocations) + Send + Sync + 'static,
+    ) -> Self {
+        let (current, is_complete) = (ArcSwap::from_pointee(kept), AtomicBool::new(false));
+        Self { current, keep: Box::new(keep), clock, is_complete, changed: watch::channel(0).0 }
+    }
+
+    /// Waits until the agent has sent those in force, but not without end.
+    pub async fn complete(&self) {
+        let mut changed = self.changed.subscribe();
+        let complete = changed.wait_for(|_| self.is_complete.load(Ordering::Acquire));
+        let _late = tokio::time::timeout(PATIENCE, complete).await;
+    }
+
+    /// Why the SVID of a peer is refused, if it is.
+    pub fn find(&self, leaf: &LeafFacts) -> Option<String> {
+        if !self.is_complete.load(Ordering::Acquire) {
+            return Some("which SVIDs are revoked is not known yet: the agent has not sent it".to_owned());
+        }
+        self.current.load().find(leaf).map(|revocation| format!("the peer's SVID is revoked: {revocation}"))
+    }
+
+    /// Returns when the SVID of a peer is revoked, with the reason.
+    pub async fn revoked(&self, leaf: &LeafFacts) -> String {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(why) = self.find(leaf) {
+                return why;
+            }
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The newest revision that is applied.
+    fn newest(&self) -> u64 {
+        self.current.load().iter().map(|revocation| revocation.revision.0).max().unwrap_or(0)
+    }
+
+    /// In force first, then kept.
+    pub fn take(&self, message: &WatchRevocationsResponse) {
+        let mut all = (**self.current.load()).clone();
+        all.prune((self.clock)());
+        let mut changed = false;
+        for revocation in &message.revocations {
+            match revocation_from_wire(revocation) {
+                Ok(revocation) => changed |= all.add(revocation),
+                Err(error) => {
+                    tracing::error!(%error, "a revocation is not understood and not enforced; update this program")
+                }
+            }
+        }
+        let all = Arc::new(all);
+        if changed {
+            self.current.store(all.clone());
+        }
+        let completes = !message.more && !self.is_complete.swap(true, Ordering::AcqRel);
+        if changed || completes {
+            self.changed.send_modify(|count| *count += 1);
+        }
+        if !changed {
+            return;
+        }
+        tracing::info!(in_force = all.len(), "revocations");
+        (self.keep)(&all);
+    }
+}
+
+/// Follows the agent's stream without end.
+pub async fn follow_revocations(keeper: Arc<RevocationKeeper>, agent: AgentChannel) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = keeper.is_complete.load(Ordering::Acquire);
+        if let Err(status) = stream(&keeper, &agent).await {
+            tracing::debug!(reason = status.message(), "no stream of revocations; those that are known stay in force");
+            // As SPIRE's agent, and those of earlier releases.
+            if status.code() == Code::Unimplemented && !began {
+                tracing::warn!("this agent knows no revocations: a revoked peer is accepted until its SVID expires");
+                keeper.take(&WatchRevocationsResponse::default());
+            }
+        }
+        pause = if keeper.is_complete.load(Ordering::Acquire) { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn stream(keeper: &Arc<RevocationKeeper>, agent: &AgentChannel) -> Result<(), Status> {
+    let (acknowledge, requests) = mpsc::channel(4);
+    let requests = ReceiverStream::new(requests);
+    let mut messages = SidecarClient::new(agent.clone()).watch_revocations(requests).await?.into_inner();
+    while let Some(message) = messages.message().await? {
+        let (taker, whole) = (keeper.clone(), !message.more);
+        let _taken = tokio::task::spawn_blocking(move || taker.take(&message)).await;
+        if whole {
+            // An agent that reads slowly hears of the next.
+            let _late = acknowledge.try_send(WatchRevocationsRequest { applied_revision: keeper.newest() });
+        }
+    }
+    Ok(())
+}

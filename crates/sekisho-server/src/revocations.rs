@@ -1,0 +1,266 @@
+//! Revocations that an operator orders, and which sidecars have applied those in force (`docs/decisions/0022`).
+//!
+//! Each concerns SVIDs that were issued before it. What may have an identity gets a new one at once, so none has to be taken
+//! back, and none can be: a sidecar that cannot be reached would keep it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
+
+use sekisho_identity::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked};
+use sekisho_ledger::{Kind, Leaf, Value};
+use sekisho_runtime::now;
+use sekisho_store::Batch;
+use sekisho_types::{EntryId, SpiffeId, UnixTime};
+
+use crate::domain::{Domain, Shared};
+use crate::journal::{self, openings_of};
+use crate::registration::RegistrationError;
+use crate::{log_search, revoke};
+
+const MAX_REASON: usize = 200;
+/// Hexadecimal digits of a serial number (RFC 5280 §4.1.2.2: 20 bytes).
+const MAX_SERIAL: usize = 40;
+/// Identities that a preview names.
+const MAX_NAMED: usize = 100;
+
+/// What an operator wants to revoke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    Entry(EntryId),
+    Agent(SpiffeId),
+    SpiffeId(SpiffeId),
+    /// As X.509 and the log have it: lower case, no separators.
+    Serial(String),
+}
+
+/// What an order would revoke, and for how long the revocation is kept.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub what: Revoked,
+    pub until: UnixTime,
+    /// What is cut off, a line each.
+    pub cuts: Vec<String>,
+    /// What comes of it.
+    pub then: &'static str,
+    /// The agent whose own SVID it is.
+    evicts: Option<SpiffeId>,
+}
+
+impl Order {
+    pub(crate) fn serial(text: &str) -> Result<Self, RegistrationError> {
+        let digits = text.trim().strip_prefix("iss_").unwrap_or(text.trim()).replace([':', ' '], "").to_lowercase();
+        let plain = digits.bytes().all(|b| b.is_ascii_hexdigit()) && !digits.is_empty() && digits.len() <= MAX_SERIAL;
+        if !plain || !digits.len().is_multiple_of(2) {
+            let form = "a serial number is 1 to 20 bytes in hexadecimal, an `iss_…` of `sekisho svid list`, or a token's `jti`";
+            return Err(RegistrationError::Form(format!("`{text}`: {form}")));
+        }
+        Ok(Self::Serial(digits))
+    }
+}
+
+/// What an order would do now.
+pub(crate) async fn plan(domain: &Shared, order: Order) -> Result<Plan, RegistrationError> {
+    let longest = now().plus_seconds(LONGEST_SVID_SECONDS);
+    let again = "processes that may have it get a new SVID at once, and open connections are made again; delete the entry \
+                 to end that";
+    match order {
+        Order::Entry(id) => domain.view.read(|state| {
+            let entry = state.entries.get(&id).ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
+            let until = now().plus_seconds(revoke::longest_life(entry, domain.settings.x509_ttl_seconds));
+            let cuts = vec![line(entry)];
+            let what = Revoked::Entry { id, spiffe_id: entry.spiffe_id.clone() };
+            Ok(Plan { what, until, cuts, then: again, evicts: None })
+        }),
+        Order::SpiffeId(id) => {
+            if !id.is_member_of(&domain.name) || id.path().is_empty() || id.path().starts_with("/spire/") {
+                let form = "is not a workload's SPIFFE ID of this trust domain; an agent is revoked with `agent`";
+                return Err(RegistrationError::Form(format!("`{id}` {form}")));
+            }
+            let cuts = domain.view.read(|state| named(state.entries_of(&id).map(|entry| line(entry))));
+            Ok(Plan { what: Revoked::SpiffeId(id), until: longest, cuts, then: again, evicts: None })
+        }
+        Order::Agent(id) => {
+            if !id.is_member_of(&domain.name) || !id.path().starts_with("/spire/agent/") {
+                return Err(RegistrationError::NoAgent(id));
+            }
+            let cuts = domain.view.read(|state| {
+                let node = state.nodes.get(&id);
+                let served = node.map(|node| state.authorized(node, &domain.server_id, now())).unwrap_or_default();
+                named(served.iter().map(|entry| line(entry)))
+            });
+            let then = "the agent must attest again (with a new token, if it attested by token); until then its processes \
+                        get no new SVID";
+            Ok(Plan { what: Revoked::Agent(id.clone()), until: longest, cuts, then, evicts: Some(id) })
+        }
+        Order::Serial(serial) => one_svid(domain, serial).await,
+    }
+}
+
+async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationError> {
+    let (searched, id) = (domain.clone(), format!("iss_{serial}"));
+    let found = tokio::task::spawn_blocking(move || {
+        let index = log_search::find(&searched.ledger, &id)?;
+        let entry = searched.ledger.entry(index, searched.ledger.size())?;
+        let opened = openings_of(&entry.side).into_iter().find(|opening| opening.field == "spiffe_id");
+        Some((Leaf::decode(&entry.leaf).ok()?, opened.map(|opening| opening.value)))
+    });
+    let found = found.await.map_err(|ended| RegistrationError::Form(ended.to_string()))?;
+    let evicts = domain.view.read(|state| {
+        let shows = |other: &String| *other == serial;
+        let mut nodes = state.nodes.values();
+        let node = nodes.find(|node| shows(&node.serial) || node.previous_serial.as_ref().is_some_and(shows));
+        node.map(|node| node.id.clone())
+    });
+    let (mut until, mut cuts) = (now().plus_seconds(LONGEST_SVID_SECONDS), vec![]);
+    match &found {
+        Some((leaf, id)) => {
+            if let Some(Value::Integer(end)) = leaf.field("not_after") {
+                until = UnixTime::from_seconds(*end).min(until);
+            }
+            let entry = leaf.field_text("entry").map(|entry| format!(" by entry `{entry}`")).unwrap_or_default();
+            let id = id.as_deref().unwrap_or("an identity that was erased from the log");
+            let what = leaf.field_text("what").unwrap_or("SVID");
+            cuts.push(format!("one {what} of {id}{entry}"));
+        }
+        None => cuts.push("no issuance with this serial number is in this log".to_owned()),
+    }
+    if until <= now() {
+        return Err(RegistrationError::Form(format!("the SVID with the serial number `{serial}` has expired")));
+    }
+    let then = match evicts {
+        Some(_) => "it is an agent's own SVID: the agent must attest again",
+        None => "its holder keeps it until it asks its agent again, and peers refuse it from now on",
+    };
+    Ok(Plan { what: Revoked::Serial(serial), until, cuts, then, evicts })
+}
+
+fn line(entry: &sekisho_identity::Entry) -> String {
+    format!("{} by entry `{}` (parent {})", entry.spiffe_id, entry.id, entry.parent_id)
+}
+
+fn named(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    let more = lines.len().saturating_sub(MAX_NAMED);
+    lines.truncate(MAX_NAMED);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+/// Revokes: the leaf and the revocation are one transaction. The revocation as it is in force when this returns.
+pub(crate) async fn create(
+    domain: &Shared,
+    plan: Plan,
+    reason: &str,
+    by: &str,
+) -> Result<Revocation, RegistrationError> {
+    let reason = reason_of(reason)?;
+    let Plan { what, until, evicts, .. } = plan;
+    let leaf = journal::Entry::new(domain, Kind::Revocation);
+    let leaf = match &what {
+        Revoked::Entry { id, .. } => leaf.text("what", "entry").text("entry", id.as_str()),
+        Revoked::Agent(id) => leaf.text("what", "agent").personal("agent", id.to_string()),
+        Revoked::SpiffeId(id) => leaf.text("what", "spiffe_id").personal("spiffe_id", id.to_string()),
+        Revoked::Serial(serial) => leaf.text("what", "serial").text("serial", serial),
+    };
+    let leaf = leaf.integer("until", until.seconds()).personal("reason", &reason).personal("by", by);
+    let eviction = evicts.as_ref().map(|id| {
+        let leaf = journal::Entry::new(domain, Kind::AgentChange).text("event", "evicted");
+        leaf.personal("agent", id.to_string()).personal("by", by)
+    });
+    let (revoked, agent) = (what.clone(), evicts.clone());
+    let written: Result<(), RegistrationError> = domain
+        .store
+        .write(&domain.name, move |batch| {
+            if let Some((id, leaf)) = agent.zip(eviction)
+                && evict(batch, &id)?
+            {
+                leaf.with_change(batch)?;
+            }
+            batch.revoke(what, &reason, now(), until)?;
+            Ok(leaf.with_change(batch)?)
+        })
+        .await;
+    domain.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
+    written?;
+    let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == revoked).cloned());
+    in_force.ok_or_else(|| RegistrationError::Form("the revocation has ended already".to_owned()))
+}
+
+/// Removes an agent, unless it is banned: that must stay known.
+fn evict(batch: &mut Batch<'_>, id: &SpiffeId) -> Result<bool, sekisho_store::StoreError> {
+    if batch.node(id)?.is_none_or(|node| node.banned) { Ok(false) } else { batch.remove_node(id) }
+}
+
+/// In the past tense, as peers' refusals quote it.
+fn reason_of(text: &str) -> Result<String, RegistrationError> {
+    let text = text.trim();
+    if text.chars().count() > MAX_REASON || text.chars().any(char::is_control) {
+        return Err(RegistrationError::Form(format!("a reason is one line of at most {MAX_REASON} characters")));
+    }
+    Ok(if text.is_empty() { "was revoked".to_owned() } else { format!("was revoked: {text}") })
+}
+
+/// One sidecar, or several that speak for one identity on one node: the newest revision that all of them have applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub agent: SpiffeId,
+    pub spiffe_id: String,
+    pub revision: u64,
+}
+
+/// The newest revision of the revocations that each sidecar has applied, by agent and identity.
+pub(crate) type Reports = BTreeMap<SpiffeId, BTreeMap<String, u64>>;
+
+/// Takes an agent's report: about the identities that it serves, and about no others.
+pub(crate) fn take_report(domain: &Domain, agent: &SpiffeId, report: &HashMap<String, u64>, served: &[String]) {
+    let own = served.iter().filter_map(|id| Some((id.clone(), *report.get(id)?))).collect();
+    domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone(), own);
+}
+
+/// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired has
+/// no sidecar that is worth waiting for.
+pub(crate) fn list(domain: &Domain) -> (Revocations, Vec<Applied>) {
+    let mut reports = domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner);
+    let clock = now();
+    let mut revocations = domain.view.read(|state| {
+        let lives =
+            |agent: &SpiffeId| state.nodes.get(agent).is_some_and(|node| !node.banned && node.expires_at > clock);
+        reports.retain(|agent, _| lives(agent));
+        (*state.revocations).clone()
+    });
+    revocations.prune(clock);
+    let of_agent = |(agent, ids): (&SpiffeId, &BTreeMap<String, u64>)| {
+        let one = |(id, revision): (&String, &u64)| Applied {
+            agent: agent.clone(),
+            spiffe_id: id.clone(),
+            revision: *revision,
+        };
+        ids.iter().map(one).collect::<Vec<_>>()
+    };
+    let applied = reports.iter().flat_map(of_agent).collect();
+    (revocations, applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_taken_as_people_have_it() {
+        for text in ["iss_019a0b", "019A0B", "01:9a:0b", " 019a0b "] {
+            assert_eq!(Order::serial(text).unwrap(), Order::Serial("019a0b".into()), "{text}");
+        }
+        for text in ["", "iss_", "0x01", "1", "zz", &"00".repeat(21), "dec_01"] {
+            assert!(Order::serial(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(reason_of("").unwrap(), "was revoked");
+        assert_eq!(reason_of(" key leaked ").unwrap(), "was revoked: key leaked");
+        assert!(reason_of("two\nlines").is_err() && reason_of(&"x".repeat(201)).is_err());
+    }
+}
