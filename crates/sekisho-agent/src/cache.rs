@@ -74,7 +74,7 @@ impl Cache {
         Ok(Self(SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?))
     }
 
-    /// Law L16: a key file beside what it seals keeps out other users, and nobody who reads the disk.
+    /// Law L16: a key file beside what it seals keeps out other users, and no one who reads the disk.
     pub(crate) fn say_how_it_is_sealed(&self) {
         tracing::warn!(sealed_by = SEALED_BY, "the cache is sealed by a file on the same disk, not by hardware");
     }

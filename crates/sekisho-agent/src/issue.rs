@@ -48,7 +48,7 @@ pub(crate) async fn x509(
     if let Some(held) = fresh(core, &key, entry) {
         return Ok(held);
     }
-    // Whoever waited while another asked shares what came of it.
+    // Those that waited while another asked share its result.
     let shared = last.as_ref().filter(|(failed_at, _)| *failed_at >= asked_at).map(|(_, status)| status.clone());
     let issued = match shared {
         Some(status) => Err(status),
@@ -74,7 +74,7 @@ pub(crate) async fn x509(
     };
     drop(last);
     let mut issuing = core.issuing.lock().unwrap_or_else(PoisonError::into_inner);
-    // The map's own and ours: nobody else waits.
+    // The map's own and ours: no other waits.
     if Arc::strong_count(&turn) <= 2 {
         issuing.remove(&key);
     }
@@ -95,7 +95,7 @@ fn valid(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
     held.filter(|held| held.not_after > now() && held.spiffe_id == entry.spiffe_id)
 }
 
-/// Held, not yet due, and of the entry as it stands.
+/// Held, not yet due, and of the entry as it is.
 fn fresh(core: &Core, key: &HeldKey, entry: &Entry) -> Option<Arc<HeldSvid>> {
     valid(core, key, entry).filter(|held| held.renew_at > now() && held.entry_revision == entry.revision_number)
 }

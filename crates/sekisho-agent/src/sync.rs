@@ -22,7 +22,7 @@ use crate::wiring::AgentError;
 /// SPIRE's own interval.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Follows the server for ever; ends when the server bans this agent.
+/// Follows the server until it bans this agent.
 pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
     let mut pause = Duration::from_millis(100);
     loop {
@@ -59,14 +59,14 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
     let mut redialled = core.redialled.subscribe();
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut news = NodeClient::new(core.server()).watch(stream).await?.into_inner();
+    let mut messages = NodeClient::new(core.server()).watch(stream).await?.into_inner();
     post_status(core).await;
     let (mut waiting, mut applied) = (None, 0);
     let mut reported = core.reported.subscribe();
     reported.mark_changed();
     loop {
         let message = tokio::select! {
-            message = news.message() => message?,
+            message = messages.message() => message?,
             // What sidecars run is the server's to know as soon as they say it (law L15).
             _reported = reported.changed() => {
                 report(core, &acknowledge, applied);

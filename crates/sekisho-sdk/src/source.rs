@@ -36,7 +36,7 @@ pub struct IdentitySource {
     pub revocations: Option<Arc<RevocationKeeper>>,
 }
 
-struct News {
+struct Update {
     chain: Vec<Vec<u8>>,
     key: Vec<u8>,
     bundle: Vec<Vec<u8>>,
@@ -68,7 +68,7 @@ impl IdentitySource {
         Self::start(socket, trust_domain, None, Some(keeper))
     }
 
-    /// The identity of another process, lent while that process lives.
+    /// The identity of another process, delegated while that process lives.
     pub fn lent(socket: &Path, trust_domain: &TrustDomain, workload: Workload) -> Result<Self, NetError> {
         Self::start(socket, trust_domain, Some(workload), None)
     }
@@ -173,14 +173,14 @@ impl Feed {
                 let spiffe_id = spiffe_id.as_ref().map(ToString::to_string).unwrap_or_default();
                 let request = LendRequest { workload_pid: *pid, workload_start_time: *start_time, spiffe_id };
                 let mut stream = SidecarClient::new(channel.clone()).lend(request).await?.into_inner();
-                while let Some(lent) = stream.message().await? {
+                while let Some(delegated) = stream.message().await? {
                     self.take(
                         trust_domain,
-                        News {
-                            chain: lent.cert_chain,
-                            key: lent.private_key,
-                            bundle: lent.bundle,
-                            executable: lent.executable,
+                        Update {
+                            chain: delegated.cert_chain,
+                            key: delegated.private_key,
+                            bundle: delegated.bundle,
+                            executable: delegated.executable,
                         },
                     )?;
                 }
@@ -193,26 +193,26 @@ impl Feed {
                         message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
                     let split = |der: &[u8]| split_chain(der).map_err(|e| Status::internal(e.to_string()));
                     let (chain, bundle) = (split(&svid.x509_svid)?, split(&svid.bundle)?);
-                    self.take(trust_domain, News { chain, key: svid.x509_svid_key, bundle, executable: vec![] })?;
+                    self.take(trust_domain, Update { chain, key: svid.x509_svid_key, bundle, executable: vec![] })?;
                 }
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, trust_domain: &TrustDomain, news: News) -> Result<(), Status> {
+    fn take(&mut self, trust_domain: &TrustDomain, update: Update) -> Result<(), Status> {
         let unusable = |e: String| Status::internal(format!("what the agent sent is not usable: {e}"));
-        let leaf = news.chain.first().ok_or_else(|| unusable("no certificate".into()))?;
+        let leaf = update.chain.first().ok_or_else(|| unusable("no certificate".into()))?;
         let facts = leaf_facts(leaf).map_err(|e| unusable(e.to_string()))?;
         let mut bundle = Bundle::empty(trust_domain.clone());
-        for der in news.bundle {
+        for der in update.bundle {
             bundle.add_x509(der).map_err(|e| unusable(e.to_string()))?;
         }
-        let identity = Identity { chain: news.chain, key: Secret::new(news.key) };
+        let identity = Identity { chain: update.chain, key: Secret::new(update.key) };
         let material = TlsMaterial::new(Some(&identity), Arc::new(bundle)).map_err(|e| unusable(e.to_string()))?;
         self.tls.replace(material);
         self.generation += 1;
-        let (generation, executable) = (self.generation, news.executable);
+        let (generation, executable) = (self.generation, update.executable);
         let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));

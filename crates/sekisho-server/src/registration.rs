@@ -22,7 +22,7 @@ pub(crate) enum RegistrationError {
     IdTaken(EntryId),
     #[error("no entry `{0}`")]
     NoEntry(EntryId),
-    #[error("entry `{0}` was changed by somebody else meanwhile; look at it and try again")]
+    #[error("entry `{0}` was changed by another operator meanwhile; look at it and try again")]
     ChangedMeanwhile(EntryId),
     #[error(
         "the entry would no longer ask for {0}, so more processes would get its identity; keep these selectors, or replace \
@@ -66,8 +66,8 @@ pub(crate) async fn create(
 ) -> Result<Vec<Result<Entry, RegistrationError>>, RegistrationError> {
     let prepared: Vec<_> = entries.into_iter().map(|entry| prepare(domain, entry, by)).collect();
     let put = |batch: &mut Batch<'_>, (entry, leaf): (Entry, journal::Entry)| {
-        if let Some(twin) = batch.twin(&entry)? {
-            return Ok(Err(RegistrationError::Exists(Box::new(twin))));
+        if let Some(same) = batch.twin(&entry)? {
+            return Ok(Err(RegistrationError::Exists(Box::new(same))));
         }
         if batch.entry(&entry.id)?.is_some() {
             return Ok(Err(RegistrationError::IdTaken(entry.id)));
@@ -103,7 +103,7 @@ fn warn_of_any_user(entry: &Entry) {
     }
 }
 
-/// Changes an entry; `change` gets it as it stands and returns it as it shall be.
+/// Changes an entry; `change` gets it as it is and returns it as it is to be.
 pub(crate) async fn update(
     domain: &Domain,
     id: EntryId,
@@ -126,8 +126,8 @@ pub(crate) async fn update(
             entry.revision_number = revision + 1;
             entry.check(&name)?;
             warn_of_any_user(&entry);
-            if let Some(twin) = batch.twin(&entry)?.filter(|twin| twin.id != entry.id) {
-                return Err(RegistrationError::Exists(Box::new(twin)));
+            if let Some(same) = batch.twin(&entry)?.filter(|same| same.id != entry.id) {
+                return Err(RegistrationError::Exists(Box::new(same)));
             }
             if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
                 batch.put_former_parent(&before.spiffe_id, &before.parent_id, now())?;

@@ -1,4 +1,4 @@
-//! The delta stream to one agent: first everything that it may know, then each change (walk 3).
+//! The delta stream to one agent: first everything that it may know, then each change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tonic::Status;
 use crate::domain::Shared;
 use crate::grpc::denied;
 
-/// What one agent was told.
-struct Told {
+/// What one agent was sent.
+struct Sent {
     entries: BTreeMap<EntryId, Arc<Entry>>,
     bundle_sequence: Option<u64>,
     policy_revision: u64,
@@ -36,8 +36,8 @@ pub(crate) async fn feed(
     to: mpsc::Sender<Result<wire::WatchResponse, Status>>,
 ) {
     let mut changes = changes;
-    let mut told =
-        Told { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0, revoked: Revision::default() };
+    let mut sent =
+        Sent { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0, revoked: Revision::default() };
     let mut first = true;
     loop {
         let node = domain.view.read(|state| state.nodes.get(&agent).cloned());
@@ -46,7 +46,7 @@ pub(crate) async fn feed(
             let _gone = to.send(Err(denied(standing))).await;
             return;
         };
-        let (message, changed) = told.tell(&domain, &node, first);
+        let (message, changed) = sent.next(&domain, &node, first);
         if changed || first {
             for part in parts(message) {
                 if to.send(Ok(part)).await.is_err() {
@@ -91,8 +91,8 @@ fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
     }
 }
 
-impl Told {
-    fn tell(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
+impl Sent {
+    fn next(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
         let (revision, entries, bundle, policy, revoked) = domain.view.read(|state| {
             let entries = state.authorized(node, &domain.server_id, now());
             (state.revision, entries, state.bundle.clone(), state.policy.clone(), state.revocations.clone())
