@@ -97,14 +97,12 @@ pub(crate) async fn plan(domain: &Shared, order: Order) -> Result<Plan, Registra
 }
 
 async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationError> {
-    let (searched, id) = (domain.clone(), format!("iss_{serial}"));
-    let found = tokio::task::spawn_blocking(move || {
-        let index = log_search::find(&searched.ledger, &id)?;
-        let entry = searched.ledger.entry(index, searched.ledger.size())?;
-        let opened = openings_of(&entry.side).into_iter().find(|opening| opening.field == "spiffe_id");
-        Some((Leaf::decode(&entry.leaf).ok()?, opened.map(|opening| opening.value)))
-    });
-    let found = found.await.map_err(|ended| RegistrationError::Form(ended.to_string()))?;
+    let mut found = issuance_of(domain, &serial).await?;
+    if found.is_none() {
+        // An entry can be read a moment after it is durable.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        found = issuance_of(domain, &serial).await?;
+    }
     let evicts = domain.view.read(|state| {
         let shows = |other: &String| *other == serial;
         let mut nodes = state.nodes.values();
@@ -132,6 +130,18 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
         None => "its holder keeps it until it asks its agent again, and peers refuse it from now on",
     };
     Ok(Plan { what: Revoked::Serial(serial), until, cuts, then, evicts })
+}
+
+/// The leaf of an issuance, and the SPIFFE ID that it opens.
+async fn issuance_of(domain: &Shared, serial: &str) -> Result<Option<(Leaf, Option<String>)>, RegistrationError> {
+    let (searched, id) = (domain.clone(), format!("iss_{serial}"));
+    let found = tokio::task::spawn_blocking(move || {
+        let index = log_search::find(&searched.ledger, &id)?;
+        let entry = searched.ledger.entry(index, searched.ledger.size())?;
+        let opened = openings_of(&entry.side).into_iter().find(|opening| opening.field == "spiffe_id");
+        Some((Leaf::decode(&entry.leaf).ok()?, opened.map(|opening| opening.value)))
+    });
+    found.await.map_err(|ended| RegistrationError::Form(ended.to_string()))
 }
 
 fn line(entry: &sekisho_identity::Entry) -> String {

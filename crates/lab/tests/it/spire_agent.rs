@@ -1,4 +1,4 @@
-//! SPIRE's own agent on our server, if `SEKISHO_SPIRE_AGENT` names its program (tried with 1.16).
+//! SPIRE's own agent on our server, if the folder `SPIRE_BIN` holds its program (tried with 1.16).
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ struct Spire<'a> {
 
 impl<'a> Spire<'a> {
     fn new(world: &'a World, name: &'static str, attestor: &str) -> Option<Self> {
-        let program = PathBuf::from(std::env::var_os("SEKISHO_SPIRE_AGENT")?);
+        let program = PathBuf::from(std::env::var_os("SPIRE_BIN")?).join("spire-agent");
         std::fs::write(world.path("boot.pem"), world.text(&["bundle", "show", "--form", "pem"])).unwrap();
         let (host, port) = world.address.rsplit_once(':').unwrap();
         let path = |file: &str| world.path(file).display().to_string();
@@ -81,7 +81,7 @@ fn entry(world: &World, path: &str, parent: &str, selector: &str) -> String {
 fn spires_agent_is_served_renewed_evicted_and_joins_again() {
     let world = World::with(&["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "30"]);
     let Some(mut spire) = Spire::new(&world, "token-agent", r#"NodeAttestor "join_token" { plugin_data {} }"#) else {
-        crate::world::skipped("SEKISHO_SPIRE_AGENT names no program");
+        crate::world::skipped("SPIRE_BIN names no folder with spire-agent");
         return;
     };
     let token = || world.json(&["token", "create", "--agent-id", "spire"])["token"].as_str().unwrap().to_owned();
@@ -124,7 +124,7 @@ fn spires_agent_attests_again_by_certificate_and_serves_what_is_below_an_alias()
             certificate.display()
         );
         let Some(mut spire) = Spire::new(&world, "pop-agent", &attestor) else {
-            crate::world::skipped("SEKISHO_SPIRE_AGENT names no program");
+            crate::world::skipped("SPIRE_BIN names no folder with spire-agent");
             return;
         };
         let own = format!("unix:uid:{}", sekisho_host::own_uid());
