@@ -2,7 +2,7 @@
 
 use sekisho_types::{Digest, TrustDomain, UnixTime};
 
-use crate::x509_validate;
+use crate::x509_authority::authority_facts;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
@@ -59,7 +59,7 @@ impl Bundle {
 
     /// Adds a certificate if it is an authority of this trust domain.
     pub fn add_x509(&mut self, der: Vec<u8>) -> Result<(), BundleError> {
-        if x509_validate::authority_facts(&der, &self.trust_domain).is_none() {
+        if authority_facts(&der, &self.trust_domain).is_none() {
             return Err(BundleError::NotAnAuthority(self.trust_domain.clone()));
         }
         if !self.x509_authorities.iter().any(|known| known.der == der) {

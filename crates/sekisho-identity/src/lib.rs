@@ -21,6 +21,7 @@ mod renewal;
 mod revocation;
 mod selector_form;
 mod why;
+mod x509_authority;
 mod x509_profile;
 mod x509_validate;
 

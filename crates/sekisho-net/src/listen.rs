@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::peer::Exported;
 use crate::peer_credentials::peer_of;
+use crate::places::MAX_CONNECTIONS;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
 use crate::unix_room::UnixRoom;
@@ -30,8 +31,7 @@ use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that has asked for nothing by then is let go: until its first request a connection is only a cost.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Connections open at one listener, and of them from one address.
-pub(crate) const MAX_CONNECTIONS: usize = 65_536;
+/// Connections open at one listener from one address.
 const MAX_PER_ADDRESS: usize = 16_384;
 /// How long open requests may finish after the wish to stop.
 const DRAIN: Duration = Duration::from_secs(5);

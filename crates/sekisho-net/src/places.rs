@@ -5,6 +5,9 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Connections open at one listener.
+pub(crate) const MAX_CONNECTIONS: usize = 65_536;
+
 /// Room for connections, counted by peer: an address, a process.
 pub struct Places<K: Hash + Eq + Clone> {
     total: usize,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::listen::MAX_CONNECTIONS;
+use crate::places::MAX_CONNECTIONS;
 use crate::{Place, Places, UnixPeer};
 
 /// A connection is a socket, and a process that is held by its pidfd.

@@ -10,6 +10,7 @@ pub(crate) mod entry;
 pub(crate) mod ledger;
 pub(crate) mod man;
 pub(crate) mod policy;
+mod policy_files;
 pub(crate) mod prove;
 pub(crate) mod proxy;
 pub(crate) mod replay;

@@ -2,11 +2,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hyper::Method;
-use sekisho_policy::{PolicySet, RequestInput, Source, TestFile, run_tests};
+use sekisho_policy::{RequestInput, Source, TestFile, run_tests};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
 use serde_json::{Value, json};
 
+use super::policy_files::{load, read};
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, table, text};
@@ -75,27 +76,6 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
             Ok(Exit::Ok)
         }
     }
-}
-
-fn read(folder: &Path, with_tests: bool) -> Result<Vec<Source>, Failure> {
-    let error = |e: std::io::Error| Failure::failed(format!("{}: {e}", folder.display()));
-    let mut sources = Vec::new();
-    for item in std::fs::read_dir(folder).map_err(error)? {
-        let path = item.map_err(error)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let test = name.ends_with("_test.rego") || name.ends_with("_test.yaml");
-        let wanted = !name.starts_with('.') && if test { with_tests } else { name.ends_with(".rego") };
-        if wanted {
-            sources.push(Source { name, text: std::fs::read_to_string(&path).map_err(error)? });
-        }
-    }
-    Ok(sources)
-}
-
-pub(super) fn load(folder: &Path, with_tests: bool) -> Result<PolicySet, Failure> {
-    let mut sources = read(folder, with_tests)?;
-    sources.retain(|source| source.name.ends_with(".rego"));
-    PolicySet::load(sources).map_err(Failure::failed)
 }
 
 fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {

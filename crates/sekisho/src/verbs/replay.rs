@@ -44,7 +44,7 @@ struct Tally {
 struct Judges(BTreeMap<u64, Option<PolicySet>>);
 
 pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failure> {
-    let policy = super::policy::load(&args.folder, false)?;
+    let policy = super::policy_files::load(&args.folder, false)?;
     let rest = Rest::new(&global.server_socket());
     let (mut tally, mut judges) = (Tally::default(), Judges::default());
     let (mut before, mut left) = (String::new(), args.last);

@@ -6,7 +6,8 @@ use sekisho_proto::node::{StatusRequest, StatusResponse, inspect_client::Inspect
 use sekisho_runtime::now;
 use sekisho_sdk::agent_channel;
 
-use super::{Check, machine};
+use super::check::Check;
+use super::machine;
 use crate::cli::Global;
 use crate::exit::Failure;
 

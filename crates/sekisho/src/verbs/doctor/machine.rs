@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::Check;
+use super::check::Check;
 
 /// Free space below which writing will soon fail, in bytes.
 const LEAST_SPACE: u64 = 512 * 1024 * 1024;

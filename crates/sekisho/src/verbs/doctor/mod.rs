@@ -1,26 +1,16 @@
 //! Checks, each with what was found and what to do.
 
 mod agent;
+mod check;
 mod machine;
 mod server;
 
 use serde_json::{Value, json};
 
+use self::check::Check;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, table};
-
-struct Check {
-    id: &'static str,
-    result: Result<String, String>,
-    fix: &'static str,
-}
-
-impl Check {
-    const fn new(id: &'static str, result: Result<String, String>, fix: &'static str) -> Self {
-        Self { id, result, fix }
-    }
-}
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let mut checks = machine::checks();

@@ -5,7 +5,8 @@ use std::path::Path;
 use sekisho_runtime::now;
 use serde_json::Value;
 
-use super::{Check, machine};
+use super::check::Check;
+use super::machine;
 use crate::cli::Global;
 use crate::rest::Rest;
 

@@ -9,7 +9,7 @@ use sekisho_identity::with_digest;
 use sekisho_types::{Digest, Selector};
 use serde_json::{Value, json};
 
-use super::{Options, describe};
+use super::form::{Options, describe};
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, text};
