@@ -21,7 +21,6 @@ use crate::health::Health;
 use crate::record::Unstored;
 use crate::refusals::Refusals;
 use crate::retention::Keep;
-use crate::revocations::Reports;
 use crate::scrub::Scrub;
 use crate::view::View;
 use crate::witness::Witnesses;
@@ -65,8 +64,8 @@ pub(crate) struct Domain {
     /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
     /// several nodes.
     pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
-    /// The newest revision of the revocations that sidecars have applied.
-    pub revocations_applied: Mutex<Reports>,
+    /// The newest revision of the revocations that each sidecar has applied, by agent and identity.
+    pub revocations_applied: Mutex<BTreeMap<SpiffeId, BTreeMap<String, u64>>>,
     /// Why the policy folder as it is now was not taken, if it was not.
     pub policy_folder_refused: Mutex<Option<String>>,
 }

@@ -3,7 +3,7 @@
 //! Each concerns SVIDs that were issued before it. What may have an identity gets a new one at once, so none has to be taken
 //! back, and none can be: a sidecar that cannot be reached would keep it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use sekisho_identity::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked};
@@ -218,15 +218,6 @@ pub(crate) struct Applied {
     pub agent: SpiffeId,
     pub spiffe_id: String,
     pub revision: u64,
-}
-
-/// The newest revision of the revocations that each sidecar has applied, by agent and identity.
-pub(crate) type Reports = BTreeMap<SpiffeId, BTreeMap<String, u64>>;
-
-/// Takes an agent's report: about the identities that it serves, and about no others.
-pub(crate) fn take_report(domain: &Domain, agent: &SpiffeId, report: &HashMap<String, u64>, served: &[String]) {
-    let own = served.iter().filter_map(|id| Some((id.clone(), *report.get(id)?))).collect();
-    domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone(), own);
 }
 
 /// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired has

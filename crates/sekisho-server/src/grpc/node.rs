@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{AgentCaller, svid};
 use crate::domain::Shared;
 use crate::record::{self, RecordError};
-use crate::{revocations, watch};
+use crate::watch;
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -43,7 +43,9 @@ impl wire::node_server::Node for Service {
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
                 let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
-                revocations::take_report(&domain, &id, &message.revocations_applied, &served);
+                let applied = &message.revocations_applied;
+                let applied = served.iter().filter_map(|own| Some((own.clone(), *applied.get(own)?))).collect();
+                domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), applied);
                 let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
                 for served in served {
                     let nodes = in_force.entry(served.clone()).or_default();
