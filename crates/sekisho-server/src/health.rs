@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sekisho_disk::DiskError;
 use sekisho_runtime::now;
+use sekisho_store::StoreError;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -103,7 +104,11 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
         let stored = store.store.read(|reader| reader.revision(&store.name));
         (disk.map_err(|error| error.to_string()), stored.map(drop).map_err(|error| error.to_string()))
     });
-    let Ok((disk, store)) = looked.await else { return vec!["store"] };
+    let Ok((disk, mut store)) = looked.await else { return vec!["store"] };
+    // A writer that has stopped takes no batch, not even one that changes nothing.
+    if let Err(error) = domain.store.write::<_, StoreError>(&domain.name, |_| Ok(())).await {
+        store = Err(error.to_string());
+    }
     let authority = match domain.authorities.signing() {
         Ok(signing) if signing.record.not_before > now() => {
             Err("the signing authority is not valid yet: the clock went back".to_owned())

@@ -48,6 +48,10 @@ impl<'a> Batch<'a> {
         self.changes.push(change);
     }
 
+    pub(crate) const fn take_revision(&mut self, revision: Revision) {
+        self.revision = Some(revision);
+    }
+
     pub(crate) const fn revision_taken(&self) -> Option<Revision> {
         self.revision
     }
@@ -181,7 +185,14 @@ impl<'a> Batch<'a> {
         self.delete("DELETE FROM tokens WHERE td = ?1 AND token_hash = ?2", hash)
     }
 
-    /// Spends a join token: the one statement that finds it also deletes it (law L4).
+    /// Deletes all join tokens of this trust domain.
+    pub fn remove_tokens(&mut self) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM tokens WHERE td = ?1", [self.trust_domain.as_str()])?;
+        Ok(())
+    }
+
+    /// Spends a join token: the one statement that finds it also deletes it (law L4). What is issued for it shows a revision
+    /// that a database from before does not know.
     pub fn spend_token(&mut self, hash: &str, now: UnixTime) -> Result<TokenUse, StoreError> {
         let found: Option<(String, i64)> = self
             .connection
@@ -191,6 +202,9 @@ impl<'a> Batch<'a> {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
+        if found.is_some() {
+            self.revision()?;
+        }
         match found {
             None => Ok(TokenUse::Unknown),
             Some((_, expires)) if UnixTime::from_nanos(expires) <= now => Ok(TokenUse::Expired),

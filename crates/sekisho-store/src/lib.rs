@@ -3,6 +3,7 @@
 
 mod batch;
 mod form;
+mod jump;
 mod reads;
 mod records;
 mod revocations;
@@ -11,10 +12,11 @@ mod writer;
 
 pub use batch::{Batch, Change};
 pub use form::{check_stored, stored_entry};
+pub use jump::begin_anew;
 pub use reads::Reader;
 pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenRecord, TokenUse};
 pub use revocations::check_stored_revocation;
-pub use schema::{begin_anew, copy_database};
+pub use schema::copy_database;
 pub use writer::{Committed, Store};
 
 /// Why the store did not do what was asked.
@@ -28,6 +30,10 @@ pub enum StoreError {
     File { path: String, source: std::io::Error },
     #[error("a stored {0} is not readable; restore the database from a backup")]
     Damaged(&'static str),
-    #[error("the store's writer has stopped")]
+    #[error("the database did not take the change, and nothing of it was kept; check that its folder has free space")]
+    NotCommitted,
+    #[error("the database failed while it took the change; whether it was kept shows after the server's next start")]
+    Unknown,
+    #[error("the store's writer has stopped; its log says why, and a restart is needed")]
     Stopped,
 }

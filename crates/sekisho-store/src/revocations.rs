@@ -58,16 +58,21 @@ impl Batch<'_> {
     /// Revocations that no SVID can need any more are deleted on the way.
     pub fn revoke(&mut self, what: Revoked, reason: &str, at: UnixTime, until: UnixTime) -> Result<(), StoreError> {
         let revision = self.revision()?;
-        let revocation = Revocation { what, revision, at, until, reason: reason.to_owned() };
+        self.put_revocation(Revocation { what, revision, at, until, reason: reason.to_owned() })?;
+        let sql = "DELETE FROM revocations WHERE td = ?1 AND until_ms < ?2";
+        let td = self.trust_domain().as_str();
+        self.connection().prepare_cached(sql)?.execute(params![td, at.plus_seconds(-3600).millis()])?;
+        Ok(())
+    }
+
+    pub(crate) fn put_revocation(&mut self, revocation: Revocation) -> Result<(), StoreError> {
         let form = to_form(&revocation);
         let key = [form.kind.as_str(), &form.value, form.spiffe_id.as_deref().unwrap_or("")].join(" ");
         let (td, text) = (self.trust_domain().as_str(), form::to_text(&form, "revocation")?);
         // An earlier one of the same thing may end later.
         let sql = "INSERT INTO revocations (td, what, until_ms, value) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT (td, what) DO UPDATE SET value = excluded.value, until_ms = max(until_ms, excluded.until_ms)";
-        self.connection().prepare_cached(sql)?.execute(params![td, key, until.millis(), text])?;
-        let sql = "DELETE FROM revocations WHERE td = ?1 AND until_ms < ?2";
-        self.connection().prepare_cached(sql)?.execute(params![td, at.plus_seconds(-3600).millis()])?;
+        self.connection().prepare_cached(sql)?.execute(params![td, key, revocation.until.millis(), text])?;
         self.note(Change::Revoked(Arc::new(revocation)));
         Ok(())
     }

@@ -63,36 +63,6 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     synced.map_err(|source| StoreError::File { path: to.display().to_string(), source })
 }
 
-/// How far revisions jump after a restore: further than any that was given out since the copy was taken.
-const JUMP: i64 = 1 << 32;
-
-/// Prepares a database that was restored: its join tokens are unknown, its next revision lies beyond all earlier ones, and so
-/// does that of its policy: sidecars take no older one than they hold. The log has that policy under the revision without the
-/// jump.
-///
-/// `replaced` is the database whose place it takes, if there is one: a copy that is restored twice must not give out the
-/// same revisions twice, since a revocation concerns what was issued at earlier ones.
-pub fn begin_anew(path: &Path, replaced: Option<&Path>) -> Result<(), StoreError> {
-    let floor = replaced.map_or(Ok(0), highest_revision)?;
-    let connection = Connection::open(path)?;
-    connection.execute("DELETE FROM tokens", [])?;
-    connection.execute("UPDATE revisions SET revision = MAX(revision, ?2) + ?1", [JUMP, floor])?;
-    connection.execute(
-        "INSERT INTO policies (td, revision, digest, at_ms, files)
-         SELECT td, MAX(MAX(revision), ?2) + ?1, digest, at_ms, files FROM policies GROUP BY td",
-        [JUMP, floor],
-    )?;
-    // Nothing of it stays beside the file.
-    connection.pragma_update(None, "journal_mode", "DELETE")?;
-    Ok(())
-}
-
-/// The highest revision that a database gave out.
-fn highest_revision(path: &Path) -> Result<i64, StoreError> {
-    let connection = Connection::open(path)?;
-    Ok(connection.query_row("SELECT COALESCE(MAX(revision), 0) FROM revisions", [], |row| row.get(0))?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -161,36 +131,5 @@ mod tests {
         let refused = Store::open(&path).err().unwrap().to_string();
         assert!(refused.contains("schema 77"), "{refused}");
         assert_eq!((version(&path), copies(folder.path()).len()), (77, 0));
-    }
-
-    #[test]
-    fn the_policy_of_a_restored_copy_is_newer_than_any_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        drop(Store::open(&path).unwrap());
-        let connection = Connection::open(&path).unwrap();
-        connection.execute("INSERT INTO revisions VALUES ('example.org', 9)", []).unwrap();
-        for (revision, digest) in [(3, "11"), (7, "22")] {
-            let row = (revision, digest.repeat(32));
-            connection.execute("INSERT INTO policies VALUES ('example.org', ?1, ?2, 0, '[]')", row).unwrap();
-        }
-        drop(connection);
-        begin_anew(&path, None).unwrap();
-        let store = Store::open(&path).unwrap();
-        let name = sekisho_types::TrustDomain::parse("example.org").unwrap();
-        let (policy, revision) =
-            store.read(|reader| Ok((reader.policy(&name, None)?.unwrap(), reader.revision(&name)?))).unwrap();
-        assert_eq!((policy.revision, policy.digest.to_string()), (7 + (1 << 32), "22".repeat(32)));
-        assert!(policy.revision <= revision.0);
-        assert!(store.read(|reader| reader.policy(&name, Some(7))).unwrap().is_some(), "records cite it");
-        // The same copy again, in the place of the database that was restored from it.
-        let again = folder.path().join("again.db");
-        drop(Store::open(&again).unwrap());
-        let connection = Connection::open(&again).unwrap();
-        connection.execute("INSERT INTO revisions VALUES ('example.org', 9)", []).unwrap();
-        drop(connection);
-        begin_anew(&again, Some(&path)).unwrap();
-        let second = Store::open(&again).unwrap().read(|reader| reader.revision(&name)).unwrap();
-        assert!(second.0 > revision.0, "{} after {}", second.0, revision.0);
     }
 }

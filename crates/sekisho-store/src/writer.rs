@@ -2,6 +2,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use sekisho_types::{Revision, TrustDomain};
@@ -29,8 +30,17 @@ pub struct Committed {
 /// Hears of each committed batch before its caller does.
 type Observer = Box<dyn Fn(&Committed) + Send + Sync>;
 type Job = Box<dyn FnOnce(&Connection) -> Option<Finish> + Send>;
-/// Called after the group's commit, with whether it succeeded.
-type Finish = Box<dyn FnOnce(bool) + Send>;
+/// Called after the group's commit, with what became of it.
+type Finish = Box<dyn FnOnce(Outcome) + Send>;
+
+/// What became of a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Kept,
+    Refused,
+    /// The commit failed, and what it wrote could not be taken back.
+    Unknown,
+}
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
@@ -56,7 +66,8 @@ impl Store {
         reader.pragma_update(None, "query_only", "ON")?;
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new().name("store".into());
-        thread.spawn(move || run(&connection, &queue)).map_err(|_| StoreError::Stopped)?;
+        let wal = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().display()));
+        thread.spawn(move || run(&connection, &queue, &wal)).map_err(|_| StoreError::Stopped)?;
         Ok(Self { jobs, reader: Arc::new(Mutex::new(reader)), observer: Arc::default() })
     }
 
@@ -92,14 +103,18 @@ impl Store {
                 let _gone = done.send(Err(StoreError::from(error).into()));
                 return None;
             }
-            Some(Box::new(move |success| {
-                if success
+            Some(Box::new(move |outcome| {
+                if outcome == Outcome::Kept
                     && result.is_ok()
                     && let Some(observer) = observer.get()
                 {
                     observer(&Committed { trust_domain, revision, changes, has_leaf });
                 }
-                let _gone = done.send(if success { result } else { Err(StoreError::Stopped.into()) });
+                let _gone = done.send(match outcome {
+                    Outcome::Kept => result,
+                    Outcome::Refused => result.and(Err(StoreError::NotCommitted.into())),
+                    Outcome::Unknown => result.and(Err(StoreError::Unknown.into())),
+                });
             }))
         });
         self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
@@ -136,7 +151,7 @@ impl Store {
 }
 
 /// Runs jobs in groups: one transaction, and so one fsync, for all that wait.
-fn run(connection: &Connection, queue: &Receiver<Job>) {
+fn run(connection: &Connection, queue: &Receiver<Job>, wal: &Path) {
     while let Ok(first) = queue.recv() {
         if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
             // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was dropped.
@@ -156,11 +171,52 @@ fn run(connection: &Connection, queue: &Receiver<Job>) {
                     tracing::error!(%error, "the store could not commit; nothing of this group was kept");
                 })
                 .is_ok();
-        if !committed {
-            let _already_rolled_back = connection.execute_batch("ROLLBACK");
-        }
+        let outcome = if committed { Outcome::Kept } else { take_back(connection, wal) };
         for finish in finishes {
-            finish(committed);
+            finish(outcome);
+        }
+        if outcome == Outcome::Unknown {
+            tracing::error!(
+                "the store stops: what a failed commit wrote could not be taken back; start the server again"
+            );
+            return;
         }
     }
+}
+
+/// How often what a failed commit wrote is tried to be taken back, and the pause between.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes back what a failed commit wrote: SQLite leaves its frames in the write-ahead log, behind the last that counts, and a
+/// start would find a whole transaction there. Its callers hear that it was refused only when that is true.
+fn take_back(connection: &Connection, wal: &Path) -> Outcome {
+    let _already_rolled_back = connection.execute_batch("ROLLBACK");
+    for attempt in 1..=ATTEMPTS {
+        match cut(connection, wal) {
+            Ok(()) => return Outcome::Refused,
+            Err(error) => tracing::error!(%error, attempt, "what a failed commit wrote was not taken back"),
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Outcome::Unknown
+}
+
+/// Ends the write-ahead log behind the last frame that counts. Only this thread writes to it, and readers look at no later ones.
+fn cut(connection: &Connection, wal: &Path) -> Result<(), StoreError> {
+    let file_error = |source| StoreError::File { path: wal.display().to_string(), source };
+    let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
+    // Negative if SQLite cannot say: what counts must not be cut off.
+    let frames = u64::try_from(frames).map_err(|_| StoreError::NotCommitted)?;
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    // https://www.sqlite.org/fileformat2.html#the_write_ahead_log: a header of 32 bytes, then frames of 24 bytes and a page.
+    let end = if frames == 0 { 0 } else { 32 + frames * (24 + page) };
+    let file = match std::fs::OpenOptions::new().write(true).open(wal) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(file_error)?,
+    };
+    if file.metadata().map_err(file_error)?.len() > end {
+        file.set_len(end).map_err(file_error)?;
+    }
+    file.sync_all().map_err(file_error)
 }

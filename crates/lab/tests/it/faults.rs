@@ -41,17 +41,22 @@ impl Shim {
     }
 
     pub fn set(&self, clock_seconds: i64, fsync_milliseconds: u32, full: Full) {
-        self.write(&format!("{clock_seconds} {fsync_milliseconds} {} 0 0 0\n", full as u8));
+        self.write(&format!("{clock_seconds} {fsync_milliseconds} {} 0 0 0 0\n", full as u8));
     }
 
     /// As if the machine had run on for so long: both of its clocks are ahead.
     pub fn run_on(&self, seconds: i64, clock_seconds: i64) {
-        self.write(&format!("{clock_seconds} 0 0 {seconds} 0 0\n"));
+        self.write(&format!("{clock_seconds} 0 0 {seconds} 0 0 0\n"));
     }
 
     /// The next so many syncs of files and folders of the log fail; `serial` differs each time.
     fn fail_syncs(&self, count: u32, serial: u32) {
-        self.write(&format!("0 0 0 0 {count} {serial}\n"));
+        self.write(&format!("0 0 0 0 {count} {serial} 0\n"));
+    }
+
+    /// The next so many syncs of the database's write-ahead log fail.
+    fn fail_database_syncs(&self, count: u32, serial: u32) {
+        self.write(&format!("0 0 0 0 {count} {serial} 1\n"));
     }
 
     fn write(&self, values: &str) {
@@ -154,6 +159,50 @@ async fn law_l5_a_sync_of_the_log_that_fails_is_believed_and_the_log_goes_on_in_
     }
     let data = world.path("s").display().to_string();
     assert_eq!(world.json(&["ledger", "fsck", "--data", &data])["damage"], serde_json::json!([]));
+}
+
+/// SQLite leaves what a failed commit wrote in its write-ahead log; a whole transaction is there for the next start to find.
+#[test]
+fn law_l5_a_change_that_was_refused_does_not_come_back() {
+    let shim = Shim::new();
+    let mut world = World::with_environment(&[], shim.environment(), vec![]);
+    let created = |world: &World, path: &str| {
+        let (id, parent) = (format!("spiffe://example.org{path}"), world.agent_id.clone());
+        world.sekisho(&["entry", "create", "--spiffe-id", &id, "--parent-id", &parent, "--selector", "unix:uid:77"])
+    };
+    let mut refused = vec![];
+    for serial in 1..=3 {
+        for attempt in 0..20 {
+            let path = format!("/own/refused-{serial}-{attempt}");
+            // One more would be that of what takes it back.
+            shim.fail_database_syncs(1, serial * 100 + attempt);
+            if created(&world, &path).0 != 0 {
+                refused.push(path);
+                break;
+            }
+        }
+        assert_eq!(refused.len(), serial as usize, "no commit failed");
+        // At once, before another commit takes its place.
+        world.server.take().unwrap().kill();
+        shim.fail_database_syncs(0, 0);
+        world.start_server();
+        let listed = world.text(&["entry", "list"]);
+        assert!(refused.iter().all(|path| !listed.contains(path)), "{refused:?} are refused: {listed}");
+    }
+    // A server that goes on takes further changes.
+    shim.fail_database_syncs(1, 999);
+    while created(&world, &format!("/own/next-{}", refused.len())).0 == 0 {
+        refused.push(String::new());
+        assert!(refused.len() < 40, "no commit failed");
+    }
+    assert_eq!(created(&world, "/own/after").0, 0);
+    // The disk does not come back: what became of the change is not known, and the server says that it is not ready.
+    shim.fail_database_syncs(1000, 1000);
+    let (code, _, error) = created(&world, "/own/unknown");
+    assert!(code != 0, "{error}");
+    let readiness =
+        || raw(&mut unix(&world.path("s/api.sock")), "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    eventually("the server is not ready", || readiness().contains("\"store\"").then_some(()));
 }
 
 /// The files below a folder that hold one of these words, by a search of every byte.

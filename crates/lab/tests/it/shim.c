@@ -1,7 +1,7 @@
-/* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds six
+/* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds seven
    numbers: seconds by which the clock is off, milliseconds that an fsync takes, 1 when the disk is full or 2 when only
    decisions find no room, seconds by which the machine seems to have run longer, and how many syncs of the log fail with EIO
-   from the moment at which the last number, a serial, changes. */
+   from the moment at which the next number, a serial, changes, and 1 if those of the database fail instead of the log's. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static long values[6];
+static long values[7];
 
 static void look(void) {
     const char *path = getenv("SHIM");
@@ -25,7 +25,7 @@ static void look(void) {
     close(fd);
     if (length <= 0) return;
     text[length] = 0;
-    sscanf(text, "%ld %ld %ld %ld %ld %ld", &values[0], &values[1], &values[2], &values[3], &values[4], &values[5]);
+    sscanf(text, "%ld %ld %ld %ld %ld %ld %ld", &values[0], &values[1], &values[2], &values[3], &values[4], &values[5], &values[6]);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out) {
@@ -59,7 +59,7 @@ static int is_below(int fd, const char *folder) {
 /* As the kernel does after an error: what was written stays in the page cache, and the next sync says that all is well. */
 static int sync_fails(int fd) {
     static long serial, left;
-    if (!is_below(fd, "/ledger/")) return 0;
+    if (!is_below(fd, values[6] ? "/state.db-wal" : "/ledger/")) return 0;
     if (values[5] != serial) serial = values[5], left = values[4];
     return left > 0 && left-- > 0;
 }
