@@ -58,10 +58,13 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
 async fn watch(core: &Arc<Core>) -> Result<(), Status> {
     let mut redialled = core.redialled.subscribe();
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
+    // Before the server says where it is: one whose state was put back learns from this how far it had been.
+    let held = core.known(|known| known.revision);
+    report(core, &acknowledge, held);
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut messages = NodeClient::new(core.server()).watch(stream).await?.into_inner();
     post_status(core).await;
-    let (mut waiting, mut applied) = (None, 0);
+    let (mut waiting, mut applied) = (None, held);
     let mut reported = core.reported.subscribe();
     reported.mark_changed();
     loop {
@@ -152,7 +155,8 @@ fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
         }
         known.entries.retain(|id, _| !removed.contains(id.as_str()));
         known.entries.extend(entries);
-        known.revision = message.revision;
+        // A server whose state was put back jumps beyond this when it hears of it; until then it does not count as seen.
+        known.revision = known.revision.max(message.revision);
         take_policy(known, message.policy);
     });
     Ok(())

@@ -3,6 +3,7 @@
 //! A copy is taken while the server runs: the database first, then decisions, the checkpoint, the write-ahead file, the tiles, so
 //! that each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sekisho_disk::{DiskError, Segments, private_folder};
@@ -31,18 +32,20 @@ pub enum BackupError {
     NoServer(String),
     #[error("{0} is not empty; name a new folder")]
     NotEmpty(String),
+    #[error("{0} is inside the data folder, which would hold copies of itself; name a folder elsewhere")]
+    Inside(String),
     #[error("{0} names no folder that could be replaced; give its path with its name")]
     Name(String),
     #[error(
-        "the log that stands here cannot be read ({0}), so nobody can say whether the backup is older. To restore all the same, \
-         give `--danger-accept-older-log`"
+        "the log here cannot be read ({0}), so whether the backup is older is not known. Nothing was changed. `sekisho ledger fsck` \
+         says what is damaged; restore into a new folder with another `--data` to keep this one"
     )]
     Unreadable(String),
     #[error("the copy is not whole: {0}; take another")]
     NotWhole(String),
     #[error(
         "the log here has {here} entries and does not begin with the {backup} of the backup: restoring would take back what was \
-         acknowledged. To do so all the same, give `--danger-accept-older-log`; the log then goes on under a new origin"
+         acknowledged. Nothing was changed; restore into a new folder with another `--data` to keep this one"
     )]
     Other { here: u64, backup: u64 },
 }
@@ -71,6 +74,9 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
         return Err(BackupError::NoServer(data.display().to_string()));
     }
     lineage::check_trust_domain(data, trust_domain)?;
+    if is_inside(to, data) {
+        return Err(BackupError::Inside(to.display().to_string()));
+    }
     if std::fs::read_dir(to).is_ok_and(|mut items| items.next().is_some()) {
         return Err(BackupError::NotEmpty(to.display().to_string()));
     }
@@ -83,10 +89,16 @@ pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copi
     copied
 }
 
+/// Whether `path`, which need not exist yet, is the folder or below it.
+fn is_inside(path: &Path, folder: &Path) -> bool {
+    let (Ok(path), Ok(folder)) = (std::path::absolute(path), folder.canonicalize()) else { return false };
+    path.ancestors().find_map(|known| known.canonicalize().ok()).is_some_and(|known| known.starts_with(&folder))
+}
+
 fn copy(data: &Path, to: &Path) -> Result<(), BackupError> {
     let mark = to.join(COPY_MARK);
     std::fs::write(&mark, "a copy of a server's folder; `sekisho restore` brings it back\n").map_err(io(&mark))?;
-    std::fs::set_permissions(&mark, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io(&mark))?;
+    std::fs::set_permissions(&mark, PermissionsExt::from_mode(0o600)).map_err(io(&mark))?;
     sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
     copy_tree(&data.join("keys"), &to.join("keys"))?;
     copy_tree(&data.join("decisions"), &to.join("decisions"))?;
@@ -173,10 +185,14 @@ fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Copies a file with its mode, durably. One that goes away meanwhile was replaced by a fuller one.
+/// Copies a file durably, with its mode; its owner may write to the copy, also when it comes from a medium that is only read. One that goes away meanwhile was replaced by a fuller one.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     match std::fs::copy(from, to) {
-        Ok(_) => std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(io(to)),
+        Ok(_) => {
+            let mode = std::fs::metadata(to).map_err(io(to))?.permissions().mode();
+            std::fs::set_permissions(to, PermissionsExt::from_mode(mode | 0o600)).map_err(io(to))?;
+            std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(io(to))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io(from)(error)),
     }

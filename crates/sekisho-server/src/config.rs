@@ -41,6 +41,9 @@ pub struct ServerArgs {
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
+    /// Start although the log speaks of a later state than the database holds; say so in the log, and void open tokens
+    #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_STATE")]
+    pub danger_accept_older_state: bool,
     /// Let anyone who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what opens them
     #[arg(long, env = "SEKISHO_PUBLISH_LOG")]
     pub publish_log: bool,

@@ -13,6 +13,7 @@ use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::Authorities;
+use crate::behind::Behind;
 use crate::belief::Belief;
 use crate::budget::Budgets;
 use crate::counters::Counters;
@@ -57,6 +58,8 @@ pub(crate) struct Domain {
     pub draining: tokio::sync::Mutex<()>,
     /// How far the clock is believed.
     pub belief: Belief,
+    /// Whether agents have seen later revisions than this server has.
+    pub behind: Behind,
     /// Rings when leaves wait in the outbox.
     pub outbox_filled: Notify,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.

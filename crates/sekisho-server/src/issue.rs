@@ -12,6 +12,7 @@ use sekisho_runtime::now;
 use sekisho_types::{Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
+use crate::bound::STATE_REVISION;
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::domain::Domain;
@@ -320,6 +321,7 @@ fn refusal(domain: &Domain, caller: &str, reason: &str) -> Entry {
 fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &Asker, request: Request<'_>) -> Entry {
     let evidence = request.evidence();
     let source = evidence.map_or("", |(source, _)| source);
+    let revision = domain.view.read(|state| state.revision);
     let selectors = selectors_record(evidence.iter().flat_map(|(_, selectors)| selectors.iter()));
     let mut entry = Entry::new(domain, Kind::Issuance)
         .text("id", id)
@@ -327,6 +329,8 @@ fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &As
         .text("evidence", allowed.evidence().as_str())
         .text("attestors", source)
         .integer("not_after", allowed.not_after().seconds())
+        // Committed, since the view follows commits: a database that does not know it is an older one.
+        .integer(STATE_REVISION, i64::try_from(revision.0).unwrap_or(i64::MAX))
         .personal("spiffe_id", allowed.spiffe_id().to_string())
         .personal("caller", asker.name())
         .personal("selectors", selectors);

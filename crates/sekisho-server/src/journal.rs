@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bound::STATE_REVISION;
 use crate::domain::Domain;
 
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,9 @@ impl Entry {
 
     /// Puts the leaf into the transaction of the change that it records.
     pub(crate) fn with_change(self, batch: &mut Batch<'_>) -> Result<(), JournalError> {
-        let (leaf, side) = self.bytes()?;
+        // A database that does not know this revision is an older one.
+        let revision = i64::try_from(batch.revision()?.0).unwrap_or(i64::MAX);
+        let (leaf, side) = self.integer(STATE_REVISION, revision).bytes()?;
         Ok(batch.log(&leaf, &side)?)
     }
 }
@@ -161,7 +164,7 @@ pub(crate) fn check_mark(ledger: &Ledger, mark: Option<&LogMark>) -> Result<(), 
     let (size, found) = (ledger.size(), ledger.root(mark.size));
     if size < mark.size {
         return Err(format!(
-            "the log has {size} entries and had {}: an older copy of it was restored. Restore the newer one, or state and \
+            "the log has {size} entries and had {}: an older copy of it was restored. Put the newer log back, or restore state and \
              log of one backup together",
             mark.size
         ));

@@ -6,7 +6,9 @@
 mod attest;
 mod authorities;
 mod backup;
+mod behind;
 mod belief;
+mod bound;
 mod budget;
 mod config;
 mod counters;

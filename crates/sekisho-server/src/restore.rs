@@ -1,11 +1,14 @@
 //! The way back of a copy, and what becomes of the log by it (decisions/0018).
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sekisho_disk::{DiskError, Segments};
 use sekisho_types::TrustDomain;
 
 use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
+use crate::bound;
 use crate::lineage::{self, LineageError};
 
 /// Why the log goes on elsewhere, as its first new leaf says it.
@@ -29,14 +32,18 @@ pub enum RestoredLog {
 /// The log that is in the place to which a copy is restored.
 enum Here {
     Missing,
-    /// It holds all entries of the copy.
-    Newer(u64),
+    /// It holds all entries of the copy, so many in all, and the newest of them were made at this revision of the state.
+    Newer {
+        size: u64,
+        revision: u64,
+    },
     /// The copy holds all its entries, and more.
     Older,
     Other(u64),
 }
 
-/// Puts the copy at `from` in the place of `data`, whose server does not run. What was there is kept beside it.
+/// Puts the copy at `from`, which is only read, in the place of `data`, whose server does not run. What was there is kept
+/// beside it.
 pub fn restore(
     from: &Path,
     data: &Path,
@@ -47,52 +54,105 @@ pub fn restore(
         return Err(BackupError::NoServer(from.display().to_string()));
     }
     lineage::check_trust_domain(from, trust_domain)?;
-    let copied = check(from, trust_domain)?;
-    let keep = match here(data, from, &copied, trust_domain) {
-        // Opening it fails while a server runs.
-        Err(LineageError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
-        Err(error @ LineageError::OtherTrustDomain { .. }) => return Err(error.into()),
-        _ if danger_accept_older_log => None,
-        Err(error) => return Err(BackupError::Unreadable(error.to_string())),
-        Ok(Here::Other(here)) => return Err(BackupError::Other { here, backup: copied.log_size }),
-        Ok(Here::Newer(size)) => Some(size),
-        Ok(Here::Missing | Here::Older) => None,
-    };
+    // Held while it is copied: the folder of a server that runs is not a copy.
+    let _idle = idle(from)?;
+    drop(idle(data)?);
     let name = data.file_name().ok_or_else(|| BackupError::Name(data.display().to_string()))?;
     let beside = |ending: &str| data.with_file_name(format!("{}.{ending}", name.to_string_lossy()));
     let new = beside("restoring");
-    if new.exists() {
-        std::fs::remove_dir_all(&new).map_err(io(&new))?;
+    let remove = |path: &Path| if path.exists() { std::fs::remove_dir_all(path).map_err(io(path)) } else { Ok(()) };
+    remove(&new)?;
+    let restored = prepare(from, &new, data, trust_domain, danger_accept_older_log);
+    if restored.is_err() {
+        // It holds keys. What cannot be removed is the caller's to see: the first error says why.
+        let _best_effort = remove(&new);
     }
-    copy_tree(from, &new)?;
+    let restored = restored?;
+    if data.exists() {
+        let seconds = sekisho_runtime::now().seconds();
+        let names = std::iter::once(format!("before-{seconds}")).chain((2..).map(|n| format!("before-{seconds}-{n}")));
+        let old = names.map(|ending| beside(&ending)).find(|path| !path.exists()).unwrap_or_else(|| beside("before"));
+        std::fs::rename(data, &old).map_err(io(data))?;
+    }
+    std::fs::rename(&new, data).map_err(io(data))?;
+    Ok(restored)
+}
+
+/// Makes in `new` what takes the place of `data`.
+fn prepare(
+    from: &Path,
+    new: &Path,
+    data: &Path,
+    trust_domain: &TrustDomain,
+    danger_accept_older_log: bool,
+) -> Result<Restored, BackupError> {
+    copy_tree(from, new)?;
     let mark = new.join(COPY_MARK);
     if mark.exists() {
         std::fs::remove_file(&mark).map_err(io(&mark))?;
     }
+    // Checking writes: it happens here and not in the copy.
+    let copied = check(new, trust_domain)?;
+    let (keep, revision) = match here(data, new, &copied, trust_domain) {
+        // Opening it fails while a server runs.
+        Err(LineageError::Disk(error @ DiskError::InUse(_))) => return Err(error.into()),
+        Err(error @ LineageError::OtherTrustDomain { .. }) => return Err(error.into()),
+        Ok(Here::Newer { revision, .. }) if danger_accept_older_log => (None, revision),
+        _ if danger_accept_older_log => (None, 0),
+        Err(error) => return Err(BackupError::Unreadable(error.to_string())),
+        Ok(Here::Other(here)) => return Err(BackupError::Other { here, backup: copied.log_size }),
+        Ok(Here::Newer { size, revision }) => (Some(size), revision),
+        Ok(Here::Missing | Here::Older) => (None, 0),
+    };
     // A token that was spent after the copy was taken is good in the copy: none of them is (law L4).
     // And agents that have seen later revisions must take those to come for newer still.
     let replaced = data.join("state.db");
-    sekisho_store::begin_anew(&new.join("state.db"), replaced.is_file().then_some(replaced.as_path()))?;
+    let replaced = replaced.is_file().then_some(replaced.as_path());
+    sekisho_store::begin_anew(&new.join("state.db"), replaced, revision)?;
     let log = match keep {
         Some(size) => {
-            keep_log(data, &new)?;
+            wait_until_idle(new)?;
+            keep_log(data, new)?;
             RestoredLog::Kept { size }
         }
         None => {
             let reason = format!("a copy with {} entries was restored; later entries may exist", copied.log_size);
-            RestoredLog::Continued { origin: lineage::begin_anew(&new, trust_domain, EVENT, &reason)? }
+            RestoredLog::Continued { origin: lineage::begin_anew(new, trust_domain, EVENT, &reason)? }
         }
     };
-    if data.exists() {
-        let old = beside(&format!("before-{}", sekisho_runtime::now().seconds()));
-        std::fs::rename(data, &old).map_err(io(data))?;
-    }
-    std::fs::rename(&new, data).map_err(io(data))?;
     Ok(Restored { copied, log })
 }
 
+/// Holds the log of a folder, if it has one, so that no server starts on it; refuses one that a server writes.
+fn idle(folder: &Path) -> Result<Option<File>, BackupError> {
+    let path = folder.join("ledger/lock");
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(&path)(error)),
+    };
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(DiskError::InUse(folder.join("ledger")).into()),
+        // A file system without locks has no server on it either.
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(Some(lock)),
+    }
+}
+
+/// Waits for the end of a writer of this process.
+fn wait_until_idle(folder: &Path) -> Result<(), BackupError> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match idle(folder) {
+            Err(BackupError::Disk(DiskError::InUse(_))) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            found => return found.map(drop),
+        }
+    }
+}
+
 /// Compares the log in `data` with the copy's. The log alone says how long it is, whatever became of the rest.
-fn here(data: &Path, from: &Path, copied: &Copied, trust_domain: &TrustDomain) -> Result<Here, LineageError> {
+fn here(data: &Path, copy: &Path, copied: &Copied, trust_domain: &TrustDomain) -> Result<Here, LineageError> {
     if !data.join("ledger").is_dir() {
         return Ok(Here::Missing);
     }
@@ -102,10 +162,13 @@ fn here(data: &Path, from: &Path, copied: &Copied, trust_domain: &TrustDomain) -
         return Ok(Here::Missing);
     }
     let shorter = size.min(copied.log_size);
-    let copy = lineage::open_when_closed(from, trust_domain)?.ledger;
+    let copy = lineage::open_when_closed(copy, trust_domain)?.ledger;
     Ok(match ledger.root(shorter).is_some_and(|root| copy.root(shorter) == Some(root)) {
         false => Here::Other(size),
-        true if size >= copied.log_size => Here::Newer(size),
+        true if size >= copied.log_size => {
+            let revision = bound::newest_state(&ledger, 0).map_or(0, |(revision, _)| revision.0);
+            Here::Newer { size, revision }
+        }
         true => Here::Older,
     })
 }

@@ -23,7 +23,9 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
 use crate::backup::COPY_MARK;
+use crate::behind::Behind;
 use crate::belief::Belief;
+use crate::bound::{self, LaterState};
 use crate::budget::Budgets;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
@@ -69,8 +71,13 @@ pub enum ServerError {
          `sekisho restore --trust-domain <its trust domain> --from {0} --data <folder>`"
     )]
     IsACopy(String),
-    #[error("{0}. To go on all the same, and have it logged, start once with `--danger-accept-older-log`")]
-    OlderLog(String),
+    #[error("{0}: `sekisho restore --trust-domain <its trust domain> --from <copy> --data {1}`")]
+    OlderLog(String, String),
+    #[error(
+        "the database here is older than the log, or new: {0}. Put the newer `state.db` back, or restore a backup, which keeps this \
+         log: `sekisho restore --trust-domain <its trust domain> --from <copy> --data {1}`"
+    )]
+    OlderState(String, String),
     #[error(transparent)]
     Traces(#[from] TracesError),
     #[error(transparent)]
@@ -99,10 +106,13 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         return Err(ServerError::PolicyFolder(folder.display().to_string()));
     }
     let tasks = Tasks::new(stop.clone());
-    let (domain, continues) = open(&args, tasks.clone())?;
+    let (domain, continues, later) = open(&args, tasks.clone())?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
         journal::mark(&domain).await?;
+    }
+    if let Some(later) = later {
+        bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
     report_clock(&domain).await?;
     authorities::rotate(&domain, now()).await?;
@@ -189,7 +199,7 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     let opened = lineage::open(&args.data, name)?;
     let Err(reason) = journal::check_mark(&opened.ledger, mark) else { return Ok(opened) };
     if !args.danger_accept_older_log {
-        return Err(ServerError::OlderLog(reason));
+        return Err(ServerError::OlderLog(reason, args.data.display().to_string()));
     }
     tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
     drop(opened);
@@ -198,8 +208,8 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     Ok(lineage::open_when_closed(&args.data, name)?)
 }
 
-/// The domain, and what its log was before if it has just begun anew.
-fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), ServerError> {
+/// The domain, what its log was before if it has just begun anew, and of which later state its log speaks.
+fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Option<LaterState>), ServerError> {
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
@@ -211,6 +221,10 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), Se
     let (revision, records) = store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?)))?;
     let (mark, believed) = store.read(|reader| Ok((reader.log_mark(&name)?, reader.retention_mark(&name)?)))?;
     let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
+    let later = bound::later_state(&ledger, mark.as_ref(), revision);
+    if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
+        return Err(ServerError::OlderState(later.to_string(), args.data.display().to_string()));
+    }
     tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
     let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
@@ -253,6 +267,7 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), Se
         changes: broadcast::channel(64).0,
         draining: tokio::sync::Mutex::default(),
         belief: believed,
+        behind: Behind::new(revision),
         outbox_filled: Notify::new(),
         log_time: AtomicI64::new(newest.unwrap_or(0)),
         policy_in_force: Mutex::new(BTreeMap::new()),
@@ -260,7 +275,7 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>), Se
         policy_folder_refused: Mutex::default(),
         name,
     };
-    Ok((domain, continues))
+    Ok((domain, continues, later))
 }
 
 /// The witnesses that are configured, if any are.
@@ -297,8 +312,10 @@ fn fill_view(domain: &Shared) -> Result<(), ServerError> {
 
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
 fn committed(domain: &Shared, batch: &Committed) {
-    if !batch.changes.is_empty() {
+    if !batch.changes.is_empty() || batch.revision.is_some() {
         domain.view.apply(batch.revision, &batch.changes);
+    }
+    if !batch.changes.is_empty() {
         let _nobody_listens = domain.changes.send(());
     }
     if batch.has_leaf {

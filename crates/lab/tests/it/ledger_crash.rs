@@ -151,6 +151,7 @@ fn a_damaged_or_older_log_is_noticed() {
         damage();
         let said = server_refuses(&world);
         assert!(said.contains(sign), "wanted {sign:?}: {said}");
+        assert!(!said.contains("--danger"), "advice that loosens: {said}");
         std::fs::remove_dir_all(&ledger).unwrap();
         copy(&good, &ledger);
     };
@@ -192,12 +193,12 @@ fn a_damaged_or_older_log_is_noticed() {
     world.start_server();
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(done.success());
 }
 
-fn server_refuses(world: &World) -> String {
+pub fn server_refuses(world: &World) -> String {
     let mut child = std::process::Command::new(crate::world::program("sekisho"))
         .args(["server", "--trust-domain", "example.org", "--log", "error", "--listen", "127.0.0.1:0", "--data"])
         .arg(world.path("s"))

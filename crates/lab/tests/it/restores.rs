@@ -1,11 +1,15 @@
 //! Copies of a server and their way back: what was acknowledged stays, and a log never forks under one origin.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use sekisho_ledger::{Receipt, TrustPolicy};
+use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 
+use crate::ledger_crash::{copy, server_refuses};
 use crate::peers::Attested;
-use crate::world::World;
+use crate::world::{World, eventually};
 
 fn backup(world: &World, to: &str) -> serde_json::Value {
     let data = world.path("s").display().to_string();
@@ -108,6 +112,195 @@ async fn a_restore_beside_a_newer_log_keeps_that_log() {
         let receipt = Receipt::parse(&std::fs::read_to_string(world.path(file)).unwrap()).unwrap();
         assert_eq!(receipt.verify(&trust).unwrap().index, index);
     }
+}
+
+/// The database's files; SQLite makes the third anew.
+const DATABASE: [&str; 3] = ["s/state.db", "s/state.db-wal", "s/state.db-shm"];
+
+type Files = Vec<(&'static str, Vec<u8>)>;
+
+fn database(world: &World) -> Files {
+    DATABASE.iter().take(2).filter_map(|name| Some((*name, std::fs::read(world.path(name)).ok()?))).collect()
+}
+
+/// The database, put back by hand.
+fn put_back(world: &World, files: &Files) {
+    for name in DATABASE {
+        let _absent = std::fs::remove_file(world.path(name));
+    }
+    for (name, bytes) in files {
+        std::fs::write(world.path(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_database_older_than_its_log_is_refused() {
+    let mut world = World::start();
+    let copy = world.path("copy").display().to_string();
+    let kept = world.register("/own/kept", &World::own_selectors());
+    backup(&world, &copy);
+    drop(world.server.take());
+    let older = database(&world);
+    world.start_server();
+    world.text(&["entry", "delete", &kept]);
+    drop(world.server.take());
+    let newer = database(&world);
+    let refused = |world: &World| {
+        let said = server_refuses(world);
+        assert!(said.contains("older than the log") && said.contains("sekisho restore"), "{said}");
+        assert!(!said.contains("--danger"), "advice that loosens: {said}");
+    };
+    put_back(&world, &older);
+    refused(&world);
+    // None at all, as a start would make it, twice: nothing that the first start wrote counts.
+    put_back(&world, &vec![]);
+    refused(&world);
+    refused(&world);
+    put_back(&world, &newer);
+    world.start_server();
+    drop(world.server.take());
+    // What the message says to do.
+    put_back(&world, &older);
+    let data = world.path("s").display().to_string();
+    let restored = world.json(&["restore", "--trust-domain", "example.org", "--data", &data, "--from", &copy]);
+    assert_eq!(restored["log_kept"], true);
+    world.start_server();
+    drop(world.server.take());
+    // The operator's choice, which is in the log (law L16); what was issued meanwhile stays revocable.
+    put_back(&world, &older);
+    world.server_options.push("--danger-accept-older-state".into());
+    world.start_server();
+    let said =
+        world.leaves("key-event").into_iter().find(|leaf| leaf["event"] == "danger: older state accepted").unwrap();
+    assert!(said["held_revision"].as_i64() < said["logged_revision"].as_i64(), "{said}");
+    assert!(said["logged_revision"].as_i64() < said["state_revision"].as_i64(), "{said}");
+    world.text(&["entry", "show", &kept]);
+    drop(world.server.take());
+    world.server_options.clear();
+    world.start_server();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_from_a_snapshot_goes_on_beyond_what_agents_have_applied() {
+    let mut world = World::start();
+    let (data, snapshot) = (world.path("s"), world.path("snapshot"));
+    let kept = world.register("/own/kept", &World::own_selectors());
+    drop(world.server.take());
+    copy(&data, &snapshot);
+    world.start_server();
+    for number in 0..5 {
+        world.register(&format!("/own/later-{number}"), &World::own_selectors());
+    }
+    let mut agent = InspectClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+    let mut applied = 0;
+    for _ in 0..200 {
+        let status = agent.status(StatusRequest {}).await.unwrap().into_inner();
+        if status.entries >= 6 {
+            applied = status.revision;
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(applied > 0, "the agent has applied them");
+    drop(world.server.take());
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&snapshot, &data).unwrap();
+    world.start_server();
+    let event = "an agent has applied a later revision of the state";
+    let jump =
+        eventually("the agent is heard", || world.leaves("key-event").into_iter().find(|leaf| leaf["event"] == event));
+    assert!(jump["held_revision"].as_u64().unwrap() < applied && jump["applied_revision"].as_u64().unwrap() >= applied);
+    // A revocation concerns all that was issued at earlier revisions, the lost ones too (law L6).
+    world.text(&["entry", "delete", &kept]);
+    let deleted = world
+        .leaves("entry-change")
+        .into_iter()
+        .find(|leaf| leaf["entry"] == kept.as_str() && leaf["event"] == "deleted");
+    assert!(deleted.unwrap()["state_revision"].as_u64().unwrap() > applied + (1 << 32));
+    let again = world.leaves("key-event").into_iter().filter(|leaf| leaf["event"] == event).count();
+    assert_eq!(again, 1);
+}
+
+/// Names, sizes and times of change of all that is below a folder.
+fn contents(folder: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
+    let mut found = vec![];
+    for path in std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()) {
+        let meta = std::fs::metadata(&path).unwrap();
+        found.push((path.clone(), meta.size(), meta.mtime(), meta.mtime_nsec()));
+        if path.is_dir() {
+            found.extend(contents(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_copy_is_only_read_by_a_restore() {
+    let mut world = World::start();
+    let kept = world.register("/own/kept", &World::own_selectors());
+    let (copy, user) = (world.path("copy"), if sekisho_host::own_uid() == 0 { 1234 } else { 0 });
+    backup(&world, copy.to_str().unwrap());
+    drop(world.server.take());
+    let before = contents(&copy);
+    let (target, folder) = (world.path("user/s"), world.path("user"));
+    std::fs::create_dir(&folder).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        assert!(std::process::Command::new(program).args(arguments).status().unwrap().success(), "{program}");
+    };
+    run("chmod", &["-R", "a-w", copy.to_str().unwrap()]);
+    let program = world.path("sekisho");
+    std::fs::copy(crate::world::program("sekisho"), &program).unwrap();
+    let mut command = std::process::Command::new(&program);
+    if user != 0 {
+        // For root, modes are no obstacle.
+        run("chmod", &["a+rx", world.folder.path().to_str().unwrap()]);
+        for path in [&copy, &folder] {
+            run("chown", &["-R", "1234:1234", path.to_str().unwrap()]);
+        }
+        command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]).arg(&program);
+    }
+    command.args(["restore", "--trust-domain", "example.org", "--data"]).arg(&target).arg("--from").arg(&copy);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(contents(&copy), before);
+    std::fs::remove_dir_all(world.path("s")).unwrap();
+    std::fs::rename(&target, world.path("s")).unwrap();
+    if user != 0 {
+        run("chown", &["-R", "0:0", world.path("s").to_str().unwrap()]);
+    }
+    run("chmod", &["-R", "u+w", copy.to_str().unwrap()]);
+    world.start_server();
+    world.text(&["entry", "show", &kept]);
+}
+
+#[test]
+fn no_copy_is_made_inside_the_data_folder() {
+    let world = World::start();
+    let data = world.path("s").display().to_string();
+    std::os::unix::fs::symlink(world.path("s"), world.path("link")).unwrap();
+    for to in ["s/in", "s/keys/in/deeper", "link/in", "s"] {
+        let to = world.path(to).display().to_string();
+        let refused = world.sekisho(&["backup", "--trust-domain", "example.org", "--data", &data, "--to", &to]);
+        assert!(refused.0 == 1 && refused.2.contains("inside the data folder"), "{to}: {refused:?}");
+    }
+    assert!(!world.path("s/in").exists());
+}
+
+#[test]
+fn restores_within_one_second_keep_what_each_replaced() {
+    let mut world = World::start();
+    let (data, copy) = (world.path("s").display().to_string(), world.path("copy").display().to_string());
+    backup(&world, &copy);
+    drop(world.server.take());
+    for _ in 0..3 {
+        world.json(&["restore", "--trust-domain", "example.org", "--data", &data, "--from", &copy]);
+    }
+    let names = std::fs::read_dir(world.folder.path()).unwrap().map(|item| item.unwrap().file_name());
+    let kept = names.filter(|name| name.to_string_lossy().starts_with("s.before-")).count();
+    assert_eq!(kept, 3);
+    world.start_server();
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCaller, svid};
+use crate::behind;
 use crate::domain::Shared;
 use crate::record::{self, RecordError};
 use crate::watch;
@@ -40,6 +41,7 @@ impl wire::node_server::Node for Service {
                 if agent.standing(&domain) != Standing::Good {
                     return;
                 }
+                behind::heard(&domain, &id, message.applied_revision).await;
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
                 let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();

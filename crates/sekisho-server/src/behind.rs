@@ -1,0 +1,102 @@
+//! A server whose whole folder was put back, as by a file system's snapshot, finds nothing wrong with it: state and log fit each
+//! other. Its agents know better: each says, when it connects, which revision it has applied. A revocation concerns what was issued
+//! at earlier revisions, so a server that gave out a revision twice would miss SVIDs (law L6): it jumps beyond what it hears of.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sekisho_ledger::Kind;
+use sekisho_types::{Revision, SpiffeId};
+
+use crate::domain::Domain;
+use crate::journal::{Entry, JournalError};
+
+/// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more lies.
+const PLAUSIBLE: u64 = 1 << 40;
+/// SQLite counts up to 2^63.
+const COUNTABLE: u64 = 1 << 61;
+/// One jump leads beyond all honest agents; another so soon would be a lie that renews revocations.
+const JUMP_EVERY: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Behind {
+    /// Revocations of later revisions were made since this server started.
+    started: Revision,
+    jumped: Mutex<Option<Instant>>,
+}
+
+impl Behind {
+    pub(crate) const fn new(started: Revision) -> Self {
+        Self { started, jumped: Mutex::new(None) }
+    }
+
+    /// Whether a jump is due now that an agent has applied `applied`, while the state is at `held`.
+    fn due(&self, applied: u64, held: Revision, now: Instant) -> bool {
+        if applied <= held.0 || applied - held.0 > PLAUSIBLE || applied > COUNTABLE {
+            return false;
+        }
+        let mut jumped = self.jumped.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = jumped.is_none_or(|at| now.duration_since(at) >= JUMP_EVERY);
+        if due {
+            *jumped = Some(now);
+        }
+        due
+    }
+
+    /// A jump that failed is tried again at the next report.
+    fn failed(&self) {
+        *self.jumped.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
+pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
+    let held = domain.view.read(|state| state.revision);
+    if !domain.behind.due(applied, held, Instant::now()) {
+        return;
+    }
+    match jump(domain, agent, applied, held).await {
+        Ok(revision) => tracing::error!(
+            %agent, applied, held = held.0, revision = revision.0,
+            "an agent has applied a later revision than this server has: an older copy of the server's folder was put back. What was \
+             changed after that copy is lost; compare entries, bans and policy. Revisions go on beyond all earlier ones"
+        ),
+        Err(error) => {
+            tracing::error!(%error, "revisions did not jump beyond what an agent has applied; trying again at its next report");
+            domain.behind.failed();
+        }
+    }
+}
+
+async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
+    let integer = |revision: u64| i64::try_from(revision).unwrap_or(i64::MAX);
+    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "an agent has applied a later revision of the state");
+    let leaf = leaf.integer("held_revision", integer(held.0)).integer("applied_revision", integer(applied));
+    let leaf = leaf.personal("agent", agent.to_string());
+    let since = domain.behind.started;
+    let work = move |batch: &mut sekisho_store::Batch<'_>| {
+        let revision = batch.jump_beyond(Revision(applied), since)?;
+        leaf.with_change(batch)?;
+        Ok(revision)
+    };
+    domain.store.write(&domain.name, work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_is_due_once_and_for_plausible_revisions_only() {
+        let behind = Behind::new(Revision(10));
+        let (held, now) = (Revision(10), Instant::now());
+        for applied in [0, 9, 10, 11 + PLAUSIBLE, u64::MAX, u64::MAX - 1] {
+            assert!(!behind.due(applied, held, now), "{applied}");
+        }
+        assert!(!behind.due(COUNTABLE + 1, Revision(COUNTABLE), now));
+        assert!(behind.due(11, held, now));
+        assert!(!behind.due(1 << 39, held, now), "a liar does not renew revocations again and again");
+        assert!(behind.due(1 << 39, held, now + JUMP_EVERY));
+        behind.failed();
+        assert!(behind.due(11, held, now));
+    }
+}

@@ -1,0 +1,92 @@
+//! The database is bound to the log: leaves say which revision of the state they were made at, so an older database beside a newer
+//! log is noticed. The other way round, the database remembers how far the log had come (`journal::check_mark`).
+
+use std::fmt;
+
+use sekisho_disk::Ledger;
+use sekisho_ledger::{Kind, Leaf, TILE_WIDTH, Value};
+use sekisho_store::LogMark;
+use sekisho_types::Revision;
+
+use crate::domain::Domain;
+use crate::journal::{Entry, JournalError};
+
+/// The member of a leaf that says at which revision of the state it was made.
+pub(crate) const STATE_REVISION: &str = "state_revision";
+
+/// A log that speaks of a later state than the database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LaterState {
+    /// Of the database.
+    pub held: Revision,
+    /// The highest that the log speaks of.
+    pub logged: Revision,
+    /// The leaf that does.
+    pub index: u64,
+}
+
+impl fmt::Display for LaterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { held, logged, index } = self;
+        write!(
+            f,
+            "it has revision {held}, and entry {index} of the log was made at revision {logged}; bans, deletions and spent tokens"
+        )?;
+        f.write_str(" since then are missing in it")
+    }
+}
+
+/// Whether the log speaks of a later state than the database of `revision`, which remembers `mark` of the log.
+pub(crate) fn later_state(ledger: &Ledger, mark: Option<&LogMark>, held: Revision) -> Option<LaterState> {
+    let (logged, index) = newest_state(ledger, mark.map_or(0, |mark| mark.size))?;
+    (logged > held).then_some(LaterState { held, logged, index })
+}
+
+/// The newest revision of the state that a leaf from `from` on was made at, and where that leaf is. Reads files, from the end of the
+/// log to the first bundle that says it, and one more: leaves of one moment may stand in another order than their revisions.
+pub(crate) fn newest_state(ledger: &Ledger, from: u64) -> Option<(Revision, u64)> {
+    let size = ledger.size();
+    let (mut newest, mut some_state) = (None, None);
+    for number in (from / TILE_WIDTH..size.div_ceil(TILE_WIDTH)).rev() {
+        let entries = ledger.bundle(number, size).unwrap_or_default();
+        let leaves = (number * TILE_WIDTH..).zip(entries);
+        let leaves: Vec<(u64, Leaf)> =
+            leaves.filter_map(|(index, entry)| Some((index, Leaf::decode(&entry.leaf).ok()?))).collect();
+        let found = leaves.iter().filter_map(|(index, leaf)| Some((revision_of(leaf)?, *index))).max();
+        let before = newest;
+        newest = newest.max(found);
+        if before.is_some() {
+            return newest;
+        }
+        // A leaf of an earlier release says only that there was some state: but for some key events, which come before it.
+        some_state =
+            some_state.or(leaves.iter().find(|(_, leaf)| leaf.kind != Kind::KeyEvent).map(|(index, _)| *index));
+    }
+    newest.or(some_state.map(|index| (Revision(1), index)))
+}
+
+fn revision_of(leaf: &Leaf) -> Option<Revision> {
+    match leaf.field(STATE_REVISION)? {
+        Value::Integer(revision) => u64::try_from(*revision).ok().map(Revision),
+        _ => None,
+    }
+}
+
+/// Goes on from an older database, as the operator chose: its tokens may have been spent since, its revisions must not be given out
+/// twice, and that it was done is in the log (law L16).
+pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Result<(), JournalError> {
+    tracing::error!(
+        held = later.held.0,
+        logged = later.logged.0,
+        "danger: an older database is accepted because `--danger-accept-older-state` was given"
+    );
+    let integer = |revision: Revision| i64::try_from(revision.0).unwrap_or(i64::MAX);
+    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "danger: older state accepted");
+    let leaf = leaf.integer("held_revision", integer(later.held)).integer("logged_revision", integer(later.logged));
+    let work = move |batch: &mut sekisho_store::Batch<'_>| {
+        batch.remove_tokens()?;
+        batch.jump_beyond(later.logged, later.held)?;
+        leaf.with_change(batch)
+    };
+    domain.store.write(&domain.name, work).await
+}
