@@ -99,7 +99,6 @@ pub(crate) struct Core {
     pub connected: watch::Sender<bool>,
     /// Whether sidecars may rely on the revocations: the server sent them in this run, or it cannot be reached.
     pub revocations_settled: watch::Sender<bool>,
-    pub policy_in_force: Mutex<BTreeMap<String, u64>>,
     /// Rings when a sidecar reports what it runs.
     pub reported: watch::Sender<u64>,
     streams: Mutex<BTreeMap<i32, u32>>,
@@ -154,7 +153,6 @@ impl Core {
             changed: watch::channel(0).0,
             connected: watch::channel(false).0,
             revocations_settled: watch::channel(false).0,
-            policy_in_force: Mutex::new(BTreeMap::new()),
             reported: watch::channel(0).0,
             streams: Mutex::new(BTreeMap::new()),
             delegations: Delegations::default(),

@@ -18,6 +18,8 @@ struct State {
     by_sidecar: BTreeMap<i32, (Stream, SpiffeId)>,
     /// The newest revision of the revocations that a sidecar has applied, by its process number.
     applied: BTreeMap<i32, (Stream, u64)>,
+    /// The policy revision that each sidecar reported: two may speak for one identity.
+    policies: BTreeMap<i32, u64>,
 }
 
 impl Delegations {
@@ -35,7 +37,11 @@ impl Delegations {
         if state.by_sidecar.get(&sidecar).is_some_and(|(latest, _)| *latest > stream) {
             return false;
         }
-        state.by_sidecar.insert(sidecar, (stream, id)).is_none_or(|(before, _)| before != stream)
+        let before = state.by_sidecar.insert(sidecar, (stream, id.clone()));
+        if before.as_ref().is_some_and(|(_, before)| *before != id) {
+            state.policies.remove(&sidecar);
+        }
+        before.is_none_or(|(before, _)| before != stream)
     }
 
     /// A sidecar has applied revocations up to this revision. False if that is not new.
@@ -67,16 +73,42 @@ impl Delegations {
         least
     }
 
+    /// Remembers which policy revision a sidecar runs, if it still speaks for `id`.
+    pub(crate) fn reports(&self, sidecar: i32, id: &str, revision: u64) -> bool {
+        let mut state = self.lock();
+        let speaks = state.by_sidecar.get(&sidecar).is_some_and(|(_, other)| other.to_string() == id);
+        if speaks {
+            state.policies.insert(sidecar, revision);
+        }
+        speaks
+    }
+
+    /// The policy revision in force for each identity: the lowest that one of its sidecars runs, so that none hides another that is
+    /// behind (law L15).
+    pub(crate) fn policy_in_force(&self) -> BTreeMap<String, u64> {
+        let state = self.lock();
+        let mut lowest = BTreeMap::new();
+        for (sidecar, revision) in &state.policies {
+            let Some((_, id)) = state.by_sidecar.get(sidecar) else { continue };
+            let known = lowest.entry(id.to_string()).or_insert(*revision);
+            *known = (*known).min(*revision);
+        }
+        lowest
+    }
+
     pub(crate) fn of(&self, sidecar: i32) -> Option<SpiffeId> {
         self.lock().by_sidecar.get(&sidecar).map(|(_, id)| id.clone())
     }
 
-    /// Ends a stream. Returns its identity if no sidecar speaks for it any more.
-    pub(crate) fn end(&self, sidecar: i32, stream: Stream) -> Option<SpiffeId> {
+    /// Ends a stream, and with it what its sidecar reported, unless a newer stream has replaced it.
+    pub(crate) fn end(&self, sidecar: i32, stream: Stream) -> bool {
         let mut state = self.lock();
-        state.by_sidecar.get(&sidecar).filter(|(latest, _)| *latest == stream)?;
-        let (_, id) = state.by_sidecar.remove(&sidecar)?;
-        (!state.by_sidecar.values().any(|(_, other)| *other == id)).then_some(id)
+        let latest = state.by_sidecar.get(&sidecar).is_some_and(|(latest, _)| *latest == stream);
+        if latest {
+            state.by_sidecar.remove(&sidecar);
+            state.policies.remove(&sidecar);
+        }
+        latest
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,12 +147,28 @@ mod tests {
         delegations.put(7, old, id("/a"));
         delegations.put(7, new, id("/b"));
         delegations.put(7, old, id("/a"));
-        assert_eq!(delegations.end(7, old), None);
+        assert!(!delegations.end(7, old));
         assert_eq!(delegations.of(7), Some(id("/b")));
         let other = delegations.open();
         delegations.put(8, other, id("/b"));
-        assert_eq!(delegations.end(7, new), None, "another sidecar speaks for it");
-        assert_eq!(delegations.end(8, other), Some(id("/b")));
+        assert!(delegations.end(7, new) && delegations.end(8, other));
         assert_eq!(delegations.of(8), None);
+    }
+
+    #[test]
+    fn law_l15_a_sidecar_that_is_behind_is_not_hidden() {
+        let id = SpiffeId::parse("spiffe://td.example/a").unwrap();
+        let (delegations, text) = (Delegations::default(), id.to_string());
+        let in_force = |delegations: &Delegations| delegations.policy_in_force().get(&text).copied();
+        let (one, other) = (delegations.open(), delegations.open());
+        delegations.put(7, one, id.clone());
+        delegations.put(8, other, id);
+        assert!(delegations.reports(8, &text, 3) && delegations.reports(7, &text, 5));
+        assert_eq!(in_force(&delegations), Some(3));
+        assert!(!delegations.reports(9, &text, 1), "nothing is delegated to it");
+        assert!(delegations.end(8, other));
+        assert_eq!(in_force(&delegations), Some(5), "what it reported ends with it");
+        assert!(delegations.end(7, one));
+        assert_eq!(in_force(&delegations), None);
     }
 }

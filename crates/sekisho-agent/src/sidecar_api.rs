@@ -66,8 +66,7 @@ impl Sidecar for Service {
                 let _gone = to.send(Err(status)).await;
             }
             // What a sidecar runs concerns no one once none speaks for that identity.
-            if let Some(id) = core.delegations.end(caller.process.pid(), stream) {
-                core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.to_string());
+            if core.delegations.end(caller.process.pid(), stream) {
                 core.reported.send_modify(|count| *count += 1);
             }
         });
@@ -134,7 +133,7 @@ impl Sidecar for Service {
         if lent.to_string() != report.spiffe_id {
             return Err(Status::permission_denied("a sidecar reports for the identity that was delegated to it"));
         }
-        self.0.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).insert(report.spiffe_id, report.revision);
+        self.0.delegations.reports(caller.process.pid(), &report.spiffe_id, report.revision);
         self.0.reported.send_modify(|count| *count += 1);
         Ok(Response::new(wire::ReportPolicyResponse {}))
     }

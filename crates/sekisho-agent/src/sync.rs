@@ -94,8 +94,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 fn report(core: &Core, acknowledge: &tokio::sync::mpsc::Sender<WatchRequest>, applied_revision: u64) {
-    let policy_in_force = core.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let policy_in_force = policy_in_force.into_iter().collect();
+    let policy_in_force = core.delegations.policy_in_force().into_iter().collect();
     let revocations_applied = core.delegations.applied().into_iter().collect();
     let request = WatchRequest { applied_revision, policy_in_force, revocations_applied };
     // A full channel means that the server reads slowly; the next acknowledgement covers this one.

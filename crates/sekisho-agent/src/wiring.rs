@@ -59,8 +59,8 @@ pub enum AgentError {
     Server(Box<Status>),
     #[error(
         "the join token in {} was used before or has expired: put a new one there, made by \
-         `sekisho token create --agent-id <this agent's name>`, and the agent joins again",
-        .0.display()
+         `sekisho token create --agent-id <this agent's name> --file {}`, and the agent joins again",
+        .0.display(), .0.display()
     )]
     TokenUsed(std::path::PathBuf),
     #[error("own executable: {0}")]

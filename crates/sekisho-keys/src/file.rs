@@ -13,7 +13,7 @@ pub fn load_or_create(path: &Path, algorithm: SignatureAlgorithm) -> Result<Memo
     let error = |source| KeyError::File { path: path.display().to_string(), source };
     match read(path) {
         Ok(pkcs8) => MemoryKey::from_pkcs8(algorithm, pkcs8),
-        Err(KeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+        Err(KeyError::Missing { .. }) => {
             let key = MemoryKey::generate(algorithm)?;
             // Under another name until it is whole: a crash leaves no key file that is half written.
             let new = path.with_extension("new");
@@ -42,7 +42,10 @@ pub fn load(path: &Path, algorithm: SignatureAlgorithm) -> Result<MemoryKey, Key
 fn read(path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
     let shown = || path.display().to_string();
     let error = |source| KeyError::File { path: shown(), source };
-    let file = std::fs::File::open(path).map_err(error)?;
+    let file = std::fs::File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => KeyError::Missing { path: shown() },
+        _ => error(source),
+    })?;
     let mode = file.metadata().map_err(error)?.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: shown(), mode });

@@ -11,6 +11,8 @@ pub(crate) struct Budgets {
     /// Bytes of the leaves of tokens and of X.509-SVIDs, and of what opens their commitments.
     token_bytes: Rates<SpiffeId>,
     svid_bytes: Rates<SpiffeId>,
+    /// Leaves of batches of records: a batch may hold one record.
+    records: Rates<SpiffeId>,
 }
 
 impl Budgets {
@@ -21,6 +23,7 @@ impl Budgets {
             tokens: Rates::new(200.0, 2000.0),
             token_bytes: Rates::new(256.0 * 1024.0, 4.0 * 1024.0 * 1024.0),
             svid_bytes: Rates::new(2.0 * 1024.0 * 1024.0, 64.0 * 1024.0 * 1024.0),
+            records: Rates::new(200.0, 2000.0),
         }
     }
 
@@ -30,6 +33,11 @@ impl Budgets {
 
     pub(crate) fn token(&self, agent: &SpiffeId, bytes: usize, now: UnixTime) -> bool {
         self.tokens.take(agent.clone(), now) && self.token_bytes.take_many(agent.clone(), bytes as f64, now)
+    }
+
+    /// A sidecar sends ten batches a second at most while there is more to send, and each batch takes a leaf.
+    pub(crate) fn records(&self, agent: &SpiffeId, now: UnixTime) -> bool {
+        self.records.take(agent.clone(), now)
     }
 
     pub(crate) fn x509(&self, agent: &SpiffeId, bytes: usize, now: UnixTime) -> bool {
@@ -54,6 +62,8 @@ mod tests {
         let small = (0..30_000).filter(|_| budgets.token(&other, 700, now)).count();
         assert_eq!(small, 2000);
         assert_eq!((0..100_000).filter(|_| budgets.x509(&one, 1200, now)).count(), 64 * 1024 * 1024 / 1200);
+        assert_eq!((0..50_000).filter(|_| budgets.records(&one, now)).count(), 2000);
+        assert!(budgets.records(&other, now) && budgets.records(&one, now.plus_seconds(1)));
         assert!(budgets.refusal(&other.to_string(), now) && budgets.x509(&other, 1200, now));
         assert!(budgets.refusal(&one.to_string(), now.plus_seconds(1)));
         assert!(budgets.token(&one, 8192, now.plus_seconds(1)));

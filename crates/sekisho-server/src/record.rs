@@ -57,6 +57,10 @@ pub(crate) enum RecordError {
     Behind(u32),
     #[error("a record is about `{0}`, which is not a workload of this node")]
     Foreign(String),
+    #[error(
+        "this node has sent too many batches of records; they are taken later, and larger batches take fewer leaves"
+    )]
+    Budget,
     #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
     Key,
     #[error(transparent)]
@@ -89,6 +93,10 @@ pub(crate) async fn batch(
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
     let repeated = !records.is_empty() && skip >= records.len();
     let fresh: Vec<Bytes> = records.into_iter().skip(skip).collect();
+    // Before anything is read of them; what is repeated or empty takes no leaf.
+    if (!fresh.is_empty() || lost > before.lost) && !domain.budgets.records(agent.id.get(), now()) {
+        return Err(RecordError::Budget);
+    }
     // Records that should stand between what was recorded and this batch are lost as well.
     let skipped = if fresh.is_empty() { 0 } else { first.saturating_sub(before.next) };
     let missing = skipped + lost.saturating_sub(before.lost);

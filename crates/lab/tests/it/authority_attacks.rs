@@ -133,6 +133,39 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
     assert_eq!(key_files(&world, "s/keys").len(), 2);
 }
 
+/// A plan that was made by a clock that was behind waits for hours that have passed.
+#[test]
+fn a_corrected_clock_is_planned_with_within_a_minute() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    assert_eq!(events(&world, "created").len(), 1);
+    // The machine runs on for less than a minute; the clock turns out to have been 13 hours behind.
+    eventually("the next authority", || {
+        shim.run_on(50, 13 * 3600);
+        world.json(&["entry", "list"]);
+        (events(&world, "created").len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_server_whose_authority_is_not_valid_yet_is_not_ready() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    let readiness = || {
+        let ask = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask)
+    };
+    eventually("it is ready", || readiness().starts_with("HTTP/1.1 200").then_some(()));
+    // The machine runs on by a look of the health check; the clock goes back.
+    shim.run_on(10, -2 * 24 * 3600);
+    eventually("it is not ready", || {
+        let said = readiness();
+        (said.starts_with("HTTP/1.1 503") && said.contains("\"authority\"")).then_some(())
+    });
+    shim.run_on(20, 0);
+    eventually("it is ready again", || readiness().starts_with("HTTP/1.1 200").then_some(()));
+}
+
 /// Law L5: a key signs when the log knows of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {

@@ -98,3 +98,21 @@ fn a_token_gives_no_other_kind_of_agent_s_id_and_brings_no_banned_agent_back() {
     let (code, _, said) = world.sekisho(&["token", "create", "--agent-id", &world.agent_id]);
     assert!(code == 1 && said.contains("banned"), "{said}");
 }
+
+#[test]
+fn a_newer_token_takes_the_place_of_a_used_one() {
+    let world = World::start();
+    let used = std::fs::read_to_string(world.path("token")).unwrap();
+    world.json(&["token", "create", "--agent-id", "again", "--file", "token"]);
+    let newer = std::fs::read_to_string(world.path("token")).unwrap();
+    assert!(newer != used && newer.len() == 32, "{newer}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(world.path("token")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Nothing else is written over.
+    std::os::unix::fs::symlink("token", world.path("link")).unwrap();
+    for file in ["policy/p.rego", "link"] {
+        let refused = world.sekisho(&["token", "create", "--file", file]);
+        assert!(refused.0 == 1 && refused.2.contains("holds no join token"), "{file}: {refused:?}");
+    }
+    assert_eq!(std::fs::read_to_string(world.path("token")).unwrap(), newer);
+}

@@ -121,6 +121,8 @@ impl wire::node_server::Node for Service {
                 tracing::error!(%error, "records were not taken");
                 Err(Status::unavailable("the server cannot record now; its log says why"))
             }
+            // Its spool keeps them and sends them again.
+            Err(error @ RecordError::Budget) => Err(Status::resource_exhausted(error.to_string())),
             Err(error) => Err(Status::invalid_argument(error.to_string())),
         }
     }

@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -30,7 +30,7 @@ pub(crate) struct New {
     /// Seconds for which it can be used
     #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value_t = 600)]
     ttl: u32,
-    /// Write it to a new file of mode 0600 instead of printing it
+    /// Write it to a file of mode 0600 instead of printing it; an earlier token there is replaced
     #[arg(long, env = "SEKISHO_TOKEN_FILE")]
     file: Option<PathBuf>,
 }
@@ -57,21 +57,28 @@ pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failur
 async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
     // Before a token is made for it.
     let file = new.file.map(|path| {
-        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        opened.map(|file| (file, path.clone())).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
+        if path.symlink_metadata().is_ok() && !holds_token(&path) {
+            let said = format!("{} exists and holds no join token; name another file", path.display());
+            return Err(Failure::failed(said));
+        }
+        let new = path.with_added_extension("new");
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+        let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", new.display()));
+        opened.map(|file| (file, new.clone(), path.clone())).map_err(failed)
     });
     let file = file.transpose()?;
     let request = json!({"ttl": new.ttl, "agent_id": new.agent_id});
     let made = rest.send(Method::POST, "/v1/tokens", &request).await;
     let mut made: Value = made.inspect_err(|_| {
         // An empty file is no token.
-        if let Some((_, path)) = &file {
-            let _kept = std::fs::remove_file(path);
+        if let Some((_, new, _)) = &file {
+            let _kept = std::fs::remove_file(new);
         }
     })?;
     let token = text(&made, "/token").to_owned();
-    if let Some((mut file, path)) = file {
-        file.write_all(token.as_bytes()).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
+    if let Some((mut file, new, path)) = file {
+        let written = file.write_all(token.as_bytes()).and_then(|()| std::fs::rename(&new, &path));
+        written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
         if let Some(members) = made.as_object_mut() {
             members.remove("token");
             members.insert("file".into(), json!(path));
@@ -81,4 +88,11 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
         let shown = if made.get("token").is_some() { format!("token    {token}\n") } else { String::new() };
         format!("id       {}\n{shown}agent id {}", text(&made, "/id"), text(&made, "/agent_id"))
     })
+}
+
+/// Whether a file holds what this command writes: it may be replaced by a newer token, and nothing else may.
+fn holds_token(path: &Path) -> bool {
+    let plain = path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= 64);
+    let text = std::fs::read(path).unwrap_or_default();
+    plain && text.len() == 32 && text.iter().all(u8::is_ascii_hexdigit)
 }
