@@ -1,7 +1,7 @@
 //! What the server says: a stream of changes, or SPIRE's sync where the server has none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_identity::Entry;

@@ -97,25 +97,7 @@ mod tests {
 
     fn entry(id: &str, selectors: BTreeSet<Selector>) -> Entry {
         let spiffe = |path: &str| SpiffeId::parse(&format!("spiffe://td.example/{path}")).unwrap();
-        Entry {
-            id: EntryId::parse(id).unwrap(),
-            spiffe_id: spiffe("svc"),
-            parent_id: spiffe("spire/agent/a"),
-            selectors,
-            x509_ttl_seconds: 0,
-            jwt_ttl_seconds: 0,
-            federates_with: BTreeSet::new(),
-            admin: false,
-            downstream: false,
-            expires_at: None,
-            dns_names: vec![],
-            revision_number: 0,
-            store_svid: false,
-            hint: String::new(),
-            created_at: UnixTime::default(),
-            disable_x509_prefetch: false,
-            jwt_include_jti: false,
-        }
+        Entry::new(EntryId::parse(id).unwrap(), spiffe("svc"), spiffe("spire/agent/a"), selectors)
     }
 
     const ALL: [&str; 6] =

@@ -58,6 +58,29 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry that says nothing but what each must: the server's defaults, no end and no rights.
+    pub fn new(id: EntryId, spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: BTreeSet<Selector>) -> Self {
+        Self {
+            id,
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_ttl_seconds: 0,
+            jwt_ttl_seconds: 0,
+            federates_with: BTreeSet::new(),
+            admin: false,
+            downstream: false,
+            expires_at: None,
+            dns_names: vec![],
+            revision_number: 0,
+            store_svid: false,
+            hint: String::new(),
+            created_at: UnixTime::default(),
+            disable_x509_prefetch: false,
+            jwt_include_jti: false,
+        }
+    }
+
     /// Checks the entry against the rules of `trust_domain`.
     pub fn check(&self, trust_domain: &TrustDomain) -> Result<(), EntryError> {
         for id in [&self.spiffe_id, &self.parent_id] {

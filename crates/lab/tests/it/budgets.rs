@@ -1,12 +1,13 @@
 //! What one agent in good standing can put into the log, and whom it takes nothing from.
 
 use sekisho_identity::csr_der;
+use sekisho_proto::server::{RecordRequest, node_client::NodeClient};
 use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
 };
 use tonic::Code;
 
-use crate::peers::{Attested, key};
+use crate::peers::{Attested, clock, key};
 use crate::world::{World, eventually};
 
 /// Asks for SVIDs of entries that do not exist.
@@ -65,4 +66,34 @@ async fn law_l9_tokens_of_one_agent_are_bounded_in_bytes() {
     let allowed = (4096 + 256 * (began.elapsed().as_secs() + 1)) / 8;
     assert!((300..=allowed).contains(&issued), "{issued} tokens, {allowed} allowed");
     assert_eq!(ask(&other, &own, vec!["ledger".into()]).await, Ok(()), "another agent is not concerned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_batches_of_one_record_are_bounded_too() {
+    let world = World::start();
+    let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
+    flood.entry(&world, "/own/flood");
+    other.entry(&world, "/own/other");
+    let send = async |agent: &Attested, about: &str, spool: usize| {
+        let (at, input) = (clock().millis(), format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#));
+        let id = format!("dec_{at:012x}{spool:020x}");
+        let record = format!(r#"{{"id":"{id}","at_ms":{at},"kind":"decision","effect":"allow",{input}}}"#);
+        let request = RecordRequest { records: vec![record.into()], lost: 0, batch_key: format!("s{spool}:0") };
+        NodeClient::new(agent.channel.clone()).record(request).await.map(drop).map_err(|status| status.code())
+    };
+    let began = std::time::Instant::now();
+    let mut answers = vec![];
+    for round in 0..60 {
+        let many = (0..100).map(|number| send(&flood, "/own/flood", round * 100 + number));
+        answers.extend(futures_util::future::join_all(many).await);
+    }
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    // Not refused for good: a spool keeps what is refused like this, and sends it again.
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(Code::ResourceExhausted))), "{answers:?}");
+    let allowed = 2000 + 200 * (began.elapsed().as_secs() + 1);
+    assert!((2000..=allowed).contains(&taken), "{taken} batches taken, {allowed} allowed");
+    if allowed < 6000 {
+        assert!(answers.contains(&Err(Code::ResourceExhausted)));
+    }
+    assert_eq!(send(&other, "/own/other", 1).await, Ok(()), "another agent is not concerned");
 }

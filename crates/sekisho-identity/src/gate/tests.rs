@@ -10,25 +10,8 @@ fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
 }
 
 fn entry() -> Entry {
-    Entry {
-        id: EntryId::parse("e1").unwrap(),
-        spiffe_id: id("/web"),
-        parent_id: id("/spire/agent/join_token/a"),
-        selectors: selectors(&["unix:uid:1", "unix:sha256:aa"]),
-        x509_ttl_seconds: 0,
-        jwt_ttl_seconds: 0,
-        federates_with: BTreeSet::new(),
-        admin: false,
-        downstream: false,
-        expires_at: None,
-        dns_names: vec![],
-        revision_number: 0,
-        store_svid: false,
-        hint: String::new(),
-        created_at: UnixTime::default(),
-        disable_x509_prefetch: false,
-        jwt_include_jti: false,
-    }
+    let (parent, selectors) = (id("/spire/agent/join_token/a"), selectors(&["unix:uid:1", "unix:sha256:aa"]));
+    Entry::new(EntryId::parse("e1").unwrap(), id("/web"), parent, selectors)
 }
 
 fn limits() -> Limits {

@@ -125,23 +125,12 @@ fn only_what_a_receiver_lacks_is_beyond_it() {
 fn entry() -> Entry {
     let selectors = ["unix:uid:1", "unix:gid:2"].map(|text| Selector::parse(text).unwrap());
     Entry {
-        id: entry_id("ent_1"),
-        spiffe_id: id("/a"),
-        parent_id: id("/spire/agent/one"),
-        selectors: BTreeSet::from(selectors),
         x509_ttl_seconds: 600,
-        jwt_ttl_seconds: 0,
         federates_with: BTreeSet::from([TrustDomain::parse("other.org").unwrap()]),
-        admin: false,
-        downstream: false,
         expires_at: Some(NOW),
         dns_names: vec!["a.internal".into(), "b.internal".into()],
-        revision_number: 0,
-        store_svid: false,
-        hint: String::new(),
         created_at: NOW,
-        disable_x509_prefetch: false,
-        jwt_include_jti: false,
+        ..Entry::new(entry_id("ent_1"), id("/a"), id("/spire/agent/one"), selectors.into())
     }
 }
 

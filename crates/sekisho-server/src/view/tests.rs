@@ -9,25 +9,9 @@ fn id(path: &str) -> SpiffeId {
 }
 
 fn entry(number: usize, path: &str, parent: &str) -> Change {
-    Change::Entry(Arc::new(Entry {
-        id: EntryId::parse(&format!("ent_{number:07}")).unwrap(),
-        spiffe_id: id(path),
-        parent_id: id(parent),
-        selectors: [Selector::parse("unix:uid:7").unwrap()].into(),
-        x509_ttl_seconds: 0,
-        jwt_ttl_seconds: 0,
-        federates_with: BTreeSet::new(),
-        admin: false,
-        downstream: false,
-        expires_at: None,
-        dns_names: vec![],
-        revision_number: 0,
-        store_svid: false,
-        hint: String::new(),
-        created_at: UnixTime::default(),
-        disable_x509_prefetch: false,
-        jwt_include_jti: false,
-    }))
+    let (entry, selectors) =
+        (EntryId::parse(&format!("ent_{number:07}")).unwrap(), [Selector::parse("unix:uid:7").unwrap()]);
+    Change::Entry(Arc::new(Entry::new(entry, id(path), id(parent), selectors.into())))
 }
 
 fn view(changes: &[Change]) -> View {
