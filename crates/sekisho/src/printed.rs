@@ -145,6 +145,31 @@ fn law_l16_every_command_in_a_message_parses_and_weakens_nothing() {
     assert!(seen > 25, "{seen} commands found");
 }
 
+/// Help names such options, and a log says that one was given; an error or a hint that proposes one would be pasted.
+#[test]
+fn law_l16_no_message_proposes_an_option_that_loosens() {
+    let (mut sources, mut wrong, mut seen) = (vec![], vec![], 0);
+    files(&root().join("crates"), "rs", &mut sources);
+    for path in sources {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Help is in comments.
+        let code: String = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .fold(String::new(), |all, line| all + line + "\n");
+        let mut texts = vec![];
+        literals(TokenStream::from_str(&code).unwrap(), &mut texts);
+        for text in texts.into_iter().filter(|text| text.contains("`--danger")) {
+            seen += 1;
+            if !text.contains("` was given") {
+                wrong.push(format!("{}: {text}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 1, "{seen} texts found");
+}
+
 #[test]
 fn every_command_in_the_documents_parses() {
     let (mut documents, mut wrong, mut seen) = (vec![root().join("README.md"), root().join("SECURITY.md")], vec![], 0);
