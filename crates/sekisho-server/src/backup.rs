@@ -185,7 +185,8 @@ fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Copies a file durably, with its mode; its owner may write to the copy, also when it comes from a medium that is only read. One that goes away meanwhile was replaced by a fuller one.
+/// Copies a file durably, with its mode; its owner may write to the copy, also when it comes from a medium that is only read.
+/// One that goes away meanwhile was replaced by a fuller one.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     match std::fs::copy(from, to) {
         Ok(_) => {

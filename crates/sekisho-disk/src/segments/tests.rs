@@ -316,7 +316,8 @@ fn ten_million_records_and_one_of_them_is_found_in_milliseconds() {
             let (middle, late, worst) = (at(50), at(99), at(100));
             let (bytes, runs) = (segments.bytes() / (1 << 20), files(folder.path(), "index").len());
             eprintln!(
-                "{millions} M, scattered {is_scattered}: median {middle:?}, p99 {late:?}, worst {worst:?}, {each:.1} blocks, {runs} runs, {bytes} MiB, filled in {filled:?}"
+                "{millions} M, scattered {is_scattered}: median {middle:?}, p99 {late:?}, worst {worst:?}, {each:.1} blocks, {runs} runs, \
+                 {bytes} MiB, filled in {filled:?}"
             );
             assert!(middle < Duration::from_millis(50));
         }
