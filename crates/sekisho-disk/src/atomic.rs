@@ -8,8 +8,8 @@ use crate::disk::Disk;
 pub enum DiskError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{} is in use by another process; stop that one first", .0.display())]
-    InUse(PathBuf),
+    #[error(transparent)]
+    InUse(crate::InUse),
     #[error("{} is damaged: {what}; restore it from a backup", path.display())]
     Damaged { path: PathBuf, what: &'static str },
     #[error(

@@ -6,13 +6,11 @@
 //! checkpoint follow an entry within 100 ms.
 
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use sekisho_ledger::{Bundle, Hash, NoteSigner, TILE_WIDTH, inclusion_path};
 use sekisho_types::Signer;
 use tokio::sync::{oneshot, watch};
@@ -20,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use crate::DiskError;
 use crate::atomic::private_folder;
 use crate::disk::Disk;
+use crate::folder_lock::lock_folder;
 use crate::ledger_files::{erase_side, has_side, read_entries, read_tile, restore_frontier};
 
 mod published;
@@ -105,10 +104,7 @@ impl Ledger {
         pace: Pace,
     ) -> Result<(Self, Recovered), DiskError> {
         private_folder(folder)?;
-        let lock_path = folder.join("lock");
-        let lock = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(DiskError::io(&lock_path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DiskError::InUse(folder.to_owned()))?;
+        let lock = lock_folder(folder)?;
         let signer = NoteSigner::new(origin, key.as_ref()).map_err(|e| DiskError::Rule(e.to_string()))?;
         let verifier: Arc<str> = signer.key().to_string().into();
         let place = Place { disk, folder, origin, pace };

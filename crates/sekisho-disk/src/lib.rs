@@ -5,6 +5,7 @@
 mod atomic;
 mod disk;
 mod drain;
+mod folder_lock;
 mod index_run;
 mod key_index;
 mod ledger;
@@ -20,6 +21,7 @@ mod wal;
 
 pub use atomic::{DiskError, private_folder, write_atomic};
 pub use drain::Sent;
+pub use folder_lock::{InUse, lock_folder};
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};
 pub use ledger_check::{LogCheck, LogDamage};
 pub use sealed::{SEALED_BY, SealedCache};

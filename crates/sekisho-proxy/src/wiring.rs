@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_disk::{DiskError, Spool, private_folder};
+use sekisho_disk::{DiskError, Spool, lock_folder, private_folder};
 use sekisho_host::{HostError, Ownership};
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
@@ -49,6 +49,7 @@ pub enum ProxyError {
 pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<Option<u8>, ProxyError> {
     check(&args)?;
     private_folder(&args.data)?;
+    let _lock = lock_folder(&args.data)?;
     let mut child = workload::start(&args).await?;
     let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
         return Ok(child.as_mut().and_then(workload::ended));

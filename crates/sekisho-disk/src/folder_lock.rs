@@ -1,0 +1,58 @@
+//! One process at a time in a data folder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::DiskError;
+
+/// Another process has the folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is in use by {by}; stop that one first, or give this one a folder of its own", folder.display())]
+pub struct InUse {
+    folder: PathBuf,
+    by: String,
+}
+
+/// Takes a folder until the file that this returns is dropped, or the process ends: whoever else asks is told our number. The
+/// lock is the kernel's (flock(2)), so that what a crash leaves behind keeps no one out.
+pub fn lock_folder(folder: &Path) -> Result<File, DiskError> {
+    let path = folder.join("lock");
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut lock = opened.map_err(DiskError::io(&path))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _unreadable = Read::by_ref(&mut lock).take(20).read_to_string(&mut pid);
+        let pid = pid.trim().parse::<u32>();
+        let by = pid.map_or_else(|_| "another process".to_owned(), |pid| format!("process {pid}"));
+        return Err(DiskError::InUse(InUse { folder: folder.to_owned(), by }));
+    }
+    // Without the number the lock is as good: the disk may be full.
+    let _unsaid = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_process_and_the_next_learns_which() {
+        let folder = tempfile::tempdir().unwrap();
+        // Longer than any number: left by something else.
+        std::fs::write(folder.path().join("lock"), "x".repeat(100)).unwrap();
+        let held = lock_folder(folder.path()).unwrap();
+        let refused = lock_folder(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("in use by process {};", std::process::id())), "{refused}");
+        drop(held);
+        // A child that another test starts keeps a copy until it runs its program.
+        let freed = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            lock_folder(folder.path()).is_ok()
+        });
+        assert!(freed);
+    }
+}
