@@ -9,7 +9,7 @@ use sekisho_identity::{Difference, matches, near};
 use sekisho_proto::node as wire;
 use sekisho_proto::node::inspect_server::Inspect;
 use sekisho_proto::{entry_to_wire, selectors_from_wire, selectors_to_wire};
-use sekisho_runtime::now;
+use sekisho_runtime::{dangers, now};
 use sekisho_types::Selector;
 use tonic::{Request, Response, Status};
 
@@ -68,6 +68,7 @@ impl Inspect for Service {
             spooled_records,
             lost_records,
             sealed_by: SEALED_BY.to_owned(),
+            dangers: dangers().into_iter().map(str::to_owned).collect(),
             svid_expires_at: own.not_after.seconds(),
             data_folder: self.0.spool.folder().parent().unwrap_or(std::path::Path::new("/")).display().to_string(),
         }))

@@ -56,7 +56,9 @@ pub fn become_child(mut arguments: impl Iterator<Item = OsString>) -> Option<io:
         return Some(io::Error::other("its parent has ended"));
     }
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
-    let error = Command::new(&program).args(arguments).exec();
+    let mut command = Command::new(&program);
+    crate::loader::give_back(&mut command);
+    let error = command.args(arguments).exec();
     Some(io::Error::new(error.kind(), format!("`{}`: {error}", program.display())))
 }
 

@@ -2,12 +2,12 @@
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Variables that make the dynamic linker load a library of somebody's choice into a program.
-const LOADED_WITH: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
+/// Variables that make the dynamic linker load a library of another's choice into a program.
+pub(crate) const LOADED_WITH: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum HardeningError {
-    #[error("{0} is set: a library of somebody's choice runs within this program and can read its keys; unset it")]
+    #[error("{0} is set: a library of another's choice runs within this program and can read its keys; unset it")]
     Preloaded(&'static str),
     #[error("process {0} traces this one and can read its keys; end it")]
     Traced(i32),

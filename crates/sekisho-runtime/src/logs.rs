@@ -2,9 +2,16 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::danger::TARGET;
+
 /// Logs to stderr: text on a terminal, JSON lines elsewhere. `filter` has the form of RUST_LOG.
 pub fn init_logs(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Law L16: whoever wants a quiet log still sees these.
+    let filter = match format!("{TARGET}=warn").parse() {
+        Ok(always) => filter.add_directive(always),
+        Err(_) => filter,
+    };
     // A log that cannot be written, because the disk is full, must not end a request: what the layer would say about it
     // goes to the same place, by a macro that panics there.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -35,6 +35,10 @@ fn main() -> ExitCode {
         }
     };
     if cli.verb.is_daemon() {
+        if let Err(error) = sekisho_runtime::set_loader_variables_aside() {
+            eprintln!("sekisho: it cannot start itself again without the variables of the dynamic linker: {error}");
+            return Exit::Failed.into();
+        }
         sekisho_runtime::raise_open_files();
     }
     // One thread wakes nobody; a verb that wants several says so.
@@ -49,11 +53,14 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    match runtime.block_on(cli::run(cli)) {
+    let exit = match runtime.block_on(cli::run(cli)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprintln!("sekisho: {failure}");
             failure.exit.into()
         }
-    }
+    };
+    // Another's file that never answers keeps no program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit
 }

@@ -1,7 +1,7 @@
 //! What every daemon has in common: it holds keys.
 
 use clap::Args;
-use sekisho_runtime::{close_to_others, init_logs, refuse_company};
+use sekisho_runtime::{close_to_others, danger, init_logs, refuse_company};
 
 use crate::exit::{Exit, Failure};
 
@@ -30,12 +30,12 @@ impl Closed {
     pub(crate) fn start(&self, log: &str) -> Result<(), Failure> {
         init_logs(log);
         match refuse_company() {
-            Err(company) if self.danger_preload => tracing::warn!(%company, "danger_preload"),
+            Err(company) if self.danger_preload => danger("danger_preload", &company.to_string()),
             Err(company) => return Err(Failure::new(Exit::Failed, company.to_string())),
             Ok(()) => {}
         }
         if self.danger_dumpable {
-            tracing::warn!("danger_dumpable: other processes of this user can read this one's keys");
+            danger("danger_dumpable", "other processes of this user can read this one's keys");
             return Ok(());
         }
         close_to_others().map_err(Failure::failed)

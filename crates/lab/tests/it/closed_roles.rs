@@ -94,6 +94,39 @@ fn law_l8_a_sidecar_is_closed_to_its_own_user() {
     assert!(meant.said().contains("danger_preload"), "{}", meant.said());
 }
 
+/// A library that the loader would take from a folder of another's choice stays out of the sidecar, and reaches the workload,
+/// which may need it.
+#[test]
+fn law_l8_a_sidecar_loads_no_library_from_a_chosen_folder() {
+    let Some((world, copy)) = open_world() else { return };
+    let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
+    world.register("/own/sleeps", &[format!("unix:uid:{STRANGER}"), format!("unix:path:{}", sleep.display())]);
+    let (data, chosen) = (world.path("stranger"), world.path("chosen"));
+    for folder in [&data, &chosen] {
+        std::fs::create_dir(folder).unwrap();
+        std::os::unix::fs::chown(folder, Some(STRANGER.parse().unwrap()), None).unwrap();
+    }
+    let own = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library =
+        own.lines().find_map(|line| line.split_whitespace().last().filter(|path| path.ends_with("/libc.so.6")));
+    std::fs::copy(library.unwrap(), chosen.join("libc.so.6")).unwrap();
+    let mut command = as_stranger("env".as_ref());
+    command.arg(format!("LD_LIBRARY_PATH={}", chosen.display())).arg(&copy);
+    command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--agent-socket"]);
+    command.arg(world.agent_socket()).arg("--data").arg(&data);
+    let outbound = format!("127.0.0.1:{}=127.0.0.1:1=spiffe://{TRUST_DOMAIN}/own/peer", free_port());
+    let sidecar = Role::start(command.args(["--outbound", &outbound, "--"]).arg(&sleep).arg("300"));
+    assert_eq!(sidecar.ready(), "spiffe://example.org/own/sleeps");
+    let loads = |pid: i32| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        maps.contains(&chosen.display().to_string())
+    };
+    assert!(!loads(sidecar.pid()), "the sidecar runs a library of its starter's choice");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", sidecar.pid())).unwrap();
+    let workload: i32 = children.trim().parse().unwrap();
+    assert!(loads(workload), "the workload lost its environment");
+}
+
 /// Nine processes of one user, each with as many connections as it gets.
 #[test]
 fn law_l9_one_user_with_many_processes_does_not_shut_the_agent() {

@@ -48,6 +48,8 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     tasks_metric(&mut out, "task_running", "gauge", "1 while a long-running task runs.", &tasks, running);
     let help = "How often a task ended and was started again.";
     tasks_metric(&mut out, "task_restarts_total", "counter", help, &tasks, |status| status.restarts);
+    let dangers = sekisho_runtime::dangers().len() as u64;
+    add("dangers", "gauge", "Settings in force that weaken safety; the log names them at the start.", dangers);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
 }
 

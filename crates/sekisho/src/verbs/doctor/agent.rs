@@ -67,6 +67,11 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
             "the spool is full, or one user asked too often: reconnect the server, raise `--spool-bytes`, see `sekisho decisions --effect refusal`",
         ),
         Check::new("agent-cache", Ok(format!("sealed by {}", status.sealed_by)), ""),
+        Check::new(
+            "agent-dangers",
+            if status.dangers.is_empty() { Ok("none in force".into()) } else { Err(status.dangers.join(", ")) },
+            "start the agent without these settings; `sekisho help agent` says what each of them gives up",
+        ),
     ]
 }
 
@@ -85,6 +90,7 @@ mod tests {
         assert_eq!(failing(StatusResponse { connected: false, ..good.clone() }), ["agent-server"]);
         assert_eq!(failing(StatusResponse { svid_expires_at: 50, ..good.clone() }), ["agent-svid"]);
         assert_eq!(failing(StatusResponse { entries: 0, ..good.clone() }), ["agent-entries"]);
-        assert_eq!(failing(StatusResponse { lost_records: 1, ..good }), ["agent-spool"]);
+        assert_eq!(failing(StatusResponse { lost_records: 1, ..good.clone() }), ["agent-spool"]);
+        assert_eq!(failing(StatusResponse { dangers: vec!["danger_dumpable".into()], ..good }), ["agent-dangers"]);
     }
 }
