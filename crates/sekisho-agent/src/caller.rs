@@ -23,29 +23,71 @@ pub(crate) struct Caller {
     pub other_end: OnceLock<u32>,
 }
 
-impl Caller {
-    /// Called as soon as the connection is accepted: what the process runs is read first.
-    pub(crate) fn admit(peer: UnixPeer) -> Option<Arc<Self>> {
-        let process = match peer.pidfd {
-            Some(pidfd) => Process::hold(peer.pid, pidfd),
-            None => Process::open(peer.pid),
-        };
-        let held = process.and_then(|process| Ok((ExecutableId::of(&process)?, process)));
-        let (inode, cookie) = peer.socket;
-        let socket = UnixSocket { inode: inode.try_into().ok()?, cookie };
-        let (uid, gid, other_end) = (peer.uid, peer.gid, OnceLock::new());
-        match held {
-            Ok((executable, process)) => Some(Arc::new(Self { process, uid, gid, executable, socket, other_end })),
-            Err(error) => {
-                tracing::info!(pid = peer.pid, %error, "a caller could not be held");
-                None
-            }
+/// What each request on a connection carries.
+#[derive(Clone)]
+pub(crate) enum Admitted {
+    Caller(Arc<Caller>),
+    /// A process that cannot be measured, which is said to each of its requests.
+    Refused {
+        pid: i32,
+        uid: u32,
+        status: Status,
+    },
+}
+
+impl Admitted {
+    pub(crate) fn pid_and_uid(&self) -> (i32, u32) {
+        match self {
+            Self::Caller(caller) => (caller.process.pid(), caller.uid),
+            Self::Refused { pid, uid, .. } => (*pid, *uid),
         }
     }
+}
 
+/// Called as soon as a connection is accepted: what the process runs is read first. `None` once that has ended.
+pub(crate) async fn admit(core: Arc<Core>, peer: UnixPeer) -> Option<Admitted> {
+    let (pid, uid, gid, (inode, cookie)) = (peer.pid, peer.uid, peer.gid, peer.socket);
+    let socket = UnixSocket { inode: inode.try_into().ok()?, cookie };
+    let process = match peer.pidfd {
+        Some(pidfd) => Process::hold(pid, pidfd),
+        None => Process::open(pid),
+    };
+    let looked = async {
+        let process = process.map_err(Failed::Host)?;
+        // Its executable may be on a file system of its own, which does not answer.
+        let turn = core.measuring.take(uid, &process).await.map_err(Failed::Status)?;
+        let look = move || {
+            let _turn = turn;
+            ExecutableId::of(&process).map(|executable| (executable, process))
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.map_err(|_| Failed::Status(Status::internal("measuring failed")))?.map_err(Failed::Host)
+    };
+    let status = match looked.await {
+        Ok((executable, process)) => {
+            let other_end = OnceLock::new();
+            return Some(Admitted::Caller(Arc::new(Caller { process, uid, gid, executable, socket, other_end })));
+        }
+        Err(Failed::Host(HostError::Ended(_))) => return None,
+        Err(Failed::Host(error)) => unmeasured(error),
+        Err(Failed::Status(status)) => status,
+    };
+    tracing::info!(pid, uid, reason = status.message(), "a caller could not be held");
+    Some(Admitted::Refused { pid, uid, status })
+}
+
+enum Failed {
+    Host(HostError),
+    Status(Status),
+}
+
+impl Caller {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Arc<Self>, Status> {
-        let caller = request.extensions().get::<Arc<Self>>().cloned();
-        caller.ok_or_else(|| Status::permission_denied("the kernel does not say which process calls"))
+        match request.extensions().get::<Admitted>() {
+            Some(Admitted::Caller(caller)) => Ok(caller.clone()),
+            Some(Admitted::Refused { status, .. }) => Err(status.clone()),
+            None => Err(Status::permission_denied("the kernel does not say which process calls")),
+        }
     }
 
     /// Measures the process as it is now. After exec it is another program, and this connection is not its.
@@ -77,7 +119,7 @@ pub(crate) async fn still_measured<H: Send + Sync + 'static>(
     process: fn(&H) -> &Process,
     measured: &Measurement,
 ) -> Result<(), Status> {
-    let turn = core.measuring.take(measured.uid).await;
+    let turn = core.measuring.take(measured.uid, process(holder)).await?;
     let (holder, measured) = (holder.clone(), measured.clone());
     let look = move || {
         let _turn = turn;
@@ -114,7 +156,7 @@ pub(crate) async fn measure_process<H: Send + Sync + 'static>(
     process: fn(&H) -> &Process,
     core: Arc<Core>,
 ) -> Result<(Measurement, UnixTime), Status> {
-    let turn = core.measuring.take(uid).await;
+    let turn = core.measuring.take(uid, process(&holder)).await?;
     let measure = move || {
         let _turn = turn;
         measure(process(&holder), &core.digests)

@@ -16,7 +16,7 @@ use sekisho_runtime::{now, record_id};
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::caller::Caller;
+use crate::caller::{Admitted, Caller};
 use crate::core::{Core, Known};
 
 /// Records sent in one call.
@@ -104,30 +104,34 @@ pub(crate) async fn count_unrecorded(core: &Arc<Core>) {
     }
 }
 
-/// Records calls that were refused before anything was said, whoever refused them.
+/// Records calls that were refused before anything was answered, by whichever layer.
 pub(crate) async fn record_refused(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let caller = request.extensions().get::<Admitted>().map(Admitted::pid_and_uid);
     let call = request.uri().clone();
     let answer = next.run(request).await;
     match caller.zip(unrecorded_refusal(answer.headers())) {
-        Some((caller, refused)) => recorded(&core, &caller, call.path(), refused).await.into_http(),
+        Some((caller, refused)) => on_record_of(&core, caller, call.path(), refused).await.into_http(),
         None => answer,
     }
 }
 
 /// How a call ended, with its caller's fault on record.
 pub(crate) async fn recorded(core: &Arc<Core>, caller: &Caller, call: &str, ended: Status) -> Status {
+    on_record_of(core, (caller.process.pid(), caller.uid), call, ended).await
+}
+
+async fn on_record_of(core: &Arc<Core>, (pid, uid): (i32, u32), call: &str, ended: Status) -> Status {
     if !is_unrecorded(&ended) {
         return ended;
     }
     let rate = if call.ends_with("/ValidateJWTSVID") { &core.verdicts } else { &core.refusals };
-    let (pid, shown) = (caller.process.pid(), call.chars().take(MAX_TEXT).collect::<String>());
-    let id = refusal(core, rate, (pid, caller.uid), ended.message(), || json!({"call": shown})).await;
+    let shown = call.chars().take(MAX_TEXT).collect::<String>();
+    let id = refusal(core, rate, (pid, uid), ended.message(), || json!({"call": shown})).await;
     tracing::info!(pid, refusal = id, reason = ended.message(), "refused");
     on_record(ended, id.as_deref())
 }
 
-/// Sends what is spooled to the server, for ever.
+/// Sends what is spooled to the server, permanently.
 pub(crate) async fn forward(core: Arc<Core>) {
     let send = |key: String, batch: SpoolBatch| {
         let mut server = NodeClient::new(core.server());

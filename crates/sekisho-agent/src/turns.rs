@@ -1,53 +1,158 @@
 //! Who waits for whom: processes of one user for each other, never for another user's.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use sekisho_host::Process;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 
 /// Users that are remembered although none of their processes waits.
 const MAX_IDLE: usize = 1024;
 
-/// Turns by user. Measuring reads files of the measured process's choice, and may take as long as that process likes.
+/// How long a process waits for others of its user.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Threads for the first turn of each user, and for all further ones. Together they leave a third of the threads that may block
+/// (512, as tokio has them) to this program's own files.
+const OWN: (usize, usize) = (160, 96);
+/// The same for users of other user namespaces: one user may have many thousands of them (subuid(5)).
+const GUESTS: (usize, usize) = (48, 32);
+
+/// Turns by user. Measuring reads files of the measured process's choice, and may take as long as that process likes: a file
+/// system in user space (FUSE) need not answer at all, and what waits for it cannot be ended.
 pub(crate) struct Turns {
     at_once: usize,
-    by_user: Mutex<BTreeMap<u32, Arc<Semaphore>>>,
+    own: Pool,
+    guests: Pool,
+    users: Arc<Mutex<BTreeMap<Whose, User>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Whose {
+    uid: u32,
+    is_guest: bool,
+}
+
+/// Threads of those who have none yet are kept apart, so that the further turns of few users leave them.
+struct Pool {
+    first: Arc<Semaphore>,
+    further: Arc<Semaphore>,
+}
+
+struct User {
+    turns: Arc<Semaphore>,
+    has_first: bool,
+}
+
+type Users = Arc<Mutex<BTreeMap<Whose, User>>>;
+
+/// A turn, which ends when it is dropped.
+pub(crate) struct Turn {
+    _of_user: Option<OwnedSemaphorePermit>,
+    _thread: Option<OwnedSemaphorePermit>,
+    _first: Option<First>,
+}
+
+/// That its user has no other turn; also while a thread is waited for.
+struct First(Users, Whose);
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(user) = lock(&self.0).get_mut(&self.1) {
+            user.has_first = false;
+        }
+    }
 }
 
 impl Turns {
-    pub(crate) const fn new(at_once: usize) -> Self {
-        Self { at_once, by_user: Mutex::new(BTreeMap::new()) }
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self::with(at_once, OWN, GUESTS)
     }
 
-    /// Waits for a turn, which ends when it is dropped.
-    pub(crate) async fn take(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        let turns = {
-            let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
-            if by_user.len() > MAX_IDLE {
-                by_user.retain(|_, turns| Arc::strong_count(turns) > 1);
-            }
-            by_user.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))).clone()
+    fn with(at_once: usize, own: (usize, usize), guests: (usize, usize)) -> Self {
+        let pool = |(first, further)| Pool {
+            first: Arc::new(Semaphore::new(first)),
+            further: Arc::new(Semaphore::new(further)),
         };
-        // Never closed.
-        turns.acquire_owned().await.ok()
+        Self { at_once, own: pool(own), guests: pool(guests), users: Arc::default() }
     }
+
+    /// Waits for a turn to look at a process of user `uid`, though not without end.
+    pub(crate) async fn take(&self, uid: u32, process: &Process) -> Result<Turn, Status> {
+        let whose = Whose { uid, is_guest: !process.is_in_own_user_namespace() };
+        let taken = tokio::time::timeout(PATIENCE, self.wait(whose)).await;
+        taken.map_err(|_| {
+            Status::unavailable(
+                "other processes of this user are being measured, and the files that they run do not answer; try again",
+            )
+        })
+    }
+
+    async fn wait(&self, whose: Whose) -> Turn {
+        let turns = {
+            let mut users = lock(&self.users);
+            if users.len() > MAX_IDLE {
+                users.retain(|_, user| Arc::strong_count(&user.turns) > 1 || user.has_first);
+            }
+            let new = || User { turns: Arc::new(Semaphore::new(self.at_once)), has_first: false };
+            users.entry(whose).or_insert_with(new).turns.clone()
+        };
+        // No semaphore here is ever closed.
+        let of_user = turns.acquire_owned().await.ok();
+        let user_has_one = |user: &mut User| std::mem::replace(&mut user.has_first, true);
+        let first = lock(&self.users).get_mut(&whose).is_some_and(|user| !user_has_one(user));
+        let first = first.then(|| First(self.users.clone(), whose));
+        let pool = if whose.is_guest { &self.guests } else { &self.own };
+        let threads = if first.is_some() { &pool.first } else { &pool.further };
+        let thread = threads.clone().acquire_owned().await.ok();
+        Turn { _of_user: of_user, _thread: thread, _first: first }
+    }
+}
+
+fn lock(users: &Users) -> MutexGuard<'_, BTreeMap<Whose, User>> {
+    users.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    async fn waits(turns: &Turns, uid: u32, is_guest: bool) -> Option<Turn> {
+        tokio::time::timeout(Duration::from_millis(20), turns.wait(Whose { uid, is_guest })).await.ok()
+    }
 
     #[tokio::test]
     async fn law_l9_one_users_processes_wait_for_each_other_only() {
         let turns = Turns::new(2);
-        let waits = async |uid| tokio::time::timeout(Duration::from_millis(20), turns.take(uid)).await;
-        let first = waits(7).await.unwrap();
-        let _second = waits(7).await.unwrap();
-        assert!(waits(7).await.is_err());
-        assert!(waits(8).await.is_ok());
+        let first = waits(&turns, 7, false).await.unwrap();
+        let _second = waits(&turns, 7, false).await.unwrap();
+        assert!(waits(&turns, 7, false).await.is_none());
+        assert!(waits(&turns, 8, false).await.is_some());
         drop(first);
-        assert!(waits(7).await.is_ok());
+        assert!(waits(&turns, 7, false).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn law_l9_users_whose_files_hang_leave_threads_for_a_user_that_has_none() {
+        let turns = Turns::with(4, (8, 2), (1, 0));
+        let mut hanging = vec![];
+        for uid in 0..4 {
+            for _ in 0..4 {
+                hanging.extend(waits(&turns, uid, false).await);
+            }
+        }
+        assert_eq!(hanging.len(), 4 + 2, "each has one, and all of them two more");
+        assert!(waits(&turns, 99, false).await.is_some());
+        // A user of another namespace takes no thread from those, however many users it is.
+        hanging.extend(waits(&turns, 1_000, true).await);
+        for uid in 1_001..1_020 {
+            assert!(waits(&turns, uid, true).await.is_none());
+        }
+        assert!(waits(&turns, 99, false).await.is_some());
+        // Those who gave up hold no place.
+        hanging.clear();
+        assert!(waits(&turns, 1_001, true).await.is_some());
     }
 }

@@ -8,20 +8,20 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request as HttpRequest};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
-use sekisho_disk::{DiskError, Spool, private_folder};
+use sekisho_disk::{DiskError, Spool, lock_folder, private_folder};
 use sekisho_evidence::X509PopError;
 use sekisho_identity::Bundle;
 use sekisho_keys::KeyError;
 use sekisho_net::{NetError, TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
+use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, danger, random_hex};
 use sekisho_types::{Digest, SignError};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
 use crate::attest::{self, Proof, dial};
 use crate::cache::{Cache, Stored};
-use crate::caller::Caller;
+use crate::caller::admit;
 use crate::config::AgentArgs;
 use crate::core::{Core, Known, Parts};
 use crate::{inspect_api, records, renew, sidecar_api, sync, workload_api};
@@ -82,6 +82,7 @@ impl From<Status> for AgentError {
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
     private_folder(&args.data)?;
+    let _lock = lock_folder(&args.data)?;
     open_way_to_socket(&args)?;
     let cache = Cache::open(&args.data)?;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
@@ -113,7 +114,9 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     let socket_path = args.socket_path();
     // Any local process may ask; what it gets is decided by what it is.
     let socket = listen_unix(&socket_path, 0o777)?;
-    let serving = tasks.finishing("listener", serve_unix(socket, router, Caller::admit, stop.token()));
+    let admitting = core.clone();
+    let admit = move |peer| admit(admitting.clone(), peer);
+    let serving = tasks.finishing("listener", serve_unix(socket, router, admit, stop.token()));
     ready(&socket_path);
     let ended = tokio::select! {
         error = sync::follow(core.clone()) => Err(error),
@@ -153,7 +156,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     let own_digest: Digest = sekisho_host::file_digest(Path::new("/proc/self/exe")).map_err(AgentError::Executable)?;
     let sidecar_digests: BTreeSet<Digest> = args.sidecar_sha256.iter().copied().chain([own_digest]).collect();
     if args.danger_inheritable_sockets {
-        tracing::warn!("danger_inheritable_sockets: connections that survive exec are served");
+        danger("danger_inheritable_sockets", "connections that survive exec are served");
     }
     // A channel of its own from here on: the one that attested had no client certificate.
     let server = dial(&tls, args)?;
@@ -192,7 +195,7 @@ fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {
     Ok(routes.routes())
 }
 
-/// Every call carries `workload.spiffe.io: true` (SPIFFE_Workload_Endpoint.md §3); a request that somebody's browser or
+/// Every call carries `workload.spiffe.io: true` (SPIFFE_Workload_Endpoint.md §3); a request that a user's browser or
 /// proxy was talked into does not.
 async fn require_header(request: HttpRequest<axum::body::Body>, next: Next) -> HttpResponse {
     if has_header(request.headers()) {

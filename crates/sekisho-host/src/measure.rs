@@ -35,7 +35,7 @@ pub struct Measurement {
 
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
-    // What failed because the process went is no fault of anybody's.
+    // What failed because the process ended is no one's fault.
     measure_living(process, cache).map_err(|error| match process.check_alive() {
         Err(ended @ HostError::Ended(_)) => ended,
         _ => error,
@@ -49,7 +49,7 @@ fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement,
     let (uid, gid, groups) = credentials(&status).ok_or(format)?;
     let error = |what| move |source| HostError::Proc { pid, what, source };
     let link = format!("/proc/{pid}/exe");
-    let mut file = File::open(&link).map_err(error("exe"))?;
+    let mut file = File::open(&link).map_err(|source| process.without_executable(source))?;
     let meta = file.metadata().map_err(error("exe"))?;
     let executable = ExecutableId::from(&meta);
     let digest = cache.digest(&mut file).map_err(error("exe"))?;
@@ -110,9 +110,8 @@ fn path_here(link: &str, executable: ExecutableId) -> Option<String> {
 impl ExecutableId {
     /// Which file the process runs now.
     pub fn of(process: &Process) -> Result<Self, HostError> {
-        let pid = process.pid();
-        let meta = std::fs::metadata(format!("/proc/{pid}/exe"));
-        let meta = meta.map_err(|source| HostError::Proc { pid, what: "exe", source })?;
+        let meta = std::fs::metadata(format!("/proc/{}/exe", process.pid()));
+        let meta = meta.map_err(|source| process.without_executable(source))?;
         process.check_alive()?;
         Ok(Self::from(&meta))
     }
@@ -158,5 +157,30 @@ mod tests {
         child.wait().unwrap();
         held.ended().await;
         assert!(measure(&held, &cache).is_err(), "law L11: identity ends with its process");
+    }
+    /// A program that is updated while it runs goes on as what it is: its file loses a name, which changes the time of its inode.
+    #[tokio::test]
+    async fn a_running_program_stays_the_same_when_its_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, next) = (folder.path().join("program"), folder.path().join("next"));
+        std::fs::copy("/bin/sleep", &file).unwrap();
+        let start = || loop {
+            // A child that another test starts may have the new file open for writing until it runs its program.
+            match std::process::Command::new(&file).arg("60").spawn() {
+                Err(busy) if busy.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                other => return other.unwrap(),
+            }
+        };
+        let mut child = start();
+        let process = Process::open(child.id().cast_signed()).unwrap();
+        let (before, measured) =
+            (ExecutableId::of(&process).unwrap(), measure(&process, &DigestCache::default()).unwrap());
+        std::fs::copy("/bin/true", &next).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+        assert_eq!(ExecutableId::of(&process).unwrap(), before);
+        assert!(is_unchanged(&process, &measured).unwrap());
+        assert_ne!(crate::file_digest(&file).ok(), measured.executable_digest);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -16,10 +16,16 @@ pub enum HostError {
     Proc { pid: i32, what: &'static str, source: std::io::Error },
     #[error("process {pid}: /proc shows `{what}` in a form that is not understood")]
     Format { pid: i32, what: &'static str },
+    #[error(
+        "its user's processes have over a million descriptors open, too many to look for a socket among them; close some"
+    )]
+    ManyDescriptors,
+    #[error("the main thread of process {0} has ended, and what its others run is not measured: keep the main thread")]
+    MainThreadEnded(i32),
     #[error("the kernel does not say whose a socket is: {0}")]
     Sockets(std::io::Error),
     #[error(
-        "the workload's descriptors cannot be read ({0}), so whose a TCP connection is cannot be told: \
+        "the workload's descriptors cannot be read ({0}), so whose a TCP connection is stays unknown: \
          use Unix sockets on this hop, or give the sidecar CAP_SYS_PTRACE"
     )]
     Descriptors(String),
@@ -74,7 +80,7 @@ impl Process {
         match ready {
             Ok(0) => match self.read_start_time() {
                 Ok(start) if start == self.start_time => Ok(()),
-                // For want of a descriptor, say, nothing can be told of it.
+                // Because a descriptor is missing, say, nothing is known of it.
                 Err(HostError::Proc { source, pid, what }) if !is_gone(&source) => {
                     Err(HostError::Proc { pid, what, source })
                 }
@@ -118,13 +124,25 @@ impl Process {
     ///
     /// A process never comes back from such a namespace: what was read of it *before* this succeeds was not forged there.
     /// A namespace that cannot be looked at counts as another one.
-    pub(crate) fn is_in_own_user_namespace(&self) -> bool {
+    pub fn is_in_own_user_namespace(&self) -> bool {
         let namespace = |of: &str| {
             let meta = std::fs::metadata(format!("/proc/{of}/ns/user")).ok()?;
             Some((meta.dev(), meta.ino()))
         };
         let own = namespace("self");
         own.is_some() && own == namespace(&self.pid.to_string())
+    }
+
+    /// Why `/proc/<pid>/exe` cannot be read. It shows what the first thread runs: nothing once that one has ended, although the
+    /// process goes on.
+    pub(crate) fn without_executable(&self, source: std::io::Error) -> HostError {
+        let pid = self.pid;
+        let threads = || Some(std::fs::metadata(format!("/proc/{pid}/task")).ok()?.nlink().saturating_sub(2));
+        let has_ended = || Some(self.read("stat").ok()?.rsplit_once(") ")?.1.starts_with(['Z', 'X']));
+        if is_gone(&source) && threads().is_some_and(|threads| threads > 1) && has_ended() == Some(true) {
+            return HostError::MainThreadEnded(pid);
+        }
+        HostError::Proc { pid, what: "exe", source }
     }
 
     pub(crate) fn read(&self, file: &'static str) -> Result<String, HostError> {

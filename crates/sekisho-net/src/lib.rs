@@ -1,5 +1,5 @@
 //! Listeners and dialers: TLS 1.3 with SVIDs on every hop, Unix sockets with the peer's credentials, and the
-//! one place where a peer's bytes become a verified identity. The only room that names rustls.
+//! one place where a peer's bytes become a verified identity. The only crate that names rustls.
 //!
 //! No session is ever resumed (law L10), and X25519MLKEM768 is preferred. This crate holds no policy: it says
 //! who the peer is, never what the peer may do.
@@ -16,7 +16,7 @@ mod tally;
 mod tls;
 mod trust;
 mod unix_authority;
-mod unix_room;
+mod unix_places;
 mod web;
 
 pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,7 +24,7 @@ use crate::peer_credentials::peer_of;
 use crate::places::MAX_CONNECTIONS;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
-use crate::unix_room::UnixRoom;
+use crate::unix_places::{State, UnixPlaces};
 use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
 
 /// A peer that has not finished its handshake by then is let go.
@@ -145,7 +145,8 @@ pub async fn serve_tls(
             match acceptor.accept(stream, clock()).await {
                 Ok((stream, peer)) => {
                     tracing::debug!(peer = %peer.address, group = %peer.group, "connection");
-                    let broken = connection(stream, router, Arc::new(peer), |c| watcher.watch(c)).await;
+                    let state = Arc::<State>::default();
+                    let broken = connection(stream, router, Arc::new(peer), &state, |c| watcher.watch(c)).await;
                     if let Some(rule) = broken {
                         turned_away(address, rule);
                     }
@@ -181,25 +182,29 @@ pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
 
 /// Serves `router` on a Unix socket until `stop`. `admit` turns the peer into what each request carries as an
 /// extension, or refuses the connection.
-pub async fn serve_unix<E: Clone + Send + Sync + 'static>(
+pub async fn serve_unix<E, F>(
     listener: UnixListener,
     router: Router,
-    admit: impl Fn(UnixPeer) -> Option<E> + Clone + Send + 'static,
+    admit: impl Fn(UnixPeer) -> F + Clone + Send + 'static,
     stop: CancellationToken,
-) {
-    let (graceful, room) = (GracefulShutdown::new(), UnixRoom::new());
+) where
+    E: Clone + Send + Sync + 'static,
+    F: Future<Output = Option<E>> + Send + 'static,
+{
+    let (graceful, places) = (GracefulShutdown::new(), UnixPlaces::new());
     accept_each(&listener, &stop, |stream| {
         let Ok(peer) = peer_of(&stream) else { return };
-        let Some(place) = room.take(&peer) else { return };
+        let Some(place) = places.take(&peer) else { return };
         let (pid, uid) = (peer.pid, peer.uid);
-        let (router, admit, watcher) = (router.clone(), admit.clone(), graceful.watcher());
+        let (router, admitted, watcher) = (router.clone(), admit(peer), graceful.watcher());
         tokio::spawn(async move {
-            // It looks at files of the peer's choice.
-            if let Ok(Some(extension)) = tokio::task::spawn_blocking(move || admit(peer)).await {
-                let broken = connection(UnixAuthority::new(stream), router, extension, |c| watcher.watch(c)).await;
-                if let Some(rule) = broken {
-                    tracing::info!(pid, uid, rule, "a connection was ended");
-                }
+            let state = place.state.clone();
+            let served = async {
+                let extension = admitted.await?;
+                connection(UnixAuthority::new(stream), router, extension, &state, |c| watcher.watch(c)).await
+            };
+            if let Some(Some(rule)) = state.given_away.run_until_cancelled(served).await {
+                tracing::info!(pid, uid, rule, "a connection was ended");
             }
             drop(place);
         });
@@ -218,6 +223,7 @@ async fn connection<I, E, F>(
     stream: I,
     router: Router,
     extension: E,
+    state: &Arc<State>,
     watch: impl FnOnce(Connection<I>) -> F,
 ) -> Option<String>
 where
@@ -225,10 +231,9 @@ where
     E: Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let asks = asked.clone();
+    let asks = state.clone();
     let service = router.map_request(move |mut request: Request<Incoming>| {
-        asks.store(true, Ordering::Relaxed);
+        asks.asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(extension.clone());
         request.map(Body::new)
     });
@@ -237,7 +242,7 @@ where
     let mut served = std::pin::pin!(served);
     let ended = match tokio::time::timeout(FIRST_REQUEST, served.as_mut()).await {
         Ok(ended) => ended,
-        Err(_) if asked.load(Ordering::Relaxed) => served.await,
+        Err(_) if state.asked.load(Ordering::Relaxed) => served.await,
         Err(_) => Ok(()),
     };
     // A peer that goes away is no news to anybody.

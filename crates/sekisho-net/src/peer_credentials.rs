@@ -1,4 +1,5 @@
-//! The one place with `unsafe` outside the kernel room: SO_PEERPIDFD has no safe wrapper yet.
+//! One of two places with `unsafe` outside the kernel crate: SO_PEERPIDFD has no safe wrapper yet. The other is `kernel_calls.rs` of
+//! `sekisho-host`.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

@@ -142,7 +142,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let socket_path = args.socket_path();
     let socket = listen_unix(&socket_path, 0o600)?;
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
-    let admit = move |peer: sekisho_net::UnixPeer| Operator::on_socket(&peer, own_uid);
+    let admit = move |peer: sekisho_net::UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
     tasks.required("health", health::watch(domain.clone(), args.data.clone(), reporter));
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);

@@ -1,6 +1,7 @@
 //! The lab's tests, one binary.
 
 mod agent_attacks;
+mod agent_limits;
 mod agent_rpc;
 mod authority_attacks;
 mod budgets;

@@ -43,13 +43,13 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     let ahead = u64::try_from(domain.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);
     let help = "Seconds by which the clock is ahead of what is believed; 0 up to a day.";
     add("clock_ahead_seconds", "gauge", help, ahead);
+    let dangers = sekisho_runtime::dangers().len() as u64;
+    add("dangers", "gauge", "Settings in force that weaken safety; the log names them at the start.", dangers);
     let tasks = domain.tasks.status();
     let running = |status: &TaskStatus| u64::from(status.running);
     tasks_metric(&mut out, "task_running", "gauge", "1 while a long-running task runs.", &tasks, running);
     let help = "How often a task ended and was started again.";
     tasks_metric(&mut out, "task_restarts_total", "counter", help, &tasks, |status| status.restarts);
-    let dangers = sekisho_runtime::dangers().len() as u64;
-    add("dangers", "gauge", "Settings in force that weaken safety; the log names them at the start.", dangers);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
 }
 
