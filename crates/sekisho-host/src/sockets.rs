@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_cookie;
 use tokio::sync::oneshot;
 
 use crate::family::{Hints, Search, Wanted, start_time, users};
+use crate::holders::holders_within;
 use crate::inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
 use crate::{HostError, Process, is_family};
 
@@ -18,8 +20,8 @@ use crate::{HostError, Process, is_family};
 pub enum Owner {
     /// The process or one of its descendants holds it.
     Workload,
-    /// Another process of this user holds it.
-    Other { uid: u32 },
+    /// Another process of this user holds it: which one, if that was found out.
+    Other { uid: u32, pid: Option<i32> },
     /// There is no such connection (any more): what can be read from it was written by an unknown process.
     Gone,
 }
@@ -52,7 +54,14 @@ pub struct Ownership {
     process: Arc<Process>,
     listening: Mutex<BTreeMap<SocketAddr, Listening>>,
     scans: Mutex<Scans>,
+    /// When another user's process was last looked for.
+    named: Mutex<Option<Instant>>,
 }
+
+/// Between two looks for the number of a process that is refused, and the descriptors that one look may read: the process that
+/// dials decides how often there is one to name, and how much there is to read.
+const NAME_EVERY: Duration = Duration::from_secs(1);
+const NAME_WITHIN: u32 = 20_000;
 
 /// Hears which member of the family holds a socket.
 type Answer = oneshot::Sender<Result<Option<i32>, HostError>>;
@@ -67,7 +76,7 @@ struct Scans {
 
 impl Ownership {
     pub fn of(process: Arc<Process>) -> Arc<Self> {
-        Arc::new(Self { process, listening: Mutex::default(), scans: Mutex::default() })
+        Arc::new(Self { process, listening: Mutex::default(), scans: Mutex::default(), named: Mutex::default() })
     }
 
     pub const fn process(&self) -> &Arc<Process> {
@@ -96,9 +105,9 @@ impl Ownership {
         }
         Ok(match held {
             Some(_) => Owner::Workload,
-            // It may have been the workload's until it was closed, which accuses nobody.
+            // It may have been the workload's until it was closed, which accuses no one.
             None if !is_still_held(&peer)? => Owner::Gone,
-            None => Owner::Other { uid: peer.uid },
+            None => self.other(peer.uid, peer.inode).await,
         })
     }
 
@@ -120,7 +129,8 @@ impl Ownership {
             return Ok(Owner::Workload);
         }
         if self.holder(Wanted { inode: taken.inode, uid: Some(taken.uid) }).await?.is_none() {
-            return Ok(if is_still_held(&taken)? { Owner::Other { uid: taken.uid } } else { Owner::Gone });
+            let other = is_still_held(&taken)?;
+            return Ok(if other { self.other(taken.uid, taken.inode).await } else { Owner::Gone });
         }
         if let Some(known) = self.listening().get_mut(&remote) {
             known.users.insert(taken.uid);
@@ -135,9 +145,9 @@ impl Ownership {
             None => Process::open(pid)?,
         };
         let ours = is_family(&self.process, pid)?;
-        // While it lives, its number is nobody else's.
+        // While it lives, its number is no other's.
         peer.check_alive()?;
-        Ok(if ours { Owner::Workload } else { Owner::Other { uid } })
+        Ok(if ours { Owner::Workload } else { Owner::Other { uid, pid: Some(pid) } })
     }
 
     /// What is known of the listeners at an address is looked up again, for example after a connect that failed.
@@ -163,7 +173,7 @@ impl Ownership {
             // Its maker may be another user: systemd makes sockets for those it starts.
             let holder = self.holder(Wanted { inode: listener.inode, uid: None }).await?;
             let Some((pid, start)) = holder.and_then(|pid| Some((pid, start_time(pid)?))) else {
-                return Ok(Owner::Other { uid: listener.uid });
+                return Ok(self.other(listener.uid, listener.inode).await);
             };
             fresh.users.extend(users(pid));
             fresh.holders.insert(listener.inode, (pid, start));
@@ -174,6 +184,21 @@ impl Ownership {
         }
         self.listening().insert(address, fresh);
         Ok(Owner::Workload)
+    }
+
+    /// Another process, with its number where that can be had now: it is for the record only.
+    async fn other(&self, uid: u32, inode: u32) -> Owner {
+        let is_time = {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_time = named.is_none_or(|at| at.elapsed() >= NAME_EVERY);
+            if is_time {
+                *named = Some(Instant::now());
+            }
+            is_time
+        };
+        let look = move || holders_within(NAME_WITHIN, &[inode].into(), &[uid].into()).ok();
+        let found = if is_time { tokio::task::spawn_blocking(look).await.ok().flatten() } else { None };
+        Owner::Other { uid, pid: found.and_then(|found| found.held.first().map(|(_, pid)| *pid)) }
     }
 
     /// The member of the family that holds a socket, from a reading that began after this call.
@@ -229,7 +254,6 @@ impl Ownership {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::time::Duration;
 
     use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket, socket_with};
@@ -334,7 +358,10 @@ mod tests {
         let found = dial().await;
         rustix::process::kill_process(rustix::process::Pid::from_raw(orphan).unwrap(), rustix::process::Signal::KILL)
             .unwrap();
-        assert!(matches!(found, Owner::Other { .. } | Owner::Gone), "{found:?}");
+        assert!(
+            found == Owner::Gone || found == Owner::Other { uid: crate::own_uid(), pid: Some(orphan) },
+            "{found:?}"
+        );
     }
 
     /// What a check costs while many connections and descriptors are open. Run by hand: `--ignored --nocapture`.

@@ -39,7 +39,9 @@ pub(crate) async fn connect(at: &Local, workload: &Arc<Ownership>) -> Result<Box
             let local = stream.local_addr().map_err(io)?;
             match workload.of_tcp_service(local, *address).await? {
                 Owner::Workload => Ok(Box::new(stream)),
-                Owner::Other { uid } => refused(&format!("another process listens there, of uid {uid}")),
+                Owner::Other { uid, pid } => {
+                    refused(&format!("another process listens there, {}of uid {uid}", number(pid)))
+                }
                 Owner::Gone => Err(io(io::ErrorKind::ConnectionReset.into())),
             }
         }
@@ -49,7 +51,7 @@ pub(crate) async fn connect(at: &Local, workload: &Arc<Ownership>) -> Result<Box
             let (workload, pid) = (workload.clone(), peer.pid);
             let owner = blocking(move || workload.of_unix_peer(peer.pid, peer.uid, peer.pidfd)).await?;
             match owner {
-                Owner::Other { uid } => refused(&format!("another process listens there, {pid} of uid {uid}")),
+                Owner::Other { uid, .. } => refused(&format!("another process listens there, {pid} of uid {uid}")),
                 _ => Ok(Box::new(stream)),
             }
         }
@@ -65,9 +67,11 @@ pub(crate) async fn check_tcp(stream: &TcpStream, workload: &Arc<Ownership>) -> 
     let other = |what: String| Err(LocalError::NotTheWorkload(what));
     match workload.of_tcp_peer(local, remote, cookie).await? {
         Owner::Workload => Ok(()),
-        Owner::Other { uid } => {
-            other(format!("another process than the workload dialled: uid {uid}, port {}", remote.port()))
-        }
+        Owner::Other { uid, pid } => other(format!(
+            "another process than the workload dialled: {}uid {uid}, port {}",
+            number(pid),
+            remote.port()
+        )),
         Owner::Gone => {
             other(format!("a connection from port {} ended before it was known whose it was", remote.port()))
         }
@@ -85,6 +89,11 @@ pub(crate) async fn check_unix(stream: &UnixStream, workload: &Arc<Ownership>) -
             peer.uid
         ))),
     }
+}
+
+/// The number of a process for the record, if it was found out.
+fn number(pid: Option<i32>) -> String {
+    pid.map(|pid| format!("process {pid} ")).unwrap_or_default()
 }
 
 async fn blocking(look: impl FnOnce() -> Result<Owner, HostError> + Send + 'static) -> Result<Owner, LocalError> {
