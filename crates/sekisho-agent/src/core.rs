@@ -185,9 +185,9 @@ impl Core {
         self.known(|known| known.bundle.clone())
     }
 
-    /// Takes news from the server and rings.
-    pub(crate) fn learn(&self, news: impl FnOnce(&mut Known)) {
-        news(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    /// Takes a change from the server and rings.
+    pub(crate) fn learn(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|count| *count += 1);
     }
 

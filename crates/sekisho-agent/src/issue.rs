@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use crate::core::{Core, HeldKey, HeldSvid};
 use crate::revocations;
 
-/// SVIDs kept at most; the ones that end first go first.
+/// SVIDs kept at most; the ones that end first are dropped first.
 const MAX_HELD: usize = 10_000;
 
 /// How long the server may take to answer: little when a valid SVID serves meanwhile.

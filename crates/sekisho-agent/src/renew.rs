@@ -50,7 +50,7 @@ pub(crate) async fn keep_cache(core: Arc<Core>) {
     }
 }
 
-/// Renews the agent's SVID for ever; ends when the server will have nothing more to do with this agent.
+/// Renews the agent's SVID permanently; ends when the server will have nothing more to do with this agent.
 pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
     let mut jitter = random_u32();
     let mut refused = None;

@@ -1,6 +1,6 @@
-//! For sidecars: an SVID lent while its workload lives, policy revisions, and the way of decisions (walk 2).
+//! For sidecars: an SVID delegated while its workload lives, policy revisions, and the way of decisions (flow 2).
 //!
-//! Whoever may borrow could speak for the workload, so: the borrower runs this agent's own executable, or one that the
+//! A borrower could speak for the workload, so: the borrower runs this agent's own executable, or one that the
 //! operator named; it runs as the workload's user, or as root; and both are held by pidfd.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, ended, measure_process, still_measured};
-use crate::core::{Core, HeldSvid};
+use crate::core::{Core, HeldSvid, StreamGuard};
 use crate::{delegations, issue, records, revocations, sole_holder};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
@@ -53,8 +53,7 @@ impl Sidecar for Service {
             )));
         }
         let workload = Arc::new(workload);
-        let guard = self.0.open_stream(caller.process.pid());
-        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let guard = self.stream(&caller)?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
@@ -78,8 +77,7 @@ impl Sidecar for Service {
         request: Request<wire::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
         let caller = self.sidecar(&request).await?;
-        let guard = self.0.open_stream(caller.process.pid());
-        let guard = guard.ok_or_else(|| Status::resource_exhausted("this sidecar has too many streams open"))?;
+        let guard = self.stream(&caller)?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
@@ -109,8 +107,7 @@ impl Sidecar for Service {
         request: Request<Streaming<wire::WatchRevocationsRequest>>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let caller = self.holder(&request).await?;
-        let guard = self.0.open_stream(caller.process.pid());
-        let guard = guard.ok_or_else(|| Status::resource_exhausted("this process has too many streams open"))?;
+        let guard = self.stream(&caller)?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
@@ -129,8 +126,8 @@ impl Sidecar for Service {
     ) -> Result<Response<wire::ReportPolicyResponse>, Status> {
         let caller = self.sidecar(&request).await?;
         let report = request.into_inner();
-        let lent = self.lent_to(&caller)?;
-        if lent.to_string() != report.spiffe_id {
+        let delegated = self.delegated_to(&caller)?;
+        if delegated.to_string() != report.spiffe_id {
             return Err(Status::permission_denied("a sidecar reports for the identity that was delegated to it"));
         }
         self.0.delegations.reports(caller.process.pid(), &report.spiffe_id, report.revision);
@@ -141,13 +138,14 @@ impl Sidecar for Service {
     async fn record(&self, request: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {
         let caller = self.sidecar(&request).await?;
         let mut request = request.into_inner();
-        let lent = self.lent_to(&caller)?.to_string();
-        let about =
-            |record: &[u8]| serde_json::from_slice::<About>(record).is_ok_and(|about| about.input.destination == lent);
+        let delegated = self.delegated_to(&caller)?.to_string();
+        let about = |record: &[u8]| {
+            serde_json::from_slice::<About>(record).is_ok_and(|about| about.input.destination == delegated)
+        };
         if !request.records.iter().all(|record| about(record)) {
             return Err(Status::invalid_argument("a sidecar records decisions about its own workload only"));
         }
-        request.batch_key = format!("{lent}/{}", request.batch_key);
+        request.batch_key = format!("{delegated}/{}", request.batch_key);
         NodeClient::new(self.0.server()).record(request).await
     }
 }
@@ -194,9 +192,15 @@ impl Service {
         if has_identity { Ok(caller) } else { self.sidecar(request).await }
     }
 
-    fn lent_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
-        let lent = self.0.delegations.of(caller.process.pid());
-        lent.ok_or_else(|| Status::failed_precondition("nothing is delegated to this sidecar now"))
+    /// A place for one stream of a process.
+    fn stream(&self, caller: &Caller) -> Result<StreamGuard, Status> {
+        let guard = self.0.open_stream(caller.process.pid());
+        guard.ok_or_else(|| Status::resource_exhausted("this process has too many streams open"))
+    }
+
+    fn delegated_to(&self, caller: &Caller) -> Result<SpiffeId, Status> {
+        let delegated = self.0.delegations.of(caller.process.pid());
+        delegated.ok_or_else(|| Status::failed_precondition("nothing is delegated to this sidecar now"))
     }
 }
 

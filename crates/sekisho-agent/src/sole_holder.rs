@@ -4,13 +4,13 @@
 //! reads the key. So (decisions/0024):
 //! - the caller itself holds the other end, by descriptors that exec would have closed: no program before the one that was
 //!   measured left it behind;
-//! - of all processes of its user whose descriptors can be read, none holds it but the caller and its forks, which run the
-//!   same file.
+//! - of all processes of its user whose descriptors can be read, none holds it, in any of its threads, but the caller and its
+//!   forks, which run the same file.
 //!
 //! What remains: a descriptor in flight between two processes (SCM_RIGHTS) is in no table, and the attested program itself,
-//! or somebody who may trace it, can hand on whatever it has. `docs/threat-model.md` has the list.
+//! or a process that may trace it, can hand on whatever it has. `docs/threat-model.md` has the list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sekisho_host::{
@@ -22,31 +22,44 @@ use tonic::Status;
 use crate::caller::{Caller, ended};
 use crate::core::Core;
 
-type Answer = Result<Arc<Holders>, String>;
+type Answer = Result<Arc<Holders>, Arc<HostError>>;
 
-/// Looks at the descriptors of all processes. Those who ask while a look is under way share the next one: after a change
-/// that concerns a thousand streams, the machine is not read a thousand times.
+/// Looks at the descriptors of one user's processes. Those who ask while a look is under way share the next one: after a change
+/// that concerns a thousand streams, the machine is not read a thousand times. Users do not wait for each other, since each
+/// decides what a look at its own processes costs.
 #[derive(Default)]
-pub(crate) struct Looks {
-    waiting: Mutex<Vec<(u32, u32, oneshot::Sender<Answer>)>>,
+pub(crate) struct Looks(Mutex<BTreeMap<u32, Arc<OfUser>>>);
+
+#[derive(Default)]
+struct OfUser {
+    waiting: Mutex<Vec<(u32, oneshot::Sender<Answer>)>>,
     looking: tokio::sync::Mutex<()>,
 }
 
+/// Users that are remembered although none of their processes waits.
+const MAX_IDLE: usize = 1024;
+
 impl Looks {
-    /// Which processes of user `uid` hold `socket`, by a look that began after this call.
-    async fn holders(&self, socket: u32, uid: u32) -> Answer {
-        let (to, mut answer) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((socket, uid, to));
-        let turn = tokio::select! {
-            answer = &mut answer => return answer.unwrap_or_else(|_| Err("the look was given up".into())),
-            turn = self.looking.lock() => turn,
+    /// Which processes of user `uid` hold `socket`, by a look that began after this call. `None` if the look was given up.
+    async fn holders(&self, socket: u32, uid: u32) -> Option<Answer> {
+        let of_user = {
+            let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if users.len() > MAX_IDLE {
+                users.retain(|_, of_user| Arc::strong_count(of_user) > 1);
+            }
+            users.entry(uid).or_default().clone()
         };
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let (to, mut answer) = oneshot::channel();
+        of_user.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((socket, to));
+        let turn = tokio::select! {
+            answer = &mut answer => return answer.ok(),
+            turn = of_user.looking.lock() => turn,
+        };
+        let waiting = std::mem::take(&mut *of_user.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let look = move || {
-            let wanted: BTreeSet<u32> = waiting.iter().map(|(socket, ..)| *socket).collect();
-            let users: BTreeSet<u32> = waiting.iter().map(|(_, uid, _)| *uid).collect();
-            let found = socket_holders(&wanted, &users).map(Arc::new).map_err(|error| error.to_string());
-            for (.., to) in waiting {
+            let wanted: BTreeSet<u32> = waiting.iter().map(|(socket, _)| *socket).collect();
+            let found = socket_holders(&wanted, &[uid].into()).map(Arc::new).map_err(Arc::new);
+            for (_, to) in waiting {
                 // Who has gone meanwhile needs no answer.
                 let _gone = to.send(found.clone());
             }
@@ -54,37 +67,53 @@ impl Looks {
         // Its answer comes by the channel, also to us.
         let _looked = tokio::task::spawn_blocking(look).await;
         drop(turn);
-        answer.await.unwrap_or_else(|_| Err("the look was given up".into()))
+        answer.await.ok()
     }
 }
 
 /// Refuses unless the caller, and it alone, would read what is sent on its connection now.
 pub(crate) async fn check(core: &Arc<Core>, caller: &Arc<Caller>) -> Result<(), Status> {
+    // It decides how many descriptors there are to read.
+    let turn = core.measuring.take(caller.uid, &caller.process).await?;
     let look = {
         let (caller, inheritable) = (caller.clone(), core.danger_inheritable_sockets);
-        move || own_hold(&caller, inheritable)
+        move || {
+            let _turn = turn;
+            own_hold(&caller, inheritable)
+        }
     };
     let looked = tokio::task::spawn_blocking(look).await.map_err(|_| Status::internal("looking failed"))?;
     let socket = looked?;
-    let holders = core.looks.holders(socket, caller.uid).await.map_err(Status::internal)?;
+    let found = core.looks.holders(socket, caller.uid).await.ok_or_else(|| Status::internal("looking failed"))?;
+    let holders = found.map_err(|error| unknown(&error))?;
     let strangers: Vec<i32> = holders.held.iter().filter(|(held, _)| *held == socket).map(|(_, pid)| *pid).collect();
     if strangers != [caller.process.pid()] {
+        // What they run may be a file that does not answer.
+        let turn = core.measuring.take(caller.uid, &caller.process).await?;
         let caller = caller.clone();
-        let judged = tokio::task::spawn_blocking(move || no_strangers(&caller, &strangers, socket)).await;
+        let judge = move || {
+            let _turn = turn;
+            no_strangers(&caller, &strangers, socket)
+        };
+        let judged = tokio::task::spawn_blocking(judge).await;
         judged.map_err(|_| Status::internal("looking failed"))??;
     }
-    if core.traces_others {
+    if core.traces_others && !holders.unreadable.is_empty() {
         let judged = tokio::task::spawn_blocking(move || none_hidden(&holders.unreadable)).await;
         judged.map_err(|_| Status::internal("looking failed"))??;
     }
     Ok(())
 }
 
+fn unknown(error: &HostError) -> Status {
+    Status::permission_denied(format!("whose this connection is cannot be said: {error}"))
+}
+
 /// The socket at the other end, which the caller itself must hold.
 fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Status> {
     let failed = |error: HostError| match error {
         HostError::Ended(_) => ended("the process has ended"),
-        other => Status::permission_denied(format!("whose this connection is cannot be said: {other}")),
+        other => unknown(&other),
     };
     let socket = match caller.other_end.get() {
         Some(socket) => *socket,
@@ -152,17 +181,26 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn many_who_ask_at_once_share_looks_and_each_is_answered() {
-        let looks = Arc::new(Looks::default());
+        let (looks, own) = (Arc::new(Looks::default()), sekisho_host::own_uid());
         let ask = |socket: u32| {
             let looks = looks.clone();
-            tokio::spawn(async move { looks.holders(socket, sekisho_host::own_uid()).await })
+            tokio::spawn(async move { looks.holders(socket, own).await })
         };
         let asked: Vec<_> = (0..200).map(|n| ask(u32::MAX - n)).collect();
-        // One that gives up takes nobody's answer along.
+        // One that gives up takes no one's answer along.
         asked[0].abort();
         for answer in asked.into_iter().skip(1) {
-            assert!(answer.await.unwrap().unwrap().held.is_empty());
+            assert!(answer.await.unwrap().unwrap().unwrap().held.is_empty());
         }
-        assert!(looks.waiting.lock().unwrap().len() <= 1);
+        assert!(looks.0.lock().unwrap()[&own].waiting.lock().unwrap().len() <= 1);
+    }
+
+    #[tokio::test]
+    async fn law_l9_a_user_does_not_wait_for_a_look_at_anothers_processes() {
+        let looks = Looks::default();
+        let slow = Arc::new(OfUser::default());
+        looks.0.lock().unwrap().insert(7, slow.clone());
+        let _under_way = slow.looking.lock().await;
+        assert!(looks.holders(u32::MAX, sekisho_host::own_uid()).await.unwrap().unwrap().held.is_empty());
     }
 }

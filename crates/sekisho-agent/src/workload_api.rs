@@ -169,18 +169,14 @@ async fn feed<T: PartialEq>(
         changes.mark_unchanged();
         // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
         let (entries, measured, at) = entitled(core, caller).await?;
-        let issued = async { if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) } };
-        // A first SVID is issued while the connection is looked at; afterwards only what is sent is worth a look.
-        let looks_now = with_svids && said.is_none();
-        let look = async { if looks_now { sole_holder::check(core, caller).await } else { Ok(()) } };
-        let (held, looked) = tokio::join!(issued, look);
-        looked?;
+        let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
         let wait = match held {
             Ok(held) => {
                 let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
                 let bundle = core.bundle();
                 if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
-                    if with_svids && !looks_now {
+                    // Only now: while an SVID is issued, the connection can change hands.
+                    if with_svids {
                         sole_holder::check(core, caller).await?;
                     }
                     still_measured(core, caller, |caller| &caller.process, &measured).await?;

@@ -9,7 +9,7 @@ use rustix::fs::{Dir, Mode, OFlags, open, readlinkat};
 use crate::proc_text::{all_users, stat_field};
 use crate::{HostError, Process};
 
-/// A socket that somebody asks for; with a user, only in processes that run as that user.
+/// A socket that is asked for; with a user, only in processes that run as that user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanted {
     pub inode: u32,

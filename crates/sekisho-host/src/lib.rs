@@ -1,9 +1,11 @@
 //! What a process is: pidfd, /proc, the digest of its executable, and which process owns a connection.
 
+mod descriptors;
 mod digest;
 mod family;
 mod holders;
 mod inet_diag;
+mod kernel_calls;
 mod measure;
 mod netlink;
 pub mod proc_text;

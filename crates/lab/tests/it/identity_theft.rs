@@ -91,19 +91,37 @@ fn law_l11_an_executable_that_was_forged_by_shared_memory_gains_nothing_of_anoth
 #[test]
 fn law_l11_a_parent_that_keeps_the_connection_of_an_attested_program_reads_no_key() {
     let Some(scene) = Scene::new() else { return };
-    let race = scene.build("connect_then_exec", &[]);
+    let race = scene.build("connect_then_exec", &["-pthread"]);
     for (uid, id) in [(0, "/own/root"), (STRANGER, "/own/stranger")] {
         scene.entry(id, uid);
         let honest = scene.run(uid, &scene.honest, &[], &[]);
         assert!(honest.contains(&format!("got spiffe://example.org{id}")), "{honest}");
-        for (mode, rounds) in [("kept", "5"), ("closed", "3"), ("parked", "2")] {
+        for (mode, rounds) in [("kept", "5"), ("closed", "3"), ("parked", "2"), ("thread", "2")] {
             let said = scene.run(uid, &race, &[mode, rounds], &[]);
             assert!(said.contains(&format!("won 0 of {rounds}")), "{mode} as {uid}: {said}");
         }
     }
     eventually("it is on record", || {
         let listed = scene.world.json(&["decisions", "--effect", "refusal", "--limit", "100"]).to_string();
-        listed.contains("its descriptor survives exec").then_some(())
+        (listed.contains("its descriptor survives exec") && listed.contains("holds this connection as well"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_process_whose_main_thread_ended_is_refused_with_that_reason() {
+    let Some(scene) = Scene::new() else { return };
+    let headless = scene.build("headless", &["-pthread"]);
+    scene
+        .world
+        .register("/own/headless", &[format!("unix:uid:{STRANGER}"), format!("unix:sha256:{}", digest(&headless))]);
+    let whole = scene.run(STRANGER, &headless, &[], &[]);
+    assert!(whole.contains("got spiffe://example.org/own/headless"), "{whole}");
+    let without = scene.run(STRANGER, &headless, &["ends"], &[]);
+    assert!(without.contains("answered"), "its connection was dropped without a word: {without}");
+    eventually("it is on record", || {
+        let listed = scene.world.json(&["decisions", "--effect", "refusal", "--limit", "100"]).to_string();
+        listed.contains("the main thread of process").then_some(())
     });
 }
 

@@ -58,7 +58,7 @@ static void send_question(int s) {
 }
 
 // Prints what came: an identity, or that nothing came in time: a refusal has no word of its own to look for.
-static int read_answer(int s) {
+__attribute__((unused)) static int read_answer(int s) {
     static char got[32768];
     int length = 0;
     while (length < (int)sizeof got) {
