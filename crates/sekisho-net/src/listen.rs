@@ -192,7 +192,7 @@ pub async fn serve_unix<E, F>(
     F: Future<Output = Option<E>> + Send + 'static,
 {
     let (graceful, places) = (GracefulShutdown::new(), UnixPlaces::new());
-    accept_each(&listener, &stop, |stream| {
+    accept_each(&WhenSettled(&listener, &places), &stop, |stream| {
         let Ok(peer) = peer_of(&stream) else { return };
         let Some(place) = places.take(&peer) else { return };
         let (pid, uid) = (peer.pid, peer.uid);
@@ -211,6 +211,18 @@ pub async fn serve_unix<E, F>(
     })
     .await;
     drain(graceful).await;
+}
+
+/// Accepts only while few connections are open beyond the places.
+struct WhenSettled<'a>(&'a UnixListener, &'a UnixPlaces);
+
+impl Listens for WhenSettled<'_> {
+    type Stream = UnixStream;
+
+    async fn accept_one(&self) -> std::io::Result<Self::Stream> {
+        self.1.settled().await;
+        self.0.accept_one().await
+    }
 }
 
 type Connection<I> = hyper_util::server::conn::auto::Connection<'static, TokioIo<I>, BoxedService, TokioExecutor>;

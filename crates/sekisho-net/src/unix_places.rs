@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::UnixPeer;
@@ -25,6 +26,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Users whose refused connections are counted one by one.
 const MAX_COUNTED: usize = 1024;
+/// Connections that may be open beyond the places, because others were not closed yet.
+const MAX_LEAVING: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Limits {
@@ -73,6 +76,8 @@ fn is_in_our_user_namespace(pid: i32) -> bool {
 struct Open {
     all: usize,
     guests: usize,
+    /// Connections whose place was given away, and which are not closed yet.
+    leaving: usize,
     /// Counts connections.
     number: u64,
     users: BTreeMap<Whose, OfUser>,
@@ -171,7 +176,10 @@ impl Open {
 pub(crate) struct UnixPlaces {
     limits: Limits,
     open: Arc<Mutex<Open>>,
+    /// Rings when one that gave its place away is closed.
+    left: Arc<Notify>,
     refused: Refused,
+    ended: Refused,
 }
 
 /// The place of one connection, given back when dropped.
@@ -179,12 +187,18 @@ pub(crate) struct UnixPlace {
     open: Arc<Mutex<Open>>,
     whose: Whose,
     number: u64,
+    left: Arc<Notify>,
     pub state: Arc<State>,
 }
 
 impl Drop for UnixPlace {
     fn drop(&mut self) {
-        let _given_back = lock(&self.open).remove(self.whose, self.number);
+        let mut open = lock(&self.open);
+        if open.remove(self.whose, self.number).is_none() {
+            open.leaving -= 1;
+            drop(open);
+            self.left.notify_waiters();
+        }
     }
 }
 
@@ -198,7 +212,13 @@ impl UnixPlaces {
     }
 
     fn with(limits: Limits) -> Self {
-        Self { limits, open: Arc::default(), refused: Refused::default() }
+        Self {
+            limits,
+            open: Arc::default(),
+            left: Arc::default(),
+            refused: Refused::default(),
+            ended: Refused::default(),
+        }
     }
 
     /// A place for a connection. It may be another user's until then, whose connection ends.
@@ -208,27 +228,37 @@ impl UnixPlaces {
 
     fn place(&self, whose: Whose, pid: i32) -> Option<UnixPlace> {
         let mut open = lock(&self.open);
-        let taken = match self.check(&mut open, whose, pid) {
-            Ok(given_way) => Ok((open.put(whose, pid), given_way)),
-            Err(full) => Err(full),
-        };
+        let checked = self.check(&mut open, whose, pid);
+        let put = checked.map(|loser| (open.put(whose, pid), loser));
         drop(open);
-        let (uid, reason, taken) = match taken {
-            Err(full) => (whose.uid, full.reason(), None),
-            Ok(((number, state), given_way)) => {
-                let place = UnixPlace { open: self.open.clone(), whose, number, state };
-                let Some(loser) = given_way else { return Some(place) };
-                (
-                    loser.uid,
-                    "its place was given to another user, since all are taken and this user has the most",
-                    Some(place),
-                )
+        match put {
+            Ok(((number, state), loser)) => {
+                let now = Instant::now();
+                if let Some((uid, count)) = loser.and_then(|loser| Some((loser.uid, self.ended.count(loser.uid, now)?)))
+                {
+                    tracing::warn!(uid, count, "ended: its place was given to another user; this one has the most");
+                }
+                Some(UnixPlace { open: self.open.clone(), whose, number, left: self.left.clone(), state })
             }
-        };
-        if let Some(count) = self.refused.count(uid, Instant::now()) {
-            tracing::warn!(uid, pid, count, "refused: {reason}");
+            Err(full) => {
+                if let Some(count) = self.refused.count(whose.uid, Instant::now()) {
+                    tracing::warn!(uid = whose.uid, pid, count, "refused: {}", full.reason());
+                }
+                None
+            }
         }
-        taken
+    }
+
+    /// Returns once few connections are open beyond the places.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if lock(&self.open).leaving < MAX_LEAVING {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Whether there is a place, and who gave it up for this.
@@ -251,6 +281,7 @@ impl UnixPlaces {
         let number = unasked.or_else(|| user.connections.iter().next_back()).map(|(number, _)| *number);
         let ended = number.and_then(|number| open.remove(loser, number)).ok_or(Full::All)?;
         ended.given_away.cancel();
+        open.leaving += 1;
         Ok(Some(loser))
     }
 }
@@ -326,13 +357,15 @@ mod tests {
         assert_eq!(lock(&places.open).all, 40);
         // The first four have filled it, and were cut to the same share as all who came after them.
         assert!((1..=30).all(|uid| (1..=2).contains(&kept(&flood, user(uid)))));
+        assert_eq!(lock(&places.open).leaving, flood.len() - 40);
         let honest: Vec<_> = (0..8).filter_map(|pid| places.place(user(99), pid)).collect();
         assert!(!honest.is_empty() && kept(&honest, user(99)) == honest.len());
         // What was given away is not given back a second time.
         drop(flood);
         assert_eq!(lock(&places.open).all, honest.len());
         drop(honest);
-        assert!(lock(&places.open).users.is_empty() && lock(&places.open).guests == 0);
+        let open = lock(&places.open);
+        assert!(open.users.is_empty() && (open.all, open.guests, open.leaving) == (0, 0, 0));
     }
 
     #[test]
@@ -347,6 +380,18 @@ mod tests {
         let flood = fill(&places, (1..=4).map(guest));
         assert!(places.place(guest(5), 1).is_some());
         assert_eq!((1..=4).map(|uid| kept(&flood, guest(uid))).sum::<usize>(), 39);
+    }
+
+    #[tokio::test]
+    async fn law_l9_connections_that_give_way_are_closed_before_many_more_come() {
+        let places = UnixPlaces::with(LIMITS);
+        let flood = fill(&places, (1..=4).map(user));
+        let mut waits = std::pin::pin!(places.settled());
+        let _newcomers: Vec<_> = (10..18).filter_map(|uid| places.place(user(uid), 1)).collect();
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, waits.as_mut()).await.is_err());
+        drop(flood);
+        waits.await;
     }
 
     #[test]
