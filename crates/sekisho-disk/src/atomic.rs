@@ -9,7 +9,7 @@ pub enum DiskError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    InUse(crate::InUse),
+    InUse(InUse),
     #[error("{} is damaged: {what}; restore it from a backup", path.display())]
     Damaged { path: PathBuf, what: &'static str },
     #[error(
@@ -20,6 +20,14 @@ pub enum DiskError {
     Rule(String),
     #[error("the writer has stopped after an earlier failure: {0}")]
     Stopped(String),
+}
+
+/// Another process has the folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is in use by {by}; stop that one first, or give this one a folder of its own", folder.display())]
+pub struct InUse {
+    pub(crate) folder: PathBuf,
+    pub(crate) by: String,
 }
 
 impl DiskError {

@@ -3,19 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::DiskError;
-
-/// Another process has the folder.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is in use by {by}; stop that one first, or give this one a folder of its own", folder.display())]
-pub struct InUse {
-    folder: PathBuf,
-    by: String,
-}
+use crate::atomic::{DiskError, InUse};
 
 /// Takes a folder until the file that this returns is dropped, or the process ends: whoever else asks is told our number. The
 /// lock is the kernel's (flock(2)), so that what a crash leaves behind keeps no one out.

@@ -19,9 +19,9 @@ mod segments;
 mod spool;
 mod wal;
 
-pub use atomic::{DiskError, private_folder, write_atomic};
+pub use atomic::{DiskError, InUse, private_folder, write_atomic};
 pub use drain::Sent;
-pub use folder_lock::{InUse, lock_folder};
+pub use folder_lock::lock_folder;
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};
 pub use ledger_check::{LogCheck, LogDamage};
 pub use sealed::{SEALED_BY, SealedCache};
