@@ -17,6 +17,11 @@ pub fn preface() -> Vec<u8> {
     [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat()
 }
 
+/// Settings of a peer that takes no byte of an answer's body (RFC 9113 §6.5.2).
+pub fn no_window() -> Vec<u8> {
+    frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])
+}
+
 /// Literal fields without indexing and without Huffman coding (RFC 7541 §6.2.2).
 fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| {

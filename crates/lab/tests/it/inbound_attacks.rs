@@ -1,10 +1,13 @@
 //! Attacks by a peer with a good SVID on the sidecar in front of a service, past any sidecar of its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sekisho_net::{Dialer, ExpectedServer, TlsConnection};
-use sekisho_sdk::IdentitySource;
-use sekisho_types::{SpiffeId, TrustDomain};
+use sekisho_identity::{Bundle, split_chain};
+use sekisho_net::{Dialer, ExpectedServer, Identity, TlsConnection, TlsMaterial, TlsSource};
+use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+use sekisho_sdk::{IdentitySource, agent_channel};
+use sekisho_types::{Secret, SpiffeId, TrustDomain};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::http2;
@@ -49,8 +52,12 @@ impl Service {
     }
 
     async fn dial(&self, alpn: &[u8]) -> TlsConnection {
+        self.dial_as(&self.source.tls, alpn).await
+    }
+
+    async fn dial_as(&self, source: &TlsSource, alpn: &[u8]) -> TlsConnection {
         let expected = ExpectedServer::Id(SpiffeId::parse("spiffe://example.org/shop/ledger").unwrap());
-        let source = self.source.tls.clone();
+        let source = source.clone();
         let dialer = Dialer { source, address: self.inbound.clone(), expected, clock };
         let offered = [alpn];
         dialer.connect(if alpn.is_empty() { &[] } else { &offered }).await.unwrap()
@@ -106,6 +113,8 @@ async fn tricks_over_http1_are_refused_by_the_service_s_own_sidecar_and_recorded
         ("/v1/balance", "a: b\r\n folded: c\r\n"),
         ("/v1/balance", "a: b\nc: d\r\n"),
         ("/v1/balance", "a : b\r\n"),
+        ("/v1/balance#a", ""),
+        ("/v1/balance", "connection: content-length\r\n"),
         ("/v1/balance", "upgrade: websocket\r\n"),
     ] {
         let answer = service.get(target, headers).await;
@@ -256,15 +265,16 @@ async fn a_tunnel_ends_with_the_svid_of_the_peer_that_opened_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_come_behind_a_body_reach_nobody_and_are_recorded() {
+async fn headers_that_come_behind_a_body_reach_no_one_and_are_recorded() {
     let service = Service::open(&[]).await;
     let plain = [(":method", "GET"), (":scheme", "https"), (":path", "/v1/balance"), (":authority", "ledger")];
     let forged = [("x-sekisho-peer-id", "spiffe://example.org/admin")];
     let mut connection = service.dial(b"h2").await;
     let request = [http2::preface(), http2::headers(1, &plain, false), http2::headers(1, &forged, true)].concat();
     connection.stream.write_all(&request).await.unwrap();
-    // The service may have answered before the end of the request, which it never hears.
-    let _answered = http2::answer(&mut connection.stream).await;
+    // Refused as the caller's fault, unless the service answered before the trailers came.
+    let answered = http2::answer(&mut connection.stream).await;
+    assert!(matches!(answered, http2::Answer::Status(200 | 400)), "{answered:?}");
     service.records("trailers of a request do not pass");
     let mut connection = service.dial(b"http/1.1").await;
     let chunks = "2\r\nab\r\n0\r\nx-sekisho-peer-id: spiffe://example.org/admin\r\n\r\n";
@@ -272,6 +282,72 @@ async fn headers_that_come_behind_a_body_reach_nobody_and_are_recorded() {
     connection.stream.write_all(format!("{head}{chunks}").as_bytes()).await.unwrap();
     let answer = rest(&mut connection.stream).await;
     assert!(!answer.contains("example.org/admin"), "{answer}");
+    // Not the service's fault.
+    assert!(!answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+/// One of the SVIDs that this process has.
+async fn source_of(world: &World, id: &str) -> TlsSource {
+    let mut client = SpiffeWorkloadApiClient::new(agent_channel(&world.agent_socket()));
+    for _ in 0..200 {
+        let mut messages = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+        let svids = messages.message().await.unwrap().unwrap().svids;
+        let Some(svid) = svids.into_iter().find(|svid| svid.spiffe_id == id) else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let mut bundle = Bundle::empty(TrustDomain::parse(TRUST_DOMAIN).unwrap());
+        for authority in split_chain(&svid.bundle).unwrap() {
+            bundle.add_x509(authority).unwrap();
+        }
+        let chain = split_chain(&svid.x509_svid).unwrap();
+        let identity = Identity { chain, key: Secret::new(svid.x509_svid_key) };
+        return TlsSource::new(TlsMaterial::new(Some(&identity), Arc::new(bundle)).unwrap());
+    }
+    panic!("no SVID of {id}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_two_thousand_unread_answers_make_no_other_peer_wait() {
+    let service = Service::open(&[]).await;
+    let (till, other) = ("spiffe://example.org/shop/till", "spiffe://example.org/shop/other");
+    service.world.register("/shop/other", &World::own_selectors());
+    let either =
+        POLICY.replace(&format!("spiffe_id == \"{till}\""), &format!("spiffe_id in [\"{till}\", \"{other}\"]"));
+    assert_ne!(either, POLICY);
+    service.world.set_policy(&either);
+    let (greedy, other) = (source_of(&service.world, till).await, source_of(&service.world, other).await);
+    let ask = async || {
+        let mut connection = service.dial_as(&other, b"http/1.1").await;
+        let request = b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
+        connection.stream.write_all(request).await.unwrap();
+        rest(&mut connection.stream).await
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !ask().await.contains(" 200 ") {
+        assert!(Instant::now() < end, "the new policy did not reach the sidecar");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let plain = [(":method", "GET"), (":scheme", "https"), (":path", "/v1/balance"), (":authority", "ledger")];
+    let mut open = vec![];
+    for _ in 0..2 {
+        let mut connection = service.dial_as(&greedy, b"h2").await;
+        // Each answer keeps its connection to the service, since none of it may be sent.
+        let requests = (0..1000).map(|number| http2::headers(number * 2 + 1, &plain, true));
+        let sent: Vec<u8> = [http2::preface(), http2::no_window()].into_iter().chain(requests).flatten().collect();
+        connection.stream.write_all(&sent).await.unwrap();
+        open.push(connection);
+    }
+    assert_eq!(http2::answer(&mut open[0].stream).await, http2::Answer::Status(200));
+    for _ in 0..20 {
+        // One that had to wait would be answered by 503.
+        let answer = ask().await;
+        assert!(answer.contains(" 200 "), "{answer}");
+    }
+    drop(open);
+    for _ in 0..20 {
+        assert!(ask().await.contains(" 200 "), "the streams ended all at once");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
