@@ -11,10 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::idle::{Idle, TimedOut};
+use crate::passing::BoxError;
 use crate::turns::Turn;
 use crate::upstream::{Sender1, Upstream};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The connection that an answer comes on, and where it goes afterwards.
 pub(crate) type Lease = Option<(Sender1, Arc<Upstream>)>;
@@ -32,7 +31,7 @@ struct Live {
 struct Open {
     body: Incoming,
     lease: Lease,
-    /// Given back after the lease, so that whoever is next finds the connection.
+    /// Given back after the lease, so that the next request finds the connection.
     _turn: Arc<Turn>,
 }
 

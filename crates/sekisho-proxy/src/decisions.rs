@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::policy::{InForce, PolicyKeeper};
+use crate::quiet::Quiet;
 use crate::trace::Trace;
 
 /// Records between the connections and the disk; beyond it an allow is counted as lost, a denial waits.
@@ -54,9 +55,10 @@ pub(crate) struct Decider {
     dropped: Arc<AtomicU64>,
     /// By what was refused.
     refusals: Rates<&'static str>,
-    /// Whoever came no further than the handshake.
+    /// Those that came no further than the handshake.
     strangers: Tally,
     strangers_came: Notify,
+    quiet: Quiet,
 }
 
 /// What a decision came to, for the one who asked.
@@ -79,6 +81,7 @@ impl Decider {
             refusals: Rates::new(100.0, 1000.0),
             strangers: Tally::new(),
             strangers_came: Notify::new(),
+            quiet: Quiet::default(),
         }
     }
 
@@ -100,6 +103,9 @@ impl Decider {
             None => Decision { effect: Effect::Deny, rule: None, error: Some("no policy has arrived yet".into()) },
         };
         let (id, effect) = (DecisionId::parse(&record_id("dec", at)).ok()?, decision.effect);
+        if effect == Effect::Deny {
+            self.log_denial(&request, &decision, &id);
+        }
         let latency_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let made = Made { id: id.clone(), trace, request, at, in_force, decision, latency_micros };
         let record = Record::Decision(Box::new(made));
@@ -112,7 +118,7 @@ impl Decider {
             }
             Effect::Deny => {
                 let (written, wait) = oneshot::channel();
-                // Whoever asked may go away while the queue is full.
+                // The caller may go away while the queue is full.
                 let unsent = CountIfDropped(Some(&self.dropped));
                 let queued = self.queue.send((record, Some(written))).await.is_ok();
                 if queued {
@@ -124,6 +130,24 @@ impl Decider {
             }
         }
         Some(Outcome { id, effect })
+    }
+
+    /// One line for each peer and rule, and then counts: each denial is in its record.
+    fn log_denial(&self, request: &RequestInput, decision: &Decision, id: &DecisionId) {
+        let peer = request.subject.spiffe_id.to_string();
+        let rule = match (&decision.rule, &decision.error) {
+            (_, Some(error)) => error.clone(),
+            (Some(rule), None) => rule.place(),
+            (None, None) => "no rule allows it".to_owned(),
+        };
+        if self.quiet.is_first("denied", &peer, &rule, 1) {
+            tracing::info!(peer, rule, decision = %id, "denied");
+        }
+    }
+
+    /// What was counted and not logged yet, at the end.
+    pub(crate) fn log_last_counts(&self) {
+        self.quiet.log();
     }
 
     /// Records that something was refused before there was anything to decide. In a flood the queue is full, and what
@@ -148,7 +172,9 @@ impl Decider {
 
     /// `count` are refused for one reason, of which `peer` was the first.
     fn record_refusal(&self, what: &'static str, peer: &str, reason: &str, count: u64) {
-        tracing::info!(what, peer, reason, count, "refused");
+        if self.quiet.is_first(what, peer, reason, count) {
+            tracing::info!(what, peer, reason, count, "refused");
+        }
         let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.to_string()) else {
             self.dropped.fetch_add(count, Ordering::Relaxed);
             return;
@@ -180,6 +206,11 @@ impl Decider {
     pub(crate) fn still_allowed(&self, request: &RequestInput) -> bool {
         self.policy.current().is_some_and(|policy| policy.set.decide(request, now()).effect.is_allow())
     }
+}
+
+/// Logs how often the same happened, as long as the sidecar runs.
+pub(crate) async fn log_counts(decider: Arc<Decider>) {
+    decider.quiet.log_counts().await;
 }
 
 /// Windows in which strangers are counted: a flood that lasts makes them longer.
@@ -222,7 +253,7 @@ impl Drop for CountIfDropped<'_> {
 fn write(spool: &Spool, mut waiting: mpsc::Receiver<Queued>, dropped: &AtomicU64) {
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, BATCH) > 0 {
-        if group.iter().all(|(_, told)| told.is_none()) {
+        if group.iter().all(|(_, written)| written.is_none()) {
             std::thread::sleep(SETTLE);
             while group.len() < BATCH
                 && let Ok(next) = waiting.try_recv()
@@ -298,7 +329,7 @@ impl Made {
     }
 }
 
-/// Sends what is spooled to the agent, for ever.
+/// Sends what is spooled to the agent, as long as the sidecar runs.
 pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
     let send = |batch_key, batch: SpoolBatch| {
         let mut agent = SidecarClient::new(agent.clone());

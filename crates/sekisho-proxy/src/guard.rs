@@ -6,11 +6,17 @@ use std::collections::BTreeMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, request::Parts};
 
-/// Headers that we set, and that nobody else may.
+use crate::hops;
+
+/// Headers that we set, and that no one else may.
 pub(crate) const PEER_HEADER: &str = "x-sekisho-peer-id";
 pub(crate) const DECISION_HEADER: &str = "x-sekisho-decision";
 
 const MAX_PATH_BYTES: usize = 8 * 1024;
+
+/// Fields that no connection may claim (RFC 9110 §7.6.1): without them a request has another meaning or another end.
+const MEANT_FOR_THE_SERVICE: [&str; 7] =
+    ["authorization", "content-encoding", "content-length", "content-type", "cookie", "host", "range"];
 
 /// Why a request is refused before it is judged. The peer mends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +48,8 @@ pub enum Ambiguous {
     Blank,
     #[error("CONNECT, TRACE and protocol upgrades do not pass")]
     Method,
+    #[error("`Connection` names a header that is meant for the service")]
+    Nominated,
 }
 
 /// A request that can be read in one way only.
@@ -57,9 +65,20 @@ pub struct Plain {
 /// The authority of a request that names none.
 pub(crate) const NO_AUTHORITY: &str = "service";
 
+/// Reads a request head without what belongs to its connection, or refuses it.
+pub(crate) fn admit(parts: &mut Parts) -> Result<Plain, Ambiguous> {
+    check(parts)?;
+    hops::drop_nominated(&mut parts.headers);
+    plain(parts)
+}
+
 /// Reads a request head, or refuses it.
 pub fn read(parts: &Parts) -> Result<Plain, Ambiguous> {
     check(parts)?;
+    plain(parts)
+}
+
+fn plain(parts: &Parts) -> Result<Plain, Ambiguous> {
     let path = parts.uri.path().trim_start_matches('/');
     let path = if path.is_empty() { vec![] } else { path.split('/').map(str::to_owned).collect() };
     let mut headers = headers(&parts.headers)?;
@@ -81,6 +100,10 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Ambiguous> {
     }
     check_authority(&parts.uri, &parts.headers)?;
     check_length(parts.version, &parts.headers)?;
+    // Dropped, they would leave another request than the one that came.
+    if hops::nominated(&parts.headers).any(|name| MEANT_FOR_THE_SERVICE.contains(&name.as_str())) {
+        return Err(Ambiguous::Nominated);
+    }
     check_path(&parts.uri)?;
     check_headers(&parts.headers)
 }
@@ -309,6 +332,20 @@ mod tests {
         let mut none = parts("/", &[]);
         none.headers.remove("host");
         assert_eq!(check(&none).unwrap_err(), Ambiguous::NoHost);
+    }
+
+    #[test]
+    fn law_l2_fields_that_connection_names_are_neither_judged_nor_forwarded() {
+        let sent = [("connection", "close, X-Role, x-hop"), ("x-role", "admin"), ("x-hop", "1"), ("x-kept", "1")];
+        let mut head = parts("/", &sent);
+        let judged = admit(&mut head).unwrap();
+        for name in ["x-role", "x-hop"] {
+            assert!(!judged.headers.contains_key(name) && !head.headers.contains_key(name), "{name}");
+        }
+        assert!(judged.headers.contains_key("x-kept"));
+        let stolen = [("connection", "close,authorization"), ("authorization", "Bearer x")];
+        assert_eq!(admit(&mut parts("/", &stolen)).unwrap_err(), Ambiguous::Nominated);
+        assert_eq!(check(&parts("/", &[("connection", "Host")])).unwrap_err(), Ambiguous::Nominated);
     }
 
     #[test]

@@ -16,8 +16,12 @@ pub enum Framing {
     HeaderLine,
     #[error("the message's length is given twice, or in a form that servers read differently")]
     Length,
-    #[error("the body's chunks are not plain: digits, CR LF, data, CR LF, without extensions and trailers")]
+    #[error("the body's chunks are not plain: digits, CR LF, data, CR LF, without extensions")]
     Chunk,
+    #[error("trailers of a request do not pass, since no policy has judged them; send the same fields as headers")]
+    Trailers,
+    #[error("the request's target has a `#`; a fragment is not sent to a server (RFC 9112 §3.2)")]
+    Fragment,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Scanner {
     line: Vec<u8>,
     /// Whether a whole head has passed.
     passed: bool,
+    /// Bytes of the last feed that were not read, the one that was refused among them.
+    unread: usize,
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,12 +60,17 @@ impl Default for Scanner {
 
 impl Scanner {
     pub const fn new() -> Self {
-        Self { state: State::First, line: Vec::new(), passed: false }
+        Self { state: State::First, line: Vec::new(), passed: false, unread: 0 }
     }
 
     /// Whether no request has passed yet.
     pub const fn is_first(&self) -> bool {
         !self.passed
+    }
+
+    /// How many bytes of the last feed came after the last good one, if it was refused.
+    pub const fn unread(&self) -> usize {
+        self.unread
     }
 
     /// Reads on; an error is final.
@@ -80,6 +91,7 @@ impl Scanner {
                 _ => {}
             }
             self.line.push(byte);
+            self.unread = bytes.len();
             bytes = rest;
             self.step(byte)?;
         }
@@ -96,6 +108,7 @@ impl Scanner {
                 return Ok(());
             }
             State::First | State::Start => self.state = State::Head,
+            State::LastLine if self.line.len() == 1 && byte != b'\r' => return Err(Framing::Trailers),
             _ => {}
         }
         if byte != b'\n' {
@@ -136,7 +149,12 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 fn after_head(head: &[u8]) -> Result<State, Framing> {
     let text = head.strip_suffix(b"\r\n\r\n").ok_or(Framing::LineEnd)?;
     let (mut lengths, mut encodings) = (Vec::new(), Vec::new());
-    for (number, line) in split_lines(text)?.into_iter().enumerate().skip(1) {
+    let lines = split_lines(text)?;
+    // The library drops what follows it, and another server may not.
+    if lines.first().is_some_and(|line| line.contains(&b'#')) {
+        return Err(Framing::Fragment);
+    }
+    for (number, line) in lines.into_iter().enumerate().skip(1) {
         let colon = line.iter().position(|b| *b == b':').ok_or(Framing::HeaderLine)?;
         let (name, value) = line.split_at(colon);
         if number > 0 && (name.is_empty() || name.iter().any(|b| b.is_ascii_whitespace())) {
@@ -208,6 +226,8 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n",
             "GET / HTTP/1.1\r\nno colon\r\n\r\n",
             "\r\nGET / HTTP/1.1\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /a?b=#c HTTP/1.1\r\nhost: a\r\n\r\n",
             // HTTP/2 begins a connection or does not come at all: the scan goes on.
             "GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\nhost: a\n\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n",
@@ -218,6 +238,12 @@ mod tests {
         ] {
             assert!(scan(bad).is_err(), "{bad:?}");
         }
+        assert_eq!(scan("GET /v1/x#/../admin HTTP/1.1\r\nhost: a\r\n\r\n"), Err(Framing::Fragment));
+        let trailers = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ntrailer: x\r\n\r\n";
+        assert_eq!(scan(trailers), Err(Framing::Trailers));
+        let mut scanner = Scanner::new();
+        scanner.feed(trailers.as_bytes()).unwrap_err();
+        assert_eq!(scanner.unread(), "trailer: x\r\n\r\n".len());
         assert_eq!(scan(&format!("GET / HTTP/1.1\r\na: {}", "x".repeat(70_000))), Err(Framing::HeadLength));
     }
 }

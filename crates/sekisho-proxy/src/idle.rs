@@ -7,11 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::passing::{Pass, Passing, Polled};
 
 #[derive(Debug, thiserror::Error)]
 #[error("nothing has passed on this request for {0} s")]
@@ -56,58 +54,47 @@ impl Idle {
     }
 }
 
-/// A body on such a clock.
-pub(crate) struct Timed<B> {
-    inner: B,
+/// What ends a body on such a clock.
+pub(crate) struct Clock {
     idle: Idle,
     /// Made once the body has to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// A body on such a clock.
+pub(crate) type Timed<B> = Passing<B, Clock>;
+
 impl<B> Timed<B> {
     pub(crate) const fn new(inner: B, idle: Idle) -> Self {
-        Self { inner, idle, timer: None }
+        Self::by(inner, Clock { idle, timer: None })
     }
 }
 
-impl<B> Body for Timed<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        if let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(context) {
-            this.idle.touch();
-            return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
+impl Pass for Clock {
+    fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled {
+        if polled.is_ready() {
+            self.idle.touch();
+            return polled;
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(this.idle.deadline())));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.idle.deadline())));
         loop {
             std::task::ready!(timer.as_mut().poll(context));
-            if this.idle.is_over() {
-                return Poll::Ready(Some(Err(TimedOut(this.idle.limit.as_secs()).into())));
+            if self.idle.is_over() {
+                return Poll::Ready(Some(Err(TimedOut(self.idle.limit_seconds()).into())));
             }
-            timer.as_mut().reset(this.idle.deadline());
+            timer.as_mut().reset(self.idle.deadline());
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::passing::BoxError;
 
     /// A body of which nothing comes.
     struct Silent;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
+use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,21 +21,26 @@ use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_runtime::{Span, SpanSide, Stop, TraceParent, Traces, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use sekisho_types::{Effect, SpiffeId};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::config::Protocol;
 use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
+use crate::hops;
 use crate::idle::{Idle, Timed};
-use crate::judged::{Judged, StillAllowed};
+use crate::judged::{Judged, StillAllowed, Watched};
+use crate::passing::BoxError;
+use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven, Renewals};
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
+use crate::upload::{Fault, Faults, Upload};
 use crate::upstream::{Upstream, UpstreamError};
 
-pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Body = BoxBody<Bytes, BoxError>;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -51,8 +56,8 @@ pub(crate) const REVOKED: &str = "revoked SVID";
 struct Peer {
     /// Its SPIFFE ID, as text.
     name: String,
-    subject: Arc<SubjectInput>,
-    leaf: Arc<LeafFacts>,
+    /// By its last handshake for this connection.
+    proven: watch::Receiver<Proven>,
     own_id: SpiffeId,
 }
 
@@ -73,10 +78,8 @@ impl Inbound {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let inbound = Arc::new(self);
         let alpn: &[&[u8]] = if inbound.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
-        let acceptor = Acceptor::new(&inbound.identity.tls, true, alpn).and_then(|acceptor| match inbound.protocol {
-            Protocol::Tcp => acceptor.beside(renewal::PROTOCOL),
-            _ => Ok(acceptor),
-        });
+        let acceptor = Acceptor::new(&inbound.identity.tls, true, alpn);
+        let acceptor = acceptor.and_then(|acceptor| acceptor.beside(renewal::PROTOCOL));
         let acceptor = match acceptor {
             Ok(acceptor) => acceptor,
             Err(error) => {
@@ -119,56 +122,63 @@ impl Inbound {
             return;
         }
         tracing::debug!(peer = %leaf.spiffe_id, group = %peer.group, "connection");
+        if peer.protocol == renewal::PROTOCOL {
+            if let Err(reason) = self.renewals.answer(stream, leaf, &own).await {
+                self.decider.refuse("connection", &name, reason);
+            }
+            return;
+        }
         // A connection lives no longer than the SVIDs on it.
         let ends = leaf.not_after.min(own.not_after);
+        let proven = Proven { leaf, ends };
+        let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
         if self.protocol == Protocol::Tcp {
-            if peer.protocol == renewal::PROTOCOL {
-                if let Err(reason) = self.renewals.answer(stream, leaf, &own).await {
-                    self.decider.refuse("connection", &name, reason);
-                }
-                return;
-            }
-            let proven = Proven { leaf, ends };
-            let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
             tcp::judge_and_splice(&self, stream, renewable, &own.spiffe_id).await;
             return;
         }
-        let (subject, own_id, decider) = (subject(&leaf), own.spiffe_id, self.decider.clone());
-        let peer = Arc::new(Peer { name: name.clone(), subject, leaf: leaf.clone(), own_id });
-        let refused = peer.clone();
+        let proven = renewable.proven.clone();
+        self.requests(stream, Arc::new(Peer { name, proven, own_id: own.spiffe_id })).await;
+    }
+
+    /// Serves the requests of one connection while both ends prove who they are.
+    async fn requests(self: &Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Arc<Peer>) {
+        let (decider, refused) = (self.decider.clone(), peer.clone());
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let (inbound, asked) = (self.clone(), Arc::new(AtomicBool::new(false)));
-        let asks = asked.clone();
+        let (asks, asking) = (asked.clone(), peer.clone());
         let service = service_fn(move |request| {
             asks.store(true, Ordering::Relaxed);
-            let (inbound, peer) = (inbound.clone(), peer.clone());
+            let (inbound, peer) = (inbound.clone(), asking.clone());
             async move { Ok::<_, Infallible>(inbound.request(request, &peer).await) }
         });
         let (builder, stream) = (http_builder(), TokioIo::new(Strict::new(stream, refuse_framing)));
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-        let wait = Duration::from_millis(u64::try_from(ends.millis() - now().millis()).unwrap_or(0));
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
-                    self.decider.refuse("connection", &name, &rule);
+        let mut silent = std::pin::pin!(silent(&asked));
+        let mut proven = peer.proven.clone();
+        loop {
+            let Proven { leaf, ends } = proven.borrow_and_update().clone();
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
+                        self.decider.refuse("connection", &peer.name, &rule);
+                    }
+                    return;
                 }
-                return;
-            }
-            () = tokio::time::sleep(wait) => {}
-            () = silent(&asked) => return,
-            () = self.stop.wait() => {}
-            // Without an identity the sidecar speaks for nobody: nothing is finished.
-            () = withdrawn(self.identity.held.clone()) => return,
-            why = self.revocations.revoked(&leaf) => {
-                self.decider.refuse(REVOKED, &name, &why);
-                return;
+                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break,
+                Ok(()) = proven.changed() => {}
+                () = silent.as_mut() => return,
+                () = self.stop.wait() => break,
+                // Without an identity the sidecar speaks for no one: nothing is finished.
+                () = withdrawn(self.identity.held.clone()) => return,
+                why = self.revocations.revoked(&leaf) => return self.decider.refuse(REVOKED, &peer.name, &why),
             }
         }
         connection.as_mut().graceful_shutdown();
+        let leaf = proven.borrow().leaf.clone();
         // What is not finished by then is cut.
         tokio::select! {
             _finished = tokio::time::timeout(DRAIN, connection) => {}
-            why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &name, &why),
+            why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &peer.name, &why),
         }
     }
 
@@ -192,8 +202,9 @@ impl Inbound {
 
     async fn judge(&self, request: Request<Incoming>, peer: &Peer, trace: Trace) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let problem = if is_grpc(&parts.headers) { grpc_problem } else { problem };
-        let plain = match guard::read(&parts) {
+        let problem = refuse_as(&parts.headers);
+        let http2 = parts.version == Version::HTTP_2;
+        let plain = match guard::admit(&mut parts) {
             Ok(plain) => plain,
             Err(error) => {
                 self.decider.refuse("request", &peer.name, &error.to_string());
@@ -201,7 +212,9 @@ impl Inbound {
             }
         };
         // The connection closes when its peer's SVID is revoked; a request may come before that.
-        if let Some(why) = self.revocations.find(&peer.leaf) {
+        let proven = peer.proven.clone();
+        let leaf = proven.borrow().leaf.clone();
+        if let Some(why) = self.revocations.find(&leaf) {
             self.decider.refuse(REVOKED, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
         }
@@ -211,23 +224,23 @@ impl Inbound {
             path: plain.path,
             query: plain.query,
             headers: plain.headers,
-            subject: peer.subject.clone(),
+            subject: subject(&leaf),
             destination: peer.own_id.clone(),
             request_id,
         });
-        let changed = self.decider.policy().changed.subscribe();
+        let watched = Watched { policy: self.decider.policy().changed.subscribe(), proven };
         let Some(made) = self.decider.decide(input.clone(), trace).await else {
             return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
         };
         let id = made.id.as_str();
         if made.effect == Effect::Deny {
-            tracing::info!(peer = peer.name, decision = id, "denied");
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
         set_identity(&mut parts.headers, &peer.name, id, &trace);
-        let allowed = StillAllowed::new(input, self.decider.clone(), changed);
-        let idle = Idle::new(self.body_idle);
-        let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone()).boxed();
+        let allowed = StillAllowed::new(input, self.decider.clone(), watched);
+        let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
+        let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
+        let body = Upload::new(body, faults.clone()).boxed();
         let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
@@ -244,20 +257,33 @@ impl Inbound {
         match answer {
             Ok(response) => {
                 idle.touch();
-                let timed = |body| Judged::response(Timed::new(body, idle), allowed).boxed();
+                let ends_grpc = http2 && is_grpc(response.headers());
+                let timed = |body| Judged::response(Timed::new(body, idle), allowed, ends_grpc).boxed();
                 let mut response = clean(response.map(timed));
                 insert(response.headers_mut(), DECISION_HEADER, id);
                 response
             }
-            Err(UpstreamError::NoTurn(error)) => {
-                tracing::info!(peer = peer.name, decision = id, %error, "refused");
-                problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), Some(id))
-            }
-            Err(error) => {
-                tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
-                problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer", Some(id))
-            }
+            Err(error) => self.unanswered(&error, faults.found(), peer, |status, why| problem(status, why, Some(id))),
         }
+    }
+
+    /// What the peer reads of a request that has no answer: its own fault comes before the service's.
+    fn unanswered(
+        &self,
+        error: &UpstreamError,
+        fault: Option<&Fault>,
+        peer: &Peer,
+        problem: impl FnOnce(StatusCode, &str) -> Response<Body>,
+    ) -> Response<Body> {
+        if let Some(Fault { status, detail }) = fault {
+            return problem(*status, detail);
+        }
+        if let UpstreamError::NoTurn(error) = error {
+            tracing::info!(peer = peer.name, %error, "refused");
+            return problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+        }
+        tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
+        problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer")
     }
 }
 
@@ -304,17 +330,14 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
-    parts.headers.remove(header::CONNECTION);
+    hops::drop_connection(&mut parts.headers);
     guard::join_cookies(&mut parts.headers);
     Some(Request::from_parts(parts, body))
 }
 
-/// Drops what belongs to one connection only (RFC 9110 §7.6.1).
+/// An answer without what belongs to the connection that it came on.
 pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
-        response.headers_mut().remove(name);
-    }
-    response.headers_mut().remove("keep-alive");
+    hops::drop_all(response.headers_mut());
     *response.version_mut() = http::Version::HTTP_11;
     response
 }
@@ -323,47 +346,6 @@ fn set_identity(headers: &mut http::HeaderMap, peer: &str, decision: &str, trace
     insert(headers, PEER_HEADER, peer);
     insert(headers, DECISION_HEADER, decision);
     insert(headers, "traceparent", &trace.traceparent());
-}
-
-fn insert(headers: &mut http::HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-pub(crate) fn problem(status: StatusCode, detail: &str, decision: Option<&str>) -> Response<Body> {
-    let body = serde_json::json!({"status": status.as_u16(), "detail": detail, "decision": decision});
-    let mut response = Response::new(Full::from(body.to_string()).map_err(|never| match never {}).boxed());
-    *response.status_mut() = status;
-    insert(response.headers_mut(), "content-type", "application/problem+json");
-    if let Some(id) = decision {
-        insert(response.headers_mut(), DECISION_HEADER, id);
-    }
-    response
-}
-
-fn is_grpc(headers: &http::HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// The same for a gRPC caller: a response of trailers only (gRPC over HTTP/2, "Responses").
-fn grpc_problem(status: StatusCode, detail: &str, decision: Option<&str>) -> Response<Body> {
-    let code = match status {
-        StatusCode::FORBIDDEN => "7",
-        StatusCode::BAD_REQUEST => "3",
-        StatusCode::GATEWAY_TIMEOUT => "4",
-        // RESOURCE_EXHAUSTED: too much at once, and nothing of it was done.
-        StatusCode::SERVICE_UNAVAILABLE => "8",
-        _ => "14",
-    };
-    let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed());
-    insert(response.headers_mut(), "content-type", "application/grpc");
-    insert(response.headers_mut(), "grpc-status", code);
-    insert(response.headers_mut(), "grpc-message", detail);
-    if let Some(id) = decision {
-        insert(response.headers_mut(), DECISION_HEADER, id);
-    }
-    response
 }
 
 pub(crate) fn http_builder() -> Builder<TokioExecutor> {

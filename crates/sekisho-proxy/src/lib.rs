@@ -1,20 +1,25 @@
 //! The sidecar: mTLS for a service that knows nothing of it, and a policy decision for each request.
 //!
-//! It speaks with its workload's SVID, lent by the agent that measured the workload, and stops when the workload ends.
+//! It speaks with its workload's SVID, delegated by the agent that measured the workload, and stops when the workload ends.
 //! It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
 
 mod answer;
 mod config;
 mod decisions;
 pub mod guard;
+mod hops;
 pub mod http1_scan;
 mod idle;
 mod inbound;
 mod judged;
 mod local;
 mod outbound;
+mod passing;
 mod policy;
 mod program;
+mod quiet;
+mod read_first;
+mod refusal;
 mod renewal;
 mod revocations;
 mod shared_dial;
@@ -22,6 +27,7 @@ mod strict;
 mod tcp;
 mod trace;
 mod turns;
+mod upload;
 mod upstream;
 mod wiring;
 mod workload;

@@ -1,16 +1,18 @@
 //! Outbound: the workload dials us in the clear on this machine; we dial the peer with the workload's SVID.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use sekisho_host::Ownership;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{
@@ -20,18 +22,22 @@ use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
 use crate::guard;
+use crate::hops;
 use crate::idle::{Idle, Timed};
-use crate::inbound::{Body, REVOKED, clean, http_builder, problem, withdrawn};
+use crate::inbound::{Body, REVOKED, clean, http_builder, withdrawn};
 use crate::local::{self, LocalError};
 use crate::program;
-use crate::renewal::{self, Renewer, revoked};
+use crate::refusal::refuse_as;
+use crate::renewal::{self, Renewer};
 use crate::shared_dial::SharedDial;
 use crate::strict::Strict;
+use crate::upload::{Faults, Upload};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -152,7 +158,7 @@ impl Outbound {
             };
             let outbound = outbound.clone();
             let stop = outbound.stop.clone();
-            // Who dialled is looked up here, so that nobody who is refused keeps the workload waiting.
+            // Who dialled is looked up here, so that no process that is refused keeps the workload waiting.
             stop.spawn(async move {
                 let listen = outbound.spec.listen.to_string();
                 match outbound.taken(stream).await {
@@ -160,7 +166,7 @@ impl Outbound {
                     Err(error @ LocalError::NotTheWorkload(_)) => {
                         outbound.decider.refuse("local dial", &listen, &error.to_string());
                     }
-                    // Refused as well, and nobody's attack.
+                    // Refused as well, and not an attack.
                     Err(error) => tracing::warn!(listen, %error, "a local connection was not taken"),
                 }
                 drop(place);
@@ -186,9 +192,7 @@ impl Outbound {
             let outbound = outbound.clone();
             async move { Ok::<_, Infallible>(outbound.request(request).await) }
         });
-        let mut builder = http_builder();
-        // A workload may send its last byte before it has read the answer.
-        builder.http1().half_close(true);
+        let builder = local_builder();
         let decider = self.decider.clone();
         let refuse = move |reason: &str| decider.refuse("request", "the workload", reason);
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse)), service);
@@ -196,7 +200,7 @@ impl Outbound {
         tokio::select! {
             _done = connection.as_mut() => return,
             () = self.stop.wait() => {}
-            // Without an identity the sidecar speaks for nobody: nothing is finished.
+            // Without an identity the sidecar speaks for no one: nothing is finished.
             () = withdrawn(self.identity.held.clone()) => return,
         }
         connection.as_mut().graceful_shutdown();
@@ -221,53 +225,39 @@ impl Outbound {
     }
 
     async fn pass(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let refuse = refuse_as(&parts.headers);
         if let Err(error) = guard::check(&parts) {
             self.decider.refuse("request", "the workload", &error.to_string());
-            return problem(StatusCode::BAD_REQUEST, &error.to_string(), None);
+            return refuse(StatusCode::BAD_REQUEST, &error.to_string(), None);
         }
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => {
                 let detail = format!("the peer `{}` cannot be reached: {error}", self.spec.expected);
-                return problem(StatusCode::BAD_GATEWAY, &detail, None);
+                return refuse(StatusCode::BAD_GATEWAY, &detail, None);
             }
         };
-        let host = parts.headers.remove(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let authority =
-            parts.uri.authority().cloned().or(host).unwrap_or_else(|| Authority::from_static(guard::NO_AUTHORITY));
-        let target = parts.uri.path_and_query().cloned();
-        let target = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
-        parts.uri = match Uri::builder().scheme("https").authority(authority).path_and_query(target).build() {
-            Ok(uri) => uri,
-            Err(_) => return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", None),
+        let Some(head) = outgoing(parts) else {
+            return refuse(StatusCode::BAD_REQUEST, "the request's target cannot be formed", None);
         };
-        parts.version = http::Version::HTTP_2;
-        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
-            parts.headers.remove(name);
-        }
-        // The one value that HTTP/2 allows (RFC 9113 §8.2.2). Services on gRPC's C core answer nothing without it.
-        if parts.headers.get(header::TE).is_some_and(|te| te != "trailers") {
-            parts.headers.remove(header::TE);
-        }
-        parts.headers.remove("keep-alive");
-        guard::join_cookies(&mut parts.headers);
-        let idle = Idle::new(self.body_idle);
-        let request = Request::from_parts(parts, Timed::new(body, idle.clone()).boxed());
+        let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
+        let body = Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &head.headers).boxed();
         let answer = tokio::select! {
-            answer = sender.send_request(request) => answer,
+            answer = sender.send_request(Request::from_parts(head, body)) => answer,
             () = idle.over() => {
-                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", None);
+                return refuse(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", None);
             }
         };
-        match answer {
-            Ok(response) => {
+        match (answer, faults.found()) {
+            (Ok(response), _) => {
                 idle.touch();
                 clean(response.map(|body| Timed::new(body, idle).boxed()))
             }
-            Err(error) => {
+            (Err(_), Some(fault)) => refuse(fault.status, &fault.detail, None),
+            (Err(error), None) => {
                 tracing::warn!(peer = %self.spec.expected, %error, "the request was not answered");
-                problem(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
+                refuse(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
             }
         }
     }
@@ -284,14 +274,14 @@ impl Outbound {
 
     async fn open(&self, held: &Held) -> Result<SendRequest<Body>, DialError> {
         let dialled = self.dial(&[b"h2"]).await?;
-        let theirs = dialled.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
-        let ends = theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after));
+        // Requests on it go on over rotations as long as both ends prove who they are.
+        let renewer = self.renewer(&dialled.peer, held, renewal::OF_HTTP);
         let bound = Bound::default();
         let end = bound.0.clone().drop_guard();
         let mut builder = http2::Builder::new(bound);
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-        let (identity, revocations, leaf) =
-            (self.identity.held.clone(), self.revocations.clone(), leaf_of(&dialled.peer));
+        let (identity, shared, generation) =
+            (self.identity.held.clone(), Arc::downgrade(&self.connection), held.generation);
         let (sender, driver) = builder.handshake(TokioIo::new(dialled.stream)).await?;
         tokio::spawn(async move {
             let _end = end;
@@ -299,10 +289,10 @@ impl Outbound {
                 ended = driver => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection to a peer ended");
                 },
-                // A connection lives no longer than the SVID on it, nor than the identity.
-                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => {}
-                () = withdrawn(identity) => {}
-                why = revoked(&revocations, leaf.as_ref()) => tracing::info!(why, "a connection to a peer was closed"),
+                // A connection lives no longer than the SVIDs on it, nor than the identity.
+                () = withdrawn(identity.clone()) => {}
+                why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
+                () = let_go_after_rotation(identity, shared, generation) => {}
             }
         });
         Ok(sender)
@@ -319,6 +309,21 @@ impl Outbound {
     fn dialer(&self) -> Dialer {
         let expected = ExpectedServer::Id(self.spec.expected.clone());
         Dialer { source: self.identity.tls.clone(), address: self.spec.peer.clone(), expected, clock: now }
+    }
+
+    fn renewer(&self, peer: &TlsPeer, held: &Held, protocols: &'static [&'static [u8]]) -> Renewer {
+        let leaf = leaf_of(peer);
+        let theirs = leaf.as_ref().map(|leaf| leaf.not_after);
+        Renewer {
+            dialer: self.dialer(),
+            protocols,
+            held: self.identity.held.clone(),
+            revocations: self.revocations.clone(),
+            leaf,
+            own: held.spiffe_id.clone(),
+            key: peer.renewal,
+            ends: theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after)),
+        }
     }
 
     async fn splice(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
@@ -341,16 +346,7 @@ impl Outbound {
             }
         };
         failures.succeeded();
-        let theirs = connection.peer.leaf.as_ref().map(|leaf| leaf.get().not_after);
-        let renewer = Renewer {
-            dialer: self.dialer(),
-            held: self.identity.held.clone(),
-            revocations: self.revocations.clone(),
-            leaf: leaf_of(&connection.peer),
-            own: held.spiffe_id,
-            key: connection.peer.renewal,
-            ends: theirs.map_or(held.not_after, |theirs| theirs.min(held.not_after)),
-        };
+        let renewer = self.renewer(&connection.peer, &held, renewal::OF_TCP);
         let why = tokio::select! {
             _finished = copy_bidirectional(&mut stream, &mut connection.stream) => return,
             () = self.stop.wait() => return,
@@ -360,7 +356,7 @@ impl Outbound {
         tracing::info!(peer = %self.spec.expected, why, "a connection was closed");
     }
 
-    /// Whoever answers as another, or with a bad SVID, is refused; who does not answer is not.
+    /// A peer that answers as another, or with a bad SVID, is recorded as refused; one that does not answer is not.
     fn undialled(&self, error: &DialError) {
         let expected = &self.spec.expected;
         tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
@@ -373,6 +369,97 @@ impl Outbound {
     }
 }
 
+/// As a workload is served. It may send its last byte before it has read the answer.
+fn local_builder() -> Builder<TokioExecutor> {
+    let mut builder = http_builder();
+    builder.http1().half_close(true);
+    builder
+}
+
+/// The request's head as it goes on over HTTP/2, with the same path and query.
+fn outgoing(mut parts: Parts) -> Option<Parts> {
+    let host = parts.headers.remove(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority =
+        parts.uri.authority().cloned().or(host).unwrap_or_else(|| Authority::from_static(guard::NO_AUTHORITY));
+    let target = parts.uri.path_and_query().cloned();
+    let target = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+    parts.uri = Uri::builder().scheme("https").authority(authority).path_and_query(target).build().ok()?;
+    parts.version = http::Version::HTTP_2;
+    hops::for_http2(&mut parts.headers);
+    guard::join_cookies(&mut parts.headers);
+    Some(parts)
+}
+
+/// Keeps a connection of an earlier SVID open for the requests that are on it only. Does not return.
+async fn let_go_after_rotation(
+    mut identity: watch::Receiver<Option<Held>>,
+    shared: Weak<SharedDial<SendRequest<Body>, DialError>>,
+    generation: u64,
+) {
+    let rotated = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.generation != generation);
+    let rotated = identity.wait_for(rotated).await.is_ok();
+    if let Some(shared) = shared.upgrade().filter(|_| rotated) {
+        shared.forget(generation);
+    }
+    std::future::pending().await
+}
+
 fn leaf_of(peer: &TlsPeer) -> Option<LeafFacts> {
     peer.leaf.as_ref().map(|leaf| leaf.get().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Executor;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn law_l12_the_tasks_of_a_connection_end_with_it() {
+        let bound = Bound::default();
+        let end = bound.0.clone().drop_guard();
+        let (alive, mut ended) = tokio::sync::mpsc::channel::<()>(1);
+        for _ in 0..3 {
+            let alive = alive.clone();
+            bound.execute(async move {
+                let _alive = alive;
+                std::future::pending::<()>().await;
+            });
+        }
+        drop(alive);
+        let waits = Duration::from_millis(50);
+        assert!(tokio::time::timeout(waits, ended.recv()).await.is_err(), "a stream is open");
+        drop(end);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), ended.recv()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_sent_its_last_byte_gets_its_answer() {
+        let (mut client, server) = duplex(4096);
+        let service = service_fn(|_: Request<Incoming>| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok::<_, Infallible>(Response::new("answered".to_owned()))
+        });
+        let serving = tokio::spawn(async move {
+            let stream = TokioIo::new(Strict::new(server, |_: &str| {}));
+            let _ended = local_builder().serve_connection(stream, service).await;
+        });
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("answered"), "{answer:?}");
+        serving.await.unwrap();
+    }
+
+    #[test]
+    fn what_is_forwarded_has_no_field_of_the_local_connection() {
+        let request = Request::builder().uri("/v1/x?y=1").header("host", "ledger").header("te", "trailers");
+        let request = request.header("connection", "close, x-hop").header("x-hop", "1").header("keep-alive", "5");
+        let head = outgoing(request.body(()).unwrap().into_parts().0).unwrap();
+        assert_eq!(head.uri, "https://ledger/v1/x?y=1");
+        let names: Vec<_> = head.headers.keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["te"]);
+    }
 }

@@ -1,5 +1,6 @@
-//! A long TCP connection goes on only while both ends prove the same IDs on a fresh handshake. The dialling sidecar opens a
-//! second connection after each rotation and names the first one on it by keying material that only its two ends know.
+//! A long TCP connection, or the connection of a long request, goes on only while both ends prove the same IDs on a fresh
+//! handshake. The dialling sidecar opens a second connection after each rotation and names the first one on it by keying
+//! material that only its two ends know.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use tokio::sync::watch;
 /// What the second connection is for (ALPN, RFC 7301). On it the client sends the first one's 32 bytes, and the server
 /// answers with one: `KNOWN` or anything else.
 pub(crate) const PROTOCOL: &[u8] = b"sekisho-renew/1";
+/// What a renewal asks for, so that a peer that knows none answers in the connection's own protocol and not by an alert.
+pub(crate) const OF_TCP: &[&[u8]] = &[PROTOCOL];
+pub(crate) const OF_HTTP: &[&[u8]] = &[PROTOCOL, b"h2"];
 const KNOWN: u8 = 1;
 const UNKNOWN: u8 = 0;
 /// How long either side waits for the other's bytes.
@@ -106,6 +110,8 @@ enum NotRenewed {
 /// What a dialling sidecar knows of one of its connections.
 pub(crate) struct Renewer {
     pub dialer: Dialer,
+    /// `OF_TCP` or `OF_HTTP`.
+    pub protocols: &'static [&'static [u8]],
     pub held: watch::Receiver<Option<Held>>,
     pub revocations: Arc<RevocationKeeper>,
     /// The peer's SVID of the last handshake.
@@ -146,7 +152,7 @@ impl Renewer {
 
     async fn renew(&self, held: &Held) -> Result<(Option<LeafFacts>, UnixTime), NotRenewed> {
         let unanswered = |error: &dyn std::fmt::Display| NotRenewed::Unanswered(error.to_string());
-        let mut connection = self.dialer.connect(&[PROTOCOL]).await.map_err(|error| match error {
+        let mut connection = self.dialer.connect(self.protocols).await.map_err(|error| match error {
             NetError::Handshake { .. } | NetError::Peer(_) => NotRenewed::Refused(error.to_string()),
             error => unanswered(&error),
         })?;

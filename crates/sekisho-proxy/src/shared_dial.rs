@@ -104,8 +104,16 @@ where
             Begun::Known(known) => return Some(known),
             Begun::Waits(waits) => waits,
         };
-        // No lock is held while it is waited for, and a request that goes away ends nobody else's dial.
+        // No lock is held while it is waited for, and a request that goes away ends no one else's dial.
         result.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Lets go of the connection of an older SVID, which ends when its last request has.
+    pub(crate) fn forget(&self, generation: u64) {
+        let mut state = self.state();
+        if state.open.as_ref().is_some_and(|(opened_by, _)| *opened_by == generation) {
+            state.open = None;
+        }
     }
 
     fn begin<F>(
@@ -205,6 +213,10 @@ mod tests {
         assert_eq!(shared.get(2, |_| true, || async { Ok(7) }).await.unwrap().unwrap(), 7);
         assert_eq!(shared.get(2, |_| true, || async { Err("not dialled") }).await.unwrap().unwrap(), 7);
         assert_eq!(shared.get(2, |_| false, || async { Ok(8) }).await.unwrap().unwrap(), 8);
+        shared.forget(1);
+        assert_eq!(shared.state().open, Some((2, 8)));
+        shared.forget(2);
+        assert_eq!(shared.state().open, None);
     }
 
     #[tokio::test]

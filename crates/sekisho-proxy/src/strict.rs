@@ -2,27 +2,67 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-use crate::http1_scan::Scanner;
+use crate::http1_scan::{Framing, Scanner};
 
-const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// How long a connection that ends is read on. One that is closed while bytes of its peer come is reset, and the peer loses
+/// an answer that it has not read (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Strict<S, R> {
     inner: S,
     scanner: Scanner,
-    refused: bool,
+    refused: Option<Framing>,
     /// Whether anything was written: an answer may have begun, and a refusal would become part of its body.
     answering: bool,
+    /// Whether the peer has said that nothing more comes.
+    ended: bool,
+    lingers: Option<Pin<Box<Sleep>>>,
     /// Hears why the connection was refused.
     refuse: R,
 }
 
 impl<S, R: Fn(&str)> Strict<S, R> {
     pub(crate) const fn new(inner: S, refuse: R) -> Self {
-        Self { inner, scanner: Scanner::new(), refused: false, answering: false, refuse }
+        Self { inner, scanner: Scanner::new(), refused: None, answering: false, ended: false, lingers: None, refuse }
+    }
+}
+
+/// The answer to what is not a request: as any other refusal, in the form of RFC 9457.
+fn refusal(reason: Framing) -> Vec<u8> {
+    let body = serde_json::json!({"status": 400, "detail": reason.to_string(), "decision": null}).to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn invalid(reason: Framing) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> Strict<S, R> {
+    /// Stops reading. Returns how many of the `fresh` bytes are still good.
+    fn stop(&mut self, reason: Framing, fresh: usize, context: &mut Context<'_>) -> usize {
+        (self.refuse)(&reason.to_string());
+        self.refused = Some(reason);
+        if reason == Framing::Trailers {
+            // They belong to a request that is read already, and its answer says so.
+            return fresh.saturating_sub(self.scanner.unread());
+        }
+        // Only where no request came before: what it asked for may be on its way. The connection ends either way.
+        if !self.answering && self.scanner.is_first() {
+            let _best_effort = Pin::new(&mut self.inner).poll_write(context, &refusal(reason));
+            let _best_effort = Pin::new(&mut self.inner).poll_flush(context);
+        }
+        0
     }
 }
 
@@ -32,9 +72,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let refuse = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        if self.refused {
-            return Poll::Ready(Err(refuse("the connection was refused".into())));
+        if let Some(reason) = self.refused {
+            return Poll::Ready(Err(invalid(reason)));
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
@@ -42,25 +81,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
             return polled;
         }
         let fresh = buffer.filled().get(before..).unwrap_or_default();
-        if let Err(error) = self.scanner.feed(fresh) {
-            (self.refuse)(&error.to_string());
-            self.refused = true;
-            buffer.set_filled(before);
-            // Only where no request came before: what it asked for may be on its way. The connection ends either way.
-            if !self.answering && self.scanner.is_first() {
-                let _best_effort = Pin::new(&mut self.inner).poll_write(context, REFUSAL);
-                let _best_effort = Pin::new(&mut self.inner).poll_flush(context);
-            }
-            return Poll::Ready(Err(refuse(error.to_string())));
-        }
-        polled
+        self.ended |= fresh.is_empty();
+        let Err(reason) = self.scanner.feed(fresh) else { return polled };
+        let fresh = fresh.len();
+        let good = self.stop(reason, fresh, context);
+        buffer.set_filled(before + good);
+        if good > 0 { polled } else { Poll::Ready(Err(invalid(reason))) }
     }
 }
 
-impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         // Nothing follows a refusal.
-        if self.refused {
+        if self.refused.is_some_and(|reason| reason != Framing::Trailers) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         self.answering = true;
@@ -71,8 +104,20 @@ impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
+    /// Says that nothing more comes, and reads on until the peer has said so too.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(context))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut space = [0u8; 8192];
+        while !this.ended && lingers.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut this.inner).poll_read(context, &mut buffer));
+            this.ended = read.is_err() || buffer.filled().is_empty();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -109,6 +154,42 @@ mod tests {
         assert_eq!(seen(b"garbage\n", true).await, "a");
         // Asked for, and not begun.
         assert_eq!(seen(bad.as_bytes(), false).await, "");
-        assert!(seen(b"garbage\n", false).await.starts_with("HTTP/1.1 400"));
+        let refused = seen(b"garbage\n", false).await;
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("a line does not end in CR LF"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn trailers_end_the_request_and_let_its_answer_pass() {
+        let (mut client, server) = duplex(4096);
+        let mut strict = Strict::new(server, |_: &str| {});
+        client.write_all(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        let error = strict.read_to_end(&mut read).await.unwrap_err();
+        assert!(read.ends_with(b"0\r\n") && error.to_string().contains("trailers"), "{error}");
+        strict.write_all(b"no").await.unwrap();
+        drop(strict);
+        let mut seen = String::new();
+        client.read_to_string(&mut seen).await.unwrap();
+        assert_eq!(seen, "no");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_not_lost_to_a_request_that_still_comes() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut strict = Strict::new(tokio::net::TcpStream::from_std(server).unwrap(), |_: &str| {});
+        let seen = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            client.write_all(b"POST / HTTP/1.1\r\ncontent-length: 10000000\r\n\r\n").unwrap();
+            let sent = client.write_all(&[b'x'; 10_000_000]);
+            let mut seen = String::new();
+            (sent.is_ok(), client.read_to_string(&mut seen).is_ok(), seen)
+        });
+        strict.write_all(b"too large").await.unwrap();
+        strict.shutdown().await.unwrap();
+        drop(strict);
+        assert_eq!(seen.await.unwrap(), (true, true, "too large".to_owned()));
     }
 }

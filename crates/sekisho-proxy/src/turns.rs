@@ -1,5 +1,5 @@
 //! Turns at the service: a bound on what is open there at once, given to peers in rotation, so that one peer that asks for
-//! much makes itself wait and nobody else.
+//! much makes itself wait and no one else.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ pub(crate) struct Turns {
 struct State {
     busy: usize,
     peers: HashMap<Arc<str>, OfPeer>,
-    /// Peers with somebody waiting, in the order of their next turn.
+    /// Peers with a request that waits, in the order of their next turn.
     rotation: VecDeque<Arc<str>>,
 }
 
@@ -87,7 +87,7 @@ impl Turns {
         Ok(Asked::Later(hears))
     }
 
-    /// Gives one turn of `peer` back, and to whoever is next.
+    /// Gives one turn of `peer` back, and to the request that is next.
     fn give_back(self: &Arc<Self>, peer: &Arc<str>) {
         let mut state = self.state();
         state.release(peer);

@@ -1,12 +1,10 @@
 //! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
@@ -19,7 +17,9 @@ use crate::decisions::Decider;
 use crate::idle::Idle;
 use crate::inbound::Body;
 use crate::local::{self, LocalError};
+use crate::passing::{Pass, Passing, Polled};
 use crate::program;
+use crate::read_first::ReadFirst;
 use crate::shared_dial::SharedDial;
 use crate::turns::{NoTurn, Turn, Turns};
 
@@ -62,29 +62,10 @@ pub(crate) struct Upstream {
     answers: Arc<Answers>,
 }
 
-/// A request's body on its way to the service, which has its turn for as long.
-struct Sent {
-    body: Body,
-    _turn: Arc<Turn>,
-}
-
-impl http_body::Body for Sent {
-    type Data = Bytes;
-    type Error = <Body as http_body::Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+/// A request's body on its way to the service has its turn for as long.
+impl Pass for Arc<Turn> {
+    fn pass(&mut self, polled: Polled, _: &mut Context<'_>) -> Polled {
+        polled
     }
 }
 
@@ -112,7 +93,7 @@ impl Upstream {
     ) -> Result<Response<Answer>, UpstreamError> {
         let turn = Arc::new(self.turns.take(peer).await?);
         // A service may answer before it has read the request, whose rest keeps the connection.
-        request = request.map(|body| Sent { body, _turn: turn.clone() }.boxed());
+        request = request.map(|body| Passing::by(body, turn.clone()).boxed());
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
             return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
@@ -158,7 +139,8 @@ impl Upstream {
     async fn dial(&self) -> Result<Sender1, UpstreamError> {
         let stream = self.connect().await?;
         // A service that answers faster than the peer reads waits for it.
-        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await?;
+        let stream = TokioIo::new(ReadFirst::new(stream));
+        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the service ended");
@@ -174,7 +156,7 @@ impl Upstream {
                 let stream = upstream.connect().await?;
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new());
-                let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+                let (sender, connection) = builder.handshake(TokioIo::new(ReadFirst::new(stream))).await?;
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "the connection to the service ended");
@@ -211,7 +193,7 @@ impl Upstream {
     }
 }
 
-/// Closes what nobody used for a while; ends when nothing is left.
+/// Closes what was not used for a while; ends when nothing is left.
 async fn sweep(upstream: Weak<Upstream>) {
     loop {
         tokio::time::sleep(IDLE).await;
@@ -236,10 +218,46 @@ mod tests {
     use super::*;
     use crate::policy::PolicyKeeper;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_answer_that_its_peer_does_not_read_gives_its_turn_back() {
+    /// An upstream at `at`, with two turns of which a peer has one.
+    fn upstream(at: Local, limit: Duration) -> Arc<Upstream> {
+        upstream_with(at, 2, limit)
+    }
+
+    fn upstream_with(at: Local, turns: usize, limit: Duration) -> Arc<Upstream> {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
+        let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
+        let (_held, held) = tokio::sync::watch::channel(None);
+        let decider = Arc::new(Decider::new(keeper, spool, held));
+        let workload = Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()));
+        Upstream::new(at, workload, Protocol::Http1, decider, turns, limit)
+    }
+
+    fn request(body: Body) -> Request<Body> {
+        Request::builder().uri("/").header("host", "a").body(body).unwrap()
+    }
+
+    fn empty() -> Body {
+        Empty::new().map_err(|never| match never {}).boxed()
+    }
+
+    fn service() -> (std::net::TcpListener, Local) {
         let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = Local::Tcp(service.local_addr().unwrap());
+        (service, at)
+    }
+
+    async fn comes_back(upstream: &Upstream) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while upstream.turns.try_take("peer").is_none() {
+            assert!(Instant::now() < end, "the turn did not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_that_its_peer_does_not_read_gives_its_turn_back() {
+        let (service, at) = service();
         let served = std::thread::spawn(move || {
             let (mut stream, _) = service.accept().unwrap();
             let _head = stream.read(&mut [0; 4096]).unwrap();
@@ -247,25 +265,154 @@ mod tests {
             // Until the sidecar closes it.
             while stream.write_all(&[0; 65_536]).is_ok() {}
         });
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
-        let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
-        let (_held, held) = tokio::sync::watch::channel(None);
-        let decider = Arc::new(Decider::new(keeper, spool, held));
-        let workload = Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()));
         let limit = Duration::from_millis(400);
-        let upstream = Upstream::new(at, workload, Protocol::Http1, decider, 2, limit);
-        let request = Request::builder().uri("/").header("host", "a");
-        let request = request.body(Empty::new().map_err(|never| match never {}).boxed()).unwrap();
-        let mut answer = upstream.send("peer", request, &Idle::new(limit)).await.unwrap().into_body();
+        let upstream = upstream(at, limit);
+        let mut answer = upstream.send("peer", request(empty()), &Idle::new(limit)).await.unwrap().into_body();
         assert!(upstream.turns.try_take("peer").is_none(), "it has the only turn of its peer");
         answer.frame().await.unwrap().unwrap();
-        let end = Instant::now() + Duration::from_secs(10);
-        while upstream.turns.try_take("peer").is_none() {
-            assert!(Instant::now() < end, "the turn did not come back");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        comes_back(&upstream).await;
         assert!(answer.frame().await.unwrap().is_err());
         tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn law_l9_two_thousand_streams_of_one_peer_make_no_other_wait() {
+        const TURNS: usize = 64;
+        let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = Local::Tcp(service.local_addr().unwrap());
+        let (opened, connections) = (Arc::new(std::sync::atomic::AtomicUsize::new(0)), TURNS / 2 + 1);
+        let counts = opened.clone();
+        let _served = std::thread::spawn(move || {
+            // Nothing is answered but the other peer's request, which names itself.
+            while let Ok((mut stream, _)) = service.accept() {
+                counts.fetch_add(1, Ordering::Relaxed);
+                std::thread::spawn(move || {
+                    let mut head = [0; 4096];
+                    let read = stream.read(&mut head).unwrap();
+                    if head[..read].windows(7).any(|part| part == b"other: ") {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                    }
+                    let _until_closed = stream.read_to_end(&mut vec![]);
+                });
+            }
+        });
+        let limit = Duration::from_secs(60);
+        let upstream = upstream_with(at, TURNS, limit);
+        let streams: Vec<_> = (0..2000)
+            .map(|_| {
+                let upstream = upstream.clone();
+                tokio::spawn(
+                    async move { upstream.send("greedy", request(empty()), &Idle::new(limit)).await.map(drop) },
+                )
+            })
+            .collect();
+        let end = Instant::now() + Duration::from_secs(20);
+        while opened.load(Ordering::Relaxed) < TURNS / 2 {
+            assert!(Instant::now() < end, "{} connections", opened.load(Ordering::Relaxed));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut other = request(empty());
+        other.headers_mut().insert("other", http::HeaderValue::from_static("1"));
+        let began = Instant::now();
+        let idle = Idle::new(limit);
+        let answer = tokio::time::timeout(Duration::from_secs(5), upstream.send("other", other, &idle)).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 200, "{:?}", began.elapsed());
+        assert!(opened.load(Ordering::Relaxed) <= connections, "{} connections", opened.load(Ordering::Relaxed));
+        // Those that cannot wait were refused at once; the others wait, and none fails in another way.
+        let (mut refused, mut waiting) = (0, 0);
+        for stream in streams {
+            if !stream.is_finished() {
+                waiting += 1;
+                stream.abort();
+            } else if let Err(UpstreamError::NoTurn(NoTurn::TooMany)) = stream.await.unwrap() {
+                refused += 1;
+            }
+        }
+        assert_eq!((refused + waiting, refused), (2000, 2000 - TURNS / 2 * 5));
+    }
+
+    /// A large body in parts, between which others run.
+    struct Large {
+        parts: usize,
+        rests: bool,
+    }
+
+    impl http_body::Body for Large {
+        type Data = bytes::Bytes;
+        type Error = crate::passing::BoxError;
+
+        fn poll_frame(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+            self.rests = !self.rests;
+            if self.rests {
+                context.waker().wake_by_ref();
+                return std::task::Poll::Pending;
+            }
+            let Some(left) = self.parts.checked_sub(1) else { return std::task::Poll::Ready(None) };
+            self.parts = left;
+            std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(&[b'x'; 16 * 1024])))))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_during_an_upload_reaches_the_caller() {
+        const TIMES: usize = 60;
+        let (service, at) = service();
+        let served = std::thread::spawn(move || {
+            for _ in 0..TIMES {
+                let (mut stream, _) = service.accept().unwrap();
+                let _head = stream.read(&mut [0; 100]).unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 7\r\n\r\ntoo big")
+                    .unwrap();
+                // Closed with most of the request unread, which resets the connection.
+            }
+        });
+        let limit = Duration::from_secs(20);
+        let upstream = upstream(at, limit);
+        for time in 0..TIMES {
+            let request =
+                Request::builder().method("POST").uri("/").header("host", "a").header("content-length", 1 << 23);
+            let request = request.body(Large { parts: 512, rests: false }.boxed()).unwrap();
+            let answer = upstream.send("peer", request, &Idle::new(limit)).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{time}: {error:?}"));
+            assert_eq!(answer.status(), 413);
+            let body = answer.into_body().collect().await.unwrap_or_else(|error| panic!("{time}: {error:?}"));
+            assert_eq!(body.to_bytes(), "too big");
+        }
+        tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
+    }
+
+    /// A body of which nothing more comes until it is dropped.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = bytes::Bytes;
+        type Error = crate::passing::BoxError;
+
+        fn poll_frame(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_is_still_sent_keeps_its_turn() {
+        let (service, at) = service();
+        let limit = Duration::from_secs(20);
+        let upstream = upstream(at, limit);
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = service.accept().unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            stream
+        });
+        let request = Request::builder().method("POST").uri("/").header("host", "a").header("content-length", 5);
+        let request = request.body(Silent.boxed()).unwrap();
+        let answer = upstream.send("peer", request, &Idle::new(limit)).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        let stream = tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(upstream.turns.try_take("peer").is_none(), "the answer is whole, and its request is not");
+        drop(stream);
+        comes_back(&upstream).await;
     }
 }

@@ -88,6 +88,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     stop.trigger();
     stop.drained(12).await;
     decider.record_strangers();
+    decider.log_last_counts();
     let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
     let code = match child {
         Some(mut child) => workload::end(&mut child).await,
@@ -178,8 +179,9 @@ fn follow_agent(
     tasks.required("records", decisions::forward(spool.clone(), agent.clone()));
     tasks.required("policy", policy::follow(keeper.clone(), agent, identity.clone()));
     let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
-    let counted = decider.clone();
+    let (counted, logs) = (decider.clone(), decider.clone());
     tasks.restarted("stranger-counts", move || decisions::keep_strangers(counted.clone()));
+    tasks.restarted("log-counts", move || decisions::log_counts(logs.clone()));
     Ok((decider, revocations))
 }
 

@@ -1,6 +1,7 @@
 //! gRPC through a sidecar: the test is the service behind it and, over mTLS, the client before it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use sekisho_net::{Dialer, ExpectedServer, grpc_over_tls};
 use sekisho_proto::node::inspect_client::InspectClient;
@@ -9,10 +10,10 @@ use sekisho_proto::node::{StatusRequest, StatusResponse, WhyIdentityRequest, Why
 use sekisho_sdk::IdentitySource;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tonic::{Code, Request, Response, Status};
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
 use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program};
 
@@ -55,59 +56,113 @@ allow if {
 "#;
 
 /// As grpcurl does it: client, its sidecar, the service's sidecar, service.
+struct Reflected {
+    world: World,
+    entry: String,
+    local: String,
+    _sidecar: Role,
+}
+
+/// A stream of reflection that is open, and has answered once.
+struct Asked {
+    questions: tokio::sync::mpsc::Sender<ServerReflectionRequest>,
+    answers: tonic::Streaming<ServerReflectionResponse>,
+}
+
+fn question() -> ServerReflectionRequest {
+    let list = MessageRequest::ListServices(String::new());
+    ServerReflectionRequest { host: String::new(), message_request: Some(list) }
+}
+
+impl Reflected {
+    fn open(server_options: &[&str]) -> Self {
+        let world = World::with(server_options);
+        world.set_policy(&format!("{POLICY}{REFLECTION}"));
+        let entry = world.register("/own/grpc", &World::own_selectors());
+        let free = || format!("127.0.0.1:{}", free_port());
+        let (service, inbound, local) = (free(), free(), free());
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
+            .build_v1()
+            .unwrap();
+        tokio::spawn(tonic::transport::Server::builder().add_service(reflection).serve(service.parse().unwrap()));
+        let mut command = Command::new(program("sekisho"));
+        command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", "h2c"]);
+        command.args(["--inbound", &inbound, "--upstream", &service]);
+        command.args(["--workload-pid", &std::process::id().to_string()]);
+        command.arg("--outbound").arg(format!("{local}={inbound}={ID}"));
+        command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("p"));
+        let sidecar = Role::start(&mut command);
+        assert_eq!(sidecar.ready(), ID);
+        Self { world, entry, local, _sidecar: sidecar }
+    }
+
+    async fn client(&self) -> ServerReflectionClient<tonic::transport::Channel> {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", self.local)).unwrap();
+        ServerReflectionClient::new(channel.connect_lazy())
+    }
+
+    async fn try_ask(&self) -> Option<Asked> {
+        let (questions, sent) = tokio::sync::mpsc::channel(4);
+        questions.send(question()).await.unwrap();
+        let sent = tokio_stream::wrappers::ReceiverStream::new(sent);
+        let mut asked =
+            Asked { questions, answers: self.client().await.server_reflection_info(sent).await.ok()?.into_inner() };
+        let answer = asked.answers.message().await.ok()??.message_response?;
+        let MessageResponse::ListServicesResponse(listed) = answer else { return None };
+        let inspect = "sekisho.node.v1.Inspect";
+        assert!(listed.service.iter().any(|service| service.name == inspect), "{:?}", listed.service);
+        Some(asked)
+    }
+
+    async fn ask(&self) -> Asked {
+        for _ in 0..100 {
+            if let Some(asked) = self.try_ask().await {
+                return asked;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no stream could be opened");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a_new_policy() {
-    let world = World::start();
-    world.set_policy(&format!("{POLICY}{REFLECTION}"));
-    world.register("/own/grpc", &World::own_selectors());
-    let free = || format!("127.0.0.1:{}", free_port());
-    let (service, inbound, local) = (free(), free(), free());
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
-        .build_v1()
-        .unwrap();
-    tokio::spawn(tonic::transport::Server::builder().add_service(reflection).serve(service.parse().unwrap()));
-    let mut command = Command::new(program("sekisho"));
-    command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", "h2c"]);
-    command.args(["--inbound", &inbound, "--upstream", &service, "--workload-pid", &std::process::id().to_string()]);
-    command.arg("--outbound").arg(format!("{local}={inbound}={ID}"));
-    command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("p"));
-    let sidecar = Role::start(&mut command);
-    assert_eq!(sidecar.ready(), ID);
-
-    let ask = async || {
-        let channel =
-            tonic::transport::Endpoint::from_shared(format!("http://{local}")).unwrap().connect().await.ok()?;
-        let (send, questions) = tokio::sync::mpsc::channel(4);
-        let list = MessageRequest::ListServices(String::new());
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
-        send.send(request).await.unwrap();
-        let questions = tokio_stream::wrappers::ReceiverStream::new(questions);
-        let mut client = ServerReflectionClient::new(channel);
-        let mut answers = client.server_reflection_info(questions).await.ok()?.into_inner();
-        let answer = answers.message().await.ok()??.message_response?;
-        let MessageResponse::ListServicesResponse(listed) = answer else { return None };
-        Some((listed.service, send, answers))
-    };
-    let mut asked = ask().await;
-    for _ in 0..50 {
-        if asked.is_some() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        asked = ask().await;
-    }
-    let (services, _open, mut answers) = asked.unwrap();
-    assert!(services.iter().any(|service| service.name == "sekisho.node.v1.Inspect"), "{services:?}");
-    let waits = tokio::time::timeout(std::time::Duration::from_millis(300), answers.message()).await;
+    let reflected = Reflected::open(&[]);
+    let mut asked = reflected.ask().await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), asked.answers.message()).await;
     assert!(waits.is_err(), "the stream is open, and nothing passes");
-    world.set_policy(POLICY);
-    let cut = tokio::time::timeout(std::time::Duration::from_secs(10), answers.message()).await;
-    assert!(!matches!(cut, Err(_) | Ok(Ok(Some(_)))), "{cut:?}");
+    reflected.world.set_policy(POLICY);
+    let cut = tokio::time::timeout(Duration::from_secs(10), asked.answers.message()).await.unwrap();
+    let status = cut.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    assert!(status.message().contains("policy in force"), "{status:?}");
     eventually("the cut is recorded", || {
-        let denied = world.sekisho(&["decisions", "--effect", "deny", "-o", "json"]).1;
+        let denied = reflected.world.sekisho(&["decisions", "--effect", "deny", "-o", "json"]).1;
         denied.contains("ServerReflectionInfo").then_some(())
     });
+    // What the guard of the caller's own sidecar refuses is a status too.
+    let mut forged = Request::new(tokio_stream::iter([question()]));
+    forged.metadata_mut().insert("x-sekisho-peer-id", "spiffe://example.org/admin".parse().unwrap());
+    let status = reflected.client().await.server_reflection_info(forged).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
+    let reflected = Reflected::open(&["--x509-ttl-seconds", "20"]);
+    let (mut asked, began) = (reflected.ask().await, std::time::Instant::now());
+    // Twice an SVID's life, and the time that an old connection was given to end.
+    while began.elapsed() < Duration::from_secs(55) {
+        asked.questions.send(question()).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), asked.answers.message()).await.unwrap();
+        assert!(matches!(answer, Ok(Some(_))), "the stream was cut after {:?}: {answer:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Without an identity there is nothing to prove.
+    reflected.world.text(&["entry", "delete", &reflected.entry]);
+    let cut = tokio::time::timeout(Duration::from_secs(20), asked.answers.message()).await.unwrap();
+    assert!(!matches!(cut, Ok(Some(_))), "{cut:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,61 @@
+//! A body on its way through the sidecar, and what may delay it, end it or note how it ended.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+
+/// What stands between a body and the one that reads it.
+pub(crate) trait Pass: Unpin {
+    /// Whether the body may be asked for a frame yet.
+    fn poll_open(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    /// What is passed on in place of what the body gave.
+    fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled;
+}
+
+pub(crate) struct Passing<B, P> {
+    inner: B,
+    by: P,
+}
+
+impl<B, P> Passing<B, P> {
+    pub(crate) const fn by(inner: B, by: P) -> Self {
+        Self { inner, by }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn with(&self) -> &P {
+        &self.by
+    }
+}
+
+impl<B, P> Body for Passing<B, P>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    P: Pass,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        std::task::ready!(self.by.poll_open(context));
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        self.by.pass(polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))), context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
