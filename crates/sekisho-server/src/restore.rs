@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sekisho_disk::{DiskError, Segments};
+use sekisho_disk::{DiskError, InUse, Segments};
 use sekisho_types::TrustDomain;
 
 use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
@@ -132,7 +132,7 @@ fn idle(folder: &Path) -> Result<Option<File>, BackupError> {
         Err(error) => return Err(io(&path)(error)),
     };
     match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(DiskError::InUse(folder.join("ledger")).into()),
+        Err(TryLockError::WouldBlock) => Err(DiskError::InUse(InUse::by_another(folder.join("ledger"))).into()),
         // A file system without locks has no server on it either.
         Err(TryLockError::Error(_)) | Ok(()) => Ok(Some(lock)),
     }
