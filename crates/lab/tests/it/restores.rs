@@ -212,11 +212,11 @@ async fn a_folder_from_a_snapshot_goes_on_beyond_what_agents_have_applied() {
     assert!(jump["held_revision"].as_u64().unwrap() < applied && jump["applied_revision"].as_u64().unwrap() >= applied);
     // A revocation concerns all that was issued at earlier revisions, the lost ones too (law L6).
     world.text(&["entry", "delete", &kept]);
-    let deleted = world
-        .leaves("entry-change")
-        .into_iter()
-        .find(|leaf| leaf["entry"] == kept.as_str() && leaf["event"] == "deleted");
-    assert!(deleted.unwrap()["state_revision"].as_u64().unwrap() > applied + (1 << 32));
+    let deleted = eventually("the deletion is in the log", || {
+        let mut leaves = world.leaves("entry-change").into_iter();
+        leaves.find(|leaf| leaf["entry"] == kept.as_str() && leaf["event"] == "deleted")
+    });
+    assert!(deleted["state_revision"].as_u64().unwrap() > applied + (1 << 32));
     let again = world.leaves("key-event").into_iter().filter(|leaf| leaf["event"] == event).count();
     assert_eq!(again, 1);
 }
