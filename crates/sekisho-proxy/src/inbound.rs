@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use sekisho_identity::LeafFacts;
 use sekisho_net::{Acceptor, Places, accept_each, broken_rule, network_of};
-use sekisho_policy::{RequestInput, SubjectInput};
+use sekisho_policy::RequestInput;
 use sekisho_runtime::{Span, SpanSide, Stop, TraceParent, Traces, now, random_hex};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use sekisho_types::{Effect, SpiffeId};
@@ -31,7 +28,7 @@ use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::hops;
 use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
-use crate::passing::BoxError;
+use crate::passing::Body;
 use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven, Renewals};
 use crate::strict::Strict;
@@ -39,8 +36,6 @@ use crate::tcp;
 use crate::trace::Trace;
 use crate::upload::{Fault, Faults, Upload};
 use crate::upstream::{Upstream, UpstreamError};
-
-pub(crate) type Body = BoxBody<Bytes, BoxError>;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -130,7 +125,7 @@ impl Inbound {
         }
         // A connection lives no longer than the SVIDs on it.
         let ends = leaf.not_after.min(own.not_after);
-        let proven = Proven { leaf, ends };
+        let proven = Proven::new(leaf, ends);
         let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
         if self.protocol == Protocol::Tcp {
             tcp::judge_and_splice(&self, stream, renewable, &own.spiffe_id).await;
@@ -156,7 +151,7 @@ impl Inbound {
         let mut silent = std::pin::pin!(silent(&asked));
         let mut proven = peer.proven.clone();
         loop {
-            let Proven { leaf, ends } = proven.borrow_and_update().clone();
+            let Proven { leaf, ends, .. } = proven.borrow_and_update().clone();
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
@@ -213,7 +208,7 @@ impl Inbound {
         };
         // The connection closes when its peer's SVID is revoked; a request may come before that.
         let proven = peer.proven.clone();
-        let leaf = proven.borrow().leaf.clone();
+        let Proven { leaf, subject, .. } = proven.borrow().clone();
         if let Some(why) = self.revocations.find(&leaf) {
             self.decider.refuse(REVOKED, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
@@ -224,7 +219,7 @@ impl Inbound {
             path: plain.path,
             query: plain.query,
             headers: plain.headers,
-            subject: subject(&leaf),
+            subject,
             destination: peer.own_id.clone(),
             request_id,
         });
@@ -299,11 +294,6 @@ async fn silent(asked: &AtomicBool) {
 pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
     // A source that is gone gives no identity either.
     let _gone = held.wait_for(Option::is_none).await;
-}
-
-pub(crate) fn subject(leaf: &LeafFacts) -> Arc<SubjectInput> {
-    let (spiffe_id, claims) = (leaf.spiffe_id.clone(), leaf.claims.clone());
-    Arc::new(SubjectInput { spiffe_id, claims, issued_at: leaf.not_before })
 }
 
 /// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the

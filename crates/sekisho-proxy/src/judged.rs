@@ -10,7 +10,6 @@ use sekisho_policy::RequestInput;
 use tokio::sync::watch;
 
 use crate::decisions::Decider;
-use crate::inbound::subject;
 use crate::passing::{Pass, Passing, Polled};
 use crate::refusal::{GRPC_DENIED, grpc_status};
 use crate::renewal::Proven;
@@ -100,9 +99,9 @@ impl StillAllowed {
     /// With what the peer's newest SVID claims, which may be less. A request that is cut is recorded as a decision of its own.
     fn judge_again(&mut self) -> bool {
         self.watched.policy.mark_unchanged();
-        let leaf = self.watched.proven.borrow_and_update().leaf.clone();
-        if leaf.not_before != self.input.subject.issued_at {
-            self.input = Arc::new(RequestInput { subject: subject(&leaf), ..(*self.input).clone() });
+        let subject = self.watched.proven.borrow_and_update().subject.clone();
+        if !Arc::ptr_eq(&subject, &self.input.subject) {
+            self.input = Arc::new(RequestInput { subject, ..(*self.input).clone() });
         }
         let allowed = self.decider.still_allowed(&self.input);
         if !allowed && !self.cut.swap(true, Ordering::Relaxed) {
@@ -207,7 +206,8 @@ mod tests {
             public_key: vec![],
             issuance: None,
         };
-        Proven { ends: leaf.not_after, leaf: Arc::new(leaf) }
+        let ends = leaf.not_after;
+        Proven::new(Arc::new(leaf), ends)
     }
 
     /// What a caller reads of an answer whose SVID is proven anew under a policy that no longer allows it.
@@ -218,13 +218,13 @@ mod tests {
         let (_held, held) = watch::channel(None);
         let decider = Arc::new(Decider::new(keeper, spool, held));
         let (renewed, proven_rx) = watch::channel(proven(1000));
-        let leaf = proven(1000).leaf;
+        let Proven { leaf, subject, .. } = proven(1000);
         let input = Arc::new(RequestInput {
             method: "POST".into(),
             path: vec![],
             query: String::new(),
             headers: std::collections::BTreeMap::new(),
-            subject: subject(&leaf),
+            subject,
             destination: leaf.spiffe_id.clone(),
             request_id: "1".into(),
         });

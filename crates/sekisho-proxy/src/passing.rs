@@ -4,8 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
+use http_body_util::combinators::BoxBody;
 
+/// Any body, of any origin.
+pub(crate) type Body = BoxBody<Bytes, BoxError>;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
@@ -36,9 +39,9 @@ impl<B, P> Passing<B, P> {
     }
 }
 
-impl<B, P> Body for Passing<B, P>
+impl<B, P> http_body::Body for Passing<B, P>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
     P: Pass,
 {

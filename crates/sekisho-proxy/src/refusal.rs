@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 
 use crate::guard::DECISION_HEADER;
-use crate::inbound::Body;
+use crate::passing::Body;
 
 /// PERMISSION_DENIED.
 pub(crate) const GRPC_DENIED: &str = "7";

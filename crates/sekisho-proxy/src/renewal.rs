@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, NetError};
+use sekisho_policy::SubjectInput;
 use sekisho_runtime::{now, random_bytes};
 use sekisho_sdk::{Held, RevocationKeeper};
 use sekisho_types::{SpiffeId, UnixTime};
@@ -29,8 +30,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Proven {
     pub leaf: Arc<LeafFacts>,
+    /// The peer as policy sees it.
+    pub subject: Arc<SubjectInput>,
     /// When the first of the two SVIDs on it expires.
     pub ends: UnixTime,
+}
+
+impl Proven {
+    pub(crate) fn new(leaf: Arc<LeafFacts>, ends: UnixTime) -> Self {
+        let (spiffe_id, claims) = (leaf.spiffe_id.clone(), leaf.claims.clone());
+        let subject = Arc::new(SubjectInput { spiffe_id, claims, issued_at: leaf.not_before });
+        Self { leaf, subject, ends }
+    }
 }
 
 /// The connections that a server's sidecar has open, by their keying material.
@@ -84,7 +95,7 @@ impl Renewals {
             return Err("a renewal came with another SPIFFE ID than the connection");
         }
         let ends = leaf.not_after.min(own.not_after);
-        open.proven.send_replace(Proven { leaf, ends });
+        open.proven.send_replace(Proven::new(leaf, ends));
         Ok(())
     }
 
@@ -224,7 +235,7 @@ mod tests {
             generation: 2,
             executable: vec![],
         };
-        let proven = Proven { leaf: leaf("till", 10), ends: UnixTime::from_millis(10) };
+        let proven = Proven::new(leaf("till", 10), UnixTime::from_millis(10));
         let open = renewals.open(key, own("ledger").spiffe_id, proven);
         let ends = || open.proven.borrow().ends.millis();
         renewals.renew(&[8; 32], leaf("till", 80), &own("ledger")).unwrap_err();

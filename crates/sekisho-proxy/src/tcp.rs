@@ -8,7 +8,7 @@ use sekisho_runtime::random_hex;
 use sekisho_types::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::inbound::{Inbound, REVOKED, subject, withdrawn};
+use crate::inbound::{Inbound, REVOKED, withdrawn};
 use crate::renewal::{self, Proven, Renewable};
 use crate::trace::Trace;
 
@@ -20,14 +20,14 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     mut renewable: Renewable<'_>,
     own: &SpiffeId,
 ) {
-    let Proven { mut leaf, mut ends } = renewable.proven.borrow_and_update().clone();
+    let Proven { mut leaf, subject, mut ends } = renewable.proven.borrow_and_update().clone();
     let peer = leaf.spiffe_id.to_string();
     let mut input = Arc::new(RequestInput {
         method: "TCP".to_owned(),
         path: vec![],
         query: String::new(),
         headers: BTreeMap::new(),
-        subject: subject(&leaf),
+        subject,
         destination: own.clone(),
         request_id: random_hex(16),
     });
@@ -57,9 +57,10 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
                 break "its peer's SVID is revoked";
             }
             Ok(()) = renewable.proven.changed() => {
-                Proven { leaf, ends } = renewable.proven.borrow_and_update().clone();
+                let renewed = renewable.proven.borrow_and_update().clone();
+                (leaf, ends) = (renewed.leaf, renewed.ends);
                 // What its new SVID claims may be less.
-                input = Arc::new(RequestInput { subject: subject(&leaf), ..(*input).clone() });
+                input = Arc::new(RequestInput { subject: renewed.subject, ..(*input).clone() });
                 inbound.decider.still_allowed(&input)
             }
             heard = changed.changed() => heard.is_ok() && inbound.decider.still_allowed(&input),
