@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Local, OutboundSpec, Protocol};
 use crate::decisions::Decider;
@@ -129,15 +130,27 @@ impl Accepted {
 /// Runs the tasks of one connection, and ends them with it: the library's own would go on while a stream is open, to a peer
 /// that is revoked.
 #[derive(Clone, Default)]
-struct Bound(CancellationToken);
+struct Bound {
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Bound {
+    /// Returns when all of them have ended by themselves. The driver of a connection ends with its last sender, before its
+    /// streams do.
+    async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
 
 impl<F> hyper::rt::Executor<F> for Bound
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        let end = self.0.clone();
-        tokio::spawn(async move {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
             tokio::select! {
                 _ended = task => {}
                 () = end.cancelled() => {}
@@ -278,8 +291,8 @@ impl Outbound {
         // Requests on it go on over rotations as long as both ends prove who they are.
         let renewer = self.renewer(&dialled.peer, held, renewal::OF_HTTP);
         let bound = Bound::default();
-        let end = bound.0.clone().drop_guard();
-        let mut builder = http2::Builder::new(bound);
+        let end = bound.end.clone().drop_guard();
+        let mut builder = http2::Builder::new(bound.clone());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (identity, shared, generation) =
             (self.identity.held.clone(), Arc::downgrade(&self.connection), held.generation);
@@ -287,9 +300,12 @@ impl Outbound {
         tokio::spawn(async move {
             let _end = end;
             tokio::select! {
-                ended = driver => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection to a peer ended");
-                },
+                () = async {
+                    if let Err(error) = driver.await {
+                        tracing::debug!(%error, "a connection to a peer ended");
+                    }
+                    bound.ended().await;
+                } => {}
                 // A connection lives no longer than the SVIDs on it, nor than the identity.
                 () = withdrawn(identity.clone()) => {}
                 why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
@@ -419,7 +435,7 @@ mod tests {
     #[tokio::test]
     async fn law_l12_the_tasks_of_a_connection_end_with_it() {
         let bound = Bound::default();
-        let end = bound.0.clone().drop_guard();
+        let end = bound.end.clone().drop_guard();
         let (alive, mut ended) = tokio::sync::mpsc::channel::<()>(1);
         for _ in 0..3 {
             let alive = alive.clone();
@@ -431,8 +447,11 @@ mod tests {
         drop(alive);
         let waits = Duration::from_millis(50);
         assert!(tokio::time::timeout(waits, ended.recv()).await.is_err(), "a stream is open");
+        let early = tokio::time::timeout(waits, bound.ended()).await;
+        assert!(early.is_err(), "a connection does not end before its streams");
         drop(end);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), ended.recv()).await.unwrap(), None);
+        tokio::time::timeout(Duration::from_secs(10), bound.ended()).await.unwrap();
     }
 
     #[tokio::test]
