@@ -19,7 +19,7 @@ use crate::{Decision, MASK, PolicySet, RequestInput};
 use candidates::{Candidate, Hidden};
 
 /// Most ways to fill in what is hidden that are tried for one decision.
-const MAX_TRIED: usize = 256;
+const MAX_TRIED: usize = 64;
 
 /// What a record says of a decision.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Recorded {
 
     /// Whether a replay by `policy` needs the policy that decided, to know what the answers are answers to.
     pub fn needs_judge(&self, policy: &PolicySet) -> bool {
-        let asked = |place: &Place| policy.reads.questions(place).next().is_some();
+        let asked =
+            |place: &Place| policy.reads.questions(place).next().is_some() || !policy.reads.free(place).is_empty();
         self.answers_to.is_some() && self.policy_digest != Some(policy.digest()) && self.hidden().iter().any(asked)
     }
 
@@ -119,16 +120,21 @@ impl PolicySet {
     fn decided_for_all(&self, recorded: &Recorded, judge: Option<&Self>) -> Result<Decision, (String, String)> {
         let (mut hidden, mut free) = (vec![], vec![]);
         for place in recorded.hidden() {
-            free.extend(self.reads.free(&place).into_iter().map(|read| (place.name(), read)));
+            let reads = self.reads.free(&place).into_iter().map(|read| (place.name(), read));
             let known = judge.zip(recorded.answers.get(&place.name()));
             let known = known.map(|(judge, answers)| judge.reads.known(&place, answers)).unwrap_or_default();
-            hidden.push(Hidden::new(place, recorded, known, &self.reads));
+            let found = Hidden::new(place.clone(), recorded, known, &self.reads);
+            // A value that equals a constant is known, whatever reads it.
+            free.extend(reads.filter(|_| !found.is_known()));
+            hidden.push(found);
         }
-        hidden.retain(|hidden| hidden.is_asked());
+        hidden.retain(|hidden| hidden.is_asked() || hidden.is_known());
         if hidden.is_empty() && free.is_empty() {
             return Ok(self.decide(&recorded.request, recorded.now));
         }
-        let open = || hidden.iter().find_map(Hidden::open).unwrap_or_default();
+        // Without an open question the answers contradict each other.
+        let first = || hidden.iter().find_map(Hidden::first).unwrap_or_default();
+        let open = || hidden.iter().find_map(Hidden::open).unwrap_or_else(first);
         let mut tried = vec![vec![]];
         for hidden in &hidden {
             let fits = hidden.candidates(MAX_TRIED);

@@ -8,7 +8,7 @@ use crate::reads::{At, Place, Question, Reads};
 use crate::record::{MAX_KEPT, is_sensitive, recorded_query};
 
 /// Most questions without an answer for which both answers are tried.
-const MAX_OPEN: usize = 7;
+const MAX_OPEN: usize = 5;
 
 /// One way to fill in a hidden value.
 #[derive(Debug, Clone)]
@@ -55,10 +55,24 @@ impl<'a> Hidden<'a> {
         !self.asked.is_empty()
     }
 
+    /// Whether the record's answers say all of it.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.iter().any(|(question, yes)| *yes && matches!(question, Question::Equal(_)))
+    }
+
     /// The first question that the record does not answer: its place and rule.
     pub(super) fn open(&self) -> Option<(String, String)> {
         let open = self.asked.iter().find(|(question, _)| self.answer(question).is_none());
-        open.map(|(_, at)| (self.place.name(), format!("{}:{}", at.file, at.line)))
+        open.map(|(_, at)| self.shown_at(at))
+    }
+
+    /// The first question.
+    pub(super) fn first(&self) -> Option<(String, String)> {
+        self.asked.first().map(|(_, at)| self.shown_at(at))
+    }
+
+    fn shown_at(&self, at: &At) -> (String, String) {
+        (self.place.name(), format!("{}:{}", at.file, at.line))
     }
 
     /// Everything that it may have been; nothing where that is too much to try.
@@ -73,7 +87,7 @@ impl<'a> Hidden<'a> {
         let may_be = |text: &&String| self.answer(&Question::Equal((*text).clone())) != Some(false);
         let values = texts.into_iter().filter(may_be).map(|text| Candidate::Value(self.place.clone(), text.clone()));
         let mut out: Vec<Candidate> = values.collect();
-        if self.known.iter().any(|(question, yes)| *yes && matches!(question, Question::Equal(_))) {
+        if self.is_known() {
             return out;
         }
         let (mut answers, mut open) = (BTreeMap::new(), vec![]);

@@ -227,7 +227,7 @@ fn guessed(body: &str) -> Result<(), String> {
     let own = replay(&policy, &record(&policy, &request), None);
     let holds = truth.is_allow()
         && matches!(unsaid, Replayed::Uncertain { .. })
-        && effect(&known).is_none_or(|effect| effect == truth)
+        && effect(&known) == Some(truth)
         && matches!(own, Replayed::AsRecorded);
     holds.then_some(()).ok_or_else(|| format!("{body}: {truth:?}, {unsaid:?}, {known:?}, {own:?}"))
 }
