@@ -270,14 +270,7 @@ impl Delegation {
         let core = self.core.clone();
         let (measured, at) = measure_process(owner, self.workload.clone(), |process| process, core).await?;
         may_borrow(measured.uid)?;
-        // A set-group-ID program has a group that the user who starts it may lack.
-        let shares_group = || self.borrower.process.is_in_group(measured.gid).unwrap_or(false);
-        if self.borrower.uid != 0 && !shares_group() {
-            return Err(Status::permission_denied(format!(
-                "the workload runs in group {}, of which its sidecar is no member; start the sidecar in that group",
-                measured.gid
-            )));
-        }
+        check_group(&self.borrower.process, self.borrower.uid, measured.gid)?;
         if measured.executable_digest.is_none() {
             return Err(Status::permission_denied(
                 "the workload is in another user namespace than this agent, so its executable cannot be measured, and no \
@@ -328,6 +321,17 @@ impl Delegation {
     }
 }
 
+/// Refuses a sidecar that is not in its workload's group: a set-group-ID program has one that the user who starts it may lack.
+fn check_group(sidecar: &Process, uid: u32, gid: u32) -> Result<(), Status> {
+    // A process that cannot be read shares nothing.
+    if uid == 0 || sidecar.is_in_group(gid).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!(
+        "the workload runs in group {gid}, of which its sidecar is not a member; start the sidecar in that group"
+    )))
+}
+
 fn response(core: &Core, held: &HeldSvid, measured: &Measurement) -> wire::LendResponse {
     wire::LendResponse {
         spiffe_id: held.spiffe_id.to_string(),
@@ -336,5 +340,23 @@ fn response(core: &Core, held: &HeldSvid, measured: &Measurement) -> wire::LendR
         bundle: core.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
         log_index: held.log_index,
         executable: measured.executable.to_bytes().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_sidecar_outside_its_workload_s_group_is_refused() {
+        let own = Process::open(std::process::id().cast_signed()).unwrap();
+        let gid = std::fs::metadata("/proc/self").unwrap().gid();
+        check_group(&own, 1000, gid).unwrap();
+        let refused = check_group(&own, 1000, 4_000_000_001).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+        // Root may take on any group.
+        check_group(&own, 0, 4_000_000_001).unwrap();
     }
 }
