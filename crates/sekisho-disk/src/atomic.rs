@@ -30,13 +30,6 @@ pub struct InUse {
     pub(crate) by: String,
 }
 
-impl InUse {
-    /// By a process whose number is not known.
-    pub fn by_another(folder: PathBuf) -> Self {
-        Self { folder, by: "another process".to_owned() }
-    }
-}
-
 impl DiskError {
     /// Whether the disk failed, which space or another attempt may fix: what was to be written goes into new files then.
     pub(crate) const fn is_io(&self) -> bool {

@@ -21,7 +21,7 @@ mod wal;
 
 pub use atomic::{DiskError, InUse, private_folder, write_atomic};
 pub use drain::Sent;
-pub use folder_lock::lock_folder;
+pub use folder_lock::{lock_folder, lock_used_folder};
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};
 pub use ledger_check::{LogCheck, LogDamage};
 pub use sealed::{SEALED_BY, SealedCache};

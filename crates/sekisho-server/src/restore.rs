@@ -1,10 +1,10 @@
 //! The way back of a copy, and what becomes of the log by it (decisions/0018).
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sekisho_disk::{DiskError, InUse, Segments};
+use sekisho_disk::{DiskError, Segments, lock_used_folder};
 use sekisho_types::TrustDomain;
 
 use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
@@ -125,17 +125,7 @@ fn prepare(
 
 /// Holds the log of a folder, if it has one, so that no server starts on it; refuses one that a server writes.
 fn idle(folder: &Path) -> Result<Option<File>, BackupError> {
-    let path = folder.join("ledger/lock");
-    let lock = match File::open(&path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(&path)(error)),
-    };
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(DiskError::InUse(InUse::by_another(folder.join("ledger"))).into()),
-        // A file system without locks has no server on it either.
-        Err(TryLockError::Error(_)) | Ok(()) => Ok(Some(lock)),
-    }
+    Ok(lock_used_folder(&folder.join("ledger"))?)
 }
 
 /// Waits for the end of a writer of this process.
