@@ -1,34 +1,49 @@
 //! Builtins that we answer ourselves, and bounds on those whose results could be larger than any machine.
 
+use std::collections::BTreeSet;
+
 use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
 use regorus::{Engine, Value};
 use sekisho_types::UnixTime;
 
+use crate::lower::reference;
+use crate::walk::{Node, nodes};
+use crate::work::Cost;
+
 /// Most bytes in a text that a builtin makes.
 const MAX_BYTES: usize = 1024 * 1024;
 /// Most items in a list that a builtin makes.
-const MAX_ITEMS: f64 = 65_536.0;
+const MAX_ITEMS: f64 = 4096.0;
 /// Largest width or precision in a format, and furthest shift of bits.
 const MAX_WIDTH: u64 = 1000;
+/// Most factors of a product, and most digits that a text is read as a number by: the time grows with their square.
+const MAX_FACTORS: usize = 1000;
+const MAX_DIGITS: usize = 1000;
 
 /// Whether the result for these arguments stays within bounds. Arguments of a wrong kind do: they give no result.
 type Fits = fn(&[Value]) -> bool;
 
-const BOUNDED: [(&str, u8, Fits); 8] = [
-    ("bits.lsh", 2, |arguments| number(arguments, 1).is_none_or(|shift| shift <= MAX_WIDTH as f64)),
-    ("net.cidr_expand", 1, |arguments| text(arguments, 0).is_none_or(expands_to_few)),
-    ("numbers.range", 2, range_is_short),
-    ("numbers.range_step", 3, range_is_short),
-    ("regex.replace", 3, |arguments| {
+const BOUNDED: [(&str, Fits); 10] = [
+    ("bits.lsh", |arguments| number(arguments, 1).is_none_or(|shift| shift <= MAX_WIDTH as f64)),
+    ("net.cidr_expand", |arguments| text(arguments, 0).is_none_or(expands_to_few)),
+    ("numbers.range", range_is_short),
+    ("numbers.range_step", range_is_short),
+    ("product", |arguments| match arguments {
+        [Value::Array(items)] => items.len() <= MAX_FACTORS,
+        [Value::Set(items)] => items.len() <= MAX_FACTORS,
+        _ => true,
+    }),
+    ("regex.replace", |arguments| {
         let length = |at| text(arguments, at).map_or(0, str::len);
         (length(0) + 1).saturating_mul(length(2) + 1) <= 4 * MAX_BYTES
     }),
-    ("replace", 3, |arguments| match (text(arguments, 0), text(arguments, 1), text(arguments, 2)) {
+    ("replace", |arguments| match (text(arguments, 0), text(arguments, 1), text(arguments, 2)) {
         (Some(within), Some(old), Some(new)) => replaced(within, old, new).is_some(),
         _ => true,
     }),
-    ("sprintf", 2, |arguments| text(arguments, 0).is_none_or(is_narrow)),
-    ("strings.replace_n", 2, |arguments| match arguments {
+    ("to_number", |arguments| text(arguments, 0).is_none_or(|digits| digits.len() <= MAX_DIGITS)),
+    ("sprintf", |arguments| text(arguments, 0).is_none_or(is_narrow)),
+    ("strings.replace_n", |arguments| match arguments {
         [Value::Object(pairs), Value::String(within)] => {
             let pairs = pairs.iter().filter_map(|(old, new)| old.as_string().ok().zip(new.as_string().ok()));
             let mut pairs = pairs.into_iter();
@@ -38,9 +53,17 @@ const BOUNDED: [(&str, u8, Fits); 8] = [
     }),
 ];
 
+/// Names that we answer ourselves, or that the engine answers in a way of its own.
+const OURS: [&str; 7] =
+    ["graph.reachable_paths", "print", "rand.intn", "strings.count", "time.now_ns", "trace", "walk"];
+
+/// Builtins that a replay answers in another way ([`crate::oracle`]), so they are not bounded here: they only look at what there
+/// is, and the steps for it are fewer where it is large.
+const ASKED: [&str; 5] = ["contains", "count", "endswith", "regex.match", "startswith"];
+
 /// Names that the engine answers although its table of builtins lacks them.
 pub(crate) fn is_ours(name: &str) -> bool {
-    ["print", "time.now_ns"].contains(&name) || BOUNDED.iter().any(|(bounded, ..)| *bounded == name)
+    OURS.contains(&name)
 }
 
 /// The number of arguments of a builtin; `None` for those that take any number, and what is not a builtin.
@@ -53,9 +76,6 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     let mut add = |name: &str, arguments: u8, builtin: Box<dyn regorus::Extension>| {
         engine.add_extension(name.to_owned(), arguments, builtin).map_err(|e| e.to_string())
     };
-    for (name, arguments, fits) in BOUNDED {
-        add(name, arguments, bounded(name, arguments, fits))?;
-    }
     // Paths of a graph are exponentially many, and nothing says how many before they are made.
     let paths = |_| Err(std::io::Error::other("`graph.reachable_paths` is not available here").into());
     add("graph.reachable_paths", 2, Box::new(paths))?;
@@ -63,6 +83,30 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     add("rand.intn", 2, Box::new(|_| Err(std::io::Error::other("`rand.intn` is not available here").into())))?;
     // The engine's own panics on an empty pattern and counts overlaps.
     add("strings.count", 2, Box::new(|arguments| Ok(strings_count(&arguments))))
+}
+
+/// Gives an engine that has read its policies bounded forms of the builtins that they call.
+pub(crate) fn bound(engine: &mut Engine) -> Result<(), String> {
+    let mut called = BTreeSet::new();
+    for module in engine.get_modules() {
+        nodes(module, &mut |node| {
+            // A name without a call may stand for a builtin in `with`.
+            let name = match node {
+                Node::Expression(Expr::Call { fcn, .. }) => reference(fcn),
+                Node::Expression(expr) => reference(expr),
+                Node::Statement(_) => None,
+            };
+            called.extend(name.map(|name| name.join(".")));
+        });
+    }
+    for (name, (_, arity)) in
+        BUILTINS.iter().filter(|(name, _)| called.contains(**name) && !OURS.contains(name) && !ASKED.contains(name))
+    {
+        let fits = BOUNDED.iter().find(|(bounded, ..)| bounded == name).map(|(.., fits)| *fits);
+        let builtin = bounded(name, *arity, fits.unwrap_or(|_| true));
+        engine.add_extension((*name).to_owned(), *arity, builtin).map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 /// Binds a copy made for one decision to its `now`: a decision can be replayed, so the clock is the decision's
@@ -101,8 +145,14 @@ fn bounded(name: &'static str, arity: u8, fits: Fits) -> Box<dyn regorus::Extens
         if !fits(&arguments) {
             return Err(refuse("the result would be larger than a decision may make").into());
         }
+        let cost = Cost::of(name);
+        cost.charge(&arguments).map_err(refuse)?;
         match (BUILTINS.get(name), &place) {
-            (Some((builtin, _)), Some(span)) => builtin(span, &parameters, &arguments, true),
+            (Some((builtin, _)), Some(span)) => {
+                let result = builtin(span, &parameters, &arguments, true)?;
+                cost.charge([&result]).map_err(refuse)?;
+                Ok(result)
+            }
             _ => Err(refuse("not available here").into()),
         }
     })
@@ -126,7 +176,7 @@ fn range_is_short(arguments: &[Value]) -> bool {
 fn expands_to_few(network: &str) -> bool {
     let Some((address, prefix)) = network.split_once('/') else { return true };
     let bits = if address.contains(':') { 128 } else { 32 };
-    prefix.parse::<u32>().is_ok_and(|prefix| prefix + 16 >= bits)
+    prefix.parse::<u32>().is_ok_and(|prefix| prefix + 12 >= bits)
 }
 
 /// Whether no width or precision of a format is large, or given by an argument.

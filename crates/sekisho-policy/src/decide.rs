@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use regorus::{Engine, Value};
 use sekisho_types::{Effect, UnixTime};
 
-use crate::load::{ENTRY_RULE, PolicySet};
+use crate::load::{ENTRY_RULE, PolicySet, limit_steps};
 use crate::lower::{Facts, LoweredRule, Memo, Truth};
 use crate::oracle::{Evaluated, Oracle};
-use crate::{RequestInput, builtins};
+use crate::{RequestInput, builtins, work};
 
 /// A condition that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl PolicySet {
     }
 
     fn decide_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Decision {
+        work::begin();
         let facts = Memo::new(facts, now, &self.lowered);
         let result = match (self.verdict(&facts), &self.rest) {
             (Some(allowed), _) if self.lowered.is_complete() => Ok(allowed),
@@ -137,7 +138,10 @@ impl PolicySet {
             let mut engine = self.engine.clone();
             let prepared = builtins::bind_clock(&mut engine, now).and_then(|()| oracle.install(&mut engine));
             engine.set_enable_coverage(watched);
-            engine.set_input(request.to_value(now));
+            let input = request.to_value(now);
+            work::begin();
+            limit_steps(&mut engine, &input);
+            engine.set_input(input);
             let value = prepared
                 .and_then(|()| engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string())))
                 .map(|value| value == Value::from(true));
@@ -180,8 +184,10 @@ impl PolicySet {
 /// What the entry rule comes to in a copy of `engine`.
 fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
     let evaluate = || {
+        work::begin();
         let mut engine = engine.clone();
         builtins::bind_clock(&mut engine, now)?;
+        limit_steps(&mut engine, &input);
         engine.set_input(input);
         engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string()))
     };
@@ -208,7 +214,8 @@ fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
 /// What a record says of an error: where it arose, and of which kind. The engine's own message may quote the input, and so
 /// a header that records mask.
 fn shown_error(message: &str) -> String {
-    const KINDS: [(&str, &str); 5] = [
+    const KINDS: [(&str, &str); 6] = [
+        ("more work than", "its builtins do more work than a decision may do"),
         ("larger than a decision may make", "the result would be larger than a decision may make"),
         ("is not available here", "a builtin that is not available here"),
         ("time limit", "it takes more steps than a decision may take"),
@@ -227,5 +234,7 @@ fn shown_error(message: &str) -> String {
     format!("{}{kind}", line.unwrap_or_default())
 }
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 mod builtins;
 mod decide;
 mod dialect;
+mod digits;
 mod input;
 mod input_json;
 mod literals;
@@ -23,6 +24,7 @@ mod replay;
 mod schema;
 mod test_runner;
 mod walk;
+mod work;
 
 pub use decide::{Decision, RuleOutcome, Unmet};
 pub use dialect::Dialect;

@@ -13,7 +13,7 @@ use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
 use crate::reads::{self, Reads};
 use crate::recursion::{self, Recursion};
-use crate::{builtins, names};
+use crate::{builtins, digits, names, work};
 
 /// The rule that decides a request.
 pub const ENTRY_RULE: &str = "data.workload.authz.allow";
@@ -21,8 +21,10 @@ pub const ENTRY_RULE: &str = "data.workload.authz.allow";
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 const MAX_FILES: usize = 256;
 const LOAD_STACK: usize = 16 * 1024 * 1024;
-/// Most steps that one decision may take before it is an error, and so a denial: about 50 ms.
-const MAX_STEPS: NonZeroU32 = NonZeroU32::MIN.saturating_add(200_000);
+/// Most steps that one decision may take before it is an error, and so a denial: about 25 ms where nothing in it is large.
+const MAX_STEPS: u32 = 100_000;
+/// Parts of an input that leave all of them: values, and blocks of 256 bytes in texts.
+const PARTS: u32 = 128;
 
 /// One policy file: its name as shown in messages, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,9 @@ impl PolicySet {
         if let Some(names::Unresolved { file, line, reason }) = names::find(engine.get_modules()) {
             return Err(PolicyError::At { file, line, reason });
         }
+        if let Some(names::Unresolved { file, line, reason }) = digits::find(engine.get_modules()) {
+            return Err(PolicyError::At { file, line, reason });
+        }
         let mut lowered = lower::lower(engine.get_modules());
         if lowered.rules.is_empty() {
             return Err(PolicyError::NoEntryRule);
@@ -147,17 +152,26 @@ fn engine_of(sources: &[Source]) -> Result<(Engine, Vec<Dialect>), PolicyError> 
     engine.set_strict_builtin_errors(true);
     // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that a
     // decision comes out alike on a slow machine and in a replay.
-    engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval: MAX_STEPS });
+    limit_steps(&mut engine, &regorus::Value::Undefined);
     // `print` would write what it prints, masked headers too, to standard error. Gathered, it ends with its decision.
     engine.set_gather_prints(true);
     builtins::install(&mut engine).map_err(PolicyError::Prepare)?;
     let dialects = sources.iter().map(|source| add(&mut engine, source)).collect::<Result<_, _>>()?;
+    builtins::bound(&mut engine).map_err(PolicyError::Prepare)?;
     Ok((engine, dialects))
+}
+
+/// A step may look at all of the input: a large one leaves fewer.
+pub(crate) fn limit_steps(engine: &mut Engine, input: &regorus::Value) {
+    let share = MAX_STEPS / (1 + u32::try_from(work::parts(input)).unwrap_or(u32::MAX) / PARTS);
+    let check_interval = NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN);
+    engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval });
 }
 
 /// What the entry rule of a copy says of an input without members: an error, or nothing that matters.
 fn probe(engine: &Engine) -> Result<Result<(), String>, String> {
     let mut probe = engine.clone();
+    work::begin();
     builtins::bind_clock(&mut probe, UnixTime::default())?;
     probe.set_input(regorus::Value::new_object());
     Ok(probe.eval_rule(ENTRY_RULE.to_owned()).map(drop).map_err(|error| error.to_string()))
@@ -166,6 +180,7 @@ fn probe(engine: &Engine) -> Result<Result<(), String>, String> {
 /// The same without our clock: what is kept is the prepared engine, not the answer.
 fn prepare(engine: &mut Engine) {
     engine.set_input(regorus::Value::new_object());
+    work::begin();
     let _prepared = engine.eval_rule(ENTRY_RULE.to_owned());
     let _unseen = engine.take_prints();
 }

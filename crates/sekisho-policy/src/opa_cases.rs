@@ -67,6 +67,8 @@ fn evaluate(case: &Json) -> Result<Vec<Json>, String> {
         let module = module.as_str().unwrap_or_default().to_owned();
         engine.add_policy(format!("test-{number}.rego"), module).map_err(|e| text(&e))?;
     }
+    builtins::bound(&mut engine)?;
+    crate::work::begin();
     if let Some(data) = case.get("data").filter(|data| data.is_object()) {
         engine.add_data(Value::from_json_str(&data.to_string()).map_err(|e| text(&e))?).map_err(|e| text(&e))?;
     }

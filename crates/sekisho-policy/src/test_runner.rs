@@ -8,7 +8,7 @@ use sekisho_types::UnixTime;
 use serde::Deserialize;
 
 use crate::schema::check_document;
-use crate::{PolicyError, PolicySet, Source, builtins};
+use crate::{PolicyError, PolicySet, Source, builtins, work};
 
 /// A table of cases beside a policy, as YAML.
 #[derive(Debug, Clone, Deserialize)]
@@ -99,6 +99,7 @@ fn rego_tests(policy: &PolicySet, now: UnixTime) -> Vec<TestOutcome> {
     let run = |name: &String| {
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
             let mut engine = policy.engine.clone();
+            work::begin();
             builtins::bind_clock(&mut engine, now)?;
             engine.eval_rule(name.clone()).map_err(|e| e.to_string())
         }));

@@ -8,13 +8,14 @@ pub(crate) enum Node<'a> {
 }
 
 /// Calls `see` for each statement and expression of `module`, heads and modifiers included.
-pub(crate) fn nodes(module: &Module, see: &mut impl FnMut(Node<'_>)) {
+pub(crate) fn nodes<'a>(module: &'a Module, see: &mut impl FnMut(Node<'a>)) {
     for rule in &module.policy {
-        of_rule(rule, see);
+        rule_nodes(rule, see);
     }
 }
 
-fn of_rule(rule: &Rule, see: &mut impl FnMut(Node<'_>)) {
+/// The same for one rule.
+pub(crate) fn rule_nodes<'a>(rule: &'a Rule, see: &mut impl FnMut(Node<'a>)) {
     match rule {
         Rule::Default { refr, args, value, .. } => {
             args.iter().chain([refr, value]).for_each(|expr| of(expr, see));
@@ -39,7 +40,7 @@ fn of_rule(rule: &Rule, see: &mut impl FnMut(Node<'_>)) {
     }
 }
 
-fn of_query(query: &Query, see: &mut impl FnMut(Node<'_>)) {
+fn of_query<'a>(query: &'a Query, see: &mut impl FnMut(Node<'a>)) {
     for statement in &query.stmts {
         see(Node::Statement(statement));
         match &statement.literal {
@@ -57,37 +58,38 @@ fn of_query(query: &Query, see: &mut impl FnMut(Node<'_>)) {
     }
 }
 
-fn of(expr: &Ref<Expr>, see: &mut impl FnMut(Node<'_>)) {
+fn of<'a>(expr: &'a Ref<Expr>, see: &mut impl FnMut(Node<'a>)) {
     see(Node::Expression(expr));
+    children(expr).into_iter().for_each(|part| of(part, see));
     match &**expr {
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().for_each(|item| of(item, see)),
-        Expr::Object { fields, .. } => {
-            fields.iter().flat_map(|(_, key, value)| [key, value]).for_each(|part| of(part, see));
-        }
-        Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-            of(term, see);
+        Expr::ArrayCompr { query, .. } | Expr::SetCompr { query, .. } | Expr::ObjectCompr { query, .. } => {
             of_query(query, see);
         }
-        Expr::ObjectCompr { key, value, query, .. } => {
-            [key, value].into_iter().for_each(|part| of(part, see));
-            of_query(query, see);
-        }
-        Expr::Call { fcn, params, .. } => params.iter().chain([fcn]).for_each(|part| of(part, see)),
-        Expr::UnaryExpr { expr, .. } => of(expr, see),
-        Expr::RefDot { refr, .. } => of(refr, see),
-        Expr::RefBrack { refr, index, .. } => [refr, index].into_iter().for_each(|part| of(part, see)),
+        _ => {}
+    }
+}
+
+/// The expressions that an expression is made of, without the statements of a comprehension.
+pub(crate) fn children(expr: &Expr) -> Vec<&Ref<Expr>> {
+    match expr {
+        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().collect(),
+        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, key, value)| [key, value]).collect(),
+        Expr::ArrayCompr { term, .. } | Expr::SetCompr { term, .. } => vec![term],
+        Expr::ObjectCompr { key, value, .. } => vec![key, value],
+        Expr::Call { fcn, params, .. } => params.iter().chain([fcn]).collect(),
+        Expr::UnaryExpr { expr, .. } => vec![expr],
+        Expr::RefDot { refr, .. } => vec![refr],
+        Expr::RefBrack { refr, index, .. } => vec![refr, index],
         Expr::BinExpr { lhs, rhs, .. }
         | Expr::BoolExpr { lhs, rhs, .. }
         | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => [lhs, rhs].into_iter().for_each(|part| of(part, see)),
-        Expr::Membership { key, value, collection, .. } => {
-            key.iter().chain([value, collection]).for_each(|part| of(part, see));
-        }
+        | Expr::AssignExpr { lhs, rhs, .. } => vec![lhs, rhs],
+        Expr::Membership { key, value, collection, .. } => key.iter().chain([value, collection]).collect(),
         Expr::String { .. }
         | Expr::RawString { .. }
         | Expr::Number { .. }
         | Expr::Bool { .. }
         | Expr::Null { .. }
-        | Expr::Var { .. } => {}
+        | Expr::Var { .. } => vec![],
     }
 }

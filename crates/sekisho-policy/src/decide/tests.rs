@@ -17,11 +17,11 @@ allow {
 }
 "#;
 
-fn load(text: &str) -> Result<PolicySet, PolicyError> {
+pub(super) fn load(text: &str) -> Result<PolicySet, PolicyError> {
     PolicySet::load(vec![Source { name: "authz.rego".into(), text: text.into() }])
 }
 
-fn request(hw_attested: bool) -> RequestInput {
+pub(super) fn request(hw_attested: bool) -> RequestInput {
     let mut claims = Claims::default();
     claims.set("hw_attested", ClaimValue::Bool(hw_attested));
     RequestInput {
@@ -39,7 +39,7 @@ fn request(hw_attested: bool) -> RequestInput {
     }
 }
 
-fn now() -> UnixTime {
+pub(super) fn now() -> UnixTime {
     UnixTime::from_seconds(1_800_000_000)
 }
 

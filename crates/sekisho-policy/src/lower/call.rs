@@ -7,6 +7,7 @@ use regorus::Value;
 use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span};
 
 use super::term::Term;
+use crate::work::Cost;
 
 /// What a builtin answers when all its arguments are texts; one that answers nothing special may then be an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Call {
 
     /// The answer; `None` where the engine would err.
     pub(super) fn answer(&self, arguments: &[Value]) -> Option<Value> {
+        Cost::of(self.name).charge(arguments).ok()?;
         // Not ours, so a panic in it is the engine's to report (law L9).
         let call = || (self.builtin.0)(&self.span, &self.parameters, arguments, true);
         catch_unwind(AssertUnwindSafe(call)).ok()?.ok()

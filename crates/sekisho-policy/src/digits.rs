@@ -1,0 +1,159 @@
+//! How long numbers may become. The engine multiplies without a limit, and twenty squarings one behind the other make a number
+//! that fills the memory; so the length of products is bounded when a set is loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{ArithOp, AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
+
+use crate::lower::reference;
+use crate::names::Unresolved;
+use crate::recursion::{aliases, declared, head_of, leading_path, resolve};
+use crate::walk::{Node, children, rule_nodes};
+
+/// Most factors in a product, with those of the names in it.
+const MAX_FACTORS: u32 = 64;
+/// Most characters of a number as it is written.
+const MAX_WRITTEN: usize = 1000;
+
+type Name = Vec<String>;
+
+struct Rules<'a> {
+    named: BTreeMap<Name, Vec<(&'a Rule, &'a Module)>>,
+    /// How many factors a rule's values have at most; those under way count as one.
+    known: BTreeMap<Name, u32>,
+}
+
+/// The variables of one rule, with all that they are bound to.
+struct Scope<'a> {
+    package: Name,
+    aliases: BTreeMap<String, Name>,
+    bound: BTreeMap<String, Vec<&'a Expr>>,
+    known: BTreeMap<String, u32>,
+}
+
+/// The first rule whose numbers could become too long.
+pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
+    let mut rules = Rules { named: BTreeMap::new(), known: BTreeMap::new() };
+    for module in modules {
+        let package = reference(&module.package.refr).unwrap_or_default();
+        for rule in &module.policy {
+            let name = resolve(&leading_path(head_of(rule)), &package, &BTreeMap::new());
+            rules.named.entry(name).or_default().push((rule, module));
+        }
+    }
+    let names: Vec<Name> = rules.named.keys().cloned().collect();
+    let written = modules.iter().find_map(|module| {
+        let rule = module.policy.iter().find(|rule| {
+            let mut long = false;
+            rule_nodes(rule, &mut |node| {
+                long |= matches!(node, Node::Expression(Expr::Number { span, .. }) if span.text().len() > MAX_WRITTEN);
+            });
+            long
+        });
+        rule.map(|rule| (&**rule, format!("a number of more than {MAX_WRITTEN} characters")))
+    });
+    let (rule, reason) = match written {
+        Some(found) => found,
+        None => {
+            let name = names.iter().find(|name| rules.of_name(name) > MAX_FACTORS)?;
+            let (rule, _) = rules.named.get(name)?.first()?;
+            let name = name.join(".");
+            (*rule, format!("`{name}` multiplies more than {MAX_FACTORS} factors, with those of the names in it"))
+        }
+    };
+    let span = rule.span();
+    Some(Unresolved { file: span.source.file().clone(), line: span.line, reason })
+}
+
+impl Rules<'_> {
+    fn of_name(&mut self, name: &Name) -> u32 {
+        if let Some(known) = self.known.get(name) {
+            return *known;
+        }
+        self.known.insert(name.clone(), 1);
+        let rules = self.named.get(name).cloned().unwrap_or_default();
+        let most = rules.into_iter().map(|(rule, module)| self.of_rule(rule, module)).max().unwrap_or(1);
+        self.known.insert(name.clone(), most);
+        most
+    }
+
+    fn of_rule(&mut self, rule: &Rule, module: &Module) -> u32 {
+        let (mut bound, mut all) = (BTreeMap::<String, Vec<&Expr>>::new(), Vec::new());
+        let mut bind = |pattern: &Expr, value| {
+            declared(pattern).into_iter().for_each(|name| bound.entry(name).or_default().push(value));
+        };
+        rule_nodes(rule, &mut |node| match node {
+            Node::Expression(expr) => {
+                if let Expr::AssignExpr { op, lhs, rhs, .. } = expr {
+                    bind(lhs, &**rhs);
+                    if *op == AssignOp::Eq {
+                        bind(rhs, &**lhs);
+                    }
+                }
+                all.push(expr);
+            }
+            Node::Statement(statement) => match &statement.literal {
+                Literal::SomeIn { key, value, collection, .. } => {
+                    key.iter().chain([value]).for_each(|pattern| bind(pattern, &**collection));
+                }
+                _ => {}
+            },
+        });
+        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
+            // What a call gives is counted where it calls.
+            args.iter().flat_map(|argument| declared(argument)).for_each(|name| drop(bound.insert(name, vec![])));
+        }
+        let package = reference(&module.package.refr).unwrap_or_default();
+        let mut scope = Scope { package, aliases: aliases(module), bound, known: BTreeMap::new() };
+        all.into_iter().map(|expr| self.of(expr, &mut scope, 0)).max().unwrap_or(1)
+    }
+
+    fn of(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> u32 {
+        // Patterns that stand for each other, as in `x = y`.
+        if depth > 4096 {
+            return u32::MAX;
+        }
+        let inner: BTreeSet<u32> = match expr {
+            Expr::ArithExpr { op: ArithOp::Mul, lhs, rhs, .. } => {
+                let (left, right) = (self.of(lhs, scope, depth + 1), self.of(rhs, scope, depth + 1));
+                return left.saturating_add(right);
+            }
+            Expr::Var { .. } => return self.of_variable(expr, scope, depth),
+            Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+                let path = leading_path(expr);
+                if path.first().is_some_and(|root| root != "input" && !scope.bound.contains_key(root)) {
+                    return self.used(&resolve(&path, &scope.package, &scope.aliases));
+                }
+                children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect()
+            }
+            Expr::Call { fcn, params, .. } => {
+                let own = self.used(&resolve(&leading_path(fcn), &scope.package, &scope.aliases));
+                let given = params.iter().map(|part| self.of(part, scope, depth + 1)).max().unwrap_or(1);
+                return own.saturating_mul(given);
+            }
+            _ => children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect(),
+        };
+        inner.last().copied().unwrap_or(1)
+    }
+
+    fn of_variable(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> u32 {
+        let Some(name) = reference(expr).and_then(|path| path.into_iter().next()) else { return 1 };
+        if let Some(known) = scope.known.get(&name) {
+            return *known;
+        }
+        let Some(values) = scope.bound.get(&name).cloned() else {
+            return self.used(&resolve(&[name], &scope.package, &scope.aliases));
+        };
+        scope.known.insert(name.clone(), 1);
+        let most = values.into_iter().map(|value| self.of(value, scope, depth + 1)).max().unwrap_or(1);
+        scope.known.insert(name, most);
+        most
+    }
+
+    /// A rule by its name, or by one that goes on into its value.
+    fn used(&mut self, path: &[String]) -> u32 {
+        let found =
+            (1..=path.len()).rev().filter_map(|end| path.get(..end)).find(|name| self.named.contains_key(*name));
+        found.map(<[String]>::to_vec).map_or(1, |name| self.of_name(&name))
+    }
+}
