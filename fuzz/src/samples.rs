@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use sekisho_events::{AttestationId, Attested, Leaf, Personal, Receipt, Subject, openings_of};
 use sekisho_identity::{
     AgentKey, Bundle, CaTemplate, Issuance, Issuer, JwtAuthority, LeafTemplate, assemble_certificate, bundle_to_jwks,
     ca_tbs, csr_der, leaf_tbs,
 };
 use sekisho_keys::MemoryKey;
-use sekisho_ledger::{Checkpoint, Frontier, Kind, Leaf, NoteSigner, Opening, Receipt, Subject, leaf_hash};
+use sekisho_ledger::{Checkpoint, Frontier, NoteSigner, leaf_hash};
 use sekisho_policy::{RequestInput, SubjectInput};
 use sekisho_types::{
     ClaimValue, Claims, EntryId, Revision, SignatureAlgorithm, Signer, SpiffeId, TrustDomain, UnixTime,
@@ -123,19 +124,19 @@ pub(crate) struct Log {
 pub(crate) static LOG: LazyLock<Log> = LazyLock::new(|| {
     let key = MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap();
     let signer = NoteSigner::new("fuzz.internal/log", &key).unwrap();
-    let opening = Opening { field: "caller".to_owned(), nonce: [7; 32], value: workload().to_string() };
-    let leaf = Leaf::new(Kind::Issuance, trust_domain(), NOW).text("id", "iss_01").integer("not_after", 5);
-    let leaf = leaf
-        .committed("caller", &opening.commitment())
-        .list("names", vec!["a".into()])
-        .flag("ok", true)
-        .encode()
-        .unwrap();
+    let event = Attested {
+        agent: Personal::new(workload(), [7; 32]),
+        attestor: "join_token".to_owned(),
+        id: AttestationId::new([1; 16]),
+        tls_group: "X25519MLKEM768".to_owned(),
+    };
+    let encoded = Leaf::new(trust_domain(), NOW, event).encode().unwrap();
+    let (leaf, openings) = (encoded.leaf, openings_of(&encoded.side).unwrap());
     let mut frontier = Frontier::default();
     frontier.push(leaf_hash(&leaf), |_, _, _| {});
     let checkpoint = Checkpoint { origin: "fuzz.internal/log".to_owned(), size: 1, root: frontier.root() };
     let checkpoint = signer.sign(&checkpoint.to_string()).unwrap();
-    let subject = Subject::Leaf { openings: vec![opening] };
+    let subject = Subject::Leaf { openings };
     let receipt = Receipt { leaf: leaf.clone(), subject, index: 0, path: vec![], checkpoint: checkpoint.clone() };
     Log { leaf, policy: format!("log {}\nquorum none\n", signer.key()), receipt: receipt.to_string(), checkpoint }
 });

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
+use sekisho_events::{Event, Leaf, Receipt};
 use sekisho_evidence::{NodeCertificate, X509PopError};
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
-use sekisho_ledger::{
-    Bundle, Checkpoint, Hash, Leaf, Note, Receipt, TlogProof, TrustPolicy, VerifierKey, verify_consistency,
-};
+use sekisho_ledger::{Bundle, Checkpoint, Hash, Note, TlogProof, TrustPolicy, VerifierKey, verify_consistency};
 use sekisho_net::{Identity, TlsMaterial};
 use sekisho_policy::{PolicySet, Recorded, Replayed, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
@@ -75,7 +74,7 @@ fn identities() -> Vec<Target> {
                     r#"{"a":{"nonce":"0000000000000000000000000000000000000000000000000000000000000000","value":"b"}}"#,
                 ])
             },
-            |input| format!("{} openings", sekisho_server::check_openings(input)),
+            |input| format!("{} openings", sekisho_events::openings_of(input).map_or(0, |all| all.len())),
         ),
         target("unix-authority", unix_authority_samples, unix_authority),
         target(
@@ -102,7 +101,7 @@ fn identities() -> Vec<Target> {
 fn records_and_requests() -> Vec<Target> {
     let slow = |name, samples, run| Target { name, samples, run, short: 60 };
     vec![
-        target("leaf", || vec![LOG.leaf.clone()], leaf),
+        target("leaf", leaf_samples, leaf),
         target("note", || vec![LOG.checkpoint.clone().into_bytes()], note),
         target("trust-policy", || vec![LOG.policy.clone().into_bytes()], trust_policy),
         target("receipt", || vec![LOG.receipt.clone().into_bytes()], receipt),
@@ -349,8 +348,27 @@ fn policy_input(input: &[u8]) -> String {
     }
 }
 
+/// One leaf of each form, as the log keeps it: the leaf, a newline, and what opens its commitments.
+fn leaf_samples() -> Vec<Vec<u8>> {
+    let encoded = Event::samples(1).into_iter().map(|event| Leaf::new(trust_domain(), NOW, event).encode().unwrap());
+    encoded.map(|one| [&one.leaf[..], b"\n", &one.side].concat()).collect()
+}
+
+/// What is read is written as it was, with and without what opens its commitments.
 fn leaf(input: &[u8]) -> String {
-    outcome(Leaf::decode(input).inspect(|leaf| assert_eq!(leaf.encode().unwrap(), input, "a leaf has one encoding")))
+    let (leaf, side) =
+        input.iter().position(|byte| *byte == b'\n').map_or((input, &[][..]), |at| (&input[..at], &input[at + 1..]));
+    let read = match Leaf::decode(leaf) {
+        Ok(read) => read,
+        Err(error) => return error.to_string(),
+    };
+    assert_eq!(read.encode().unwrap().leaf, leaf, "a leaf has one encoding");
+    let opened = Leaf::decode_with_side(leaf, side);
+    if let Ok(opened) = &opened {
+        assert_eq!(opened.encode().unwrap().leaf, leaf, "openings change nothing");
+    }
+    let opened = opened.map_or_else(|error| error.to_string(), |_| "opened".to_owned());
+    format!("{} {:?}: {opened}", read.event.kind(), read.event.says())
 }
 
 fn note(input: &[u8]) -> String {

@@ -1,19 +1,16 @@
-//! The Merkle log: leaves, tiles, signed checkpoints, proofs, and the verifier of all of them.
+//! The Merkle log: tiles, signed checkpoints, proofs, and the verifier of all of them.
 //!
 //! Formats are those of C2SP: tlog-tiles, signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof and
-//! tlog-policy. Hashing is RFC 6962 §2.1. This crate knows nothing of files or clocks: reading a stored
-//! hash is a closure, and `now` comes with the leaf.
+//! tlog-policy. Hashing is RFC 6962 §2.1. This crate knows nothing of files, or of what a leaf says: reading a
+//! stored hash is a closure, and a leaf is bytes.
 
 mod batch;
 mod checkpoint;
-mod commitment;
 mod consistency;
-mod leaf;
 mod merkle;
 mod note;
 mod policy;
 mod proof;
-mod receipt;
 #[cfg(test)]
 mod test_log;
 mod tile;
@@ -21,17 +18,14 @@ mod tile_request;
 
 pub use batch::{Batch, BatchPath};
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use commitment::{Commitment, Opening};
 pub use consistency::{ConsistencyError, ConsistencyProof, check_consistent, check_growth, cosignatures};
-pub use leaf::{Kind, Leaf, LeafError, MAX_LEAF_BYTES, Value};
 pub use merkle::{
     Frontier, MerkleError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion,
 };
 pub use note::{Note, NoteError, NoteSigner, SignatureKind, VerifierKey};
 pub use policy::{PolicyError, TrustPolicy, Witness};
 pub use proof::{ProofError, TlogProof};
-pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
-pub use tile::{Bundle, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};
+pub use tile::{Bundle, MAX_LEAF_BYTES, TILE_WIDTH, TileError, TilePath, bundle_path, tile_path};
 pub use tile_request::TileRequest;
 
 /// Hash of a leaf, a node or a tree.

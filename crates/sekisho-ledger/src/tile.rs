@@ -5,6 +5,8 @@ use crate::Hash;
 /// Hashes in a full tile, entries in a full bundle.
 pub const TILE_WIDTH: u64 = 256;
 const TILE_LEVELS: u8 = 8;
+/// Longest leaf: entry bundles hold a length of 16 bits (c2sp.org/tlog-tiles).
+pub const MAX_LEAF_BYTES: usize = 65_535;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TileError {

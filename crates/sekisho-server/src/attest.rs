@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use sekisho_events::{AttestationId, Attested};
 use sekisho_evidence::{NodeCertificate, TokenError, X509PopError, check_token, node_evidence, token_hash};
 use sekisho_identity::{Csr, Node, Request, Standing};
-use sekisho_ledger::Kind;
 use sekisho_runtime::now;
 use sekisho_store::{StoreError, TokenUse};
 use sekisho_types::{Selector, SpiffeId, UnixTime, Verified};
@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::grpc::AgentCaller;
 use crate::issue::{self, Asker, IssueError, IssuedX509};
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError, personal};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttestError {
@@ -109,14 +109,13 @@ pub(crate) async fn admit(
         issue::refused(domain, &proved.id.to_string(), "a banned agent attested").await?;
         return Err(AttestError::Banned(proved.id));
     }
-    let attestation_id = format!("att_{}", hex::encode(domain.new_log_id()));
-    Entry::new(domain, Kind::Attestation)
-        .text("id", attestation_id)
-        .text("attestor", proved.attestor)
-        .text("tls_group", group)
-        .personal("agent", proved.id.to_string())
-        .append(domain)
-        .await?;
+    let attested = Attested {
+        agent: personal(proved.id.clone()),
+        attestor: proved.attestor.to_owned(),
+        id: AttestationId::new(domain.new_log_id()),
+        tls_group: group.to_owned(),
+    };
+    journal::append(domain, attested).await?;
     let evidence = node_evidence(proved.attestor, proved.selectors.clone(), proved.ends_at);
     let asker = Asker::attested(domain, proved.id.clone());
     let issued = issue::x509(domain, &asker, Request::NodeSvid { csr, node: &evidence }).await?;
@@ -150,7 +149,7 @@ pub(crate) async fn admit(
     if written? {
         return Ok(issued);
     }
-    issue::withdrawn(domain, &id.to_string(), &issued.log_id, "the agent was banned").await?;
+    issue::withdrawn(domain, &id.to_string(), vec![issued.log_id], "the agent was banned").await?;
     Err(AttestError::Banned(id))
 }
 
@@ -191,7 +190,7 @@ pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> R
         Standing::Good => Ok(issued),
         standing => {
             let error = AttestError::Changed(standing);
-            issue::withdrawn(domain, &asker.name(), &issued.log_id, &error.to_string()).await?;
+            issue::withdrawn(domain, &asker.name(), vec![issued.log_id], &error.to_string()).await?;
             Err(error)
         }
     }

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use sekisho_events::{AuthorityActivated, AuthorityCreated, AuthorityRemoved, Event};
 use sekisho_identity::{
     Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, Issuer, JwtAuthority, ProfileError, Slot,
     assemble_certificate, authority_public_key, ca_tbs, subject_key_id,
 };
 use sekisho_keys::{KeyError, MemoryKey, load, load_or_create, park, unlink_parked, unpark};
-use sekisho_ledger::Kind;
 use sekisho_runtime::random_bytes;
 use sekisho_store::AuthorityRecord;
 use sekisho_types::{SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime};
 
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError, drain_outbox};
+use crate::journal::{JournalError, Stamp, drain_outbox};
 
 /// How long the keys of an authority that was removed stay on disk, by the time that is believed.
 const PARKED_SECONDS: i64 = 7 * 24 * 3600;
@@ -246,7 +246,7 @@ fn key_id(public_key: &[u8]) -> Result<String, AuthorityError> {
 struct Step {
     changed: Vec<AuthorityRecord>,
     removed: Option<String>,
-    leaf: Entry,
+    event: Event,
 }
 
 /// Carries out what rotation asks for, until it asks to wait; returns until when. Each step is one write batch with
@@ -258,7 +258,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         drain_outbox(domain).await?;
         authorities.follow(domain).await?;
         let believed = domain.belief.time(now).min(now);
-        let leaf = Entry::new(domain, Kind::KeyEvent);
+        let stamp = Stamp::now(domain);
         let step = match authorities.rotation().plan(now, believed) {
             CaPlan::Wait(until) => {
                 if let Err(error) = authorities.put_away(believed) {
@@ -266,14 +266,14 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
                 }
                 return Ok(until);
             }
-            CaPlan::Create(slot) => authorities.creation(slot, domain.settings.ca_ttl_seconds, now, leaf)?,
+            CaPlan::Create(slot) => authorities.creation(slot, domain.settings.ca_ttl_seconds, now)?,
             CaPlan::Activate(id) => {
                 let longest = i64::from(domain.settings.x509_ttl_seconds.max(86_400));
-                authorities.activation(&id, now.plus_seconds(longest), leaf)?
+                authorities.activation(&id, now.plus_seconds(longest))?
             }
             CaPlan::Remove(id) => {
-                let leaf = leaf.text("event", "removed").text("authority", &id);
-                Step { changed: vec![], removed: Some(id), leaf }
+                let event = AuthorityRemoved { authority: id.clone() }.into();
+                Step { changed: vec![], removed: Some(id), event }
             }
         };
         let written: Result<(), JournalError> = domain
@@ -281,7 +281,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
             .write(&domain.name, move |batch| {
                 step.changed.iter().try_for_each(|record| batch.put_authority(record))?;
                 step.removed.iter().try_for_each(|id| batch.remove_authority(id).map(|_| ()))?;
-                step.leaf.with_change(batch)
+                stamp.log(batch, step.event)
             })
             .await;
         written?;
@@ -289,16 +289,19 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
 }
 
 impl Authorities {
-    fn creation(&self, slot: Slot, ttl_seconds: u32, now: UnixTime, leaf: Entry) -> Result<Step, AuthorityError> {
+    fn creation(&self, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<Step, AuthorityError> {
         let record = self.create(slot, ttl_seconds, now)?;
-        let leaf = leaf.text("event", "created").text("slot", slot_name(slot)).text("authority", &record.id);
-        let leaf =
-            leaf.text("key_id", key_id(&record.jwt_public_key)?).integer("not_after", record.not_after.seconds());
-        Ok(Step { changed: vec![record], removed: None, leaf })
+        let created = AuthorityCreated {
+            authority: record.id.clone(),
+            key_id: key_id(&record.jwt_public_key)?,
+            not_after: record.not_after,
+            slot,
+        };
+        Ok(Step { changed: vec![record], removed: None, event: created.into() })
     }
 
     /// `rests_until` is when nothing that the active authority has signed is valid any more.
-    fn activation(&self, id: &str, rests_until: UnixTime, leaf: Entry) -> Result<Step, AuthorityError> {
+    fn activation(&self, id: &str, rests_until: UnixTime) -> Result<Step, AuthorityError> {
         let records = self.all();
         // Before it is said to sign: an authority whose keys cannot be read changes nothing.
         if let Some(record) = records.iter().find(|record| record.id == id) {
@@ -315,8 +318,8 @@ impl Authorities {
             };
             (before != record.slot).then_some(record)
         });
-        let leaf = leaf.text("event", "activated").text("authority", id);
-        Ok(Step { changed: changed.collect(), removed: None, leaf })
+        let event = AuthorityActivated { authority: id.to_owned() }.into();
+        Ok(Step { changed: changed.collect(), removed: None, event })
     }
 
     /// Parks the keys of authorities that are no more, also those that a failed creation left, and unlinks parked keys whose

@@ -5,11 +5,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sekisho_ledger::Kind;
+use sekisho_events::AgentAhead;
 use sekisho_types::{Revision, SpiffeId};
 
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{JournalError, Stamp, personal};
 
 /// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more lies.
 const PLAUSIBLE: u64 = 1 << 40;
@@ -68,14 +68,12 @@ pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
 }
 
 async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
-    let integer = |revision: u64| i64::try_from(revision).unwrap_or(i64::MAX);
-    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "an agent has applied a later revision of the state");
-    let leaf = leaf.integer("held_revision", integer(held.0)).integer("applied_revision", integer(applied));
-    let leaf = leaf.personal("agent", agent.to_string());
+    let stamp = Stamp::now(domain);
+    let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
     let since = domain.behind.started;
     let work = move |batch: &mut sekisho_store::Batch<'_>| {
         let revision = batch.jump_beyond(Revision(applied), since)?;
-        leaf.with_change(batch)?;
+        stamp.log(batch, ahead)?;
         Ok(revision)
     };
     domain.store.write(&domain.name, work).await

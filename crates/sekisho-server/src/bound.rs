@@ -4,15 +4,13 @@
 use std::fmt;
 
 use sekisho_disk::Ledger;
-use sekisho_ledger::{Kind, Leaf, TILE_WIDTH, Value};
+use sekisho_events::{Leaf, OlderStateAccepted};
+use sekisho_ledger::TILE_WIDTH;
 use sekisho_store::LogMark;
 use sekisho_types::Revision;
 
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError};
-
-/// The member of a leaf that says at which revision of the state it was made.
-pub(crate) const STATE_REVISION: &str = "state_revision";
+use crate::journal::{JournalError, Stamp};
 
 /// A log that speaks of a later state than the database holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +50,16 @@ pub(crate) fn newest_state(ledger: &Ledger, from: u64) -> Option<(Revision, u64)
         let leaves = (number * TILE_WIDTH..).zip(entries);
         let leaves: Vec<(u64, Leaf)> =
             leaves.filter_map(|(index, entry)| Some((index, Leaf::decode(&entry.leaf).ok()?))).collect();
-        let found = leaves.iter().filter_map(|(index, leaf)| Some((revision_of(leaf)?, *index))).max();
+        let found = leaves.iter().filter_map(|(index, leaf)| Some((leaf.state_revision?, *index))).max();
         let before = newest;
         newest = newest.max(found);
         if before.is_some() {
             return newest;
         }
         // A leaf of an earlier release says only that there was some state: but for some key events, which come before it.
-        some_state =
-            some_state.or(leaves.iter().find(|(_, leaf)| leaf.kind != Kind::KeyEvent).map(|(index, _)| *index));
+        some_state = some_state.or(leaves.iter().find(|(_, leaf)| !leaf.event.is_key_event()).map(|(index, _)| *index));
     }
     newest.or(some_state.map(|index| (Revision(1), index)))
-}
-
-fn revision_of(leaf: &Leaf) -> Option<Revision> {
-    match leaf.field(STATE_REVISION)? {
-        Value::Integer(revision) => u64::try_from(*revision).ok().map(Revision),
-        _ => None,
-    }
 }
 
 /// Goes on from an older database, as the operator chose: its tokens may have been spent since, its revisions must not be given out
@@ -80,13 +70,12 @@ pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Resu
         logged = later.logged.0,
         "danger: an older database is accepted because `--danger-accept-older-state` was given"
     );
-    let integer = |revision: Revision| i64::try_from(revision.0).unwrap_or(i64::MAX);
-    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "danger: older state accepted");
-    let leaf = leaf.integer("held_revision", integer(later.held)).integer("logged_revision", integer(later.logged));
+    let stamp = Stamp::now(domain);
+    let accepted = OlderStateAccepted { held_revision: later.held.0, logged_revision: later.logged.0 };
     let work = move |batch: &mut sekisho_store::Batch<'_>| {
         batch.remove_tokens()?;
         batch.jump_beyond(later.logged, later.held)?;
-        leaf.with_change(batch)
+        stamp.log(batch, accepted)
     };
     domain.store.write(&domain.name, work).await
 }

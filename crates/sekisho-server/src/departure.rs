@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
+use sekisho_events::IssuanceId;
 use sekisho_identity::{Entry, Node, Standing};
 use sekisho_runtime::now;
 use sekisho_types::{EntryId, SpiffeId};
@@ -44,7 +45,7 @@ struct Held {
 
 /// One identity in an answer.
 pub(crate) struct Issued {
-    pub log_id: String,
+    pub log_id: IssuanceId,
     /// None for the agent's own.
     pub entry: Option<Arc<Entry>>,
     pub judged_at: view::Generation,
@@ -57,7 +58,7 @@ impl Departure {
 
     /// A node's own SVID, for which it attested.
     pub(crate) fn attested(own: &IssuedX509) -> Self {
-        let issued = Issued { log_id: own.log_id.clone(), entry: None, judged_at: own.judged_at };
+        let issued = Issued { log_id: own.log_id, entry: None, judged_at: own.judged_at };
         Self(Arc::new(Held { agent: own.spiffe_id.clone(), serial: own.serial.clone(), issued: vec![issued] }))
     }
 
@@ -227,9 +228,9 @@ impl Drop for Departing {
 
 /// The log says that the identities were signed and did not leave; then the peer hears why.
 async fn withdraw(domain: Shared, departure: Departure, status: Status) -> HeaderMap {
-    let ids: Vec<&str> = departure.0.issued.iter().map(|issued| issued.log_id.as_str()).collect();
+    let ids = departure.0.issued.iter().map(|issued| issued.log_id).collect();
     let caller = departure.0.agent.to_string();
-    let logged = issue::withdrawn(&domain, &caller, &ids.join(" "), status.message()).await;
+    let logged = issue::withdrawn(&domain, &caller, ids, status.message()).await;
     let status = logged.map_or_else(|_| not_logged(), |_| status);
     let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use sekisho_events::{Encoded, Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Refused, Selectors, X509Issued};
 use sekisho_identity::{
     AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
-    assemble_certificate, authorize, issuance_to_claim, leaf_tbs, selectors_record,
+    assemble_certificate, authorize, issuance_to_claim, leaf_tbs,
 };
 use sekisho_jose::Mint;
-use sekisho_ledger::{Kind, sha256_of};
+use sekisho_ledger::sha256_of;
 use sekisho_runtime::now;
-use sekisho_types::{Signer, SpiffeId, UnixTime, Verified};
+use sekisho_types::{Digest, Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
-use crate::bound::STATE_REVISION;
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError, Stamp, personal};
 use crate::view::{Generation, State};
 
 /// Characters of a reason.
@@ -91,7 +91,7 @@ pub(crate) struct IssuedX509 {
     pub certificate: Vec<u8>,
     pub serial: String,
     pub not_after: UnixTime,
-    pub log_id: String,
+    pub log_id: IssuanceId,
     pub log_index: u64,
     /// The state by which it was judged last.
     pub judged_at: Generation,
@@ -102,7 +102,7 @@ pub(crate) struct IssuedJwt {
     pub token: String,
     pub issued_at: UnixTime,
     pub expires_at: UnixTime,
-    pub log_id: String,
+    pub log_id: IssuanceId,
     pub log_index: u64,
     pub judged_at: Generation,
 }
@@ -128,19 +128,31 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
     };
     let form = |e: sekisho_identity::ProfileError| IssueError::Form(e.to_string());
     let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
-    let serial = hex::encode(serial);
-    let log_id = format!("iss_{serial}");
-    let entry = issuance(domain, &log_id, "x509-svid", &allowed, asker, request);
-    let entry = entry.text("tbs_sha256", hex::encode(sha256_of(&tbs))).text("authority", &signing.record.id);
-    let log_index = within_budget(domain, asker, entry, Budgets::x509)?.append(domain).await?;
-    let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
+    let log_id = IssuanceId::new(serial);
+    let leaf = dated(
+        domain,
+        X509Issued {
+            attestors: attestors(request),
+            authority: signing.record.id.clone(),
+            caller: personal(asker.name()),
+            entry: allowed.entry_id().cloned(),
+            evidence: allowed.evidence(),
+            id: log_id,
+            not_after: allowed.not_after(),
+            selectors: personal(selectors(request)),
+            spiffe_id: personal(allowed.spiffe_id().clone()),
+            tbs_sha256: Digest::new(sha256_of(&tbs)),
+        },
+    )?;
+    let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::x509)?).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
     Counters::count(&domain.counters.x509_svids_issued, 1);
     Ok(IssuedX509 {
         spiffe_id: allowed.spiffe_id().clone(),
         certificate,
-        serial,
+        serial: hex::encode(serial),
         not_after: allowed.not_after(),
         log_id,
         log_index,
@@ -159,7 +171,8 @@ pub(crate) async fn jwt(
     let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
-    let token_id = hex::encode(domain.new_log_id());
+    let id = domain.new_log_id();
+    let (log_id, token_id) = (IssuanceId::new(id), hex::encode(id));
     let mint = Mint {
         key_id: &signing.jwt_key_id,
         subject: allowed.spiffe_id(),
@@ -170,13 +183,24 @@ pub(crate) async fn jwt(
         own_claim: Some((ISSUANCE_CLAIM, issuance_to_claim(&origin))),
     };
     let input = sekisho_jose::signing_input(&mint);
-    let log_id = format!("iss_{token_id}");
-    let entry = issuance(domain, &log_id, "jwt-svid", &allowed, asker, request)
-        .text("tbs_sha256", hex::encode(sha256_of(input.as_bytes())))
-        .text("key_id", &signing.jwt_key_id)
-        .personal("audience", audience.join(" "));
-    let log_index = within_budget(domain, asker, entry, Budgets::token)?.append(domain).await?;
-    let judged_at = pass_gate_again(domain, &signing, asker, request, &log_id).await?;
+    let leaf = dated(
+        domain,
+        JwtIssued {
+            attestors: attestors(request),
+            audience: personal(audience.join(" ")),
+            caller: personal(asker.name()),
+            entry: allowed.entry_id().cloned(),
+            evidence: allowed.evidence(),
+            id: log_id,
+            key_id: signing.jwt_key_id.clone(),
+            not_after: allowed.not_after(),
+            selectors: personal(selectors(request)),
+            spiffe_id: personal(allowed.spiffe_id().clone()),
+            tbs_sha256: Digest::new(sha256_of(input.as_bytes())),
+        },
+    )?;
+    let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::token)?).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
@@ -227,14 +251,14 @@ async fn pass_gate_again(
     signing: &Arc<Signing>,
     asker: &Asker,
     request: Request<'_>,
-    log_id: &str,
+    log_id: IssuanceId,
 ) -> Result<Generation, IssueError> {
     let error = match judge_again(domain, signing, asker, request) {
         Ok(judged_at) => return Ok(judged_at),
         Err(error) => error,
     };
-    let index = withdrawn(domain, &asker.name(), log_id, &error.to_string()).await?;
-    tracing::warn!(caller = %asker.name(), log_id, log_index = index, "withdrawn before it was signed");
+    let index = withdrawn(domain, &asker.name(), vec![log_id], &error.to_string()).await?;
+    tracing::warn!(caller = %asker.name(), %log_id, log_index = index, "withdrawn before it was signed");
     Err(error)
 }
 
@@ -274,19 +298,24 @@ fn judge_again(
 }
 
 /// Logs that what has an issuance's leaf did not leave.
-pub(crate) async fn withdrawn(domain: &Domain, caller: &str, log_id: &str, reason: &str) -> Result<u64, JournalError> {
-    refusal(domain, caller, reason).text("withdrawn", log_id).append(domain).await
+pub(crate) async fn withdrawn(
+    domain: &Domain,
+    caller: &str,
+    ids: Vec<IssuanceId>,
+    reason: &str,
+) -> Result<u64, JournalError> {
+    journal::append(domain, refusal(domain, caller, Some(IssuanceIds(ids)), reason)).await
 }
 
 /// The leaf, if the agent that asks may put one more of its size into the log.
 fn within_budget(
     domain: &Domain,
     asker: &Asker,
-    leaf: Entry,
+    leaf: Encoded,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
-) -> Result<Entry, IssueError> {
+) -> Result<Encoded, IssueError> {
     match &asker.caller {
-        Caller::Agent { id, .. } if !take(&domain.budgets, id.get(), leaf.size(), now()) => {
+        Caller::Agent { id, .. } if !take(&domain.budgets, id.get(), leaf.leaf.len() + leaf.side.len(), now()) => {
             Counters::count(&domain.counters.refusals, 1);
             domain.refusals.count_of_agent(&id.get().to_string(), 1);
             Err(IssueError::Budget(id.get().to_string()))
@@ -307,37 +336,33 @@ pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Resu
 
 /// Logs a refusal; durable when this returns.
 pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
-    refusal(domain, caller, reason).append(domain).await
+    journal::append(domain, refusal(domain, caller, None, reason)).await
 }
 
-fn refusal(domain: &Domain, caller: &str, reason: &str) -> Entry {
+fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> Refused {
     Counters::count(&domain.counters.refusals, 1);
-    let entry = Entry::new(domain, Kind::Refusal).text("id", format!("ref_{}", hex::encode(domain.new_log_id())));
-    // It may quote what the caller sent.
-    let reason: String = reason.chars().take(MAX_REASON).collect();
-    entry.personal("caller", caller).personal("reason", reason)
+    Refused {
+        caller: personal(caller.to_owned()),
+        id: RefusalId::new(domain.new_log_id()),
+        // It may quote what the caller sent.
+        reason: personal(reason.chars().take(MAX_REASON).collect()),
+        withdrawn,
+    }
 }
 
-fn issuance(domain: &Domain, id: &str, what: &str, allowed: &Allowed, asker: &Asker, request: Request<'_>) -> Entry {
-    let evidence = request.evidence();
-    let source = evidence.map_or("", |(source, _)| source);
+/// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view follows
+/// commits, so it is committed.
+fn dated(domain: &Domain, event: impl Into<Event>) -> Result<Encoded, JournalError> {
     let revision = domain.view.read(|state| state.revision);
-    let selectors = selectors_record(evidence.iter().flat_map(|(_, selectors)| selectors.iter()));
-    let mut entry = Entry::new(domain, Kind::Issuance)
-        .text("id", id)
-        .text("what", what)
-        .text("evidence", allowed.evidence().as_str())
-        .text("attestors", source)
-        .integer("not_after", allowed.not_after().seconds())
-        // Committed, since the view follows commits: a database that does not know it is an older one.
-        .integer(STATE_REVISION, i64::try_from(revision.0).unwrap_or(i64::MAX))
-        .personal("spiffe_id", allowed.spiffe_id().to_string())
-        .personal("caller", asker.name())
-        .personal("selectors", selectors);
-    if let Some(id) = allowed.entry_id() {
-        entry = entry.text("entry", id.as_str());
-    }
-    entry
+    Ok(Stamp::now(domain).leaf(event).at_state(revision).encode()?)
+}
+
+fn attestors(request: Request<'_>) -> String {
+    request.evidence().map_or_else(String::new, |(source, _)| source.to_owned())
+}
+
+fn selectors(request: Request<'_>) -> Selectors {
+    Selectors::of(request.evidence().iter().flat_map(|(_, selectors)| selectors.iter()))
 }
 
 fn agent_key(caller: &Caller) -> Option<AgentKey> {

@@ -1,14 +1,12 @@
 //! Leaves: what the server writes to the log, and the way of the outbox into it.
 
 use sekisho_disk::{DiskError, Ledger, NewEntry};
-use sekisho_ledger::{Kind, Leaf, LeafError, Opening};
+use sekisho_events::{Encoded, Event, Leaf, LeafError, Personal};
 use sekisho_runtime::random_bytes;
 use sekisho_store::{Batch, LogMark, StoreError};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use sekisho_types::{TrustDomain, UnixTime};
 use std::sync::Arc;
 
-use crate::bound::STATE_REVISION;
 use crate::domain::Domain;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,99 +22,69 @@ pub(crate) enum JournalError {
 /// Bytes of leaves that are moved into the log at once.
 const APPEND_BYTES: usize = 3 * 1024 * 1024;
 
-/// A leaf being written, with what opens its personal fields.
-pub(crate) struct Entry {
-    leaf: Leaf,
-    openings: Vec<Opening>,
+/// A value that may say something of a person: the log commits to it.
+pub(crate) fn personal<T>(value: T) -> Personal<T> {
+    Personal::new(value, random_bytes())
 }
 
-impl Entry {
-    pub(crate) fn new(domain: &Domain, kind: Kind) -> Self {
-        Self { leaf: Leaf::new(kind, domain.name.clone(), domain.log_time()), openings: vec![] }
+/// Where and when something happens: what its leaf says besides the event.
+#[derive(Clone)]
+pub(crate) struct Stamp {
+    trust_domain: TrustDomain,
+    at: UnixTime,
+}
+
+impl Stamp {
+    pub(crate) fn now(domain: &Domain) -> Self {
+        Self { trust_domain: domain.name.clone(), at: domain.log_time() }
     }
 
-    pub(crate) fn text(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.leaf = self.leaf.text(name, value);
-        self
+    pub(crate) fn leaf(self, event: impl Into<Event>) -> Leaf {
+        Leaf::new(self.trust_domain, self.at, event)
     }
 
-    pub(crate) fn integer(mut self, name: &str, value: i64) -> Self {
-        self.leaf = self.leaf.integer(name, value);
-        self
-    }
-
-    /// A field that may say something of a person: logged as a salted commitment.
-    pub(crate) fn personal(mut self, name: &str, value: impl Into<String>) -> Self {
-        let opening = Opening { field: name.to_owned(), nonce: random_bytes(), value: value.into() };
-        self.leaf = self.leaf.committed(name, &opening.commitment());
-        self.openings.push(opening);
-        self
-    }
-
-    /// About what it takes on disk, with what opens its commitments.
-    pub(crate) fn size(&self) -> usize {
-        self.openings.iter().map(|opening| opening.field.len() + opening.value.len() + 150).sum::<usize>() + 400
-    }
-
-    fn bytes(&self) -> Result<(Vec<u8>, Vec<u8>), LeafError> {
-        let form = |opening: &Opening| OpeningForm { nonce: hex::encode(opening.nonce), value: opening.value.clone() };
-        let openings: BTreeMap<_, _> = self.openings.iter().map(|opening| (&opening.field, form(opening))).collect();
-        // Memory does not fail, and every member is a text.
-        Ok((self.leaf.encode()?, serde_json::to_vec(&openings).unwrap_or_default()))
-    }
-
-    /// Appends to the log. Durable when this returns (law L5).
-    pub(crate) async fn append(self, domain: &Domain) -> Result<u64, JournalError> {
-        let (leaf, side) = self.bytes()?;
-        append_all(domain, vec![NewEntry { leaf, side }]).await
-    }
-
-    /// This leaf and another behind it, together or not at all. Returns the index of the second.
-    pub(crate) async fn append_before(self, next: Self, domain: &Domain) -> Result<u64, JournalError> {
-        let entries = [self, next].map(|entry| entry.bytes().map(|(leaf, side)| NewEntry { leaf, side }));
-        let entries = entries.into_iter().collect::<Result<_, _>>()?;
-        Ok(append_all(domain, entries).await? + 1)
-    }
-
-    /// Puts the leaf into the transaction of the change that it records.
-    pub(crate) fn with_change(self, batch: &mut Batch<'_>) -> Result<(), JournalError> {
-        // A database that does not know this revision is an older one.
-        let revision = i64::try_from(batch.revision()?.0).unwrap_or(i64::MAX);
-        let (leaf, side) = self.integer(STATE_REVISION, revision).bytes()?;
-        Ok(batch.log(&leaf, &side)?)
+    /// Puts an event into the transaction of the change that it records.
+    pub(crate) fn log(self, batch: &mut Batch<'_>, event: impl Into<Event>) -> Result<(), JournalError> {
+        log(batch, self.leaf(event))
     }
 }
 
-/// What opens a commitment, as it stands beside the log.
-#[derive(Serialize, Deserialize)]
-struct OpeningForm {
-    nonce: String,
-    value: String,
+/// Puts a leaf into the transaction of the change that it records.
+pub(crate) fn log(batch: &mut Batch<'_>, leaf: Leaf) -> Result<(), JournalError> {
+    // A database that does not know this revision is an older one.
+    let Encoded { leaf, side } = leaf.at_state(batch.revision()?).encode()?;
+    Ok(batch.log(&leaf, &side)?)
 }
 
-/// Reads what opens a leaf's commitments back from its side data.
-pub(crate) fn openings_of(side: &[u8]) -> Vec<Opening> {
-    let members: BTreeMap<String, OpeningForm> = serde_json::from_slice(side).unwrap_or_default();
-    let opening = |(field, form): (String, OpeningForm)| {
-        let nonce = hex::decode(form.nonce).ok()?.try_into().ok()?;
-        Some(Opening { field, nonce, value: form.value })
-    };
-    members.into_iter().filter_map(opening).collect()
+/// Appends an event to the log. Durable when this returns (law L5).
+pub(crate) async fn append(domain: &Domain, event: impl Into<Event>) -> Result<u64, JournalError> {
+    append_leaf(domain, Stamp::now(domain).leaf(event).encode()?).await
+}
+
+pub(crate) async fn append_leaf(domain: &Domain, leaf: Encoded) -> Result<u64, JournalError> {
+    append_all(domain, vec![new_entry(leaf)]).await
+}
+
+/// Two events, together or not at all. Returns the index of the second.
+pub(crate) async fn append_both(
+    domain: &Domain,
+    first: impl Into<Event>,
+    second: impl Into<Event>,
+) -> Result<u64, JournalError> {
+    let stamp = Stamp::now(domain);
+    let entries = vec![new_entry(stamp.clone().leaf(first).encode()?), new_entry(stamp.leaf(second).encode()?)];
+    Ok(append_all(domain, entries).await? + 1)
+}
+
+fn new_entry(leaf: Encoded) -> NewEntry {
+    NewEntry { leaf: leaf.leaf, side: leaf.side }
 }
 
 /// Whether side data opens what a leaf commits to, and nothing else.
 pub(crate) fn opens(leaf: &[u8], side: &[u8]) -> bool {
-    // One of a form that is not known here has the right hash; nothing is known against what stands beside it.
-    let Ok(leaf) = Leaf::decode(leaf) else { return true };
-    let Ok(members) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(side) else { return false };
-    let openings = openings_of(side);
-    let fits = |opening: &Opening| leaf.field_text(&opening.field) == Some(opening.commitment().to_string().as_str());
-    openings.len() == members.len() && openings.iter().all(fits)
-}
-
-/// Reads what stands beside a leaf, as files that somebody wrote to may hold it: how many openings it has.
-pub fn check_openings(side: &[u8]) -> usize {
-    openings_of(side).len()
+    // One of a form that is not known here has the right hash; nothing is known against what is kept beside it.
+    Leaf::decode(leaf).is_err()
+        || !matches!(Leaf::decode_with_side(leaf, side), Err(LeafError::Opening(_) | LeafError::Side))
 }
 
 /// Appends entries, and lets the server's health know how that went.

@@ -40,7 +40,6 @@ mod witness;
 
 pub use backup::{BackupError, Copied, backup};
 pub use config::ServerArgs;
-pub use journal::check_openings;
 pub use record::check_records;
 pub use rest::{check_entry, openapi_document};
 pub use restore::{Restored, RestoredLog, restore};

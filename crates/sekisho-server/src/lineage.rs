@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_disk::{DiskError, Ledger, Recovered, private_folder, write_atomic};
+use sekisho_events::{LeafError, LogContinued};
 use sekisho_keys::{KeyError, load, load_or_create};
-use sekisho_ledger::{Checkpoint, Hash, Kind, NoteSigner};
-use sekisho_types::{SignatureAlgorithm, Signer, TrustDomain};
+use sekisho_ledger::{Checkpoint, Hash, NoteSigner};
+use sekisho_types::{Digest, SignatureAlgorithm, Signer, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError};
 
 /// How long the end of an earlier writer of this process is waited for.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
@@ -132,9 +133,13 @@ pub(crate) fn check_trust_domain(data: &Path, trust_domain: &TrustDomain) -> Res
 /// Logs what the log was before, if it goes on under a new origin and nothing is logged under that yet.
 pub(crate) async fn log_earlier(domain: &Domain, continues: Option<Earlier>) -> Result<bool, JournalError> {
     let Some(earlier) = continues.filter(|earlier| earlier.size == domain.ledger.size()) else { return Ok(false) };
-    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", earlier.event).text("old_origin", earlier.origin);
-    let leaf = leaf.integer("old_size", i64::try_from(earlier.size).unwrap_or(i64::MAX)).text("old_root", earlier.root);
-    let index = leaf.text("reason", earlier.reason).append(domain).await?;
+    let continued = LogContinued {
+        old_origin: earlier.origin,
+        old_root: Digest::parse(&earlier.root).map_err(|_| LeafError::Field("old_root"))?,
+        old_size: earlier.size,
+        reason: earlier.reason,
+    };
+    let index = journal::append(domain, continued).await?;
     domain.ledger.checkpoint_covering(index).await.map_err(|error| JournalError::Disk(Arc::new(error)))?;
     Ok(true)
 }

@@ -1,10 +1,9 @@
 //! The log is its own index: an id holds the time at which it was given, and leaves stand in order of time.
 
 use sekisho_disk::Ledger;
-use sekisho_ledger::{Kind, Leaf, TILE_WIDTH};
+use sekisho_events::Leaf;
+use sekisho_ledger::TILE_WIDTH;
 use sekisho_types::UnixTime;
-
-use crate::journal::openings_of;
 
 /// How far from its id's time a leaf may stand, in milliseconds: the way from naming to appending, by the
 /// outbox as well.
@@ -16,7 +15,7 @@ const LISTED_BUNDLES: u64 = 256;
 pub(crate) struct Identity {
     pub id: String,
     pub at: UnixTime,
-    pub kind: Kind,
+    pub kind: &'static str,
     /// Empty if what opens the leaf's commitment was erased.
     pub spiffe_id: String,
     pub log_index: u64,
@@ -73,15 +72,10 @@ pub(crate) fn newest_identities(ledger: &Ledger, limit: usize) -> Vec<Identity> 
 }
 
 fn identity(log_index: u64, leaf: &[u8], side: &[u8]) -> Option<Identity> {
-    let leaf = Leaf::decode(leaf).ok()?;
-    let subject = match leaf.kind {
-        Kind::Issuance => "spiffe_id",
-        Kind::Attestation => "agent",
-        _ => return None,
-    };
-    let opening = openings_of(side).into_iter().find(|opening| opening.field == subject);
-    let spiffe_id = opening.map(|opening| opening.value).unwrap_or_default();
-    Some(Identity { id: leaf.field_text("id")?.to_owned(), at: leaf.at, kind: leaf.kind, spiffe_id, log_index })
+    let leaf = Leaf::decode_with_side(leaf, side).ok()?;
+    let given = leaf.event.identity()?;
+    let spiffe_id = given.spiffe_id.map(|id| id.to_string()).unwrap_or_default();
+    Some(Identity { id: given.log_id, at: leaf.at, kind: leaf.event.kind(), spiffe_id, log_index })
 }
 
 fn first_time(ledger: &Ledger, bundle: u64, size: u64) -> Option<i64> {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use notify::{RecursiveMode, Watcher};
-use sekisho_ledger::Kind;
+use sekisho_events::PolicyApplied;
 use sekisho_policy::{PolicyError, Source, load_tested};
 use sekisho_runtime::now;
 use sekisho_store::PolicyRecord;
 use tokio::sync::mpsc;
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{Entry, JournalError};
+use crate::journal::{JournalError, Stamp, personal};
 
 /// Policy revisions kept for replay.
 const KEEP_REVISIONS: u32 = 256;
@@ -38,15 +38,13 @@ pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Re
     }
     let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let mut record = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
-    let entry = Entry::new(domain, Kind::PolicyRevision).text("digest", record.digest.to_string());
-    let entry = entry.personal("by", by);
+    let (stamp, named) = (Stamp::now(domain), personal(by.to_owned()));
     let written: Result<u64, JournalError> = domain
         .store
         .write(&domain.name, move |batch| {
             record.revision = batch.revision()?.0;
             batch.put_policy(&record, KEEP_REVISIONS)?;
-            let revision = i64::try_from(record.revision).unwrap_or(i64::MAX);
-            entry.integer("revision", revision).with_change(batch)?;
+            stamp.log(batch, PolicyApplied { by: named, digest: record.digest, revision: record.revision })?;
             Ok(record.revision)
         })
         .await;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
-use sekisho_ledger::{Batch, Kind};
+use sekisho_events::{DecisionsRecorded, LostSince, RecordsLost};
+use sekisho_ledger::Batch;
 use sekisho_runtime::now;
 use sekisho_store::{SpoolPosition, StoreError};
-use sekisho_types::{SpiffeId, UnixTime};
+use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::grpc::AgentCaller;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError, personal};
 use crate::record_form;
 
 const MAX_RECORDS: usize = 4096;
@@ -104,11 +105,8 @@ pub(crate) async fn batch(
         return Ok(before.log_index);
     }
     // A spool may have been heard of before its agent was evicted, or under another agent's name.
-    let what = if known.is_some() || skipped == 0 { "records" } else { "records before the first heard of" };
-    let gap = || {
-        let missing = i64::try_from(missing).unwrap_or(i64::MAX);
-        Entry::new(domain, Kind::Gap).text("what", what).integer("lost", missing).personal("reporter", reporter)
-    };
+    let since = if known.is_some() || skipped == 0 { LostSince::LastHeard } else { LostSince::Unknown };
+    let gap = || RecordsLost { lost: missing, reporter: personal(reporter.clone()), what: Some(since) };
     let next = before.next.max(first) + fresh.len() as u64;
     let (tree, kept, about) = read(fresh)?;
     if let Some(foreign) = of_another_node(domain, agent, about).await? {
@@ -119,10 +117,14 @@ pub(crate) async fn batch(
     let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
     let log_index = match earlier {
         Some(log_index) => log_index,
-        None if kept.is_empty() => gap().append(domain).await?,
+        None if kept.is_empty() => journal::append(domain, gap()).await?,
         None => {
-            let leaf = batch_leaf(domain, reporter, &tree, next, kept.len());
-            if missing > 0 { gap().append_before(leaf, domain).await? } else { leaf.append(domain).await? }
+            let recorded = recorded(reporter, &tree, next, kept.len() as u64);
+            if missing > 0 {
+                journal::append_both(domain, gap(), recorded).await?
+            } else {
+                journal::append(domain, recorded).await?
+            }
         }
     };
     if earlier.is_none() {
@@ -173,13 +175,9 @@ fn check_times(domain: &Domain, kept: &[RecordKept]) -> Result<(), RecordError> 
     Ok(())
 }
 
-fn batch_leaf(domain: &Domain, reporter: &str, tree: &Batch, next: u64, count: usize) -> Entry {
-    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    Entry::new(domain, Kind::DecisionBatch)
-        .text("root", hex::encode(tree.root()))
-        .integer("count", integer(count as u64))
-        .integer("first", integer(next.saturating_sub(count as u64)))
-        .personal("reporter", reporter)
+fn recorded(reporter: &str, tree: &Batch, next: u64, count: u64) -> DecisionsRecorded {
+    let (first, root) = (next.saturating_sub(count), Digest::new(tree.root()));
+    DecisionsRecorded { count, first, reporter: personal(reporter.to_owned()), root }
 }
 
 /// Held while a batch is recorded.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sekisho_ledger::Kind;
+use sekisho_events::{HandshakesRefused, RefusalId, RefusalsCounted};
 use sekisho_net::{Rates, Tallied, Tally, TlsPeer, network_of};
 use sekisho_runtime::now;
 use tokio::sync::Notify;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::counters::Counters;
 use crate::domain::{Domain, Shared};
 use crate::issue;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError, personal};
 
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
@@ -122,7 +122,7 @@ pub(crate) async fn log_count(domain: &Domain) {
     let refusals = &domain.refusals;
     let count = refusals.counted.swap(0, Ordering::Relaxed);
     if count > 0
-        && let Err(error) = gap(domain, count).append(domain).await
+        && let Err(error) = journal::append(domain, counted(count, None)).await
     {
         tracing::error!(%error, count, "the count of refusals waits for the log");
         refusals.count(count);
@@ -130,7 +130,7 @@ pub(crate) async fn log_count(domain: &Domain) {
     for tallied in refusals.turned_away.take() {
         Counters::count(&domain.counters.refusals, tallied.count);
         tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
-        if let Err(error) = handshakes(domain, &tallied).append(domain).await {
+        if let Err(error) = journal::append(domain, handshakes(domain, &tallied)).await {
             tracing::error!(%error, tallied.count, "peers that were turned away are not in the log");
             refusals.count(tallied.count);
         }
@@ -138,7 +138,7 @@ pub(crate) async fn log_count(domain: &Domain) {
     let agents = std::mem::take(&mut *refusals.counted_of_agents.lock().unwrap_or_else(PoisonError::into_inner));
     for (agent, count) in agents {
         tracing::warn!(agent, count, "refused beyond the agent's budget; counted only");
-        if let Err(error) = gap(domain, count).personal("caller", &*agent).append(domain).await {
+        if let Err(error) = journal::append(domain, counted(count, Some(&agent))).await {
             tracing::error!(%error, count, "the count of an agent's refusals waits for the log");
             refusals.count_of_agent(&agent, count);
         }
@@ -146,17 +146,15 @@ pub(crate) async fn log_count(domain: &Domain) {
 }
 
 /// One leaf for all that came for one reason in one window.
-fn handshakes(domain: &Domain, tallied: &Tallied) -> Entry {
-    let count = i64::try_from(tallied.count).unwrap_or(i64::MAX);
-    Entry::new(domain, Kind::Refusal)
-        .text("id", format!("ref_{}", hex::encode(domain.new_log_id())))
-        .text("what", "handshakes")
-        .integer("count", count)
-        .personal("caller", &*tallied.first)
-        .personal("reason", &*tallied.reason)
+fn handshakes(domain: &Domain, tallied: &Tallied) -> HandshakesRefused {
+    HandshakesRefused {
+        caller: personal(tallied.first.clone()),
+        count: tallied.count,
+        id: RefusalId::new(domain.new_log_id()),
+        reason: personal(tallied.reason.clone()),
+    }
 }
 
-fn gap(domain: &Domain, count: u64) -> Entry {
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    Entry::new(domain, Kind::Gap).text("what", "refusals").integer("lost", count)
+fn counted(count: u64, caller: Option<&str>) -> RefusalsCounted {
+    RefusalsCounted { caller: caller.map(|caller| personal(caller.to_owned())), lost: count }
 }

@@ -1,13 +1,13 @@
 //! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
 
-use sekisho_identity::{Entry, EntryError, entry_record, is_for_any_user};
-use sekisho_ledger::Kind;
+use sekisho_events::{AgentBanned, AgentEvicted, EntryCreated, EntryDeleted, EntryUpdated, Event, Leaf};
+use sekisho_identity::{Entry, EntryError, is_for_any_user};
 use sekisho_runtime::{now, random_hex};
 use sekisho_store::Batch;
 use sekisho_types::{EntryId, SpiffeId};
 
 use crate::domain::Domain;
-use crate::journal::{self, JournalError};
+use crate::journal::{self, JournalError, Stamp, personal};
 use crate::revoke;
 
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub(crate) async fn create(
     by: &str,
 ) -> Result<Vec<Result<Entry, RegistrationError>>, RegistrationError> {
     let prepared: Vec<_> = entries.into_iter().map(|entry| prepare(domain, entry, by)).collect();
-    let put = |batch: &mut Batch<'_>, (entry, leaf): (Entry, journal::Entry)| {
+    let put = |batch: &mut Batch<'_>, (entry, leaf): (Entry, Leaf)| {
         if let Some(same) = batch.twin(&entry)? {
             return Ok(Err(RegistrationError::Exists(Box::new(same))));
         }
@@ -73,7 +73,7 @@ pub(crate) async fn create(
             return Ok(Err(RegistrationError::IdTaken(entry.id)));
         }
         batch.put_entry(entry.clone())?;
-        leaf.with_change(batch)?;
+        journal::log(batch, leaf)?;
         Ok::<_, RegistrationError>(Ok(entry))
     };
     let all = move |batch: &mut Batch<'_>| {
@@ -87,14 +87,19 @@ pub(crate) async fn create_one(domain: &Domain, entry: Entry, by: &str) -> Resul
     create(domain, vec![entry], by).await?.pop().unwrap_or(Err(RegistrationError::NoEntry(id)))
 }
 
-fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, journal::Entry), RegistrationError> {
+fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, Leaf), RegistrationError> {
     entry.check(&domain.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
     // SPIRE's API has no way to say that this is meant, and its clients must go on working; REST has asked.
     warn_of_any_user(&entry);
-    let leaf = entry_leaf(domain, "created", &entry, by);
-    Ok((entry, leaf))
+    let created = EntryCreated {
+        after: Some(personal(Box::new(entry.clone()))),
+        by: personal(by.to_owned()),
+        entry: entry.id.clone(),
+        registration: None,
+    };
+    Ok((entry, Stamp::now(domain).leaf(created)))
 }
 
 fn warn_of_any_user(entry: &Entry) {
@@ -111,8 +116,7 @@ pub(crate) async fn update(
     change: impl FnOnce(Entry) -> Result<Entry, RegistrationError> + Send + 'static,
 ) -> Result<Entry, RegistrationError> {
     let (name, default_ttl) = (domain.name.clone(), domain.settings.x509_ttl_seconds);
-    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "updated").text("entry", id.as_str());
-    let leaf = leaf.personal("by", by);
+    let (stamp, by) = (Stamp::now(domain), personal(by.to_owned()));
     let changed = id.clone();
     let updated = domain
         .store
@@ -134,8 +138,14 @@ pub(crate) async fn update(
             }
             revoke::changed_entry(batch, &before, &entry, default_ttl, now())?;
             batch.put_entry(entry.clone())?;
-            let leaf = leaf.personal("before", entry_record(&before)).personal("after", entry_record(&entry));
-            leaf.with_change(batch)?;
+            let updated = EntryUpdated {
+                after: Some(personal(Box::new(entry.clone()))),
+                before: Some(personal(Box::new(before))),
+                by,
+                entry: entry.id.clone(),
+                registration: None,
+            };
+            stamp.log(batch, updated)?;
             Ok(entry)
         })
         .await;
@@ -145,8 +155,7 @@ pub(crate) async fn update(
 
 /// Deletes an entry. When this returns, no identity of it leaves any more.
 pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(), RegistrationError> {
-    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", "deleted").text("entry", id.as_str());
-    let leaf = leaf.personal("by", by);
+    let (stamp, by) = (Stamp::now(domain), personal(by.to_owned()));
     let default_ttl = domain.settings.x509_ttl_seconds;
     let deleted = id.clone();
     let written = domain
@@ -156,7 +165,7 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
             batch.put_former_parent(&old.spiffe_id, &old.parent_id, now())?;
             batch.remove_entry(&id)?;
             revoke::entry(batch, &old, "was deleted", default_ttl, now())?;
-            Ok(leaf.personal("before", entry_record(&old)).with_change(batch)?)
+            Ok(stamp.log(batch, EntryDeleted { before: Some(personal(Box::new(old))), by, entry: id })?)
         })
         .await;
     domain.departures.settle(|departure| departure.is_by(&deleted)).await;
@@ -165,7 +174,8 @@ pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(),
 
 /// Bans an agent: it stays known, and no identity leaves to it any more when this returns.
 pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
-    change_agent(domain, id, "banned", by, |batch, id| {
+    let banned = AgentBanned { agent: personal(id.clone()), by: personal(by.to_owned()) };
+    change_agent(domain, id, banned.into(), "was banned", |batch, id| {
         let Some(mut node) = batch.node(id)? else { return Ok(false) };
         node.banned = true;
         batch.put_node(node)?;
@@ -176,18 +186,18 @@ pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), R
 
 /// Evicts an agent: it must attest again, and no identity leaves to it before when this returns.
 pub(crate) async fn evict(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
-    change_agent(domain, id, "evicted", by, |batch, id| batch.remove_node(id)).await
+    let evicted = AgentEvicted { agent: personal(id.clone()), by: personal(by.to_owned()) };
+    change_agent(domain, id, evicted.into(), "was evicted", |batch, id| batch.remove_node(id)).await
 }
 
 async fn change_agent(
     domain: &Domain,
     id: SpiffeId,
-    event: &'static str,
-    by: &str,
+    event: Event,
+    reason: &'static str,
     change: fn(&mut Batch<'_>, &SpiffeId) -> Result<bool, sekisho_store::StoreError>,
 ) -> Result<(), RegistrationError> {
-    let leaf = journal::Entry::new(domain, Kind::AgentChange).text("event", event);
-    let leaf = leaf.personal("agent", id.to_string()).personal("by", by);
+    let leaf = Stamp::now(domain).leaf(event);
     let changed = id.clone();
     let written = domain
         .store
@@ -195,15 +205,10 @@ async fn change_agent(
             if !change(batch, &id)? {
                 return Err(RegistrationError::NoAgent(id));
             }
-            revoke::agent(batch, &id, &format!("was {event}"), now())?;
-            Ok(leaf.with_change(batch)?)
+            revoke::agent(batch, &id, reason, now())?;
+            Ok(journal::log(batch, leaf)?)
         })
         .await;
     domain.departures.settle(|departure| departure.is_to(&changed)).await;
     written
-}
-
-fn entry_leaf(domain: &Domain, event: &str, entry: &Entry, by: &str) -> journal::Entry {
-    let leaf = journal::Entry::new(domain, Kind::EntryChange).text("event", event).text("entry", entry.id.as_str());
-    leaf.personal("by", by).personal("after", entry_record(entry))
 }

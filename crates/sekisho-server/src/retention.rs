@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use sekisho_disk::DiskError;
-use sekisho_identity::{Node, entry_record};
-use sekisho_ledger::{Kind, TILE_WIDTH};
+use sekisho_events::{AgentForgotten, EntryForgotten, OpeningsErased};
+use sekisho_identity::Node;
+use sekisho_ledger::TILE_WIDTH;
 use sekisho_runtime::now;
 use sekisho_store::StoreError;
-use sekisho_types::{SpiffeId, UnixTime};
+use sekisho_types::UnixTime;
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{Entry, JournalError};
+use crate::journal::{self, JournalError, Stamp, personal};
 use crate::log_search;
 
 const EVERY: Duration = Duration::from_secs(20 * 60);
@@ -68,8 +69,7 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     });
     let erased = done.await.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
     if erased > 0 {
-        let event = Entry::new(domain, Kind::KeyEvent).text("event", "openings erased");
-        event.integer("entries", i64::try_from(erased).unwrap_or(i64::MAX)).append(domain).await?;
+        journal::append(domain, OpeningsErased { entries: erased }).await?;
     }
     // The next run of the server begins to believe from here.
     let written: Result<(), StoreError> = domain
@@ -98,27 +98,24 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
     if count == 0 {
         return Ok(0);
     }
-    let leaf = |kind| Entry::new(domain, kind).text("event", "forgotten").personal("by", "retention");
-    let agent = |id: &SpiffeId| leaf(Kind::AgentChange).personal("agent", id.to_string());
-    let nodes: Vec<_> = nodes.into_iter().map(|id| (agent(&id), id)).collect();
-    let entries: Vec<_> =
-        entries.into_iter().map(|id| (leaf(Kind::EntryChange).text("entry", id.as_str()), id)).collect();
+    let (stamp, by) = (Stamp::now(domain), || personal("retention".to_owned()));
     let written: Result<(), RetentionError> = domain
         .store
         .write(&domain.name, move |batch| {
-            for (leaf, id) in nodes {
+            for id in nodes {
                 // It may have attested again, or been banned, since the view was read.
                 let still = batch.node(&id)?.is_some_and(|node| node.expires_at < before && !node.banned);
                 if still && batch.remove_node(&id)? {
-                    leaf.with_change(batch)?;
+                    stamp.clone().log(batch, AgentForgotten { agent: personal(id), by: by() })?;
                 }
             }
-            for (leaf, id) in entries {
+            for id in entries {
                 let ended = batch.entry(&id)?.filter(|entry| entry.expires_at.is_some_and(|end| end < before));
                 if let Some(entry) = ended
                     && batch.remove_entry(&id)?
                 {
-                    leaf.personal("before", entry_record(&entry)).with_change(batch)?;
+                    let (before, by) = (Some(personal(Box::new(entry))), by());
+                    stamp.clone().log(batch, EntryForgotten { before, by, entry: id, registration: None })?;
                 }
             }
             Ok(())

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use sekisho_events::{AgentEvicted, AgentRevoked, EntryRevoked, Event, IdRevoked, Identity, Leaf, SerialRevoked};
 use sekisho_identity::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked};
-use sekisho_ledger::{Kind, Leaf, Value};
+
 use sekisho_runtime::now;
 use sekisho_store::Batch;
 use sekisho_types::{EntryId, SpiffeId, UnixTime};
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{self, openings_of};
+use crate::journal::{self, Stamp, personal};
 use crate::registration::RegistrationError;
 use crate::{log_search, revoke};
 
@@ -111,14 +112,12 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
     });
     let (mut until, mut cuts) = (now().plus_seconds(LONGEST_SVID_SECONDS), vec![]);
     match &found {
-        Some((leaf, id)) => {
-            if let Some(Value::Integer(end)) = leaf.field("not_after") {
-                until = UnixTime::from_seconds(*end).min(until);
-            }
-            let entry = leaf.field_text("entry").map(|entry| format!(" by entry `{entry}`")).unwrap_or_default();
-            let id = id.as_deref().unwrap_or("an identity that was erased from the log");
-            let what = leaf.field_text("what").unwrap_or("SVID");
-            cuts.push(format!("one {what} of {id}{entry}"));
+        Some(given) => {
+            until = given.not_after.unwrap_or(until).min(until);
+            let entry = given.entry.as_ref().map(|entry| format!(" by entry `{entry}`")).unwrap_or_default();
+            let erased = || "an identity that was erased from the log".to_owned();
+            let id = given.spiffe_id.as_ref().map_or_else(erased, ToString::to_string);
+            cuts.push(format!("one {} of {id}{entry}", given.what));
         }
         None => cuts.push("no issuance with this serial number is in this log".to_owned()),
     }
@@ -132,14 +131,13 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
     Ok(Plan { what: Revoked::Serial(serial), until, cuts, then, evicts })
 }
 
-/// The leaf of an issuance, and the SPIFFE ID that it opens.
-async fn issuance_of(domain: &Shared, serial: &str) -> Result<Option<(Leaf, Option<String>)>, RegistrationError> {
+/// What the log says of an issuance.
+async fn issuance_of(domain: &Shared, serial: &str) -> Result<Option<Identity>, RegistrationError> {
     let (searched, id) = (domain.clone(), format!("iss_{serial}"));
     let found = tokio::task::spawn_blocking(move || {
         let index = log_search::find(&searched.ledger, &id)?;
         let entry = searched.ledger.entry(index, searched.ledger.size())?;
-        let opened = openings_of(&entry.side).into_iter().find(|opening| opening.field == "spiffe_id");
-        Some((Leaf::decode(&entry.leaf).ok()?, opened.map(|opening| opening.value)))
+        Leaf::decode_with_side(&entry.leaf, &entry.side).ok()?.event.identity()
     });
     found.await.map_err(|ended| RegistrationError::Form(ended.to_string()))
 }
@@ -158,6 +156,16 @@ fn named(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines
 }
 
+fn event(what: &Revoked, until: UnixTime, reason: &str, by: &str) -> Event {
+    let (by, reason) = (personal(by.to_owned()), personal(reason.to_owned()));
+    match what {
+        Revoked::Entry { id, .. } => EntryRevoked { by, entry: id.clone(), reason, until }.into(),
+        Revoked::Agent(id) => AgentRevoked { agent: personal(id.clone()), by, reason, until }.into(),
+        Revoked::SpiffeId(id) => IdRevoked { by, reason, spiffe_id: personal(id.clone()), until }.into(),
+        Revoked::Serial(serial) => SerialRevoked { by, reason, serial: serial.clone(), until }.into(),
+    }
+}
+
 /// Revokes: the leaf and the revocation are one transaction. The revocation as it is in force when this returns.
 pub(crate) async fn create(
     domain: &Shared,
@@ -167,18 +175,9 @@ pub(crate) async fn create(
 ) -> Result<Revocation, RegistrationError> {
     let reason = reason_of(reason)?;
     let Plan { what, until, evicts, .. } = plan;
-    let leaf = journal::Entry::new(domain, Kind::Revocation);
-    let leaf = match &what {
-        Revoked::Entry { id, .. } => leaf.text("what", "entry").text("entry", id.as_str()),
-        Revoked::Agent(id) => leaf.text("what", "agent").personal("agent", id.to_string()),
-        Revoked::SpiffeId(id) => leaf.text("what", "spiffe_id").personal("spiffe_id", id.to_string()),
-        Revoked::Serial(serial) => leaf.text("what", "serial").text("serial", serial),
-    };
-    let leaf = leaf.integer("until", until.seconds()).personal("reason", &reason).personal("by", by);
-    let eviction = evicts.as_ref().map(|id| {
-        let leaf = journal::Entry::new(domain, Kind::AgentChange).text("event", "evicted");
-        leaf.personal("agent", id.to_string()).personal("by", by)
-    });
+    let leaf = Stamp::now(domain).leaf(event(&what, until, &reason, by));
+    let eviction = |id: &SpiffeId| AgentEvicted { agent: personal(id.clone()), by: personal(by.to_owned()) };
+    let eviction = evicts.as_ref().map(|id| Stamp::now(domain).leaf(eviction(id)));
     let (revoked, agent) = (what.clone(), evicts.clone());
     let written: Result<(), RegistrationError> = domain
         .store
@@ -186,10 +185,10 @@ pub(crate) async fn create(
             if let Some((id, leaf)) = agent.zip(eviction)
                 && evict(batch, &id)?
             {
-                leaf.with_change(batch)?;
+                journal::log(batch, leaf)?;
             }
             batch.revoke(what, &reason, now(), until)?;
-            Ok(leaf.with_change(batch)?)
+            Ok(journal::log(batch, leaf)?)
         })
         .await;
     domain.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;

@@ -1,13 +1,13 @@
 //! Join tokens: made once, shown once, kept as a hash. Everywhere else a token goes by the beginning of its hash.
 
+use sekisho_events::{TokenCreated, TokenId, TokenRevoked};
 use sekisho_evidence::{check_token, token_hash};
-use sekisho_ledger::Kind;
 use sekisho_runtime::{now, random_hex};
 use sekisho_store::TokenRecord;
 use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::domain::Domain;
-use crate::journal;
+use crate::journal::{self, Stamp, personal};
 use crate::registration::RegistrationError;
 
 /// Where agents are that attest by token. A token gives no other kind of agent's ID away.
@@ -50,15 +50,19 @@ pub(crate) async fn create(
     }
     let (hash, expires_at) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
     let id = id_of(&hash);
-    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "created").text("token", id.as_str());
-    let leaf = leaf.integer("expires_at", expires_at.seconds()).personal("agent", agent_id.to_string());
-    let leaf = leaf.personal("by", by);
+    let created = TokenCreated {
+        agent: Some(personal(agent_id.clone())),
+        by: personal(by.to_owned()),
+        expires_at,
+        token: TokenId::parse(&id),
+    };
+    let leaf = Stamp::now(domain).leaf(created);
     let agent = agent_id.clone();
     let written: Result<(), RegistrationError> = domain
         .store
         .write(&domain.name, move |batch| {
             batch.put_token(&hash, &agent, expires_at, now())?;
-            Ok(leaf.with_change(batch)?)
+            Ok(journal::log(batch, leaf)?)
         })
         .await;
     written?;
@@ -76,14 +80,14 @@ pub(crate) async fn revoke(domain: &Domain, id: &str, by: &str) -> Result<(), Re
     let unknown = || RegistrationError::NoToken(id.to_owned());
     let found = list(domain).await?.into_iter().find(|token| id_of(&token.hash) == id);
     let hash = found.ok_or_else(unknown)?.hash;
-    let leaf = journal::Entry::new(domain, Kind::TokenChange).text("event", "revoked").text("token", id);
-    let leaf = leaf.personal("by", by);
+    let token = TokenId::parse(id).ok_or_else(unknown)?;
+    let leaf = Stamp::now(domain).leaf(TokenRevoked { by: personal(by.to_owned()), token });
     let removed: Result<bool, RegistrationError> = domain
         .store
         .write(&domain.name, move |batch| {
             let removed = batch.remove_token(&hash)?;
             if removed {
-                leaf.with_change(batch)?;
+                journal::log(batch, leaf)?;
             }
             Ok(removed)
         })

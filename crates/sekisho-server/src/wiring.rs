@@ -11,9 +11,9 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 use sekisho_disk::{DiskError, Ledger, Segments, private_folder, write_atomic};
+use sekisho_events::{ClockAhead, RotationFailed};
 use sekisho_identity::{Bundle, Request};
 use sekisho_keys::{KeyError, MemoryKey};
-use sekisho_ledger::Kind;
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
 use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, LogMark, Store, StoreError};
@@ -32,7 +32,7 @@ use crate::counters::Counters;
 use crate::departure::Departures;
 use crate::domain::{Domain, Settings, Shared};
 use crate::health::{self, Health};
-use crate::journal::{Entry, JournalError, drain_outbox};
+use crate::journal::{JournalError, drain_outbox};
 use crate::lineage::{Earlier, LineageError, Opened};
 use crate::refusals::Refusals;
 use crate::rest::Operator;
@@ -405,7 +405,7 @@ async fn keep_authorities(domain: Shared) {
             }
             Err(error) => {
                 tracing::error!(%error, pause, "authorities were not rotated; trying again");
-                let logged = Entry::new(&domain, Kind::KeyEvent).text("event", "rotation failed").append(&domain).await;
+                let logged = journal::append(&domain, RotationFailed {}).await;
                 if let Err::<_, JournalError>(error) = logged {
                     tracing::error!(%error, "and that could not be logged");
                 }
@@ -428,8 +428,10 @@ async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
         "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \
          an hour. If it is wrong, stop the server, set the clock and start again"
     );
-    let leaf = Entry::new(domain, Kind::KeyEvent).text("event", "clock ahead of belief").integer("seconds", ahead);
-    leaf.append(domain).await.map(drop).map_err(|e| ServerError::Journal(e.to_string()))
+    journal::append(domain, ClockAhead { seconds: ahead })
+        .await
+        .map(drop)
+        .map_err(|e| ServerError::Journal(e.to_string()))
 }
 
 /// A span for each request.

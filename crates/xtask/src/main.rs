@@ -2,6 +2,7 @@
 
 mod circles;
 mod deny;
+mod generate;
 mod invariants;
 mod layers;
 mod plain;
@@ -12,18 +13,20 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
-    let findings =
-        match verb.as_str() {
-            "layers" => layers::check(&root()).and_then(|found| Ok([found, circles::check(&root())?].concat())),
-            "invariants" => invariants::write(&root()).and_then(|_| invariants::check(&root())),
-            "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
-            "deny" => deny::check(&root()),
-            "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
-            "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
-                .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
-            _ => Err("usage: cargo xtask layers | tidy | deny | invariants | fuzz [SECONDS [TARGET]] | bench [PART…]"
-                .to_owned()),
-        };
+    let findings = match verb.as_str() {
+        "layers" => layers::check(&root()).and_then(|found| Ok([found, circles::check(&root())?].concat())),
+        "invariants" => invariants::write(&root()).and_then(|_| invariants::check(&root())),
+        "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
+        "gen" => generate::run(&root()),
+        "deny" => deny::check(&root()),
+        "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+        "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
+            .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
+        _ => {
+            Err("usage: cargo xtask layers | tidy | gen | deny | invariants | fuzz [SECONDS [TARGET]] | bench [PART…]"
+                .to_owned())
+        }
+    };
     match findings {
         Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
         Ok(findings) => {

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use sekisho_ledger::{Receipt, TrustPolicy};
+use sekisho_events::Receipt;
+use sekisho_ledger::TrustPolicy;
 
 use crate::faults::{Full, Shim};
 use crate::world::{POLICY, World, eventually, manifest_folder};

@@ -21,7 +21,7 @@ fn a_proof_verifies_and_no_changed_one_does() {
 
     let proof = std::fs::read_to_string(world.path("p")).unwrap();
     let trust = sekisho_ledger::TrustPolicy::parse(&std::fs::read_to_string(world.path("trust")).unwrap()).unwrap();
-    let verifies = |text: &str| sekisho_ledger::Receipt::parse(text).and_then(|receipt| receipt.verify(&trust)).is_ok();
+    let verifies = |text: &str| sekisho_events::Receipt::parse(text).and_then(|receipt| receipt.verify(&trust)).is_ok();
     assert!(verifies(&proof));
     for at in (0..proof.len()).filter(|at| proof.is_char_boundary(*at) && proof.is_char_boundary(*at + 1)) {
         let old = proof.as_bytes()[at];

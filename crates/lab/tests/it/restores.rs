@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sekisho_ledger::{Receipt, TrustPolicy};
+use sekisho_events::Receipt;
+use sekisho_ledger::TrustPolicy;
 use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 
 use crate::ledger_crash::{copy, server_refuses};

@@ -55,7 +55,7 @@ impl wire::svid_server::Svid for Service {
 /// What the connection is to judge once more before it takes an answer with these identities.
 pub(super) fn departure(agent: &AgentCaller, results: &[Result<(IssuedX509, Arc<Entry>), Status>]) -> Departure {
     let issued = results.iter().flatten().map(|(issued, entry)| Issued {
-        log_id: issued.log_id.clone(),
+        log_id: issued.log_id,
         entry: Some(entry.clone()),
         judged_at: issued.judged_at,
     });

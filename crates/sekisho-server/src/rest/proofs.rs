@@ -1,13 +1,13 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use sekisho_ledger::{BatchPath, Hash, Leaf, Receipt, Subject, leaf_hash, verify_inclusion};
+use sekisho_events::{Event, Leaf, Receipt, Subject, openings_of};
+use sekisho_ledger::{BatchPath, leaf_hash, verify_inclusion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::domain::{Domain, Shared};
-use crate::journal::openings_of;
 use crate::log_search;
 use crate::record_form::RecordName;
 
@@ -130,18 +130,18 @@ fn receipt(
         Problem::unavailable(&found)
     })?;
     if let Some((record, place)) = &record {
-        let root = Leaf::decode(&entry.leaf).ok().and_then(|leaf| {
-            let root = hex::decode(leaf.field_text("root")?).ok()?;
-            Hash::try_from(root).ok()
-        });
-        if root.is_none_or(|root| place.verify(record.as_bytes(), &root).is_err()) {
+        let root = match Leaf::decode(&entry.leaf).map(|leaf| leaf.event) {
+            Ok(Event::DecisionsRecorded(recorded)) => Some(recorded.root),
+            _ => None,
+        };
+        if root.is_none_or(|root| place.verify(record.as_bytes(), root.as_bytes()).is_err()) {
             tracing::error!(index, "a record does not stand under the leaf that its segment names");
             return Err(Problem::unavailable(&"a segment of decisions is damaged"));
         }
     }
     let subject = match record {
         Some((record, place)) => Subject::Record { record, place },
-        None => Subject::Leaf { openings: openings_of(&entry.side) },
+        None => Subject::Leaf { openings: openings_of(&entry.side).unwrap_or_default() },
     };
     Ok(Receipt { leaf: entry.leaf, subject, index, path, checkpoint })
 }

@@ -169,7 +169,7 @@ pub(super) async fn identities(
     let form = |found: log_search::Identity| IdentityForm {
         id: found.id,
         at_ms: found.at.millis(),
-        kind: found.kind.as_str().to_owned(),
+        kind: found.kind.to_owned(),
         spiffe_id: found.spiffe_id,
         log_index: found.log_index,
     };

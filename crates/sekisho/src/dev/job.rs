@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
+use sekisho_events::Receipt;
 use sekisho_host::{file_digest, own_uid, traces_others};
-use sekisho_ledger::{Receipt, TrustPolicy};
+use sekisho_ledger::TrustPolicy;
 use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 use sekisho_sdk::agent_channel;
 use serde_json::{Value, json};

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sekisho_ledger::{ConsistencyProof, Receipt, Subject, TrustPolicy, VerifiedReceipt};
+use sekisho_events::{Receipt, Subject, VerifiedReceipt};
+use sekisho_ledger::{ConsistencyProof, TrustPolicy};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -35,14 +36,16 @@ pub(crate) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     }
     let verified = Receipt::parse(&text).and_then(|receipt| receipt.verify(&policy)).map_err(|e| denied(&e))?;
     let mut shown = describe(&verified);
+    let mut consistent_with = None;
     if let Some(held) = &args.consistent_with {
         let beside = checkpoints::proof_beside(&args.file);
         let held = checkpoints::check(held, &verified.checkpoint, &beside, &policy)?;
+        consistent_with = Some(held.size);
         if let Some(members) = shown.as_object_mut() {
             members.insert("consistent_with_size".to_owned(), held.size.into());
         }
     }
-    print(global.output, &shown, || describe_text(&shown))?;
+    print(global.output, &shown, || describe_text(&verified, consistent_with))?;
     Ok(Exit::Ok)
 }
 
@@ -70,7 +73,7 @@ fn consistency(
 }
 
 fn describe(verified: &VerifiedReceipt) -> Value {
-    let leaf = verified.leaf.encode().ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let leaf = verified.leaf.encode().ok().and_then(|encoded| serde_json::from_slice::<Value>(&encoded.leaf).ok());
     let (record, opened) = match &verified.subject {
         Subject::Record { record, .. } => (serde_json::from_str(record).ok(), None),
         Subject::Leaf { openings } => {
@@ -84,31 +87,27 @@ fn describe(verified: &VerifiedReceipt) -> Value {
         "log": verified.checkpoint.origin,
         "tree_size": verified.checkpoint.size,
         "index": verified.index,
+        "says": verified.leaf.event.says(),
         "leaf": leaf,
         "opened": opened,
         "record": record,
     })
 }
 
-fn describe_text(shown: &Value) -> String {
-    let text = |pointer: &str| {
-        shown.pointer(pointer).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
-    };
-    let mut out = format!(
-        "verified: entry {} of {} ({} entries)\n{}\n",
-        text("/index"),
-        text("/log"),
-        text("/tree_size"),
-        text("/leaf")
-    );
-    if let Some(size) = shown.get("consistent_with_size") {
-        out.push_str(&format!("consistent with the checkpoint of {size} entries\n"));
-    }
-    for pointer in ["/opened", "/record"] {
-        if shown.pointer(pointer).is_some_and(|value| !value.is_null()) {
-            out.push_str(&text(pointer));
-            out.push('\n');
+/// For people: what is proved, the leaf as it is in the log, and what its proof opens.
+fn describe_text(verified: &VerifiedReceipt, consistent_with: Option<u64>) -> String {
+    let (log, leaf) = (&verified.checkpoint, &verified.leaf);
+    let mut lines = vec![
+        format!("verified: entry {} of {} ({} entries)", verified.index, log.origin, log.size),
+        format!("{}: {}", leaf.at, leaf.event.says()),
+    ];
+    lines.extend(leaf.encode().ok().map(|encoded| String::from_utf8_lossy(&encoded.leaf).into_owned()));
+    lines.extend(consistent_with.map(|size| format!("consistent with the checkpoint of {size} entries")));
+    match &verified.subject {
+        Subject::Record { record, .. } => lines.push(record.clone()),
+        Subject::Leaf { openings } => {
+            lines.extend(openings.iter().map(|opening| format!("{}: {}", opening.field, opening.value)));
         }
     }
-    out
+    lines.join("\n") + "\n"
 }

@@ -4,29 +4,28 @@
 
 use std::collections::BTreeMap;
 
+use sekisho_ledger::{BatchPath, Checkpoint, Hash, MerkleError, ProofError, TlogProof, TrustPolicy, leaf_hash};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    BatchPath, Checkpoint, Hash, Kind, Leaf, LeafError, MerkleError, Opening, ProofError, TlogProof, TrustPolicy,
-    Value, leaf_hash,
-};
+use crate::commitment::Opening;
+use crate::error::LeafError;
+use crate::kinds::Event;
+use crate::leaf::Leaf;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     #[error(transparent)]
     Proof(#[from] ProofError),
-    #[error("the proof carries no readable leaf: {0}")]
+    #[error("the leaf of the proof: {0}")]
     Leaf(#[from] LeafError),
     #[error("the proof's `extra` line is not that of a Sekisho receipt")]
     Extra,
-    #[error("the opening of `{0}` does not fit the commitment in the leaf")]
-    Opening(String),
     #[error("the record is not in the batch that the leaf names: {0}")]
     Batch(#[from] MerkleError),
-    #[error("the proof carries a record, but its leaf is not that of a batch with its root and count")]
+    #[error("the proof carries a record, but its leaf is not that of a batch")]
     NotABatch,
     #[error("the proof says that the batch has {said} records; its leaf says {logged}")]
-    Count { said: u64, logged: i64 },
+    Count { said: u64, logged: u64 },
 }
 
 /// What a receipt is about.
@@ -74,28 +73,19 @@ impl Receipt {
     /// Checks everything and returns what was checked.
     pub fn verify(&self, policy: &TrustPolicy) -> Result<VerifiedReceipt, ReceiptError> {
         let checkpoint = self.proof().verify(&leaf_hash(&self.leaf), policy)?;
-        let leaf = Leaf::decode(&self.leaf)?;
-        match &self.subject {
-            Subject::Leaf { openings } => {
-                for opening in openings {
-                    if leaf.field_text(&opening.field) != Some(opening.commitment().to_string().as_str()) {
-                        return Err(ReceiptError::Opening(opening.field.clone()));
-                    }
-                }
-            }
+        let leaf = match &self.subject {
+            Subject::Leaf { openings } => Leaf::opened(&self.leaf, openings.clone())?,
             Subject::Record { record, place } => {
-                let root = leaf.field_text("root").filter(|_| leaf.kind == Kind::DecisionBatch);
-                let root = root.and_then(|hex| hex::decode(hex).ok()).and_then(|bytes| Hash::try_from(bytes).ok());
-                let (Some(root), Some(Value::Integer(count))) = (root, leaf.field("count")) else {
-                    return Err(ReceiptError::NotABatch);
-                };
+                let leaf = Leaf::decode(&self.leaf)?;
+                let Event::DecisionsRecorded(batch) = &leaf.event else { return Err(ReceiptError::NotABatch) };
                 // With the size from the leaf, the path's length and turns leave one index (RFC 6962 §2.1.1).
-                if i64::try_from(place.size) != Ok(*count) {
-                    return Err(ReceiptError::Count { said: place.size, logged: *count });
+                if place.size != batch.count {
+                    return Err(ReceiptError::Count { said: place.size, logged: batch.count });
                 }
-                place.verify(record.as_bytes(), &root)?;
+                place.verify(record.as_bytes(), batch.root.as_bytes())?;
+                leaf
             }
-        }
+        };
         Ok(VerifiedReceipt { leaf, subject: self.subject.clone(), index: self.index, checkpoint })
     }
 

@@ -1,33 +1,42 @@
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use sekisho_types::{TrustDomain, UnixTime};
+use sekisho_keys::MemoryKey;
+use sekisho_ledger::{Batch, Frontier, NoteSigner, inclusion_path};
+use sekisho_types::{Digest, SignatureAlgorithm, SpiffeId, TrustDomain, UnixTime};
 
 use super::*;
-use crate::test_log::TestLog;
-use crate::{Batch, inclusion_path};
+use crate::{AgentBanned, DecisionsRecorded, Personal};
 
-fn leaf(kind: Kind) -> Leaf {
-    Leaf::new(kind, TrustDomain::parse("example.org").unwrap(), UnixTime::from_seconds(1_790_000_000))
+fn leaf(event: impl Into<Event>) -> Vec<u8> {
+    let domain = TrustDomain::parse("example.org").unwrap();
+    Leaf::new(domain, UnixTime::from_seconds(1_790_000_000), event).encode().unwrap().leaf
 }
 
 /// The receipt of the third of five leaves, and the policy that trusts its log.
-fn receipt(leaf: &Leaf, subject: Subject) -> (Receipt, TrustPolicy) {
-    let mut log = TestLog::new("example.org/sekisho");
-    let bytes = leaf.encode().unwrap();
+fn receipt(leaf: Vec<u8>, subject: Subject) -> (Receipt, TrustPolicy) {
+    let key = MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap();
+    let signer = NoteSigner::new("example.org/sekisho", &key).unwrap();
+    let (mut frontier, mut stored) = (Frontier::default(), BTreeMap::new());
     for index in 0..5u8 {
-        log.push(if index == 2 { leaf_hash(&bytes) } else { leaf_hash(&[index]) });
+        let hash = if index == 2 { leaf_hash(&leaf) } else { leaf_hash(&[index]) };
+        frontier.push(hash, |level, index, hash| {
+            stored.insert((level, index), *hash);
+        });
     }
-    let path = inclusion_path(2, 5, &log.stored()).unwrap();
-    let receipt = Receipt { leaf: bytes, subject, index: 2, path, checkpoint: log.signed(5) };
-    (receipt, TrustPolicy::parse(&log.policy()).unwrap())
+    let path = inclusion_path(2, 5, &|level, index| stored.get(&(level, index)).copied()).unwrap();
+    let checkpoint = Checkpoint { origin: "example.org/sekisho".to_owned(), size: 5, root: frontier.root() };
+    let policy = TrustPolicy::parse(&format!("log {}\nquorum none\n", signer.key())).unwrap();
+    let checkpoint = signer.sign(&checkpoint.to_string()).unwrap();
+    (Receipt { leaf, subject, index: 2, path, checkpoint }, policy)
 }
 
 fn opened() -> (Receipt, TrustPolicy) {
-    let opening = |field: &str| Opening { field: field.to_owned(), nonce: [0xab; 32], value: "v".to_owned() };
-    let openings = vec![opening("agent"), opening("caller")];
-    let leaf = leaf(Kind::Issuance)
-        .committed("agent", &openings[0].commitment())
-        .committed("caller", &openings[1].commitment());
-    receipt(&leaf, Subject::Leaf { openings })
+    let agent = SpiffeId::parse("spiffe://example.org/spire/agent/x509pop/a").unwrap();
+    let opening = |field: &str, value: &str| Opening { field: field.into(), nonce: [0xab; 32], value: value.into() };
+    let openings = vec![opening("agent", &agent.to_string()), opening("by", "v")];
+    let event = AgentBanned { agent: Personal::new(agent, [0xab; 32]), by: Personal::new("v".to_owned(), [0xab; 32]) };
+    receipt(leaf(event), Subject::Leaf { openings })
 }
 
 const RECORDS: [&[u8]; 2] = [b"{\"id\":\"dec_1\"}", b"{\"id\":\"dec_2\"}"];
@@ -37,8 +46,9 @@ fn record(claim: impl Fn(&mut BatchPath)) -> (Receipt, TrustPolicy) {
     let batch = Batch::of(RECORDS);
     let mut place = batch.paths().unwrap().swap_remove(0);
     claim(&mut place);
-    let leaf = leaf(Kind::DecisionBatch).text("root", hex::encode(batch.root())).integer("count", 2);
-    receipt(&leaf, Subject::Record { record: String::from_utf8(RECORDS[0].to_vec()).unwrap(), place })
+    let reporter = Personal::new("spiffe://example.org/spire/agent/x509pop/a".to_owned(), [1; 32]);
+    let event = DecisionsRecorded { count: 2, first: 0, reporter, root: Digest::new(batch.root()) };
+    receipt(leaf(event), Subject::Record { record: String::from_utf8(RECORDS[0].to_vec()).unwrap(), place })
 }
 
 #[test]
@@ -55,12 +65,22 @@ fn a_record_verifies_at_its_own_place_and_count_only() {
 }
 
 #[test]
-fn a_record_under_a_leaf_without_count_is_refused() {
-    let batch = Batch::of(RECORDS);
-    let leaf = leaf(Kind::DecisionBatch).text("root", hex::encode(batch.root()));
-    let place = batch.paths().unwrap().swap_remove(0);
-    let (receipt, policy) = receipt(&leaf, Subject::Record { record: "{\"id\":\"dec_1\"}".into(), place });
-    assert_eq!(receipt.verify(&policy).err(), Some(ReceiptError::NotABatch));
+fn a_record_under_another_leaf_is_refused() {
+    let (whole, _) = record(|_| ());
+    let (other, policy) = receipt(opened().0.leaf, whole.subject.clone());
+    assert_eq!(other.verify(&policy).err(), Some(ReceiptError::NotABatch));
+    let without_count = String::from_utf8(whole.leaf).unwrap().replace("\"count\":2,", "");
+    let (other, policy) = receipt(without_count.into_bytes(), whole.subject);
+    assert_eq!(other.verify(&policy).err(), Some(ReceiptError::Leaf(LeafError::Field("count"))));
+}
+
+#[test]
+fn an_opening_that_does_not_fit_is_refused() {
+    let (mut receipt, policy) = opened();
+    let Subject::Leaf { openings } = &mut receipt.subject else { unreachable!() };
+    openings[1].value = "w".to_owned();
+    let refused = Receipt::parse(&receipt.to_string()).unwrap().verify(&policy).err();
+    assert_eq!(refused, Some(ReceiptError::Leaf(LeafError::Opening("by".to_owned()))));
 }
 
 /// Changes the `extra` line's JSON, and leaves all else as it is.

@@ -3,15 +3,16 @@
 
 use std::fmt;
 
-use crate::{Hash, sha256};
+use sekisho_ledger::{Hash, sha256_of};
 
 const DOMAIN: &[u8] = b"sekisho-commitment/v1\0";
+const PREFIX: &str = "sha256c:";
 
 /// SHA-256(domain ‖ field name ‖ 0 ‖ 32-byte nonce ‖ value).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment(Hash);
 
-/// What opens a commitment. Whoever has it can show the value; without it the commitment says nothing.
+/// What opens a commitment. Its holder can show the value; without it the commitment says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     pub field: String,
@@ -21,12 +22,20 @@ pub struct Opening {
 
 impl Opening {
     pub fn commitment(&self) -> Commitment {
-        Commitment(sha256(&[DOMAIN, self.field.as_bytes(), &[0], &self.nonce, self.value.as_bytes()]))
+        Commitment(sha256_of(&[DOMAIN, self.field.as_bytes(), &[0], &self.nonce, self.value.as_bytes()].concat()))
+    }
+}
+
+impl Commitment {
+    /// `None` unless `text` is the one text of a commitment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hash: Hash = hex::decode(text.strip_prefix(PREFIX)?).ok()?.try_into().ok()?;
+        Some(Self(hash)).filter(|commitment| commitment.to_string() == text)
     }
 }
 
 impl fmt::Display for Commitment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256c:{}", hex::encode(self.0))
+        write!(f, "{PREFIX}{}", hex::encode(self.0))
     }
 }

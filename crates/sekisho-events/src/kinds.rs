@@ -1,0 +1,216 @@
+//! The events. To add one: declare it here, and construct it where it happens.
+//!
+//! What earlier releases wrote stays readable: a member that a release added is an `Option`, as is one that a release dropped.
+
+use sekisho_identity::{Entry, Slot};
+use sekisho_types::{Digest, EntryId, EvidenceClass, SpiffeId, UnixTime};
+
+use crate::declare::events;
+use crate::personal::Personal;
+use crate::words::{AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
+
+events! {
+    /// a node proved what it is
+    Attested = "attestation" {
+        agent: Personal<SpiffeId>,
+        attestor: String,
+        id: AttestationId,
+        tls_group: String,
+    }
+    /// an X.509-SVID was issued
+    X509Issued = "issuance", what = "x509-svid" {
+        attestors: String,
+        authority: String,
+        caller: Personal<String>,
+        entry: Option<EntryId>,
+        evidence: EvidenceClass,
+        id: IssuanceId,
+        not_after: UnixTime,
+        selectors: Personal<Selectors>,
+        spiffe_id: Personal<SpiffeId>,
+        tbs_sha256: Digest,
+    }
+    /// a JWT-SVID was issued
+    JwtIssued = "issuance", what = "jwt-svid" {
+        attestors: String,
+        audience: Personal<String>,
+        caller: Personal<String>,
+        entry: Option<EntryId>,
+        evidence: EvidenceClass,
+        id: IssuanceId,
+        key_id: String,
+        not_after: UnixTime,
+        selectors: Personal<Selectors>,
+        spiffe_id: Personal<SpiffeId>,
+        tbs_sha256: Digest,
+    }
+    /// handshakes were refused for one reason; the caller is the first of them
+    HandshakesRefused = "refusal", what = "handshakes" {
+        caller: Personal<String>,
+        count: u64,
+        id: RefusalId,
+        reason: Personal<String>,
+    }
+    /// a caller was refused; `withdrawn` names issuances that were recorded and did not leave
+    Refused = "refusal" {
+        caller: Personal<String>,
+        id: RefusalId,
+        reason: Personal<String>,
+        withdrawn: Option<IssuanceIds>,
+    }
+    /// an entry was created
+    EntryCreated = "entry-change", event = "created" {
+        after: Option<Personal<Box<Entry>>>,
+        by: Personal<String>,
+        entry: EntryId,
+        registration: Option<Personal<String>>,
+    }
+    /// an entry was changed
+    EntryUpdated = "entry-change", event = "updated" {
+        after: Option<Personal<Box<Entry>>>,
+        before: Option<Personal<Box<Entry>>>,
+        by: Personal<String>,
+        entry: EntryId,
+        registration: Option<Personal<String>>,
+    }
+    /// an entry was deleted
+    EntryDeleted = "entry-change", event = "deleted" {
+        before: Option<Personal<Box<Entry>>>,
+        by: Personal<String>,
+        entry: EntryId,
+    }
+    /// an entry that had expired was deleted by retention
+    EntryForgotten = "entry-change", event = "forgotten" {
+        before: Option<Personal<Box<Entry>>>,
+        by: Personal<String>,
+        entry: EntryId,
+        registration: Option<Personal<String>>,
+    }
+    /// an agent was banned
+    AgentBanned = "agent-change", event = "banned" {
+        agent: Personal<SpiffeId>,
+        by: Personal<String>,
+    }
+    /// an agent was evicted
+    AgentEvicted = "agent-change", event = "evicted" {
+        agent: Personal<SpiffeId>,
+        by: Personal<String>,
+    }
+    /// an agent whose SVID had expired was deleted by retention
+    AgentForgotten = "agent-change", event = "forgotten" {
+        agent: Personal<SpiffeId>,
+        by: Personal<String>,
+    }
+    /// a join token was created
+    TokenCreated = "token-change", event = "created" {
+        agent: Option<Personal<SpiffeId>>,
+        by: Personal<String>,
+        expires_at: UnixTime,
+        token: Option<TokenId>,
+    }
+    /// a join token was revoked
+    TokenRevoked = "token-change", event = "revoked" {
+        by: Personal<String>,
+        token: TokenId,
+    }
+    /// an authority was created
+    AuthorityCreated = "key-event", event = "created" {
+        authority: String,
+        key_id: String,
+        not_after: UnixTime,
+        slot: Slot,
+    }
+    /// an authority began to sign
+    AuthorityActivated = "key-event", event = "activated" {
+        authority: String,
+    }
+    /// an authority left the bundle
+    AuthorityRemoved = "key-event", event = "removed" {
+        authority: String,
+    }
+    /// a rotation of authorities failed
+    RotationFailed = "key-event", event = "rotation failed" {
+    }
+    /// the clock was further ahead than the server believes
+    ClockAhead = "key-event", event = "clock ahead of belief" {
+        seconds: i64,
+    }
+    /// openings of old leaves were erased
+    OpeningsErased = "key-event", event = "openings erased" {
+        entries: u64,
+    }
+    /// the log goes on under a new origin after a restore
+    LogContinued = "key-event", event = "log continued after a restore" {
+        old_origin: String,
+        old_root: Digest,
+        old_size: u64,
+        reason: String,
+    }
+    /// an older copy of the log was accepted, in releases before new origins
+    OlderLogAccepted = "key-event", event = "danger: older log accepted" {
+        reason: String,
+    }
+    /// an older database was accepted
+    OlderStateAccepted = "key-event", event = "danger: older state accepted" {
+        held_revision: u64,
+        logged_revision: u64,
+    }
+    /// an agent has applied a later revision of the state than the server has
+    AgentAhead = "key-event", event = "an agent has applied a later revision of the state" {
+        agent: Personal<SpiffeId>,
+        applied_revision: u64,
+        held_revision: u64,
+    }
+    /// a policy came into force
+    PolicyApplied = "policy-revision" {
+        by: Personal<String>,
+        digest: Digest,
+        revision: u64,
+    }
+    /// a batch of decisions and refusals made on a node, by the root of its Merkle tree
+    DecisionsRecorded = "decision-batch" {
+        count: u64,
+        first: u64,
+        reporter: Personal<String>,
+        root: Digest,
+    }
+    /// refusals were counted only; of one caller, or of many
+    RefusalsCounted = "gap", what = "refusals" {
+        caller: Option<Personal<String>>,
+        lost: u64,
+    }
+    /// records of a node were lost
+    RecordsLost = "gap" {
+        lost: u64,
+        reporter: Personal<String>,
+        what: Option<LostSince>,
+    }
+    /// an operator revoked the SVIDs of an entry
+    EntryRevoked = "revocation", what = "entry" {
+        by: Personal<String>,
+        entry: EntryId,
+        reason: Personal<String>,
+        until: UnixTime,
+    }
+    /// an operator revoked the SVIDs of an agent, and all that it asked for
+    AgentRevoked = "revocation", what = "agent" {
+        agent: Personal<SpiffeId>,
+        by: Personal<String>,
+        reason: Personal<String>,
+        until: UnixTime,
+    }
+    /// an operator revoked the SVIDs of a SPIFFE ID
+    IdRevoked = "revocation", what = "spiffe_id" {
+        by: Personal<String>,
+        reason: Personal<String>,
+        spiffe_id: Personal<SpiffeId>,
+        until: UnixTime,
+    }
+    /// an operator revoked one X.509-SVID
+    SerialRevoked = "revocation", what = "serial" {
+        by: Personal<String>,
+        reason: Personal<String>,
+        serial: String,
+        until: UnixTime,
+    }
+}

@@ -1,0 +1,31 @@
+//! Everything that is recorded, as types: one enum of events, one encoder and one decoder.
+//!
+//! `kinds.rs` declares each event and its members once; encoder, decoder, reference (`docs/formats.md`), samples for tests and
+//! fuzzing all follow from that declaration. Readers match on [`Event`]; none looks a member up by its name.
+//!
+//! This crate knows nothing of files, clocks or randomness: the nonce of a commitment comes with the value.
+
+mod commitment;
+mod declare;
+mod error;
+mod identity;
+mod kinds;
+mod leaf;
+mod member;
+mod personal;
+mod receipt;
+mod reference;
+mod words;
+
+pub use commitment::{Commitment, Opening};
+pub use error::LeafError;
+pub use identity::Identity;
+pub use kinds::*;
+pub use leaf::{Encoded, Leaf, openings_of};
+pub use personal::Personal;
+pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
+pub use reference::reference;
+pub use words::{AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
+
+#[cfg(test)]
+mod tests;
