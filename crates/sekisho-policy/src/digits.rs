@@ -92,12 +92,11 @@ impl Rules<'_> {
                 }
                 all.push(expr);
             }
-            Node::Statement(statement) => match &statement.literal {
-                Literal::SomeIn { key, value, collection, .. } => {
+            Node::Statement(statement) => {
+                if let Literal::SomeIn { key, value, collection, .. } = &statement.literal {
                     key.iter().chain([value]).for_each(|pattern| bind(pattern, &**collection));
                 }
-                _ => {}
-            },
+            }
         });
         if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
             // What a call gives is counted where it calls.

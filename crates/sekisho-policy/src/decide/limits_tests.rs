@@ -6,6 +6,7 @@ use super::tests::{load, now, request};
 
 const HEAD: &str = "package workload.authz\nimport rego.v1\n";
 
+#[expect(clippy::disallowed_methods, reason = "the time is what is tested")]
 fn longest(name: &str, rules: &str) -> Duration {
     let set = match load(&format!("{HEAD}{rules}\n")) {
         Ok(set) => set,
