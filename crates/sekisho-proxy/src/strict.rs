@@ -13,6 +13,8 @@ use crate::http1_scan::{Framing, Scanner};
 /// How long a connection that ends is read on. One that is closed while bytes of its peer come is reset, and the peer loses
 /// an answer that it has not read (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
+/// And how many bytes of it at most: a peer that sends faster than any upload is not heard out.
+const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 pub(crate) struct Strict<S, R> {
     inner: S,
@@ -23,13 +25,24 @@ pub(crate) struct Strict<S, R> {
     /// Whether the peer has said that nothing more comes.
     ended: bool,
     lingers: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read while the connection ended.
+    lingered: usize,
     /// Hears why the connection was refused.
     refuse: R,
 }
 
 impl<S, R: Fn(&str)> Strict<S, R> {
     pub(crate) const fn new(inner: S, refuse: R) -> Self {
-        Self { inner, scanner: Scanner::new(), refused: None, answering: false, ended: false, lingers: None, refuse }
+        Self {
+            inner,
+            scanner: Scanner::new(),
+            refused: None,
+            answering: false,
+            ended: false,
+            lingers: None,
+            lingered: 0,
+            refuse,
+        }
     }
 }
 
@@ -115,7 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
         while !this.ended && lingers.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut space);
             let read = ready!(Pin::new(&mut this.inner).poll_read(context, &mut buffer));
-            this.ended = read.is_err() || buffer.filled().is_empty();
+            this.lingered += buffer.filled().len();
+            this.ended = read.is_err() || buffer.filled().is_empty() || this.lingered > LINGER_BYTES;
         }
         Poll::Ready(Ok(()))
     }
@@ -182,8 +196,8 @@ mod tests {
         let mut strict = Strict::new(tokio::net::TcpStream::from_std(server).unwrap(), |_: &str| {});
         let seen = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
-            client.write_all(b"POST / HTTP/1.1\r\ncontent-length: 10000000\r\n\r\n").unwrap();
-            let sent = client.write_all(&[b'x'; 10_000_000]);
+            client.write_all(b"POST / HTTP/1.1\r\ncontent-length: 6000000\r\n\r\n").unwrap();
+            let sent = client.write_all(&[b'x'; 6_000_000]);
             let mut seen = String::new();
             (sent.is_ok(), client.read_to_string(&mut seen).is_ok(), seen)
         });
