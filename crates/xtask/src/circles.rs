@@ -11,7 +11,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("sekisho-agent", 8),
     ("sekisho-disk", 9),
     ("sekisho-net", 2),
-    ("sekisho-policy", 20),
+    ("sekisho-policy", 22),
     ("sekisho-proxy", 6),
     ("sekisho-server", 24),
 ];
