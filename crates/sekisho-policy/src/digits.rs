@@ -1,7 +1,8 @@
-//! How long numbers may become. The engine multiplies without a limit, and twenty squarings one behind the other make a number
-//! that fills the memory; so the length of products is bounded when a set is loaded.
+//! How large values may become. The engine multiplies without a limit, and twenty squarings one behind the other make a number
+//! that fills the memory. It keeps a list that holds another twice as one, and compares it as two: forty of those one behind
+//! the other are compared for ever. So products, and names within lists, sets and objects, are bounded when a set is loaded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use regorus::unstable::{ArithOp, AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
 
@@ -12,15 +13,52 @@ use crate::walk::{Node, children, rule_nodes};
 
 /// Most factors in a product, with those of the names in it.
 const MAX_FACTORS: u32 = 64;
+/// Most names within a value that is written as a list, set or object, with those that they stand for.
+const MAX_COPIES: u32 = 4096;
 /// Most characters of a number as it is written.
 const MAX_WRITTEN: usize = 1000;
 
 type Name = Vec<String>;
 
+/// What a value is made of at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    /// Numbers that are multiplied.
+    factors: u32,
+    /// Values from elsewhere that it holds; none for a constant.
+    copies: u32,
+}
+
+impl Size {
+    const CONSTANT: Self = Self { factors: 1, copies: 0 };
+    const ONE: Self = Self { factors: 1, copies: 1 };
+    const ENDLESS: Self = Self { factors: u32::MAX, copies: u32::MAX };
+
+    /// Of a value that is one of the two.
+    fn or(self, other: Self) -> Self {
+        Self { factors: self.factors.max(other.factors), copies: self.copies.max(other.copies) }
+    }
+
+    /// Of a value that holds both.
+    fn and(self, other: Self) -> Self {
+        Self { copies: self.copies.saturating_add(other.copies), ..self.or(other) }
+    }
+
+    fn too_large(self) -> Option<String> {
+        if self.factors > MAX_FACTORS {
+            Some(format!("multiplies more than {MAX_FACTORS} factors, with those of the names in it"))
+        } else if self.copies > MAX_COPIES {
+            Some(format!("makes a value that holds more than {MAX_COPIES} others, with those of the names in it"))
+        } else {
+            None
+        }
+    }
+}
+
 struct Rules<'a> {
     named: BTreeMap<Name, Vec<(&'a Rule, &'a Module)>>,
-    /// How many factors a rule's values have at most; those under way count as one.
-    known: BTreeMap<Name, u32>,
+    /// How large a rule's values are at most; those under way count as one.
+    known: BTreeMap<Name, Size>,
 }
 
 /// The variables of one rule, with all that they are bound to.
@@ -28,7 +66,7 @@ struct Scope<'a> {
     package: Name,
     aliases: BTreeMap<String, Name>,
     bound: BTreeMap<String, Vec<&'a Expr>>,
-    known: BTreeMap<String, u32>,
+    known: BTreeMap<String, Size>,
 }
 
 /// The first rule whose numbers could become too long.
@@ -55,10 +93,9 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
     let (rule, reason) = match written {
         Some(found) => found,
         None => {
-            let name = names.iter().find(|name| rules.of_name(name) > MAX_FACTORS)?;
+            let (name, reason) = names.iter().find_map(|name| Some((name, rules.of_name(name).too_large()?)))?;
             let (rule, _) = rules.named.get(name)?.first()?;
-            let name = name.join(".");
-            (*rule, format!("`{name}` multiplies more than {MAX_FACTORS} factors, with those of the names in it"))
+            (*rule, format!("`{}` {reason}", name.join(".")))
         }
     };
     let span = rule.span();
@@ -66,18 +103,20 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
 }
 
 impl Rules<'_> {
-    fn of_name(&mut self, name: &Name) -> u32 {
+    fn of_name(&mut self, name: &Name) -> Size {
         if let Some(known) = self.known.get(name) {
             return *known;
         }
-        self.known.insert(name.clone(), 1);
+        self.known.insert(name.clone(), Size::ONE);
         let rules = self.named.get(name).cloned().unwrap_or_default();
-        let most = rules.into_iter().map(|(rule, module)| self.of_rule(rule, module)).max().unwrap_or(1);
+        let most =
+            rules.into_iter().map(|(rule, module)| self.of_rule(rule, module)).reduce(Size::or).unwrap_or(Size::ONE);
+        let most = most.or(Size::ONE);
         self.known.insert(name.clone(), most);
         most
     }
 
-    fn of_rule(&mut self, rule: &Rule, module: &Module) -> u32 {
+    fn of_rule(&mut self, rule: &Rule, module: &Module) -> Size {
         let (mut bound, mut all) = (BTreeMap::<String, Vec<&Expr>>::new(), Vec::new());
         let mut bind = |pattern: &Expr, value| {
             declared(pattern).into_iter().for_each(|name| bound.entry(name).or_default().push(value));
@@ -104,55 +143,69 @@ impl Rules<'_> {
         }
         let package = reference(&module.package.refr).unwrap_or_default();
         let mut scope = Scope { package, aliases: aliases(module), bound, known: BTreeMap::new() };
-        all.into_iter().map(|expr| self.of(expr, &mut scope, 0)).max().unwrap_or(1)
+        all.into_iter().map(|expr| self.of(expr, &mut scope, 0)).reduce(Size::or).unwrap_or(Size::ONE)
     }
 
-    fn of(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> u32 {
+    fn of(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> Size {
         // Patterns that stand for each other, as in `x = y`.
         if depth > 4096 {
-            return u32::MAX;
+            return Size::ENDLESS;
         }
-        let inner: BTreeSet<u32> = match expr {
+        match expr {
             Expr::ArithExpr { op: ArithOp::Mul, lhs, rhs, .. } => {
                 let (left, right) = (self.of(lhs, scope, depth + 1), self.of(rhs, scope, depth + 1));
-                return left.saturating_add(right);
+                Size { factors: left.factors.saturating_add(right.factors), ..left.or(right) }
             }
-            Expr::Var { .. } => return self.of_variable(expr, scope, depth),
+            Expr::Var { .. } => self.of_variable(expr, scope, depth),
             Expr::RefDot { .. } | Expr::RefBrack { .. } => {
                 let path = leading_path(expr);
                 if path.first().is_some_and(|root| root != "input" && !scope.bound.contains_key(root)) {
                     return self.used(&resolve(&path, &scope.package, &scope.aliases));
                 }
-                children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect()
+                self.parts(expr, scope, depth).reduce(Size::or).unwrap_or(Size::ONE)
             }
             Expr::Call { fcn, params, .. } => {
                 let own = self.used(&resolve(&leading_path(fcn), &scope.package, &scope.aliases));
-                let given = params.iter().map(|part| self.of(part, scope, depth + 1)).max().unwrap_or(1);
-                return own.saturating_mul(given);
+                let given = params.iter().map(|part| self.of(part, scope, depth + 1));
+                let given = given.reduce(Size::and).unwrap_or(Size::ONE);
+                Size {
+                    factors: own.factors.saturating_mul(given.factors),
+                    copies: own.copies.max(1).saturating_mul(given.copies),
+                }
             }
-            _ => children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect(),
-        };
-        inner.last().copied().unwrap_or(1)
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } | Expr::BinExpr { .. } => {
+                self.parts(expr, scope, depth).reduce(Size::and).unwrap_or(Size::CONSTANT)
+            }
+            _ => self.parts(expr, scope, depth).reduce(Size::or).unwrap_or(Size::CONSTANT),
+        }
     }
 
-    fn of_variable(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> u32 {
-        let Some(name) = reference(expr).and_then(|path| path.into_iter().next()) else { return 1 };
+    fn parts(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> impl Iterator<Item = Size> + use<> {
+        let parts: Vec<Size> = children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect();
+        parts.into_iter()
+    }
+
+    fn of_variable(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> Size {
+        let Some(name) = reference(expr).and_then(|path| path.into_iter().next()) else { return Size::ONE };
         if let Some(known) = scope.known.get(&name) {
             return *known;
         }
         let Some(values) = scope.bound.get(&name).cloned() else {
             return self.used(&resolve(&[name], &scope.package, &scope.aliases));
         };
-        scope.known.insert(name.clone(), 1);
-        let most = values.into_iter().map(|value| self.of(value, scope, depth + 1)).max().unwrap_or(1);
+        scope.known.insert(name.clone(), Size::ONE);
+        let most =
+            values.into_iter().map(|value| self.of(value, scope, depth + 1)).reduce(Size::or).unwrap_or(Size::ONE);
+        // However small, it is held once more.
+        let most = most.or(Size::ONE);
         scope.known.insert(name, most);
         most
     }
 
     /// A rule by its name, or by one that goes on into its value.
-    fn used(&mut self, path: &[String]) -> u32 {
+    fn used(&mut self, path: &[String]) -> Size {
         let found =
             (1..=path.len()).rev().filter_map(|end| path.get(..end)).find(|name| self.named.contains_key(*name));
-        found.map(<[String]>::to_vec).map_or(1, |name| self.of_name(&name))
+        found.map(<[String]>::to_vec).map_or(Size::ONE, |name| self.of_name(&name))
     }
 }

@@ -79,3 +79,26 @@ fn law_l9_no_policy_within_the_limits_takes_long() {
     }
     assert!(slow.is_empty(), "{slow:?}");
 }
+
+/// Lists that hold another list twice are small in memory and endless to compare.
+#[test]
+fn law_l9_values_that_double_are_refused_when_they_are_loaded() {
+    let lines = |link: &str| -> String {
+        (1..=40).map(|n| format!("\tx{n} := {}\n", link.replace("@", &format!("x{}", n - 1)))).collect()
+    };
+    for link in ["[@, @]", "{\"a\": @, \"b\": @}", "{[@], [1, @]}", "array.concat([@], [@])", "{@} | {[@]}", "twice(@)"]
+    {
+        let rules = format!("twice(v) := [v, v]\n\nallow if {{\n\tx0 := [1]\n{}\tnot x40 < x39\n}}", lines(link));
+        let refused = load(&format!("{HEAD}{rules}\n")).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("holds more than 4096 others"), "{link}: {refused}");
+    }
+    let rules: String = (1..=40).map(|n| format!("x{n} := [x{}, x{}]\n", n - 1, n - 1)).collect();
+    assert!(load(&format!("{HEAD}x0 := [1]\n{rules}allow if x40 == x39\n")).is_err());
+    // Constants are what they are, and a chain that does not double is short.
+    let many = (0..5000).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",\n");
+    let chain = lines("array.concat(@, [1])");
+    load(&format!(
+        "{HEAD}known := [{many}]\nallow if {{\n\tx0 := [1]\n{chain}\tcount(x40) == 41\n\tinput.query in known\n}}\n"
+    ))
+    .unwrap();
+}
