@@ -349,8 +349,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_sidecar_outside_its_workload_s_group_is_refused() {
+    #[tokio::test]
+    async fn a_sidecar_outside_its_workload_s_group_is_refused() {
         let own = Process::open(std::process::id().cast_signed()).unwrap();
         let gid = std::fs::metadata("/proc/self").unwrap().gid();
         check_group(&own, 1000, gid).unwrap();

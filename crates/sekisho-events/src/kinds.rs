@@ -146,8 +146,11 @@ events! {
         old_size: u64,
         reason: String,
     }
-    /// an older copy of the log was accepted, in releases before new origins
+    /// an older copy of the log was accepted; without the earlier origin in releases before new origins
     OlderLogAccepted = "key-event", event = "danger: older log accepted" {
+        old_origin: Option<String>,
+        old_root: Option<Digest>,
+        old_size: Option<u64>,
         reason: String,
     }
     /// an older database was accepted

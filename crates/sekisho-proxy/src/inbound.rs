@@ -46,6 +46,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a refusal by revocation is recorded as.
 pub(crate) const REVOKED: &str = "revoked SVID";
+/// What is not begun because the identity that asks for it is over.
+const EXPIRED: &str = "expired SVID";
 
 /// Who is at the other end of a connection, and whom it asks.
 struct Peer {
@@ -173,6 +175,7 @@ impl Inbound {
         // What is not finished by then is cut.
         tokio::select! {
             _finished = tokio::time::timeout(DRAIN, connection) => {}
+            () = withdrawn(self.identity.held.clone()) => {}
             why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &peer.name, &why),
         }
     }
@@ -195,6 +198,13 @@ impl Inbound {
         response
     }
 
+    /// Why nothing new is taken by what a peer has proven: its SVID was revoked, or has expired while what was open finishes.
+    fn ended(&self, proven: &Proven) -> Option<(&'static str, String)> {
+        let revoked = self.revocations.find(&proven.leaf).map(|why| (REVOKED, why));
+        let expired = || (EXPIRED, "the SVID on this connection has expired; open a new one".to_owned());
+        revoked.or_else(|| renewal::left(proven.ends).is_none().then(expired))
+    }
+
     async fn judge(&self, request: Request<Incoming>, peer: &Peer, trace: Trace) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let problem = refuse_as(&parts.headers);
@@ -208,9 +218,9 @@ impl Inbound {
         };
         // The connection closes when its peer's SVID is revoked; a request may come before that.
         let proven = peer.proven.clone();
-        let Proven { leaf, subject, .. } = proven.borrow().clone();
-        if let Some(why) = self.revocations.find(&leaf) {
-            self.decider.refuse(REVOKED, &peer.name, &why);
+        let current = proven.borrow().clone();
+        if let Some((rule, why)) = self.ended(&current) {
+            self.decider.refuse(rule, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
         }
         let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
@@ -219,7 +229,7 @@ impl Inbound {
             path: plain.path,
             query: plain.query,
             headers: plain.headers,
-            subject,
+            subject: current.subject,
             destination: peer.own_id.clone(),
             request_id,
         });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_disk::{DiskError, Ledger, Recovered, private_folder, write_atomic};
-use sekisho_events::{LeafError, LogContinued};
+use sekisho_events::{LeafError, LogContinued, OlderLogAccepted};
 use sekisho_keys::{KeyError, load, load_or_create};
 use sekisho_ledger::{Checkpoint, Hash, NoteSigner};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, TrustDomain};
@@ -92,6 +92,9 @@ pub(crate) fn open(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, Li
     Ok(Opened { ledger, recovered, origin: form.origin, continues: form.continues })
 }
 
+/// The event of a log that goes on after `--danger-accept-older-log`, and not after a restore.
+pub(crate) const OLDER_LOG_ACCEPTED: &str = "danger: older log accepted";
+
 /// Lets the log of `data`, which must be closed or about to be, go on under a new origin and key. `event` and `reason` stand
 /// in the leaf by which it then begins.
 pub(crate) fn begin_anew(
@@ -133,13 +136,15 @@ pub(crate) fn check_trust_domain(data: &Path, trust_domain: &TrustDomain) -> Res
 /// Logs what the log was before, if it goes on under a new origin and nothing is logged under that yet.
 pub(crate) async fn log_earlier(domain: &Domain, continues: Option<Earlier>) -> Result<bool, JournalError> {
     let Some(earlier) = continues.filter(|earlier| earlier.size == domain.ledger.size()) else { return Ok(false) };
-    let continued = LogContinued {
-        old_origin: earlier.origin,
-        old_root: Digest::parse(&earlier.root).map_err(|_| LeafError::Field("old_root"))?,
-        old_size: earlier.size,
-        reason: earlier.reason,
+    let (old_origin, old_size, reason) = (earlier.origin, earlier.size, earlier.reason);
+    let old_root = Digest::parse(&earlier.root).map_err(|_| LeafError::Field("old_root"))?;
+    let appended = if earlier.event == OLDER_LOG_ACCEPTED {
+        let (old_origin, old_root, old_size) = (Some(old_origin), Some(old_root), Some(old_size));
+        journal::append(domain, OlderLogAccepted { old_origin, old_root, old_size, reason }).await
+    } else {
+        journal::append(domain, LogContinued { old_origin, old_root, old_size, reason }).await
     };
-    let index = journal::append(domain, continued).await?;
+    let index = appended?;
     domain.ledger.checkpoint_covering(index).await.map_err(|error| JournalError::Disk(Arc::new(error)))?;
     Ok(true)
 }

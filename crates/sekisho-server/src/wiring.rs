@@ -204,7 +204,7 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
     drop(opened);
     // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
-    lineage::begin_anew(&args.data, name, "danger: older log accepted", &reason)?;
+    lineage::begin_anew(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;
     Ok(lineage::open_when_closed(&args.data, name)?)
 }
 

@@ -75,6 +75,7 @@ fn completions_and_the_openapi_document_are_made_from_the_code() {
             "/v1/log/consistency/{old_size}/{new_size}",
             "/v1/policy",
             "/v1/proofs/{id}",
+            "/v1/revocations",
             "/v1/tokens",
             "/v1/tokens/{id}",
         ]

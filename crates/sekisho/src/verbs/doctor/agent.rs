@@ -70,7 +70,7 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
         Check::new(
             "agent-dangers",
             if status.dangers.is_empty() { Ok("none in force".into()) } else { Err(status.dangers.join(", ")) },
-            "start the agent without these settings; `sekisho help agent` says what each of them gives up",
+            "start the agent without these settings; `sekisho agent --help` says what each of them gives up",
         ),
     ]
 }
