@@ -171,7 +171,7 @@ impl Member for UnixTime {
 
     fn read(name: &'static str, from: &mut Reader) -> Result<Self, LeafError> {
         let seconds = from.integer(name)?;
-        // Beyond the years that `UnixTime` holds there is no one text.
+        // Beyond the years that `UnixTime` holds there is not one text.
         Some(Self::from_seconds(seconds)).filter(|time| time.seconds() == seconds).ok_or(LeafError::Field(name))
     }
 

@@ -35,7 +35,7 @@ pub struct Measurement {
 
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
-    // What failed because the process ended is no one's fault.
+    // What failed because the process ended is not a fault of the process.
     measure_living(process, cache).map_err(|error| match process.check_alive() {
         Err(ended @ HostError::Ended(_)) => ended,
         _ => error,

@@ -145,7 +145,7 @@ impl Ownership {
             None => Process::open(pid)?,
         };
         let ours = is_family(&self.process, pid)?;
-        // While it lives, its number is no other's.
+        // While it lives, its number belongs to no other process.
         peer.check_alive()?;
         Ok(if ours { Owner::Workload } else { Owner::Other { uid, pid: Some(pid) } })
     }

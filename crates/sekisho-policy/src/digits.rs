@@ -1,6 +1,6 @@
 //! How large values may become. The engine multiplies without a limit, and twenty squarings one behind the other make a number
 //! that fills the memory. It keeps a list that holds another twice as one, and compares it as two: forty of those one behind
-//! the other are compared for ever. So products, and names within lists, sets and objects, are bounded when a set is loaded.
+//! the other are compared without end. So products, and names within lists, sets and objects, are bounded when a set is loaded.
 
 use std::collections::BTreeMap;
 

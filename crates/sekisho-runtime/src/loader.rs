@@ -55,7 +55,7 @@ pub(crate) fn give_back(child: &mut Command) {
     for (aside, value) in std::env::vars_os() {
         let Some(name) = aside.as_bytes().strip_prefix(SET_ASIDE.as_bytes()) else { continue };
         let name = OsStr::from_bytes(name);
-        // Only what was set aside: this is no way to set another one.
+        // Only what was set aside: another variable cannot be set by this.
         if is_set_aside(name) {
             child.env(name, value).env_remove(&aside);
         }

@@ -7,7 +7,7 @@ use crate::danger::TARGET;
 /// Logs to stderr: text on a terminal, JSON lines elsewhere. `filter` has the form of RUST_LOG.
 pub fn init_logs(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Law L16: whoever wants a quiet log still sees these.
+    // Law L16: they are shown with a quiet log too.
     let filter = match format!("{TARGET}=warn").parse() {
         Ok(always) => filter.add_directive(always),
         Err(_) => filter,

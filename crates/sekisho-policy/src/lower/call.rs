@@ -93,7 +93,7 @@ impl Call {
         self.on_texts == OnTexts::Text && self.is_certain()
     }
 
-    /// Whether it is no error on any input.
+    /// Whether it never gives an error, on any input.
     pub(super) fn is_certain(&self) -> bool {
         self.on_texts != OnTexts::MayErr && self.arguments.iter().all(Term::is_text)
     }

@@ -196,7 +196,7 @@ fn bindings(modules: &[&Ref<Module>]) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<
     (named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(), names)
 }
 
-/// The variables that the statements of a body declare: a name among them is no rule.
+/// The variables that the statements of a body declare: a name among them does not stand for a rule.
 fn variables(query: &Query) -> BTreeSet<String> {
     let of = |statement: &LiteralStmt| match &statement.literal {
         Literal::SomeVars { vars, .. } => vars.iter().map(|var| var.text().to_owned()).collect(),
