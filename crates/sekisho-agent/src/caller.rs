@@ -60,7 +60,7 @@ pub(crate) async fn admit(core: Arc<Core>, peer: UnixPeer) -> Option<Admitted> {
             let _turn = turn;
             ExecutableId::of(&process).map(|executable| (executable, process))
         };
-        let looked = tokio::task::spawn_blocking(look).await;
+        let looked = sekisho_runtime::blocking(look).await;
         looked.map_err(|_| Failed::Status(Status::internal("measuring failed")))?.map_err(Failed::Host)
     };
     let status = match looked.await {
@@ -125,7 +125,7 @@ pub(crate) async fn still_measured<H: Send + Sync + 'static>(
         let _turn = turn;
         is_unchanged(process(&holder), &measured)
     };
-    let looked = tokio::task::spawn_blocking(look).await.map_err(|_| Status::internal("measuring failed"))?;
+    let looked = sekisho_runtime::blocking(look).await.map_err(|_| Status::internal("measuring failed"))?;
     if looked.map_err(unmeasured)? {
         return Ok(());
     }
@@ -161,7 +161,7 @@ pub(crate) async fn measure_process<H: Send + Sync + 'static>(
         let _turn = turn;
         measure(process(&holder), &core.digests)
     };
-    let measured = tokio::task::spawn_blocking(measure).await;
+    let measured = sekisho_runtime::blocking(measure).await;
     let measured = measured.map_err(|_| Status::internal("measuring failed"))?;
     let measurement = measured.map_err(unmeasured)?;
     Ok((measurement, now()))

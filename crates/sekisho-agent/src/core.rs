@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
 
 use sekisho_disk::Spool;
 use sekisho_host::DigestCache;
@@ -12,6 +11,7 @@ use sekisho_net::{Identity, Rates, TlsSource};
 use sekisho_proto::server as wire;
 use sekisho_types::{Digest, EntryId, Selector, SpiffeId, UnixTime};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Channel;
 

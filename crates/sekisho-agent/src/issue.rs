@@ -1,7 +1,7 @@
 //! SVIDs for processes: from the cache while they are fresh, else from the server with the process's evidence.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_host::{ATTESTOR, Measurement};
 use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
@@ -15,6 +15,7 @@ use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{selectors_to_wire, server as wire, status_reason, types};
 use sekisho_runtime::{now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::core::{Core, HeldKey, HeldSvid};

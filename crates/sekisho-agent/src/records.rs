@@ -78,7 +78,7 @@ async fn refusal(
         record.extend(details);
     }
     let spool = core.spool.clone();
-    let appended = tokio::task::spawn_blocking(move || spool.append(&[record.to_string().into()])).await;
+    let appended = sekisho_runtime::blocking(move || spool.append(&[record.to_string().into()])).await;
     let is_kept = matches!(appended, Ok(Ok(1)));
     if !is_kept {
         tracing::error!(id, "a refusal was not spooled; it is counted as lost");
@@ -99,7 +99,7 @@ pub(crate) async fn keep_count(core: Arc<Core>) {
 pub(crate) async fn count_unrecorded(core: &Arc<Core>) {
     let count = core.unrecorded.swap(0, Ordering::Relaxed);
     let spool = core.spool.clone();
-    if count > 0 && !matches!(tokio::task::spawn_blocking(move || spool.count_lost(count)).await, Ok(Ok(()))) {
+    if count > 0 && !matches!(sekisho_runtime::blocking(move || spool.count_lost(count)).await, Ok(Ok(()))) {
         tracing::error!(count, "the count of refusals is not on disk yet");
     }
 }

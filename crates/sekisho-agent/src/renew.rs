@@ -42,7 +42,7 @@ pub(crate) async fn keep_cache(core: Arc<Core>) {
     loop {
         core.save_wanted.notified().await;
         let saver = core.clone();
-        let saved = tokio::task::spawn_blocking(move || saver.save()).await;
+        let saved = sekisho_runtime::blocking(move || saver.save()).await;
         if let Ok(Err(error)) = saved {
             tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
         }

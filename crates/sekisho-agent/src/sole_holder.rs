@@ -65,7 +65,7 @@ impl Looks {
             }
         };
         // Its answer comes by the channel, also to us.
-        let _looked = tokio::task::spawn_blocking(look).await;
+        let _looked = sekisho_runtime::blocking(look).await;
         drop(turn);
         answer.await.ok()
     }
@@ -82,7 +82,7 @@ pub(crate) async fn check(core: &Arc<Core>, caller: &Arc<Caller>) -> Result<(), 
             own_hold(&caller, inheritable)
         }
     };
-    let looked = tokio::task::spawn_blocking(look).await.map_err(|_| Status::internal("looking failed"))?;
+    let looked = sekisho_runtime::blocking(look).await.map_err(|_| Status::internal("looking failed"))?;
     let socket = looked?;
     let found = core.looks.holders(socket, caller.uid).await.ok_or_else(|| Status::internal("looking failed"))?;
     let holders = found.map_err(|error| unknown(&error))?;
@@ -95,11 +95,11 @@ pub(crate) async fn check(core: &Arc<Core>, caller: &Arc<Caller>) -> Result<(), 
             let _turn = turn;
             no_strangers(&caller, &strangers, socket)
         };
-        let judged = tokio::task::spawn_blocking(judge).await;
+        let judged = sekisho_runtime::blocking(judge).await;
         judged.map_err(|_| Status::internal("looking failed"))??;
     }
     if core.traces_others && !holders.unreadable.is_empty() {
-        let judged = tokio::task::spawn_blocking(move || none_hidden(&holders.unreadable)).await;
+        let judged = sekisho_runtime::blocking(move || none_hidden(&holders.unreadable)).await;
         judged.map_err(|_| Status::internal("looking failed"))??;
     }
     Ok(())

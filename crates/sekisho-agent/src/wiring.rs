@@ -94,7 +94,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     if !restored {
         // A join token is spent by now: without what it gave, a restart would be locked out.
         let saver = core.clone();
-        let saved = tokio::task::spawn_blocking(move || saver.save()).await;
+        let saved = sekisho_runtime::blocking(move || saver.save()).await;
         saved.map_err(|_| DiskError::Rule("writing the cache failed".into()))??;
     }
     core.cache.say_how_it_is_sealed();
@@ -127,7 +127,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     // The listener's task has nothing to report.
     let _joined = serving.await;
     records::count_unrecorded(&core).await;
-    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
+    let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
     ended
 }
 

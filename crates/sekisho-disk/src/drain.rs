@@ -74,7 +74,7 @@ impl Spool {
         work: impl FnOnce(&Self) -> Result<T, DiskError> + Send + 'static,
     ) -> Result<T, DiskError> {
         let spool = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&spool)).await;
+        let done = sekisho_ports::blocking(move || work(&spool)).await;
         done.unwrap_or_else(|ended| Err(DiskError::Stopped(ended.to_string())))
     }
 }

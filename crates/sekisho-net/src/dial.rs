@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use sekisho_ports::{TcpStream, UnixStream};
 use sekisho_types::UnixTime;
-use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -36,8 +36,10 @@ impl Dialer {
         let address = &self.address;
         let io = |source| NetError::Io { address: address.clone(), source };
         let timeout = |_| NetError::Timeout(address.clone());
-        let tcp =
-            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(timeout)?.map_err(io)?;
+        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect_to(address))
+            .await
+            .map_err(timeout)?
+            .map_err(io)?;
         let _best_effort = tcp.set_nodelay(true);
         let peer_address = tcp.peer_addr().map_err(io)?;
         let connector = TlsConnector::from(self.source.client_config(&self.expected, alpn)?);
@@ -82,7 +84,7 @@ pub fn grpc_over_tls(dialer: Dialer) -> Channel {
 pub fn grpc_over_unix(path: PathBuf) -> Channel {
     endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {
         let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        async move { UnixStream::connect(&path).await.map(TokioIo::new) }
     }))
 }
 

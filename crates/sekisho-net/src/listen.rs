@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use sekisho_ports::{Machine, TcpListener, TcpStream, UnixListener, UnixStream};
 use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,12 @@ impl Acceptor {
     }
 
     /// Takes one connection through its handshake, and says who the peer is.
-    pub async fn accept(&self, stream: TcpStream, now: UnixTime) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
+    pub async fn accept(
+        &self,
+        stream: impl Into<TcpStream>,
+        now: UnixTime,
+    ) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
+        let stream = stream.into();
         let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
         let failed = |reason: String| NetError::Handshake { address: address.to_string(), reason };
         let _best_effort = stream.set_nodelay(true);
@@ -95,11 +100,19 @@ impl Listens for TcpListener {
     }
 }
 
+impl Listens for tokio::net::TcpListener {
+    type Stream = (tokio::net::TcpStream, SocketAddr);
+
+    async fn accept_one(&self) -> std::io::Result<Self::Stream> {
+        self.accept().await
+    }
+}
+
 impl Listens for UnixListener {
     type Stream = UnixStream;
 
     async fn accept_one(&self) -> std::io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+        self.accept().await
     }
 }
 
@@ -164,6 +177,9 @@ pub async fn serve_tls(
 pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let error = |source| NetError::Io { address: path.display().to_string(), source };
+    if Machine::current().is_some() {
+        return UnixListener::bind(path).map_err(error);
+    }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(error(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process serves this socket")));
     }

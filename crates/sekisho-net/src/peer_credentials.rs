@@ -3,7 +3,8 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use tokio::net::UnixStream;
+use sekisho_ports::UnixStream;
+use tokio::net::UnixStream as KernelStream;
 
 use crate::UnixPeer;
 
@@ -12,6 +13,18 @@ const SO_PEERPIDFD: libc::c_int = 77;
 
 /// Who is at the other end. SO_PEERCRED names the process that connected, as the kernel recorded it then.
 pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
+    match stream.kernel() {
+        Ok(stream) => kernel_peer_of(stream),
+        // A simulated one: the process is what the simulation says, and no descriptor stands for it.
+        Err(peer) => {
+            let peer = peer.ok_or(std::io::ErrorKind::NotConnected)?;
+            Ok(UnixPeer { pid: peer.pid, uid: peer.uid, gid: peer.gid, pidfd: None, socket: (0, 0) })
+        }
+    }
+}
+
+/// Who is at the other end of a connection of the kernel's.
+fn kernel_peer_of(stream: &KernelStream) -> std::io::Result<UnixPeer> {
     let credentials = stream.peer_cred()?;
     let pid = credentials.pid().ok_or_else(|| std::io::Error::other("the kernel names no process for this peer"))?;
     let socket = (rustix::fs::fstat(stream)?.st_ino, rustix::net::sockopt::socket_cookie(stream)?);
@@ -19,7 +32,7 @@ pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
 }
 
 #[expect(unsafe_code, reason = "getsockopt(SO_PEERPIDFD) has no safe wrapper in libc, rustix or nix")]
-fn pidfd_of(stream: &UnixStream) -> std::io::Result<Option<OwnedFd>> {
+fn pidfd_of(stream: &KernelStream) -> std::io::Result<Option<OwnedFd>> {
     let mut fd: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `fd` and `length` outlive the call, and `length` is the size of `fd`.

@@ -5,6 +5,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, version};
 use sekisho_identity::{Bundle, LeafFacts};
 use sekisho_types::Secret;
@@ -111,7 +112,7 @@ impl TlsSource {
     /// handler's rule.
     pub(crate) fn server_config(&self, client_required: bool, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, NetError> {
         let verifier = Arc::new(AnyClient { source: self.clone(), required: client_required, provider: provider() });
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(PortClock))
             .with_protocol_versions(&[&version::TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Resolver(self.clone())));
@@ -134,7 +135,7 @@ impl TlsSource {
             refuse: self.refuse.clone(),
             provider: provider(),
         };
-        let builder = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_details(provider(), Arc::new(PortClock))
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(check));
@@ -153,6 +154,17 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     PROVIDER.clone()
+}
+
+/// The machine's clock, for rustls.
+#[derive(Debug)]
+struct PortClock;
+
+impl TimeProvider for PortClock {
+    fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+        let seconds = u64::try_from(sekisho_ports::now().seconds()).ok()?;
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+    }
 }
 
 #[derive(Debug)]

@@ -72,7 +72,7 @@ impl Decider {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
-        tokio::task::spawn_blocking(move || write(&spool, waiting, &counted));
+        sekisho_runtime::blocking(move || write(&spool, waiting, &counted));
         Self {
             policy,
             held,

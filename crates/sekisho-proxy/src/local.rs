@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sekisho_host::{HostError, Owner, Ownership, cookie_of};
 use sekisho_net::peer_of;
+use sekisho_ports::UnixStream;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use crate::config::Local;
 
@@ -97,6 +98,6 @@ fn number(pid: Option<i32>) -> String {
 }
 
 async fn blocking(look: impl FnOnce() -> Result<Owner, HostError> + Send + 'static) -> Result<Owner, LocalError> {
-    let looked = tokio::task::spawn_blocking(look).await;
+    let looked = sekisho_runtime::blocking(look).await;
     Ok(looked.map_err(|error| LocalError::Io { at: "/proc".into(), source: io::Error::other(error) })??)
 }

@@ -18,10 +18,11 @@ use sekisho_identity::LeafFacts;
 use sekisho_net::{
     Dialer, ExpectedServer, Listens, NetError, Places, TlsConnection, TlsPeer, accept_each, listen_unix,
 };
+use sekisho_ports::{UnixListener, UnixStream};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,7 +101,7 @@ impl Listens for Listener {
     async fn accept_one(&self) -> std::io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Unix(listener) => listener.accept().await.map(Accepted::Unix),
         }
     }
 }

@@ -113,7 +113,7 @@ async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel, identity: &Ide
     while let Some(policy) = policies.message().await? {
         // Parsing and the disk take their time.
         let taker = keeper.clone();
-        let _taken = tokio::task::spawn_blocking(move || taker.take(policy)).await;
+        let _taken = sekisho_runtime::blocking(move || taker.take(policy)).await;
         let held = identity.ready().await;
         if let Some(in_force) = keeper.current() {
             let report = ReportPolicyRequest { spiffe_id: held.spiffe_id.to_string(), revision: in_force.revision };

@@ -16,7 +16,7 @@ use crate::local::LocalError;
 pub(crate) async fn check(held: &watch::Receiver<Option<Held>>, workload: &Arc<Process>) -> Result<(), LocalError> {
     let Some(measured) = held.borrow().as_ref().map(|held| held.executable.clone()) else { return Ok(()) };
     let workload = workload.clone();
-    let looked = tokio::task::spawn_blocking(move || ExecutableId::of(&workload)).await;
+    let looked = sekisho_runtime::blocking(move || ExecutableId::of(&workload)).await;
     match looked.map_err(|error| LocalError::Io { at: "/proc".into(), source: io::Error::other(error) })? {
         Ok(now) if now.to_bytes() != *measured => {
             Err(LocalError::NotTheWorkload("the workload runs another program than its identity was issued to".into()))

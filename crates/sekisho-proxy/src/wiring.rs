@@ -89,7 +89,7 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
     stop.drained(12).await;
     decider.record_strangers();
     decider.log_last_counts();
-    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
+    let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
     let code = match child {
         Some(mut child) => workload::end(&mut child).await,
         None => None,

@@ -1,8 +1,7 @@
-//! What every daemon needs and no rule may touch: the clock, randomness, configuration, logs and the signal
-//! to stop.
+//! What every daemon needs and no rule may touch: configuration, logs, identifiers and the signal to stop; and the ports that
+//! programs use, of `sekisho-ports`.
 
 mod child;
-mod clock;
 mod config;
 mod danger;
 mod hardening;
@@ -15,14 +14,14 @@ mod tasks;
 mod traces;
 
 pub use child::{Ends, NOT_RUN, become_child, child_of_ours, has_become};
-pub use clock::now;
 pub use config::{ConfigError, Settings, load_settings, settings};
 pub use danger::{danger, dangers};
 pub use hardening::{HardeningError, close_to_others, refuse_company};
 pub use limits::raise_open_files;
 pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
-pub use random::{random_bytes, random_hex, random_u32, record_id, time_ordered_id, to_hex};
+pub use random::{random_hex, random_u32, record_id, time_ordered_id, to_hex};
+pub use sekisho_ports::{blocking, now, random_bytes};
 pub use stop::{Stop, stop_on_signal};
 pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};
 pub use traces::{Span, SpanSide, TraceParent, Traces, TracesError};

@@ -1,15 +1,5 @@
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use sekisho_ports::random_bytes;
 use sekisho_types::UnixTime;
-
-/// Random bytes from the operating system. Without them nothing secure can go on, so failing ends the process.
-pub fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut out = [0u8; N];
-    if SystemRandom::new().fill(&mut out).is_err() {
-        tracing::error!("the operating system gives no randomness; stopping");
-        std::process::abort();
-    }
-    out
-}
 
 /// A 128-bit identifier that sorts by time: 48 bits of Unix milliseconds, 80 random bits.
 pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {

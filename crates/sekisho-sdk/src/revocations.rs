@@ -134,7 +134,7 @@ async fn stream(keeper: &Arc<RevocationKeeper>, agent: &AgentChannel) -> Result<
     let mut messages = SidecarClient::new(agent.clone()).watch_revocations(requests).await?.into_inner();
     while let Some(message) = messages.message().await? {
         let (taker, whole) = (keeper.clone(), !message.more);
-        let _taken = tokio::task::spawn_blocking(move || taker.take(&message)).await;
+        let _taken = sekisho_ports::blocking(move || taker.take(&message)).await;
         if whole {
             // An agent that reads slowly hears of the next.
             let _late = acknowledge.try_send(WatchRevocationsRequest { applied_revision: keeper.newest() });

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sekisho_identity::{Bundle, Revocations, leaf_facts, split_chain};
 use sekisho_net::{Identity, NetError, Refuse, TlsMaterial, TlsSource};
@@ -64,7 +64,7 @@ pub struct Workload {
 impl IdentitySource {
     /// The identity of this process, from the Workload API.
     pub fn of_self(socket: &Path, trust_domain: &TrustDomain) -> Result<Self, NetError> {
-        let keeper = Arc::new(RevocationKeeper::new(Revocations::default(), clock, |_| {}));
+        let keeper = Arc::new(RevocationKeeper::new(Revocations::default(), sekisho_ports::now, |_| {}));
         Self::start(socket, trust_domain, None, Some(keeper))
     }
 
@@ -129,11 +129,6 @@ impl IdentitySource {
             }
         }
     }
-}
-
-fn clock() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Feed {

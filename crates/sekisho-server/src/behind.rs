@@ -3,10 +3,11 @@
 //! at earlier revisions, so a server that gave out a revision twice would miss SVIDs (law L6): it jumps beyond what it hears of.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_events::AgentAhead;
 use sekisho_types::{Revision, SpiffeId};
+use tokio::time::Instant;
 
 use crate::domain::Domain;
 use crate::journal::{JournalError, Stamp, personal};

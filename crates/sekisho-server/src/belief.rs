@@ -5,9 +5,10 @@
 //! only made new goes by the clock itself.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_types::UnixTime;
+use tokio::time::Instant;
 
 /// Seconds of the clock that are believed for each second that the server runs.
 const CATCH_UP: u32 = 24;

@@ -99,7 +99,7 @@ pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporte
 
 async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
     let (store, probe) = (domain.clone(), data.join("ready-probe"));
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = sekisho_runtime::blocking(move || {
         let disk = probe_disk(&probe);
         let stored = store.store.read(|reader| reader.revision(&store.name));
         (disk.map_err(|error| error.to_string()), stored.map(drop).map_err(|error| error.to_string()))

@@ -120,7 +120,7 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
 pub(crate) async fn mark(domain: &Domain) -> Result<(), StoreError> {
     let size = domain.ledger.size();
     let ledger = domain.ledger.clone();
-    let root = tokio::task::spawn_blocking(move || ledger.root(size)).await.ok().flatten();
+    let root = sekisho_runtime::blocking(move || ledger.root(size)).await.ok().flatten();
     let Some(root) = root.filter(|_| size > 0) else { return Ok(()) };
     let mark = LogMark { size, root: root.to_vec() };
     domain.store.write(&domain.name, move |batch| batch.mark_log(&mark)).await

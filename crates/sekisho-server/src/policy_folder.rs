@@ -30,7 +30,7 @@ pub(crate) enum ApplyError {
 /// Checks a policy set, runs its own tests and makes it a revision. The same content again keeps its revision.
 pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Result<u64, ApplyError> {
     // Loading and the set's own tests take their time.
-    let tested = tokio::task::spawn_blocking(move || load_tested(sources, now())).await;
+    let tested = sekisho_runtime::blocking(move || load_tested(sources, now())).await;
     let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
     let running = domain.view.read(|state| state.policy.clone());
     if let Some(policy) = running.filter(|policy| policy.digest == set.digest()) {

@@ -135,7 +135,7 @@ pub(crate) async fn batch(
     if !kept.is_empty() {
         let decisions = domain.decisions.clone();
         let reporter = reporter.clone();
-        let appended = tokio::task::spawn_blocking(move || decisions.append(&reporter, log_index, &kept)).await;
+        let appended = sekisho_runtime::blocking(move || decisions.append(&reporter, log_index, &kept)).await;
         appended.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
     }
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };

@@ -61,7 +61,7 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let ended = now.plus_seconds(-days(keep.ended_days));
     while forget_ended(domain, ended).await? == AT_ONCE {}
     let files = domain.clone();
-    let done = tokio::task::spawn_blocking(move || -> Result<u64, RetentionError> {
+    let done = sekisho_runtime::blocking(move || -> Result<u64, RetentionError> {
         let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
         files.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
         let before = keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));

@@ -134,7 +134,7 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
 /// What the log says of an issuance.
 async fn issuance_of(domain: &Shared, serial: &str) -> Result<Option<Identity>, RegistrationError> {
     let (searched, id) = (domain.clone(), format!("iss_{serial}"));
-    let found = tokio::task::spawn_blocking(move || {
+    let found = sekisho_runtime::blocking(move || {
         let index = log_search::find(&searched.ledger, &id)?;
         let entry = searched.ledger.entry(index, searched.ledger.size())?;
         Leaf::decode_with_side(&entry.leaf, &entry.side).ok()?.event.identity()

@@ -93,7 +93,7 @@ pub(crate) async fn keep(domain: Shared, bundles_per_second: u32) {
         // The log grows meanwhile.
         while number < domain.ledger.size().div_ceil(sekisho_ledger::TILE_WIDTH) {
             let reads = domain.clone();
-            let done = tokio::task::spawn_blocking(move || check_bundle(&reads, number)).await;
+            let done = sekisho_runtime::blocking(move || check_bundle(&reads, number)).await;
             if let Err(error) = done {
                 tracing::error!(%error, number, "a bundle of the log was not checked");
             }

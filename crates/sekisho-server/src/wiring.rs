@@ -15,10 +15,10 @@ use sekisho_events::{ClockAhead, RotationFailed};
 use sekisho_identity::{Bundle, Request};
 use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
+use sekisho_ports::TcpListener;
 use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, now};
 use sekisho_store::{Change, Committed, LogMark, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast};
 
 use crate::authorities::{self, Authorities, AuthorityError};
@@ -155,7 +155,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     // What the last requests left in the outbox.
     stop.trigger();
     let _ended = outbox.await;
-    let _flushed = tokio::task::spawn_blocking(move || traces.flush()).await;
+    let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
     Ok(tasks.outcome()?)
 }
 

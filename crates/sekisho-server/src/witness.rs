@@ -130,7 +130,7 @@ impl Witnesses {
             let old_size = target.known.load(Ordering::Relaxed).min(size);
             let (ledger, checkpoint) = (ledger.clone(), note.to_owned());
             let path = move || if old_size == 0 { Ok(vec![]) } else { ledger.consistency_path(old_size, size) };
-            let path = tokio::task::spawn_blocking(path).await.map_err(|_| WitnessError::Form)??;
+            let path = sekisho_runtime::blocking(path).await.map_err(|_| WitnessError::Form)??;
             let body = ConsistencyProof { old_size, path, checkpoint }.to_string();
             let answer = self.client.post(&target.prefix, "add-checkpoint", body).await?;
             match answer.status.as_u16() {

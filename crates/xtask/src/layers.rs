@@ -8,6 +8,8 @@ const WORDS: &[&str] = &["sekisho-types"];
 const RULES: &[&str] = &["sekisho-identity", "sekisho-jose", "sekisho-evidence", "sekisho-policy", "sekisho-ledger"];
 /// Rules as well: what is recorded of those below.
 const RECORDS: &[&str] = &["sekisho-events"];
+/// What a program asks of its machine, real or simulated.
+const PORTS: &[&str] = &["sekisho-ports"];
 const EDGES: &[&str] = &[
     "sekisho-proto",
     "sekisho-store",
@@ -22,7 +24,7 @@ const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
 /// They see every layer, and no layer sees them.
 const TOOLS: &[&str] = &["lab", "xtask", "fuzz", "payments"];
-const LAYERS: [&[&str]; 7] = [WORDS, RULES, RECORDS, EDGES, LIBRARY, PROGRAMS, BINARY];
+const LAYERS: [&[&str]; 8] = [WORDS, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one crate may name.
 const OWNED: [(&str, &[&str]); 7] = [

@@ -57,7 +57,7 @@ pub(super) async fn list(
     });
     let (class, before) = (class.transpose()?, before.transpose()?.unwrap_or(u128::MAX));
     let limit = usize::try_from(query.limit.unwrap_or(50).min(1000)).unwrap_or(1000);
-    let found = tokio::task::spawn_blocking(move || domain.decisions.newest(class, before, limit));
+    let found = sekisho_runtime::blocking(move || domain.decisions.newest(class, before, limit));
     Ok(Json(found.await.map_err(|e| Problem::unavailable(&e))?.iter().map(form).collect()))
 }
 
@@ -67,6 +67,6 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
         format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");
     let name = RecordName::parse(&id);
     let find = move || name.and_then(|name| domain.decisions.find(name.key, |kept| name.names(kept)));
-    let found = tokio::task::spawn_blocking(find).await.map_err(|e| Problem::unavailable(&e))?;
+    let found = sekisho_runtime::blocking(find).await.map_err(|e| Problem::unavailable(&e))?;
     found.map(|(found, _)| Json(form(&found))).ok_or_else(|| Problem::not_found(missing))
 }

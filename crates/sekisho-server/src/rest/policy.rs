@@ -73,7 +73,7 @@ pub(super) async fn show(
 async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Problem> {
     let domain = domain.clone();
     let read = move || domain.store.read(|reader| reader.policy(&domain.name, Some(revision)));
-    let found = tokio::task::spawn_blocking(read).await.map_err(|error| Problem::unavailable(&error))?;
+    let found = sekisho_runtime::blocking(read).await.map_err(|error| Problem::unavailable(&error))?;
     let found = found.map_err(|error| Problem::unavailable(&error))?;
     let missing = || Problem::not_found(format!("policy revision {revision} is not kept, or never was"));
     found.map(Arc::new).ok_or_else(missing)

@@ -56,7 +56,7 @@ pub(super) async fn consistency(
     if old_size == 0 || old_size > new_size || new_size > size {
         return Err(Problem::invalid(format!("the two sizes must ascend from at least 1 to at most {size}")));
     }
-    let path = tokio::task::spawn_blocking(move || domain.ledger.consistency_path(old_size, new_size)).await;
+    let path = sekisho_runtime::blocking(move || domain.ledger.consistency_path(old_size, new_size)).await;
     let path = path.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     Ok(Json(ConsistencyForm { old_size, new_size, path: path.iter().map(|hash| BASE64.encode(hash)).collect() }))
 }
@@ -67,7 +67,7 @@ pub(super) async fn consistency(
 pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Problem> {
     let search = || {
         let (domain, id) = (domain.clone(), id.clone());
-        tokio::task::spawn_blocking(move || find(&domain, &id))
+        sekisho_runtime::blocking(move || find(&domain, &id))
     };
     let mut found = search().await.map_err(|e| Problem::unavailable(&e))?;
     if found.is_err() {
@@ -87,7 +87,7 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
         Some(cosigned) => cosigned,
         None => domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?,
     };
-    let receipt = tokio::task::spawn_blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
+    let receipt = sekisho_runtime::blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
 }
 

@@ -110,7 +110,7 @@ fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
 pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Problem> {
     let counted = domain.clone();
-    let outbox = tokio::task::spawn_blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
+    let outbox = sekisho_runtime::blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
     let outbox = outbox.await.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
@@ -165,7 +165,7 @@ pub(super) async fn identities(
 ) -> Result<Json<Vec<IdentityForm>>, Problem> {
     let limit = query.limit.unwrap_or(50).min(1000);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let found = tokio::task::spawn_blocking(move || log_search::newest_identities(&domain.ledger, limit));
+    let found = sekisho_runtime::blocking(move || log_search::newest_identities(&domain.ledger, limit));
     let form = |found: log_search::Identity| IdentityForm {
         id: found.id,
         at_ms: found.at.millis(),

@@ -1,0 +1,170 @@
+//! A simulated machine: its clock, its randomness, its address on the simulated network.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sekisho_types::UnixTime;
+use tokio::time::Instant;
+
+use crate::Fabric;
+
+/// When every simulation begins: 2026-01-01T00:00:00Z.
+const EPOCH_SECONDS: i64 = 1_767_225_600;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Machine>>> = const { RefCell::new(None) };
+}
+
+/// One machine of a simulation. A program runs on it while its runtime is polled inside [`Machine::enter`]; that runtime is of the
+/// current-thread kind and has paused time.
+pub struct Machine {
+    address: IpAddr,
+    fabric: Fabric,
+    random: AtomicU64,
+    skew_nanos: AtomicI64,
+    /// Where the runtime's clock began, and at which time of the simulation.
+    began: Mutex<Option<(Instant, Duration)>>,
+    /// The time of the simulation while no runtime runs.
+    settled_nanos: AtomicU64,
+    /// Its runtime is being dropped: its clock cannot be read.
+    stopping: AtomicBool,
+}
+
+impl Machine {
+    pub fn new(seed: u64, address: IpAddr, fabric: &Fabric) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            fabric: fabric.clone(),
+            random: AtomicU64::new(seed),
+            skew_nanos: AtomicI64::new(0),
+            began: Mutex::new(None),
+            settled_nanos: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// The machine that this thread simulates now, if it simulates one.
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Runs `work` on this machine: what asks for the time, randomness or the network gets this machine's.
+    pub fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Arc<Machine>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0.take());
+            }
+        }
+        let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        work()
+    }
+
+    /// A runtime begins at this time of the simulation. To be called inside it.
+    pub fn begin(&self, at: Duration) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), at));
+        self.stopping.store(false, Ordering::Relaxed);
+        self.settle(at);
+    }
+
+    /// No runtime of this machine is polled until the simulation has come to this time.
+    pub fn settle(&self, at: Duration) {
+        self.settled_nanos.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Its runtime is about to be dropped: it stops at the time at which it was settled last.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The instant of its runtime that is this time of the simulation.
+    pub fn instant(&self, at: Duration) -> Option<Instant> {
+        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.map(|(base, from)| base + at.saturating_sub(from))
+    }
+
+    /// The time of the simulation.
+    pub fn elapsed(&self) -> Duration {
+        let settled = Duration::from_nanos(self.settled_nanos.load(Ordering::Relaxed));
+        if self.stopping.load(Ordering::Relaxed) {
+            return settled;
+        }
+        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.map_or(settled, |(base, from)| from + base.elapsed())
+    }
+
+    /// Sets this machine's time of day ahead of the simulation's, or behind it.
+    pub fn set_skew(&self, nanos: i64) {
+        self.skew_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    pub fn time_of_day(&self) -> UnixTime {
+        let elapsed = i64::try_from(self.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        let skew = self.skew_nanos.load(Ordering::Relaxed);
+        UnixTime::from_nanos(EPOCH_SECONDS.saturating_mul(1_000_000_000).saturating_add(elapsed).saturating_add(skew))
+    }
+
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub const fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// The next number that follows from the seed (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).
+    pub fn random(&self) -> u64 {
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        mix(self.random.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA))
+    }
+
+    pub(crate) fn fill(&self, out: &mut [u8]) {
+        for part in out.chunks_mut(8) {
+            part.iter_mut().zip(self.random().to_le_bytes()).for_each(|(to, from)| *to = from);
+        }
+    }
+}
+
+/// Spreads a number over all 64 bits.
+pub(crate) const fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{now, random_bytes};
+
+    #[test]
+    fn a_machine_is_its_seed_and_its_clock() {
+        let fabric = Fabric::new(7);
+        let machine = |seed| Machine::new(seed, [10, 0, 0, 1].into(), &fabric);
+        let drawn = |seed| machine(seed).enter(random_bytes::<24>);
+        assert_eq!(drawn(5), drawn(5));
+        assert_ne!(drawn(5), drawn(6));
+
+        let skewed = machine(1);
+        skewed.set_skew(-3_000_000_000);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (before, after) = skewed.enter(|| {
+            runtime.block_on(async {
+                skewed.begin(Duration::from_secs(100));
+                let before = now();
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                (before, now())
+            })
+        });
+        assert_eq!(before, UnixTime::from_seconds(EPOCH_SECONDS + 97));
+        assert_eq!(after, before.plus_seconds(3600));
+        // What the runtime's drop does comes at the time at which the machine was settled.
+        skewed.settle(Duration::from_secs(50));
+        skewed.stop();
+        assert_eq!(skewed.elapsed(), Duration::from_secs(50));
+        assert!(Machine::current().is_none());
+    }
+}

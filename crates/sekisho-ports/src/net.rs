@@ -1,0 +1,14 @@
+//! Streams and listeners: the kernel's, or those of a simulated network.
+
+mod fabric;
+mod simulated;
+mod tcp;
+mod unix;
+
+#[cfg(test)]
+mod tests;
+
+pub use fabric::Fabric;
+pub use simulated::PeerCredentials;
+pub use tcp::{TcpListener, TcpStream};
+pub use unix::{UnixListener, UnixStream};
