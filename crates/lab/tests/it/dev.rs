@@ -44,6 +44,24 @@ fn the_main_job_reaches_every_milestone_and_again_on_its_old_state() {
     }
 }
 
+/// An agent whose SVID has expired joins by a new token, and must be the one for which the services are registered.
+#[test]
+fn the_main_job_runs_after_its_agent_expired() {
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    let run = || {
+        let options = ["dev", "--once", "-o", "json", "--folder", folder.path().to_str().unwrap()];
+        // The shortest life that the server grants.
+        let output = Command::new(program("sekisho")).args(options).env("SEKISHO_AGENT_TTL", "20").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let first = run();
+    std::thread::sleep(std::time::Duration::from_secs(31));
+    let second = run();
+    let agent = |lines: &str| serde_json::from_str::<Value>(lines.lines().next().unwrap()).unwrap()["agent_id"].clone();
+    assert_eq!(agent(&first), agent(&second));
+}
+
 /// A fresh machine has no root for it: the same job, from nothing, by a user without any privilege.
 #[test]
 fn the_main_job_runs_cold_as_a_plain_user() {

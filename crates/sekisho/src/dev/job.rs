@@ -91,7 +91,8 @@ impl Job<'_> {
     }
 
     async fn attest(&self, roles: &mut Roles, server: &str) -> Result<String, Failure> {
-        let token = self.rest.send(Method::POST, "/v1/tokens", &json!({"ttl": 600})).await?;
+        let agent = self.registered_agent().await?;
+        let token = self.rest.send(Method::POST, "/v1/tokens", &json!({"ttl": 600, "agent_id": agent})).await?;
         let token_file = self.folder.join("join-token");
         sekisho_disk::write_atomic(&token_file, text(&token, "/token").as_bytes()).map_err(Failure::failed)?;
         let bundle = self.rest.get("/v1/bundle").await?;
@@ -117,6 +118,14 @@ impl Job<'_> {
         let id = status.agent_id;
         self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "agents list")?;
         Ok(id)
+    }
+
+    /// The agent for which an earlier run registered the services. One that joins again must keep its ID: what is registered
+    /// for another is not served.
+    async fn registered_agent(&self) -> Result<String, Failure> {
+        let known = self.rest.get(&format!("/v1/entries?spiffe_id={GATEWAY}")).await?;
+        let agent = known.pointer("/entries/0/parent_id").and_then(Value::as_str);
+        Ok(agent.unwrap_or("dev").to_owned())
     }
 
     /// One entry for each sample service: this user, and exactly this executable.
