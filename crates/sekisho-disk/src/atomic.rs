@@ -48,5 +48,5 @@ pub fn private_folder(path: &Path) -> Result<(), DiskError> {
 
 /// Replaces `path` by `bytes`, mode 0600: after a crash either the old content is there or the new.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    Disk::kernel().write_atomic(path, bytes)
+    Disk::of_machine().write_atomic(path, bytes)
 }

@@ -10,7 +10,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sekisho_ports::Machine;
+
 use crate::DiskError;
+use lossy::LossyDisk;
 
 /// Makes durable what was written to a file or what a folder lists.
 pub(crate) trait Durable: Send + Sync {
@@ -36,8 +39,12 @@ impl Durable for Kernel {
 pub(crate) struct Disk(Arc<dyn Durable>);
 
 impl Disk {
-    pub(crate) fn kernel() -> Self {
-        Self(Arc::new(Kernel))
+    /// The disk of this machine.
+    pub(crate) fn of_machine() -> Self {
+        Self(match Machine::current() {
+            Some(machine) => machine.device::<LossyDisk>(),
+            None => Arc::new(Kernel),
+        })
     }
 
     #[cfg(test)]
@@ -94,5 +101,4 @@ fn forget(temporary: &Path) {
     }
 }
 
-#[cfg(test)]
 pub(crate) mod lossy;

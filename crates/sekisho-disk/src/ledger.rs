@@ -12,7 +12,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use sekisho_ledger::{Bundle, Hash, NoteSigner, TILE_WIDTH, inclusion_path};
+use sekisho_ports::Machine;
 use sekisho_types::Signer;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::DiskError;
@@ -60,6 +62,23 @@ struct Append {
     done: oneshot::Sender<Appended>,
 }
 
+/// The way to the writer: a thread, or a task of a simulated machine.
+#[derive(Clone)]
+enum Appends {
+    Thread(Sender<Append>),
+    Task(UnboundedSender<Append>),
+}
+
+impl Appends {
+    /// Whether the writer still takes entries.
+    fn send(&self, append: Append) -> bool {
+        match self {
+            Self::Thread(thread) => thread.send(append).is_ok(),
+            Self::Task(task) => task.send(append).is_ok(),
+        }
+    }
+}
+
 /// What opening a log found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered {
@@ -72,7 +91,7 @@ pub struct Recovered {
 #[derive(Clone)]
 pub struct Ledger {
     folder: PathBuf,
-    appends: Sender<Append>,
+    appends: Appends,
     /// The newest signed checkpoint and the size that it covers.
     published: watch::Receiver<(u64, Arc<str>)>,
     verifier: Arc<str>,
@@ -93,7 +112,7 @@ impl Ledger {
         wal_bytes: u64,
     ) -> Result<(Self, Recovered), DiskError> {
         let pace = Pace { publish_every: PUBLISH_EVERY, wal_bytes };
-        Self::open_on(Disk::kernel(), folder, origin, key, pace)
+        Self::open_on(Disk::of_machine(), folder, origin, key, pace)
     }
 
     fn open_on(
@@ -109,9 +128,16 @@ impl Ledger {
         let verifier: Arc<str> = signer.key().to_string().into();
         let place = Place { disk, folder, origin, pace };
         let (writer, recovered, published) = Writer::recover(place, key.clone(), &verifier, lock)?;
-        let (appends, queue) = channel();
-        let thread = std::thread::Builder::new().name("ledger".into());
-        thread.spawn(move || writer.run(&queue)).map_err(DiskError::io(folder))?;
+        let appends = if Machine::current().is_some() {
+            let (appends, queue) = unbounded_channel();
+            tokio::spawn(writer.run_as_task(queue));
+            Appends::Task(appends)
+        } else {
+            let (appends, queue) = channel();
+            let thread = std::thread::Builder::new().name("ledger".into());
+            thread.spawn(move || writer.run(&queue)).map_err(DiskError::io(folder))?;
+            Appends::Thread(appends)
+        };
         Ok((Self { folder: folder.to_owned(), appends, published, verifier }, recovered))
     }
 
@@ -130,8 +156,9 @@ impl Ledger {
 
     fn send(&self, entries: Vec<NewEntry>, settle: bool) -> Result<oneshot::Receiver<Appended>, Arc<DiskError>> {
         let (done, wait) = oneshot::channel();
-        let stopped = |_| Arc::new(DiskError::Stopped("the ledger's writer is gone".into()));
-        self.appends.send(Append { entries, settle, done }).map_err(stopped)?;
+        if !self.appends.send(Append { entries, settle, done }) {
+            return Err(Arc::new(DiskError::Stopped("the ledger's writer is gone".into())));
+        }
         Ok(wait)
     }
 

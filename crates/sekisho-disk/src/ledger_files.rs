@@ -111,6 +111,6 @@ pub(crate) fn erase_side(folder: &Path, number: u64) -> Result<(), DiskError> {
     let partial = path.with_added_extension("p");
     match std::fs::remove_dir_all(&partial) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(DiskError::io(&partial)(error)),
-        _ => Disk::kernel().write_atomic(&path, &ERASED),
+        _ => Disk::of_machine().write_atomic(&path, &ERASED),
     }
 }

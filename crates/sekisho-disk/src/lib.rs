@@ -20,6 +20,7 @@ mod spool;
 mod wal;
 
 pub use atomic::{DiskError, InUse, private_folder, write_atomic};
+pub use disk::lossy::{LossyDisk, Unsynced};
 pub use drain::Sent;
 pub use folder_lock::{lock_folder, lock_used_folder};
 pub use ledger::{Appended, Ledger, NewEntry, Recovered};

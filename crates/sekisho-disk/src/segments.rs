@@ -377,7 +377,7 @@ fn ready_to_write<'a>(
     series: &'a mut Series,
     number: u32,
 ) -> Result<(&'a mut Open, bool), DiskError> {
-    let disk = Disk::kernel();
+    let disk = Disk::of_machine();
     if let Some(open) = &mut series.open {
         if open.wal.is_none() {
             open.wal = reopen(&disk, &open.segment.path)?;

@@ -110,7 +110,7 @@ impl Spool {
     /// Opens the spool at `folder`, with what an earlier run left in it. A new spool is named `new_id`, and keeps that name. So is one
     /// whose file is damaged: what is readable is taken, what is not is counted as lost, and the file is kept as `spool.damaged`.
     pub fn open(folder: &Path, max_bytes: usize, new_id: &str) -> Result<Self, DiskError> {
-        Self::open_on(Disk::kernel(), folder, max_bytes, new_id)
+        Self::open_on(Disk::of_machine(), folder, max_bytes, new_id)
     }
 
     fn open_on(disk: Disk, folder: &Path, max_bytes: usize, new_id: &str) -> Result<Self, DiskError> {
@@ -282,7 +282,7 @@ mod tests {
             assert!(spool.append(&texts(5..8)).is_err());
             // The disk is there again, and so is the spool: no restart.
             assert_eq!(spool.append(&texts(8..10)).unwrap(), 2);
-            lossy.lose_power(&live, &after, unsynced);
+            lossy.lose_power(&live, &after, unsynced).unwrap();
             let again = Spool::open(&after, 10_000, "another").unwrap();
             let batch = again.next_batch(100).await;
             assert_eq!((batch.records, batch.lost), ([texts(0..5), texts(8..10)].concat(), 3));

@@ -287,7 +287,7 @@ mod tests {
     fn a_torn_tail_is_cut_and_a_broken_middle_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let mut wal = Wal::create(&Disk::kernel(), &path, 7, []).unwrap();
+        let mut wal = Wal::create(&Disk::of_machine(), &path, 7, []).unwrap();
         let mut ends = vec![];
         for record in ["one", "two", "three"] {
             wal.append([[record.as_bytes()]]).unwrap();
@@ -299,31 +299,34 @@ mod tests {
         for cut in (16..ends[2] + 40).chain([whole.len()]) {
             let expected = ends.iter().filter(|end| **end <= cut).count();
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let (_, number, records) = Wal::open(&Disk::kernel(), &path).unwrap().unwrap();
+            let (_, number, records) = Wal::open(&Disk::of_machine(), &path).unwrap().unwrap();
             assert_eq!((number, records.len()), (7, expected), "cut at {cut}");
             // A torn append whose later pages reached the disk and whose earlier ones did not.
             let mut holed = whole.clone();
             holed[cut.min(ends[2] - 1)..ends[2]].fill(0);
             std::fs::write(&path, &holed).unwrap();
-            assert!(Wal::open(&Disk::kernel(), &path).unwrap().unwrap().2.len() >= expected.min(2), "zeros from {cut}");
+            assert!(
+                Wal::open(&Disk::of_machine(), &path).unwrap().unwrap().2.len() >= expected.min(2),
+                "zeros from {cut}"
+            );
         }
         let mut broken = whole.clone();
         broken[16 + FRAME_HEAD] ^= 1;
         std::fs::write(&path, &broken).unwrap();
-        assert!(matches!(Wal::open(&Disk::kernel(), &path), Err(DiskError::Damaged { .. })));
+        assert!(matches!(Wal::open(&Disk::of_machine(), &path), Err(DiskError::Damaged { .. })));
     }
 
     #[test]
     fn a_batch_is_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let mut wal = Wal::create(&Disk::kernel(), &path, 0, []).unwrap();
+        let mut wal = Wal::create(&Disk::of_machine(), &path, 0, []).unwrap();
         wal.append([[&b"a"[..]], [b"b"]]).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let end = usize::try_from(wal.len()).unwrap();
         for cut in 16..end {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert!(Wal::open(&Disk::kernel(), &path).unwrap().unwrap().2.is_empty(), "cut at {cut}");
+            assert!(Wal::open(&Disk::of_machine(), &path).unwrap().unwrap().2.is_empty(), "cut at {cut}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A simulated machine: its clock, its randomness, its address on the simulated network.
 
+use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +33,7 @@ pub struct Machine {
     settled_nanos: AtomicU64,
     /// Its runtime is being dropped: its clock cannot be read.
     stopping: AtomicBool,
+    devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Machine {
@@ -43,6 +46,7 @@ impl Machine {
             began: Mutex::new(None),
             settled_nanos: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            devices: Mutex::new(HashMap::new()),
         })
     }
 
@@ -94,6 +98,14 @@ impl Machine {
         }
         let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
         began.map_or(settled, |(base, from)| from + base.elapsed())
+    }
+
+    /// What this machine has of a kind of device, such as a disk; it outlives the programs that run on the machine.
+    pub fn device<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = devices.entry(TypeId::of::<T>()).or_insert_with(|| Arc::<T>::default());
+        // The key is the type's own.
+        device.clone().downcast().unwrap_or_default()
     }
 
     /// Sets this machine's time of day ahead of the simulation's, or behind it.

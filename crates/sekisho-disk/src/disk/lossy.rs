@@ -1,15 +1,16 @@
-//! A disk that forgets: it knows what would still be there after a loss of power.
+//! A disk that forgets: it knows what would still be there after a loss of power. Simulated machines have one, and so have tests of
+//! crash images.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::*;
 
 /// What a loss of power leaves of what was never synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unsynced {
+pub enum Unsynced {
     /// The kernel had written it all the same.
     Kept,
     /// Names are those of the last sync of their folder, bytes are zeros.
@@ -28,32 +29,47 @@ struct State {
     open: HashMap<u64, File>,
 }
 
+/// The disk of a simulated machine: real files, and what of them a loss of power leaves.
 #[derive(Default)]
-pub(crate) struct LossyDisk(Mutex<State>);
+pub struct LossyDisk(Mutex<State>);
 
 impl LossyDisk {
     /// The `number`th sync from now fails with this error, counted from 0.
-    pub(crate) fn fail(&self, number: u64, errno: i32) {
-        let mut state = self.0.lock().unwrap();
+    pub fn fail(&self, number: u64, errno: i32) {
+        let mut state = self.state();
         let at = state.syncs + number;
         state.fail.insert(at, errno);
     }
 
-    pub(crate) fn syncs(&self) -> u64 {
-        self.0.lock().unwrap().syncs
+    /// How many syncs were asked for.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// Leaves of a folder what a loss of power leaves. What is there then is durable.
+    pub fn lose_power_at(&self, folder: &Path, unsynced: Unsynced) -> io::Result<()> {
+        let image = folder.with_added_extension("image");
+        self.lose_power(folder, &image, unsynced)?;
+        std::fs::remove_dir_all(folder)?;
+        std::fs::rename(&image, folder)?;
+        self.state().adopt(folder)
     }
 
     /// Copies what a loss of power leaves of `from` to `to`.
-    pub(crate) fn lose_power(&self, from: &Path, to: &Path, unsynced: Unsynced) {
-        std::fs::create_dir_all(to).unwrap();
-        let state = self.0.lock().unwrap();
-        for item in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|item| item.path().is_dir()) {
-            if unsynced == Unsynced::Kept || state.listed(from).any(|(name, _)| *name == item.file_name()) {
-                drop(std::fs::create_dir(to.join(item.file_name())));
+    pub(crate) fn lose_power(&self, from: &Path, to: &Path, unsynced: Unsynced) -> io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        let state = self.state();
+        let mut folders = vec![];
+        let mut now = vec![];
+        for item in std::fs::read_dir(from)? {
+            let item = item?;
+            let (name, metadata) = (item.file_name(), item.metadata()?);
+            if !metadata.is_dir() {
+                now.push((name, metadata.ino()));
+            } else if unsynced == Unsynced::Kept || state.listed(from).any(|(listed, _)| *listed == name) {
+                folders.push(name);
             }
         }
-        let now = std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|item| item.path().is_file());
-        let now: Vec<_> = now.map(|item| (item.file_name(), item.metadata().unwrap().ino())).collect();
         let names = match unsynced {
             Unsynced::Kept => now,
             Unsynced::Lost => state.listed(from).filter(|(name, _)| !from.join(name).is_dir()).cloned().collect(),
@@ -65,20 +81,38 @@ impl LossyDisk {
                 None if unsynced == Unsynced::Kept && !state.dead.contains(&inode) => written,
                 None => vec![0; written.len()],
             };
-            std::fs::write(to.join(name), bytes).unwrap();
+            std::fs::write(to.join(name), bytes)?;
         }
         drop(state);
-        for item in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|item| item.path().is_dir()) {
-            if to.join(item.file_name()).is_dir() {
-                self.lose_power(&item.path(), &to.join(item.file_name()), unsynced);
-            }
-        }
+        folders.iter().try_for_each(|name| self.lose_power(&from.join(name), &to.join(name), unsynced))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     fn listed(&self, folder: &Path) -> impl Iterator<Item = &(OsString, u64)> {
         self.names.get(folder).into_iter().flatten()
+    }
+
+    /// All that is in a folder is durable.
+    fn adopt(&mut self, folder: &Path) -> io::Result<()> {
+        let mut items = vec![];
+        for item in std::fs::read_dir(folder)? {
+            let item = item?;
+            let (path, metadata) = (item.path(), item.metadata()?);
+            if metadata.is_dir() {
+                self.adopt(&path)?;
+            } else {
+                self.durable.insert(metadata.ino(), std::fs::read(&path)?);
+                self.open.insert(metadata.ino(), File::open(&path)?);
+            }
+            items.push((item.file_name(), metadata.ino()));
+        }
+        self.names.insert(folder.to_owned(), items);
+        Ok(())
     }
 
     fn next(&mut self) -> io::Result<()> {
@@ -92,7 +126,7 @@ impl State {
 
 impl Durable for LossyDisk {
     fn sync_file(&self, file: &File, _: &Path) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         let inode = file.metadata()?.ino();
         state.open.entry(inode).or_insert(file.try_clone()?);
         if let Err(error) = state.next() {
@@ -107,7 +141,7 @@ impl Durable for LossyDisk {
     }
 
     fn sync_folder(&self, _: &File, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         state.next()?;
         let mut items = vec![];
         for item in std::fs::read_dir(path)? {

@@ -82,7 +82,7 @@ fn key() -> Arc<dyn Signer> {
 const AT_ONCE: Pace = Pace { publish_every: Duration::ZERO, wal_bytes: 3000 };
 
 fn open_at_once(folder: &Path, key: Arc<dyn Signer>) -> (Ledger, Recovered) {
-    Ledger::open_on(Disk::kernel(), folder, "o", key, Pace { wal_bytes: WAL_BYTES, ..AT_ONCE }).unwrap()
+    Ledger::open_on(Disk::of_machine(), folder, "o", key, Pace { wal_bytes: WAL_BYTES, ..AT_ONCE }).unwrap()
 }
 
 /// What a program does with a log whose disk fails now and then: it appends, hears what is durable, starts again.
@@ -120,7 +120,7 @@ impl Run {
     async fn check(&self, failing: &str) {
         for unsynced in [Unsynced::Kept, Unsynced::Lost] {
             let image = tempfile::tempdir().unwrap();
-            self.lossy.lose_power(&self.live, image.path(), unsynced);
+            self.lossy.lose_power(&self.live, image.path(), unsynced).unwrap();
             let disk = Disk::of(Arc::new(LossyDisk::default()));
             let opened = Ledger::open_on(disk, image.path(), "o", self.key.clone(), AT_ONCE);
             let (ledger, recovered) = opened.unwrap_or_else(|e| panic!("{failing}, {unsynced:?}: {e}"));

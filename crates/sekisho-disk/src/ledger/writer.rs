@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use sekisho_ledger::{Checkpoint, Hash, NoteSigner, TrustPolicy};
+use sekisho_ports::Machine;
 use sekisho_types::Signer;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use super::{Append, BATCH_BYTES, Pace, Recovered};
@@ -22,6 +24,8 @@ const MAX_BATCH: usize = 4096;
 /// them as well.
 const BUSY: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
+/// How long a batch waits for a simulated disk, in milliseconds, at most.
+const SLOWEST_SYNC_MS: u64 = 12;
 /// The pause after a publication that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How many times its size the write-ahead file may reach while tiles cannot be written; memory holds as much.
@@ -89,6 +93,25 @@ impl Writer {
         tracing::error!(%error, "the ledger stops taking entries; restart the server");
         while let Ok(append) = queue.recv() {
             let _gone = append.done.send(Err(Arc::new(DiskError::Stopped(error.to_string()))));
+        }
+    }
+
+    /// The same as a task of a simulated machine, whose disk takes its time by the machine's seed.
+    pub(super) async fn run_as_task(mut self, mut queue: UnboundedReceiver<Append>) {
+        while let Some(first) = queue.recv().await {
+            let random = Machine::current().map_or(0, |machine| machine.random());
+            tokio::time::sleep(Duration::from_millis(random % SLOWEST_SYNC_MS)).await;
+            let mut batch = vec![first];
+            batch.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(MAX_BATCH));
+            let written =
+                self.write(batch).and_then(|()| if self.is_unpublished() { self.publish(false) } else { Ok(()) });
+            match written {
+                Err(error) if !error.is_io() => {
+                    tracing::error!(%error, "the ledger stops taking entries; restart the server");
+                    return;
+                }
+                _ => {}
+            }
         }
     }
 
