@@ -18,7 +18,7 @@ pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
         // A simulated one: the process is what the simulation says, and no descriptor stands for it.
         Err(peer) => {
             let peer = peer.ok_or(std::io::ErrorKind::NotConnected)?;
-            Ok(UnixPeer { pid: peer.pid, uid: peer.uid, gid: peer.gid, pidfd: None, socket: (0, 0) })
+            Ok(UnixPeer { pid: peer.pid, uid: peer.uid, gid: peer.gid, pidfd: None, socket: (1, 1) })
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use sekisho_ports::Machine;
 use sekisho_types::{Revision, TrustDomain};
 use tokio::sync::oneshot;
 
@@ -42,10 +43,29 @@ enum Outcome {
     Unknown,
 }
 
+/// The way to the writer: a thread, or on a simulated machine, which has none, the caller itself.
+#[derive(Clone)]
+enum Jobs {
+    Thread(Sender<Job>),
+    Here(Arc<(Mutex<Connection>, PathBuf)>),
+}
+
+impl Jobs {
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        match self {
+            Self::Thread(thread) => thread.send(job).map_err(|_| StoreError::Stopped),
+            Self::Here(writer) => {
+                let connection = writer.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                group(&connection, std::iter::once(job), &writer.1).then_some(()).ok_or(StoreError::Stopped)
+            }
+        }
+    }
+}
+
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    jobs: Sender<Job>,
+    jobs: Jobs,
     reader: Arc<Mutex<Connection>>,
     observer: Arc<OnceLock<Observer>>,
 }
@@ -64,10 +84,15 @@ impl Store {
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         let reader = Connection::open(path)?;
         reader.pragma_update(None, "query_only", "ON")?;
-        let (jobs, queue) = channel();
-        let thread = std::thread::Builder::new().name("store".into());
         let wal = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().display()));
-        thread.spawn(move || run(&connection, &queue, &wal)).map_err(|_| StoreError::Stopped)?;
+        let jobs = if Machine::current().is_some() {
+            Jobs::Here(Arc::new((Mutex::new(connection), wal)))
+        } else {
+            let (jobs, queue) = channel();
+            let thread = std::thread::Builder::new().name("store".into());
+            thread.spawn(move || run(&connection, &queue, &wal)).map_err(|_| StoreError::Stopped)?;
+            Jobs::Thread(jobs)
+        };
         Ok(Self { jobs, reader: Arc::new(Mutex::new(reader)), observer: Arc::default() })
     }
 
@@ -117,7 +142,7 @@ impl Store {
                 });
             }))
         });
-        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        self.jobs.send(job)?;
         wait.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
     }
 
@@ -127,7 +152,7 @@ impl Store {
         work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        tokio::task::spawn_blocking(move || store.read(work)).await.unwrap_or(Err(StoreError::Stopped))
+        sekisho_ports::blocking(move || store.read(work)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Empties the database's own write-ahead log, in which rows that were deleted still stand. If readers are in the way, SQLite does
@@ -136,7 +161,7 @@ impl Store {
         let (done, wait) = channel();
         let job: Job = Box::new(move |_| Some(Box::new(move |_| done.send(()).unwrap_or_default())));
         // Behind what was written before.
-        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        self.jobs.send(job)?;
         let _answered = wait.recv();
         let connection = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -153,35 +178,40 @@ impl Store {
 /// Runs jobs in groups: one transaction, and so one fsync, for all that wait.
 fn run(connection: &Connection, queue: &Receiver<Job>, wal: &Path) {
     while let Ok(first) = queue.recv() {
-        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was dropped.
-            tracing::error!(%error, "the store could not begin");
-            let _unfinished = connection.execute_batch("ROLLBACK");
-            drop(first);
-            continue;
-        }
-        let jobs = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
-        // Some failures make SQLite end the whole transaction; a job that came after would commit by itself.
-        let jobs = jobs.take_while(|_| !connection.is_autocommit());
-        let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
-        let committed = !connection.is_autocommit()
-            && connection
-                .execute_batch("COMMIT")
-                .inspect_err(|error| {
-                    tracing::error!(%error, "the store could not commit; nothing of this group was kept");
-                })
-                .is_ok();
-        let outcome = if committed { Outcome::Kept } else { take_back(connection, wal) };
-        for finish in finishes {
-            finish(outcome);
-        }
-        if outcome == Outcome::Unknown {
-            tracing::error!(
-                "the store stops: what a failed commit wrote could not be taken back; start the server again"
-            );
+        if !group(connection, std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1)), wal) {
             return;
         }
     }
+}
+
+/// Runs one group. Whether the store goes on.
+fn group(connection: &Connection, mut jobs: impl Iterator<Item = Job>, wal: &Path) -> bool {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was dropped.
+        tracing::error!(%error, "the store could not begin");
+        let _unfinished = connection.execute_batch("ROLLBACK");
+        drop(jobs.next());
+        return true;
+    }
+    // Some failures make SQLite end the whole transaction; a job that came after would commit by itself.
+    let jobs = jobs.take_while(|_| !connection.is_autocommit());
+    let finishes: Vec<Finish> = jobs.filter_map(|job| job(connection)).collect();
+    let committed = !connection.is_autocommit()
+        && connection
+            .execute_batch("COMMIT")
+            .inspect_err(|error| {
+                tracing::error!(%error, "the store could not commit; nothing of this group was kept");
+            })
+            .is_ok();
+    let outcome = if committed { Outcome::Kept } else { take_back(connection, wal) };
+    for finish in finishes {
+        finish(outcome);
+    }
+    if outcome == Outcome::Unknown {
+        tracing::error!("the store stops: what a failed commit wrote could not be taken back; start the server again");
+        return false;
+    }
+    true
 }
 
 /// How often what a failed commit wrote is tried to be taken back, and the pause between.

@@ -22,15 +22,14 @@ enum Unix {
 }
 
 impl UnixStream {
-    /// Connects as this process. On a simulated machine that is a process of root's.
+    /// Connects as this process.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        match Machine::current() {
-            None => KernelStream::connect(path).await.map(|stream| Self(Unix::Kernel(stream))),
-            Some(_) => {
-                let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-                Self::connect_as(path, PeerCredentials { pid, uid: 0, gid: 0 })
-            }
+        use std::os::unix::fs::MetadataExt;
+        if Machine::current().is_none() {
+            return KernelStream::connect(path).await.map(|stream| Self(Unix::Kernel(stream)));
         }
+        let (pid, own) = (i32::try_from(std::process::id()).unwrap_or(i32::MAX), std::fs::metadata("/proc/self")?);
+        Self::connect_as(path, PeerCredentials { pid, uid: own.uid(), gid: own.gid() })
     }
 
     /// Connects on a simulated machine, as a process with these credentials.
