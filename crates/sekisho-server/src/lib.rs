@@ -41,7 +41,7 @@ mod witness;
 pub use backup::{BackupError, Copied, backup};
 pub use config::ServerArgs;
 pub use record::check_records;
-pub use rest::{check_entry, openapi_document};
+pub use rest::openapi_document;
 pub use restore::{Restored, RestoredLog, restore};
 pub use scrub::{Checked, FsckError, fsck};
 pub use wiring::{ServerError, run};

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use sekisho_api::RevocationTarget;
 use sekisho_events::{AgentEvicted, AgentRevoked, EntryRevoked, Event, IdRevoked, Identity, Leaf, SerialRevoked};
 use sekisho_identity::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked};
 
 use sekisho_runtime::now;
 use sekisho_store::Batch;
-use sekisho_types::{EntryId, SpiffeId, UnixTime};
+use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::domain::{Domain, Shared};
 use crate::journal::{self, Stamp, personal};
@@ -19,20 +20,8 @@ use crate::registration::RegistrationError;
 use crate::{log_search, revoke};
 
 const MAX_REASON: usize = 200;
-/// Hexadecimal digits of a serial number (RFC 5280 §4.1.2.2: 20 bytes).
-const MAX_SERIAL: usize = 40;
 /// Identities that a preview names.
 const MAX_NAMED: usize = 100;
-
-/// What an operator wants to revoke.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    Entry(EntryId),
-    Agent(SpiffeId),
-    SpiffeId(SpiffeId),
-    /// As X.509 and the log have it: lower case, no separators.
-    Serial(String),
-}
 
 /// What an order would revoke, and for how long the revocation is kept.
 #[derive(Debug)]
@@ -47,32 +36,20 @@ pub(crate) struct Plan {
     evicts: Option<SpiffeId>,
 }
 
-impl Order {
-    pub(crate) fn serial(text: &str) -> Result<Self, RegistrationError> {
-        let digits = text.trim().strip_prefix("iss_").unwrap_or(text.trim()).replace([':', ' '], "").to_lowercase();
-        let plain = digits.bytes().all(|b| b.is_ascii_hexdigit()) && !digits.is_empty() && digits.len() <= MAX_SERIAL;
-        if !plain || !digits.len().is_multiple_of(2) {
-            let form = "a serial number is 1 to 20 bytes in hexadecimal, an `iss_…` of `sekisho svid list`, or a token's `jti`";
-            return Err(RegistrationError::Form(format!("`{text}`: {form}")));
-        }
-        Ok(Self::Serial(digits))
-    }
-}
-
 /// What an order would do now.
-pub(crate) async fn plan(domain: &Shared, order: Order) -> Result<Plan, RegistrationError> {
+pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Plan, RegistrationError> {
     let longest = now().plus_seconds(LONGEST_SVID_SECONDS);
     let again = "processes that may have it get a new SVID at once, and open connections are made again; delete the entry \
                  to end that";
     match order {
-        Order::Entry(id) => domain.view.read(|state| {
+        RevocationTarget::Entry(id) => domain.view.read(|state| {
             let entry = state.entries.get(&id).ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
             let until = now().plus_seconds(revoke::longest_life(entry, domain.settings.x509_ttl_seconds));
             let cuts = vec![line(entry)];
             let what = Revoked::Entry { id, spiffe_id: entry.spiffe_id.clone() };
             Ok(Plan { what, until, cuts, then: again, evicts: None })
         }),
-        Order::SpiffeId(id) => {
+        RevocationTarget::SpiffeId(id) => {
             if !id.is_member_of(&domain.name) || id.path().is_empty() || id.path().starts_with("/spire/") {
                 let form = "is not a workload's SPIFFE ID of this trust domain; an agent is revoked with `agent`";
                 return Err(RegistrationError::Form(format!("`{id}` {form}")));
@@ -80,7 +57,7 @@ pub(crate) async fn plan(domain: &Shared, order: Order) -> Result<Plan, Registra
             let cuts = domain.view.read(|state| named(state.entries_of(&id).map(|entry| line(entry))));
             Ok(Plan { what: Revoked::SpiffeId(id), until: longest, cuts, then: again, evicts: None })
         }
-        Order::Agent(id) => {
+        RevocationTarget::Agent(id) => {
             if !id.is_member_of(&domain.name) || !id.path().starts_with("/spire/agent/") {
                 return Err(RegistrationError::NoAgent(id));
             }
@@ -93,7 +70,7 @@ pub(crate) async fn plan(domain: &Shared, order: Order) -> Result<Plan, Registra
                         get no new SVID";
             Ok(Plan { what: Revoked::Agent(id.clone()), until: longest, cuts, then, evicts: Some(id) })
         }
-        Order::Serial(serial) => one_svid(domain, serial).await,
+        RevocationTarget::Serial(serial) => one_svid(domain, serial).await,
     }
 }
 
@@ -246,16 +223,6 @@ pub(crate) fn list(domain: &Domain) -> (Revocations, Vec<Applied>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_serial_number_is_taken_as_people_have_it() {
-        for text in ["iss_019a0b", "019A0B", "01:9a:0b", " 019a0b "] {
-            assert_eq!(Order::serial(text).unwrap(), Order::Serial("019a0b".into()), "{text}");
-        }
-        for text in ["", "iss_", "0x01", "1", "zz", &"00".repeat(21), "dec_01"] {
-            assert!(Order::serial(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_reason_is_one_line() {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::exit::Failure;
 
@@ -15,12 +15,13 @@ pub(crate) enum Format {
     Yaml,
 }
 
-/// Prints one value: `text` for people, the value itself for programs.
-pub(crate) fn print(format: Format, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+/// Prints one value: `text` for people, the value itself, its members in order of their names, for programs.
+pub(crate) fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    let ordered = || serde_json::to_value(value).map_err(Failure::failed);
     let rendered = match format {
         Format::Table => text(),
-        Format::Json => serde_json::to_string_pretty(value).map_err(Failure::failed)?,
-        Format::Yaml => serde_yaml_ng::to_string(value).map_err(Failure::failed)?,
+        Format::Json => serde_json::to_string_pretty(&ordered()?).map_err(Failure::failed)?,
+        Format::Yaml => serde_yaml_ng::to_string(&ordered()?).map_err(Failure::failed)?,
     };
     line(rendered.trim_end())
 }
@@ -33,31 +34,25 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A table of the named members of each row.
-pub(crate) fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
+/// The title of a column, and what of a row stands in it.
+pub(crate) type Column<T> = (&'static str, fn(&T) -> String);
+
+/// A line for each row.
+pub(crate) fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
     if rows.is_empty() {
         return "none".to_owned();
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(columns.iter().map(|(title, _)| *title));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
+        table.add_row(columns.iter().map(|(_, cell)| cell(row)));
     }
     table.to_string()
 }
 
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join("\n"),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// The text of a member, or nothing.
-pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// What a table shows of a value that may be absent.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// A text that somebody else chose, safe for a terminal: what controls it is escaped.

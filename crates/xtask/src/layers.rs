@@ -12,6 +12,7 @@ const RECORDS: &[&str] = &["sekisho-events"];
 const PORTS: &[&str] = &["sekisho-ports"];
 const EDGES: &[&str] = &[
     "sekisho-proto",
+    "sekisho-api",
     "sekisho-store",
     "sekisho-disk",
     "sekisho-net",

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sekisho_net::{TlsPeer, UnixPeer};
 
-use super::problem::Problem;
+use super::problem::Refused;
 use crate::domain::Shared;
 use crate::refusals;
 
@@ -61,9 +61,9 @@ async fn refused(domain: &Shared, peer: Option<Arc<TlsPeer>>, message: &str) -> 
     if let Some(peer) = peer
         && let Err(error) = refusals::log_peer(domain, &peer, message).await
     {
-        return Problem::unavailable(&error).into_response();
+        return Refused::unavailable(&error).into_response();
     }
-    Problem::forbidden(message).into_response()
+    Refused::forbidden(message).into_response()
 }
 
 fn is_own_host(headers: &HeaderMap) -> bool {

@@ -1,50 +1,25 @@
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use sekisho_api::{EntriesQuery, EntryForm, EntryList, Problem, UpdateQuery};
 use sekisho_identity::{Entry, is_for_any_user, loosened};
 use sekisho_types::{EntryId, SpiffeId};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::Operator;
-use super::forms::EntryForm;
-use super::problem::Problem;
+use super::problem::Refused;
 use crate::domain::Shared;
 use crate::registration::{self, RegistrationError};
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ListQuery {
-    /// Only entries with this SPIFFE ID.
-    spiffe_id: Option<String>,
-    /// Only entries of this parent.
-    parent_id: Option<String>,
-    /// Only entries that are for any user (true), or that are not (false).
-    danger_any_user: Option<bool>,
-    /// Entries after this id, for the next page.
-    after: Option<String>,
-    /// At most 1000; 1000 by default.
-    limit: Option<usize>,
+fn parse_id(text: &str) -> Result<EntryId, Refused> {
+    EntryId::parse(text).map_err(|e| Refused::invalid(e.to_string()))
 }
 
-/// A page of entries, by id.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EntryList {
-    entries: Vec<EntryForm>,
-    /// Pass as `after` for the next page; absent on the last one.
-    next: Option<String>,
-}
-
-fn parse_id(text: &str) -> Result<EntryId, Problem> {
-    EntryId::parse(text).map_err(|e| Problem::invalid(e.to_string()))
-}
-
-#[utoipa::path(get, path = "/v1/entries", params(ListQuery), responses((status = 200, body = EntryList)))]
+#[utoipa::path(get, path = "/v1/entries", params(EntriesQuery), responses((status = 200, body = EntryList)))]
 pub(super) async fn list(
     State(domain): State<Shared>,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<EntryList>, Problem> {
-    let parse = |text: Option<&str>| text.map(SpiffeId::parse).transpose().map_err(|e| Problem::invalid(e.to_string()));
+    Query(query): Query<EntriesQuery>,
+) -> Result<Json<EntryList>, Refused> {
+    let parse = |text: Option<&str>| text.map(SpiffeId::parse).transpose().map_err(|e| Refused::invalid(e.to_string()));
     let (id, parent) = (parse(query.spiffe_id.as_deref())?, parse(query.parent_id.as_deref())?);
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
@@ -66,30 +41,20 @@ pub(super) async fn create(
     State(domain): State<Shared>,
     Extension(by): Extension<Operator>,
     Json(form): Json<EntryForm>,
-) -> Result<(StatusCode, Json<EntryForm>), Problem> {
-    let id = registration::new_entry_id().ok_or_else(|| Problem::unavailable(&"no id"))?;
+) -> Result<(StatusCode, Json<EntryForm>), Refused> {
+    let id = registration::new_entry_id().ok_or_else(|| Refused::unavailable(&"no id"))?;
     let entry = form.to_entry(&id)?;
     let created = registration::create_one(&domain, entry, by.name()).await?;
     Ok((StatusCode::CREATED, Json(EntryForm::from(&created))))
 }
 
 #[utoipa::path(get, path = "/v1/entries/{id}", responses((status = 200, body = EntryForm), (status = 404, body = Problem)))]
-pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Problem> {
+pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
     let found = domain.view.read(|state| state.entries.get(&id).cloned());
     let entry =
-        found.ok_or_else(|| Problem::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
+        found.ok_or_else(|| Refused::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
     Ok(Json(EntryForm::from(entry.as_ref())))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct UpdateQuery {
-    /// Refuse if the entry's `revision_number` is another one by now.
-    if_revision: Option<i64>,
-    /// Let the entry ask for less than before.
-    #[serde(default)]
-    danger_loosen: bool,
 }
 
 #[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
@@ -100,28 +65,26 @@ pub(super) async fn update(
     Path(id): Path<String>,
     Query(query): Query<UpdateQuery>,
     Json(form): Json<EntryForm>,
-) -> Result<Json<EntryForm>, Problem> {
+) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
     let entry = form.to_entry(&id)?;
-    let updated = registration::update(&domain, id, by.name(), move |old| query.allows(&old, entry)).await?;
+    let updated = registration::update(&domain, id, by.name(), move |old| allowed(&query, &old, entry)).await?;
     Ok(Json(EntryForm::from(&updated)))
 }
 
-impl UpdateQuery {
-    /// `new`, if `old` may become that.
-    fn allows(&self, old: &Entry, new: Entry) -> Result<Entry, RegistrationError> {
-        if self.if_revision.is_some_and(|revision| revision != old.revision_number) {
-            return Err(RegistrationError::ChangedMeanwhile(new.id));
-        }
-        let given_up = loosened(&old.selectors, &new.selectors);
-        if !given_up.is_empty() && !self.danger_loosen {
-            return Err(RegistrationError::Loosens(given_up.join(", ")));
-        }
-        if !given_up.is_empty() {
-            tracing::warn!(entry = %new.id, given_up = given_up.join(", "), "danger: an entry asks for less than before");
-        }
-        Ok(new)
+/// `new`, if `old` may become that.
+fn allowed(query: &UpdateQuery, old: &Entry, new: Entry) -> Result<Entry, RegistrationError> {
+    if query.if_revision.is_some_and(|revision| revision != old.revision_number) {
+        return Err(RegistrationError::ChangedMeanwhile(new.id));
     }
+    let given_up = loosened(&old.selectors, &new.selectors);
+    if !given_up.is_empty() && !query.danger_loosen {
+        return Err(RegistrationError::Loosens(given_up.join(", ")));
+    }
+    if !given_up.is_empty() {
+        tracing::warn!(entry = %new.id, given_up = given_up.join(", "), "danger: an entry asks for less than before");
+    }
+    Ok(new)
 }
 
 #[utoipa::path(delete, path = "/v1/entries/{id}", responses((status = 204), (status = 404, body = Problem)))]
@@ -129,7 +92,7 @@ pub(super) async fn delete(
     State(domain): State<Shared>,
     Extension(by): Extension<Operator>,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, Refused> {
     registration::delete(&domain, parse_id(&id)?, by.name()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

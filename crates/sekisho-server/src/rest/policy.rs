@@ -2,59 +2,23 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
+use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery, Problem};
 use sekisho_policy::Source;
 use sekisho_store::PolicyRecord;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::Operator;
-use super::problem::Problem;
+use super::problem::Refused;
 use crate::domain::Shared;
 use crate::policy_folder::{self, ApplyError};
 
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PolicyFileForm {
-    name: String,
-    text: String,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PolicyForm {
-    revision: u64,
-    /// SHA-256 over names and texts.
-    digest: String,
-    at_ms: i64,
-    files: Vec<PolicyFileForm>,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ApplyRequest {
-    files: Vec<PolicyFileForm>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AppliedForm {
-    revision: u64,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ShowQuery {
-    /// An earlier revision, as records of decisions name it; the one in force if absent.
-    revision: Option<u64>,
-}
-
-#[utoipa::path(get, path = "/v1/policy", params(ShowQuery), responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/v1/policy", params(PolicyQuery), responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(domain): State<Shared>,
-    Query(query): Query<ShowQuery>,
-) -> Result<Json<PolicyForm>, Problem> {
+    Query(query): Query<PolicyQuery>,
+) -> Result<Json<PolicyForm>, Refused> {
     let policy = match query.revision {
         None => domain.view.read(|state| state.policy.clone()).ok_or_else(|| {
-            Problem::not_found("no policy yet, so every request is denied; use `sekisho policy apply`")
+            Refused::not_found("no policy yet, so every request is denied; use `sekisho policy apply`")
         })?,
         Some(revision) => earlier(&domain, revision).await?,
     };
@@ -70,12 +34,12 @@ pub(super) async fn show(
     }))
 }
 
-async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Problem> {
+async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Refused> {
     let domain = domain.clone();
     let read = move || domain.store.read(|reader| reader.policy(&domain.name, Some(revision)));
-    let found = sekisho_runtime::blocking(read).await.map_err(|error| Problem::unavailable(&error))?;
-    let found = found.map_err(|error| Problem::unavailable(&error))?;
-    let missing = || Problem::not_found(format!("policy revision {revision} is not kept, or never was"));
+    let found = sekisho_runtime::blocking(read).await.map_err(|error| Refused::unavailable(&error))?;
+    let found = found.map_err(|error| Refused::unavailable(&error))?;
+    let missing = || Refused::not_found(format!("policy revision {revision} is not kept, or never was"));
     found.map(Arc::new).ok_or_else(missing)
 }
 
@@ -85,11 +49,11 @@ pub(super) async fn apply(
     State(domain): State<Shared>,
     Extension(by): Extension<Operator>,
     Json(request): Json<ApplyRequest>,
-) -> Result<Json<AppliedForm>, Problem> {
+) -> Result<Json<AppliedForm>, Refused> {
     let sources = request.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
     match policy_folder::apply(&domain, sources, by.name()).await {
         Ok(revision) => Ok(Json(AppliedForm { revision })),
-        Err(ApplyError::Policy(error)) => Err(Problem::invalid(error.to_string())),
-        Err(error) => Err(Problem::unavailable(&error)),
+        Err(ApplyError::Policy(error)) => Err(Refused::invalid(error.to_string())),
+        Err(error) => Err(Refused::unavailable(&error)),
     }
 }

@@ -3,16 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
+use sekisho_api::Readiness;
 
 use crate::domain::Shared;
-
-#[derive(Debug, Serialize)]
-pub(super) struct Readiness {
-    ready: bool,
-    /// The parts that are not usable: `starting`, `disk`, `store`, `ledger`, `authority`.
-    failing: Vec<&'static str>,
-}
 
 /// The process serves requests.
 pub(super) async fn livez() -> &'static str {
@@ -23,5 +16,6 @@ pub(super) async fn livez() -> &'static str {
 pub(super) async fn readyz(State(domain): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let failing = domain.health.failing();
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let failing: Vec<String> = failing.into_iter().map(str::to_owned).collect();
     (status, Json(Readiness { ready: failing.is_empty(), failing }))
 }

@@ -1,30 +1,17 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+use sekisho_api::{FormError, Problem};
 
 use crate::registration::RegistrationError;
 
-/// A refusal or failure (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Problem {
-    /// The HTTP status.
-    status: u16,
-    /// What was wrong and, where there is something to be done, what.
-    detail: String,
-    /// The entry that stands in the way, for a conflict.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conflict: Option<String>,
-}
+/// The answer to a request that was refused or failed.
+#[derive(Debug)]
+pub(crate) struct Refused(Problem);
 
-impl Problem {
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
+impl Refused {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status: status.as_u16(), detail: detail.into(), conflict: None }
+        Self(Problem { status: status.as_u16(), detail: detail.into(), conflict: None })
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -46,14 +33,19 @@ impl Problem {
     }
 }
 
-impl From<RegistrationError> for Problem {
+impl From<FormError> for Refused {
+    fn from(error: FormError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<RegistrationError> for Refused {
     fn from(error: RegistrationError) -> Self {
         let detail = error.to_string();
         match error {
             RegistrationError::Exists(entry) => {
-                let mut problem = Self::new(StatusCode::CONFLICT, detail);
-                problem.conflict = Some(entry.id.as_str().to_owned());
-                problem
+                let Self(problem) = Self::new(StatusCode::CONFLICT, detail);
+                Self(Problem { conflict: Some(entry.id.as_str().to_owned()), ..problem })
             }
             RegistrationError::IdTaken(_) | RegistrationError::ChangedMeanwhile(_) | RegistrationError::Loosens(_) => {
                 Self::new(StatusCode::CONFLICT, detail)
@@ -67,9 +59,10 @@ impl From<RegistrationError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+        let Self(problem) = self;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
     }
 }

@@ -1,29 +1,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use sekisho_api::{ConsistencyForm, LogForm, Problem};
 use sekisho_events::{Event, Leaf, Receipt, Subject, openings_of};
 use sekisho_ledger::{BatchPath, leaf_hash, verify_inclusion};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::problem::Refused;
 use crate::domain::{Domain, Shared};
 use crate::log_search;
 use crate::record_form::RecordName;
-
-/// The log's newest checkpoint and the key that signs it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct LogForm {
-    /// Signed note (c2sp.org/tlog-checkpoint).
-    checkpoint: String,
-    /// The newest checkpoint that the configured witnesses have cosigned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cosigned: Option<String>,
-    /// `name+hash+base64`.
-    verifier_key: String,
-    /// A trust policy (c2sp.org/tlog-policy) for the `--policy` of `sekisho verify`.
-    trust_policy: String,
-}
 
 #[utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm)))]
 pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
@@ -36,66 +21,57 @@ pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
     })
 }
 
-/// The path between two sizes of the log.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ConsistencyForm {
-    old_size: u64,
-    new_size: u64,
-    /// Hashes in base64 (RFC 6962 §2.1.2).
-    path: Vec<String>,
-}
-
 /// What shows that the log of one size is the beginning of the log of another.
 #[utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}", responses(
     (status = 200, body = ConsistencyForm), (status = 400, body = Problem)))]
 pub(super) async fn consistency(
     State(domain): State<Shared>,
     Path((old_size, new_size)): Path<(u64, u64)>,
-) -> Result<Json<ConsistencyForm>, Problem> {
+) -> Result<Json<ConsistencyForm>, Refused> {
     let size = domain.ledger.size();
     if old_size == 0 || old_size > new_size || new_size > size {
-        return Err(Problem::invalid(format!("the two sizes must ascend from at least 1 to at most {size}")));
+        return Err(Refused::invalid(format!("the two sizes must ascend from at least 1 to at most {size}")));
     }
     let path = sekisho_runtime::blocking(move || domain.ledger.consistency_path(old_size, new_size)).await;
-    let path = path.map_err(|e| Problem::unavailable(&e))?.map_err(|e| Problem::unavailable(&e))?;
+    let path = path.map_err(|e| Refused::unavailable(&e))?.map_err(|e| Refused::unavailable(&e))?;
     Ok(Json(ConsistencyForm { old_size, new_size, path: path.iter().map(|hash| BASE64.encode(hash)).collect() }))
 }
 
 /// A proof file for an attestation (`att_…`), an issuance (`iss_…`), a decision (`dec_…`) or any leaf by its index.
 #[utoipa::path(get, path = "/v1/proofs/{id}", responses(
     (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"), (status = 404, body = Problem)))]
-pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Problem> {
+pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Refused> {
     let search = || {
         let (domain, id) = (domain.clone(), id.clone());
         sekisho_runtime::blocking(move || find(&domain, &id))
     };
-    let mut found = search().await.map_err(|e| Problem::unavailable(&e))?;
+    let mut found = search().await.map_err(|e| Refused::unavailable(&e))?;
     if found.is_err() {
         // What was logged a moment ago is published with the next checkpoint, if there is one.
         let next = domain.ledger.checkpoint_covering(domain.ledger.size());
         if tokio::time::timeout(std::time::Duration::from_millis(300), next).await.is_ok() {
-            found = search().await.map_err(|e| Problem::unavailable(&e))?;
+            found = search().await.map_err(|e| Refused::unavailable(&e))?;
         }
     }
     let (index, record) = found?;
     if index >= domain.ledger.size() {
-        return Err(Problem::not_found(format!(
+        return Err(Refused::not_found(format!(
             "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
         )));
     }
     let (size, checkpoint) = match domain.cosigned().filter(|(size, _)| *size > index) {
         Some(cosigned) => cosigned,
-        None => domain.ledger.checkpoint_covering(index).await.map_err(|e| Problem::unavailable(&e))?,
+        None => domain.ledger.checkpoint_covering(index).await.map_err(|e| Refused::unavailable(&e))?,
     };
     let receipt = sekisho_runtime::blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
-    Ok(receipt.await.map_err(|e| Problem::unavailable(&e))??.to_string())
+    Ok(receipt.await.map_err(|e| Refused::unavailable(&e))??.to_string())
 }
 
 type Found = (u64, Option<(String, BatchPath)>);
 
-fn find(domain: &Domain, id: &str) -> Result<Found, Problem> {
+fn find(domain: &Domain, id: &str) -> Result<Found, Refused> {
     let missing = || {
-        Problem::not_found(format!(
+        Refused::not_found(format!(
             "nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"
         ))
     };
@@ -117,17 +93,17 @@ fn receipt(
     size: u64,
     checkpoint: String,
     record: Option<(String, BatchPath)>,
-) -> Result<Receipt, Problem> {
+) -> Result<Receipt, Refused> {
     let entry =
-        domain.ledger.entry(index, size).ok_or_else(|| Problem::unavailable(&"an entry of the log is not readable"))?;
-    let path = domain.ledger.path(index, size).map_err(|e| Problem::unavailable(&e))?;
+        domain.ledger.entry(index, size).ok_or_else(|| Refused::unavailable(&"an entry of the log is not readable"))?;
+    let path = domain.ledger.path(index, size).map_err(|e| Refused::unavailable(&e))?;
     // What is read may have been changed on disk: a proof that does not hold is not given out.
-    let root = domain.ledger.root(size).ok_or_else(|| Problem::unavailable(&"a tile of the log is not readable"))?;
+    let root = domain.ledger.root(size).ok_or_else(|| Refused::unavailable(&"a tile of the log is not readable"))?;
     verify_inclusion(index, size, &leaf_hash(&entry.leaf), &path, &root).map_err(|_| {
         let found =
             format!("entry {index} of the log, or a tile above it, is damaged on disk; restore the log from a backup");
         tracing::error!(index, "the log is damaged");
-        Problem::unavailable(&found)
+        Refused::unavailable(&found)
     })?;
     if let Some((record, place)) = &record {
         let root = match Leaf::decode(&entry.leaf).map(|leaf| leaf.event) {
@@ -136,7 +112,7 @@ fn receipt(
         };
         if root.is_none_or(|root| place.verify(record.as_bytes(), root.as_bytes()).is_err()) {
             tracing::error!(index, "a record does not stand under the leaf that its segment names");
-            return Err(Problem::unavailable(&"a segment of decisions is damaged"));
+            return Err(Refused::unavailable(&"a segment of decisions is damaged"));
         }
     }
     let subject = match record {

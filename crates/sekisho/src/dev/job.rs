@@ -4,25 +4,44 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
+use sekisho_api::{
+    BundleForm, DecisionForm, DecisionsQuery, Difference, EntriesQuery, EntryForm, EntryList, IdentitiesQuery,
+    IdentityForm, LogForm, Record, TokenForm, TokenRequest, Unmet,
+};
 use sekisho_events::Receipt;
 use sekisho_host::{file_digest, own_uid, traces_others};
 use sekisho_ledger::TrustPolicy;
 use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 use sekisho_sdk::agent_channel;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::folder::Folder;
 use super::process::{Output, Roles, wait_for};
 use super::stopwatch::Stopwatch;
 use crate::cli::Global;
 use crate::exit::Failure;
-use crate::output::{Format, text};
+use crate::output::Format;
 use crate::rest::Rest;
 use crate::verbs::why;
 
 const TRUST_DOMAIN: &str = "prod.internal";
 const GATEWAY: &str = "spiffe://prod.internal/ns/finance/sa/payment-gateway";
 const TRANSACTIONS: &str = "spiffe://prod.internal/ns/finance/sa/transactions";
+
+/// What the sample gateway prints when it starts.
+#[derive(Deserialize)]
+struct Started {
+    pid: i32,
+}
+
+/// What it prints of each call.
+#[derive(Deserialize)]
+struct Answer {
+    method: String,
+    status: u16,
+    decision: Option<String>,
+}
 
 struct Job<'a> {
     folder: &'a Folder,
@@ -91,11 +110,12 @@ impl Job<'_> {
     }
 
     async fn attest(&self, roles: &mut Roles, server: &str) -> Result<String, Failure> {
-        let agent = self.registered_agent().await?;
-        let token = self.rest.send(Method::POST, "/v1/tokens", &json!({"ttl": 600, "agent_id": agent})).await?;
+        let agent_id = Some(self.registered_agent().await?);
+        let request = TokenRequest { ttl: 600, token: None, agent_id };
+        let token: TokenForm = self.rest.send(Method::POST, "/v1/tokens", &request).await?;
         let token_file = self.folder.join("join-token");
-        sekisho_disk::write_atomic(&token_file, text(&token, "/token").as_bytes()).map_err(Failure::failed)?;
-        let bundle = self.rest.get("/v1/bundle").await?;
+        sekisho_disk::write_atomic(&token_file, token.token.as_bytes()).map_err(Failure::failed)?;
+        let bundle: BundleForm = self.rest.get("/v1/bundle").await?;
         let (data, token_path) = (self.path("agent"), token_file.display().to_string());
         let arguments = strings(&[
             "agent",
@@ -106,7 +126,7 @@ impl Job<'_> {
             "--data",
             &data,
             "--fingerprint",
-            text(&bundle, "/fingerprints/0"),
+            bundle.fingerprints.first().map_or("", String::as_str),
             "--join-token-file",
             &token_path,
         ]);
@@ -123,9 +143,15 @@ impl Job<'_> {
     /// The agent for which an earlier run registered the services. One that joins again must keep its ID: what is registered
     /// for another is not served.
     async fn registered_agent(&self) -> Result<String, Failure> {
-        let known = self.rest.get(&format!("/v1/entries?spiffe_id={GATEWAY}")).await?;
-        let agent = known.pointer("/entries/0/parent_id").and_then(Value::as_str);
-        Ok(agent.unwrap_or("dev").to_owned())
+        let entry = self.registered(GATEWAY).await?;
+        Ok(entry.map_or_else(|| "dev".to_owned(), |entry| entry.parent_id))
+    }
+
+    /// The entry of an earlier run.
+    async fn registered(&self, spiffe_id: &str) -> Result<Option<EntryForm>, Failure> {
+        let query = EntriesQuery { spiffe_id: Some(spiffe_id.to_owned()), ..Default::default() };
+        let known: EntryList = self.rest.find("/v1/entries", &query).await?;
+        Ok(known.entries.into_iter().next())
     }
 
     /// One entry for each sample service: this user, and exactly this executable.
@@ -133,11 +159,14 @@ impl Job<'_> {
         let uid = own_uid();
         for (spiffe_id, service) in [(GATEWAY, "payment-gateway"), (TRANSACTIONS, "transactions")] {
             let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
-            let selectors = [format!("unix:uid:{uid}"), format!("unix:sha256:{digest}")];
-            let entry = json!({"spiffe_id": spiffe_id, "parent_id": agent_id, "selectors": selectors});
-            let known = self.rest.get(&format!("/v1/entries?spiffe_id={spiffe_id}")).await?;
+            let entry = EntryForm {
+                spiffe_id: spiffe_id.to_owned(),
+                parent_id: agent_id.to_owned(),
+                selectors: vec![format!("unix:uid:{uid}"), format!("unix:sha256:{digest}")],
+                ..Default::default()
+            };
             // An entry of an earlier run is brought up to date rather than doubled.
-            match known.pointer("/entries/0/id").and_then(Value::as_str) {
+            let _registered: EntryForm = match self.registered(spiffe_id).await?.and_then(|entry| entry.id) {
                 Some(id) => self.rest.send(Method::PUT, &format!("/v1/entries/{id}"), &entry).await?,
                 None => self.rest.send(Method::POST, "/v1/entries", &entry).await?,
             };
@@ -184,12 +213,10 @@ impl Job<'_> {
 
     /// The decisions of an allowed and of a denied call.
     async fn calls(&self, gateway: &mut Output) -> Result<(String, String), Failure> {
-        let answer = |method: &'static str, wanted: u64| {
+        let answer = |method: &'static str, wanted: u16| {
             move |line: &str| {
-                let answer: Value = serde_json::from_str(line).ok()?;
-                let fits =
-                    text(&answer, "/method") == method && answer.get("status").and_then(Value::as_u64) == Some(wanted);
-                fits.then(|| text(&answer, "/decision").to_owned()).filter(|id| !id.is_empty())
+                let Answer { method: asked, status, decision } = serde_json::from_str(line).ok()?;
+                decision.filter(|id| asked == method && status == wanted && !id.is_empty())
             }
         };
         let allowed = wait_for(gateway, "the call that policy allows", 20, answer("GET", 200)).await?;
@@ -198,18 +225,9 @@ impl Job<'_> {
         self.watch.reached("first_call_allowed", "first mTLS call allowed: GET /v1/balance", facts, &more)?;
 
         let denied = wait_for(gateway, "the call that policy denies", 20, answer("POST", 403)).await?;
-        let record = self.recorded(&denied).await?;
-        let rule = format!(
-            "{}:{}",
-            text(&record, "/record/rule/file"),
-            record.pointer("/record/rule/line").unwrap_or(&Value::Null)
-        );
-        let condition = text(&record, "/record/rule/unmet/0/condition").to_owned();
-        let unmet = record.pointer("/record/rule/unmet").and_then(Value::as_array).map_or(0, Vec::len);
-        let found = text(&record, "/record/rule/unmet/0/found");
-        if unmet != 1 || !condition.contains("hw_attested") || found != "false" {
-            return Err(Failure::failed(format!("POST was denied, but not for hardware alone: {record}")));
-        }
+        let record = self.recorded(&denied).await?.read().map_err(Failure::failed)?;
+        let (rule, condition, found) = for_hardware(&record)
+            .ok_or_else(|| Failure::failed(format!("POST was denied, but not for hardware alone: {record:?}")))?;
         let facts = json!({"method": "POST", "path": "/v1/transactions", "decision": denied, "rule": rule, "condition": condition, "found": found});
         let shown = format!("first call denied: POST /v1/transactions by {rule}, `{condition}`");
         self.watch.reached("first_call_denied", &shown, facts, &format!("why {denied}"))?;
@@ -217,7 +235,7 @@ impl Job<'_> {
     }
 
     /// A record, once it has travelled from its node to the log.
-    async fn recorded(&self, id: &str) -> Result<Value, Failure> {
+    async fn recorded(&self, id: &str) -> Result<DecisionForm, Failure> {
         for _ in 0..100 {
             if let Ok(found) = self.rest.get(&format!("/v1/decisions/{id}")).await {
                 return Ok(found);
@@ -241,20 +259,19 @@ impl Job<'_> {
         let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "60".to_owned())];
         let mut output = roles.start("tampered-gateway", &arguments, &environment, &self.folder.logs())?;
         let pid = wait_for(&mut output, "the tampered service", 20, |line| {
-            serde_json::from_str::<Value>(line).ok()?.get("pid")?.as_i64()
+            Some(serde_json::from_str::<Started>(line).ok()?.pid)
         });
         let pid = pid.await?;
         let refusal = self.refusal_of(pid).await?;
         let global =
             Global { output: Format::Json, server_socket: None, agent: Some(self.folder.join("agent/agent.sock")) };
-        let answer = why::identity(&global, i32::try_from(pid).ok(), &[]).await?;
-        let differences = answer.get("differences").and_then(Value::as_array).cloned().unwrap_or_default();
-        let [difference] = differences.as_slice() else {
-            return Err(Failure::failed(format!("one selector should differ: {answer}")));
+        let answer = why::identity(&global, Some(pid), &[]).await?;
+        let [Difference { wants, found }] = answer.differences.as_slice() else {
+            return Err(Failure::failed(format!("one selector should differ: {answer:?}")));
         };
-        let (wants, found) = (text(difference, "/wants"), text(difference, "/found/0"));
+        let found = found.first();
         if !wants.starts_with("unix:sha256:") {
-            return Err(Failure::failed(format!("the digest should differ: {answer}")));
+            return Err(Failure::failed(format!("the digest should differ: {answer:?}")));
         }
         let facts = json!({"selector": "unix:sha256", "wants": wants, "found": found, "refusal": refusal});
         let more = format!("why {refusal}");
@@ -263,12 +280,13 @@ impl Job<'_> {
         Ok(refusal)
     }
 
-    async fn refusal_of(&self, pid: i64) -> Result<String, Failure> {
+    async fn refusal_of(&self, pid: i32) -> Result<String, Failure> {
         for _ in 0..100 {
-            let refusals = self.rest.get("/v1/decisions?effect=refusal&limit=20").await?;
-            let ours = |row: &&Value| row.pointer("/record/pid").and_then(Value::as_i64) == Some(pid);
-            if let Some(row) = refusals.as_array().into_iter().flatten().find(ours) {
-                return Ok(text(row, "/id").to_owned());
+            let query = DecisionsQuery { effect: Some("refusal".to_owned()), before: None, limit: Some(20) };
+            let refusals: Vec<DecisionForm> = self.rest.find("/v1/decisions", &query).await?;
+            let ours = |row: &DecisionForm| matches!(row.read(), Ok(Record::Refusal(refusal)) if refusal.pid == pid);
+            if let Some(row) = refusals.into_iter().find(ours) {
+                return Ok(row.id);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -277,17 +295,15 @@ impl Job<'_> {
 
     /// Proofs of an attestation, an issuance and of these records, checked with nothing but the files.
     async fn proofs(&self, records: &[String]) -> Result<(), Failure> {
-        let identities = self.rest.get("/v1/identities?limit=100").await?;
-        let first = |kind: &str| {
-            let rows = identities.as_array().into_iter().flatten();
-            rows.filter(|row| text(row, "/kind") == kind).map(|row| text(row, "/id").to_owned()).next()
-        };
+        let query = IdentitiesQuery { limit: Some(100) };
+        let identities: Vec<IdentityForm> = self.rest.find("/v1/identities", &query).await?;
+        let first = |kind: &str| identities.iter().find(|row| row.kind == kind).map(|row| row.id.clone());
         let known = ["attestation", "issuance"].into_iter().filter_map(first);
         let ids: Vec<String> = known.chain(records.iter().cloned()).collect();
         let trust_path = self.folder.join("proofs/trust-policy");
-        let log = self.rest.get("/v1/log").await?;
-        std::fs::write(&trust_path, text(&log, "/trust_policy")).map_err(Failure::failed)?;
-        let trust = TrustPolicy::parse(text(&log, "/trust_policy")).map_err(Failure::failed)?;
+        let log: LogForm = self.rest.get("/v1/log").await?;
+        std::fs::write(&trust_path, &log.trust_policy).map_err(Failure::failed)?;
+        let trust = TrustPolicy::parse(&log.trust_policy).map_err(Failure::failed)?;
         let mut last = String::new();
         for id in &ids {
             if id.starts_with("dec_") || id.starts_with("ref_") {
@@ -308,6 +324,15 @@ impl Job<'_> {
         let facts = json!({"proofs": ids});
         self.watch.reached("proofs_verified", &format!("proofs verified offline: {}", ids.len()), facts, &more)
     }
+}
+
+/// The rule that denied, its one unmet condition, which asks for hardware, and what was found instead.
+fn for_hardware(record: &Record) -> Option<(String, &str, &str)> {
+    let Record::Decision(decision) = record else { return None };
+    let rule = decision.rule.as_ref()?;
+    let [Unmet { condition, found, .. }] = rule.unmet.as_slice() else { return None };
+    let found = found.as_deref().filter(|found| *found == "false" && condition.contains("hw_attested"))?;
+    Some((rule.place(), condition, found))
 }
 
 /// A port that was free a moment ago.

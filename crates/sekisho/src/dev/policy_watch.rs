@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use serde_json::Value;
+use sekisho_api::HealthForm;
 
 use super::folder::Folder;
 use super::stopwatch::Stopwatch;
@@ -25,8 +25,8 @@ impl PolicyWatch {
     /// Follows what the server says of the folder, until dropped. A server that does not answer says nothing.
     pub(super) async fn follow(&mut self, watch: &Stopwatch) -> Infallible {
         loop {
-            if let Ok(health) = self.rest.get("/v1/health").await
-                && let Some(change) = self.change(health.get("policy_folder_refused").and_then(Value::as_str))
+            if let Ok(health) = self.rest.get::<HealthForm>("/v1/health").await
+                && let Some(change) = self.change(health.policy_folder_refused.as_deref())
             {
                 match change {
                     Change::Refused(text) => watch.alert(&text),

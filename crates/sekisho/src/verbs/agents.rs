@@ -1,11 +1,12 @@
 use clap::Subcommand;
 use hyper::Method;
-use serde_json::{Value, json};
+use sekisho_api::{AgentForm, AgentList, AgentRef};
+use serde_json::json;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
-use crate::rest::Rest;
+use crate::output::{Column, print, table};
+use crate::rest::{Rest, with_query};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsVerb {
@@ -22,22 +23,25 @@ pub(crate) async fn run(global: &Global, verb: AgentsVerb) -> Result<Exit, Failu
     let rest = Rest::new(&global.server_socket());
     match verb {
         AgentsVerb::List => {
-            let listed = rest.get("/v1/agents").await?;
-            let agents = listed.get("agents").and_then(Value::as_array).cloned().unwrap_or_default();
-            let columns = [
-                ("AGENT", "/id"),
-                ("ATTESTED BY", "/attestation_type"),
-                ("BANNED", "/banned"),
-                ("VERSION", "/version"),
+            let AgentList { agents } = rest.get("/v1/agents").await?;
+            let columns: [Column<AgentForm>; 4] = [
+                ("AGENT", |agent| agent.id.clone()),
+                ("ATTESTED BY", |agent| agent.attestation_type.clone()),
+                ("BANNED", |agent| agent.banned.to_string()),
+                ("VERSION", |agent| agent.version.clone()),
             ];
-            print(global.output, &json!(agents), || table(&agents, &columns))?;
+            print(global.output, &agents, || table(&agents, &columns))?;
         }
         AgentsVerb::Ban { id } => {
-            rest.send(Method::POST, "/v1/agents/ban", &json!({"id": id})).await?;
+            let agent = AgentRef { id };
+            rest.order(Method::POST, "/v1/agents/ban", &agent).await?;
+            let AgentRef { id } = agent;
             print(global.output, &json!({"banned": id}), || format!("banned {id}"))?;
         }
         AgentsVerb::Evict { id } => {
-            rest.delete(&format!("/v1/agents?id={id}")).await?;
+            let agent = AgentRef { id };
+            rest.delete(&with_query("/v1/agents", &agent)?).await?;
+            let AgentRef { id } = agent;
             print(global.output, &json!({"evicted": id}), || format!("evicted {id}"))?;
         }
     }

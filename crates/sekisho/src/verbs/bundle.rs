@@ -1,6 +1,6 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use clap::{Subcommand, ValueEnum};
-use serde_json::Value;
+use sekisho_api::{AuthorityForm, BundleForm};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
@@ -29,37 +29,27 @@ pub(crate) enum Form {
 
 pub(crate) async fn run(global: &Global, verb: BundleVerb) -> Result<Exit, Failure> {
     let BundleVerb::Show { form } = verb;
-    let bundle = Rest::new(&global.server_socket()).get("/v1/bundle").await?;
-    let texts = |name: &str| -> Vec<String> {
-        let items = bundle.get(name).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
-    };
+    let bundle: BundleForm = Rest::new(&global.server_socket()).get("/v1/bundle").await?;
     if global.output != Format::Table {
         return print(global.output, &bundle, String::new).map(|()| Exit::Ok);
     }
     match form {
-        Form::Spiffe => line(&bundle.get("bundle").map(ToString::to_string).unwrap_or_default())?,
+        Form::Spiffe => line(&bundle.bundle.to_string())?,
         // Those that a server may show at first contact, now and after the next rotation.
         Form::Fingerprint => {
-            let shown = authorities(&bundle).filter(|(slot, _)| *slot != "old");
-            line(&shown.map(|(_, fingerprint)| fingerprint).collect::<Vec<_>>().join("\n"))?;
+            let shown = bundle.authorities.iter().filter(|authority| authority.slot != "old");
+            line(&shown.map(|authority| authority.fingerprint.as_str()).collect::<Vec<_>>().join("\n"))?;
         }
         Form::Pem => {
-            let der = texts("x509_authorities").into_iter().filter_map(|text| hex::decode(text).ok());
+            let der = bundle.x509_authorities.iter().filter_map(|text| hex::decode(text).ok());
             // Text between certificates is for people (RFC 7468 §5.2).
-            let shown = der
-                .zip(authorities(&bundle))
-                .map(|(der, (slot, fingerprint))| format!("# {slot}, SHA-256 {fingerprint}\n{}", pem(&der)));
+            let shown = der.zip(&bundle.authorities).map(|(der, AuthorityForm { slot, fingerprint, .. })| {
+                format!("# {slot}, SHA-256 {fingerprint}\n{}", pem(&der))
+            });
             line(shown.collect::<String>().trim_end())?;
         }
     }
     Ok(Exit::Ok)
-}
-
-/// Where each authority stands, and its fingerprint; the active one first, as in the bundle.
-fn authorities(bundle: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let items = bundle.get("authorities").and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(|item| Some((item.get("slot")?.as_str()?, item.get("fingerprint")?.as_str()?)))
 }
 
 /// A certificate in PEM (RFC 7468).

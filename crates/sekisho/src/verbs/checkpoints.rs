@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use sekisho_api::ConsistencyForm;
 use sekisho_ledger::{Checkpoint, ConsistencyProof, Hash, Note, TlogProof, TrustPolicy, check_consistent};
 
 use crate::exit::{Exit, Failure};
@@ -40,11 +41,9 @@ pub(crate) async fn fetch(rest: &Rest, one: &str, other: &str) -> Result<Option<
     }
     let (old, new, checkpoint) =
         if first.size < second.size { (first.size, second.size, other) } else { (second.size, first.size, one) };
-    let answer = rest.get(&format!("/v1/log/consistency/{old}/{new}")).await?;
-    let path = answer.get("path").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let hash =
-        |hash: &serde_json::Value| BASE64.decode(hash.as_str()?).ok().and_then(|bytes| Hash::try_from(bytes).ok());
-    let path: Option<Vec<Hash>> = path.map(hash).collect();
+    let shown: ConsistencyForm = rest.get(&format!("/v1/log/consistency/{old}/{new}")).await?;
+    let hash = |text: &String| BASE64.decode(text).ok().and_then(|bytes| Hash::try_from(bytes).ok());
+    let path: Option<Vec<Hash>> = shown.path.iter().map(hash).collect();
     let path = path.ok_or_else(|| Failure::failed("the server's answer holds no path"))?;
     Ok(Some(ConsistencyProof { old_size: old, path, checkpoint: checkpoint.to_owned() }.to_string()))
 }

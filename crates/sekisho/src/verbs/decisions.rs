@@ -1,9 +1,9 @@
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use sekisho_api::{DecisionForm, DecisionsQuery, Record, RecordedInput};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
+use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Args)]
@@ -24,33 +24,29 @@ enum Effect {
 }
 
 pub(crate) async fn run(global: &Global, args: DecisionsArgs) -> Result<Exit, Failure> {
-    let effect = match args.effect {
-        None => "",
-        Some(Effect::Allow) => "&effect=allow",
-        Some(Effect::Deny) => "&effect=deny",
-        Some(Effect::Refusal) => "&effect=refusal",
-    };
-    let listed = Rest::new(&global.server_socket()).get(&format!("/v1/decisions?limit={}{effect}", args.limit)).await?;
-    let rows: Vec<Value> = listed.as_array().cloned().unwrap_or_default();
-    let columns = [
-        ("ID", "/id"),
-        ("EFFECT", "/effect"),
-        ("METHOD", "/record/input/method"),
-        ("PATH", "/record/input/path"),
-        ("SUBJECT", "/record/input/subject/spiffe_id"),
-        ("LOG INDEX", "/log_index"),
+    let effect = args.effect.map(|effect| match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+        Effect::Refusal => "refusal",
+    });
+    let query = DecisionsQuery { effect: effect.map(str::to_owned), limit: Some(args.limit), ..Default::default() };
+    let listed: Vec<DecisionForm> = Rest::new(&global.server_socket()).find("/v1/decisions", &query).await?;
+    let columns: [Column<DecisionForm>; 6] = [
+        ("ID", |row| row.id.clone()),
+        ("EFFECT", |row| row.effect.clone()),
+        ("METHOD", |row| or_dash(input(row).map(|input| input.method))),
+        ("PATH", |row| or_dash(input(row).map(|input| input.joined_path()))),
+        ("SUBJECT", |row| or_dash(input(row).map(|input| input.subject.spiffe_id))),
+        ("LOG INDEX", |row| row.log_index.to_string()),
     ];
-    print(global.output, &listed, || {
-        let joined: Vec<Value> = rows.into_iter().map(join_path).collect();
-        table(&joined, &columns)
-    })?;
+    print(global.output, &listed, || table(&listed, &columns))?;
     Ok(Exit::Ok)
 }
 
-fn join_path(mut row: Value) -> Value {
-    if let Some(path) = row.pointer_mut("/record/input/path") {
-        let segments: Vec<&str> = path.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        *path = format!("/{}", segments.join("/")).into();
+/// What a decision was asked; a refusal has none.
+fn input(row: &DecisionForm) -> Option<RecordedInput> {
+    match row.read() {
+        Ok(Record::Decision(record)) => Some(record.input),
+        _ => None,
     }
-    row
 }

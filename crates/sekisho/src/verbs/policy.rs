@@ -2,15 +2,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hyper::Method;
+use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm};
 use sekisho_policy::{RequestInput, Source, TestFile, run_tests};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::policy_files::{load, read};
+use super::why::{ShownRule, decision_text};
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table, text};
+use crate::output::{Column, print, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
@@ -42,10 +45,13 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
         PolicyVerb::Check { folder } => {
             let set = load(&folder, false)?;
             let digest = set.digest().to_string();
-            let row = |(source, version): (&Source, sekisho_policy::Dialect)| json!({"name": source.name, "rego": version.as_str()});
-            let files: Vec<Value> = set.dialects().map(row).collect();
+            let row = |(source, version): (&Source, sekisho_policy::Dialect)| CheckedFile {
+                name: source.name.clone(),
+                rego: version.as_str(),
+            };
+            let files: Vec<CheckedFile> = set.dialects().map(row).collect();
             print(global.output, &json!({"files": files, "digest": digest}), || {
-                let line = |file: &Value| format!("{}: Rego {}\n", text(file, "/name"), text(file, "/rego"));
+                let line = |file: &CheckedFile| format!("{}: Rego {}\n", file.name, file.rego);
                 format!("{}ok: {} files, {digest}", files.iter().map(line).collect::<String>(), files.len())
             })?;
             Ok(Exit::Ok)
@@ -55,27 +61,29 @@ pub(crate) async fn run(global: &Global, verb: PolicyVerb) -> Result<Exit, Failu
         PolicyVerb::Replay(args) => super::replay::run(global, args).await,
         PolicyVerb::Apply { folder } => {
             // With their tests, which the server runs before it takes them.
-            let sources = read(&folder, true)?;
-            let files: Vec<Value> = sources.iter().map(|s| json!({"name": s.name, "text": s.text})).collect();
+            let files = read(&folder, true)?.into_iter().map(|Source { name, text }| PolicyFileForm { name, text });
+            let request = ApplyRequest { files: files.collect() };
             let rest = Rest::new(&global.server_socket());
-            let applied = rest.send(Method::PUT, "/v1/policy", &json!({"files": files})).await?;
-            print(global.output, &applied, || format!("revision {}", applied.get("revision").unwrap_or(&Value::Null)))?;
+            let applied: AppliedForm = rest.send(Method::PUT, "/v1/policy", &request).await?;
+            print(global.output, &applied, || format!("revision {}", applied.revision))?;
             Ok(Exit::Ok)
         }
         PolicyVerb::Show => {
-            let shown = Rest::new(&global.server_socket()).get("/v1/policy").await?;
+            let shown: PolicyForm = Rest::new(&global.server_socket()).get("/v1/policy").await?;
             print(global.output, &shown, || {
-                let files = shown.get("files").and_then(Value::as_array).into_iter().flatten();
-                let whole = |file: &Value| format!("# {}\n{}", text(file, "/name"), text(file, "/text"));
-                format!(
-                    "# revision {}\n{}",
-                    shown.get("revision").unwrap_or(&Value::Null),
-                    files.map(whole).collect::<String>()
-                )
+                let whole = |file: &PolicyFileForm| format!("# {}\n{}", file.name, file.text);
+                format!("# revision {}\n{}", shown.revision, shown.files.iter().map(whole).collect::<String>())
             })?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// A policy file and its dialect, as they are shown.
+#[derive(Serialize)]
+struct CheckedFile {
+    name: String,
+    rego: &'static str,
 }
 
 fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {
@@ -90,10 +98,18 @@ fn test(global: &Global, folder: &Path) -> Result<Exit, Failure> {
     }
     let outcomes = run_tests(&set, &tables, now());
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
-    let row = |o: &sekisho_policy::TestOutcome| json!({"name": o.name, "passed": o.passed, "detail": o.detail});
-    let rows: Vec<Value> = outcomes.iter().map(row).collect();
-    let columns = [("TEST", "/name"), ("PASSED", "/passed"), ("DETAIL", "/detail")];
-    print(global.output, &json!(rows), || {
+    let row = |outcome: sekisho_policy::TestOutcome| TestRow {
+        name: outcome.name,
+        passed: outcome.passed,
+        detail: outcome.detail,
+    };
+    let rows: Vec<TestRow> = outcomes.into_iter().map(row).collect();
+    let columns: [Column<TestRow>; 3] = [
+        ("TEST", |row| row.name.clone()),
+        ("PASSED", |row| row.passed.to_string()),
+        ("DETAIL", |row| row.detail.clone()),
+    ];
+    print(global.output, &rows, || {
         format!("{}\n\n{} passed, {failed} failed", table(&rows, &columns), rows.len() - failed)
     })?;
     if rows.is_empty() {
@@ -110,20 +126,21 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
         std::fs::read_to_string(input)
     };
     let text = text.map_err(|e| Failure::failed(format!("{}: {e}", input.display())))?;
-    let value: Value =
-        serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is not JSON: {e}")))?;
+    let value = serde_json::from_str(&text).map_err(|e| Failure::failed(format!("the input is not JSON: {e}")))?;
     let decision = set.decide(
         &RequestInput::from_author(&value).map_err(Failure::failed)?,
         at.map_or_else(now, UnixTime::from_seconds),
     );
-    let unmet = |rule: &sekisho_policy::RuleOutcome| -> Vec<Value> {
-        rule.unmet.iter().map(|u| json!({"line": u.line, "condition": u.condition, "found": u.found})).collect()
-    };
-    let rule = decision
-        .rule
-        .as_ref()
-        .map(|rule| json!({"place": rule.place(), "unmet": unmet(rule), "unknown": rule.unknown}));
+    let rule = decision.rule.as_ref().map(ShownRule::from);
     let shown = json!({"effect": decision.effect.as_str(), "rule": rule, "error": decision.error});
-    print(global.output, &shown, || super::why::decision_text(&shown))?;
+    print(global.output, &shown, || decision_text(decision.error.as_deref(), rule.as_ref()))?;
     Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
+}
+
+/// A test and how it ended, as they are shown.
+#[derive(Serialize)]
+struct TestRow {
+    name: String,
+    passed: bool,
+    detail: String,
 }

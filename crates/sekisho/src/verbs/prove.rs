@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_api::LogForm;
 use serde_json::json;
 
 use crate::cli::Global;
@@ -36,10 +37,9 @@ pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failur
     match &args.id {
         Some(id) => write(&file, &rest.get_text(&format!("/v1/proofs/{id}")).await?)?,
         None => {
-            let log = rest.get("/v1/log").await?;
-            let newest = crate::output::text(&log, "/checkpoint");
+            let log: LogForm = rest.get("/v1/log").await?;
             let held = held.as_deref().unwrap_or_default();
-            let proof = checkpoints::fetch(&rest, held, newest).await?;
+            let proof = checkpoints::fetch(&rest, held, &log.checkpoint).await?;
             let equal = || Failure::failed("the log has not grown since that checkpoint, so there is nothing to prove");
             write(&file, &proof.ok_or_else(equal)?)?;
         }
@@ -50,8 +50,8 @@ pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failur
         write(&checkpoints::proof_beside(&file), &proof)?;
     }
     if let Some(path) = &args.trust_policy {
-        let log = rest.get("/v1/log").await?;
-        write(path, crate::output::text(&log, "/trust_policy"))?;
+        let log: LogForm = rest.get("/v1/log").await?;
+        write(path, &log.trust_policy)?;
     }
     print(global.output, &json!({"id": args.id, "file": file}), || {
         let trust = args.trust_policy.as_deref().unwrap_or(std::path::Path::new("<trust policy>"));

@@ -3,13 +3,14 @@ use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_api::{DecisionForm, DecisionsQuery, PolicyFileForm, PolicyForm, PolicyQuery};
 use sekisho_policy::{PolicySet, Recorded, Replayed, Source};
 use sekisho_types::Effect;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table, text};
+use crate::output::{Column, print, table};
 use crate::rest::Rest;
 
 /// Decisions on one page.
@@ -47,21 +48,22 @@ pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failu
     let policy = super::policy_files::load(&args.folder, false)?;
     let rest = Rest::new(&global.server_socket());
     let (mut tally, mut judges) = (Tally::default(), Judges::default());
-    let (mut before, mut left) = (String::new(), args.last);
+    let (mut before, mut left) = (None, args.last);
     while left > 0 {
-        let page = rest.get(&format!("/v1/decisions?limit={}{before}", left.min(PAGE))).await?;
-        let rows = page.as_array().cloned().unwrap_or_default();
-        let Some(oldest) = rows.last().map(|row| text(row, "/id")) else { break };
+        let limit = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
+        let query = DecisionsQuery { before, limit: Some(limit), ..Default::default() };
+        let rows: Vec<DecisionForm> = rest.find("/v1/decisions", &query).await?;
+        let Some(oldest) = rows.last().map(|row| row.id.clone()) else { break };
         left = left.saturating_sub(rows.len());
-        for row in rows.iter().filter(|row| text(row, "/effect") != "refusal") {
-            let Ok(recorded) = Recorded::from_json(row.get("record").unwrap_or(&Value::Null)) else {
+        for row in rows.iter().filter(|row| row.effect != "refusal") {
+            let Ok(recorded) = Recorded::from_json(&row.record) else {
                 tally.unreadable += 1;
                 continue;
             };
             let judge = if recorded.needs_judge(&policy) { judges.of(&rest, &recorded).await } else { None };
-            tally.add(&policy.replay(&recorded, judge), &recorded, text(row, "/id"));
+            tally.add(&policy.replay(&recorded, judge), &recorded, &row.id);
         }
-        before = format!("&before={oldest}");
+        before = Some(oldest);
     }
     tally.print(global)?;
     Ok(if tally.differences.is_empty() { Exit::Ok } else { Exit::Denied })
@@ -72,10 +74,11 @@ impl Judges {
     async fn of(&mut self, rest: &Rest, recorded: &Recorded) -> Option<&PolicySet> {
         let revision = recorded.policy_revision;
         if let Entry::Vacant(unknown) = self.0.entry(revision) {
-            let shown = rest.get(&format!("/v1/policy?revision={revision}")).await.unwrap_or_default();
-            let files = shown.get("files").and_then(Value::as_array).into_iter().flatten();
-            let source = |file| Source { name: text(file, "/name").to_owned(), text: text(file, "/text").to_owned() };
-            unknown.insert(PolicySet::load(files.map(source).collect()).ok());
+            let query = PolicyQuery { revision: Some(revision) };
+            let shown: Option<PolicyForm> = rest.find("/v1/policy", &query).await.ok();
+            let source = |file: PolicyFileForm| Source { name: file.name, text: file.text };
+            let load = |shown: PolicyForm| PolicySet::load(shown.files.into_iter().map(source).collect()).ok();
+            unknown.insert(shown.and_then(load));
         }
         self.0.get(&revision)?.as_ref()
     }
@@ -101,34 +104,70 @@ impl Tally {
     }
 
     fn print(&self, global: &Global) -> Result<(), Failure> {
-        let difference = |((subject, rule, was, becomes), (count, example)): (&Difference, &(u64, String))| {
-            json!({
-                "subject": subject, "rule": rule, "was": was, "becomes": becomes, "decisions": count, "example": example,
-            })
+        let difference =
+            |((subject, rule, was, becomes), (decisions, example)): (&Difference, &(u64, String))| DifferenceRow {
+                subject: subject.clone(),
+                rule: rule.clone(),
+                was: was.clone(),
+                becomes: becomes.clone(),
+                decisions: *decisions,
+                example: example.clone(),
+            };
+        let missing = |((place, rule), decisions): (&Missing, &u64)| MissingRow {
+            place: place.clone(),
+            rule: rule.clone(),
+            decisions: *decisions,
         };
-        let rows: Vec<Value> = self.differences.iter().map(difference).collect();
-        let missing =
-            |((place, rule), count): (&Missing, &u64)| json!({"place": place, "rule": rule, "decisions": count});
-        let unknown: Vec<Value> = self.uncertain.iter().map(missing).collect();
-        let uncertain: u64 = self.uncertain.values().sum();
         let Self { same, unreadable, .. } = self;
-        let shown = json!({
-            "same": same, "uncertain": uncertain, "uncertain_for": unknown, "unreadable": unreadable, "differences": rows,
-        });
-        let columns = [
-            ("SUBJECT", "/subject"),
-            ("RULE", "/rule"),
-            ("WAS", "/was"),
-            ("BECOMES", "/becomes"),
-            ("DECISIONS", "/decisions"),
-            ("EXAMPLE", "/example"),
+        let shown = Shown {
+            same: *same,
+            uncertain: self.uncertain.values().sum(),
+            uncertain_for: self.uncertain.iter().map(missing).collect(),
+            unreadable: *unreadable,
+            differences: self.differences.iter().map(difference).collect(),
+        };
+        let columns: [Column<DifferenceRow>; 6] = [
+            ("SUBJECT", |row| row.subject.clone()),
+            ("RULE", |row| row.rule.clone()),
+            ("WAS", |row| row.was.clone()),
+            ("BECOMES", |row| row.becomes.clone()),
+            ("DECISIONS", |row| row.decisions.to_string()),
+            ("EXAMPLE", |row| row.example.clone()),
         ];
         print(global.output, &shown, || {
             let line = |((place, rule), count): (&Missing, &u64)| {
                 format!("\n{count} uncertain: {rule} reads input.{place}, of which the record does not say enough")
             };
             let uncertain: String = self.uncertain.iter().map(line).collect();
-            format!("{}\n\n{same} the same, {unreadable} unreadable{uncertain}", table(&rows, &columns))
+            format!("{}\n\n{same} the same, {unreadable} unreadable{uncertain}", table(&shown.differences, &columns))
         })
     }
+}
+
+/// What a replay found, as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    same: u64,
+    uncertain: u64,
+    uncertain_for: Vec<MissingRow>,
+    unreadable: u64,
+    differences: Vec<DifferenceRow>,
+}
+
+#[derive(Serialize)]
+struct MissingRow {
+    place: String,
+    rule: String,
+    decisions: u64,
+}
+
+#[derive(Serialize)]
+struct DifferenceRow {
+    subject: String,
+    rule: String,
+    was: String,
+    becomes: String,
+    decisions: u64,
+    /// One of them.
+    example: String,
 }

@@ -4,11 +4,11 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use sekisho_api::{RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, printable, table, text};
+use crate::output::{Column, print, printable, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
@@ -59,65 +59,49 @@ pub(crate) async fn run(global: &Global, verb: RevocationVerb) -> Result<Exit, F
 }
 
 async fn list(global: &Global, rest: &Rest) -> Result<(), Failure> {
-    let listed = rest.get("/v1/revocations").await?;
-    let number = |row: &Value, name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let list = |name: &str| listed.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let listed: RevocationList = rest.get("/v1/revocations").await?;
     print(global.output, &listed, || {
-        let (mut rows, mut newest) = (list("revocations"), 0);
-        for row in &mut rows {
-            newest = number(row, "revision").max(newest);
-            let (applied, waiting) = (number(row, "applied"), number(row, "waiting"));
-            let reason = printable(text(row, "/reason"));
-            if let Some(members) = row.as_object_mut() {
-                members.insert("sidecars".into(), format!("{applied} of {}", applied + waiting).into());
-                members.insert("reason".into(), reason.into());
-            }
-        }
-        let columns = [
-            ("KIND", "/kind"),
-            ("WHAT", "/what"),
-            ("SINCE (UNIX)", "/since"),
-            ("UNTIL (UNIX)", "/until"),
-            ("REVISION", "/revision"),
-            ("APPLIED BY SIDECARS", "/sidecars"),
-            ("REASON", "/reason"),
+        let columns: [Column<RevocationRow>; 7] = [
+            ("KIND", |row| row.revocation.kind.clone()),
+            ("WHAT", |row| row.revocation.what.clone()),
+            ("SINCE (UNIX)", |row| row.revocation.since.to_string()),
+            ("UNTIL (UNIX)", |row| row.revocation.until.to_string()),
+            ("REVISION", |row| row.revocation.revision.to_string()),
+            ("APPLIED BY SIDECARS", |row| format!("{} of {}", row.applied, row.applied + row.waiting)),
+            ("REASON", |row| printable(&row.revocation.reason)),
         ];
-        let mut sidecars = list("sidecars");
-        sidecars.retain(|sidecar| number(sidecar, "applied_revision") < newest);
-        let mut shown = table(&rows, &columns);
-        if !sidecars.is_empty() {
-            let columns =
-                [("SIDECAR OF", "/spiffe_id"), ("AGENT", "/agent"), ("APPLIED UP TO REVISION", "/applied_revision")];
-            shown.push_str(&format!("\n\nnot yet applied by\n{}", table(&sidecars, &columns)));
+        let newest = listed.revocations.iter().map(|row| row.revocation.revision).max().unwrap_or(0);
+        let waiting = listed.sidecars.iter().filter(|sidecar| sidecar.applied_revision < newest);
+        let waiting: Vec<SidecarForm> = waiting.cloned().collect();
+        let mut shown = table(&listed.revocations, &columns);
+        if !waiting.is_empty() {
+            let columns: [Column<SidecarForm>; 3] = [
+                ("SIDECAR OF", |sidecar| sidecar.spiffe_id.clone()),
+                ("AGENT", |sidecar| sidecar.agent.clone()),
+                ("APPLIED UP TO REVISION", |sidecar| sidecar.applied_revision.to_string()),
+            ];
+            shown.push_str(&format!("\n\nnot yet applied by\n{}", table(&waiting, &columns)));
         }
         shown
     })
 }
 
 async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
-    let What { spiffe_id, serial, entry, agent_id } = new.what;
-    let mut request = json!({
-        "spiffe_id": spiffe_id, "serial": serial, "entry": entry, "agent": agent_id, "reason": new.reason, "dry_run": true,
-    });
-    let plan = rest.send(Method::POST, "/v1/revocations", &request).await?;
+    let What { spiffe_id, serial, entry, agent_id: agent } = new.what;
+    let mut request = RevocationRequest { entry, agent, spiffe_id, serial, reason: new.reason, dry_run: true };
+    let plan: RevocationPlan = rest.send(Method::POST, "/v1/revocations", &request).await?;
     confirm(&plan, new.yes)?;
-    if let Some(members) = request.as_object_mut() {
-        members.insert("dry_run".into(), false.into());
-    }
-    let made = rest.send(Method::POST, "/v1/revocations", &request).await?;
-    print(global.output, &made, || {
-        let revision = made.get("revision").and_then(Value::as_u64).unwrap_or(0);
-        format!("revoked {} {} (revision {revision})", text(&made, "/kind"), text(&made, "/what"))
-    })
+    request.dry_run = false;
+    let made: RevocationForm = rest.send(Method::POST, "/v1/revocations", &request).await?;
+    print(global.output, &made, || format!("revoked {} {} (revision {})", made.kind, made.what, made.revision))
 }
 
 /// Shows what it cuts off, and asks.
-fn confirm(plan: &Value, yes: bool) -> Result<(), Failure> {
-    let cuts = plan.get("cuts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let cuts: String = cuts.map(|cut| format!("  {}\n", printable(cut))).collect();
+fn confirm(plan: &RevocationPlan, yes: bool) -> Result<(), Failure> {
+    let cuts: String = plan.cuts.iter().map(|cut| format!("  {}\n", printable(cut))).collect();
     let cuts = if cuts.is_empty() { "  no identity that is registered now\n".to_owned() } else { cuts };
     let mut error = std::io::stderr();
-    let _unread = writeln!(error, "cuts off:\n{cuts}{}", text(plan, "/then"));
+    let _unread = writeln!(error, "cuts off:\n{cuts}{}", plan.then);
     if yes {
         return Ok(());
     }

@@ -1,13 +1,17 @@
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
+use sekisho_api::{IdentitiesQuery, IdentityForm};
 use sekisho_identity::{leaf_facts, split_chain};
 use sekisho_proto::workload::{JwtsvidRequest, X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use sekisho_sdk::agent_channel;
 use sekisho_types::ClaimValue;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
+use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
@@ -36,48 +40,69 @@ pub(crate) async fn run(global: &Global, verb: SvidVerb) -> Result<Exit, Failure
         SvidVerb::Fetch => {
             let mut stream = agent.fetch_x509svid(X509svidRequest {}).await.map_err(failed)?.into_inner();
             let message = stream.message().await.map_err(failed)?.unwrap_or_default();
-            let svids: Vec<Value> = message.svids.iter().map(|svid| describe(&svid.x509_svid, &svid.hint)).collect();
-            let columns = [("SPIFFE ID", "/spiffe_id"), ("EXPIRES", "/not_after"), ("CLAIMS", "/claims")];
-            print(global.output, &json!(svids), || table(&svids, &columns))?;
+            let svids: Vec<Option<Svid>> =
+                message.svids.iter().map(|svid| describe(&svid.x509_svid, &svid.hint)).collect();
+            let columns: [Column<Option<Svid>>; 3] = [
+                ("SPIFFE ID", |svid| or_dash(svid.as_ref().map(|svid| &svid.spiffe_id))),
+                ("EXPIRES", |svid| or_dash(svid.as_ref().map(|svid| &svid.not_after))),
+                ("CLAIMS", |svid| or_dash(svid.as_ref().map(|svid| json!(svid.claims)))),
+            ];
+            print(global.output, &svids, || table(&svids, &columns))?;
         }
         SvidVerb::Jwt { audience } => {
             let request = JwtsvidRequest { audience, spiffe_id: String::new() };
             let svids = agent.fetch_jwtsvid(request).await.map_err(failed)?.into_inner().svids;
-            let svids: Vec<Value> =
-                svids.iter().map(|svid| json!({"spiffe_id": svid.spiffe_id, "token": svid.svid})).collect();
-            print(global.output, &json!(svids), || table(&svids, &[("SPIFFE ID", "/spiffe_id"), ("TOKEN", "/token")]))?;
+            let svids: Vec<Token> =
+                svids.into_iter().map(|svid| Token { spiffe_id: svid.spiffe_id, token: svid.svid }).collect();
+            let columns: [Column<Token>; 2] =
+                [("SPIFFE ID", |svid| svid.spiffe_id.clone()), ("TOKEN", |svid| svid.token.clone())];
+            print(global.output, &svids, || table(&svids, &columns))?;
         }
         SvidVerb::List { limit } => {
-            let listed = Rest::new(&global.server_socket()).get(&format!("/v1/identities?limit={limit}")).await?;
-            let rows = listed.as_array().cloned().unwrap_or_default();
-            let columns = [("ID", "/id"), ("KIND", "/kind"), ("SPIFFE ID", "/spiffe_id"), ("LOG INDEX", "/log_index")];
-            print(global.output, &listed, || table(&rows, &columns))?;
+            let query = IdentitiesQuery { limit: Some(limit) };
+            let listed: Vec<IdentityForm> = Rest::new(&global.server_socket()).find("/v1/identities", &query).await?;
+            let columns: [Column<IdentityForm>; 4] = [
+                ("ID", |row| row.id.clone()),
+                ("KIND", |row| row.kind.clone()),
+                ("SPIFFE ID", |row| row.spiffe_id.clone()),
+                ("LOG INDEX", |row| row.log_index.to_string()),
+            ];
+            print(global.output, &listed, || table(&listed, &columns))?;
         }
     }
     Ok(Exit::Ok)
 }
 
-fn describe(chain: &[u8], hint: &str) -> Value {
-    let facts = split_chain(chain).ok().and_then(|chain| leaf_facts(chain.first()?).ok());
-    let Some(facts) = facts else { return Value::Null };
-    let claims: Map<String, Value> = facts
-        .claims
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                ClaimValue::Bool(flag) => json!(flag),
-                ClaimValue::Integer(number) => json!(number),
-                ClaimValue::Text(text) => json!(text),
-            };
-            (name.to_owned(), value)
-        })
-        .collect();
-    json!({
-        "spiffe_id": facts.spiffe_id.to_string(),
-        "serial": facts.serial,
-        "not_before": facts.not_before.to_string(),
-        "not_after": facts.not_after.to_string(),
-        "claims": claims,
-        "hint": hint,
+/// An X.509-SVID as it is shown, without its key.
+#[derive(Serialize)]
+struct Svid {
+    spiffe_id: String,
+    serial: String,
+    not_before: String,
+    not_after: String,
+    claims: BTreeMap<String, Value>,
+    hint: String,
+}
+
+#[derive(Serialize)]
+struct Token {
+    spiffe_id: String,
+    token: String,
+}
+
+fn describe(chain: &[u8], hint: &str) -> Option<Svid> {
+    let facts = leaf_facts(split_chain(chain).ok()?.first()?).ok()?;
+    let claim = |value: &ClaimValue| match value {
+        ClaimValue::Bool(flag) => json!(flag),
+        ClaimValue::Integer(number) => json!(number),
+        ClaimValue::Text(text) => json!(text),
+    };
+    Some(Svid {
+        spiffe_id: facts.spiffe_id.to_string(),
+        serial: facts.serial,
+        not_before: facts.not_before.to_string(),
+        not_after: facts.not_after.to_string(),
+        claims: facts.claims.iter().map(|(name, value)| (name.to_owned(), claim(value))).collect(),
+        hint: hint.to_owned(),
     })
 }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use sekisho_api::{TokenForm, TokenRequest, TokenRow};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table, text};
+use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
@@ -40,11 +42,14 @@ pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failur
     match verb {
         TokenVerb::Create(new) => create(global, &rest, new).await?,
         TokenVerb::List => {
-            let listed = rest.get("/v1/tokens").await?;
-            let rows = listed.as_array().cloned().unwrap_or_default();
-            let columns =
-                [("ID", "/id"), ("AGENT", "/agent_id"), ("EXPIRES (UNIX)", "/expires_at"), ("EXPIRED", "/expired")];
-            print(global.output, &listed, || table(&rows, &columns))?;
+            let listed: Vec<TokenRow> = rest.get("/v1/tokens").await?;
+            let columns: [Column<TokenRow>; 4] = [
+                ("ID", |row| row.id.clone()),
+                ("AGENT", |row| or_dash(row.agent_id.as_ref())),
+                ("EXPIRES (UNIX)", |row| row.expires_at.to_string()),
+                ("EXPIRED", |row| row.expired.to_string()),
+            ];
+            print(global.output, &listed, || table(&listed, &columns))?;
         }
         TokenVerb::Revoke { id } => {
             rest.delete(&format!("/v1/tokens/{id}")).await?;
@@ -67,27 +72,38 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
         opened.map(|file| (file, new.clone(), path.clone())).map_err(failed)
     });
     let file = file.transpose()?;
-    let request = json!({"ttl": new.ttl, "agent_id": new.agent_id});
+    let request = TokenRequest { ttl: new.ttl, token: None, agent_id: new.agent_id };
     let made = rest.send(Method::POST, "/v1/tokens", &request).await;
-    let mut made: Value = made.inspect_err(|_| {
+    let made: TokenForm = made.inspect_err(|_| {
         // An empty file is no token.
         if let Some((_, new, _)) = &file {
             let _kept = std::fs::remove_file(new);
         }
     })?;
-    let token = text(&made, "/token").to_owned();
-    if let Some((mut file, new, path)) = file {
-        let written = file.write_all(token.as_bytes()).and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
-        if let Some(members) = made.as_object_mut() {
-            members.remove("token");
-            members.insert("file".into(), json!(path));
-        }
-    }
-    print(global.output, &made, || {
-        let shown = if made.get("token").is_some() { format!("token    {token}\n") } else { String::new() };
-        format!("id       {}\n{shown}agent id {}", text(&made, "/id"), text(&made, "/agent_id"))
+    let written = file.map(|(mut file, new, path)| {
+        let written = file.write_all(made.token.as_bytes()).and_then(|()| std::fs::rename(&new, &path));
+        written.map(|()| path.clone()).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
+    });
+    let file = written.transpose()?;
+    let TokenForm { id, token, agent_id, expires_at } = made;
+    let token = file.is_none().then_some(token);
+    let shown = Shown { id, token, file, agent_id, expires_at };
+    print(global.output, &shown, || {
+        let token = shown.token.as_ref().map(|token| format!("token    {token}\n")).unwrap_or_default();
+        format!("id       {}\n{token}agent id {}", shown.id, shown.agent_id)
     })
+}
+
+/// A token that was made: itself, or the file that it is in.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    agent_id: String,
+    expires_at: i64,
 }
 
 /// Whether a file holds what this command writes: it may be replaced by a newer token, and nothing else may.

@@ -5,26 +5,41 @@ mod check;
 mod machine;
 mod server;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use self::check::Check;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
+use crate::output::{Column, or_dash, print, table};
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let mut checks = machine::checks();
     checks.extend(server::checks(global).await);
     checks.extend(agent::checks(global).await);
-    let row = |check: &Check| {
-        let (ok, found) = match &check.result {
-            Ok(found) => (true, found),
-            Err(found) => (false, found),
-        };
-        json!({"id": check.id, "ok": ok, "found": found, "fix": if ok { Value::Null } else { check.fix.into() }})
-    };
-    let rows: Vec<Value> = checks.iter().map(row).collect();
-    let columns = [("CHECK", "/id"), ("OK", "/ok"), ("FOUND", "/found"), ("FIX", "/fix")];
-    print(global.output, &json!(rows), || table(&rows, &columns))?;
+    let rows: Vec<Row> = checks.iter().map(Row::of).collect();
+    let columns: [Column<Row>; 4] = [
+        ("CHECK", |row| row.id.to_owned()),
+        ("OK", |row| row.ok.to_string()),
+        ("FOUND", |row| row.found.clone()),
+        ("FIX", |row| or_dash(row.fix)),
+    ];
+    print(global.output, &rows, || table(&rows, &columns))?;
     Ok(if checks.iter().all(|check| check.result.is_ok()) { Exit::Ok } else { Exit::Failed })
+}
+
+/// A check as it is shown.
+#[derive(Serialize)]
+struct Row {
+    id: &'static str,
+    ok: bool,
+    found: String,
+    fix: Option<&'static str>,
+}
+
+impl Row {
+    fn of(check: &Check) -> Self {
+        let (Ok(found) | Err(found)) = &check.result;
+        let ok = check.result.is_ok();
+        Self { id: check.id, ok, found: found.clone(), fix: (!ok).then_some(check.fix) }
+    }
 }

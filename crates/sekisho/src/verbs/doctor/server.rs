@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use sekisho_api::{EntriesQuery, EntryList, HealthForm, TaskForm};
 use sekisho_runtime::now;
-use serde_json::Value;
 
 use super::check::Check;
 use super::machine;
@@ -13,12 +13,12 @@ use crate::rest::Rest;
 /// A clock that is further off than this makes evidence stale (60 s) sooner or later.
 const CLOCK_SLACK_MS: i64 = 5000;
 /// Leaves that wait for longer than a moment are not taken by the ledger.
-const WAITING_LEAVES: i64 = 1000;
+const WAITING_LEAVES: u64 = 1000;
 
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let socket = global.server_socket();
     let asked = now().millis();
-    let health = match Rest::new(&socket).get("/v1/health").await {
+    let health: HealthForm = match Rest::new(&socket).get("/v1/health").await {
         Ok(health) => health,
         Err(failure) => {
             let fix =
@@ -27,14 +27,15 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
         }
     };
     let mut checks = judged(&health, asked, now().millis());
-    let ready = Rest::new(&socket).get("/readyz").await;
+    let ready = Rest::new(&socket).get_text("/readyz").await;
     checks.push(Check::new(
         "server-ready",
         ready.map(|_| "it can attest, issue and record".to_owned()).map_err(|failure| failure.to_string()),
         "the server's log says what fails; most often the disk is full",
     ));
     checks.push(machine::space("server-disk", socket.parent().unwrap_or(Path::new("/"))));
-    let any_user = Rest::new(&socket).get("/v1/entries?danger_any_user=true&limit=1000").await;
+    let query = EntriesQuery { danger_any_user: Some(true), limit: Some(1000), ..Default::default() };
+    let any_user = Rest::new(&socket).find("/v1/entries", &query).await;
     checks.push(Check::new(
         "entries",
         any_user.map_err(|failure| failure.to_string()).and_then(|page| for_any_user(&page)),
@@ -44,11 +45,10 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
     checks
 }
 
-fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
-    let number = |name: &str| health.get(name).and_then(Value::as_i64);
-    let authority = number("authority_ends").map_or(0, |ends| ends - heard / 1000);
+fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
+    let authority = health.authority_ends.map_or(0, |ends| ends - heard / 1000);
     vec![
-        Check::new("server", Ok(format!("log of {} entries", number("log_size").unwrap_or(0))), ""),
+        Check::new("server", Ok(format!("log of {} entries", health.log_size)), ""),
         Check::new(
             "authority",
             if authority > 0 {
@@ -60,14 +60,15 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
         ),
         Check::new(
             "policy",
-            number("policy_revision")
+            health
+                .policy_revision
                 .map(|revision| format!("revision {revision}"))
                 .ok_or_else(|| "none: every request is denied".into()),
             "sekisho policy apply <folder>",
         ),
         Check::new(
             "policy-folder",
-            match health.get("policy_folder_refused").and_then(Value::as_str) {
+            match &health.policy_folder_refused {
                 None => Ok("nothing in it is refused".to_owned()),
                 Some(reason) => Err(format!("not taken, an older revision stays in force: {reason}")),
             },
@@ -80,18 +81,18 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
         ),
         Check::new(
             "clock",
-            clock(number("now_ms"), asked, heard),
+            clock(health.now_ms, asked, heard),
             "set both clocks by NTP: evidence is good for 60 s, and SVIDs begin and end by the clock",
         ),
         Check::new(
             "believed-clock",
-            believed(number("believed_ms"), number("now_ms")),
+            believed(health.believed_ms, health.now_ms),
             "nothing is deleted by a clock that jumped ahead. If it is right, belief follows by a day an hour; if it is wrong, \
              stop the server, set the clock and start again",
         ),
         Check::new(
             "log-time",
-            log_time(number("log_time_ms"), heard),
+            log_time(health.log_time_ms, heard),
             "the clock was ahead once: leaves carry that time until it is reached; nothing is lost",
         ),
         Check::new(
@@ -106,7 +107,7 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
         ),
         Check::new(
             "outbox",
-            match number("outbox").unwrap_or(0) {
+            match health.outbox {
                 few @ ..WAITING_LEAVES => Ok(format!("{few} leaves wait for the ledger")),
                 many => Err(format!("{many} leaves wait for the ledger")),
             },
@@ -116,69 +117,53 @@ fn judged(health: &Value, asked: i64, heard: i64) -> Vec<Check> {
 }
 
 /// Whether the server's own tasks run, without having failed since the start.
-fn tasks(health: &Value) -> Result<String, String> {
-    let tasks = health.get("tasks").and_then(Value::as_object);
-    let failed = |(name, task): (&String, &Value)| {
-        let restarts = task.get("restarts").and_then(Value::as_u64).unwrap_or(0);
-        let running = task.get("running").and_then(Value::as_bool).unwrap_or(false);
-        match (running, restarts) {
-            (true, 0) => None,
-            (true, _) => Some(format!("{name} was started again {restarts} times")),
-            (false, _) => Some(format!("{name} is down and will be started again")),
-        }
+fn tasks(health: &HealthForm) -> Result<String, String> {
+    let failed = |(name, task): (&String, &TaskForm)| match (task.running, task.restarts) {
+        (true, 0) => None,
+        (true, restarts) => Some(format!("{name} was started again {restarts} times")),
+        (false, _) => Some(format!("{name} is down and will be started again")),
     };
-    let failed: Vec<String> = tasks.into_iter().flatten().filter_map(failed).collect();
-    if failed.is_empty() {
-        Ok(format!("all {} run", tasks.map_or(0, serde_json::Map::len)))
-    } else {
-        Err(failed.join(", "))
-    }
+    let failed: Vec<String> = health.tasks.iter().filter_map(failed).collect();
+    if failed.is_empty() { Ok(format!("all {} run", health.tasks.len())) } else { Err(failed.join(", ")) }
 }
 
 /// Entries that other users' processes can take, as SPIRE's clients may create them.
-fn for_any_user(page: &Value) -> Result<String, String> {
-    let entries = page.get("entries").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let ids: Vec<&str> = entries.iter().filter_map(|entry| entry.get("id")?.as_str()).take(5).collect();
+fn for_any_user(page: &EntryList) -> Result<String, String> {
+    let ids: Vec<&str> = page.entries.iter().filter_map(|entry| entry.id.as_deref()).take(5).collect();
     if ids.is_empty() {
         return Ok("each names a user, group or container".into());
     }
-    let all =
-        if page.get("next").is_some_and(Value::is_string) { "more than 1000" } else { &entries.len().to_string() };
+    let all = if page.next.is_some() { "more than 1000" } else { &page.entries.len().to_string() };
     Err(format!("danger_any_user: {all} name an executable and nobody who runs it, for example {}", ids.join(", ")))
 }
 
 /// Which sidecars run another revision than the server's.
-fn in_force(health: &Value) -> Result<String, String> {
-    let newest = health.get("policy_revision").and_then(Value::as_u64);
-    let sidecars = health.get("policy_in_force").and_then(Value::as_object);
-    let nodes = |(id, nodes): (&'_ String, &'_ Value)| -> Vec<(String, String, Option<u64>)> {
-        let one = |(node, revision): (&String, &Value)| (id.clone(), node.clone(), revision.as_u64());
-        nodes.as_object().into_iter().flatten().map(one).collect()
-    };
-    let all: Vec<_> = sidecars.into_iter().flatten().flat_map(nodes).collect();
+fn in_force(health: &HealthForm) -> Result<String, String> {
+    let newest = health.policy_revision.unwrap_or(0);
+    let sidecars = health.policy_in_force.iter();
+    let all: Vec<(&str, &str, u64)> = sidecars
+        .flat_map(|(id, nodes)| nodes.iter().map(|(node, revision)| (id.as_str(), node.as_str(), *revision)))
+        .collect();
     let behind = all.iter().filter(|(.., revision)| *revision < newest);
-    let behind: Vec<String> =
-        behind.map(|(id, node, revision)| format!("{id} runs {} at {node}", revision.unwrap_or(0))).collect();
+    let behind: Vec<String> = behind.map(|(id, node, revision)| format!("{id} runs {revision} at {node}")).collect();
     let count = all.len();
     if behind.is_empty() { Ok(format!("in all of {count} sidecars that report")) } else { Err(behind.join(", ")) }
 }
 
-fn log_damage(health: &Value) -> Result<String, String> {
-    let damage = health.get("log_damage").and_then(Value::as_array);
-    let damage: Vec<&str> = damage.into_iter().flatten().filter_map(Value::as_str).collect();
+fn log_damage(health: &HealthForm) -> Result<String, String> {
+    let damage = &health.log_damage;
     if damage.is_empty() { Ok("no damage found on disk".into()) } else { Err(damage.join("; ")) }
 }
 
-fn clock(server: Option<i64>, asked: i64, heard: i64) -> Result<String, String> {
-    let Some(server) = server else { return Err("the server is of an older version and does not say".into()) };
+fn clock(server: i64, asked: i64, heard: i64) -> Result<String, String> {
     let off = if server < asked { server - asked } else { (server - heard).max(0) };
     let said = format!("the server's is {off} ms off this machine's");
     if off.abs() > CLOCK_SLACK_MS { Err(said) } else { Ok(said) }
 }
 
 /// A clock that is more than a day ahead of what the server believes has jumped.
-fn believed(believed: Option<i64>, server: Option<i64>) -> Result<String, String> {
-    let ahead = believed.zip(server).map_or(0, |(believed, server)| (server - believed) / 1000);
+fn believed(believed: i64, server: i64) -> Result<String, String> {
+    let ahead = (server - believed) / 1000;
     if ahead > 24 * 3600 {
         Err(format!("the clock jumped {ahead} s ahead"))
     } else {
@@ -186,8 +171,8 @@ fn believed(believed: Option<i64>, server: Option<i64>) -> Result<String, String
     }
 }
 
-fn log_time(log: Option<i64>, heard: i64) -> Result<String, String> {
-    let ahead = log.map_or(0, |log| log - heard);
+fn log_time(log: i64, heard: i64) -> Result<String, String> {
+    let ahead = log - heard;
     if ahead > CLOCK_SLACK_MS {
         Err(format!("{} s ahead of the clock", ahead / 1000))
     } else {
@@ -197,19 +182,23 @@ fn log_time(log: Option<i64>, heard: i64) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use sekisho_api::EntryForm;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn each_thing_that_can_be_wrong_is_found_and_named() {
         let good = serde_json::json!({
-            "log_size": 9, "authority_ends": 2000, "policy_revision": 3,
+            "trust_domain": "td", "version": "1", "revision": 1, "entries": 1, "agents": 1, "policy_folder_refused": null,
+            "believed_ms": 1_000_500, "tasks": {}, "log_damage": [], "log_size": 9, "authority_ends": 2000, "policy_revision": 3,
             "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
             "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
         });
         let failing = |member: &str, value: Value| {
             let mut health = good.clone();
             health[member] = value;
-            let checks = judged(&health, 1_000_000, 1_001_000);
+            let checks = judged(&serde_json::from_value(health).unwrap(), 1_000_000, 1_001_000);
             checks.iter().filter(|check| check.result.is_err()).map(|check| check.id).collect::<Vec<_>>()
         };
         assert!(failing("log_size", 10.into()).is_empty());
@@ -231,8 +220,12 @@ mod tests {
         assert_eq!(failing("tasks", task(true, 2)), ["tasks"]);
         assert_eq!(failing("tasks", task(false, 0)), ["tasks"]);
         assert_eq!(failing("log_damage", serde_json::json!(["tile/0/001: it is missing"])), ["log"]);
-        assert!(for_any_user(&serde_json::json!({"entries": []})).is_ok());
-        let found = for_any_user(&serde_json::json!({"entries": [{"id": "ent_1"}]}));
+        let page = |ids: &[&str]| {
+            let entry = |id: &&str| EntryForm { id: Some((*id).to_owned()), ..Default::default() };
+            EntryList { entries: ids.iter().map(entry).collect(), next: None }
+        };
+        assert!(for_any_user(&page(&[])).is_ok());
+        let found = for_any_user(&page(&["ent_1"]));
         assert!(found.is_err_and(|said| said.contains("1 name an executable") && said.contains("ent_1")));
     }
 }

@@ -5,15 +5,15 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use hyper::Method;
+use sekisho_api::{EntryForm, UpdateQuery};
 use sekisho_identity::with_digest;
 use sekisho_types::{Digest, Selector};
-use serde_json::{Value, json};
 
 use super::form::{Options, describe};
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, text};
-use crate::rest::Rest;
+use crate::output::print;
+use crate::rest::{Rest, with_query};
 
 #[derive(Debug, Args)]
 pub(crate) struct Change {
@@ -38,8 +38,8 @@ pub(crate) struct Change {
 }
 
 pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Change) -> Result<Exit, Failure> {
-    let mut entry = rest.get(&format!("/v1/entries/{id}")).await?;
-    let mut selectors = selectors_of(&entry)?;
+    let mut entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
+    let mut selectors = parse(&entry.selectors)?;
     if !change.selectors.is_empty() {
         selectors = parse(&change.selectors)?;
     }
@@ -52,10 +52,8 @@ pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Chang
         }
     }
     selectors.extend(parse(&change.add)?);
-    if let Some(members) = entry.as_object_mut() {
-        members.extend(change.spiffe_id.map(|id| ("spiffe_id".to_owned(), id.into())));
-        members.extend(change.parent_id.map(|id| ("parent_id".to_owned(), id.into())));
-    }
+    entry.spiffe_id = change.spiffe_id.unwrap_or(entry.spiffe_id);
+    entry.parent_id = change.parent_id.unwrap_or(entry.parent_id);
     change.options.put_into(&mut entry);
     let updated = put(rest, id, entry, &selectors, change.danger_loosen).await?;
     print(global.output, &updated, || describe(&updated))?;
@@ -65,8 +63,8 @@ pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Chang
 /// Puts a new digest of the executable in the place of the old one, after the operator has seen both.
 pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str, yes: bool) -> Result<Exit, Failure> {
     let digest = Digest::parse(sha256).map_err(|e| Failure::new(Exit::Usage, format!("--sha256: {e}")))?;
-    let entry = rest.get(&format!("/v1/entries/{id}")).await?;
-    let before = selectors_of(&entry)?;
+    let entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
+    let before = parse(&entry.selectors)?;
     let digest = Selector::parse(&format!("unix:sha256:{digest}")).map_err(Failure::failed)?;
     let after = with_digest(&before, &digest).ok_or_else(|| {
         let add = format!("sekisho entry update {id} --add-selector {digest}");
@@ -75,7 +73,7 @@ pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str
     let listed = |set: &BTreeSet<Selector>| set.iter().map(|s| format!("    {s}\n")).collect::<String>();
     let shown = format!(
         "{id} gives {} to processes with\n  before:\n{}  after:\n{}",
-        text(&entry, "/spiffe_id"),
+        entry.spiffe_id,
         listed(&before),
         listed(&after)
     );
@@ -109,24 +107,16 @@ fn confirm(shown: &str, yes: bool) -> Result<(), Failure> {
 async fn put(
     rest: &Rest,
     id: &str,
-    mut entry: Value,
+    mut entry: EntryForm,
     selectors: &BTreeSet<Selector>,
     danger_loosen: bool,
-) -> Result<Value, Failure> {
-    let revision = entry.get("revision_number").and_then(Value::as_i64).unwrap_or(0);
-    if let Some(members) = entry.as_object_mut() {
-        members.insert("selectors".into(), json!(selectors.iter().map(ToString::to_string).collect::<Vec<_>>()));
-    }
-    let path = format!("/v1/entries/{id}?if_revision={revision}&danger_loosen={danger_loosen}");
-    rest.send(Method::PUT, &path, &entry).await
+) -> Result<EntryForm, Failure> {
+    entry.selectors = selectors.iter().map(ToString::to_string).collect();
+    let query = UpdateQuery { if_revision: Some(entry.revision_number), danger_loosen };
+    rest.send(Method::PUT, &with_query(&format!("/v1/entries/{id}"), &query)?, &entry).await
 }
 
 fn parse(texts: &[String]) -> Result<BTreeSet<Selector>, Failure> {
     let one = |text: &String| Selector::parse(text).map_err(|e| Failure::new(Exit::Usage, format!("`{text}`: {e}")));
     texts.iter().map(one).collect()
-}
-
-fn selectors_of(entry: &Value) -> Result<BTreeSet<Selector>, Failure> {
-    let texts = entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    parse(&texts.map(str::to_owned).collect::<Vec<_>>())
 }

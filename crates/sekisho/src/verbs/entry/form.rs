@@ -1,9 +1,7 @@
 //! What an entry may have besides its selectors, and how one is shown.
 
 use clap::Args;
-use serde_json::{Value, json};
-
-use crate::output::text;
+use sekisho_api::EntryForm;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -31,27 +29,29 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn put_into(self, entry: &mut Value) {
-        let Some(entry) = entry.as_object_mut() else { return };
-        let mut put = |name: &str, value: Option<Value>| entry.extend(value.map(|value| (name.to_owned(), value)));
-        put("x509_svid_ttl", self.x509_ttl.map(Value::from));
-        put("jwt_svid_ttl", self.jwt_ttl.map(Value::from));
-        put("admin", self.admin.map(Value::from));
-        put("hint", self.hint.map(Value::from));
-        put("expires_at", self.expires_at.map(Value::from));
-        put("danger_any_user", self.danger_any_user.then_some(Value::Bool(true)));
-        put("dns_names", (!self.dns_names.is_empty()).then(|| json!(self.dns_names)));
+    /// Puts what was given into an entry; the rest stays.
+    pub(super) fn put_into(self, entry: &mut EntryForm) {
+        fn put<T>(to: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *to = given;
+            }
+        }
+        put(&mut entry.x509_svid_ttl, self.x509_ttl);
+        put(&mut entry.jwt_svid_ttl, self.jwt_ttl);
+        put(&mut entry.admin, self.admin);
+        put(&mut entry.hint, self.hint);
+        put(&mut entry.expires_at, self.expires_at);
+        put(&mut entry.danger_any_user, self.danger_any_user.then_some(true));
+        put(&mut entry.dns_names, (!self.dns_names.is_empty()).then_some(self.dns_names));
     }
 }
 
-pub(super) fn describe(entry: &Value) -> String {
-    let selectors: Vec<&str> =
-        entry.get("selectors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+pub(super) fn describe(entry: &EntryForm) -> String {
     format!(
         "id        {}\nspiffe id {}\nparent    {}\nselectors {}",
-        text(entry, "/id"),
-        text(entry, "/spiffe_id"),
-        text(entry, "/parent_id"),
-        selectors.join("\n          ")
+        entry.id.as_deref().unwrap_or_default(),
+        entry.spiffe_id,
+        entry.parent_id,
+        entry.selectors.join("\n          ")
     )
 }

@@ -5,11 +5,12 @@ mod form;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use sekisho_api::{EntriesQuery, EntryForm, EntryList};
+use serde_json::json;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, table};
+use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 
 use change::Change;
@@ -68,19 +69,24 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
     let rest = Rest::new(&global.server_socket());
     match verb {
         EntryVerb::Create(new) => {
-            let mut entry = json!({"spiffe_id": new.spiffe_id, "parent_id": new.parent_id, "selectors": new.selectors});
-            new.options.put_into(&mut entry);
-            let created = rest.send(Method::POST, "/v1/entries", &entry).await?;
+            let Registration { spiffe_id, parent_id, selectors, options } = new;
+            let mut entry = EntryForm { spiffe_id, parent_id, selectors, ..Default::default() };
+            options.put_into(&mut entry);
+            let created: EntryForm = rest.send(Method::POST, "/v1/entries", &entry).await?;
             print(global.output, &created, || describe(&created))?;
         }
         EntryVerb::List { spiffe_id } => {
-            let entries = list(&rest, spiffe_id.as_deref()).await?;
-            let columns =
-                [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("PARENT", "/parent_id"), ("SELECTORS", "/selectors")];
-            print(global.output, &json!(entries), || table(&entries, &columns))?;
+            let entries = list(&rest, spiffe_id).await?;
+            let columns: [Column<EntryForm>; 4] = [
+                ("ID", |entry| or_dash(entry.id.as_ref())),
+                ("SPIFFE ID", |entry| entry.spiffe_id.clone()),
+                ("PARENT", |entry| entry.parent_id.clone()),
+                ("SELECTORS", |entry| entry.selectors.join("\n")),
+            ];
+            print(global.output, &entries, || table(&entries, &columns))?;
         }
         EntryVerb::Show { id } => {
-            let entry = rest.get(&format!("/v1/entries/{id}")).await?;
+            let entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
             print(global.output, &entry, || describe(&entry))?;
         }
         EntryVerb::Update { id, change } => return change::update(global, &rest, &id, *change).await,
@@ -94,14 +100,13 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
 }
 
 /// All entries, page by page.
-async fn list(rest: &Rest, spiffe_id: Option<&str>) -> Result<Vec<Value>, Failure> {
-    let filter = spiffe_id.map(|id| format!("&spiffe_id={id}")).unwrap_or_default();
-    let (mut all, mut after) = (Vec::new(), String::new());
+async fn list(rest: &Rest, spiffe_id: Option<String>) -> Result<Vec<EntryForm>, Failure> {
+    let (mut all, mut query) = (Vec::new(), EntriesQuery { spiffe_id, limit: Some(1000), ..Default::default() });
     loop {
-        let page = rest.get(&format!("/v1/entries?limit=1000{filter}{after}")).await?;
-        all.extend(page.get("entries").and_then(Value::as_array).cloned().unwrap_or_default());
-        match page.get("next").and_then(Value::as_str) {
-            Some(next) => after = format!("&after={next}"),
+        let page: EntryList = rest.find("/v1/entries", &query).await?;
+        all.extend(page.entries);
+        match page.next {
+            Some(next) => query.after = Some(next),
             None => return Ok(all),
         }
     }

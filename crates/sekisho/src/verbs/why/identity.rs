@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use sekisho_api::Difference;
 use sekisho_identity::{Advice, Entry, advice, check_selector, near};
 use sekisho_proto::node::{WhyIdentityRequest, WhyIdentityResponse, inspect_client::InspectClient};
 use sekisho_proto::{entry_from_wire, selectors_from_wire, selectors_to_wire, types};
 use sekisho_runtime::now;
 use sekisho_sdk::agent_channel;
 use sekisho_types::{EntryId, Selector};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{printable, text};
+use crate::output::printable;
 
 /// Asks the agent why a process, or these selectors, have an identity or have none.
-pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[String]) -> Result<Value, Failure> {
+pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[String]) -> Result<Explanation, Failure> {
     let parsed = selectors.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>();
     let parsed = parsed.map_err(|e| Failure::new(Exit::Usage, e))?;
     parsed.iter().try_for_each(check_selector).map_err(|e| Failure::new(Exit::Usage, e))?;
@@ -29,38 +30,69 @@ pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[Str
     explain(&answer.map_err(|status| Failure::status(&socket, &status))?.into_inner())
 }
 
-fn explain(answer: &WhyIdentityResponse) -> Result<Value, Failure> {
+/// Why a process has an identity or none.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    /// Of the process.
+    selectors: Vec<String>,
+    pub(crate) matched: Vec<EntryShown>,
+    nearest: Option<EntryShown>,
+    nearest_expired: bool,
+    /// What the nearest asks for and the process does not have.
+    pub(crate) differences: Vec<Difference>,
+    /// The nearest first.
+    entries: Vec<Compared>,
+    advice: Vec<AdviceShown>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EntryShown {
+    id: String,
+    spiffe_id: String,
+    selectors: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Compared {
+    #[serde(flatten)]
+    entry: EntryShown,
+    expired: bool,
+    differences: Vec<Difference>,
+}
+
+#[derive(Debug, Serialize)]
+struct AdviceShown {
+    #[serde(rename = "do")]
+    action: String,
+    command: Option<String>,
+}
+
+fn explain(answer: &WhyIdentityResponse) -> Result<Explanation, Failure> {
     let found = selectors_from_wire(&answer.selectors).map_err(Failure::failed)?;
     let matched = read(&answer.matched)?;
     let entries = read(answer.nearest.iter().chain(&answer.others))?;
     let near = near(&entries, &found, now(), entries.len());
-    let differences = |near: &sekisho_identity::Near<'_>| {
-        let shown = |d: &sekisho_identity::Difference| json!({"wants": d.wants.to_string(), "found": texts(&d.found)});
-        near.differences.iter().map(shown).collect::<Vec<_>>()
+    let differences = |near: &sekisho_identity::Near<'_>| -> Vec<Difference> {
+        let shown =
+            |d: &sekisho_identity::Difference| Difference { wants: d.wants.to_string(), found: texts(&d.found) };
+        near.differences.iter().map(shown).collect()
     };
-    let compared: Vec<Value> = near
-        .iter()
-        .map(|near| {
-            json!({
-                "id": near.entry.id.as_str(),
-                "spiffe_id": near.entry.spiffe_id.to_string(),
-                "selectors": texts(&near.entry.selectors),
-                "expired": near.expired,
-                "differences": differences(near),
-            })
-        })
-        .collect();
+    let compared = |near: &sekisho_identity::Near<'_>| Compared {
+        entry: EntryShown::of(near.entry),
+        expired: near.expired,
+        differences: differences(near),
+    };
     let advice = if matched.is_empty() { advice(&near, &found) } else { vec![] };
     let parent = entries.first().map_or_else(|| answer.agent_id.clone(), |entry| entry.parent_id.to_string());
-    Ok(json!({
-        "selectors": texts(&found),
-        "matched": matched.iter().map(entry).collect::<Vec<_>>(),
-        "nearest": near.first().map(|near| entry(near.entry)),
-        "nearest_expired": near.first().is_some_and(|near| near.expired),
-        "differences": near.first().map(differences).unwrap_or_default(),
-        "entries": compared,
-        "advice": advice.iter().map(|advice| in_words(advice, &parent)).collect::<Vec<_>>(),
-    }))
+    Ok(Explanation {
+        selectors: texts(&found),
+        matched: matched.iter().map(EntryShown::of).collect(),
+        nearest: near.first().map(|near| EntryShown::of(near.entry)),
+        nearest_expired: near.first().is_some_and(|near| near.expired),
+        differences: near.first().map(differences).unwrap_or_default(),
+        entries: near.iter().map(compared).collect(),
+        advice: advice.iter().map(|advice| in_words(advice, &parent)).collect(),
+    })
 }
 
 fn read<'a>(wire: impl IntoIterator<Item = &'a types::Entry>) -> Result<Vec<Entry>, Failure> {
@@ -70,8 +102,11 @@ fn read<'a>(wire: impl IntoIterator<Item = &'a types::Entry>) -> Result<Vec<Entr
     wire.into_iter().map(one).collect()
 }
 
-fn entry(entry: &Entry) -> Value {
-    json!({"id": entry.id.as_str(), "spiffe_id": entry.spiffe_id.to_string(), "selectors": texts(&entry.selectors)})
+impl EntryShown {
+    fn of(entry: &Entry) -> Self {
+        let (id, spiffe_id) = (entry.id.as_str().to_owned(), entry.spiffe_id.to_string());
+        Self { id, spiffe_id, selectors: texts(&entry.selectors) }
+    }
 }
 
 fn texts<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Vec<String> {
@@ -80,77 +115,70 @@ fn texts<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Vec<String> {
 
 /// One advice for people, and its command if it has one. Each command works when it is pasted: what it holds are ids,
 /// numbers and digests, never a text that a process chose.
-fn in_words(advice: &Advice<'_>, parent: &str) -> Value {
-    match advice {
-        Advice::StartAsRegistered { entry, wants } => json!({
-            "do": format!("start it as {} is registered, with {}", entry.spiffe_id, texts(wants).join(", ")),
-            "command": Value::Null,
-        }),
-        Advice::ApproveDigest { entry, sha256, program } => json!({
-            "do": format!(
+fn in_words(advice: &Advice<'_>, parent: &str) -> AdviceShown {
+    let (action, command) = match advice {
+        Advice::StartAsRegistered { entry, wants } => {
+            (format!("start it as {} is registered, with {}", entry.spiffe_id, texts(wants).join(", ")), None)
+        }
+        Advice::ApproveDigest { entry, sha256, program } => (
+            format!(
                 "only if {} is a new release that you trust as {}: approve it in place of the digest that is registered",
                 program.as_deref().unwrap_or("its executable"),
                 entry.spiffe_id
             ),
-            "command": format!("sekisho entry approve {} --sha256 {sha256}", entry.id),
-        }),
-        Advice::Expired { entry } => json!({
-            "do": format!("{} has expired for {}: its owner decides whether it gets a new end", entry.id, entry.spiffe_id),
-            "command": Value::Null,
-        }),
+            Some(format!("sekisho entry approve {} --sha256 {sha256}", entry.id)),
+        ),
+        Advice::Expired { entry } => {
+            let owner = "its owner decides whether it gets a new end";
+            (format!("{} has expired for {}: {owner}", entry.id, entry.spiffe_id), None)
+        }
         Advice::Register { user, executable } => {
             let domain = parent.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-            json!({
-                "do": "to give this user's process with this executable an identity of its own, choose its NAME",
-                "command": format!(
+            (
+                "to give this user's process with this executable an identity of its own, choose its NAME".to_owned(),
+                Some(format!(
                     "sekisho entry create --spiffe-id spiffe://{domain}/NAME --parent-id {parent} --selector {user} --selector {executable}"
-                ),
-            })
+                )),
+            )
         }
+    };
+    AdviceShown { action, command }
+}
+
+impl Explanation {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        for entry in &self.matched {
+            let _infallible = writeln!(out, "matched: entry {} gives {}", entry.id, entry.spiffe_id);
+        }
+        if self.matched.is_empty() && self.entries.is_empty() {
+            out.push_str("no entry of this node shares any selector with the process\n");
+        }
+        for (place, Compared { entry, expired, differences }) in self.entries.iter().enumerate() {
+            let title = if place == 0 { "no entry matches; nearest" } else { "then" };
+            let note = if *expired { " (expired)" } else { "" };
+            let _infallible = writeln!(out, "{title}: {} for {}{note}", entry.id, entry.spiffe_id);
+            difference_lines(&mut out, differences);
+        }
+        let selectors: BTreeSet<String> = self.selectors.iter().map(|selector| printable(selector)).collect();
+        let selectors = selectors.into_iter().collect::<Vec<_>>().join("\n  ");
+        let _infallible = writeln!(out, "found on the process:\n  {selectors}");
+        for (place, advice) in self.advice.iter().enumerate() {
+            let title = if place == 0 { "what can be done:\n  " } else { "  or: " };
+            let _infallible = writeln!(out, "{title}{}", printable(&advice.action));
+            if let Some(command) = &advice.command {
+                let _infallible = writeln!(out, "    {command}");
+            }
+        }
+        out
     }
 }
 
-pub(super) fn identity_text(answer: &Value) -> String {
-    let mut out = String::new();
-    let rows = |name: &str| answer.get(name).and_then(Value::as_array).into_iter().flatten();
-    for entry in rows("matched") {
-        let _infallible = writeln!(out, "matched: entry {} gives {}", text(entry, "/id"), text(entry, "/spiffe_id"));
-    }
-    if rows("matched").next().is_none() && rows("entries").next().is_none() {
-        out.push_str("no entry of this node shares any selector with the process\n");
-    }
-    for (place, entry) in rows("entries").enumerate() {
-        let expired = entry.get("expired").and_then(Value::as_bool) == Some(true);
-        let (title, note) =
-            (if place == 0 { "no entry matches; nearest" } else { "then" }, if expired { " (expired)" } else { "" });
-        let _infallible = writeln!(out, "{title}: {} for {}{note}", text(entry, "/id"), text(entry, "/spiffe_id"));
-        difference_lines(&mut out, entry.get("differences"));
-    }
-    let selectors: BTreeSet<String> = rows("selectors").filter_map(Value::as_str).map(printable).collect();
-    let _infallible =
-        writeln!(out, "found on the process:\n  {}", selectors.into_iter().collect::<Vec<_>>().join("\n  "));
-    for (place, advice) in rows("advice").enumerate() {
-        let title = if place == 0 { "what can be done:\n  " } else { "  or: " };
-        let _infallible = writeln!(out, "{title}{}", printable(text(advice, "/do")));
-        if let Some(command) = advice.get("command").and_then(Value::as_str) {
-            let _infallible = writeln!(out, "    {command}");
-        }
-    }
-    out
-}
-
-pub(super) fn difference_lines(out: &mut String, differences: Option<&Value>) {
-    for difference in differences.and_then(Value::as_array).into_iter().flatten() {
-        let wants = text(difference, "/wants");
+pub(super) fn difference_lines(out: &mut String, differences: &[Difference]) {
+    for Difference { wants, found } in differences {
         let property = Selector::parse(wants).map(|s| s.property()).unwrap_or_default();
-        let found: Vec<String> = difference
-            .get("found")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(printable)
-            .collect();
+        let found: Vec<String> = found.iter().map(|found| printable(found)).collect();
         let found = if found.is_empty() { "nothing of the kind".to_owned() } else { found.join(", ") };
         let _infallible = writeln!(out, "  {property} differs\n    wanted: {}\n    found:  {found}", printable(wants));
     }
@@ -193,10 +221,9 @@ mod tests {
             ..Default::default()
         };
         let explained = explain(&answer).unwrap();
-        let shown = identity_text(&explained);
+        let shown = explained.text();
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
-        let commands: Vec<&str> =
-            explained["advice"].as_array().unwrap().iter().filter_map(|advice| advice["command"].as_str()).collect();
+        let commands: Vec<&str> = explained.advice.iter().filter_map(|advice| advice.command.as_deref()).collect();
         assert_eq!(commands.len(), 2, "{commands:?}");
         for command in commands {
             assert!(

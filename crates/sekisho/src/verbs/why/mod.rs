@@ -5,15 +5,17 @@ mod identity;
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde_json::Value;
+use sekisho_api::{DecisionForm, Record, Rule, Unmet};
+use sekisho_policy::RuleOutcome;
+use serde::Serialize;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{print, text};
+use crate::output::print;
 use crate::rest::Rest;
 
+use identity::difference_lines;
 pub(crate) use identity::identity;
-use identity::{difference_lines, identity_text};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
@@ -30,89 +32,116 @@ pub(crate) struct WhyArgs {
 pub(crate) async fn run(global: &Global, args: WhyArgs) -> Result<Exit, Failure> {
     if args.what == "identity" {
         let answer = identity(global, args.pid, &args.selectors).await?;
-        let matched = answer.get("matched").and_then(Value::as_array).is_some_and(|matched| !matched.is_empty());
-        print(global.output, &answer, || identity_text(&answer))?;
-        return Ok(if matched { Exit::Ok } else { Exit::Denied });
+        print(global.output, &answer, || answer.text())?;
+        return Ok(if answer.matched.is_empty() { Exit::Denied } else { Exit::Ok });
     }
-    let found = Rest::new(&global.server_socket()).get(&format!("/v1/decisions/{}", args.what)).await?;
-    let record = found.get("record").cloned().unwrap_or_default();
-    let allowed = text(&record, "/effect") == "allow";
-    let mut shown = record.clone();
-    if let Some(members) = shown.as_object_mut() {
-        members.insert("log_index".into(), found.get("log_index").cloned().unwrap_or_default());
-        members.insert("fix".into(), fix(&record).into());
-    }
-    print(global.output, &shown, || record_text(&shown))?;
-    Ok(if allowed { Exit::Ok } else { Exit::Denied })
+    let found: DecisionForm = Rest::new(&global.server_socket()).get(&format!("/v1/decisions/{}", args.what)).await?;
+    let record =
+        found.read().map_err(|e| Failure::failed(format!("{}: the record is of another version: {e}", found.id)))?;
+    let fix = fix(&record);
+    let shown = Shown { record: &found.record, log_index: found.log_index, fix };
+    print(global.output, &shown, || record_text(&record, fix))?;
+    Ok(if found.effect == "allow" { Exit::Ok } else { Exit::Denied })
+}
+
+/// A record with what is known besides.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    record: &'a serde_json::Value,
+    log_index: u64,
+    fix: &'static str,
 }
 
 /// What a record says, for people.
-fn record_text(record: &Value) -> String {
-    if text(record, "/kind") == "refusal" {
-        let mut out = format!("refused: {}\n", text(record, "/what"));
-        let nearest = record.get("nearest").filter(|nearest| !nearest.is_null());
-        if let Some(nearest) = nearest {
-            let _infallible = writeln!(out, "nearest: {} for {}", text(nearest, "/entry"), text(nearest, "/spiffe_id"));
-            difference_lines(&mut out, nearest.get("differences"));
+fn record_text(record: &Record, fix: &str) -> String {
+    match record {
+        Record::Refusal(refusal) => {
+            let mut out = format!("refused: {}\n", refusal.what);
+            if let Some(nearest) = &refusal.nearest {
+                let _infallible = writeln!(out, "nearest: {} for {}", nearest.entry, nearest.spiffe_id);
+                difference_lines(&mut out, &nearest.differences);
+            }
+            let _infallible = writeln!(out, "proof: sekisho prove {}", refusal.id);
+            out
         }
-        let _infallible = writeln!(out, "proof: sekisho prove {}", text(record, "/id"));
-        return out;
+        Record::Decision(decision) => {
+            let input = &decision.input;
+            format!(
+                "{} {} {} from {} to {}\n{}policy revision {}\nwhat can be done:\n  {fix}\nproof: sekisho prove {}\n",
+                decision.effect,
+                input.method,
+                input.joined_path(),
+                input.subject.spiffe_id,
+                input.destination,
+                decision_text(decision.error.as_deref(), decision.rule.as_ref().map(ShownRule::from).as_ref()),
+                decision.policy_revision,
+                decision.id,
+            )
+        }
     }
-    let input = record.get("input").cloned().unwrap_or_default();
-    let path: Vec<&str> =
-        input.get("path").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    format!(
-        "{} {} /{} from {} to {}\n{}policy revision {}\nwhat can be done:\n  {}\nproof: sekisho prove {}\n",
-        text(record, "/effect"),
-        text(&input, "/method"),
-        path.join("/"),
-        text(&input, "/subject/spiffe_id"),
-        text(&input, "/destination"),
-        decision_text(record),
-        record.get("policy_revision").unwrap_or(&Value::Null),
-        text(record, "/fix"),
-        text(record, "/id"),
-    )
+}
+
+/// The rule that decided or came nearest, as it is shown.
+#[derive(Serialize)]
+pub(crate) struct ShownRule {
+    place: String,
+    unmet: Vec<Unmet>,
+    unknown: u64,
+}
+
+impl From<&Rule> for ShownRule {
+    fn from(rule: &Rule) -> Self {
+        Self { place: rule.place(), unmet: rule.unmet.clone(), unknown: rule.unknown }
+    }
+}
+
+impl From<&RuleOutcome> for ShownRule {
+    fn from(rule: &RuleOutcome) -> Self {
+        let unmet = |unmet: &sekisho_policy::Unmet| Unmet {
+            line: unmet.line,
+            condition: unmet.condition.clone(),
+            found: unmet.found.clone(),
+        };
+        Self { place: rule.place(), unmet: rule.unmet.iter().map(unmet).collect(), unknown: rule.unknown as u64 }
+    }
 }
 
 /// The rule and its unmet conditions.
-pub(crate) fn decision_text(record: &Value) -> String {
+pub(crate) fn decision_text(error: Option<&str>, rule: Option<&ShownRule>) -> String {
     let mut out = String::new();
-    if let Some(error) = record.get("error").and_then(Value::as_str) {
+    if let Some(error) = error {
         let _infallible = writeln!(out, "the policy failed, which denies: {error}");
     }
-    let Some(rule) = record.get("rule").filter(|rule| !rule.is_null()) else {
+    let Some(rule) = rule else {
         return out + "no rule could be named\n";
     };
-    let place = match rule.get("place").and_then(Value::as_str) {
-        Some(place) => place.to_owned(),
-        None => format!("{}:{}", text(rule, "/file"), rule.get("line").unwrap_or(&Value::Null)),
-    };
-    let unmet = rule.get("unmet").and_then(Value::as_array).cloned().unwrap_or_default();
-    let nearest = if unmet.is_empty() { "rule" } else { "nearest rule" };
-    let _infallible = writeln!(out, "{nearest}: {place}");
-    for condition in &unmet {
-        let found = condition.get("found").and_then(Value::as_str).unwrap_or("nothing");
-        let line = condition.get("line").unwrap_or(&Value::Null);
-        let _infallible =
-            writeln!(out, "  line {line}: `{}` does not hold; found {found}", text(condition, "/condition"));
+    let nearest = if rule.unmet.is_empty() { "rule" } else { "nearest rule" };
+    let _infallible = writeln!(out, "{nearest}: {}", rule.place);
+    for Unmet { line, condition, found } in &rule.unmet {
+        let found = found.as_deref().unwrap_or("nothing");
+        let _infallible = writeln!(out, "  line {line}: `{condition}` does not hold; found {found}");
     }
-    if rule.get("unknown").and_then(Value::as_u64).is_some_and(|unknown| unknown > 0) {
+    if rule.unknown > 0 {
         out.push_str("  and conditions that cannot be explained one by one\n");
     }
     out
 }
 
 /// What to do about a denial. It never tells to make a rule weaker (law L16).
-fn fix(record: &Value) -> String {
-    let condition = record.pointer("/rule/unmet/0/condition").and_then(Value::as_str).unwrap_or_default();
+fn fix(record: &Record) -> &'static str {
+    let rule = match record {
+        Record::Decision(decision) => decision.rule.as_ref(),
+        Record::Refusal(_) => None,
+    };
+    let condition = rule.and_then(|rule| rule.unmet.first()).map_or("", |unmet| unmet.condition.as_str());
     if condition.contains("hw_attested") {
-        return "the rule asks for hardware: attest the node of the caller by hardware".into();
+        return "the rule asks for hardware: attest the node of the caller by hardware";
     }
     if condition.contains("issued_at") {
-        return "the caller's SVID is too old: `sekisho doctor` on its node says why it was not renewed".into();
+        return "the caller's SVID is too old: `sekisho doctor` on its node says why it was not renewed";
     }
-    "send a request that meets the rule; `sekisho policy replay <folder>` shows whose requests another rule would decide differently".into()
+    "send a request that meets the rule; `sekisho policy replay <folder>` shows whose requests another rule would decide differently"
 }
 
 #[cfg(test)]
@@ -124,7 +153,12 @@ mod tests {
         for condition in
             ["input.subject.claims.hw_attested == true", "input.subject.issued_at > 5", "input.method == \"GET\""]
         {
-            let said = fix(&serde_json::json!({"rule": {"unmet": [{"condition": condition}]}}));
+            let record = serde_json::json!({
+                "kind": "decision", "id": "dec_1", "effect": "deny", "policy_revision": 1, "error": null,
+                "input": {"method": "GET", "path": [], "destination": "", "subject": {"spiffe_id": ""}},
+                "rule": {"file": "a", "line": 1, "unknown": 0, "unmet": [{"line": 2, "condition": condition, "found": null}]},
+            });
+            let said = fix(&serde_json::from_value(record).unwrap());
             for weaker in ["change the condition", "edit the rule", "remove", "policy apply", "--danger"] {
                 assert!(!said.contains(weaker), "{condition}: {said}");
             }

@@ -1,16 +1,14 @@
-//! JSON forms of the REST API.
-
-use sekisho_identity::{Entry, Node, is_for_any_user};
+use sekisho_identity::{Entry, is_for_any_user};
 use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::problem::Problem;
+use crate::FormError;
 
 /// A registration entry.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct EntryForm {
+pub struct EntryForm {
     /// Chosen by the server when absent.
     #[serde(default)]
     pub id: Option<String>,
@@ -82,26 +80,23 @@ impl From<&Entry> for EntryForm {
 }
 
 impl EntryForm {
-    pub(super) fn to_entry(&self, default_id: &EntryId) -> Result<Entry, Problem> {
+    /// The entry that the form describes, with `default_id` if it names none. Revision and times are the server's to set.
+    pub fn to_entry(&self, default_id: &EntryId) -> Result<Entry, FormError> {
         let id = match &self.id {
-            Some(id) => EntryId::parse(id).map_err(|e| Problem::invalid(format!("`id`: {e}")))?,
+            Some(id) => EntryId::parse(id).map_err(FormError::EntryId)?,
             None => default_id.clone(),
         };
-        let spiffe =
-            |field: &str, text: &str| SpiffeId::parse(text).map_err(|e| Problem::invalid(format!("`{field}`: {e}")));
-        let selector =
-            |text: &String| Selector::parse(text).map_err(|e| Problem::invalid(format!("selector `{text}`: {e}")));
-        let domain =
-            |text: &String| TrustDomain::parse(text).map_err(|e| Problem::invalid(format!("`federates_with`: {e}")));
+        let spiffe = |field: &str, text: &str| {
+            SpiffeId::parse(text).map_err(|error| FormError::SpiffeId(field.to_owned(), error))
+        };
+        let selector = |text: &String| Selector::parse(text).map_err(|error| FormError::Selector(text.clone(), error));
+        let domain = |text: &String| TrustDomain::parse(text).map_err(FormError::FederatesWith);
         if self.expires_at < 0 {
-            return Err(Problem::invalid("`expires_at` is negative"));
+            return Err(FormError::NegativeEnd);
         }
         let selectors = self.selectors.iter().map(selector).collect::<Result<_, _>>()?;
         if is_for_any_user(&selectors) && !self.danger_any_user && !selectors.is_empty() {
-            return Err(Problem::invalid(
-                "the selectors name an executable and nobody who runs it, and every user who can run a file can decide what it \
-                 does; add a user, group or container, for example `unix:uid:1000`",
-            ));
+            return Err(FormError::AnyUser);
         }
         Ok(Entry {
             id,
@@ -125,33 +120,40 @@ impl EntryForm {
     }
 }
 
-/// An attested agent.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AgentForm {
-    pub id: String,
-    pub attestation_type: String,
-    pub svid_serial_number: String,
-    /// Unix seconds.
-    pub svid_expires_at: i64,
-    pub selectors: Vec<String>,
-    pub banned: bool,
-    pub can_reattest: bool,
-    pub version: String,
+/// A page of entries, by id.
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct EntryList {
+    pub entries: Vec<EntryForm>,
+    /// Pass as `after` for the next page; absent on the last one.
+    pub next: Option<String>,
 }
 
-impl From<&Node> for AgentForm {
-    fn from(node: &Node) -> Self {
-        Self {
-            id: node.id.to_string(),
-            attestation_type: node.attestation_type.clone(),
-            svid_serial_number: node.serial.clone(),
-            svid_expires_at: node.expires_at.seconds(),
-            selectors: node.selectors.iter().map(ToString::to_string).collect(),
-            banned: node.banned,
-            can_reattest: node.can_reattest,
-            version: node.version.clone(),
-        }
-    }
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct EntriesQuery {
+    /// Only entries with this SPIFFE ID.
+    pub spiffe_id: Option<String>,
+    /// Only entries of this parent.
+    pub parent_id: Option<String>,
+    /// Only entries that are for any user (true), or that are not (false).
+    pub danger_any_user: Option<bool>,
+    /// Entries after this id, for the next page.
+    pub after: Option<String>,
+    /// At most 1000; 1000 by default.
+    pub limit: Option<usize>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateQuery {
+    /// Refuse if the entry's `revision_number` is another one by now.
+    pub if_revision: Option<i64>,
+    /// Let the entry ask for less than before.
+    #[serde(default)]
+    pub danger_loosen: bool,
 }
 
 #[cfg(test)]
@@ -167,7 +169,7 @@ mod tests {
         });
         let read = |value: &serde_json::Value| {
             let form: EntryForm = serde_json::from_value(value.clone()).unwrap();
-            let entry = form.to_entry(&EntryId::parse("other").unwrap()).unwrap_or_else(|p| panic!("{}", p.detail()));
+            let entry = form.to_entry(&EntryId::parse("other").unwrap()).unwrap();
             serde_json::to_value(EntryForm::from(&entry)).unwrap()
         };
         let base = read(&plain);

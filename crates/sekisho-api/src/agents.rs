@@ -1,0 +1,56 @@
+use sekisho_identity::Node;
+use sekisho_types::SpiffeId;
+use serde::{Deserialize, Serialize};
+
+use crate::FormError;
+
+/// An attested agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AgentForm {
+    pub id: String,
+    pub attestation_type: String,
+    pub svid_serial_number: String,
+    /// Unix seconds.
+    pub svid_expires_at: i64,
+    pub selectors: Vec<String>,
+    pub banned: bool,
+    pub can_reattest: bool,
+    pub version: String,
+}
+
+impl From<&Node> for AgentForm {
+    fn from(node: &Node) -> Self {
+        Self {
+            id: node.id.to_string(),
+            attestation_type: node.attestation_type.clone(),
+            svid_serial_number: node.serial.clone(),
+            svid_expires_at: node.expires_at.seconds(),
+            selectors: node.selectors.iter().map(ToString::to_string).collect(),
+            banned: node.banned,
+            can_reattest: node.can_reattest,
+            version: node.version.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AgentList {
+    pub agents: Vec<AgentForm>,
+}
+
+/// Names one agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct AgentRef {
+    /// The agent's SPIFFE ID.
+    pub id: String,
+}
+
+impl AgentRef {
+    pub fn spiffe_id(&self) -> Result<SpiffeId, FormError> {
+        SpiffeId::parse(&self.id).map_err(|error| FormError::SpiffeId("id".to_owned(), error))
+    }
+}

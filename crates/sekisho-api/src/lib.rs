@@ -1,0 +1,32 @@
+//! Requests and replies of the REST API, as types that the server and the command line share.
+//!
+//! A form says how a value is written as JSON, and is read from and into words (`sekisho-types`, `sekisho-identity`) here. This
+//! crate knows nothing of HTTP, of who may ask and of what is done about a request.
+
+mod agents;
+mod decisions;
+mod entries;
+mod error;
+mod log;
+mod policy;
+mod problem;
+mod record;
+mod revocations;
+mod state;
+mod tokens;
+
+pub use agents::{AgentForm, AgentList, AgentRef};
+pub use decisions::{DecisionForm, DecisionsQuery};
+pub use entries::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
+pub use error::FormError;
+pub use log::{ConsistencyForm, IdentitiesQuery, IdentityForm, LogForm};
+pub use policy::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery};
+pub use problem::Problem;
+pub use record::{
+    DecisionRecord, Difference, NearestEntry, Record, RecordedInput, RecordedSubject, RefusalRecord, Rule, Unmet,
+};
+pub use revocations::{
+    RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, RevocationTarget, SidecarForm,
+};
+pub use state::{AuthorityForm, BundleForm, HealthForm, Readiness, TaskForm};
+pub use tokens::{TokenForm, TokenRequest, TokenRow};
