@@ -1,14 +1,12 @@
 //! First contact: whom to trust, and how this node proves itself.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use sekisho_evidence::node::{NodeProof, Session};
 use sekisho_identity::{Bundle, csr_der};
 use sekisho_keys::MemoryKey;
 use sekisho_net::{
-    Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_tls,
-    private_key_from_pem,
+    Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_one, grpc_over_tls,
 };
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
@@ -20,38 +18,7 @@ use tonic::transport::Channel;
 
 use crate::config::AgentArgs;
 use crate::core::AgentSvid;
-use crate::wiring::AgentError;
-
-/// How this node proves itself.
-pub(crate) enum Proof {
-    JoinToken(String),
-    X509Pop { chain: Vec<Vec<u8>>, key: MemoryKey },
-}
-
-impl Proof {
-    pub(crate) fn of(args: &AgentArgs) -> Result<Self, AgentError> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| AgentError::File { path: path.display().to_string(), source })
-        };
-        match (&args.join_token_file, &args.node_cert, &args.node_key) {
-            (_, Some(cert), Some(key)) => {
-                let chain = certificates_from_pem(&read(cert)?);
-                let pkcs8 = private_key_from_pem(&read(key)?);
-                let key = pkcs8.and_then(|der| {
-                    let kinds = [SignatureAlgorithm::EcdsaP256Sha256, SignatureAlgorithm::RsaPssSha256];
-                    kinds.into_iter().find_map(|kind| MemoryKey::from_pkcs8(kind, der.clone()).ok())
-                });
-                match key {
-                    Some(key) if !chain.is_empty() => Ok(Self::X509Pop { chain, key }),
-                    _ => Err(AgentError::NodeCertificate),
-                }
-            }
-            (_, Some(_), None) | (_, None, Some(_)) => Err(AgentError::NodeCertificate),
-            (Some(path), ..) => Ok(Self::JoinToken(String::from_utf8_lossy(&read(path)?).trim().to_owned())),
-            _ => Err(AgentError::NoProof),
-        }
-    }
-}
+use crate::error::AgentError;
 
 /// The server's bundle for the first contact: from a file, or fetched from the server that a fingerprint names.
 pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentError> {
@@ -86,24 +53,25 @@ pub(crate) fn server_id(args: &AgentArgs) -> Result<SpiffeId, AgentError> {
     args.trust_domain.workload("/spire/server").map_err(|e| AgentError::Bundle(e.to_string()))
 }
 
-/// A new channel to the server, with the SVID in force.
-pub(crate) fn dial(tls: &TlsSource, args: &AgentArgs) -> Result<Channel, AgentError> {
+/// How the server is dialled, with the SVID in force.
+pub(crate) fn dialer(tls: &TlsSource, args: &AgentArgs) -> Result<Dialer, AgentError> {
     let expected = ExpectedServer::Id(server_id(args)?);
-    Ok(grpc_over_tls(Dialer { source: tls.clone(), address: args.server.clone(), expected, clock: now }))
+    Ok(Dialer { source: tls.clone(), address: args.server.clone(), expected, clock: now })
 }
 
-/// Attests and returns the agent's SVID.
-pub(crate) async fn attest(server: Channel, proof: &Proof) -> Result<AgentSvid, AgentError> {
+/// A new channel to the server.
+pub(crate) fn dial(tls: &TlsSource, args: &AgentArgs) -> Result<Channel, AgentError> {
+    dialer(tls, args).map(grpc_over_tls)
+}
+
+/// Attests over a connection of its own, and returns the agent's SVID.
+pub(crate) async fn attest(server: &Dialer, proof: &dyn NodeProof) -> Result<AgentSvid, AgentError> {
+    let (server, peer) = grpc_over_one(server).await?;
+    let session = Session { exporter: peer.exporter, fresh: &random_bytes };
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
-    let (kind, payload) = match proof {
-        Proof::JoinToken(token) => ("join_token", token.clone().into_bytes()),
-        Proof::X509Pop { chain, .. } => {
-            let certificates: Vec<String> = chain.iter().map(|der| BASE64.encode(der)).collect();
-            ("x509pop", serde_json::json!({"certificates": certificates}).to_string().into_bytes())
-        }
-    };
+    let payload = proof.payload(&session)?;
     let params = wire::attest_agent_request::Params {
-        data: Some(types::AttestationData { r#type: kind.to_owned(), payload }),
+        data: Some(types::AttestationData { r#type: proof.class().name.to_owned(), payload }),
         params: Some(wire::AgentX509svidParams { csr: csr_der(&key, None)? }),
     };
     let (to, requests) = tokio::sync::mpsc::channel(2);
@@ -117,10 +85,7 @@ pub(crate) async fn attest(server: Channel, proof: &Proof) -> Result<AgentSvid, 
         match answers.message().await?.and_then(|answer| answer.step) {
             Some(Step::Result(result)) => return own_svid(result.svid, &key),
             Some(Step::Challenge(challenge)) => {
-                let Proof::X509Pop { key, .. } = proof else {
-                    return Err(AgentError::Answer("the server sent a challenge to a join token"));
-                };
-                let answer = sekisho_evidence::answer(&challenge, &random_bytes(), key)?;
+                let answer = proof.answer(&challenge, &session)?;
                 to.send(step(wire::attest_agent_request::Step::ChallengeResponse(answer))).await.map_err(lost)?;
             }
             None => return Err(AgentError::Answer("the server ended the attestation without a result")),

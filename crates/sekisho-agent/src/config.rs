@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sekisho_types::{Digest, TrustDomain};
 
+use crate::proofs::ProofArgs;
+
 /// Configuration of an agent. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct AgentArgs {
@@ -25,15 +27,8 @@ pub struct AgentArgs {
     /// commas or blanks (`sekisho bundle show --form fingerprint`)
     #[arg(long, env = "SEKISHO_FINGERPRINT", value_parser = parse_digests)]
     pub fingerprint: Vec<Fingerprints>,
-    /// File with a join token; it is used for the first attestation only
-    #[arg(long, env = "SEKISHO_JOIN_TOKEN_FILE")]
-    pub join_token_file: Option<PathBuf>,
-    /// Certificate chain (PEM) of this node, to attest by x509pop
-    #[arg(long, env = "SEKISHO_NODE_CERT", requires = "node_key")]
-    pub node_cert: Option<PathBuf>,
-    /// Private key (PEM, PKCS #8, P-256 or RSA) of this node
-    #[arg(long, env = "SEKISHO_NODE_KEY", requires = "node_cert")]
-    pub node_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub proofs: ProofArgs,
     /// SHA-256 of an executable that may act as a sidecar; this agent's own executable always may
     #[arg(long, env = "SEKISHO_SIDECAR_SHA256", value_parser = parse_digest, value_delimiter = ',')]
     pub sidecar_sha256: Vec<Digest>,

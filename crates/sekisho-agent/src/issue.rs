@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use sekisho_host::{ATTESTOR, Measurement};
+use sekisho_host::Measurement;
 use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
 use sekisho_keys::MemoryKey;
 use sekisho_net::Identity;
@@ -241,7 +241,7 @@ async fn ask_jwt(
 
 fn evidence(measured: &Measurement, at: UnixTime) -> wire::ProcessEvidence {
     wire::ProcessEvidence {
-        source: ATTESTOR.to_owned(),
+        source: measured.attestors.clone(),
         measured_at_ns: at.nanos(),
         selectors: selectors_to_wire(&measured.selectors),
     }

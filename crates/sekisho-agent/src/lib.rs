@@ -9,9 +9,11 @@ mod caller;
 mod config;
 mod core;
 mod delegations;
+mod error;
 mod inspect_api;
 mod issue;
 mod jwt_check;
+mod proofs;
 mod records;
 mod renew;
 mod revocations;
@@ -25,4 +27,5 @@ mod workload_api;
 
 pub use cache::check_cached;
 pub use config::AgentArgs;
-pub use wiring::{AgentError, run};
+pub use error::AgentError;
+pub use wiring::run;

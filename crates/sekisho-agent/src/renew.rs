@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_disk::DiskError;
-use sekisho_evidence::token_hash;
 use sekisho_identity::renew_at_with_jitter;
 use sekisho_net::{TlsMaterial, TlsSource};
 use sekisho_proto::status_reason;
@@ -13,10 +12,10 @@ use sekisho_runtime::{now, random_u32};
 use sekisho_types::Digest;
 use tonic::Code;
 
-use crate::attest::{self, Proof, dial};
+use crate::attest::{self, dial, dialer};
 use crate::config::AgentArgs;
 use crate::core::{AgentSvid, Core};
-use crate::wiring::AgentError;
+use crate::error::AgentError;
 
 impl Core {
     /// Writes the cache without waiting for it. What it loses in a crash is asked for again.
@@ -82,7 +81,7 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
     let renewed = if core.own().not_after <= now() {
         tracing::warn!("the agent's SVID expired before it was renewed");
         attest_again(core, args, refused).await?
-    } else if args.node_cert.is_some() {
+    } else if args.proofs.proof().is_ok_and(|proof| proof.can_repeat()) {
         // A node that can prove itself again does so each time; servers do not renew the SVID of such a node.
         attest_again(core, args, refused).await?
     } else {
@@ -109,16 +108,13 @@ async fn attest_again(
     refused: &mut Option<Digest>,
 ) -> Result<AgentSvid, AgentError> {
     let stranger = TlsSource::new(TlsMaterial::new(None, core.bundle())?);
-    let proof = Proof::of(args)?;
-    let token = match &proof {
-        Proof::JoinToken(token) => Some(token_hash(token)),
-        Proof::X509Pop { .. } => None,
-    };
-    let used = || AgentError::TokenUsed(args.join_token_file.clone().unwrap_or_default());
+    let proof = args.proofs.proof()?;
+    let token = proof.one_time();
+    let used = || AgentError::TokenUsed(args.proofs.join_token_file.clone().unwrap_or_default());
     if token.is_some() && token == *refused {
         return Err(used());
     }
-    let attested = attest::attest(dial(&stranger, args)?, &proof).await;
+    let attested = attest::attest(&dialer(&stranger, args)?, proof.as_ref()).await;
     if let (Some(token), Err(AgentError::Server(status))) = (token, &attested)
         && matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied)
         && status_reason(status).is_none()

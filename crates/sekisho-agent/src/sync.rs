@@ -15,9 +15,9 @@ use tonic::{Code, Status};
 
 use crate::attest::fetch_bundle;
 use crate::core::{Core, Known};
+use crate::error::AgentError;
 use crate::renew::must_reattest;
 use crate::revocations;
-use crate::wiring::AgentError;
 
 /// SPIRE's own interval.
 const POLL: Duration = Duration::from_secs(5);

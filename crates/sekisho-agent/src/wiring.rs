@@ -9,75 +9,21 @@ use axum::http::{HeaderMap, Request as HttpRequest};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 use sekisho_disk::{DiskError, Spool, lock_folder, private_folder};
-use sekisho_evidence::X509PopError;
 use sekisho_identity::Bundle;
-use sekisho_keys::KeyError;
-use sekisho_net::{NetError, TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
+use sekisho_net::{TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
 use sekisho_proto::{node, workload};
-use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, danger, random_hex};
-use sekisho_types::{Digest, SignError};
+use sekisho_runtime::{Stop, Tasks, Traces, danger, random_hex};
+use sekisho_types::Digest;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use crate::attest::{self, Proof, dial};
+use crate::attest::{self, dial, dialer};
 use crate::cache::{Cache, Stored};
 use crate::caller::admit;
 use crate::config::AgentArgs;
 use crate::core::{Core, Known, Parts};
+use crate::error::AgentError;
 use crate::{inspect_api, records, renew, sidecar_api, sync, workload_api};
-
-/// Why the agent does not run, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    #[error(transparent)]
-    Proof(#[from] X509PopError),
-    #[error("{path}: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error(
-        "nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and `--node-key`"
-    )]
-    NoProof,
-    #[error(
-        "nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)"
-    )]
-    NoTrust,
-    #[error("--node-cert or --node-key holds no certificate, or no P-256 or RSA key in PKCS #8")]
-    NodeCertificate,
-    #[error("the trust bundle: {0}")]
-    Bundle(String),
-    #[error("the server's answer is not understood: {0}")]
-    Answer(&'static str),
-    #[error("the server: {}", .0.message())]
-    Server(Box<Status>),
-    #[error(
-        "the join token in {} was used before or has expired: put a new one there, made by \
-         `sekisho token create --agent-id <this agent's name> --file {}`, and the agent joins again",
-        .0.display(), .0.display()
-    )]
-    TokenUsed(std::path::PathBuf),
-    #[error("own executable: {0}")]
-    Executable(std::io::Error),
-    #[error(transparent)]
-    Traces(#[from] TracesError),
-    #[error(transparent)]
-    Task(#[from] TaskFailure),
-    #[error("gRPC reflection: {0}")]
-    Reflection(String),
-}
-
-impl From<Status> for AgentError {
-    fn from(status: Status) -> Self {
-        Self::Server(Box::new(status))
-    }
-}
 
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
@@ -147,7 +93,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
         None => {
             let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
-            let own = attest::attest(dial(&tls, args)?, &Proof::of(args)?).await?;
+            let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?.as_ref()).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
             let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
             (own, known, BTreeMap::new(), tls)

@@ -1,14 +1,19 @@
 //! Evidence in, claims out: what a node or a process shows, checked and turned into typed claims.
 //!
-//! This crate knows nothing of who may have which identity; that is `sekisho-identity`'s gate.
+//! [`Evidence`] is sealed: it comes from the verifiers of this crate and from nowhere else. This crate knows nothing of who may
+//! have which identity; that is `sekisho-identity`'s gate, which judges what is made here.
 
+mod class;
+pub mod node;
 mod process;
-mod token;
-mod x509pop;
+mod sealed;
+mod selector_form;
 
-pub use process::{ProcessError, node_evidence, process_evidence};
-pub use token::{MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
-pub use x509pop::{NodeCertificate, X509PopError, answer};
+pub use class::{Age, Class, Form};
+pub use node::{NodeCertificate, TokenError, X509PopError, answer, check_token, token_hash};
+pub use process::{SYSTEMD, UNIX, process_evidence};
+pub use sealed::{Evidence, EvidenceError, Piece};
+pub use selector_form::{SelectorFormError, check_selector, is_unit_name};
 
 pub(crate) fn sha256(bytes: &[u8]) -> sekisho_types::Digest {
     let mut out = [0u8; 32];

@@ -1,48 +1,162 @@
-//! What an attestor on a node measured of a process, as typed claims.
+//! What attestors on a node measured of a process: whose attestors these may be, and what follows of it.
 
 use std::collections::BTreeSet;
 
-use sekisho_types::{ClaimValue, Claims, NodeEvidence, ProcessEvidence, Selector, UnixTime};
+use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, UnixTime};
 
-const MAX_SELECTORS: usize = 256;
+use crate::class::Form::{AbsolutePath, Hex128, Name, Number, Sha256, Unit};
+use crate::{Age, Class, Evidence, EvidenceError, Piece};
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProcessError {
-    #[error("the evidence has no selector, or more than {MAX_SELECTORS}")]
-    Selectors,
-    #[error("the evidence names its attestor as `name/version`, at most 64 characters")]
-    Source,
-    #[error("the evidence shows two executables for one process")]
-    TwoDigests,
-}
+/// User, groups and executable, as the kernel shows them.
+pub static UNIX: Class = Class {
+    name: "unix",
+    about: EvidenceClass::Process,
+    version: 1,
+    age: Age::Fresh,
+    is_hardware: false,
+    selectors: &[
+        ("uid", Number),
+        ("gid", Number),
+        ("user", Name),
+        ("group", Name),
+        ("supplementary_gid", Number),
+        ("supplementary_group", Name),
+        ("path", AbsolutePath),
+        ("sha256", Sha256),
+    ],
+    claims: &[("sha256", "executable_sha256")],
+};
 
-/// Checks process evidence and derives the claims that an identity may carry of it.
+/// The unit of systemd that a process belongs to. `id` is SPIRE's name for `unit`; a path (`fragment_path`) is measured by
+/// SPIRE's agent only.
+pub static SYSTEMD: Class = Class {
+    name: "systemd",
+    about: EvidenceClass::Process,
+    version: 1,
+    age: Age::Fresh,
+    is_hardware: false,
+    selectors: &[("unit", Unit), ("invocation_id", Hex128), ("id", Unit), ("fragment_path", AbsolutePath)],
+    claims: &[("unit", "systemd.unit")],
+};
+
+/// Those whose evidence is taken.
+pub(crate) static PROCESS_CLASSES: [&Class; 2] = [&UNIX, &SYSTEMD];
+
+/// Checks what an agent says that its attestors measured. `sources` names them with their versions, separated by blanks.
 pub fn process_evidence(
-    source: &str,
+    sources: &str,
     measured_at: UnixTime,
     selectors: BTreeSet<Selector>,
-) -> Result<ProcessEvidence, ProcessError> {
-    if selectors.is_empty() || selectors.len() > MAX_SELECTORS {
-        return Err(ProcessError::Selectors);
+) -> Result<Evidence, EvidenceError> {
+    if selectors.is_empty() || selectors.len() > 256 {
+        return Err(EvidenceError::Selectors);
     }
-    if source.len() > 64 || !source.contains('/') {
-        return Err(ProcessError::Source);
+    if sources.len() > 64 {
+        return Err(EvidenceError::Source);
     }
-    let mut claims = Claims::default();
-    let mut digests = selectors.iter().filter_map(|s| s.value().strip_prefix("sha256:").filter(|_| s.kind() == "unix"));
-    if let Some(digest) = digests.next() {
-        claims.set("executable_sha256", ClaimValue::Text(digest.to_owned()));
+    let mut left = selectors;
+    let mut out = Evidence::none();
+    for source in sources.split(' ') {
+        let (name, version) = source.split_once('/').ok_or(EvidenceError::Source)?;
+        let class = PROCESS_CLASSES.iter().find(|class| class.name == name && class.version.to_string() == version);
+        let class = class.ok_or_else(|| EvidenceError::UnknownClass(source.to_owned()))?;
+        let own: BTreeSet<Selector> = left.extract_if(.., |selector| selector.kind() == class.name).collect();
+        let claims = derived(class, &own)?;
+        out.add(Piece::seal(class, measured_at, None, own, claims)?)?;
     }
-    if digests.next().is_some() {
-        return Err(ProcessError::TwoDigests);
+    match (left.first(), out.pieces().first()) {
+        // Of no attestor that the evidence names: those that it names may not say it.
+        (Some(foreign), Some(piece)) => {
+            Err(EvidenceError::ForeignClass { class: piece.class().name, what: foreign.property() })
+        }
+        _ => Ok(out),
     }
-    claims.set("attestor", ClaimValue::Text(source.to_owned()));
-    Ok(ProcessEvidence { source: source.to_owned(), measured_at, selectors, claims })
 }
 
-/// What is known of an attested node that shows nothing of hardware. `ends_at` is the end of what it proved itself with.
-pub fn node_evidence(attestation_type: &str, selectors: BTreeSet<Selector>, ends_at: Option<UnixTime>) -> NodeEvidence {
+/// The claims that follow from selectors. A process has one executable and one unit.
+fn derived(class: &'static Class, selectors: &BTreeSet<Selector>) -> Result<Claims, EvidenceError> {
     let mut claims = Claims::default();
-    claims.set("node_attestation", ClaimValue::Text(attestation_type.to_owned()));
-    NodeEvidence { source: format!("{attestation_type}/1"), selectors, claims, ends_at }
+    for (name, claim) in class.claims {
+        let value =
+            |s: &Selector| s.value().strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).map(str::to_owned);
+        let mut values = selectors.iter().filter_map(value);
+        if let Some(value) = values.next() {
+            claims.set(claim, ClaimValue::Text(value));
+        }
+        match (values.next(), *name) {
+            (None, _) => {}
+            (Some(_), "sha256") => return Err(EvidenceError::TwoDigests),
+            (Some(_), name) => return Err(EvidenceError::TwoValues(name)),
+        }
+    }
+    Ok(claims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    fn checked(sources: &str, texts: &[&str]) -> Result<Evidence, EvidenceError> {
+        process_evidence(sources, NOW, texts.iter().map(|text| Selector::parse(text).unwrap()).collect())
+    }
+
+    fn text(evidence: &Evidence, claim: &str) -> Option<String> {
+        match evidence.claims(EvidenceClass::Process).get(claim)? {
+            ClaimValue::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_attestor_gets_the_selectors_of_its_class() {
+        let found = ["unix:uid:1", "unix:sha256:aa", "systemd:unit:a.service", "systemd:invocation_id:00"];
+        let both = checked("unix/1 systemd/1", &found).unwrap();
+        let sizes: Vec<_> = both.pieces().iter().map(|piece| (piece.class().name, piece.selectors().len())).collect();
+        assert_eq!(sizes, [("unix", 2), ("systemd", 2)]);
+        assert_eq!(text(&both, "executable_sha256").as_deref(), Some("aa"));
+        assert_eq!(text(&both, "systemd.unit").as_deref(), Some("a.service"));
+        assert_eq!(text(&both, "attestor").as_deref(), Some("unix/1 systemd/1"));
+    }
+
+    #[test]
+    fn what_older_agents_show_gives_the_same_claims() {
+        let shown = checked("unix/1", &["unix:uid:1", "unix:sha256:aa"]).unwrap();
+        let claims = shown.claims(EvidenceClass::Process);
+        let names: Vec<_> = claims.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["attestor", "executable_sha256", "hw_attested"]);
+        assert_eq!(text(&shown, "attestor").as_deref(), Some("unix/1"));
+    }
+
+    #[test]
+    fn an_attestor_cannot_speak_for_another() {
+        for foreign in ["systemd:unit:a.service", "tpm:ek:aa", "docker:image_id:a", "spiffe_id:spiffe://td/a"] {
+            let refused = checked("unix/1", &["unix:uid:1", foreign]).unwrap_err();
+            assert!(matches!(refused, EvidenceError::ForeignClass { class: "unix", .. }), "{foreign}: {refused}");
+        }
+        let refused = checked("systemd/1", &["systemd:unit:a.service", "unix:uid:0"]).unwrap_err();
+        assert!(refused.to_string().contains("`systemd` may not give `unix:uid`"), "{refused}");
+    }
+
+    #[test]
+    fn law_l3_unknown_or_damaged_evidence_is_refused() {
+        let unix = ["unix:uid:1"];
+        for unknown in ["docker/1", "unix/2", "tpm/1", "unix/1 docker/1", "UNIX/1", "unix/01"] {
+            assert!(matches!(checked(unknown, &unix), Err(EvidenceError::UnknownClass(_))), "{unknown}");
+        }
+        for damaged in ["", "unix", "unix/1 ", " unix/1", "unix/1  systemd/1"] {
+            assert_eq!(checked(damaged, &unix), Err(EvidenceError::Source), "{damaged:?}");
+        }
+        assert_eq!(checked(&"unix/1 ".repeat(10), &unix), Err(EvidenceError::Source));
+        assert_eq!(checked("unix/1 unix/1", &unix), Err(EvidenceError::Twice("unix")));
+        assert_eq!(checked("unix/1", &[]), Err(EvidenceError::Selectors));
+        let many: Vec<String> = (0..257).map(|n| format!("unix:supplementary_gid:{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(checked("unix/1", &many), Err(EvidenceError::Selectors));
+        let two = ["unix:sha256:aa", "unix:sha256:bb"];
+        assert_eq!(checked("unix/1", &two), Err(EvidenceError::TwoDigests));
+        let two = ["systemd:unit:a.service", "systemd:unit:b.service"];
+        assert_eq!(checked("systemd/1", &two), Err(EvidenceError::TwoValues("unit")));
+    }
 }

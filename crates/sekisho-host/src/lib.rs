@@ -1,5 +1,7 @@
-//! What a process is: pidfd, /proc, the digest of its executable, and which process owns a connection.
+//! What a process is: pidfd, /proc, the digest of its executable, its unit, and which process owns a connection.
 
+mod attestors;
+mod basis;
 mod descriptors;
 mod digest;
 mod family;
@@ -13,11 +15,12 @@ mod process;
 mod sockets;
 mod unix_diag;
 
+pub use basis::ExecutableId;
 pub use digest::{DigestCache, file_digest};
 pub use family::is_family;
 pub use holders::{Hold, Holders, hold_of, socket_holders};
 pub use inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
-pub use measure::{ATTESTOR, ExecutableId, Measurement, is_unchanged, measure};
+pub use measure::{Measurement, is_unchanged, measure};
 pub use process::{HostError, Process, own_uid, signal_terminate, traces_others};
 pub use sockets::{Owner, Ownership, cookie_of};
 pub use unix_diag::{UnixSocket, unix_peer};

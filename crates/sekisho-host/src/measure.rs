@@ -1,23 +1,13 @@
-//! The `unix` workload attestor.
+//! Measures a process: what the kernel shows of it, and what each attestor finds.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 
 use sekisho_types::{Digest, Selector};
 
-use crate::proc_text::{credentials, name_of, tracer};
+use crate::attestors::{ATTESTORS, Found, WorkloadAttestor};
+use crate::basis::{Basis, ExecutableId};
+use crate::proc_text::credentials;
 use crate::{DigestCache, HostError, Process};
-
-/// Name and version, as evidence carries it.
-pub const ATTESTOR: &str = "unix/1";
-
-/// Which file a process runs: device and inode. Another one after connecting means exec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExecutableId {
-    device: u64,
-    inode: u64,
-}
 
 /// What was found out about a process.
 #[derive(Debug, Clone)]
@@ -25,7 +15,10 @@ pub struct Measurement {
     pub pid: i32,
     pub uid: u32,
     pub gid: u32,
+    /// Of all attestors, each of its own class.
     pub selectors: BTreeSet<Selector>,
+    /// The attestors that found something, with their versions, as evidence names them.
+    pub attestors: String,
     pub executable: ExecutableId,
     /// Absent for a process in another user namespace than this agent, which could have chosen its executable's name.
     pub executable_digest: Option<Digest>,
@@ -43,94 +36,48 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
 }
 
 fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
-    let pid = process.pid();
-    let format = HostError::Format { pid, what: "status" };
-    let status = process.read("status")?;
-    let (uid, gid, groups) = credentials(&status).ok_or(format)?;
-    let error = |what| move |source| HostError::Proc { pid, what, source };
-    let link = format!("/proc/{pid}/exe");
-    let mut file = File::open(&link).map_err(|source| process.without_executable(source))?;
-    let meta = file.metadata().map_err(error("exe"))?;
-    let executable = ExecutableId::from(&meta);
-    let digest = cache.digest(&mut file).map_err(error("exe"))?;
-    let path = path_here(&link, executable);
-    // Still the same file: no exec between.
-    if ExecutableId::of(process)? != executable {
-        return Err(HostError::Format { pid, what: "exe changed while it was measured" });
+    let basis = Basis::read(process, cache)?;
+    let (mut selectors, mut attestors) = (BTreeSet::new(), vec![]);
+    for attestor in ATTESTORS {
+        let found = of_its_class(attestor, attestor.measure(process, &basis)?);
+        if !found.is_empty() {
+            attestors.push(attestor.class().source());
+            selectors.extend(found);
+        }
     }
-    // After everything that was read of the executable, and before the last look at the process: see there.
-    let executable_digest = process.is_in_own_user_namespace().then_some(digest);
-    let mut found = vec![("uid", uid.to_string()), ("gid", gid.to_string())];
-    if let Some(digest) = executable_digest {
-        found.push(("sha256", digest.to_string()));
-        found.extend(path.map(|path| ("path", path)));
-    }
-    let (users, names) = (local_file("/etc/passwd"), local_file("/etc/group"));
-    found.extend(name_of(&users, uid).map(|name| ("user", name)));
-    found.extend(name_of(&names, gid).map(|name| ("group", name)));
-    for group in groups {
-        found.push(("supplementary_gid", group.to_string()));
-        found.extend(name_of(&names, group).map(|name| ("supplementary_group", name)));
-    }
-    let selector = |(name, value): (&str, String)| Selector::new("unix", &format!("{name}:{value}")).ok();
-    let selectors = found.into_iter().filter_map(selector).collect();
-    let is_traced = tracer(&status) != Some(0);
     // Alive at the end: everything above was read of this process.
     process.check_alive()?;
-    Ok(Measurement { pid, uid, gid, selectors, executable, executable_digest, is_traced })
+    let Basis { uid, gid, executable, executable_digest, is_traced, .. } = basis;
+    let (pid, attestors) = (process.pid(), attestors.join(" "));
+    Ok(Measurement { pid, uid, gid, selectors, attestors, executable, executable_digest, is_traced })
 }
 
-/// Whether a process is still what it was when it was measured: its executable, user, group and user namespace. Cheap
-/// enough for each use of what was issued to it, though not for async threads: its executable may be on a slow disk.
+/// What an attestor finds becomes selectors of its class, and of no other.
+fn of_its_class(attestor: &dyn WorkloadAttestor, found: Found) -> BTreeSet<Selector> {
+    let kind = attestor.class().name;
+    let selector = |(name, value): (&str, String)| Selector::new(kind, &format!("{name}:{value}")).ok();
+    found.into_iter().filter_map(selector).collect()
+}
+
+/// Whether a process is still what it was when it was measured: its executable, user, group and user namespace, and what each
+/// attestor finds beside those. Cheap enough for each use of what was issued to it, though not for async threads: its executable
+/// may be on a slow disk.
 pub fn is_unchanged(process: &Process, measured: &Measurement) -> Result<bool, HostError> {
     let pid = process.pid();
     let (uid, gid, _) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
     let executable = ExecutableId::of(process)?;
     let own = process.is_in_own_user_namespace();
+    let mut as_before = true;
+    for attestor in ATTESTORS {
+        if let Some(found) = attestor.look_again(process)? {
+            let kind = attestor.class().name;
+            let before = measured.selectors.iter().filter(|selector| selector.kind() == kind);
+            as_before &= before.eq(&of_its_class(attestor, found));
+        }
+    }
     process.check_alive()?;
     let now = (uid, gid, executable, own);
-    Ok(now == (measured.uid, measured.gid, measured.executable, measured.executable_digest.is_some()))
-}
-
-/// User and group names come from the local files. Directory services are not asked: a lookup over the network has no place
-/// between a process and its identity.
-fn local_file(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
-}
-
-/// The path of a process's executable, if that path leads to it for this agent as well: within a mount namespace of its own
-/// a process chooses what its path looks like.
-fn path_here(link: &str, executable: ExecutableId) -> Option<String> {
-    let path = std::fs::read_link(link).ok()?;
-    let meta = std::fs::metadata(&path).ok()?;
-    let same = (meta.dev(), meta.ino()) == (executable.device, executable.inode);
-    same.then(|| path.into_os_string().into_string().ok())?
-}
-
-impl ExecutableId {
-    /// Which file the process runs now.
-    pub fn of(process: &Process) -> Result<Self, HostError> {
-        let meta = std::fs::metadata(format!("/proc/{}/exe", process.pid()));
-        let meta = meta.map_err(|source| process.without_executable(source))?;
-        process.check_alive()?;
-        Ok(Self::from(&meta))
-    }
-
-    /// In a form that another program of this machine may compare.
-    pub fn to_bytes(self) -> [u8; 16] {
-        let mut out = [0u8; 16];
-        let words = [self.device, self.inode];
-        for (to, word) in out.chunks_exact_mut(8).zip(words) {
-            to.copy_from_slice(&word.to_be_bytes());
-        }
-        out
-    }
-}
-
-impl From<&std::fs::Metadata> for ExecutableId {
-    fn from(meta: &std::fs::Metadata) -> Self {
-        Self { device: meta.dev(), inode: meta.ino() }
-    }
+    Ok(as_before && now == (measured.uid, measured.gid, measured.executable, measured.executable_digest.is_some()))
 }
 
 #[cfg(test)]

@@ -53,6 +53,23 @@ pub fn name_of(file: &str, id: u32) -> Option<String> {
     })
 }
 
+/// The path of a process's group in the one hierarchy (cgroup v2), from `/proc/<pid>/cgroup`.
+pub fn unified_group(cgroup: &str) -> Option<&str> {
+    cgroup.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
+/// Where the whole of that hierarchy is mounted, from `/proc/self/mountinfo`.
+pub fn unified_mount(mountinfo: &str) -> Option<String> {
+    let of = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // A path with blanks is written with escapes, and is no place of systemd's.
+        (kind.starts_with("cgroup2 ") && root == "/" && !point.contains('\\')).then(|| point.to_owned())
+    };
+    mountinfo.lines().find_map(of)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +87,17 @@ mod tests {
         assert_eq!(capabilities("CapPrm:\tff\nCapEff:\t0000000000080000\n"), Some(1 << 19));
         let closed = |flags: &str| closed_on_exec(&format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t9\n"));
         assert_eq!((closed("02000002"), closed("02"), closed("9")), (Some(true), Some(false), None));
+    }
+
+    #[test]
+    fn the_one_hierarchy_is_found_among_others() {
+        let cgroup = "9:name=systemd:/a\n0::/system.slice/b.service\n";
+        assert_eq!(unified_group(cgroup), Some("/system.slice/b.service"));
+        assert_eq!((unified_group("1:cpu:/0::/x\n"), unified_group("")), (None, None));
+        let mounts = "31 20 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      40 31 0:38 /below /mnt rw - cgroup2 cgroup2 rw\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(unified_mount(mounts).as_deref(), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(unified_mount("41 31 0:38 / /a\\040b rw - cgroup2 cgroup2 rw"), None);
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sekisho_evidence::{SelectorFormError, check_selector};
 use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
-
-use crate::{SelectorFormError, check_selector};
 
 const MAX_SELECTORS: usize = 64;
 const MAX_DNS_NAMES: usize = 64;

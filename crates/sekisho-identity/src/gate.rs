@@ -3,10 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_types::{
-    ClaimValue, Claims, EntryId, EvidenceClass, NodeEvidence, ProcessEvidence, Selector, SpiffeId, TrustDomain,
-    UnixTime, Verified,
-};
+use sekisho_evidence::{Age, Evidence};
+use sekisho_types::{ClaimValue, Claims, EntryId, EvidenceClass, Selector, SpiffeId, TrustDomain, UnixTime, Verified};
 
 use crate::{BACKDATE_SECONDS, Csr, Entry};
 
@@ -32,25 +30,61 @@ pub enum Standing {
     Superseded,
 }
 
-/// What is asked for, with the evidence that a request of its kind needs: none can be made with evidence of another kind.
+/// What is asked for, with the evidence that stands behind it.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
     ServerSvid { public_key: &'a [u8] },
-    NodeSvid { csr: &'a Verified<Csr>, node: &'a NodeEvidence },
-    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: Shown<'a> },
-    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: Shown<'a> },
+    NodeSvid { csr: &'a Verified<Csr>, evidence: &'a Evidence },
+    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: Shown, evidence: &'a Evidence },
+    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: Shown, evidence: &'a Evidence },
 }
 
-/// What stands behind a request for a workload's identity. Evidence of hardware, once there is any, comes beside a process's
-/// and never in its place.
-#[derive(Debug, Clone, Copy)]
-pub enum Shown<'a> {
+/// What a request for a workload's identity claims to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
     /// SPIRE's API: the agent vouches for the process and shows nothing of it. The identity's claims say so.
     NodeOnly,
-    Process(&'a ProcessEvidence),
+    Process,
 }
 
+/// Evidence that a kind of request needs.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// Of some class about this.
+    Any(EvidenceClass),
+    /// Of this class.
+    Class(&'static str),
+}
+
+/// What stands behind a request: all that it needs, and nothing about other things than it is for.
+#[derive(Debug)]
+struct Rule {
+    needs: &'static [Need],
+    takes: &'static [EvidenceClass],
+}
+
+/// One row for each kind of request. A new class of evidence counts by what it is about; where it is *required*, it is named
+/// here.
+const SERVER: Rule = Rule { needs: &[], takes: &[] };
+const NODE: Rule = Rule { needs: &[Need::Any(EvidenceClass::Node)], takes: &[EvidenceClass::Node] };
+const VOUCHED_WORKLOAD: Rule = NODE;
+const WORKLOAD: Rule = Rule {
+    needs: &[Need::Any(EvidenceClass::Node), Need::Class("unix")],
+    takes: &[EvidenceClass::Node, EvidenceClass::Process],
+};
+
 impl<'a> Request<'a> {
+    const fn rule(&self) -> &'static Rule {
+        match self {
+            Self::ServerSvid { .. } => &SERVER,
+            Self::NodeSvid { .. } => &NODE,
+            Self::WorkloadX509 { shown, .. } | Self::WorkloadJwt { shown, .. } => match shown {
+                Shown::NodeOnly => &VOUCHED_WORKLOAD,
+                Shown::Process => &WORKLOAD,
+            },
+        }
+    }
+
     pub const fn entry(&self) -> Option<&'a Entry> {
         match self {
             Self::WorkloadX509 { entry, .. } | Self::WorkloadJwt { entry, .. } => Some(entry),
@@ -58,14 +92,32 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The attestor and the selectors of the evidence, for the log.
-    pub fn evidence(&self) -> Option<(&'a str, &'a BTreeSet<Selector>)> {
+    const fn evidence(&self) -> Option<&'a Evidence> {
         match self {
-            Self::NodeSvid { node, .. } => Some((&node.source, &node.selectors)),
-            Self::WorkloadX509 { shown: Shown::Process(process), .. }
-            | Self::WorkloadJwt { shown: Shown::Process(process), .. } => Some((&process.source, &process.selectors)),
-            Self::ServerSvid { .. } | Self::WorkloadX509 { .. } | Self::WorkloadJwt { .. } => None,
+            Self::NodeSvid { evidence, .. }
+            | Self::WorkloadX509 { evidence, .. }
+            | Self::WorkloadJwt { evidence, .. } => Some(evidence),
+            Self::ServerSvid { .. } => None,
         }
+    }
+
+    /// What the identity is, and its evidence is about.
+    const fn subject(&self) -> EvidenceClass {
+        match self {
+            Self::ServerSvid { .. } | Self::NodeSvid { .. } => EvidenceClass::Node,
+            Self::WorkloadX509 { .. } | Self::WorkloadJwt { .. } => EvidenceClass::Process,
+        }
+    }
+
+    /// The attestors of the evidence about who gets the identity, for the log; empty without any.
+    pub fn attestors(&self) -> String {
+        self.evidence().map(|evidence| evidence.sources(self.subject())).unwrap_or_default()
+    }
+
+    /// Their selectors.
+    pub fn selectors(&self) -> impl Iterator<Item = &'a Selector> {
+        let subject = self.subject();
+        self.evidence().into_iter().flat_map(move |evidence| evidence.selectors(subject))
     }
 }
 
@@ -106,6 +158,10 @@ pub enum Refusal {
     EvidenceAhead(i64),
     #[error("what the node proved itself with has expired; renew its certificate")]
     EvidenceEnded,
+    #[error("the evidence shows nothing of {0}")]
+    EvidenceMissing(&'static str),
+    #[error("evidence of class `{0}` does not belong to this request")]
+    EvidenceForeign(&'static str),
     #[error("the CSR names `{0}`, which is not the identity that would be issued")]
     CsrName(SpiffeId),
     #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
@@ -131,6 +187,8 @@ impl Refusal {
             Self::EvidenceStale(_) => "evidence stale",
             Self::EvidenceAhead(_) => "evidence ahead",
             Self::EvidenceEnded => "evidence ended",
+            Self::EvidenceMissing(_) => "evidence missing",
+            Self::EvidenceForeign(_) => "evidence foreign",
             Self::CsrName(_) => "name in the CSR",
             Self::Audience => "audience",
             Self::AuthorityEnded => "authority ended",
@@ -197,34 +255,31 @@ pub fn authorize(caller: &Caller, request: Request<'_>, limits: &Limits, now: Un
         (Caller::Server, Request::ServerSvid { public_key }) => {
             let id = limits.trust_domain.workload("/spire/server");
             let id = id.map_err(|_| Refusal::ForeignTrustDomain(limits.trust_domain.clone()))?;
-            allow(id, public_key, limits.x509_ttl_seconds.max(3600), Basis::default(), limits, now)
+            allow(id, public_key, limits.x509_ttl_seconds.max(3600), &request, limits, now)
         }
-        (Caller::AttestedNode { id }, Request::NodeSvid { csr, node: shown }) => node(id, csr, shown, limits, now),
-        (Caller::Agent { id, standing, .. }, Request::NodeSvid { csr, node: shown }) => {
+        (Caller::AttestedNode { id }, Request::NodeSvid { csr, .. }) => node(id, csr, &request, limits, now),
+        (Caller::Agent { id, standing, .. }, Request::NodeSvid { csr, .. }) => {
             check_standing(id.get(), *standing)?;
-            node(id.get(), csr, shown, limits, now)
+            node(id.get(), csr, &request, limits, now)
         }
-        (Caller::Agent { id, standing, serves }, Request::WorkloadX509 { entry, csr, shown }) => {
+        (Caller::Agent { id, standing, serves }, Request::WorkloadX509 { entry, csr, .. }) => {
             check_standing(id.get(), *standing)?;
-            check_entry(entry, serves, shown, limits, now)?;
+            check_entry(entry, serves, &request, limits, now)?;
             check_csr_name(csr, &entry.spiffe_id)?;
             let ttl = or_default(entry.x509_ttl_seconds, limits.x509_ttl_seconds);
-            let basis = Basis::of(entry, shown);
-            let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, basis, limits, now)?;
-            allowed.entry_id = Some(entry.id.clone());
+            let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, &request, limits, now)?;
             allowed.dns_names.clone_from(&entry.dns_names);
             Ok(allowed)
         }
-        (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience, shown }) => {
+        (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience, .. }) => {
             check_standing(id.get(), *standing)?;
-            check_entry(entry, serves, shown, limits, now)?;
+            check_entry(entry, serves, &request, limits, now)?;
             if !(1..=16).contains(&audience.len()) || audience.iter().any(|a| a.is_empty() || a.len() > 512) {
                 return Err(Refusal::Audience);
             }
             // Law L7: a token that no key is bound to lives five minutes at most.
             let ttl = or_default(entry.jwt_ttl_seconds, limits.jwt_ttl_seconds).min(300);
-            let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, Basis::of(entry, shown), limits, now)?;
-            allowed.entry_id = Some(entry.id.clone());
+            let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, &request, limits, now)?;
             // A verifier counts a token's life from its `iat`, so it is not backdated.
             allowed.not_before = now;
             Ok(allowed)
@@ -249,7 +304,7 @@ fn check_standing(id: &SpiffeId, standing: Standing) -> Result<(), Refusal> {
 fn check_entry(
     entry: &Entry,
     serves: &BTreeSet<SpiffeId>,
-    shown: Shown<'_>,
+    request: &Request<'_>,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<(), Refusal> {
@@ -259,23 +314,51 @@ fn check_entry(
     if entry.is_expired(now) {
         return Err(Refusal::EntryExpired(entry.id.clone()));
     }
-    match shown {
-        Shown::NodeOnly => Ok(()),
-        Shown::Process(process) => check_process(entry, process, limits, now),
+    check_evidence(request, limits, now)?;
+    if matches!(request.rule().takes, [EvidenceClass::Node]) {
+        // The agent matched them.
+        return Ok(());
     }
+    let shown: BTreeSet<&Selector> = request.selectors().collect();
+    let missing: Vec<Selector> = entry.selectors.iter().filter(|wanted| !shown.contains(wanted)).cloned().collect();
+    if !missing.is_empty() || entry.selectors.is_empty() {
+        return Err(Refusal::Selectors { entry: entry.id.clone(), missing });
+    }
+    Ok(())
 }
 
-fn check_process(entry: &Entry, process: &ProcessEvidence, limits: &Limits, now: UnixTime) -> Result<(), Refusal> {
-    let age = now.seconds_since(process.measured_at);
+/// Whether the evidence is what this kind of request rests on, and each piece of it still counts.
+fn check_evidence(request: &Request<'_>, limits: &Limits, now: UnixTime) -> Result<(), Refusal> {
+    let (rule, pieces) = (request.rule(), request.evidence().map(Evidence::pieces).unwrap_or_default());
+    for piece in pieces {
+        if !rule.takes.contains(&piece.class().about) {
+            return Err(Refusal::EvidenceForeign(piece.class().name));
+        }
+        if piece.class().age == Age::Fresh {
+            check_age(now.seconds_since(piece.measured_at()), limits)?;
+        }
+        if piece.ends_at().is_some_and(|end| end <= now) {
+            return Err(Refusal::EvidenceEnded);
+        }
+    }
+    for need in rule.needs {
+        let (met, what) = match need {
+            Need::Any(about) => (pieces.iter().any(|piece| piece.class().about == *about), about.as_str()),
+            Need::Class(name) => (pieces.iter().any(|piece| piece.class().name == *name), *name),
+        };
+        if !met {
+            return Err(Refusal::EvidenceMissing(what));
+        }
+    }
+    Ok(())
+}
+
+const fn check_age(age: i64, limits: &Limits) -> Result<(), Refusal> {
     if age > limits.evidence_max_age_seconds {
         return Err(Refusal::EvidenceStale(age));
     }
     if -age > limits.evidence_max_age_seconds {
         return Err(Refusal::EvidenceAhead(-age));
-    }
-    let missing: Vec<Selector> = entry.selectors.difference(&process.selectors).cloned().collect();
-    if !missing.is_empty() || entry.selectors.is_empty() {
-        return Err(Refusal::Selectors { entry: entry.id.clone(), missing });
     }
     Ok(())
 }
@@ -290,51 +373,27 @@ fn check_csr_name(csr: &Verified<Csr>, id: &SpiffeId) -> Result<(), Refusal> {
 fn node(
     id: &SpiffeId,
     csr: &Verified<Csr>,
-    shown: &NodeEvidence,
+    request: &Request<'_>,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<Allowed, Refusal> {
     if !id.path().starts_with("/spire/agent/") {
         return Err(Refusal::WrongCaller("a node's ID lies below /spire/agent/"));
     }
-    // A node's SVID ends with its evidence.
-    if shown.ends_at.is_some_and(|end| end <= now) {
-        return Err(Refusal::EvidenceEnded);
-    }
-    let basis = Basis { process: None, claims: Some(&shown.claims), ends_at: shown.ends_at };
-    allow(id.clone(), &csr.get().public_key, limits.node_ttl_seconds, basis, limits, now)
+    check_evidence(request, limits, now)?;
+    allow(id.clone(), &csr.get().public_key, limits.node_ttl_seconds, request, limits, now)
 }
 
 const fn or_default(own: u32, default: u32) -> u32 {
     if own == 0 { default } else { own }
 }
 
-/// What an identity rests on.
-#[derive(Default)]
-struct Basis<'a> {
-    process: Option<&'a ProcessEvidence>,
-    claims: Option<&'a Claims>,
-    /// The identity ends no later.
-    ends_at: Option<UnixTime>,
-}
-
-impl<'a> Basis<'a> {
-    const fn of(entry: &'a Entry, shown: Shown<'a>) -> Self {
-        match shown {
-            Shown::NodeOnly => Self { process: None, claims: None, ends_at: entry.expires_at },
-            Shown::Process(process) => {
-                Self { process: Some(process), claims: Some(&process.claims), ends_at: entry.expires_at }
-            }
-        }
-    }
-}
-
-/// The only constructor of [`Allowed`].
+/// The only constructor of [`Allowed`]. Nothing outlives its authority, its entry, or any evidence that it rests on.
 fn allow(
     spiffe_id: SpiffeId,
     public_key: &[u8],
     ttl_seconds: u32,
-    basis: Basis<'_>,
+    request: &Request<'_>,
     limits: &Limits,
     now: UnixTime,
 ) -> Result<Allowed, Refusal> {
@@ -345,24 +404,25 @@ fn allow(
     if not_after <= now {
         return Err(Refusal::AuthorityEnded);
     }
-    let evidence = basis.process.map_or(EvidenceClass::Node, |_| EvidenceClass::Process);
+    let ends = [request.evidence().and_then(Evidence::ends_at), request.entry().and_then(|entry| entry.expires_at)];
+    let shows_process = request.evidence().is_some_and(|all| all.about(EvidenceClass::Process).next().is_some());
+    let evidence = if shows_process { EvidenceClass::Process } else { EvidenceClass::Node };
     Ok(Allowed {
         spiffe_id,
-        entry_id: None,
+        entry_id: request.entry().map(|entry| entry.id.clone()),
         public_key: public_key.to_vec(),
         not_before: now.plus_seconds(-BACKDATE_SECONDS),
-        not_after: basis.ends_at.map_or(not_after, |end| end.min(not_after)),
-        claims: claims(basis.claims, evidence),
+        not_after: ends.into_iter().flatten().fold(not_after, UnixTime::min),
+        claims: claims(request, evidence),
         dns_names: vec![],
         evidence,
     })
 }
 
-/// What the identity carries: what was attested. No evidence that there is today is a hardware's.
-fn claims(attested: Option<&Claims>, class: EvidenceClass) -> Claims {
-    let mut out = attested.cloned().unwrap_or_default();
+/// What the identity carries: what was attested. Whatever was not is absent or false.
+fn claims(request: &Request<'_>, class: EvidenceClass) -> Claims {
+    let mut out = request.evidence().unwrap_or(&Evidence::none()).claims(request.subject());
     out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));
-    out.set("hw_attested", ClaimValue::Bool(false));
     out
 }
 

@@ -19,7 +19,6 @@ mod jwks;
 mod node;
 mod renewal;
 mod revocation;
-mod selector_form;
 mod why;
 mod x509_authority;
 mod x509_profile;
@@ -39,7 +38,6 @@ pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_
 pub use node::Node;
 pub use renewal::{renew_at, renew_at_with_jitter};
 pub use revocation::{IssuedSvid, LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked, narrows};
-pub use selector_form::{SelectorFormError, check_selector};
 pub use why::{Difference, Near, WhyIdentity, near, why_identity};
 pub use x509_profile::{
     BACKDATE_SECONDS, CaTemplate, Issuer, LeafTemplate, ProfileError, assemble_certificate, ca_tbs, leaf_tbs,

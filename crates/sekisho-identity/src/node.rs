@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_types::{Selector, SpiffeId, UnixTime};
+use sekisho_evidence::node::{Proved, node_evidence};
+use sekisho_evidence::{Evidence, EvidenceError, Piece};
+use sekisho_types::{EvidenceClass, Selector, SpiffeId, UnixTime};
 
 use crate::{Entry, Standing};
 
@@ -16,6 +18,10 @@ pub struct Node {
     /// The one before, which stays good until the new one was used.
     pub previous_serial: Option<String>,
     pub expires_at: UnixTime,
+    /// When it proved itself; zero for one that did so before this was kept.
+    pub attested_at: UnixTime,
+    /// The end of what it proved itself with; what its workloads get ends no later.
+    pub evidence_ends_at: Option<UnixTime>,
     pub selectors: BTreeSet<Selector>,
     pub banned: bool,
     pub can_reattest: bool,
@@ -23,6 +29,31 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node that has just proved who it is; its SVID is still to be issued.
+    pub fn proved(proved: &Proved) -> Self {
+        let evidence = proved.evidence();
+        let first = evidence.about(EvidenceClass::Node).next();
+        Self {
+            id: proved.id().clone(),
+            attestation_type: first.map(|piece| piece.class().name.to_owned()).unwrap_or_default(),
+            serial: String::new(),
+            previous_serial: None,
+            expires_at: UnixTime::default(),
+            attested_at: first.map(Piece::measured_at).unwrap_or_default(),
+            evidence_ends_at: evidence.ends_at(),
+            selectors: evidence.selectors(EvidenceClass::Node).cloned().collect(),
+            banned: false,
+            can_reattest: proved.can_reattest(),
+            version: String::new(),
+        }
+    }
+
+    /// What it proved, on which everything that it asks for rests.
+    pub fn evidence(&self) -> Result<Evidence, EvidenceError> {
+        let selectors = self.selectors.clone();
+        node_evidence(&self.attestation_type, self.attested_at, self.evidence_ends_at, selectors)
+    }
+
     /// How an agent that shows an SVID with `serial` stands.
     pub fn standing(node: Option<&Self>, serial: &str) -> Standing {
         match node {

@@ -80,6 +80,16 @@ pub fn grpc_over_tls(dialer: Dialer) -> Channel {
     }))
 }
 
+/// A gRPC channel over one TLS connection, and who is at its other end. It never connects again, so what is bound to the
+/// connection stays on it.
+pub async fn grpc_over_one(dialer: &Dialer) -> Result<(Channel, TlsPeer), NetError> {
+    let TlsConnection { stream, peer } = dialer.connect(&[b"h2"]).await?;
+    let (mut once, address) = (Some(TokioIo::new(stream)), dialer.address.clone());
+    let ended = move || NetError::Io { address: address.clone(), source: std::io::ErrorKind::NotConnected.into() };
+    let connector = service_fn(move |_: Uri| std::future::ready(once.take().ok_or_else(&ended)));
+    Ok((endpoint().connect_with_connector_lazy(connector), peer))
+}
+
 /// A gRPC channel over a Unix socket.
 pub fn grpc_over_unix(path: PathBuf) -> Channel {
     endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {

@@ -19,7 +19,7 @@ mod unix_authority;
 mod unix_places;
 mod web;
 
-pub use dial::{Dialer, TlsConnection, grpc_over_tls, grpc_over_unix};
+pub use dial::{Dialer, TlsConnection, grpc_over_one, grpc_over_tls, grpc_over_unix};
 pub use grpc_only::grpc_only;
 pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
 pub use peer::{TlsPeer, UnixPeer};

@@ -1,13 +1,12 @@
-//! Node attestation: join tokens and x509pop. Whatever proves the node, what follows is the same.
-
-use std::collections::BTreeSet;
+//! Node attestation. Whatever proves the node, what follows is the same.
 
 use sekisho_events::{AttestationId, Attested};
-use sekisho_evidence::{NodeCertificate, TokenError, X509PopError, check_token, node_evidence, token_hash};
+use sekisho_evidence::EvidenceError;
+use sekisho_evidence::node::{Conversation, Given, NodeAttestor, NodeError, Proved, Session, Step, attestor};
 use sekisho_identity::{Csr, Node, Request, Standing};
-use sekisho_runtime::now;
+use sekisho_runtime::{now, random_bytes};
 use sekisho_store::{StoreError, TokenUse};
-use sekisho_types::{Selector, SpiffeId, UnixTime, Verified};
+use sekisho_types::{SpiffeId, Verified};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
@@ -17,8 +16,8 @@ use crate::journal::{self, JournalError, personal};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttestError {
-    #[error(transparent)]
-    Token(#[from] TokenError),
+    #[error("node attestor `{name}` is not known here (known: {known})")]
+    UnknownAttestor { name: String, known: String },
     #[error(
         "the join token is unknown or was used before; create another with `sekisho token create --agent-id <agent>`"
     )]
@@ -26,17 +25,15 @@ pub(crate) enum AttestError {
     #[error("the join token has expired; create another with `sekisho token create --agent-id <agent>`")]
     TokenExpired,
     #[error(transparent)]
-    X509Pop(#[from] X509PopError),
-    #[error("node attestation by certificate is not set up here (`--x509pop-ca`)")]
-    X509PopOff,
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     #[error("agent `{0}` is banned")]
     Banned(SpiffeId),
     #[error("an agent that can attest again does so in place of renewing")]
     MustReattest,
     #[error("the agent changed while its SVID was renewed")]
     Changed(Standing),
-    #[error("the agent's ID cannot be formed: {0}")]
-    AgentId(#[from] sekisho_types::SpiffeIdError),
     #[error("the certificate signing request: {0}")]
     Csr(String),
     #[error(transparent)]
@@ -47,89 +44,94 @@ pub(crate) enum AttestError {
     Journal(#[from] JournalError),
 }
 
-/// A node that has proved who it is.
-pub(crate) struct Proved {
-    pub attestor: &'static str,
-    pub id: SpiffeId,
-    pub selectors: BTreeSet<Selector>,
-    pub can_reattest: bool,
-    /// The end of what it proved itself with.
-    pub ends_at: Option<UnixTime>,
+/// A node that proves itself, over one connection, by one attestor.
+pub(crate) struct Attestation {
+    attestor: &'static dyn NodeAttestor,
+    /// Keying material of the connection.
+    exporter: [u8; 32],
 }
 
-/// Spends a join token. Spending is one statement in one batch, so of two callers one wins.
-pub(crate) async fn by_token(domain: &Domain, payload: &[u8]) -> Result<Proved, AttestError> {
-    let token = std::str::from_utf8(payload).map_err(|_| TokenError)?;
-    check_token(token)?;
-    let hash = token_hash(token).to_string();
+/// How it goes on.
+pub(crate) enum Turn {
+    /// The node answers this.
+    Challenge(Vec<u8>, Box<dyn Conversation>),
+    Proved(Proved),
+}
+
+impl Attestation {
+    pub(crate) fn by(name: &str, exporter: [u8; 32]) -> Result<Self, AttestError> {
+        let unknown = || {
+            let known: Vec<_> = sekisho_evidence::node::ATTESTORS.iter().map(|a| a.class().name).collect();
+            AttestError::UnknownAttestor { name: name.to_owned(), known: known.join(", ") }
+        };
+        Ok(Self { attestor: attestor(name).ok_or_else(unknown)?, exporter })
+    }
+
+    pub(crate) async fn begin(&self, domain: &Domain, payload: &[u8]) -> Result<Turn, AttestError> {
+        let step = self.attestor.begin(payload, &self.given(domain))?;
+        settle(domain, step).await
+    }
+
+    pub(crate) async fn go_on(
+        &self,
+        domain: &Domain,
+        conversation: Box<dyn Conversation>,
+        answer: &[u8],
+    ) -> Result<Turn, AttestError> {
+        let step = conversation.go_on(answer, &self.given(domain))?;
+        settle(domain, step).await
+    }
+
+    fn given<'a>(&self, domain: &'a Domain) -> Given<'a> {
+        let session = Session { exporter: self.exporter, fresh: &random_bytes };
+        let anchors = domain.settings.anchors.of(self.attestor.class().name);
+        Given { session, trust_domain: &domain.name, anchors, now: now() }
+    }
+}
+
+/// Spends what is good once. Spending is one statement in one batch, so of two callers one wins.
+async fn settle(domain: &Domain, step: Step) -> Result<Turn, AttestError> {
+    let once = match step {
+        Step::Challenge(challenge, conversation) => return Ok(Turn::Challenge(challenge, conversation)),
+        Step::Proved(proved) => return Ok(Turn::Proved(proved)),
+        Step::Spend(once) => once,
+    };
+    let hash = once.hash().to_string();
     let spent: Result<TokenUse, StoreError> =
         domain.store.write(&domain.name, move |batch| batch.spend_token(&hash, now())).await;
     match spent? {
-        TokenUse::Spent { agent_id } => {
-            let (attestor, selectors) = ("join_token", BTreeSet::new());
-            Ok(Proved { attestor, id: agent_id, selectors, can_reattest: false, ends_at: None })
-        }
+        TokenUse::Spent { agent_id } => Ok(Turn::Proved(once.spent(agent_id, now())?)),
         TokenUse::Expired => Err(AttestError::TokenExpired),
         TokenUse::Unknown => Err(AttestError::TokenUnknown),
     }
 }
 
-/// Checks a node's certificate; the caller then sends the challenge.
-pub(crate) fn certificate(domain: &Domain, payload: &[u8]) -> Result<Verified<NodeCertificate>, AttestError> {
-    let roots = &domain.settings.x509pop_roots;
-    if roots.is_empty() {
-        return Err(AttestError::X509PopOff);
-    }
-    Ok(NodeCertificate::verify(payload, roots, &domain.name, now())?)
-}
-
-/// Checks the answer to the challenge.
-pub(crate) fn by_certificate(
-    domain: &Domain,
-    certificate: &Verified<NodeCertificate>,
-    nonce: &[u8; 32],
-    answer: &[u8],
-) -> Result<Proved, AttestError> {
-    let certificate = certificate.get();
-    certificate.verify_answer(nonce, answer)?;
-    let id = domain.name.workload(&format!("/spire/agent/x509pop/{}", certificate.fingerprint))?;
-    let (selectors, ends_at) = (certificate.selectors.clone(), Some(certificate.ends_at));
-    Ok(Proved { attestor: "x509pop", id, selectors, can_reattest: true, ends_at })
-}
-
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
 pub(crate) async fn admit(
     domain: &Domain,
-    proved: Proved,
+    proved: &Proved,
     csr: &Verified<Csr>,
     group: &str,
 ) -> Result<IssuedX509, AttestError> {
-    let known = domain.view.read(|state| state.nodes.get(&proved.id).cloned());
+    let id = proved.id();
+    let known = domain.view.read(|state| state.nodes.get(id).cloned());
     if known.is_some_and(|node| node.banned) {
-        issue::refused(domain, &proved.id.to_string(), "a banned agent attested").await?;
-        return Err(AttestError::Banned(proved.id));
+        issue::refused(domain, &id.to_string(), "a banned agent attested").await?;
+        return Err(AttestError::Banned(id.clone()));
     }
+    let mut node = Node::proved(proved);
     let attested = Attested {
-        agent: personal(proved.id.clone()),
-        attestor: proved.attestor.to_owned(),
+        agent: personal(id.clone()),
+        attestor: node.attestation_type.clone(),
         id: AttestationId::new(domain.new_log_id()),
         tls_group: group.to_owned(),
     };
     journal::append(domain, attested).await?;
-    let evidence = node_evidence(proved.attestor, proved.selectors.clone(), proved.ends_at);
-    let asker = Asker::attested(domain, proved.id.clone());
-    let issued = issue::x509(domain, &asker, Request::NodeSvid { csr, node: &evidence }).await?;
-    let mut node = Node {
-        id: proved.id,
-        attestation_type: proved.attestor.to_owned(),
-        serial: issued.serial.clone(),
-        previous_serial: None,
-        expires_at: issued.not_after,
-        selectors: proved.selectors,
-        banned: false,
-        can_reattest: proved.can_reattest,
-        version: String::new(),
-    };
+    let asker = Asker::attested(domain, id.clone());
+    let request = Request::NodeSvid { csr, evidence: proved.evidence() };
+    let issued = issue::x509(domain, &asker, request).await?;
+    node.serial.clone_from(&issued.serial);
+    node.expires_at = issued.not_after;
     Counters::count(&domain.counters.attestations, 1);
     let id = node.id.clone();
     let written: Result<bool, StoreError> = domain
@@ -167,8 +169,8 @@ pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> R
     if agent.node.can_reattest {
         return Err(AttestError::MustReattest);
     }
-    let evidence = node_evidence(&agent.node.attestation_type, agent.node.selectors.clone(), None);
-    let issued = issue::x509(domain, &asker, Request::NodeSvid { csr: &csr, node: &evidence }).await?;
+    let evidence = agent.node.evidence()?;
+    let issued = issue::x509(domain, &asker, Request::NodeSvid { csr: &csr, evidence: &evidence }).await?;
     let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
     let (serial, expires) = (issued.serial.clone(), issued.not_after);
     let written: Result<Standing, StoreError> = domain

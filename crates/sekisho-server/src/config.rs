@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sekisho_types::TrustDomain;
 
+use crate::anchors::AnchorArgs;
+
 /// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
@@ -22,9 +24,8 @@ pub struct ServerArgs {
     /// Folder with Rego files; each change becomes a policy revision
     #[arg(long, env = "SEKISHO_POLICY_FOLDER")]
     pub policy_folder: Option<PathBuf>,
-    /// PEM file with authorities whose certificates attest nodes (x509pop)
-    #[arg(long, env = "SEKISHO_X509POP_CA")]
-    pub x509pop_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub anchors: AnchorArgs,
     /// Life of an authority, in seconds (60 to 31536000)
     #[arg(long, env = "SEKISHO_CA_TTL", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub ca_ttl_seconds: u32,

@@ -12,6 +12,7 @@ use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
+use crate::anchors::Anchors;
 use crate::authorities::Authorities;
 use crate::behind::Behind;
 use crate::belief::Belief;
@@ -109,8 +110,8 @@ pub(crate) struct Settings {
     pub jwt_ttl_seconds: u32,
     pub agent_ttl_seconds: u32,
     pub keep: Keep,
-    /// DER certificates that attest nodes.
-    pub x509pop_roots: Vec<Vec<u8>>,
+    /// Who attests nodes.
+    pub anchors: Anchors,
 }
 
 pub(crate) type Shared = Arc<Domain>;

@@ -132,14 +132,14 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
     let leaf = dated(
         domain,
         X509Issued {
-            attestors: attestors(request),
+            attestors: request.attestors(),
             authority: signing.record.id.clone(),
             caller: personal(asker.name()),
             entry: allowed.entry_id().cloned(),
             evidence: allowed.evidence(),
             id: log_id,
             not_after: allowed.not_after(),
-            selectors: personal(selectors(request)),
+            selectors: personal(Selectors::of(request.selectors())),
             spiffe_id: personal(allowed.spiffe_id().clone()),
             tbs_sha256: Digest::new(sha256_of(&tbs)),
         },
@@ -186,7 +186,7 @@ pub(crate) async fn jwt(
     let leaf = dated(
         domain,
         JwtIssued {
-            attestors: attestors(request),
+            attestors: request.attestors(),
             audience: personal(audience.join(" ")),
             caller: personal(asker.name()),
             entry: allowed.entry_id().cloned(),
@@ -194,7 +194,7 @@ pub(crate) async fn jwt(
             id: log_id,
             key_id: signing.jwt_key_id.clone(),
             not_after: allowed.not_after(),
-            selectors: personal(selectors(request)),
+            selectors: personal(Selectors::of(request.selectors())),
             spiffe_id: personal(allowed.spiffe_id().clone()),
             tbs_sha256: Digest::new(sha256_of(input.as_bytes())),
         },
@@ -355,14 +355,6 @@ fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason
 fn dated(domain: &Domain, event: impl Into<Event>) -> Result<Encoded, JournalError> {
     let revision = domain.view.read(|state| state.revision);
     Ok(Stamp::now(domain).leaf(event).at_state(revision).encode()?)
-}
-
-fn attestors(request: Request<'_>) -> String {
-    request.evidence().map_or_else(String::new, |(source, _)| source.to_owned())
-}
-
-fn selectors(request: Request<'_>) -> Selectors {
-    Selectors::of(request.evidence().iter().flat_map(|(_, selectors)| selectors.iter()))
 }
 
 fn agent_key(caller: &Caller) -> Option<AgentKey> {

@@ -3,6 +3,7 @@
 //! It wires rooms together and holds no rule of its own: who may receive what is `sekisho-identity`'s gate, what a
 //! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
 
+mod anchors;
 mod attest;
 mod authorities;
 mod backup;

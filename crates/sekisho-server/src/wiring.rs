@@ -60,8 +60,8 @@ pub enum ServerError {
     Journal(String),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("--x509pop-ca {path}: {reason}")]
-    X509PopCa { path: String, reason: String },
+    #[error("--{flag} {path}: {reason}")]
+    Anchors { flag: &'static str, path: String, reason: String },
     #[error("--witness-policy {path}: {reason}")]
     WitnessPolicy { path: String, reason: String },
     #[error(transparent)]
@@ -253,7 +253,10 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Opt
                 ended_days: args.keep_ended_days,
                 openings_days: args.keep_openings_days,
             },
-            x509pop_roots: x509pop_roots(args)?,
+            anchors: args.anchors.read(|flag, path, reason| {
+                let path = path.display().to_string();
+                ServerError::Anchors { flag, path, reason }
+            })?,
         },
         departures: Departures::new(),
         attestations: Rates::new(1.0, 20.0),
@@ -286,14 +289,6 @@ fn witnesses(args: &ServerArgs, ledger: &Ledger) -> Result<Option<Witnesses>, Se
     // A machine without the file can still ask witnesses of its own.
     let authorities = std::fs::read(&args.witness_ca).unwrap_or_default();
     Witnesses::open(&policy, &authorities, &args.data, ledger).map(Some).map_err(error)
-}
-
-fn x509pop_roots(args: &ServerArgs) -> Result<Vec<Vec<u8>>, ServerError> {
-    let Some(path) = &args.x509pop_ca else { return Ok(vec![]) };
-    let error = |reason: String| ServerError::X509PopCa { path: path.display().to_string(), reason };
-    let pem = std::fs::read(path).map_err(|e| error(e.to_string()))?;
-    let roots = sekisho_net::certificates_from_pem(&pem);
-    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(roots) }
 }
 
 fn fill_view(domain: &Shared) -> Result<(), ServerError> {

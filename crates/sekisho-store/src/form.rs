@@ -88,6 +88,11 @@ struct NodeForm {
     banned: bool,
     can_reattest: bool,
     version: String,
+    /// Absent in records of an earlier release.
+    #[serde(default)]
+    attested_at: i64,
+    #[serde(default)]
+    evidence_ends_at: Option<i64>,
 }
 
 pub(crate) fn node_to_text(node: &Node) -> Result<String, StoreError> {
@@ -101,6 +106,8 @@ pub(crate) fn node_to_text(node: &Node) -> Result<String, StoreError> {
         banned: node.banned,
         can_reattest: node.can_reattest,
         version: node.version.clone(),
+        attested_at: node.attested_at.nanos(),
+        evidence_ends_at: node.evidence_ends_at.map(UnixTime::nanos),
     };
     to_text(&form, "node")
 }
@@ -117,6 +124,8 @@ pub(crate) fn node_from_text(text: &str) -> Result<Node, StoreError> {
         banned: form.banned,
         can_reattest: form.can_reattest,
         version: form.version,
+        attested_at: UnixTime::from_nanos(form.attested_at),
+        evidence_ends_at: form.evidence_ends_at.map(UnixTime::from_nanos),
     })
 }
 

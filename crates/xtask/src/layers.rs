@@ -5,7 +5,9 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 const WORDS: &[&str] = &["sekisho-types"];
-const RULES: &[&str] = &["sekisho-identity", "sekisho-jose", "sekisho-evidence", "sekisho-policy", "sekisho-ledger"];
+/// Rules as well: what others judge, made here only.
+const EVIDENCE: &[&str] = &["sekisho-evidence"];
+const RULES: &[&str] = &["sekisho-identity", "sekisho-jose", "sekisho-policy", "sekisho-ledger"];
 /// Rules as well: what is recorded of those below.
 const RECORDS: &[&str] = &["sekisho-events"];
 /// What a program asks of its machine, real or simulated.
@@ -25,7 +27,7 @@ const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
 /// They see every layer, and no layer sees them.
 const TOOLS: &[&str] = &["lab", "xtask", "fuzz", "payments"];
-const LAYERS: [&[&str]; 8] = [WORDS, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
+const LAYERS: [&[&str]; 9] = [WORDS, EVIDENCE, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one crate may name.
 const OWNED: [(&str, &[&str]); 7] = [
@@ -77,7 +79,7 @@ fn findings(metadata: &Metadata) -> Vec<String> {
             {
                 out.push(format!("`{name}` names `{on}`, which only {owners:?} may"));
             }
-            if (RULES.contains(&name) || RECORDS.contains(&name)) && IMPURE.contains(&on) {
+            if [EVIDENCE, RULES, RECORDS].iter().any(|layer| layer.contains(&name)) && IMPURE.contains(&on) {
                 out.push(format!("`{name}` is a rules crate and may not use `{on}`"));
             }
         }

@@ -1,5 +1,6 @@
 use super::*;
-use sekisho_types::UnixTime;
+use sekisho_evidence::node::node_evidence;
+use sekisho_evidence::process_evidence;
 
 fn id(path: &str) -> SpiffeId {
     SpiffeId::parse(&format!("spiffe://td{path}")).unwrap()
@@ -38,13 +39,19 @@ fn agent(standing: Standing) -> Caller {
     Caller::Agent { id: Verified::assertion(own.clone()), standing, serves: BTreeSet::from([own]) }
 }
 
-fn process(texts: &[&str], age: i64) -> ProcessEvidence {
-    let measured_at = now().plus_seconds(-age);
-    ProcessEvidence { source: "unix/1".into(), measured_at, selectors: selectors(texts), claims: Claims::default() }
+fn node(ends_at: Option<UnixTime>) -> Evidence {
+    node_evidence("x509pop", now().plus_seconds(-86_400), ends_at, BTreeSet::new()).unwrap()
 }
 
-fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, process: &ProcessEvidence) -> Result<Allowed, Refusal> {
-    authorize(caller, Request::WorkloadX509 { entry, csr, shown: Shown::Process(process) }, &limits(), now())
+/// A process of a node, as measured so many seconds ago.
+fn process(texts: &[&str], age: i64) -> Evidence {
+    let measured = process_evidence("unix/1", now().plus_seconds(-age), selectors(texts)).unwrap();
+    node(None).with(measured).unwrap()
+}
+
+fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &Evidence) -> Result<Allowed, Refusal> {
+    let request = Request::WorkloadX509 { entry, csr, shown: Shown::Process, evidence };
+    authorize(caller, request, &limits(), now())
 }
 
 const FULL: [&str; 3] = ["unix:uid:1", "unix:sha256:aa", "unix:gid:7"];
@@ -89,12 +96,11 @@ fn law_l6_a_node_gets_only_what_its_entries_allow_and_nothing_once_banned() {
 fn law_l7_a_token_lives_five_minutes_whatever_the_entry_says() {
     let mut long = entry();
     long.jwt_ttl_seconds = 86_400;
-    let process = process(&FULL, 0);
-    let shown = Shown::Process(&process);
-    let request = Request::WorkloadJwt { entry: &long, audience: &["db".into()], shown };
+    let (process, shown) = (process(&FULL, 0), Shown::Process);
+    let request = Request::WorkloadJwt { entry: &long, audience: &["db".into()], shown, evidence: &process };
     let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
     assert_eq!(allowed.not_after().seconds_since(allowed.not_before()), 300);
-    let request = Request::WorkloadJwt { entry: &long, audience: &[], shown };
+    let request = Request::WorkloadJwt { entry: &long, audience: &[], shown, evidence: &process };
     let refused = authorize(&agent(Standing::Good), request, &limits(), now());
     assert_eq!(refused.unwrap_err(), Refusal::Audience);
 }
@@ -122,7 +128,8 @@ fn nothing_outlives_its_authority() {
     bounds.authority_ends = now().plus_seconds(30);
     let (entry, csr) = (entry(), csr(None));
     let ask = |bounds: &Limits| {
-        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly };
+        let (shown, evidence) = (Shown::NodeOnly, &node(None));
+        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence };
         authorize(&agent(Standing::Good), request, bounds, now())
     };
     assert_eq!(ask(&bounds).unwrap().not_after(), now().plus_seconds(30));
@@ -136,22 +143,90 @@ fn an_identity_ends_with_its_entry_and_a_nodes_with_its_evidence() {
     short.expires_at = Some(now().plus_seconds(40));
     let process = process(&FULL, 0);
     assert_eq!(x509(&agent(Standing::Good), &short, &csr(None), &process).unwrap().not_after(), now().plus_seconds(40));
-    for shown in [Shown::NodeOnly, Shown::Process(&process)] {
-        let request = Request::WorkloadJwt { entry: &short, audience: &["db".into()], shown };
+    for (shown, evidence) in [(Shown::NodeOnly, node(None)), (Shown::Process, process)] {
+        let request = Request::WorkloadJwt { entry: &short, audience: &["db".into()], shown, evidence: &evidence };
         let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
         assert_eq!(allowed.not_after(), now().plus_seconds(40));
     }
     let ask = |ends_at| {
-        let node = NodeEvidence {
-            source: "x509pop/1".into(),
-            selectors: BTreeSet::new(),
-            claims: Claims::default(),
-            ends_at: Some(ends_at),
-        };
         let caller = Caller::AttestedNode { id: id("/spire/agent/x509pop/a") };
-        authorize(&caller, Request::NodeSvid { csr: &csr(None), node: &node }, &limits(), now())
+        let request = Request::NodeSvid { csr: &csr(None), evidence: &node(Some(ends_at)) };
+        authorize(&caller, request, &limits(), now())
     };
     assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
     assert_eq!(ask(now().plus_seconds(86_400)).unwrap().not_after(), now().plus_seconds(3600));
     assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceEnded);
+}
+
+#[test]
+fn a_workload_s_identity_ends_with_its_node_s_evidence() {
+    let (mut entry, caller) = (entry(), agent(Standing::Good));
+    entry.x509_ttl_seconds = 86_400;
+    let measured = || process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
+    let ask = |ends_at| x509(&caller, &entry, &csr(None), &node(Some(ends_at)).with(measured()).unwrap());
+    assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
+    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceEnded);
+    let vouched = |ends_at| {
+        let (shown, evidence) = (Shown::NodeOnly, &node(Some(ends_at)));
+        let request = Request::WorkloadX509 { entry: &entry, csr: &csr(None), shown, evidence };
+        authorize(&caller, request, &limits(), now())
+    };
+    assert_eq!(vouched(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
+    assert_eq!(vouched(now()).unwrap_err(), Refusal::EvidenceEnded);
+}
+
+#[test]
+fn law_l3_a_request_rests_on_all_that_its_kind_needs() {
+    let (entry, csr, caller) = (entry(), csr(None), agent(Standing::Good));
+    let measured = || process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
+    let unit = || process_evidence("systemd/1", now(), selectors(&["systemd:unit:a.service"])).unwrap();
+    let refused = |evidence: &Evidence| x509(&caller, &entry, &csr, evidence).unwrap_err();
+    assert_eq!(refused(&Evidence::none()), Refusal::EvidenceMissing("node"));
+    assert_eq!(refused(&measured()), Refusal::EvidenceMissing("node"));
+    assert_eq!(refused(&node(None)), Refusal::EvidenceMissing("unix"));
+    assert_eq!(refused(&node(None).with(unit()).unwrap()), Refusal::EvidenceMissing("unix"));
+    let all = node(None).with(measured()).unwrap().with(unit()).unwrap();
+    x509(&caller, &entry, &csr, &all).unwrap();
+    // What is for a process proves no node, and whoever shows nothing of it cannot bring it along.
+    let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly, evidence: &all };
+    assert_eq!(authorize(&caller, vouched, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
+    let own = Request::NodeSvid { csr: &csr, evidence: &all };
+    assert_eq!(authorize(&caller, own, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
+    let own = Request::NodeSvid { csr: &csr, evidence: &Evidence::none() };
+    assert_eq!(authorize(&caller, own, &limits(), now()).unwrap_err(), Refusal::EvidenceMissing("node"));
+}
+
+#[test]
+fn selectors_of_the_node_are_none_of_the_process() {
+    let mut wants = entry();
+    wants.selectors.insert(Selector::parse("x509pop:subject:cn:a").unwrap());
+    let node = node_evidence("x509pop", now(), None, selectors(&["x509pop:subject:cn:a"])).unwrap();
+    let measured = process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
+    let refused = x509(&agent(Standing::Good), &wants, &csr(None), &node.with(measured).unwrap());
+    assert!(matches!(refused, Err(Refusal::Selectors { missing, .. }) if missing.len() == 1));
+}
+
+#[test]
+fn each_piece_has_its_own_age() {
+    let (entry, csr) = (entry(), csr(None));
+    let fresh = process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
+    let old = process_evidence("systemd/1", now().plus_seconds(-61), selectors(&["systemd:unit:a.service"])).unwrap();
+    let both = node(None).with(fresh).unwrap().with(old).unwrap();
+    assert_eq!(x509(&agent(Standing::Good), &entry, &csr, &both).unwrap_err(), Refusal::EvidenceStale(61));
+}
+
+#[test]
+fn claims_are_what_they_were_and_add_those_of_new_classes() {
+    let names = |allowed: &Allowed| allowed.claims().iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let allowed = x509(&agent(Standing::Good), &entry(), &csr(None), &process(&FULL, 0)).unwrap();
+    assert_eq!(names(&allowed), ["attestor", "evidence", "executable_sha256", "hw_attested"]);
+    let caller = Caller::AttestedNode { id: id("/spire/agent/x509pop/a") };
+    let request = Request::NodeSvid { csr: &csr(None), evidence: &node(None) };
+    let allowed = authorize(&caller, request, &limits(), now()).unwrap();
+    assert_eq!(names(&allowed), ["evidence", "hw_attested", "node_attestation"]);
+    let (entry, csr) = (entry(), csr(None));
+    let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly, evidence: &node(None) };
+    let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
+    assert_eq!(names(&allowed), ["evidence", "hw_attested"]);
+    assert_eq!((request.attestors(), request.selectors().count()), (String::new(), 0));
 }

@@ -2,17 +2,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use sekisho_evidence::node::{NodeError, Proved};
 use sekisho_identity::Csr;
 use sekisho_net::{TlsPeer, is_unrecorded, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{id_to_wire, reason_status, types};
-use sekisho_runtime::{now, random_bytes};
+use sekisho_runtime::now;
 use sekisho_store::StoreError;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCaller, issue_status, not_logged};
-use crate::attest::{self, AttestError};
+use crate::attest::{self, AttestError, Attestation, Turn};
 use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
 use crate::issue::IssuedX509;
@@ -114,32 +115,41 @@ async fn converse(
     let csr = params.params.ok_or_else(|| Status::invalid_argument("`params.params` is missing"))?.csr;
     // Before a token is spent for it.
     let csr = Csr::verify(&csr).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let proved = match data.r#type.as_str() {
-        "join_token" => attest::by_token(domain, &data.payload).await,
-        "x509pop" => match attest::certificate(domain, &data.payload) {
-            Ok(certificate) => {
-                let nonce = random_bytes::<32>();
-                let challenge = certificate.get().challenge(&nonce);
-                let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
-                let _gone = to.send(Ok((wire::AttestAgentResponse { step }, None))).await;
-                let Some(Step::ChallengeResponse(answer)) = next_step(incoming).await? else {
-                    return Err(Status::invalid_argument("the second message carries `challenge_response`"));
-                };
-                attest::by_certificate(domain, &certificate, &nonce, &answer)
-            }
-            Err(error) => Err(error),
-        },
-        other => {
-            let known = "join_token, x509pop";
-            return Err(Status::invalid_argument(format!(
-                "node attestor `{other}` is not known here (known: {known})"
-            )));
-        }
-    };
-    let proved = proved.map_err(|error| attest_status(&error))?;
-    let reattestable = proved.can_reattest;
-    let issued = attest::admit(domain, proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
-    Ok((issued, reattestable))
+    let proved = prove(domain, incoming, to, peer, &data).await?;
+    let issued = attest::admit(domain, &proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
+    Ok((issued, proved.can_reattest()))
+}
+
+/// Challenges that one attestation may take.
+const MAX_CHALLENGES: usize = 8;
+
+async fn prove(
+    domain: &Shared,
+    incoming: &mut Streaming<wire::AttestAgentRequest>,
+    to: &tokio::sync::mpsc::Sender<Result<Message, Status>>,
+    peer: &TlsPeer,
+    data: &types::AttestationData,
+) -> Result<Proved, Status> {
+    use wire::attest_agent_request::Step;
+    let failed = |error: AttestError| attest_status(&error);
+    let attestation = Attestation::by(&data.r#type, peer.exporter).map_err(failed)?;
+    let mut turn = attestation.begin(domain, &data.payload).await.map_err(failed)?;
+    for _ in 0..MAX_CHALLENGES {
+        let (challenge, conversation) = match turn {
+            Turn::Proved(proved) => return Ok(proved),
+            Turn::Challenge(challenge, conversation) => (challenge, conversation),
+        };
+        let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
+        let _gone = to.send(Ok((wire::AttestAgentResponse { step }, None))).await;
+        let Some(Step::ChallengeResponse(answer)) = next_step(incoming).await? else {
+            return Err(Status::invalid_argument("the second message carries `challenge_response`"));
+        };
+        turn = attestation.go_on(domain, conversation, &answer).await.map_err(failed)?;
+    }
+    match turn {
+        Turn::Proved(proved) => Ok(proved),
+        Turn::Challenge(..) => Err(Status::invalid_argument("the attestation takes too many steps")),
+    }
 }
 
 async fn next_step(
@@ -154,18 +164,17 @@ async fn next_step(
 fn attest_status(error: &AttestError) -> Status {
     match error {
         // SPIRE's code for a token that is used or expired, too.
-        AttestError::Token(_)
-        | AttestError::TokenUnknown
+        AttestError::TokenUnknown
         | AttestError::TokenExpired
-        | AttestError::X509Pop(_)
-        | AttestError::AgentId(_)
+        | AttestError::UnknownAttestor { .. }
         | AttestError::Csr(_) => Status::invalid_argument(error.to_string()),
-        AttestError::X509PopOff => Status::permission_denied(error.to_string()),
+        AttestError::Node(NodeError::Off(..)) => Status::permission_denied(error.to_string()),
+        AttestError::Node(_) => Status::invalid_argument(error.to_string()),
         AttestError::Banned(_) => super::denied(sekisho_identity::Standing::Banned),
         AttestError::MustReattest => reason_status(&error.to_string(), Reason::AgentMustReattest),
         AttestError::Changed(standing) => super::denied(*standing),
         AttestError::Issue(error) => issue_status(error),
-        AttestError::Store(_) | AttestError::Journal(_) => {
+        AttestError::Store(_) | AttestError::Journal(_) | AttestError::Evidence(_) => {
             tracing::error!(%error, "could not attest");
             Status::unavailable("the server cannot attest now; its log says why")
         }

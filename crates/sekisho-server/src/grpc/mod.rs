@@ -15,6 +15,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 
+use sekisho_evidence::Evidence;
 use sekisho_identity::{Node, Refusal, Standing};
 use sekisho_net::{TlsPeer, grpc_only, mark_recorded, on_record, unrecorded_refusal};
 use sekisho_proto::types::permission_denied_details::Reason;
@@ -80,6 +81,14 @@ impl AgentCaller {
             retired.map_err(|_| Status::unavailable("the server cannot write now; its log says why"))?;
         }
         Ok(agent)
+    }
+
+    /// What it proved, on which all that it asks for rests.
+    pub(crate) fn evidence(&self) -> Result<Evidence, Status> {
+        self.node.evidence().map_err(|error| {
+            tracing::error!(%error, agent = %self.id.get(), "what is stored of the agent's attestation is not understood");
+            reason_status("the agent must attest again", Reason::AgentNotAttested)
+        })
     }
 
     fn known(domain: &Shared, extensions: &Extensions) -> Result<Self, Status> {

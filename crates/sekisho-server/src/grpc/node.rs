@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::sync::PoisonError;
 
 use futures_util::{Stream, StreamExt};
-use sekisho_evidence::process_evidence;
+use sekisho_evidence::{Evidence, process_evidence};
 use sekisho_identity::{Shown, Standing};
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
-use sekisho_types::{ProcessEvidence, UnixTime};
+use sekisho_types::UnixTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -73,13 +73,13 @@ impl wire::node_server::Node for Service {
             return Err(Status::invalid_argument("a batch has at most 500 requests"));
         }
         let one = |item: wire::issue_x509_request::Item| {
-            let (domain, asker) = (&self.0, &asker);
+            let (domain, asker, agent) = (&self.0, &asker, &agent);
             async move {
-                let evidence = match evidence_from_wire(item.evidence.as_ref()) {
+                let evidence = match evidence_from_wire(agent, item.evidence.as_ref()) {
                     Ok(evidence) => evidence,
                     Err(status) => return Err(svid::refuse(domain, asker, status).await),
                 };
-                svid::x509(domain, asker, &item.entry_id, &item.csr, Shown::Process(&evidence)).await
+                svid::x509(domain, asker, &item.entry_id, &item.csr, (Shown::Process, &evidence)).await
             }
         };
         let results = futures_util::future::join_all(items.into_iter().map(one)).await;
@@ -99,9 +99,8 @@ impl wire::node_server::Node for Service {
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
-        let evidence = evidence_from_wire(request.evidence.as_ref())?;
-        let shown = Shown::Process(&evidence);
-        let jwt = svid::jwt(&self.0, &agent, &request.entry_id, &request.audience, shown).await?;
+        let basis = (Shown::Process, &evidence_from_wire(&agent, request.evidence.as_ref())?);
+        let jwt = svid::jwt(&self.0, &agent, &request.entry_id, &request.audience, basis).await?;
         let answer = wire::IssueJwtResponse { svid: Some(jwt.svid), log_index: jwt.log_index };
         Ok(svid::departing(answer, jwt.departure))
     }
@@ -128,10 +127,13 @@ impl wire::node_server::Node for Service {
     }
 }
 
-fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<ProcessEvidence, Status> {
+/// What an agent shows of a process, on top of what it showed of itself.
+fn evidence_from_wire(agent: &AgentCaller, evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
     let evidence = evidence
         .ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
     let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let at = UnixTime::from_nanos(evidence.measured_at_ns);
-    process_evidence(&evidence.source, at, selectors).map_err(|e| Status::invalid_argument(e.to_string()))
+    let process = process_evidence(&evidence.source, at, selectors);
+    let process = process.map_err(|e| Status::invalid_argument(e.to_string()))?;
+    agent.evidence()?.with(process).map_err(|e| Status::invalid_argument(e.to_string()))
 }

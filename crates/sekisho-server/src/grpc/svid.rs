@@ -1,3 +1,4 @@
+use sekisho_evidence::Evidence;
 use sekisho_identity::{Csr, Entry, Request as GateRequest, Shown};
 use sekisho_net::on_record;
 use sekisho_proto::spire::svid::v1 as wire;
@@ -30,7 +31,9 @@ impl wire::svid_server::Svid for Service {
             return Err(Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests")));
         }
         // All at once, so that their leaves share one fsync.
-        let items = params.iter().map(|item| x509(&self.0, &asker, &item.entry_id, &item.csr, Shown::NodeOnly));
+        let evidence = agent.evidence()?;
+        let basis = (Shown::NodeOnly, &evidence);
+        let items = params.iter().map(|item| x509(&self.0, &asker, &item.entry_id, &item.csr, basis));
         let results = futures_util::future::join_all(items).await;
         let departure = departure(&agent, &results);
         let results = results.into_iter().map(|result| {
@@ -47,7 +50,8 @@ impl wire::svid_server::Svid for Service {
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
         let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let request = request.into_inner();
-        let jwt = jwt(&self.0, &agent, &request.entry_id, &request.audience, Shown::NodeOnly).await?;
+        let basis = (Shown::NodeOnly, &agent.evidence()?);
+        let jwt = jwt(&self.0, &agent, &request.entry_id, &request.audience, basis).await?;
         Ok(departing(wire::NewJwtsvidResponse { svid: Some(jwt.svid) }, jwt.departure))
     }
 }
@@ -92,14 +96,14 @@ pub(crate) async fn x509(
     asker: &Asker,
     entry_id: &str,
     csr: &[u8],
-    shown: Shown<'_>,
+    (shown, evidence): (Shown, &Evidence),
 ) -> Result<(IssuedX509, Arc<Entry>), Status> {
     let entry = entry(domain, asker, entry_id).await?;
     let csr = match Csr::verify(csr) {
         Ok(csr) => csr,
         Err(error) => return Err(refuse(domain, asker, Status::invalid_argument(error.to_string())).await),
     };
-    let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr, shown };
+    let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence };
     let issued = issue::x509(domain, asker, request).await.map_err(|e: IssueError| issue_status(&e))?;
     Ok((issued, entry))
 }
@@ -117,11 +121,11 @@ pub(crate) async fn jwt(
     agent: &AgentCaller,
     entry_id: &str,
     audience: &[String],
-    shown: Shown<'_>,
+    (shown, evidence): (Shown, &Evidence),
 ) -> Result<Jwt, Status> {
     let asker = agent.asker(domain);
     let entry = entry(domain, &asker, entry_id).await?;
-    let request = GateRequest::WorkloadJwt { entry: &entry, audience, shown };
+    let request = GateRequest::WorkloadJwt { entry: &entry, audience, shown, evidence };
     let issued = issue::jwt(domain, &asker, request, audience).await;
     let issued = issued.map_err(|e| issue_status(&e))?;
     let svid = types::Jwtsvid {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sekisho_api::Difference;
-use sekisho_identity::{Advice, Entry, advice, check_selector, near};
+use sekisho_evidence::check_selector;
+use sekisho_identity::{Advice, Entry, advice, near};
 use sekisho_proto::node::{WhyIdentityRequest, WhyIdentityResponse, inspect_client::InspectClient};
 use sekisho_proto::{entry_from_wire, selectors_from_wire, selectors_to_wire, types};
 use sekisho_runtime::now;

@@ -12,13 +12,33 @@ use aws_lc_rs::signature::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
 use sekisho_types::{
-    Selector, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified, parse_strict_json,
+    EvidenceClass, Selector, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified, parse_strict_json,
 };
 use serde_json::{Value, json};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
+
+use super::attestor::{AnchorFile, Conversation, Given, NodeAttestor, NodeError, NodeProof, Proved, Session, Step};
+use crate::{Age, Class};
+
+/// The node showed a certificate, and that it holds its key.
+pub static X509POP: Class = Class {
+    name: "x509pop",
+    about: EvidenceClass::Node,
+    version: 1,
+    age: Age::Lasting,
+    is_hardware: false,
+    selectors: &[],
+    claims: &[],
+};
+
+static AUTHORITIES: AnchorFile = AnchorFile {
+    flag: "x509pop-ca",
+    variable: "SEKISHO_X509POP_CA",
+    help: "PEM file with authorities whose certificates attest nodes (x509pop)",
+};
 
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 const MAX_CHAIN: usize = 6;
@@ -40,6 +60,12 @@ pub enum X509PopError {
     Proof,
     #[error("the key did not sign: {0}")]
     Sign(#[from] SignError),
+}
+
+impl From<X509PopError> for NodeError {
+    fn from(error: X509PopError) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 /// A node's certificate whose chain was verified; that the node holds its key is not yet shown.
@@ -138,6 +164,69 @@ impl NodeCertificate {
         };
         let key = UnparsedPublicKey::new(algorithm, &self.public_key);
         key.verify(&message, &signature).map_err(|_| X509PopError::Proof)
+    }
+}
+
+pub(super) struct X509Pop;
+
+impl NodeAttestor for X509Pop {
+    fn class(&self) -> &'static Class {
+        &X509POP
+    }
+
+    fn anchor_file(&self) -> Option<&'static AnchorFile> {
+        Some(&AUTHORITIES)
+    }
+
+    fn begin(&self, payload: &[u8], given: &Given<'_>) -> Result<Step, NodeError> {
+        if given.anchors.is_empty() {
+            return Err(NodeError::Off("certificate", AUTHORITIES.flag));
+        }
+        let certificate = NodeCertificate::verify(payload, given.anchors, given.trust_domain, given.now)?;
+        let nonce = (given.session.fresh)();
+        let challenge = certificate.get().challenge(&nonce);
+        Ok(Step::Challenge(challenge, Box::new(Challenged { certificate, nonce })))
+    }
+}
+
+/// A certificate was shown, and its key was asked for.
+struct Challenged {
+    certificate: Verified<NodeCertificate>,
+    nonce: [u8; 32],
+}
+
+impl Conversation for Challenged {
+    fn go_on(self: Box<Self>, answer: &[u8], given: &Given<'_>) -> Result<Step, NodeError> {
+        self.certificate.get().verify_answer(&self.nonce, answer)?;
+        let certificate = self.certificate.into_inner();
+        let id = given.trust_domain.workload(&format!("/spire/agent/x509pop/{}", certificate.fingerprint))?;
+        let times = (given.now, Some(certificate.ends_at));
+        Ok(Step::Proved(Proved::new(&X509POP, times, certificate.selectors, (id, true))?))
+    }
+}
+
+/// The agent's side: a certificate chain (DER, leaf first) and its key.
+pub struct X509PopProof<K> {
+    pub chain: Vec<Vec<u8>>,
+    pub key: K,
+}
+
+impl<K: Signer + Send + Sync> NodeProof for X509PopProof<K> {
+    fn class(&self) -> &'static Class {
+        &X509POP
+    }
+
+    fn payload(&self, _: &Session<'_>) -> Result<Vec<u8>, NodeError> {
+        let certificates: Vec<String> = self.chain.iter().map(|der| BASE64.encode(der)).collect();
+        Ok(json!({"certificates": certificates}).to_string().into_bytes())
+    }
+
+    fn answer(&self, challenge: &[u8], session: &Session<'_>) -> Result<Vec<u8>, NodeError> {
+        Ok(answer(challenge, &(session.fresh)(), &self.key)?)
+    }
+
+    fn can_repeat(&self) -> bool {
+        true
     }
 }
 

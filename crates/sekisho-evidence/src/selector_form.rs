@@ -5,6 +5,9 @@
 
 use sekisho_types::{Selector, SpiffeId};
 
+use crate::class::Form::{self, AbsolutePath, Assignment, Hex128, Name, Number, Pair, Sha256, Text, Unit};
+use crate::process::PROCESS_CLASSES;
+
 /// Why no attestor can ever find this selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("selector `{selector}`: {reason}")]
@@ -13,36 +16,8 @@ pub struct SelectorFormError {
     reason: String,
 }
 
-/// What stands behind the name of a selector.
-#[derive(Clone, Copy)]
-enum Form {
-    Number,
-    Name,
-    AbsolutePath,
-    Sha256,
-    /// `key:value`, where the value may be empty.
-    Pair,
-    /// `KEY=value`
-    Assignment,
-    Text,
-    SpiffeId,
-}
-
-use Form::{AbsolutePath, Assignment, Name, Number, Pair, Sha256, Text};
-
-const UNIX: &[(&str, Form)] = &[
-    ("uid", Number),
-    ("gid", Number),
-    ("user", Name),
-    ("group", Name),
-    ("supplementary_gid", Number),
-    ("supplementary_group", Name),
-    ("path", AbsolutePath),
-    ("sha256", Sha256),
-];
 const DOCKER: &[(&str, Form)] =
     &[("label", Pair), ("env", Assignment), ("image_id", Text), ("image_config_digest", Text)];
-const SYSTEMD: &[(&str, Form)] = &[("id", Text), ("fragment_path", AbsolutePath)];
 const K8S: &[(&str, Form)] = &[
     ("ns", Text),
     ("sa", Text),
@@ -70,7 +45,8 @@ const K8S: &[(&str, Form)] = &[
     ("image-attestations", Text),
     ("sigstore-validation", Text),
 ];
-const KNOWN: [(&str, &[(&str, Form)]); 4] = [("unix", UNIX), ("docker", DOCKER), ("systemd", SYSTEMD), ("k8s", K8S)];
+/// Measured by SPIRE's agents only.
+const OF_SPIRE: [(&str, &[(&str, Form)]); 2] = [("docker", DOCKER), ("k8s", K8S)];
 
 /// Checks a selector whose type is known.
 pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
@@ -78,9 +54,10 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
     if selector.kind() == "spiffe_id" {
         return check(Form::SpiffeId, "", selector.value()).map_err(refused);
     }
-    let known = KNOWN.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(selector.kind()));
+    let measured = PROCESS_CLASSES.iter().map(|class| (class.name, class.selectors));
+    let known = measured.chain(OF_SPIRE).find(|(kind, _)| kind.eq_ignore_ascii_case(selector.kind()));
     let Some((kind, names)) = known else { return Ok(()) };
-    if *kind != selector.kind() {
+    if kind != selector.kind() {
         return Err(refused(format!("its type is written `{kind}`")));
     }
     let (name, value) = selector.value().split_once(':').unwrap_or((selector.value(), ""));
@@ -93,12 +70,15 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
 
 fn check(form: Form, name: &str, value: &str) -> Result<(), String> {
     let number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
-    let lower_hex = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lower_hex =
+        |digits: usize| value.len() == digits && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let good = match form {
         Number => number(value),
         Name => !value.is_empty() && !value.contains([':', '/', ' ']),
         AbsolutePath => value.starts_with('/'),
-        Sha256 => lower_hex(value),
+        Sha256 => lower_hex(64),
+        Hex128 => lower_hex(32),
+        Unit => is_unit_name(value),
         Pair => value.split_once(':').is_some_and(|(key, _)| !key.is_empty()),
         Assignment => value.split_once('=').is_some_and(|(key, _)| !key.is_empty()),
         Text => !value.is_empty(),
@@ -123,11 +103,30 @@ fn expected(form: Form, name: &str, value: &str) -> String {
         Name => format!("`{name}` is one name, without `:`, `/` and blanks"),
         AbsolutePath => format!("`{name}` is an absolute path, as /proc shows it"),
         Sha256 => format!("`{name}` is 64 lowercase hexadecimal digits, as `sha256sum` prints them"),
+        Hex128 => format!(
+            "`{name}` is 32 lowercase hexadecimal digits, as `systemctl show --property InvocationID` prints them"
+        ),
+        Unit => format!(
+            "`{name}` is a unit that has processes, as `systemctl status` names it: `nginx.service`, `session-3.scope`"
+        ),
         Pair => format!("`{name}` is followed by `key:value`"),
         Assignment => format!("`{name}` is followed by `KEY=value`"),
         Text => format!("`{name}` is followed by a value"),
         Form::SpiffeId => "it holds a SPIFFE ID".to_owned(),
     }
+}
+
+/// Types of units that have processes of their own.
+const UNITS_WITH_PROCESSES: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
+
+/// Whether this is the whole name of a unit of systemd that has processes (systemd.unit(5)).
+pub fn is_unit_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'-' | b'_' | b'.' | b'\\' | b'@');
+    let typed = name.rsplit_once('.').is_some_and(|(stem, kind)| {
+        // A template (`a@.service`) has no processes, its instances have.
+        !stem.is_empty() && !stem.ends_with('@') && UNITS_WITH_PROCESSES.contains(&kind)
+    });
+    typed && name.len() <= 255 && name.bytes().all(legal)
 }
 
 #[cfg(test)]
@@ -155,6 +154,9 @@ mod tests {
             "k8s:pod-label:app:web",
             "k8s:pod-image-count:2",
             "systemd:id:nginx.service",
+            "systemd:unit:getty@tty1.service",
+            r"systemd:unit:dev-disk-by\x2dlabel-data.mount",
+            "systemd:invocation_id:0123456789abcdef0123456789abcdef",
             "spiffe_id:spiffe://td.example/spire/agent/x",
             // Attestors that we do not know.
             "x509pop:subject:cn:a",
@@ -187,6 +189,12 @@ mod tests {
             ("k8s:namespace:prod", "measures no `namespace`"),
             ("k8s:ns:", "followed by a value"),
             ("systemd:fragment_path:x.service", "absolute path"),
+            ("systemd:unit:nginx", "a unit that has processes"),
+            ("systemd:unit:getty@.service", "a unit that has processes"),
+            ("systemd:unit:a/b.service", "a unit that has processes"),
+            ("systemd:unit:system.slice", "a unit that has processes"),
+            ("systemd:invocation_id:0123456789ABCDEF0123456789abcdef", "32 lowercase"),
+            ("systemd:invocation:00", "measures no `invocation`"),
             ("spiffe_id:http://td", "SPIFFE ID"),
         ] {
             let error = said(text).unwrap_err();

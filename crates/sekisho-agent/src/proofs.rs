@@ -1,0 +1,96 @@
+//! What this node proves itself with: for each attestor its flags, and the proof that is made from them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sekisho_evidence::node::{JoinTokenProof, NodeProof, X509PopProof};
+use sekisho_keys::MemoryKey;
+use sekisho_net::{certificates_from_pem, private_key_from_pem};
+use sekisho_types::{Secret, SignatureAlgorithm};
+
+use crate::error::AgentError;
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProofArgs {
+    /// File with a join token; it is used for the first attestation only
+    #[arg(long, env = "SEKISHO_JOIN_TOKEN_FILE")]
+    pub join_token_file: Option<PathBuf>,
+    /// Certificate chain (PEM) of this node, to attest by x509pop
+    #[arg(long, env = "SEKISHO_NODE_CERT", requires = "node_key")]
+    pub node_cert: Option<PathBuf>,
+    /// Private key (PEM, PKCS #8, P-256 or RSA) of this node
+    #[arg(long, env = "SEKISHO_NODE_KEY", requires = "node_cert")]
+    pub node_key: Option<PathBuf>,
+}
+
+/// A proof; `None` where its flags are not given.
+type Made = Option<Result<Box<dyn NodeProof>, AgentError>>;
+
+impl ProofArgs {
+    /// What this node proves itself with, read anew: the strongest for which there are flags.
+    pub(crate) fn proof(&self) -> Result<Box<dyn NodeProof>, AgentError> {
+        self.x509pop().or_else(|| self.join_token()).unwrap_or(Err(AgentError::NoProof))
+    }
+
+    fn join_token(&self) -> Made {
+        let token = read(self.join_token_file.as_ref()?);
+        let proof =
+            |bytes: Secret<Vec<u8>>| Box::new(JoinTokenProof(Secret::new(bytes.expose().trim_ascii().to_vec())));
+        Some(token.map(|bytes| proof(bytes) as Box<dyn NodeProof>))
+    }
+
+    fn x509pop(&self) -> Made {
+        match (&self.node_cert, &self.node_key) {
+            (Some(chain), Some(key)) => Some(x509pop(chain, key)),
+            (None, None) => None,
+            _ => Some(Err(AgentError::NodeCertificate)),
+        }
+    }
+}
+
+fn x509pop(chain: &Path, key: &Path) -> Result<Box<dyn NodeProof>, AgentError> {
+    let chain = certificates_from_pem(read(chain)?.expose());
+    let key = private_key_from_pem(read(key)?.expose()).and_then(|der| {
+        let kinds = [SignatureAlgorithm::EcdsaP256Sha256, SignatureAlgorithm::RsaPssSha256];
+        kinds.into_iter().find_map(|kind| MemoryKey::from_pkcs8(kind, der.clone()).ok())
+    });
+    match key {
+        Some(key) if !chain.is_empty() => Ok(Box::new(X509PopProof { chain, key })),
+        _ => Err(AgentError::NodeCertificate),
+    }
+}
+
+fn read(path: &Path) -> Result<Secret<Vec<u8>>, AgentError> {
+    let file = |source| AgentError::File { path: path.display().to_string(), source };
+    std::fs::read(path).map(Secret::new).map_err(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_evidence::node::Session;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_preferred_to_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, " 0123456789abcdef\n").unwrap();
+        let mut args = ProofArgs { join_token_file: Some(token.clone()), ..Default::default() };
+        let proof = args.proof().unwrap();
+        let session = Session { exporter: [0; 32], fresh: &|| [1; 32] };
+        assert_eq!(proof.payload(&session).unwrap(), b"0123456789abcdef");
+        assert_eq!((proof.class().name, proof.can_repeat()), ("join_token", false));
+        (args.node_cert, args.node_key) = (Some(token.clone()), Some(token));
+        assert!(matches!(args.proof().err(), Some(AgentError::NodeCertificate)));
+        args.node_cert = None;
+        assert!(matches!(args.proof().err(), Some(AgentError::NodeCertificate)));
+    }
+
+    #[test]
+    fn without_flags_nothing_proves_the_node() {
+        assert!(matches!(ProofArgs::default().proof().err(), Some(AgentError::NoProof)));
+        let missing = ProofArgs { join_token_file: Some("/nowhere/token".into()), ..Default::default() };
+        assert!(matches!(missing.proof().err(), Some(AgentError::File { .. })));
+    }
+}

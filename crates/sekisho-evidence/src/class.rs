@@ -1,0 +1,62 @@
+//! Classes of evidence: each attestor's own, and the namespace of all that it may say.
+
+use sekisho_types::EvidenceClass;
+
+/// What one attestor shows. Selectors of its kind and claims of its namespace come from it alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Class {
+    /// The attestor's name, the type of its selectors, and the first part of its claims' names.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: EvidenceClass,
+    /// The version of what it shows, which follows its name in records.
+    pub version: u32,
+    pub age: Age,
+    /// Rooted in hardware: what it shows cannot be copied to another machine.
+    pub is_hardware: bool,
+    /// Names of its selectors, each with the form of its value. Empty for an attestor whose selectors have no grammar here.
+    pub selectors: &'static [(&'static str, Form)],
+    /// Claims that follow from one of its selectors: the selector's name, and the claim.
+    pub claims: &'static [(&'static str, &'static str)],
+}
+
+/// How long after it was measured a piece of evidence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Until it ends: a node that proved itself.
+    Lasting,
+    /// Only just after: a process, which may become another one.
+    Fresh,
+}
+
+impl Class {
+    /// Name and version, as records have it: `unix/1`.
+    pub fn source(&self) -> String {
+        format!("{}/{}", self.name, self.version)
+    }
+
+    /// Whether this class may set the claim: below its name, or one of those that its table names.
+    pub(crate) fn may_claim(&self, claim: &str) -> bool {
+        let below = claim.strip_prefix(self.name).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'));
+        below || self.claims.iter().any(|(_, named)| *named == claim)
+    }
+}
+
+/// What stands behind the name of a selector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Number,
+    Name,
+    AbsolutePath,
+    Sha256,
+    /// 128 bits, in hexadecimal.
+    Hex128,
+    /// The name of a unit of systemd that has processes.
+    Unit,
+    /// `key:value`, where the value may be empty.
+    Pair,
+    /// `KEY=value`
+    Assignment,
+    Text,
+    SpiffeId,
+}

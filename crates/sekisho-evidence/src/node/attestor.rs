@@ -1,0 +1,162 @@
+//! The conversation in which a node proves itself: what each side of an attestor does.
+
+use std::collections::BTreeSet;
+
+use sekisho_types::{Claims, Digest, Selector, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+
+use crate::{Class, Evidence, EvidenceError, Piece};
+
+/// What both ends of the connection know, and where nonces come from.
+pub struct Session<'a> {
+    /// Keying material that only the two ends of this connection have (RFC 8446 §7.5): a proof that covers it cannot be relayed
+    /// over another one.
+    pub exporter: [u8; 32],
+    /// Random bytes, different at each call.
+    pub fresh: &'a (dyn Fn() -> [u8; 32] + Sync),
+}
+
+/// What the server judges by.
+pub struct Given<'a> {
+    pub session: Session<'a>,
+    pub trust_domain: &'a TrustDomain,
+    /// Certificates of the authorities in the attestor's own file.
+    pub anchors: &'a [Vec<u8>],
+    pub now: UnixTime,
+}
+
+/// The file of authorities that an attestor's verifier asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AnchorFile {
+    /// The server's flag; the variable is `SEKISHO_` and the same in capitals.
+    pub flag: &'static str,
+    pub variable: &'static str,
+    pub help: &'static str,
+}
+
+/// One way in which nodes prove themselves, as the server judges it.
+pub trait NodeAttestor: Sync {
+    /// Its name on the wire, and the namespace of all that it shows.
+    fn class(&self) -> &'static Class;
+
+    fn anchor_file(&self) -> Option<&'static AnchorFile> {
+        None
+    }
+
+    /// Takes the node's first message.
+    fn begin(&self, payload: &[u8], given: &Given<'_>) -> Result<Step, NodeError>;
+}
+
+/// What the server does next.
+pub enum Step {
+    /// It sends this, and the answer goes on.
+    Challenge(Vec<u8>, Box<dyn Conversation>),
+    /// It spends a secret that is good once, by one atomic write (law L4), and hears whose it was.
+    Spend(OneTime),
+    Proved(Proved),
+}
+
+/// A conversation that waits for the node's answer.
+pub trait Conversation: Send + Sync {
+    fn go_on(self: Box<Self>, answer: &[u8], given: &Given<'_>) -> Result<Step, NodeError>;
+}
+
+/// The agent's side of one attestor.
+pub trait NodeProof: Send + Sync {
+    fn class(&self) -> &'static Class;
+
+    /// The first message.
+    fn payload(&self, session: &Session<'_>) -> Result<Vec<u8>, NodeError>;
+
+    /// The answer to a challenge.
+    fn answer(&self, challenge: &[u8], session: &Session<'_>) -> Result<Vec<u8>, NodeError>;
+
+    /// What of it is good once: after a refusal it is not shown again.
+    fn one_time(&self) -> Option<Digest> {
+        None
+    }
+
+    /// Whether the node can prove itself again at any time. Servers do not renew the SVID of such a node.
+    fn can_repeat(&self) -> bool;
+}
+
+/// Why a node is not believed, or cannot prove itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// By the rules of its attestor.
+    #[error(transparent)]
+    Refused(Box<dyn std::error::Error + Send + Sync>),
+    #[error("node attestation by {0} is not set up here (`--{1}`)")]
+    Off(&'static str, &'static str),
+    #[error("the agent's ID cannot be formed: {0}")]
+    AgentId(#[from] SpiffeIdError),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    #[error("the server sent a challenge to {0}")]
+    NoChallenge(&'static str),
+}
+
+/// A node that has proved who it is.
+#[derive(Debug, Clone)]
+pub struct Proved {
+    id: SpiffeId,
+    evidence: Evidence,
+    can_reattest: bool,
+}
+
+impl Proved {
+    pub(super) fn new(
+        class: &'static Class,
+        (measured_at, ends_at): (UnixTime, Option<UnixTime>),
+        selectors: BTreeSet<Selector>,
+        (id, can_reattest): (SpiffeId, bool),
+    ) -> Result<Self, NodeError> {
+        Ok(Self { id, evidence: one_piece(class, measured_at, ends_at, selectors)?, can_reattest })
+    }
+
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    pub const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    pub const fn can_reattest(&self) -> bool {
+        self.can_reattest
+    }
+}
+
+/// A secret that is good once.
+#[derive(Debug)]
+pub struct OneTime {
+    class: &'static Class,
+    hash: Digest,
+}
+
+impl OneTime {
+    pub(super) const fn new(class: &'static Class, hash: Digest) -> Self {
+        Self { class, hash }
+    }
+
+    /// Under which it is stored.
+    pub const fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// It was spent just now, and was made for this agent.
+    pub fn spent(self, agent: SpiffeId, now: UnixTime) -> Result<Proved, NodeError> {
+        Proved::new(self.class, (now, None), BTreeSet::new(), (agent, false))
+    }
+}
+
+/// Evidence of a node without claims of its class.
+pub(super) fn one_piece(
+    class: &'static Class,
+    measured_at: UnixTime,
+    ends_at: Option<UnixTime>,
+    selectors: BTreeSet<Selector>,
+) -> Result<Evidence, EvidenceError> {
+    let mut evidence = Evidence::none();
+    evidence.add(Piece::seal(class, measured_at, ends_at, selectors, Claims::default())?)?;
+    Ok(evidence)
+}

@@ -1,0 +1,42 @@
+//! How nodes prove themselves: a conversation in steps, as SPIRE's `AttestAgent` carries it, with the rules of both its sides.
+//!
+//! An attestor is a file here with both sides, its row in [`ATTESTORS`], and what the agent makes its proof from
+//! (`sekisho-agent`, `proofs.rs`). The server's adapter, its store and the gate name no attestor.
+
+mod attestor;
+mod join_token;
+mod x509pop;
+
+use std::collections::BTreeSet;
+
+use sekisho_types::{Selector, UnixTime};
+
+pub use attestor::{
+    AnchorFile, Conversation, Given, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
+};
+pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
+pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
+
+use crate::{Evidence, EvidenceError};
+
+/// All attestors.
+pub static ATTESTORS: [&dyn NodeAttestor; 2] = [&join_token::JoinToken, &x509pop::X509Pop];
+
+/// The attestor of this name.
+pub fn attestor(name: &str) -> Option<&'static dyn NodeAttestor> {
+    ATTESTORS.into_iter().find(|attestor| attestor.class().name == name)
+}
+
+/// What a node proved when it attested, from what was stored then.
+pub fn node_evidence(
+    class: &str,
+    measured_at: UnixTime,
+    ends_at: Option<UnixTime>,
+    selectors: BTreeSet<Selector>,
+) -> Result<Evidence, EvidenceError> {
+    let known = attestor(class).ok_or_else(|| EvidenceError::UnknownClass(class.to_owned()))?;
+    attestor::one_piece(known.class(), measured_at, ends_at, selectors)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Evidence after it was checked. Only this crate's verifiers make it: no other code can say that something was attested.
+
+use std::collections::BTreeSet;
+
+use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, UnixTime};
+
+use crate::Class;
+
+const MAX_SELECTORS: usize = 256;
+
+/// Why what an attestor shows is no evidence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceError {
+    #[error("the evidence has no selector, or more than {MAX_SELECTORS}")]
+    Selectors,
+    #[error("the evidence names its attestors as `name/version`, at most 64 characters")]
+    Source,
+    #[error("the evidence shows two executables for one process")]
+    TwoDigests,
+    #[error("the evidence shows two values of `{0}` for one process")]
+    TwoValues(&'static str),
+    #[error("the evidence has two pieces of class `{0}`")]
+    Twice(&'static str),
+    #[error("attestor `{0}` is not known here")]
+    UnknownClass(String),
+    #[error("attestor `{class}` may not give `{what}`")]
+    ForeignClass { class: &'static str, what: String },
+}
+
+/// What one attestor found: of one class, with its own age and end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    class: &'static Class,
+    measured_at: UnixTime,
+    ends_at: Option<UnixTime>,
+    selectors: BTreeSet<Selector>,
+    claims: Claims,
+}
+
+impl Piece {
+    /// The only constructor. Whatever is of another class is refused.
+    pub(crate) fn seal(
+        class: &'static Class,
+        measured_at: UnixTime,
+        ends_at: Option<UnixTime>,
+        selectors: BTreeSet<Selector>,
+        claims: Claims,
+    ) -> Result<Self, EvidenceError> {
+        let foreign = |what: String| Err(EvidenceError::ForeignClass { class: class.name, what });
+        if selectors.len() > MAX_SELECTORS {
+            return Err(EvidenceError::Selectors);
+        }
+        if let Some(other) = selectors.iter().find(|selector| selector.kind() != class.name) {
+            return foreign(other.property());
+        }
+        if let Some((other, _)) = claims.iter().find(|(name, _)| !class.may_claim(name)) {
+            return foreign(other.to_owned());
+        }
+        Ok(Self { class, measured_at, ends_at, selectors, claims })
+    }
+
+    pub const fn class(&self) -> &'static Class {
+        self.class
+    }
+
+    pub const fn measured_at(&self) -> UnixTime {
+        self.measured_at
+    }
+
+    /// When it stops to prove anything; `None` when nothing says so.
+    pub const fn ends_at(&self) -> Option<UnixTime> {
+        self.ends_at
+    }
+
+    pub const fn selectors(&self) -> &BTreeSet<Selector> {
+        &self.selectors
+    }
+}
+
+/// All that stands behind one request: pieces of different classes, each checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Evidence(Vec<Piece>);
+
+impl Evidence {
+    /// Nothing was shown.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Both together: a process on its node, say.
+    pub fn with(mut self, other: Self) -> Result<Self, EvidenceError> {
+        for piece in other.0 {
+            self.add(piece)?;
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn add(&mut self, piece: Piece) -> Result<(), EvidenceError> {
+        if self.0.iter().any(|other| other.class.name == piece.class.name) {
+            return Err(EvidenceError::Twice(piece.class.name));
+        }
+        self.0.push(piece);
+        Ok(())
+    }
+
+    pub fn pieces(&self) -> &[Piece] {
+        &self.0
+    }
+
+    pub fn about(&self, what: EvidenceClass) -> impl Iterator<Item = &Piece> {
+        self.0.iter().filter(move |piece| piece.class.about == what)
+    }
+
+    /// The selectors of all pieces about this.
+    pub fn selectors(&self, what: EvidenceClass) -> impl Iterator<Item = &Selector> {
+        self.about(what).flat_map(|piece| &piece.selectors)
+    }
+
+    /// The attestors of all pieces about this, with their versions, separated by blanks.
+    pub fn sources(&self, what: EvidenceClass) -> String {
+        self.about(what).map(|piece| piece.class.source()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// When the first of them ends.
+    pub fn ends_at(&self) -> Option<UnixTime> {
+        self.0.iter().filter_map(|piece| piece.ends_at).min()
+    }
+
+    /// What an identity of this `subject` may carry: whose evidence it is, and what its class says. Claims about something else
+    /// travel only under the name of their class.
+    pub fn claims(&self, subject: EvidenceClass) -> Claims {
+        let mut out = Claims::default();
+        for piece in &self.0 {
+            let (about, below) = (piece.class.about == subject, format!("{}.", piece.class.name));
+            for (name, value) in piece.claims.iter().filter(|(name, _)| about || name.starts_with(&below)) {
+                out.set(name, value.clone());
+            }
+        }
+        match subject {
+            EvidenceClass::Node => {
+                let classes: Vec<_> = self.about(subject).map(|piece| piece.class.name).collect();
+                set_text(&mut out, "node_attestation", classes.join(" "));
+            }
+            EvidenceClass::Process => set_text(&mut out, "attestor", self.sources(subject)),
+        }
+        out.set("hw_attested", ClaimValue::Bool(self.0.iter().any(|piece| piece.class.is_hardware)));
+        out
+    }
+}
+
+fn set_text(claims: &mut Claims, name: &str, value: String) {
+    if !value.is_empty() {
+        claims.set(name, ClaimValue::Text(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Age;
+    use crate::node::JOIN_TOKEN;
+    use crate::process::{SYSTEMD, UNIX};
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
+        texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
+    }
+
+    fn claims(names: &[&str]) -> Claims {
+        let mut out = Claims::default();
+        names.iter().for_each(|name| out.set(name, ClaimValue::Bool(true)));
+        out
+    }
+
+    static CHIP: Class = Class {
+        name: "chip",
+        about: EvidenceClass::Node,
+        version: 1,
+        age: Age::Lasting,
+        is_hardware: true,
+        selectors: &[],
+        claims: &[],
+    };
+
+    #[test]
+    fn a_class_cannot_give_what_is_another_s() {
+        let seal = |class, found: &[&str], said: &[&str]| Piece::seal(class, NOW, None, selectors(found), claims(said));
+        seal(&UNIX, &["unix:uid:1"], &["executable_sha256", "unix.x"]).unwrap();
+        for (found, said) in [
+            (&["unix:uid:1", "systemd:unit:a.service"][..], &[][..]),
+            (&["tpm:ek:aa"], &[]),
+            (&[], &["systemd.unit"]),
+            (&[], &["hw_attested"]),
+            (&[], &["unix"]),
+            (&[], &["unix."]),
+            (&[], &["unixes.x"]),
+        ] {
+            let refused = seal(&UNIX, found, said).unwrap_err();
+            assert!(matches!(refused, EvidenceError::ForeignClass { class: "unix", .. }), "{found:?} {said:?}");
+        }
+    }
+
+    #[test]
+    fn evidence_holds_one_piece_of_a_class() {
+        let piece = |class| Piece::seal(class, NOW, None, BTreeSet::new(), Claims::default()).unwrap();
+        let mut both = Evidence::none();
+        both.add(piece(&UNIX)).unwrap();
+        both.add(piece(&SYSTEMD)).unwrap();
+        assert_eq!(both.sources(EvidenceClass::Process), "unix/1 systemd/1");
+        assert_eq!(both.add(piece(&UNIX)), Err(EvidenceError::Twice("unix")));
+        assert_eq!(both.clone().with(both.clone()), Err(EvidenceError::Twice("unix")));
+        assert_eq!(both.pieces().len(), 2);
+    }
+
+    #[test]
+    fn claims_about_the_node_travel_under_their_class_only() {
+        let token = Piece::seal(&JOIN_TOKEN, NOW, None, BTreeSet::new(), Claims::default()).unwrap();
+        let chip = Piece::seal(&CHIP, NOW, Some(NOW), BTreeSet::new(), claims(&["chip.key"])).unwrap();
+        let unix = Piece::seal(&UNIX, NOW, None, selectors(&["unix:uid:1"]), claims(&["executable_sha256"])).unwrap();
+        let all = Evidence(vec![token.clone(), chip, unix]);
+        let names = |all: &Evidence, subject| all.claims(subject).iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
+        let process = ["attestor", "chip.key", "executable_sha256", "hw_attested"];
+        assert_eq!(names(&all, EvidenceClass::Process), process);
+        assert!(all.claims(EvidenceClass::Process).flag("hw_attested"));
+        assert_eq!(names(&all, EvidenceClass::Node), ["chip.key", "hw_attested", "node_attestation"]);
+        assert_eq!(all.ends_at(), Some(NOW));
+        let soft = Evidence(vec![token]);
+        assert!(!soft.claims(EvidenceClass::Node).flag("hw_attested"));
+        assert_eq!(names(&soft, EvidenceClass::Process), ["hw_attested"]);
+    }
+}
