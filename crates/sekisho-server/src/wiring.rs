@@ -253,10 +253,7 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Opt
                 ended_days: args.keep_ended_days,
                 openings_days: args.keep_openings_days,
             },
-            anchors: args.anchors.read(|flag, path, reason| {
-                let path = path.display().to_string();
-                ServerError::Anchors { flag, path, reason }
-            })?,
+            anchors: args.anchors.read(unread)?,
         },
         departures: Departures::new(),
         attestations: Rates::new(1.0, 20.0),
@@ -279,6 +276,10 @@ fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Opt
         name,
     };
     Ok((domain, continues, later))
+}
+
+fn unread(flag: &'static str, path: &Path, reason: String) -> ServerError {
+    ServerError::Anchors { flag, path: path.display().to_string(), reason }
 }
 
 /// The witnesses that are configured, if any are.

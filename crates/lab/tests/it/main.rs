@@ -45,6 +45,7 @@ mod spire_agent;
 mod spire_forms;
 mod tokens;
 mod traces;
+mod units;
 mod vectors;
 mod who_may;
 mod witnesses;
