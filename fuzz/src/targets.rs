@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use sekisho_api::EntryForm;
-use sekisho_events::{Event, Leaf, Receipt};
+use sekisho_events::{Event, Leaf, NodeEvent, Receipt};
 use sekisho_evidence::{NodeCertificate, X509PopError};
 use sekisho_identity::{Csr, bundle_to_jwks, leaf_facts, parse_bundle, parse_bundle_map, split_chain, verify_svid};
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{Bundle, Checkpoint, Hash, Note, TlogProof, TrustPolicy, VerifierKey, verify_consistency};
 use sekisho_net::{Identity, TlsMaterial};
-use sekisho_policy::{PolicySet, Recorded, Replayed, RequestInput, Source, TestFile};
+use sekisho_policy::{PolicySet, Replayed, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
@@ -117,15 +117,7 @@ fn records_and_requests() -> Vec<Target> {
         target("wire-entry", wire_entry_samples, wire_entry),
         target("wire-bundle", wire_bundle_samples, wire_bundle),
         target("wire-requests", wire_request_samples, wire_requests),
-        target(
-            "records",
-            || {
-                texts(&[
-                    r#"{"id":"dec_00000000000566778899aabbccddeeff","at_ms":5,"kind":"decision","effect":"allow","input":{"destination":"spiffe://td/a"}}"#,
-                ])
-            },
-            records,
-        ),
+        target("records", record_samples, records),
         target("http1", http1_samples, http1),
         target("request-head", || texts(&["/v1/a?b=c\nhost: a\nx-b: c", "/\ncontent-length: 5"]), request_head),
         Target { name: "policy", samples: policy_samples, run: policy, short: 400 },
@@ -319,12 +311,17 @@ fn unix_authority(input: &[u8]) -> String {
 }
 
 fn policy_input_samples() -> Vec<Vec<u8>> {
-    texts(&[
-        r#"{"method":"GET","path":["v1"],"query":"","headers":{"a":"b"},"destination":"spiffe://td.example/b",
-        "request_id":"1","subject":{"spiffe_id":"spiffe://td.example/a","issued_at":1,"claims":{"hw":true}}}"#,
-        r#"{"answers":{"headers.cookie":"01"},"answers_to":"0011223344556677","effect":"deny","input":{"method":"GET","path":["v1"],"query":"a=***",
-        "headers":{"cookie":"***"},"destination":"spiffe://td.example/b","subject":{"spiffe_id":"spiffe://td.example/a"}},"now_ns":5,"policy_revision":3}"#,
-    ])
+    texts(&[r#"{"method":"GET","path":["v1"],"query":"","headers":{"a":"b"},"destination":"spiffe://td.example/b",
+        "request_id":"1","subject":{"spiffe_id":"spiffe://td.example/a","issued_at":1,"claims":{"hw":true}}}"#])
+    .into_iter()
+    .chain(record_samples())
+    .collect()
+}
+
+/// Records as sidecars and agents made them.
+fn record_samples() -> Vec<Vec<u8>> {
+    let lines = include_str!("../../crates/sekisho-events/src/node/golden_records.txt").lines();
+    lines.filter(|line| !line.starts_with('#')).map(|line| line.as_bytes().to_vec()).collect()
 }
 
 /// An input that is read is decided, and the same by both of our ways.
@@ -334,9 +331,9 @@ fn policy_input(input: &[u8]) -> String {
     static SET: LazyLock<PolicySet> =
         LazyLock::new(|| PolicySet::load(vec![Source { name: "p.rego".into(), text: POLICY.into() }]).unwrap());
     let Ok(value) = serde_json::from_slice(input) else { return "no JSON".into() };
-    if let Ok(recorded) = Recorded::from_json(&value) {
+    if let Ok(NodeEvent::Decided(decided)) = NodeEvent::from_json(&value) {
         // The policy reads nothing that a record hides.
-        assert!(matches!(SET.replay(&recorded, None), Replayed::Decided(_)));
+        assert!(matches!(SET.replay(&decided.recorded, None), Replayed::Decided(_)));
         return "a record".into();
     }
     match RequestInput::from_json(&value) {
@@ -449,7 +446,11 @@ fn wire_requests(input: &[u8]) -> String {
     format!("{record} {watch} {issue}")
 }
 
+/// What is read has a form, in which it is read again.
 fn records(input: &[u8]) -> String {
+    if let Ok(event) = NodeEvent::decode(input) {
+        assert_eq!(NodeEvent::decode(&event.encode()).as_ref(), Ok(&event));
+    }
     sekisho_server::check_records(vec![input.to_vec().into()]).map_or_else(|error| error, |count| count.to_string())
 }
 

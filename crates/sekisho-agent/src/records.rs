@@ -8,12 +8,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use sekisho_disk::{Sent, SpoolBatch};
+use sekisho_events::{CallRefused, NearestEntry, NoIdentity, NodeEvent, RefusalId};
 use sekisho_host::Measurement;
 use sekisho_identity::{Near, WhyIdentity, why_identity};
 use sekisho_net::{Rates, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 use sekisho_proto::server::{RecordRequest, node_client::NodeClient};
-use sekisho_runtime::{now, record_id};
-use serde_json::{Value, json};
+use sekisho_runtime::{now, time_ordered_id};
+use sekisho_types::UnixTime;
 use tonic::Status;
 
 use crate::caller::{Admitted, Caller};
@@ -28,30 +29,26 @@ const COUNT_FOR: Duration = Duration::from_secs(2);
 
 /// Records that a process got no identity, with what came nearest.
 pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Status {
-    let nearest =
-        |known: &Known| match why_identity(known.entries.values().map(AsRef::as_ref), &measured.selectors, now()) {
-            WhyIdentity::Nearest(Near { entry, differences, .. }) => json!({
-                "entry": entry.id.as_str(),
-                "spiffe_id": entry.spiffe_id.to_string(),
-                "differences": differences.iter().map(|d| json!({
-                    "wants": d.wants.to_string(),
-                    "found": d.found.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                })).collect::<Vec<_>>(),
-            }),
-            _ => Value::Null,
-        };
-    let details = || {
-        json!({
-            "selectors": measured.selectors.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "nearest": core.known(nearest),
-        })
+    let (pid, uid) = (measured.pid, measured.uid);
+    let event = |id, at, what| {
+        let selectors = measured.selectors.iter().cloned().collect();
+        let nearest = core.known(|known| nearest(known, measured));
+        NodeEvent::NoIdentity(NoIdentity { id, at, what, pid, uid: Some(uid), selectors, nearest })
     };
-    let pid = measured.pid;
-    let id = refusal(core, &core.refusals, (pid, measured.uid), "no entry matches the process", details).await;
+    let id = refusal(core, &core.refusals, uid, "no entry matches the process", event).await;
     tracing::info!(pid, refusal = id, "no identity");
     let record = id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
     let said = format!("no identity issued{record}; `sekisho why identity --pid {pid}` says why");
     on_record(Status::permission_denied(said), id.as_deref())
+}
+
+fn nearest(known: &Known, measured: &Measurement) -> Option<NearestEntry> {
+    let entries = known.entries.values().map(AsRef::as_ref);
+    let WhyIdentity::Nearest(Near { entry, differences, .. }) = why_identity(entries, &measured.selectors, now())
+    else {
+        return None;
+    };
+    Some(NearestEntry { entry: entry.id.clone(), spiffe_id: entry.spiffe_id.clone(), differences })
 }
 
 /// Records what a process was refused, and returns the record's id, if there is one: one user who asks without end fills
@@ -59,31 +56,27 @@ pub(crate) async fn no_identity(core: &Arc<Core>, measured: &Measurement) -> Sta
 async fn refusal(
     core: &Arc<Core>,
     rate: &Rates<u32>,
-    (pid, uid): (i32, u32),
+    uid: u32,
     what: &str,
-    details: impl FnOnce() -> Value,
+    event: impl FnOnce(RefusalId, UnixTime, String) -> NodeEvent,
 ) -> Option<String> {
     let at = now();
-    let id = record_id("ref", at);
     if !rate.take(uid, at) {
         if core.unrecorded.fetch_add(1, Ordering::Relaxed) == 0 {
             core.uncounted.notify_one();
         }
         return None;
     }
+    let id = RefusalId::new(time_ordered_id(at));
     // It may quote what the caller sent.
-    let what: String = what.chars().take(MAX_TEXT).collect();
-    let mut record = json!({"kind": "refusal", "id": id, "at_ms": at.millis(), "what": what, "pid": pid, "uid": uid});
-    if let (Value::Object(record), Value::Object(details)) = (&mut record, details()) {
-        record.extend(details);
-    }
+    let record = event(id, at, what.chars().take(MAX_TEXT).collect()).encode();
     let spool = core.spool.clone();
-    let appended = sekisho_runtime::blocking(move || spool.append(&[record.to_string().into()])).await;
+    let appended = sekisho_runtime::blocking(move || spool.append(&[record.into()])).await;
     let is_kept = matches!(appended, Ok(Ok(1)));
     if !is_kept {
-        tracing::error!(id, "a refusal was not spooled; it is counted as lost");
+        tracing::error!(%id, "a refusal was not spooled; it is counted as lost");
     }
-    is_kept.then_some(id)
+    is_kept.then(|| id.to_string())
 }
 
 /// Counts refusals that were not recorded one by one, while there are any.
@@ -126,7 +119,9 @@ async fn on_record_of(core: &Arc<Core>, (pid, uid): (i32, u32), call: &str, ende
     }
     let rate = if call.ends_with("/ValidateJWTSVID") { &core.verdicts } else { &core.refusals };
     let shown = call.chars().take(MAX_TEXT).collect::<String>();
-    let id = refusal(core, rate, (pid, uid), ended.message(), || json!({"call": shown})).await;
+    let event =
+        |id, at, what| NodeEvent::CallRefused(CallRefused { id, at, what, pid, uid: Some(uid), call: Some(shown) });
+    let id = refusal(core, rate, uid, ended.message(), event).await;
     tracing::info!(pid, refusal = id, reason = ended.message(), "refused");
     on_record(ended, id.as_deref())
 }

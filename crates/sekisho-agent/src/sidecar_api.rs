@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use sekisho_events::RecordHead;
 use sekisho_host::{HostError, Measurement, Process};
 use sekisho_identity::Entry;
 use sekisho_net::on_record;
@@ -138,28 +139,15 @@ impl Sidecar for Service {
     async fn record(&self, request: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {
         let caller = self.sidecar(&request).await?;
         let mut request = request.into_inner();
-        let delegated = self.delegated_to(&caller)?.to_string();
-        let about = |record: &[u8]| {
-            serde_json::from_slice::<About>(record).is_ok_and(|about| about.input.destination == delegated)
-        };
-        if !request.records.iter().all(|record| about(record)) {
+        let delegated = self.delegated_to(&caller)?;
+        let is_about_it =
+            |record: &[u8]| RecordHead::read(record).is_some_and(|head| head.destination.as_ref() == Some(&delegated));
+        if !request.records.iter().all(|record| is_about_it(record)) {
             return Err(Status::invalid_argument("a sidecar records decisions about its own workload only"));
         }
         request.batch_key = format!("{delegated}/{}", request.batch_key);
         NodeClient::new(self.0.server()).record(request).await
     }
-}
-
-/// What a record says that a sidecar may not choose.
-#[derive(serde::Deserialize)]
-struct About<'a> {
-    #[serde(borrow)]
-    input: AboutInput<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct AboutInput<'a> {
-    destination: &'a str,
 }
 
 impl Service {

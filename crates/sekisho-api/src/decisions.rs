@@ -1,6 +1,5 @@
+use sekisho_events::{NodeEvent, NodeEventError};
 use serde::{Deserialize, Serialize};
-
-use crate::Record;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
@@ -27,8 +26,8 @@ pub struct DecisionForm {
 }
 
 impl DecisionForm {
-    /// What the record says, as far as it is of a known form.
-    pub fn read(&self) -> Result<Record, serde_json::Error> {
-        Record::deserialize(&self.record)
+    /// What the record says.
+    pub fn read(&self) -> Result<NodeEvent, NodeEventError> {
+        NodeEvent::from_json(&self.record)
     }
 }

@@ -10,7 +10,6 @@ mod error;
 mod log;
 mod policy;
 mod problem;
-mod record;
 mod revocations;
 mod state;
 mod tokens;
@@ -22,9 +21,6 @@ pub use error::FormError;
 pub use log::{ConsistencyForm, IdentitiesQuery, IdentityForm, LogForm};
 pub use policy::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery};
 pub use problem::Problem;
-pub use record::{
-    DecisionRecord, Difference, NearestEntry, Record, RecordedInput, RecordedSubject, RefusalRecord, Rule, Unmet,
-};
 pub use revocations::{
     RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, RevocationTarget, SidecarForm,
 };

@@ -1,7 +1,8 @@
-//! Prints the reference of all events; `cargo xtask gen` puts it into `docs/formats.md`.
+//! Prints the references of `docs/formats.md` in their order there, as a JSON array; `cargo xtask gen` puts them into it.
 
 use std::io::Write as _;
 
 fn main() -> std::io::Result<()> {
-    std::io::stdout().write_all(sekisho_events::reference().as_bytes())
+    let parts = serde_json::json!([sekisho_events::reference(), sekisho_events::node_reference()]);
+    writeln!(std::io::stdout(), "{parts}")
 }

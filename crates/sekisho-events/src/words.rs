@@ -21,6 +21,10 @@ macro_rules! ids {
                 Self(bytes)
             }
 
+            pub const fn bytes(self) -> [u8; $bytes] {
+                self.0
+            }
+
             /// `None` unless `text` is the one text of an id.
             pub fn parse(text: &str) -> Option<Self> {
                 let bytes = hex::decode(text.strip_prefix($prefix)?).ok()?.try_into().ok()?;
@@ -59,7 +63,9 @@ ids! {
     AttestationId: "att_", 16;
     /// Begins with 48 bits of Unix milliseconds; the rest with them is an X.509-SVID's serial number.
     IssuanceId: "iss_", 16;
-    /// Of a server's refusal; begins with 48 bits of Unix milliseconds.
+    /// Of a decision in a sidecar; begins with 48 bits of Unix milliseconds.
+    DecisionId: "dec_", 16;
+    /// Of a refusal; begins with 48 bits of Unix milliseconds.
     RefusalId: "ref_", 16;
     /// The beginning of a join token's hash.
     TokenId: "tok_", 8;
@@ -211,6 +217,7 @@ displayed! {
         Some(Digest::new(bytes))
     };
     SpiffeId, "SPIFFE ID", SpiffeId::parse, |seed| SpiffeId::parse(&format!("spiffe://example.org/sample/{seed}")).ok();
+    Selector, "selector", Selector::parse, |seed| Selector::parse(&format!("unix:uid:{seed}")).ok();
     EntryId, "entry's id", EntryId::parse, |seed| EntryId::parse(&format!("ent_{seed:024x}")).ok();
 }
 

@@ -52,6 +52,11 @@ pub struct RequestInput {
 }
 
 impl RequestInput {
+    /// The path as a request has it.
+    pub fn joined_path(&self) -> String {
+        format!("/{}", self.path.join("/"))
+    }
+
     pub(crate) fn to_value(&self, now: UnixTime) -> Value {
         let object = |pairs: Vec<(&str, Value)>| members(pairs.into_iter());
         object(vec![

@@ -30,6 +30,6 @@ pub use decide::{Decision, RuleOutcome, Unmet};
 pub use dialect::Dialect;
 pub use input::{RequestInput, SubjectInput};
 pub use load::{ENTRY_RULE, MAX_POLICY_BYTES, PolicyError, PolicySet, Source};
-pub use record::{DecisionRecord, MASK};
-pub use replay::{Recorded, Replayed};
+pub use record::{MASK, Recorded};
+pub use replay::Replayed;
 pub use test_runner::{TestFile, TestOutcome, load_tested, run_tests};

@@ -9,31 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sekisho_types::{Digest, Effect, UnixTime};
-use serde_json::Value as Json;
-
+use crate::decide::Decision;
+use crate::load::PolicySet;
 use crate::oracle::Oracle;
 use crate::reads::{FreeRead, Place};
-use crate::record::is_hidden;
-use crate::{Decision, MASK, PolicySet, RequestInput};
+use crate::record::{MASK, Recorded, is_hidden};
 use candidates::{Candidate, Hidden};
 
 /// Most ways to fill in what is hidden that are tried for one decision.
 const MAX_TRIED: usize = 64;
-
-/// What a record says of a decision.
-#[derive(Debug)]
-pub struct Recorded {
-    request: RequestInput,
-    now: UnixTime,
-    pub effect: Effect,
-    pub policy_revision: u64,
-    pub policy_digest: Option<Digest>,
-    answers: BTreeMap<String, String>,
-    answers_to: Option<String>,
-    /// Records of the first releases have no query.
-    has_query: bool,
-}
 
 /// What deciding again came to.
 #[derive(Debug)]
@@ -51,34 +35,6 @@ pub enum Replayed {
 }
 
 impl Recorded {
-    /// Reads a record. Records of earlier releases have no answers.
-    pub fn from_json(record: &Json) -> Result<Self, String> {
-        let text = |name: &str| record.get(name).and_then(Json::as_str);
-        let input = record.get("input").ok_or("the record has no input")?;
-        let at = record.get("now_ns").and_then(Json::as_i64).ok_or("the record has no time")?;
-        let answers = record.get("answers").and_then(Json::as_object).into_iter().flatten();
-        let answers = answers.filter_map(|(place, given)| Some((place.clone(), given.as_str()?.to_owned())));
-        let effect = match text("effect") {
-            Some("allow") => Effect::Allow,
-            Some("deny") => Effect::Deny,
-            _ => return Err("the record has no effect".to_owned()),
-        };
-        Ok(Self {
-            request: RequestInput::from_json(input)?,
-            now: UnixTime::from_nanos(at),
-            effect,
-            policy_revision: record.get("policy_revision").and_then(Json::as_u64).unwrap_or_default(),
-            policy_digest: text("policy_digest").and_then(|digest| Digest::parse(digest).ok()),
-            answers: answers.collect(),
-            answers_to: text("answers_to").map(str::to_owned),
-            has_query: input.get("query").is_some(),
-        })
-    }
-
-    pub const fn request(&self) -> &RequestInput {
-        &self.request
-    }
-
     /// Whether a replay by `policy` needs the policy that decided, to know what the answers are answers to.
     pub fn needs_judge(&self, policy: &PolicySet) -> bool {
         let asked =
@@ -169,7 +125,7 @@ impl PolicySet {
         free: &[(String, &FreeRead)],
         open: &impl Fn() -> (String, String),
     ) -> Result<Decision, (String, String)> {
-        let mut request = recorded.request.clone();
+        let mut request = (*recorded.request).clone();
         let mut oracle = Oracle::default();
         let mut tokens = BTreeMap::new();
         for candidate in candidates {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sekisho_disk::{Sent, Spool, SpoolBatch};
+use sekisho_events::{Decided, DecisionId, NodeEvent, PeerRefused, RefusalId};
 use sekisho_net::{Rates, Tally, is_permanent};
-use sekisho_policy::{Decision, DecisionRecord, RequestInput};
+use sekisho_policy::{Decision, Recorded, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
-use sekisho_runtime::{now, record_id};
+use sekisho_runtime::{now, time_ordered_id};
 use sekisho_sdk::{AgentChannel, Held};
-use sekisho_types::{DecisionId, Effect, UnixTime};
-use serde_json::json;
+use sekisho_types::{Effect, UnixTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::policy::{InForce, PolicyKeeper};
@@ -40,8 +40,7 @@ struct Made {
 
 enum Record {
     Decision(Box<Made>),
-    /// In canonical JSON.
-    Refusal(String),
+    Refusal(NodeEvent),
 }
 
 type Queued = (Record, Option<oneshot::Sender<()>>);
@@ -95,19 +94,19 @@ impl Decider {
     }
 
     /// Decides and records. Without a policy everything is denied.
-    pub(crate) async fn decide(&self, request: Arc<RequestInput>, trace: Trace) -> Option<Outcome> {
+    pub(crate) async fn decide(&self, request: Arc<RequestInput>, trace: Trace) -> Outcome {
         let (started, at) = (Instant::now(), now());
         let in_force = self.policy.current();
         let decision = match &in_force {
             Some(policy) => policy.set.decide(&request, at),
             None => Decision { effect: Effect::Deny, rule: None, error: Some("no policy has arrived yet".into()) },
         };
-        let (id, effect) = (DecisionId::parse(&record_id("dec", at)).ok()?, decision.effect);
+        let (id, effect) = (DecisionId::new(time_ordered_id(at)), decision.effect);
         if effect == Effect::Deny {
             self.log_denial(&request, &decision, &id);
         }
         let latency_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let made = Made { id: id.clone(), trace, request, at, in_force, decision, latency_micros };
+        let made = Made { id, trace, request, at, in_force, decision, latency_micros };
         let record = Record::Decision(Box::new(made));
         match effect {
             Effect::Allow => {
@@ -129,7 +128,7 @@ impl Decider {
                 }
             }
         }
-        Some(Outcome { id, effect })
+        Outcome { id, effect }
     }
 
     /// One line for each peer and rule, and then counts: each denial is in its record.
@@ -175,7 +174,7 @@ impl Decider {
         if self.quiet.is_first(what, peer, reason, count) {
             tracing::info!(what, peer, reason, count, "refused");
         }
-        let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.to_string()) else {
+        let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.clone()) else {
             self.dropped.fetch_add(count, Ordering::Relaxed);
             return;
         };
@@ -184,20 +183,17 @@ impl Decider {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let record = json!({
-            "kind": "refusal",
-            "count": count,
-            "id": record_id("ref", at),
-            "at_ms": at.millis(),
-            "what": what,
-            "peer": peer,
+        let refused = NodeEvent::PeerRefused(PeerRefused {
+            id: RefusalId::new(time_ordered_id(at)),
+            at,
+            what: what.to_owned(),
+            peer: peer.to_owned(),
             // It may quote what the peer sent.
-            "reason": reason.chars().take(500).collect::<String>(),
-            "input": {"destination": own},
+            reason: reason.chars().take(500).collect(),
+            count: Some(count),
+            destination: own,
         });
-        if self.queue.capacity() < QUEUE / 2
-            || self.queue.try_send((Record::Refusal(record.to_string()), None)).is_err()
-        {
+        if self.queue.capacity() < QUEUE / 2 || self.queue.try_send((Record::Refusal(refused), None)).is_err() {
             self.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -303,8 +299,8 @@ fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
     let (mut text, mut ends) = (Vec::with_capacity(16 * 1024), vec![]);
     for record in records {
         match record {
-            Record::Decision(made) => made.record().write(&mut text),
-            Record::Refusal(refusal) => text.extend_from_slice(refusal.as_bytes()),
+            Record::Decision(made) => made.event().encode_into(&mut text),
+            Record::Refusal(refused) => refused.encode_into(&mut text),
         }
         ends.push(text.len());
     }
@@ -314,18 +310,16 @@ fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
 }
 
 impl Made {
-    fn record(&self) -> DecisionRecord<'_> {
-        DecisionRecord {
-            id: &self.id,
+    fn event(self) -> NodeEvent {
+        let revision = self.in_force.as_ref().map_or(0, |policy| policy.revision);
+        let policy = self.in_force.as_ref().map(|policy| &policy.set);
+        NodeEvent::Decided(Box::new(Decided {
+            id: self.id,
             trace_id: self.trace.trace_id,
             span_id: self.trace.span_id,
-            request: &self.request,
-            now: self.at,
-            policy_revision: self.in_force.as_ref().map_or(0, |policy| policy.revision),
-            policy: self.in_force.as_ref().map(|policy| &policy.set),
-            decision: &self.decision,
+            recorded: Recorded::of(&self.request, self.at, self.decision, revision, policy),
             latency_micros: self.latency_micros,
-        }
+        }))
     }
 }
 

@@ -234,10 +234,8 @@ impl Inbound {
             request_id,
         });
         let watched = Watched { policy: self.decider.policy().changed.subscribe(), proven };
-        let Some(made) = self.decider.decide(input.clone(), trace).await else {
-            return problem(StatusCode::FORBIDDEN, "no decision could be made", None);
-        };
-        let id = made.id.as_str();
+        let made = self.decider.decide(input.clone(), trace).await;
+        let id = &*made.id.to_string();
         if made.effect == Effect::Deny {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }

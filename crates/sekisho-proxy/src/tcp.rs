@@ -33,10 +33,10 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     });
     let mut changed = inbound.decider.policy().changed.subscribe();
     let made = inbound.decider.decide(input.clone(), Trace::below(None)).await;
-    let Some(made) = made.filter(|made| made.effect.is_allow()) else {
+    if !made.effect.is_allow() {
         tracing::debug!(peer, "connection denied");
         return;
-    };
+    }
     let (mut upstream, _turn) = match inbound.upstream.bare(&peer).await {
         Ok(upstream) => upstream,
         Err(error) => {

@@ -20,7 +20,7 @@ pub use hardening::{HardeningError, close_to_others, refuse_company};
 pub use limits::raise_open_files;
 pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
-pub use random::{random_hex, random_u32, record_id, time_ordered_id, to_hex};
+pub use random::{random_hex, random_u32, time_ordered_id, to_hex};
 pub use sekisho_ports::{blocking, now, random_bytes};
 pub use stop::{Stop, stop_on_signal};
 pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};

@@ -9,11 +9,6 @@ pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {
     id
 }
 
-/// The name of a record, such as `dec_…`: its kind, and a time-ordered id as 32 hexadecimal digits.
-pub fn record_id(kind: &str, at: UnixTime) -> String {
-    format!("{kind}_{}", to_hex(&time_ordered_id(at)))
-}
-
 /// `bytes` random bytes as hexadecimal digits; at most 32 bytes.
 pub fn random_hex(bytes: usize) -> String {
     to_hex(random_bytes::<32>().get(..bytes).unwrap_or_default())

@@ -24,7 +24,6 @@ mod lineage;
 mod log_search;
 mod policy_folder;
 mod record;
-mod record_form;
 mod refusals;
 mod registration;
 mod rest;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
-use sekisho_events::{DecisionsRecorded, LostSince, RecordsLost};
+use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
 use sekisho_ledger::Batch;
 use sekisho_runtime::now;
 use sekisho_store::{SpoolPosition, StoreError};
@@ -14,7 +14,6 @@ use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::grpc::AgentCaller;
 use crate::journal::{self, JournalError, personal};
-use crate::record_form;
 
 const MAX_RECORDS: usize = 4096;
 /// How far a node's clock may be ahead of ours.
@@ -162,14 +161,14 @@ const fn countable(number: &u64) -> bool {
 fn check_times(domain: &Domain, kept: &[RecordKept]) -> Result<(), RecordError> {
     let clock = now();
     let latest = clock.plus_seconds(MAX_AHEAD_SECONDS).millis();
-    if kept.iter().any(|kept| record_form::milliseconds(kept.key) > latest) {
+    if kept.iter().any(|kept| id_of(kept).at_ms() > latest) {
         return Err(RecordError::Ahead);
     }
     let days = domain.settings.keep.decisions_days;
     // By the time that is believed: a clock of ours that is ahead refuses nothing for good.
     let believed = domain.belief.time(clock).min(clock);
     let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
-    if kept.iter().any(|kept| record_form::milliseconds(kept.key) < earliest) {
+    if kept.iter().any(|kept| id_of(kept).at_ms() < earliest) {
         return Err(RecordError::Behind(days));
     }
     Ok(())
@@ -192,25 +191,30 @@ pub(crate) async fn turn(domain: &Domain, agent: &AgentCaller, key: &str) -> Tur
     turns.clone().lock_owned().await
 }
 
+/// The id that a kept record has.
+pub(crate) fn id_of(kept: &RecordKept) -> RecordId {
+    RecordId::of(RecordClass::of(kept.class), kept.key)
+}
+
 /// Reads records as a node sends them: how many there are, or what is wrong.
 pub fn check_records(records: Vec<Bytes>) -> Result<usize, String> {
     read(records).map(|(_, kept, _)| kept.len()).map_err(|error| error.to_string())
 }
 
 /// Whose decisions records say they are, and of when the newest is, in Unix milliseconds.
-type About = BTreeMap<String, i64>;
+type About = BTreeMap<SpiffeId, i64>;
 
 /// A batch's tree, its records, and whom they are about.
 fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordError> {
     let tree = Batch::of(records.iter().map(AsRef::as_ref));
     let (mut kept, mut about) = (vec![], About::new());
     for (at, record) in records.into_iter().enumerate() {
-        let (record, destination) = record_form::read(record).ok_or(RecordError::Form(at))?;
-        if let Some(destination) = destination {
+        let head = RecordHead::read(&record).ok_or(RecordError::Form(at))?;
+        if let Some(destination) = head.destination {
             let newest = about.entry(destination).or_insert(i64::MIN);
-            *newest = record_form::milliseconds(record.key).max(*newest);
+            *newest = head.id.at_ms().max(*newest);
         }
-        kept.push(record);
+        kept.push(RecordKept { key: head.id.key(), class: head.class.number(), record });
         if about.len() > MAX_DESTINATIONS {
             return Err(RecordError::TooLarge);
         }
@@ -221,8 +225,7 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordEr
 /// One of these that is no workload of this node, nor was one when its records were made. One that no entry gives any more
 /// may have been.
 async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
-    let id = |(id, newest): (String, i64)| Some((SpiffeId::parse(&id).ok()?, newest));
-    let mut unknown: BTreeMap<SpiffeId, i64> = about.into_iter().filter_map(id).collect();
+    let mut unknown = about;
     let in_time = |newest: i64, until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
     let serves = domain.view.read(|state| {
         let serves = state.serves(&agent.node, &domain.server_id, now());

@@ -40,10 +40,6 @@ text_id!(
     /// A registration entry's id; SPIRE's clients may choose their own.
     EntryId
 );
-text_id!(
-    /// A decision's id, prefixed `dec_`.
-    DecisionId
-);
 
 /// A trust domain's state revision: one for each write batch, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

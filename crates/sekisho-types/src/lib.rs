@@ -21,7 +21,7 @@ pub use claims::{ClaimName, ClaimValue, Claims};
 pub use digest::{Digest, DigestError};
 pub use effect::Effect;
 pub use evidence::EvidenceClass;
-pub use id::{DecisionId, EntryId, IdError, Revision};
+pub use id::{EntryId, IdError, Revision};
 pub use json::{JsonError, parse_strict_json};
 pub use secret::Secret;
 pub use selector::{Selector, SelectorError};

@@ -15,16 +15,22 @@ pub(crate) fn run(root: &Path) -> Result<Vec<String>, String> {
     }
     let path = root.join("docs/formats.md");
     let document = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
-    let written = String::from_utf8(output.stdout).map_err(|e| e.to_string())?;
-    let document = replaced(&document, &written).ok_or("docs/formats.md has lost the marks of its generated part")?;
+    let parts: Vec<String> = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+    let document = replaced(&document, &parts).ok_or("docs/formats.md has lost the marks of its generated parts")?;
     std::fs::write(&path, document).map_err(|e| e.to_string())?;
     Ok(vec![])
 }
 
-fn replaced(document: &str, written: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}{written}{END}{after}"))
+/// The document with these in the places of its marked parts, one after the other.
+fn replaced(document: &str, parts: &[String]) -> Option<String> {
+    let (mut out, mut left) = (String::new(), document);
+    for part in parts {
+        let (before, rest) = left.split_once(BEGIN)?;
+        let (_, after) = rest.split_once(END)?;
+        out += &format!("{before}{BEGIN}{part}{END}");
+        left = after;
+    }
+    Some(out + left)
 }
 
 #[cfg(test)]
@@ -32,9 +38,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_marked_part_of_a_document_is_replaced() {
-        let document = format!("a\n{BEGIN}old\n{END}\nb\n");
-        assert_eq!(replaced(&document, "new\n"), Some(format!("a\n{BEGIN}new\n{END}\nb\n")));
-        assert_eq!(replaced("a\nb\n", "new\n"), None);
+    fn only_the_marked_parts_of_a_document_are_replaced() {
+        let document = |one: &str, two: &str| format!("a\n{BEGIN}{one}\n{END}\nb\n{BEGIN}{two}\n{END}\nc\n");
+        let parts = ["new\n".to_owned(), "also new\n".to_owned()];
+        assert_eq!(replaced(&document("old", "older"), &parts), Some(document("new", "also new")));
+        assert_eq!(replaced("a\nb\n", &parts), None);
     }
 }

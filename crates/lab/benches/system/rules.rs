@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_disk::{Ledger, NewEntry};
+use sekisho_events::{Decided, DecisionId, NodeEvent};
 use sekisho_identity::{Csr, csr_der};
 use sekisho_keys::MemoryKey;
 use sekisho_ledger::{leaf_hash, verify_inclusion};
@@ -102,11 +103,17 @@ pub fn decisions(table: &mut Table) {
     table.add("and one more with `startswith`", line(each(|| drop(prefix.decide(&request, now)))), "–");
     table.add("and one more that only the engine decides", line(each(|| drop(engine.decide(&request, now)))), "–");
     table.add("the same, all rules by the engine", line(each(|| drop(engine.decide_by_engine(&request, now)))), "–");
-    let record = serde_json::json!({"input": document, "now_ns": now.nanos(), "effect": "allow"}).to_string();
+    let decided = Decided {
+        id: DecisionId::new([1; 16]),
+        trace_id: [1; 16],
+        span_id: [2; 8],
+        recorded: Recorded::of(&Arc::new(request.clone()), now, sample.decide(&request, now), 3, Some(&sample)),
+        latency_micros: 2,
+    };
+    let record = NodeEvent::Decided(Box::new(decided)).encode();
     let (micros, _) = each(|| {
-        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-        let recorded = Recorded::from_json(&record).unwrap();
-        drop(std::hint::black_box(sample.replay(&recorded, None)));
+        let Ok(NodeEvent::Decided(decided)) = NodeEvent::decode(&record) else { panic!("the record is not read") };
+        drop(std::hint::black_box(sample.replay(&decided.recorded, None)));
     });
     table.add(
         "policy replay, with reading the record",

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Recorded;
 use crate::oracle::Answers;
 use crate::reads::{At, Place, Question, Reads};
-use crate::record::{MAX_KEPT, is_sensitive, recorded_query};
+use crate::record::{MAX_KEPT, Recorded, is_sensitive, recorded_query};
 
 /// Most questions without an answer for which both answers are tried.
 const MAX_OPEN: usize = 5;

@@ -3,6 +3,7 @@
 
 use super::tests::{now, record, replay, request};
 use super::*;
+use crate::RequestInput;
 
 const SHORT: u64 = 6_000;
 
@@ -127,14 +128,13 @@ fn run(seed: u64, cases: u64) -> Counts {
             let request = random.request();
             let mut record = record(judge, &request);
             if random.below(6) == 0 {
-                let members = record.as_object_mut().unwrap();
-                members.remove("answers");
-                members.remove("answers_to");
+                record.answers.clear();
+                record.answers_to = None;
             }
             let truth = |policy: &PolicySet| policy.decide(&request, now()).effect;
             let shown = |policy: &PolicySet| {
                 format!(
-                    "\n{record}\nof {request:?}\nby\n{}judged by\n{}",
+                    "\n{record:?}\nof {request:?}\nby\n{}judged by\n{}",
                     policy.sources()[0].text,
                     judge.sources()[0].text
                 )

@@ -1,7 +1,7 @@
-use sekisho_types::{Claims, DecisionId, SpiffeId};
+use sekisho_types::{Claims, Digest, Effect, SpiffeId, UnixTime};
 
 use super::*;
-use crate::{DecisionRecord, Source, SubjectInput};
+use crate::{RequestInput, Source, SubjectInput};
 
 pub(super) fn now() -> UnixTime {
     UnixTime::from_seconds(1_800_000_000)
@@ -30,26 +30,12 @@ pub(super) fn request(headers: &[(&str, &str)], query: &str) -> RequestInput {
 }
 
 /// The record of what `policy` decides.
-pub(super) fn record(policy: &PolicySet, request: &RequestInput) -> Json {
-    let decision = policy.decide(request, now());
-    let record = DecisionRecord {
-        id: &DecisionId::parse("dec_00").unwrap(),
-        trace_id: [1; 16],
-        span_id: [2; 8],
-        request,
-        now: now(),
-        policy_revision: 3,
-        policy: Some(policy),
-        decision: &decision,
-        latency_micros: 2,
-    };
-    let mut written = vec![];
-    record.write(&mut written);
-    serde_json::from_slice(&written).unwrap()
+pub(super) fn record(policy: &PolicySet, request: &RequestInput) -> Recorded {
+    Recorded::of(&Arc::new(request.clone()), now(), policy.decide(request, now()), 3, Some(policy))
 }
 
-pub(super) fn replay(by: &PolicySet, record: &Json, judge: Option<&PolicySet>) -> Replayed {
-    by.replay(&Recorded::from_json(record).unwrap(), judge)
+pub(super) fn replay(by: &PolicySet, record: &Recorded, judge: Option<&PolicySet>) -> Replayed {
+    by.replay(record, judge)
 }
 
 /// The effect, if it is certain.
@@ -135,8 +121,8 @@ fn an_unread_authorization_header_is_certain() {
         "allow if {\n\tinput.method == \"GET\"\n\tinput.headers[\"x-a\"] == \"b\"\n\tcount(input.path) == 2\n}\n";
     let (policy, denies) = (load(reads), load(&reads.replace("GET", "PUT")));
     let record = record(&policy, &request);
-    assert!(record.get("answers").is_none() && record.get("answers_to").is_none(), "{record}");
-    assert!(!record.to_string().contains("s3cret"));
+    assert!(record.answers.is_empty() && record.answers_to.is_none(), "{record:?}");
+    assert!(!format!("{record:?}").contains("s3cret"));
     assert_eq!(effect(&replay(&policy, &record, None)), Some(Effect::Allow));
     assert_eq!(effect(&replay(&denies, &record, None)), Some(Effect::Deny));
     // A policy that asks nothing by names of its own choosing: presence is in the record.
@@ -257,8 +243,7 @@ fn a_record_without_answers_still_replays() {
     let request = request(&[("authorization", "Bearer good")], "q=s3cret");
     let policy = load("allow if startswith(input.headers.authorization, \"Bearer \")\n");
     let mut old = record(&policy, &request);
-    let members = old.as_object_mut().unwrap();
-    assert!(members.remove("answers").is_some() && members.remove("answers_to").is_some());
+    assert!(!std::mem::take(&mut old.answers).is_empty() && old.answers_to.take().is_some());
     assert!(matches!(replay(&policy, &old, None), Replayed::AsRecorded));
     let other =
         load("allow if {\n\tinput.method == \"GET\"\n\tstartswith(input.headers.authorization, \"Bearer \")\n}\n");
@@ -267,7 +252,9 @@ fn a_record_without_answers_still_replays() {
     // The first releases wrote no query.
     let empty = load("allow if input.query == \"\"\n");
     assert_eq!(effect(&replay(&empty, &old, None)), Some(Effect::Deny));
-    old["input"].as_object_mut().unwrap().remove("query");
+    let mut without_query = (*old.request).clone();
+    without_query.query.clear();
+    old = Recorded { request: Arc::new(without_query), has_query: false, ..old };
     assert!(matches!(replay(&empty, &old, None), Replayed::Uncertain { .. }));
 }
 
@@ -280,18 +267,17 @@ fn answers_that_do_not_fit_are_not_believed() {
         load("allow if {\n\tinput.method == \"GET\"\n\tstartswith(input.headers.authorization, \"Bearer \")\n}\n");
     let good = record(&judge, &request);
     assert_eq!(effect(&replay(&other, &good, Some(&judge))), Some(Effect::Allow));
-    let changed = |pointer: &str, value: &str| {
-        let mut record = good.clone();
-        *record.pointer_mut(pointer).unwrap() = Json::from(value);
-        record
+    let answered = |answer: &str| {
+        let answers = BTreeMap::from([("headers.authorization".to_owned(), answer.to_owned())]);
+        Recorded { answers, ..good.clone() }
     };
     for record in [
-        changed("/answers/headers.authorization", "11"),
-        changed("/answers/headers.authorization", ""),
-        changed("/answers_to", "0011223344556677"),
-        changed("/policy_digest", &"ab".repeat(32)),
+        answered("11"),
+        answered(""),
+        Recorded { answers_to: Some("0011223344556677".into()), ..good.clone() },
+        Recorded { policy_digest: Some(Digest::new([0xab; 32])), ..good.clone() },
     ] {
-        assert!(matches!(replay(&other, &record, Some(&judge)), Replayed::Uncertain { .. }), "{record}");
+        assert!(matches!(replay(&other, &record, Some(&judge)), Replayed::Uncertain { .. }), "{record:?}");
     }
     let wrong = load("allow if startswith(input.headers.authorization, \"Basic \")\n");
     assert!(matches!(replay(&other, &good, Some(&wrong)), Replayed::Uncertain { .. }));
@@ -306,12 +292,12 @@ fn law_l8_answers_show_neither_values_nor_constants() {
     let policy = load(&format!("{conditions}{few}allow if count(input.headers.authorization) > 30\n"));
     let request = request(&[("authorization", "Bearer s3cret-value"), ("cookie", "c=s3cret")], "");
     let record = record(&policy, &request);
-    let answers = record["answers"].to_string();
-    assert_eq!(record["answers"]["headers.authorization"].as_str().unwrap().len(), 301);
-    assert!(record["answers"].get("headers.cookie").is_none() && answers.len() < 400, "{answers}");
-    assert!(!record.to_string().contains("s3cret"));
+    let answers = format!("{:?}", record.answers);
+    assert_eq!(record.answers["headers.authorization"].len(), 301);
+    assert!(!record.answers.contains_key("headers.cookie") && answers.len() < 400, "{answers}");
+    assert!(!format!("{record:?}").contains("s3cret"));
     assert!(!answers.contains("constant"));
-    assert_eq!(record["answers_to"].as_str().unwrap().len(), 16);
+    assert_eq!(record.answers_to.as_ref().unwrap().len(), 16);
     // What was too much to record is uncertain, and exact by the same policy.
     assert!(matches!(replay(&policy, &record, None), Replayed::AsRecorded | Replayed::Decided(_)));
 }

@@ -2,16 +2,18 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use sekisho_api::{DecisionForm, DecisionsQuery, Problem};
 use sekisho_disk::Found;
+use sekisho_events::{RecordClass, RecordId};
 
 use super::problem::Refused;
 use crate::domain::Shared;
-use crate::record_form::{RecordName, class_name, class_of, name_of};
+use crate::record::id_of;
 
 fn form(found: &Found) -> DecisionForm {
+    let id = id_of(&found.kept);
     DecisionForm {
-        id: name_of(&found.kept),
-        at_ms: i64::try_from(found.kept.key >> 80).unwrap_or(i64::MAX),
-        effect: class_name(found.kept.class).to_owned(),
+        id: id.to_string(),
+        at_ms: id.at_ms(),
+        effect: RecordClass::of(found.kept.class).as_str().to_owned(),
         log_index: found.log_index,
         record: serde_json::from_slice(&found.kept.record).unwrap_or_default(),
     }
@@ -24,13 +26,14 @@ pub(super) async fn list(
     Query(query): Query<DecisionsQuery>,
 ) -> Result<Json<Vec<DecisionForm>>, Refused> {
     let class = query.effect.as_deref().map(|effect| {
-        class_of(effect)
+        RecordClass::parse(effect)
+            .map(RecordClass::number)
             .ok_or_else(|| Refused::invalid(format!("`effect` is `{effect}`; it can be allow, deny or refusal")))
     });
     let before = query.before.as_deref().map(|id| {
-        let name = RecordName::parse(id)
+        let name = RecordId::parse(id)
             .ok_or_else(|| Refused::invalid(format!("`before` is `{id}`, which is not the id of a decision")));
-        name.map(|name| name.key)
+        name.map(RecordId::key)
     });
     let (class, before) = (class.transpose()?, before.transpose()?.unwrap_or(u128::MAX));
     let limit = usize::try_from(query.limit.unwrap_or(50).min(1000)).unwrap_or(1000);
@@ -42,8 +45,8 @@ pub(super) async fn list(
 pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<DecisionForm>, Refused> {
     let missing =
         format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");
-    let name = RecordName::parse(&id);
-    let find = move || name.and_then(|name| domain.decisions.find(name.key, |kept| name.names(kept)));
+    let id = RecordId::parse(&id);
+    let find = move || id.and_then(|id| domain.decisions.find(id.key(), |kept| id_of(kept) == id));
     let found = sekisho_runtime::blocking(find).await.map_err(|e| Refused::unavailable(&e))?;
     found.map(|(found, _)| Json(form(&found))).ok_or_else(|| Refused::not_found(missing))
 }

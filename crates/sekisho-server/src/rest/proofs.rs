@@ -2,13 +2,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_api::{ConsistencyForm, LogForm, Problem};
-use sekisho_events::{Event, Leaf, Receipt, Subject, openings_of};
+use sekisho_events::{Event, Leaf, Receipt, RecordId, Subject, openings_of};
 use sekisho_ledger::{BatchPath, leaf_hash, verify_inclusion};
 
 use super::problem::Refused;
 use crate::domain::{Domain, Shared};
 use crate::log_search;
-use crate::record_form::RecordName;
+use crate::record::id_of;
 
 #[utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm)))]
 pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
@@ -78,8 +78,7 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Refused> {
     if let Ok(index) = id.parse::<u64>() {
         return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
-    let made_on_a_node =
-        RecordName::parse(id).and_then(|name| domain.decisions.find(name.key, |kept| name.names(kept)));
+    let made_on_a_node = RecordId::parse(id).and_then(|id| domain.decisions.find(id.key(), |kept| id_of(kept) == id));
     if let Some((found, place)) = made_on_a_node {
         let record = String::from_utf8_lossy(&found.kept.record).into_owned();
         return Ok((found.log_index, Some((record, place))));

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use hyper::Method;
 use sekisho_api::{
-    BundleForm, DecisionForm, DecisionsQuery, Difference, EntriesQuery, EntryForm, EntryList, IdentitiesQuery,
-    IdentityForm, LogForm, Record, TokenForm, TokenRequest, Unmet,
+    BundleForm, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList, IdentitiesQuery, IdentityForm,
+    LogForm, TokenForm, TokenRequest,
 };
-use sekisho_events::Receipt;
+use sekisho_events::{NodeEvent, Receipt, RecordId};
 use sekisho_host::{file_digest, own_uid, traces_others};
 use sekisho_ledger::TrustPolicy;
+use sekisho_policy::Unmet;
 use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 use sekisho_sdk::agent_channel;
 use serde::Deserialize;
@@ -23,7 +24,7 @@ use crate::cli::Global;
 use crate::exit::Failure;
 use crate::output::Format;
 use crate::rest::Rest;
-use crate::verbs::why;
+use crate::verbs::why::{self, DifferenceShown};
 
 const TRUST_DOMAIN: &str = "prod.internal";
 const GATEWAY: &str = "spiffe://prod.internal/ns/finance/sa/payment-gateway";
@@ -266,7 +267,7 @@ impl Job<'_> {
         let global =
             Global { output: Format::Json, server_socket: None, agent: Some(self.folder.join("agent/agent.sock")) };
         let answer = why::identity(&global, Some(pid), &[]).await?;
-        let [Difference { wants, found }] = answer.differences.as_slice() else {
+        let [DifferenceShown { wants, found }] = answer.differences.as_slice() else {
             return Err(Failure::failed(format!("one selector should differ: {answer:?}")));
         };
         let found = found.first();
@@ -284,7 +285,7 @@ impl Job<'_> {
         for _ in 0..100 {
             let query = DecisionsQuery { effect: Some("refusal".to_owned()), before: None, limit: Some(20) };
             let refusals: Vec<DecisionForm> = self.rest.find("/v1/decisions", &query).await?;
-            let ours = |row: &DecisionForm| matches!(row.read(), Ok(Record::Refusal(refusal)) if refusal.pid == pid);
+            let ours = |row: &DecisionForm| row.read().is_ok_and(|event| event.pid() == Some(pid));
             if let Some(row) = refusals.into_iter().find(ours) {
                 return Ok(row.id);
             }
@@ -306,7 +307,7 @@ impl Job<'_> {
         let trust = TrustPolicy::parse(&log.trust_policy).map_err(Failure::failed)?;
         let mut last = String::new();
         for id in &ids {
-            if id.starts_with("dec_") || id.starts_with("ref_") {
+            if RecordId::parse(id).is_some() {
                 self.recorded(id).await?;
             }
             let proof = self.rest.get_text(&format!("/v1/proofs/{id}")).await?;
@@ -327,9 +328,9 @@ impl Job<'_> {
 }
 
 /// The rule that denied, its one unmet condition, which asks for hardware, and what was found instead.
-fn for_hardware(record: &Record) -> Option<(String, &str, &str)> {
-    let Record::Decision(decision) = record else { return None };
-    let rule = decision.rule.as_ref()?;
+fn for_hardware(record: &NodeEvent) -> Option<(String, &str, &str)> {
+    let NodeEvent::Decided(decided) = record else { return None };
+    let rule = decided.recorded.decision.rule.as_ref()?;
     let [Unmet { condition, found, .. }] = rule.unmet.as_slice() else { return None };
     let found = found.as_deref().filter(|found| *found == "false" && condition.contains("hw_attested"))?;
     Some((rule.place(), condition, found))

@@ -1,9 +1,13 @@
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
-use sekisho_api::{DecisionForm, DecisionsQuery, Record, RecordedInput};
+use sekisho_api::{DecisionForm, DecisionsQuery};
+use sekisho_events::NodeEvent;
+use sekisho_policy::RequestInput;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::{Column, or_dash, print, table};
+use crate::output::{Column, or_dash, print, printable, table};
 use crate::rest::Rest;
 
 #[derive(Debug, Args)]
@@ -34,9 +38,9 @@ pub(crate) async fn run(global: &Global, args: DecisionsArgs) -> Result<Exit, Fa
     let columns: [Column<DecisionForm>; 6] = [
         ("ID", |row| row.id.clone()),
         ("EFFECT", |row| row.effect.clone()),
-        ("METHOD", |row| or_dash(input(row).map(|input| input.method))),
-        ("PATH", |row| or_dash(input(row).map(|input| input.joined_path()))),
-        ("SUBJECT", |row| or_dash(input(row).map(|input| input.subject.spiffe_id))),
+        ("METHOD", |row| or_dash(request(row).map(|request| printable(&request.method)))),
+        ("PATH", |row| or_dash(request(row).map(|request| printable(&request.joined_path())))),
+        ("SUBJECT", |row| or_dash(request(row).map(|request| request.subject.spiffe_id.clone()))),
         ("LOG INDEX", |row| row.log_index.to_string()),
     ];
     print(global.output, &listed, || table(&listed, &columns))?;
@@ -44,9 +48,9 @@ pub(crate) async fn run(global: &Global, args: DecisionsArgs) -> Result<Exit, Fa
 }
 
 /// What a decision was asked; a refusal has none.
-fn input(row: &DecisionForm) -> Option<RecordedInput> {
+fn request(row: &DecisionForm) -> Option<Arc<RequestInput>> {
     match row.read() {
-        Ok(Record::Decision(record)) => Some(record.input),
+        Ok(NodeEvent::Decided(decided)) => Some(decided.recorded.request),
         _ => None,
     }
 }

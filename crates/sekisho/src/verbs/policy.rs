@@ -133,7 +133,7 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<i64>) -> Result
     );
     let rule = decision.rule.as_ref().map(ShownRule::from);
     let shown = json!({"effect": decision.effect.as_str(), "rule": rule, "error": decision.error});
-    print(global.output, &shown, || decision_text(decision.error.as_deref(), rule.as_ref()))?;
+    print(global.output, &shown, || decision_text(&decision))?;
     Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sekisho_api::{DecisionForm, DecisionsQuery, PolicyFileForm, PolicyForm, PolicyQuery};
+use sekisho_events::NodeEvent;
 use sekisho_policy::{PolicySet, Recorded, Replayed, Source};
 use sekisho_types::Effect;
 use serde::Serialize;
@@ -56,10 +57,11 @@ pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failu
         let Some(oldest) = rows.last().map(|row| row.id.clone()) else { break };
         left = left.saturating_sub(rows.len());
         for row in rows.iter().filter(|row| row.effect != "refusal") {
-            let Ok(recorded) = Recorded::from_json(&row.record) else {
+            let Ok(NodeEvent::Decided(decided)) = row.read() else {
                 tally.unreadable += 1;
                 continue;
             };
+            let recorded = decided.recorded;
             let judge = if recorded.needs_judge(&policy) { judges.of(&rest, &recorded).await } else { None };
             tally.add(&policy.replay(&recorded, judge), &recorded, &row.id);
         }
@@ -88,15 +90,15 @@ impl Tally {
     fn add(&mut self, replayed: &Replayed, recorded: &Recorded, id: &str) {
         match replayed {
             Replayed::AsRecorded => self.same += 1,
-            Replayed::Decided(decision) if decision.effect == recorded.effect => self.same += 1,
+            Replayed::Decided(decision) if decision.effect == recorded.decision.effect => self.same += 1,
             Replayed::Uncertain { place, rule } => {
                 *self.uncertain.entry((place.clone(), rule.clone())).or_default() += 1
             }
             Replayed::Decided(decision) => {
                 let rule = decision.rule.as_ref().map_or_else(|| "none".to_owned(), sekisho_policy::RuleOutcome::place);
                 let name = |effect: Effect| effect.as_str().to_owned();
-                let subject = recorded.request().subject.spiffe_id.to_string();
-                let key = (subject, rule, name(recorded.effect), name(decision.effect));
+                let subject = recorded.request.subject.spiffe_id.to_string();
+                let key = (subject, rule, name(recorded.decision.effect), name(decision.effect));
                 let (count, _) = self.differences.entry(key).or_insert_with(|| (0, id.to_owned()));
                 *count += 1;
             }

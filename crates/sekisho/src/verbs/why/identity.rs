@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use sekisho_api::Difference;
 use sekisho_evidence::check_selector;
-use sekisho_identity::{Advice, Entry, advice, near};
+use sekisho_identity::{Advice, Difference, Entry, advice, near};
 use sekisho_proto::node::{WhyIdentityRequest, WhyIdentityResponse, inspect_client::InspectClient};
 use sekisho_proto::{entry_from_wire, selectors_from_wire, selectors_to_wire, types};
 use sekisho_runtime::now;
@@ -40,7 +39,7 @@ pub(crate) struct Explanation {
     nearest: Option<EntryShown>,
     nearest_expired: bool,
     /// What the nearest asks for and the process does not have.
-    pub(crate) differences: Vec<Difference>,
+    pub(crate) differences: Vec<DifferenceShown>,
     /// The nearest first.
     entries: Vec<Compared>,
     advice: Vec<AdviceShown>,
@@ -58,7 +57,20 @@ struct Compared {
     #[serde(flatten)]
     entry: EntryShown,
     expired: bool,
-    differences: Vec<Difference>,
+    differences: Vec<DifferenceShown>,
+}
+
+/// A selector that an entry asks for and a process does not have.
+#[derive(Debug, Serialize)]
+pub(crate) struct DifferenceShown {
+    pub(crate) wants: String,
+    pub(crate) found: Vec<String>,
+}
+
+impl DifferenceShown {
+    pub(super) fn of(difference: &Difference) -> Self {
+        Self { wants: difference.wants.to_string(), found: texts(&difference.found) }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -73,10 +85,8 @@ fn explain(answer: &WhyIdentityResponse) -> Result<Explanation, Failure> {
     let matched = read(&answer.matched)?;
     let entries = read(answer.nearest.iter().chain(&answer.others))?;
     let near = near(&entries, &found, now(), entries.len());
-    let differences = |near: &sekisho_identity::Near<'_>| -> Vec<Difference> {
-        let shown =
-            |d: &sekisho_identity::Difference| Difference { wants: d.wants.to_string(), found: texts(&d.found) };
-        near.differences.iter().map(shown).collect()
+    let differences = |near: &sekisho_identity::Near<'_>| -> Vec<DifferenceShown> {
+        near.differences.iter().map(DifferenceShown::of).collect()
     };
     let compared = |near: &sekisho_identity::Near<'_>| Compared {
         entry: EntryShown::of(near.entry),
@@ -176,8 +186,8 @@ impl Explanation {
     }
 }
 
-pub(super) fn difference_lines(out: &mut String, differences: &[Difference]) {
-    for Difference { wants, found } in differences {
+pub(super) fn difference_lines(out: &mut String, differences: &[DifferenceShown]) {
+    for DifferenceShown { wants, found } in differences {
         let property = Selector::parse(wants).map(|s| s.property()).unwrap_or_default();
         let found: Vec<String> = found.iter().map(|found| printable(found)).collect();
         let found = if found.is_empty() { "nothing of the kind".to_owned() } else { found.join(", ") };

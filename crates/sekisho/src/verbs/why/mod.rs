@@ -5,17 +5,18 @@ mod identity;
 use std::fmt::Write as _;
 
 use clap::Args;
-use sekisho_api::{DecisionForm, Record, Rule, Unmet};
-use sekisho_policy::RuleOutcome;
+use sekisho_api::DecisionForm;
+use sekisho_events::{CallRefused, NodeEvent, PeerRefused, RecordClass};
+use sekisho_policy::{Decision, Recorded, RequestInput, RuleOutcome, Unmet};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::print;
+use crate::output::{print, printable};
 use crate::rest::Rest;
 
 use identity::difference_lines;
-pub(crate) use identity::identity;
+pub(crate) use identity::{DifferenceShown, identity};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
@@ -36,12 +37,11 @@ pub(crate) async fn run(global: &Global, args: WhyArgs) -> Result<Exit, Failure>
         return Ok(if answer.matched.is_empty() { Exit::Denied } else { Exit::Ok });
     }
     let found: DecisionForm = Rest::new(&global.server_socket()).get(&format!("/v1/decisions/{}", args.what)).await?;
-    let record =
-        found.read().map_err(|e| Failure::failed(format!("{}: the record is of another version: {e}", found.id)))?;
-    let fix = fix(&record);
+    let event = found.read().map_err(|e| Failure::failed(format!("{}: {e}", found.id)))?;
+    let fix = fix(&event);
     let shown = Shown { record: &found.record, log_index: found.log_index, fix };
-    print(global.output, &shown, || record_text(&record, fix))?;
-    Ok(if found.effect == "allow" { Exit::Ok } else { Exit::Denied })
+    print(global.output, &shown, || record_text(&event, fix))?;
+    Ok(if event.class() == RecordClass::Allow { Exit::Ok } else { Exit::Denied })
 }
 
 /// A record with what is known besides.
@@ -54,70 +54,71 @@ struct Shown<'a> {
 }
 
 /// What a record says, for people.
-fn record_text(record: &Record, fix: &str) -> String {
-    match record {
-        Record::Refusal(refusal) => {
-            let mut out = format!("refused: {}\n", refusal.what);
-            if let Some(nearest) = &refusal.nearest {
+fn record_text(event: &NodeEvent, fix: &str) -> String {
+    let proof = format!("proof: sekisho prove {}\n", event.id());
+    match event {
+        NodeEvent::Decided(decided) => {
+            format!("{}what can be done:\n  {fix}\n{proof}", decided_text(&decided.recorded))
+        }
+        NodeEvent::NoIdentity(refused) => {
+            let mut out = format!("refused: {}\n", printable(&refused.what));
+            if let Some(nearest) = &refused.nearest {
                 let _infallible = writeln!(out, "nearest: {} for {}", nearest.entry, nearest.spiffe_id);
-                difference_lines(&mut out, &nearest.differences);
+                let differences: Vec<_> = nearest.differences.iter().map(DifferenceShown::of).collect();
+                difference_lines(&mut out, &differences);
             }
-            let _infallible = writeln!(out, "proof: sekisho prove {}", refusal.id);
-            out
+            out + &proof
         }
-        Record::Decision(decision) => {
-            let input = &decision.input;
-            format!(
-                "{} {} {} from {} to {}\n{}policy revision {}\nwhat can be done:\n  {fix}\nproof: sekisho prove {}\n",
-                decision.effect,
-                input.method,
-                input.joined_path(),
-                input.subject.spiffe_id,
-                input.destination,
-                decision_text(decision.error.as_deref(), decision.rule.as_ref().map(ShownRule::from).as_ref()),
-                decision.policy_revision,
-                decision.id,
-            )
+        NodeEvent::PeerRefused(PeerRefused { what, peer, reason, .. }) => {
+            format!("refused: {} of {}: {}\n{proof}", printable(what), printable(peer), printable(reason))
         }
+        NodeEvent::CallRefused(CallRefused { what, .. }) => format!("refused: {}\n{proof}", printable(what)),
     }
 }
 
-/// The rule that decided or came nearest, as it is shown.
+fn decided_text(recorded: &Recorded) -> String {
+    let RequestInput { method, subject, destination, .. } = &*recorded.request;
+    let (effect, path) = (recorded.decision.effect.as_str(), printable(&recorded.request.joined_path()));
+    let asked = format!("{} {path} from {} to {destination}", printable(method), subject.spiffe_id);
+    let (decision, revision) = (decision_text(&recorded.decision), recorded.policy_revision);
+    format!("{effect} {asked}\n{decision}policy revision {revision}\n")
+}
+
+/// The rule that decided or came nearest, as programs are shown it.
 #[derive(Serialize)]
 pub(crate) struct ShownRule {
     place: String,
-    unmet: Vec<Unmet>,
-    unknown: u64,
+    unmet: Vec<ShownUnmet>,
+    unknown: usize,
 }
 
-impl From<&Rule> for ShownRule {
-    fn from(rule: &Rule) -> Self {
-        Self { place: rule.place(), unmet: rule.unmet.clone(), unknown: rule.unknown }
-    }
+#[derive(Serialize)]
+struct ShownUnmet {
+    line: u32,
+    condition: String,
+    found: Option<String>,
 }
 
 impl From<&RuleOutcome> for ShownRule {
     fn from(rule: &RuleOutcome) -> Self {
-        let unmet = |unmet: &sekisho_policy::Unmet| Unmet {
+        let unmet = |unmet: &Unmet| ShownUnmet {
             line: unmet.line,
             condition: unmet.condition.clone(),
             found: unmet.found.clone(),
         };
-        Self { place: rule.place(), unmet: rule.unmet.iter().map(unmet).collect(), unknown: rule.unknown as u64 }
+        Self { place: rule.place(), unmet: rule.unmet.iter().map(unmet).collect(), unknown: rule.unknown }
     }
 }
 
 /// The rule and its unmet conditions.
-pub(crate) fn decision_text(error: Option<&str>, rule: Option<&ShownRule>) -> String {
+pub(crate) fn decision_text(decision: &Decision) -> String {
     let mut out = String::new();
-    if let Some(error) = error {
-        let _infallible = writeln!(out, "the policy failed, which denies: {error}");
+    if let Some(error) = &decision.error {
+        let _infallible = writeln!(out, "the policy failed, which denies: {}", printable(error));
     }
-    let Some(rule) = rule else {
-        return out + "no rule could be named\n";
-    };
+    let Some(rule) = &decision.rule else { return out + "no rule could be named\n" };
     let nearest = if rule.unmet.is_empty() { "rule" } else { "nearest rule" };
-    let _infallible = writeln!(out, "{nearest}: {}", rule.place);
+    let _infallible = writeln!(out, "{nearest}: {}", rule.place());
     for Unmet { line, condition, found } in &rule.unmet {
         let found = found.as_deref().unwrap_or("nothing");
         let _infallible = writeln!(out, "  line {line}: `{condition}` does not hold; found {found}");
@@ -129,12 +130,12 @@ pub(crate) fn decision_text(error: Option<&str>, rule: Option<&ShownRule>) -> St
 }
 
 /// What to do about a denial. It never tells to make a rule weaker (law L16).
-fn fix(record: &Record) -> &'static str {
-    let rule = match record {
-        Record::Decision(decision) => decision.rule.as_ref(),
-        Record::Refusal(_) => None,
+fn fix(event: &NodeEvent) -> &'static str {
+    let unmet = match event {
+        NodeEvent::Decided(decided) => decided.recorded.decision.rule.as_ref().and_then(|rule| rule.unmet.first()),
+        _ => None,
     };
-    let condition = rule.and_then(|rule| rule.unmet.first()).map_or("", |unmet| unmet.condition.as_str());
+    let condition = unmet.map(|unmet| unmet.condition.as_str()).unwrap_or_default();
     if condition.contains("hw_attested") {
         return "the rule asks for hardware: attest the node of the caller by hardware";
     }
@@ -148,20 +149,40 @@ fn fix(record: &Record) -> &'static str {
 mod tests {
     use super::*;
 
+    /// A denial because `condition` was not met, of a path that a terminal would obey.
+    fn denied(condition: &str) -> NodeEvent {
+        let rule = serde_json::json!({"file": "a.rego", "line": 5, "unknown": 0, "unmet": [
+            {"condition": condition, "found": "false", "line": 7}]});
+        let subject = serde_json::json!({"claims": {}, "issued_at": 5, "spiffe_id": "spiffe://td/a"});
+        let input = serde_json::json!({"destination": "spiffe://td/b", "headers": {}, "method": "GET",
+            "path": ["v1", "\u{1b}[2J"], "query": "", "request_id": "r", "subject": subject});
+        let record = serde_json::json!({"at_ms": 5, "effect": "deny", "error": null, "facts": {},
+            "id": "dec_00000000000500112233445566778899", "input": input, "kind": "decision", "latency_us": 1,
+            "now_ns": 5_000_000, "policy_digest": null, "policy_revision": 3, "rule": rule,
+            "span_id": "00".repeat(8), "trace_id": "00".repeat(16)});
+        NodeEvent::from_json(&record).unwrap()
+    }
+
     #[test]
     fn law_l16_a_denial_is_never_answered_with_a_weaker_rule() {
         for condition in
             ["input.subject.claims.hw_attested == true", "input.subject.issued_at > 5", "input.method == \"GET\""]
         {
-            let record = serde_json::json!({
-                "kind": "decision", "id": "dec_1", "effect": "deny", "policy_revision": 1, "error": null,
-                "input": {"method": "GET", "path": [], "destination": "", "subject": {"spiffe_id": ""}},
-                "rule": {"file": "a", "line": 1, "unknown": 0, "unmet": [{"line": 2, "condition": condition, "found": null}]},
-            });
-            let said = fix(&serde_json::from_value(record).unwrap());
+            let said = fix(&denied(condition));
             for weaker in ["change the condition", "edit the rule", "remove", "policy apply", "--danger"] {
                 assert!(!said.contains(weaker), "{condition}: {said}");
             }
         }
+    }
+
+    #[test]
+    fn a_record_is_explained_without_controlling_the_terminal() {
+        let event = denied("input.method == \"PUT\"");
+        let shown = record_text(&event, fix(&event));
+        assert!(shown.starts_with("deny GET /v1/\\u{1b}[2J from spiffe://td/a to spiffe://td/b\n"), "{shown:?}");
+        assert!(
+            shown.contains("nearest rule: a.rego:5\n  line 7: `input.method == \"PUT\"` does not hold; found false\n")
+        );
+        assert!(shown.ends_with("proof: sekisho prove dec_00000000000500112233445566778899\n"), "{shown}");
     }
 }
