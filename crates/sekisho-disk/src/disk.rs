@@ -12,14 +12,9 @@ use std::sync::Arc;
 
 use sekisho_ports::Machine;
 
-use crate::DiskError;
+use crate::durable::Durable;
+use crate::error::DiskError;
 use lossy::LossyDisk;
-
-/// Makes durable what was written to a file or what a folder lists.
-pub(crate) trait Durable: Send + Sync {
-    fn sync_file(&self, file: &File, path: &Path) -> io::Result<()>;
-    fn sync_folder(&self, folder: &File, path: &Path) -> io::Result<()>;
-}
 
 /// The machine's own.
 struct Kernel;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::atomic::{DiskError, InUse};
+use crate::error::{DiskError, InUse};
 
 /// Takes a folder until the file that this returns is dropped, or the process ends: any other process that asks gets our number. The
 /// lock is the kernel's (flock(2)), so that what a crash leaves behind keeps no one out.

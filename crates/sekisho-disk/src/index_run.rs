@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{Buf, BufMut};
 
 use crate::DiskError;
-use crate::key_index::Entry;
+use crate::index_entry::Entry;
 use crate::segment::class_bit;
 
 const MAGIC: &[u8; 8] = b"sekidx1\n";

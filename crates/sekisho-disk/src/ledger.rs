@@ -21,6 +21,7 @@ use crate::DiskError;
 use crate::atomic::private_folder;
 use crate::disk::Disk;
 use crate::folder_lock::lock_folder;
+use crate::ledger_entry::{Append, Appended, BATCH_BYTES, NewEntry, Pace, Recovered};
 use crate::ledger_files::{erase_side, has_side, read_entries, read_tile, restore_frontier};
 
 mod published;
@@ -28,39 +29,11 @@ mod writer;
 
 use writer::{Place, Writer};
 
-/// Bytes that end a batch.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The write-ahead file is emptied into durable tiles above this size.
 const WAL_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How long tiles and checkpoint may lag behind the write-ahead file.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// When tiles are written, and when they are made durable.
-#[derive(Clone, Copy)]
-struct Pace {
-    publish_every: Duration,
-    /// The write-ahead file is emptied above this size.
-    wal_bytes: u64,
-}
-
-/// The index of an entry, or of the first of several.
-pub type Appended = Result<u64, Arc<DiskError>>;
-
-/// An entry to be: a leaf, and side data that is kept beside it and not hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEntry {
-    pub leaf: Vec<u8>,
-    pub side: Vec<u8>,
-}
-
-/// Entries that stand one behind the other in the log.
-struct Append {
-    entries: Vec<NewEntry>,
-    /// The write-ahead file is emptied before the answer, so that nothing comes back from it.
-    settle: bool,
-    done: oneshot::Sender<Appended>,
-}
 
 /// The way to the writer: a thread, or a task of a simulated machine.
 #[derive(Clone)]
@@ -77,14 +50,6 @@ impl Appends {
             Self::Task(task) => task.send(append).is_ok(),
         }
     }
-}
-
-/// What opening a log found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recovered {
-    pub size: u64,
-    /// Entries that came from the write-ahead file.
-    pub replayed: u64,
 }
 
 /// A handle to the log; cheap to clone.

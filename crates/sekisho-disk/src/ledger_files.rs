@@ -6,7 +6,7 @@ use sekisho_ledger::{Bundle, Frontier, TILE_WIDTH, TilePath, bundle_path, tile_p
 
 use crate::DiskError;
 use crate::disk::Disk;
-use crate::ledger::NewEntry;
+use crate::ledger_entry::NewEntry;
 
 /// How often a file is looked for that the writer may just have replaced by a wider one.
 const LOOKS: usize = 3;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use sekisho_ledger::BatchPath;
 
 use crate::disk::Disk;
-use crate::key_index::{KeyIndex, Snapshot, descending, merge, prefix_of};
+use crate::index_entry::prefix_of;
+use crate::key_index::{KeyIndex, Snapshot, descending, merge};
 use crate::segment::{BatchTree, Frame, Part, RecordKept, Stored, Summary, class_bit};
 use crate::segment_files::{Segment, SeriesId, frames_of, open_path, read_folder, reopen, seal};
 use crate::wal::{self, Wal};
@@ -277,7 +278,8 @@ impl Segments {
         let Some(most) = before.checked_sub(1).filter(|_| limit > 0) else { return vec![] };
         let classes = class.map_or(u8::MAX, class_bit);
         let most = prefix_of(most);
-        let wanted = |entry: &crate::key_index::Entry| entry.prefix <= most && class_bit(entry.class()) & classes != 0;
+        let wanted =
+            |entry: &crate::index_entry::Entry| entry.prefix <= most && class_bit(entry.class()) & classes != 0;
         let snapshot = self.state().index.snapshot(wanted);
         let mut entries = descending(&snapshot, most, classes).peekable();
         let mut listed: Vec<Found> = vec![];

@@ -10,7 +10,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use sekisho_identity::{Bundle, LeafFacts, X509Error, verify_svid};
 use sekisho_types::{Digest, SpiffeId, UnixTime, Verified};
 
-use crate::tls::{Refuse, TlsSource};
+use crate::material::{Refuse, TlsSource};
 
 /// Whom a dialer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]

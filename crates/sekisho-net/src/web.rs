@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::NetError;
-use crate::tls::{certificates_from_pem, provider};
+use crate::material::certificates_from_pem;
+use crate::tls::provider;
 
 /// For a whole call.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
 use regorus::{Engine, Value};
 use sekisho_types::UnixTime;
 
-use crate::lower::reference;
+use crate::refs::reference;
 use crate::walk::{Node, nodes};
 use crate::work::Cost;
 
@@ -110,7 +110,7 @@ pub(crate) fn bound(engine: &mut Engine) -> Result<(), String> {
 }
 
 /// Binds a copy made for one decision to its `now`: a decision can be replayed, so the clock is the decision's
-/// (design: "what the walks fix").
+/// (design: "what the flows fix").
 pub(crate) fn bind_clock(engine: &mut Engine, now: UnixTime) -> Result<(), String> {
     let nanos = now.nanos();
     let clock = Box::new(move |_: Vec<Value>| Ok(Value::from(nanos)));

@@ -5,10 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use regorus::{Engine, Value};
 use sekisho_types::{Effect, UnixTime};
 
-use crate::load::{ENTRY_RULE, PolicySet, limit_steps};
+use crate::input::RequestInput;
+use crate::load::{PolicySet, limit_steps};
 use crate::lower::{Facts, LoweredRule, Memo, Truth};
 use crate::oracle::{Evaluated, Oracle};
-use crate::{RequestInput, builtins, work};
+use crate::source::ENTRY_RULE;
+use crate::{builtins, work};
 
 /// A condition that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl PolicySet {
 
     /// The same, always by the engine: what the lowering is held against.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
-        let facts = Memo::new(request, now, &self.lowered);
+        let facts = self.lowered.memo(request, now);
         self.explained(&facts, self.by_engine(request.to_value(now), now))
     }
 
@@ -65,7 +67,7 @@ impl PolicySet {
 
     fn decide_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Decision {
         work::begin();
-        let facts = Memo::new(facts, now, &self.lowered);
+        let facts = self.lowered.memo(facts, now);
         let result = match (self.verdict(&facts), &self.rest) {
             (Some(allowed), _) if self.lowered.is_complete() => Ok(allowed),
             (Some(allowed), Some(rest)) => match run(rest, input(), now) {
@@ -90,7 +92,7 @@ impl PolicySet {
         for rule in self.lowered.rules.iter().filter(|rule| rule.decided) {
             let mut met = true;
             for stated in &rule.conditions {
-                match facts.truth(stated) {
+                match stated.truth(facts) {
                     Truth::Met => {}
                     Truth::Unknown => return None,
                     Truth::Unmet if rule.certain => {
@@ -127,7 +129,7 @@ impl PolicySet {
         oracle: &Oracle,
         watched: bool,
     ) -> (Decision, Evaluated) {
-        let facts = Memo::new(request, now, &self.lowered).asking(oracle);
+        let facts = self.lowered.memo(request, now).asking(oracle);
         if !watched
             && self.lowered.is_complete()
             && let Some(allowed) = self.verdict(&facts)
@@ -159,7 +161,7 @@ impl PolicySet {
         for rule in &self.lowered.rules {
             let (mut unmet, mut unknown) = (0, 0);
             for stated in &rule.conditions {
-                match facts.truth(stated) {
+                match stated.truth(facts) {
                     Truth::Met => {}
                     Truth::Unmet => unmet += 1,
                     Truth::Unknown => unknown += 1,
@@ -198,7 +200,7 @@ fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
 fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
     let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
     for stated in &rule.conditions {
-        match facts.truth(stated) {
+        match stated.truth(facts) {
             Truth::Met => {}
             Truth::Unknown => out.unknown += 1,
             Truth::Unmet => out.unmet.push(Unmet {

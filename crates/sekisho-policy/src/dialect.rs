@@ -6,8 +6,8 @@
 
 use regorus::unstable::{Expr, Lexer, Module, Parser, Rule, RuleHead, Source as Contents, Token, TokenKind};
 
-use crate::load::{PolicyError, Source};
-use crate::lower::reference;
+use crate::refs::reference;
+use crate::source::{PolicyError, Source};
 
 /// Deepest expression: brackets, and links of one chain of operators, fields or calls, taken together. The engine follows
 /// them on its stack.

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use regorus::unstable::{ArithOp, AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
 
-use crate::lower::reference;
 use crate::names::Unresolved;
-use crate::recursion::{aliases, declared, head_of, leading_path, resolve};
+use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, resolve};
 use crate::walk::{Node, children, rule_nodes};
 
 /// Most factors in a product, with those of the names in it.
@@ -17,8 +16,6 @@ const MAX_FACTORS: u32 = 64;
 const MAX_COPIES: u32 = 4096;
 /// Most characters of a number as it is written.
 const MAX_WRITTEN: usize = 1000;
-
-type Name = Vec<String>;
 
 /// What a value is made of at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,12 @@
 //! What a decision looks at.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regorus::Value;
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 
-use crate::lower::{Facts, Path};
-
-fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value::String(text.into())
 }
 
@@ -17,7 +14,7 @@ fn members<'a>(pairs: impl Iterator<Item = (&'a str, Value)>) -> Value {
     Value::from(pairs.map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
 }
 
-fn claim_value(value: &ClaimValue) -> Value {
+pub(crate) fn claim_value(value: &ClaimValue) -> Value {
     match value {
         ClaimValue::Bool(flag) => Value::from(*flag),
         ClaimValue::Integer(number) => Value::from(*number),
@@ -78,43 +75,15 @@ impl RequestInput {
         ])
     }
 
-    fn path_value(&self) -> Value {
+    pub(crate) fn path_value(&self) -> Value {
         Value::from(self.path.iter().map(|segment| text(segment)).collect::<Vec<_>>())
     }
 
-    fn headers_value(&self) -> Value {
+    pub(crate) fn headers_value(&self) -> Value {
         members(self.headers.iter().map(|(name, value)| (name.as_str(), text(value))))
     }
 
-    fn claims_value(&self) -> Value {
+    pub(crate) fn claims_value(&self) -> Value {
         members(self.subject.claims.iter().map(|(name, value)| (name, claim_value(value))))
-    }
-
-    /// A place of the whole document, for paths that end in the middle of it.
-    fn looked_up(&self, path: &Path, now: UnixTime) -> Option<Value> {
-        self.to_value(now).at(path, now).map(Cow::into_owned)
-    }
-}
-
-impl Facts for RequestInput {
-    fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>> {
-        let names = path.names.iter().map(String::as_str);
-        let value = match names.collect::<Vec<_>>().as_slice() {
-            ["method"] => text(&self.method),
-            ["path"] => self.path_value(),
-            ["path", number] => text(self.path.get(number.parse::<usize>().ok()?)?),
-            ["query"] => text(&self.query),
-            ["headers"] => self.headers_value(),
-            ["headers", name] => text(self.headers.get(*name)?),
-            ["subject", "spiffe_id"] => text(&self.subject.spiffe_id.to_string()),
-            ["subject", "issued_at"] => Value::from(self.subject.issued_at.nanos()),
-            ["subject", "claims"] => self.claims_value(),
-            ["subject", "claims", name] => claim_value(self.subject.claims.get(name)?),
-            ["destination"] => text(&self.destination.to_string()),
-            ["request_id"] => text(&self.request_id),
-            ["now"] => Value::from(now.nanos()),
-            _ => self.looked_up(path, now)?,
-        };
-        Some(Cow::Owned(value))
     }
 }

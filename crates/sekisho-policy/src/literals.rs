@@ -5,9 +5,9 @@ use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, LiteralStmt, Ref};
 use sekisho_types::SpiffeId;
 
-use crate::names::Scope;
-use crate::recursion::leading_path;
+use crate::refs::leading_path;
 use crate::schema::{Place, Step, check_path, is_header, kind, unknown_member};
+use crate::scope::Scope;
 
 /// Builtins all of whose arguments are texts.
 const OF_TEXTS: [&str; 13] = [

@@ -13,45 +13,14 @@ use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
 use crate::reads::{self, Reads};
 use crate::recursion::{self, Recursion};
+use crate::source::{ENTRY_RULE, MAX_FILES, MAX_POLICY_BYTES, PolicyError, Source};
 use crate::{builtins, digits, names, work};
 
-/// The rule that decides a request.
-pub const ENTRY_RULE: &str = "data.workload.authz.allow";
-/// Largest policy set, in bytes.
-pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
-const MAX_FILES: usize = 256;
 const LOAD_STACK: usize = 16 * 1024 * 1024;
 /// Most steps that one decision may take before it is an error, and so a denial: about 25 ms where nothing in it is large.
 const MAX_STEPS: u32 = 100_000;
 /// Parts of an input that leave all of them: values, and blocks of 256 bytes in texts.
 const PARTS: u32 = 128;
-
-/// One policy file: its name as shown in messages, and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    pub name: String,
-    pub text: String,
-}
-
-/// Why a policy set is not loaded. The author mends it; the last good set stays in force.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    #[error("{file}:{line}: {reason}")]
-    At { file: String, line: u32, reason: String },
-    #[error(
-        "{file}:{line}: {form} does not go with {file}:{old_line}: {old_form}, which is Rego v0; write the whole file as v1, with \
-         `if` before each body"
-    )]
-    Mixed { file: String, line: u32, form: String, old_line: u32, old_form: String },
-    #[error("no rule `{ENTRY_RULE}`: a policy set needs one, in `package workload.authz`")]
-    NoEntryRule,
-    #[error("the policy set has more than {MAX_FILES} files or {MAX_POLICY_BYTES} bytes")]
-    TooLarge,
-    #[error("the set's own test `{name}` fails ({others} more do): {detail}; `sekisho policy test` shows all of them")]
-    Test { name: String, detail: String, others: usize },
-    #[error("the policy set could not be prepared: {0}")]
-    Prepare(String),
-}
 
 /// A loaded policy set, ready to decide on any thread.
 pub struct PolicySet {
@@ -118,7 +87,7 @@ impl PolicySet {
         } else {
             None
         };
-        let reads = reads::find(engine.get_modules());
+        let reads = reads::find::find(engine.get_modules());
         Ok(Loaded { engine, rest, lowered, reads, dialects })
     }
 

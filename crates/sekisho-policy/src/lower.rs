@@ -2,7 +2,7 @@
 //!
 //! The fragment is: a body of comparisons, memberships and bare references over `input`, constants,
 //! `time.now_ns()` and arithmetic, where a name may be bound by a one-line rule. A statement outside it
-//! becomes [`Condition::Opaque`]: it is shown, and never guessed at.
+//! becomes [`condition::Condition::Opaque`]: it is shown, and never guessed at.
 //!
 //! A rule that lies in the fragment is decided here, the others by an engine that has only those ([`rest`]). What could be an
 //! error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
@@ -12,6 +12,7 @@ mod condition;
 mod extent;
 mod facts;
 mod read;
+mod request;
 pub(crate) mod rest;
 mod term;
 
@@ -19,12 +20,13 @@ use std::collections::BTreeMap;
 
 use regorus::unstable::{Expr, Module, Ref, Rule, RuleHead};
 
-pub(crate) use condition::{Condition, Truth};
+use condition::Stated;
 use extent::{ENTRY_PACKAGE, is_above, is_plain, is_syntax_import, only_allows};
-pub(crate) use facts::{Facts, Memo};
+pub(crate) use facts::{Facts, Memo, Truth};
 use read::Reader;
-pub(crate) use read::reference;
-pub(crate) use term::Path;
+use sekisho_types::UnixTime;
+
+use crate::refs::reference;
 
 /// The entry rule, lowered.
 #[derive(Debug, Clone)]
@@ -62,20 +64,15 @@ pub(crate) struct LoweredRule {
     pub certain: bool,
 }
 
-/// A condition and where it stands.
-#[derive(Debug, Clone)]
-pub(crate) struct Stated {
-    pub line: u32,
-    pub text: String,
-    pub condition: Condition,
-    /// Equal conditions have the same number, in whichever rules they stand.
-    number: usize,
-}
-
 impl Lowered {
     /// Whether the rules here say all that the engine would go by.
     pub(crate) const fn is_complete(&self) -> bool {
         self.apart && !self.has_rest
+    }
+
+    /// What one decision looks at.
+    pub(crate) fn memo<'a, F: Facts>(&self, facts: &'a F, now: UnixTime) -> Memo<'a, F> {
+        Memo::new(facts, now, self.slots, self.conditions)
     }
 }
 

@@ -9,7 +9,7 @@ use regorus::coverage::{File, Report};
 use regorus::{Engine, Value};
 
 use crate::builtins::native;
-use crate::reads::Question;
+use crate::question::Question;
 
 /// What is known, or assumed, of one hidden value.
 #[derive(Debug, Clone, Default)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleHead};
 
-use crate::lower::reference;
+use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, resolve};
 
 /// Longest chain of rules that use each other. The engine follows it on its stack.
 const MAX_CHAIN: usize = 32;
@@ -16,9 +16,6 @@ pub(crate) struct Recursion {
     pub line: u32,
     pub reason: String,
 }
-
-/// A rule's full name: `data`, its package, its own path.
-type Name = Vec<String>;
 
 struct Node {
     file: String,
@@ -143,58 +140,6 @@ impl Scope<'_> {
 
     fn resolve(&self, path: &[String]) -> Name {
         resolve(path, self.package, self.aliases)
-    }
-}
-
-/// The full name of what `path` names in a module of `package` with these imports.
-pub(crate) fn resolve(path: &[String], package: &[String], aliases: &BTreeMap<String, Name>) -> Name {
-    let Some((first, rest)) = path.split_first() else { return vec![] };
-    if first == "data" {
-        return path.to_vec();
-    }
-    let base = aliases.get(first).cloned().unwrap_or_else(|| {
-        let package = std::iter::once("data".to_owned()).chain(package.iter().cloned());
-        package.chain([first.clone()]).collect()
-    });
-    base.into_iter().chain(rest.iter().cloned()).collect()
-}
-
-/// The variables of a pattern.
-pub(crate) fn declared(pattern: &Expr) -> Vec<String> {
-    match pattern {
-        Expr::Var { .. } => reference(pattern).unwrap_or_default(),
-        Expr::Array { items, .. } => items.iter().flat_map(|item| declared(item)).collect(),
-        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, _, value)| declared(value)).collect(),
-        _ => vec![],
-    }
-}
-
-/// What a module's imports call each thing that they import.
-pub(crate) fn aliases(module: &Module) -> BTreeMap<String, Name> {
-    let alias = |import: &regorus::unstable::Import| {
-        let path = reference(&import.refr)?;
-        let own = import.r#as.as_ref().map(|span| span.text().to_owned());
-        Some((own.or_else(|| path.last().cloned())?, path))
-    };
-    module.imports.iter().filter_map(alias).collect()
-}
-
-pub(crate) const fn head_of(rule: &Rule) -> &Ref<Expr> {
-    match rule {
-        Rule::Default { refr, .. } => refr,
-        Rule::Spec { head, .. } => match head {
-            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
-        },
-    }
-}
-
-/// The constant words that a reference begins with.
-pub(crate) fn leading_path(expr: &Expr) -> Name {
-    match expr {
-        Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => {
-            reference(expr).unwrap_or_else(|| leading_path(refr))
-        }
-        _ => reference(expr).unwrap_or_default(),
     }
 }
 

@@ -11,9 +11,11 @@ use std::sync::atomic::Ordering;
 
 use crate::decide::Decision;
 use crate::load::PolicySet;
+use crate::mask::MASK;
 use crate::oracle::Oracle;
-use crate::reads::{FreeRead, Place};
-use crate::record::{MASK, Recorded, is_hidden};
+use crate::question::Place;
+use crate::reads::FreeRead;
+use crate::record::{Recorded, is_hidden};
 use candidates::{Candidate, Hidden};
 
 /// Most ways to fill in what is hidden that are tried for one decision.

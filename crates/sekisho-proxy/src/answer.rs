@@ -11,12 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::idle::{Idle, TimedOut};
+use crate::kept::{Kept, Sender1};
 use crate::passing::BoxError;
 use crate::turns::Turn;
-use crate::upstream::{Sender1, Upstream};
 
 /// The connection that an answer comes on, and where it goes afterwards.
-pub(crate) type Lease = Option<(Sender1, Arc<Upstream>)>;
+pub(crate) type Lease = Option<(Sender1, Arc<Kept>)>;
 
 /// All answers that are not read whole yet. A body that waits for its peer's window is asked for nothing, so that it cannot
 /// end itself.
@@ -94,8 +94,8 @@ impl Drop for Answer {
         self.answers.table().1.remove(&self.key);
         let Some(Open { body, lease, _turn }) = self.live.open().take() else { return };
         // What was not read whole ends with its connection.
-        if let Some((sender, upstream)) = lease.filter(|_| self.ended || body.is_end_stream()) {
-            upstream.give_back(sender);
+        if let Some((sender, kept)) = lease.filter(|_| self.ended || body.is_end_stream()) {
+            kept.give_back(sender);
         }
     }
 }

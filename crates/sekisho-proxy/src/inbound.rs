@@ -15,27 +15,26 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_net::{Acceptor, Places, accept_each, broken_rule, network_of};
 use sekisho_policy::RequestInput;
-use sekisho_runtime::{Span, SpanSide, Stop, TraceParent, Traces, now, random_hex};
-use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
+use sekisho_runtime::{Span, SpanSide, TraceParent, now, random_hex};
 use sekisho_types::{Effect, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::config::Protocol;
-use crate::decisions::Decider;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::hops;
 use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
 use crate::passing::Body;
 use crate::refusal::{insert, is_grpc, refuse_as};
-use crate::renewal::{self, Proven, Renewals};
+use crate::renewal::{self, Proven};
+use crate::serving::{Inbound, REVOKED, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
 use crate::upload::{Fault, Faults, Upload};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::UpstreamError;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -44,8 +43,6 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What a refusal by revocation is recorded as.
-pub(crate) const REVOKED: &str = "revoked SVID";
 /// What is not begun because the identity that asks for it is over.
 const EXPIRED: &str = "expired SVID";
 
@@ -56,19 +53,6 @@ struct Peer {
     /// By its last handshake for this connection.
     proven: watch::Receiver<Proven>,
     own_id: SpiffeId,
-}
-
-pub(crate) struct Inbound {
-    pub identity: IdentitySource,
-    pub decider: Arc<Decider>,
-    pub revocations: Arc<RevocationKeeper>,
-    pub upstream: Arc<Upstream>,
-    pub protocol: Protocol,
-    pub traces: Traces,
-    pub stop: Stop,
-    /// How long a request may be open without anything passing on it.
-    pub body_idle: Duration,
-    pub renewals: Renewals,
 }
 
 impl Inbound {
@@ -296,12 +280,6 @@ async fn silent(asked: &AtomicBool) {
     if asked.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
-}
-
-/// Returns when the identity is taken away.
-pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
-    // A source that is gone gives no identity either.
-    let _gone = held.wait_for(Option::is_none).await;
 }
 
 /// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the

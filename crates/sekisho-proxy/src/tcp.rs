@@ -8,8 +8,8 @@ use sekisho_runtime::random_hex;
 use sekisho_types::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::inbound::{Inbound, REVOKED, withdrawn};
 use crate::renewal::{self, Proven, Renewable};
+use crate::serving::{Inbound, REVOKED, withdrawn};
 use crate::trace::Trace;
 
 /// Judges a connection and, while it stays allowed and both ends prove who they are, passes its bytes. Policy sees the

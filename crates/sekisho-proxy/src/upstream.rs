@@ -1,9 +1,8 @@
 //! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -15,16 +14,13 @@ use crate::answer::{Answer, Answers};
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::idle::Idle;
+use crate::kept::{Kept, Sender1};
 use crate::local::{self, LocalError};
 use crate::passing::{Body, Pass, Passing, Polled};
 use crate::program;
 use crate::read_first::ReadFirst;
 use crate::shared_dial::SharedDial;
 use crate::turns::{NoTurn, Turn, Turns};
-
-/// Connections that are kept although nothing passes on them, and for how long.
-const MAX_IDLE: usize = 256;
-const IDLE: Duration = Duration::from_secs(15);
 
 /// What is read of an answer before it is passed on, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -44,7 +40,6 @@ pub(crate) enum UpstreamError {
     GivenUp,
 }
 
-pub(crate) type Sender1 = http1::SendRequest<Body>;
 type Sender2 = http2::SendRequest<Body>;
 
 pub(crate) struct Upstream {
@@ -52,9 +47,7 @@ pub(crate) struct Upstream {
     workload: Arc<Ownership>,
     protocol: Protocol,
     decider: Arc<Decider>,
-    /// Newest last.
-    idle: Mutex<Vec<(Sender1, Instant)>>,
-    sweeping: AtomicBool,
+    kept: Arc<Kept>,
     /// The one connection of a service that speaks HTTP/2.
     shared: Arc<SharedDial<Sender2, UpstreamError>>,
     turns: Arc<Turns>,
@@ -78,9 +71,9 @@ impl Upstream {
         body_idle: Duration,
     ) -> Arc<Self> {
         // A service that has just started is there at once: its failures are not remembered.
-        let (idle, shared, turns) = (Mutex::default(), SharedDial::new(Duration::ZERO), Turns::new(connections));
-        let (sweeping, answers) = (AtomicBool::new(false), Answers::swept(body_idle));
-        Arc::new(Self { at, workload, protocol, decider, idle, sweeping, shared, turns, answers })
+        let (kept, shared) = (Arc::default(), SharedDial::new(Duration::ZERO));
+        let (turns, answers) = (Turns::new(connections), Answers::swept(body_idle));
+        Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers })
     }
 
     /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
@@ -98,7 +91,7 @@ impl Upstream {
             return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
         }
         loop {
-            let kept = self.take();
+            let kept = self.kept.take();
             let reused = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
@@ -106,7 +99,7 @@ impl Upstream {
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    let lease = Some((sender, self.clone()));
+                    let lease = Some((sender, self.kept.clone()));
                     return Ok(response.map(|body| self.answers.answer(body, lease, turn, idle)));
                 }
                 // The service closed a connection that waited, and nothing of the request was sent.
@@ -167,48 +160,13 @@ impl Upstream {
         let shared = self.shared.get(0, |sender: &Sender2| !sender.is_closed(), dial).await;
         shared.ok_or(UpstreamError::GivenUp)?.map_err(UpstreamError::Shared)
     }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Sender1, Instant)>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest connection that can take a request at once.
-    fn take(&self) -> Option<Sender1> {
-        let mut idle = self.idle();
-        let at = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
-        Some(idle.swap_remove(at).0)
-    }
-
-    pub(crate) fn give_back(self: Arc<Self>, sender: Sender1) {
-        let mut idle = self.idle();
-        if sender.is_closed() || idle.len() >= MAX_IDLE {
-            return;
-        }
-        idle.push((sender, Instant::now()));
-        drop(idle);
-        if !self.sweeping.swap(true, Ordering::Relaxed) {
-            tokio::spawn(sweep(Arc::downgrade(&self)));
-        }
-    }
-}
-
-/// Closes what was not used for a while; ends when nothing is left.
-async fn sweep(upstream: Weak<Upstream>) {
-    loop {
-        tokio::time::sleep(IDLE).await;
-        let Some(upstream) = upstream.upgrade() else { return };
-        let mut idle = upstream.idle();
-        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
-        if idle.is_empty() {
-            upstream.sweeping.store(false, Ordering::Relaxed);
-            return;
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
 
     use http_body_util::Empty;
     use sekisho_disk::Spool;

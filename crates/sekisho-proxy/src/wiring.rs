@@ -3,46 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_disk::{DiskError, Spool, lock_folder, private_folder};
-use sekisho_host::{HostError, Ownership};
+use sekisho_disk::{Spool, lock_folder, private_folder};
+use sekisho_host::Ownership;
 use sekisho_net::NetError;
-use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, random_hex};
+use sekisho_runtime::{Stop, Tasks, Traces, random_hex};
 use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
 use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
 use crate::decisions::{self, Decider};
-use crate::inbound::Inbound;
+use crate::error::ProxyError;
 use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
 use crate::policy::{self, PolicyKeeper};
 use crate::renewal::Renewals;
 use crate::revocations;
+use crate::serving::Inbound;
 use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
 use crate::workload;
-
-/// Why the sidecar does not run, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error(transparent)]
-    Traces(#[from] TracesError),
-    #[error(transparent)]
-    Task(#[from] TaskFailure),
-    #[error("configuration: {0}")]
-    Value(String),
-    #[error("the workload: {0}")]
-    Workload(#[from] HostError),
-    #[error("the workload `{command}` does not start: {source}")]
-    Start { command: String, source: std::io::Error },
-    #[error("nothing says which process to speak for: give `--workload-pid`, or the command after `--`")]
-    NoWorkload,
-    #[error("nothing to do: give `--inbound` with `--upstream`, or `--outbound`")]
-    NothingToDo,
-}
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
 /// Returns the workload's exit code, if it was started here.

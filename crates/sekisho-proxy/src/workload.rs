@@ -9,7 +9,7 @@ use sekisho_runtime::{Ends, child_of_ours, has_become};
 use tokio::process::{Child, Command};
 
 use crate::config::ProxyArgs;
-use crate::wiring::ProxyError;
+use crate::error::ProxyError;
 
 /// SIGTERM, as in an exit status.
 const TERMINATED: i32 = 15;

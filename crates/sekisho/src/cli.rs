@@ -1,11 +1,9 @@
 //! The grammar of the command line. Every flag is also an environment variable.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
-use crate::output::Format;
+use crate::global::Global;
 use crate::role::Role;
 use crate::{dev, verbs};
 
@@ -17,43 +15,6 @@ pub(crate) struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
-    /// Form of what is printed on stdout
-    #[arg(short, long, global = true, env = "SEKISHO_OUTPUT", value_enum, default_value_t = Format::Table)]
-    pub output: Format,
-    /// Unix socket of the server's API
-    #[arg(long, global = true, env = "SEKISHO_SERVER_API")]
-    pub server_socket: Option<PathBuf>,
-    /// Unix socket of the agent, for verbs that ask it
-    #[arg(long = "agent", global = true, env = "SEKISHO_AGENT")]
-    pub agent: Option<PathBuf>,
-}
-
-impl Global {
-    /// The server's socket: as given, an installed server's, or that of `sekisho dev`.
-    pub(crate) fn server_socket(&self) -> PathBuf {
-        choose(&self.server_socket, "/var/lib/sekisho/server/api.sock", "server/api.sock")
-    }
-
-    /// The agent's socket, likewise; `SPIFFE_ENDPOINT_SOCKET` is respected.
-    pub(crate) fn agent_socket(&self) -> PathBuf {
-        let endpoint = std::env::var("SPIFFE_ENDPOINT_SOCKET").ok();
-        let endpoint = endpoint
-            .and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
-        choose(&self.agent.clone().or(endpoint), "/run/sekisho-agent/agent.sock", "agent/agent.sock")
-    }
-}
-
-fn choose(given: &Option<PathBuf>, installed: &str, in_dev: &str) -> PathBuf {
-    let installed = PathBuf::from(installed);
-    match given {
-        Some(path) => path.clone(),
-        None if installed.exists() => installed,
-        None => dev::default_folder().join(in_dev),
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,10 +113,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Verify(args) => verbs::verify::run(global, &args),
         Verb::Backup(args) => verbs::backup::backup(global, &args),
         Verb::Restore(args) => verbs::backup::restore(global, &args),
-        Verb::Man(args) => verbs::man::run(&args),
+        Verb::Man(args) => verbs::man::run(&args, Cli::command()),
         Verb::Ledger(verb) => verbs::ledger::run(global, &verb),
         Verb::Doctor => verbs::doctor::run(global).await,
-        Verb::Completions(args) => verbs::completions::run(&args),
+        Verb::Completions(args) => verbs::completions::run(&args, &mut Cli::command()),
         Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),
     }
 }

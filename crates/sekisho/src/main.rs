@@ -4,6 +4,7 @@ mod cli;
 mod config_file;
 mod dev;
 mod exit;
+mod global;
 mod output;
 #[cfg(test)]
 mod printed;

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::*;
+use crate::durable::Durable;
 
 /// What a loss of power leaves of what was never synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

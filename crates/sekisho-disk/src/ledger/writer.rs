@@ -11,9 +11,9 @@ use sekisho_types::Signer;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use super::{Append, BATCH_BYTES, Pace, Recovered};
 use crate::DiskError;
 use crate::disk::{Disk, replace_file};
+use crate::ledger_entry::{Append, BATCH_BYTES, Pace, Recovered};
 use crate::ledger_files::restore_frontier;
 use crate::ledger_tiles::Tiles;
 use crate::wal::Wal;

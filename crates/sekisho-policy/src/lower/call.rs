@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use regorus::Value;
 use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span};
 
-use super::term::Term;
 use crate::work::Cost;
 
 /// What a builtin answers when all its arguments are texts; one that answers nothing special may then be an error.
@@ -53,7 +52,7 @@ const LOWERED: [(&str, OnTexts); 32] = [
     ("upper", OnTexts::Text),
 ];
 
-/// A call, as the engine would make it.
+/// A call without its arguments, as the engine would make it.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(super) name: &'static str,
@@ -62,21 +61,19 @@ pub(crate) struct Call {
     /// For the engine's messages, which are not shown from here.
     span: Span,
     parameters: Vec<Ref<Expr>>,
-    pub(super) arguments: Vec<Term>,
 }
 
 impl Call {
     /// `None` for builtins that are not in the table, or with another number of arguments.
-    pub(super) fn of(name: &str, span: &Span, parameters: &[Ref<Expr>], arguments: Vec<Term>) -> Option<Self> {
+    pub(super) fn of(name: &str, span: &Span, parameters: &[Ref<Expr>]) -> Option<Self> {
         let (name, on_texts) = LOWERED.iter().find(|(known, _)| *known == name)?;
         let builtin = *BUILTINS.get(name)?;
-        (usize::from(builtin.1) == arguments.len()).then(|| Self {
+        (usize::from(builtin.1) == parameters.len()).then(|| Self {
             name,
             builtin,
             on_texts: *on_texts,
             span: span.clone(),
             parameters: parameters.to_vec(),
-            arguments,
         })
     }
 
@@ -88,20 +85,20 @@ impl Call {
         catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
     }
 
-    /// Whether it answers with a text on any input.
-    pub(super) fn is_text(&self) -> bool {
-        self.on_texts == OnTexts::Text && self.is_certain()
+    /// Whether it answers with a text on any input, if its arguments are texts on any.
+    pub(super) fn is_text(&self, of_texts: bool) -> bool {
+        self.on_texts == OnTexts::Text && of_texts
     }
 
     /// Whether it never gives an error, on any input.
-    pub(super) fn is_certain(&self) -> bool {
-        self.on_texts != OnTexts::MayErr && self.arguments.iter().all(Term::is_text)
+    pub(super) fn is_certain(&self, of_texts: bool) -> bool {
+        self.on_texts != OnTexts::MayErr && of_texts
     }
 }
 
 /// What two equal calls have in common.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:?}", self.name, self.arguments)
+        f.write_str(self.name)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use regorus::Value;
 
-use super::facts::{Facts, Memo};
+use super::facts::{Facts, Memo, Truth};
 use super::term::{Known, Term};
-use crate::record::{MASK, masked_query};
+use crate::mask::{MASK, masked_query};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Condition {
@@ -17,6 +17,23 @@ pub(crate) enum Condition {
     Opaque,
 }
 
+/// A condition and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Stated {
+    pub line: u32,
+    pub text: String,
+    pub condition: Condition,
+    /// Equal conditions have the same number, in whichever rules they stand.
+    pub(super) number: usize,
+}
+
+impl Stated {
+    /// What it comes to; equal conditions are judged once.
+    pub(crate) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
+        facts.once(self.number, || self.condition.truth(facts))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Less,
@@ -25,14 +42,6 @@ pub(crate) enum Comparison {
     GreaterEqual,
     Greater,
     NotEqual,
-}
-
-/// What a condition comes to on one input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Truth {
-    Met,
-    Unmet,
-    Unknown,
 }
 
 impl Condition {

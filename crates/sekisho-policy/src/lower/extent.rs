@@ -3,7 +3,7 @@
 use regorus::Value;
 use regorus::unstable::{Expr, Import, Rule, RuleBody, RuleHead};
 
-use super::reference;
+use crate::refs::reference;
 
 pub(super) const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
 

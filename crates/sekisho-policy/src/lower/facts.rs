@@ -2,13 +2,37 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
+use std::fmt;
 
 use regorus::Value;
 use sekisho_types::UnixTime;
 
 use crate::oracle::Oracle;
 
-use super::{Lowered, Path, Stated, Truth};
+/// A place in the input.
+#[derive(Clone)]
+pub(crate) struct Path {
+    pub names: Vec<String>,
+    /// The same as keys of objects and numbers of items.
+    pub keys: Vec<Value>,
+    /// The same place has the same number in all rules of a set.
+    pub slot: usize,
+}
+
+/// What two equal places have in common.
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "input{:?}", self.keys)
+    }
+}
+
+/// What a condition comes to on one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Truth {
+    Met,
+    Unmet,
+    Unknown,
+}
 
 /// Facts of one decision, each looked up once however many rules ask for it.
 pub(crate) struct Memo<'a, F> {
@@ -21,9 +45,10 @@ pub(crate) struct Memo<'a, F> {
 }
 
 impl<'a, F: Facts> Memo<'a, F> {
-    pub(crate) fn new(facts: &'a F, now: UnixTime, lowered: &Lowered) -> Self {
-        let slots = std::iter::repeat_with(OnceCell::new).take(lowered.slots).collect();
-        Self { facts, now, slots, truths: vec![Cell::new(None); lowered.conditions], oracle: None }
+    /// `slots` different places are looked at by `conditions` different conditions.
+    pub(super) fn new(facts: &'a F, now: UnixTime, slots: usize, conditions: usize) -> Self {
+        let slots = std::iter::repeat_with(OnceCell::new).take(slots).collect();
+        Self { facts, now, slots, truths: vec![Cell::new(None); conditions], oracle: None }
     }
 
     pub(crate) const fn asking(mut self, oracle: &'a Oracle) -> Self {
@@ -31,13 +56,13 @@ impl<'a, F: Facts> Memo<'a, F> {
         self
     }
 
-    /// What a condition comes to; it is judged once.
-    pub(crate) fn truth(&self, stated: &Stated) -> Truth {
-        let known = self.truths.get(stated.number);
+    /// What the condition of this number comes to; it is judged once.
+    pub(super) fn once(&self, number: usize, judge: impl FnOnce() -> Truth) -> Truth {
+        let known = self.truths.get(number);
         if let Some(truth) = known.and_then(Cell::get) {
             return truth;
         }
-        let truth = stated.condition.truth(self);
+        let truth = judge();
         known.into_iter().for_each(|known| known.set(Some(truth)));
         truth
     }

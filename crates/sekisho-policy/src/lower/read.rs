@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
 
-use super::Stated;
 use super::call::Call;
-use super::condition::{Comparison, Condition};
-use super::term::{Constant, Path, Term, whole};
-use crate::recursion::{declared, leading_path};
+use super::condition::{Comparison, Condition, Stated};
+use super::facts::Path;
+use super::term::{Constant, Term};
+use crate::refs::{declared, keys, leading_path, reference, whole};
 
 /// Most terms that a condition may get from names, and that a set may: names of names grow like powers of two.
 const MAX_NAMED: usize = 256;
@@ -110,7 +110,8 @@ impl Reader {
                     return (path == ["time", "now_ns"]).then_some(Term::Now);
                 }
                 let arguments = params.iter().map(|parameter| self.term(parameter)).collect::<Option<Vec<_>>>()?;
-                Call::of(&path.join("."), span, params, arguments).map(|call| Term::Call(Box::new(call)))
+                let call = Box::new(Call::of(&path.join("."), span, params)?);
+                Some(Term::Call { call, arguments })
             }
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.named_term(expr),
             _ => None,
@@ -216,30 +217,4 @@ fn source_text(statement: &LiteralStmt) -> &str {
     let (start, end) = (statement.span.start as usize, statement.span.end as usize);
     let closed = contents.as_bytes().get(end).is_some_and(|byte| matches!(byte, b'"' | b'`'));
     contents.get(start..end + usize::from(closed)).unwrap_or_else(|| statement.span.text())
-}
-
-/// `a.b["c"][0]` as its keys, when every step is a constant text or a plain number.
-fn keys(expr: &Expr) -> Option<Vec<Value>> {
-    let (inner, key) = match expr {
-        Expr::Var { value, .. } => return value.as_string().is_ok().then(|| vec![value.clone()]),
-        Expr::RefDot { refr, field, .. } => (refr, field.1.clone()),
-        Expr::RefBrack { refr, index, .. } => match &**index {
-            Expr::String { value, .. } => (refr, value.clone()),
-            Expr::Number { span, value, .. } => {
-                let plain = span.text().parse::<i64>().ok().filter(|plain| *plain >= 0);
-                (refr, plain.filter(|plain| whole(value) == Some(*plain)).map(Value::from)?)
-            }
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let mut keys = keys(inner)?;
-    keys.push(key);
-    Some(keys)
-}
-
-/// `a.b["c"]` as its words, when every step is a constant text.
-pub(crate) fn reference(expr: &Expr) -> Option<Vec<String>> {
-    let text = |value: Value| value.as_string().ok().map(|text| text.to_string());
-    keys(expr)?.into_iter().map(text).collect()
 }

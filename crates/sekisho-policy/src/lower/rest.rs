@@ -2,7 +2,7 @@
 //! the entry rule have another name. Lines stay where they were.
 
 use super::{Head, Lowered};
-use crate::load::Source;
+use crate::source::Source;
 
 const NAME: &str = "allow";
 

@@ -8,8 +8,9 @@ use regorus::Value;
 use regorus::unstable::ArithOp;
 
 use super::call::Call;
-use super::facts::{Facts, Memo};
-use crate::record::is_sensitive;
+use super::facts::{Facts, Memo, Path};
+use crate::mask::is_sensitive;
+use crate::refs::whole;
 use crate::schema;
 
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub(crate) enum Term {
     Input(Path),
     Now,
     Arithmetic { op: ArithOp, left: Box<Term>, right: Box<Term> },
-    Call(Box<Call>),
+    Call { call: Box<Call>, arguments: Vec<Term> },
 }
 
 /// A value that stands in the policy, and how many values it is made of.
@@ -26,16 +27,6 @@ pub(crate) enum Term {
 pub(crate) struct Constant {
     pub value: Value,
     pub weight: usize,
-}
-
-/// A place in the input.
-#[derive(Clone)]
-pub(crate) struct Path {
-    pub names: Vec<String>,
-    /// The same as keys of objects and numbers of items.
-    pub keys: Vec<Value>,
-    /// The same place has the same number in all rules of a set.
-    pub slot: usize,
 }
 
 /// Largest constant that is compared by its items; of larger ones only uses of the same name are alike.
@@ -49,13 +40,6 @@ impl fmt::Debug for Constant {
             Value::Set(items) if self.weight > MAX_SHOWN => write!(f, "{:p}", std::ptr::from_ref(&**items)),
             value => write!(f, "{value:?}"),
         }
-    }
-}
-
-/// What two equal places have in common.
-impl fmt::Debug for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "input{:?}", self.keys)
     }
 }
 
@@ -73,7 +57,7 @@ impl Term {
         match self {
             Self::Constant(_) | Self::Input(_) | Self::Now => true,
             Self::Arithmetic { .. } => false,
-            Self::Call(call) => call.is_certain(),
+            Self::Call { call, arguments } => call.is_certain(arguments.iter().all(Self::is_text)),
         }
     }
 
@@ -83,7 +67,7 @@ impl Term {
             Self::Constant(constant) => matches!(constant.value, Value::String(_)),
             Self::Input(path) => schema::is_text(&path.keys),
             Self::Now | Self::Arithmetic { .. } => false,
-            Self::Call(call) => call.is_text(),
+            Self::Call { call, arguments } => call.is_text(arguments.iter().all(Self::is_text)),
         }
     }
 
@@ -92,7 +76,7 @@ impl Term {
         match self {
             Self::Constant(_) | Self::Input(_) | Self::Now => 1,
             Self::Arithmetic { left, right, .. } => left.size() + right.size() + 1,
-            Self::Call(call) => call.arguments.iter().map(Self::size).sum::<usize>() + 1,
+            Self::Call { arguments, .. } => arguments.iter().map(Self::size).sum::<usize>() + 1,
         }
     }
 
@@ -107,7 +91,7 @@ impl Term {
                 left.number(slots);
                 right.number(slots);
             }
-            Self::Call(call) => call.arguments.iter_mut().for_each(|argument| argument.number(slots)),
+            Self::Call { arguments, .. } => arguments.iter_mut().for_each(|argument| argument.number(slots)),
         }
     }
 
@@ -125,7 +109,7 @@ impl Term {
                 [headers, name, ..] => headers == "headers" && is_sensitive(name),
             },
             Self::Arithmetic { left, right, .. } => [left, right].iter().any(|term| derived(term)),
-            Self::Call(call) => call.arguments.iter().any(derived),
+            Self::Call { arguments, .. } => arguments.iter().any(derived),
             Self::Constant(_) | Self::Now => false,
         }
     }
@@ -137,7 +121,7 @@ impl Term {
     /// What tells most of why a call came to false: its first argument that is not a constant.
     pub(super) fn looked_at(&self) -> &Self {
         match self {
-            Self::Call(call) => call.arguments.iter().find(|argument| !argument.is_constant()).unwrap_or(self),
+            Self::Call { arguments, .. } => arguments.iter().find(|argument| !argument.is_constant()).unwrap_or(self),
             _ => self,
         }
     }
@@ -163,15 +147,15 @@ impl Term {
                 });
                 result.map_or(Known::Unknown, |result| Known::Value(Cow::Owned(Value::from(result))))
             }
-            Self::Call(call) => called(call, facts),
+            Self::Call { call, arguments } => called(call, arguments, facts),
         }
     }
 }
 
 /// A call with an undefined argument is undefined, once no other argument is an error.
-fn called<'a>(call: &'a Call, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
-    let (mut values, mut undefined) = (Vec::with_capacity(call.arguments.len()), false);
-    for argument in &call.arguments {
+fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
+    let (mut values, mut undefined) = (Vec::with_capacity(arguments.len()), false);
+    for argument in arguments {
         match argument.value(facts) {
             Known::Value(value) => values.push(value.into_owned()),
             Known::Undefined => undefined = true,
@@ -184,8 +168,4 @@ fn called<'a>(call: &'a Call, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
         Some(value) => Known::Value(Cow::Owned(value)),
         None => Known::Unknown,
     }
-}
-
-pub(super) fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().ok()
 }

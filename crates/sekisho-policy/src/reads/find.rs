@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, Import, Literal, LiteralStmt, Module, Ref, Rule, RuleBody, RuleHead};
 
-use super::{At, Extent, FreeRead, Place, Question, Reads, matches};
-use crate::lower::reference;
-use crate::names::{self, Scope};
-use crate::recursion::leading_path;
+use super::{At, Extent, FreeRead, Reads};
+use crate::names;
+use crate::question::{Place, Question, matches};
+use crate::refs::{leading_path, reference};
 use crate::schema::Step;
+use crate::scope::{Scope, bound_once};
 use crate::walk::{Node, nodes};
 
 /// All reads of a set.
@@ -298,7 +299,7 @@ fn thresholds(op: &BoolOp, number: i64, mirrored: bool) -> Vec<i64> {
 
 /// Rules that are defined once in their module, without a condition, and that no pattern hides.
 fn constants(module: &Module) -> BTreeMap<String, Ref<Expr>> {
-    let (mut bound, _) = names::bound_once(module);
+    let (mut bound, _) = bound_once(module);
     let named = module.policy.iter().filter_map(|rule| match &**rule {
         Rule::Spec { head: RuleHead::Compr { refr, assign: Some(_), .. }, bodies, .. } if always(bodies) => {
             reference(refr).filter(|path| path.len() == 1).and_then(|path| path.first().cloned())

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::mask::{MAX_KEPT, is_sensitive, recorded_query};
 use crate::oracle::Answers;
-use crate::reads::{At, Place, Question, Reads};
-use crate::record::{MAX_KEPT, Recorded, is_sensitive, recorded_query};
+use crate::question::{Place, Question};
+use crate::reads::{At, Reads};
+use crate::record::Recorded;
 
 /// Most questions without an answer for which both answers are tried.
 const MAX_OPEN: usize = 5;

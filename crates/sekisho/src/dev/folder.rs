@@ -10,13 +10,6 @@ const MARK: &str = ".made-by-sekisho-dev";
 
 const POLICY: &str = include_str!("../../../../policies/dev/authz.rego");
 
-/// Where `dev` keeps its state unless `--folder` is given.
-pub(crate) fn default_folder() -> PathBuf {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).unwrap_or_else(|| PathBuf::from("/tmp")).join("sekisho/dev")
-}
-
 /// The folder of one running `dev`.
 pub(super) struct Folder {
     root: PathBuf,

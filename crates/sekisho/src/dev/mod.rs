@@ -14,10 +14,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sekisho_runtime::{Stop, stop_on_signal};
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-
-pub(crate) use folder::default_folder;
+use crate::global::{Global, dev_folder};
 
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
@@ -39,7 +37,7 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure>
     let watch = stopwatch::Stopwatch::start(global.output, args.folder.as_deref());
     let stop = Stop::new();
     stop_on_signal(&stop).map_err(Failure::failed)?;
-    let folder = folder::Folder::open(args.folder.unwrap_or_else(default_folder), args.fresh)?;
+    let folder = folder::Folder::open(args.folder.unwrap_or_else(dev_folder), args.fresh)?;
     let services = match args.services {
         Some(folder) => folder,
         None => folder::beside_this_executable()?,

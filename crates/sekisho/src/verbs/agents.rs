@@ -3,8 +3,8 @@ use hyper::Method;
 use sekisho_api::{AgentForm, AgentList, AgentRef};
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, print, table};
 use crate::rest::{Rest, with_query};
 

@@ -7,8 +7,8 @@ use sekisho_server::{Copied, Restored, RestoredLog};
 use sekisho_types::TrustDomain;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::print;
 
 #[derive(Debug, Args)]

@@ -2,8 +2,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use clap::{Subcommand, ValueEnum};
 use sekisho_api::{AuthorityForm, BundleForm};
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Format, line, print};
 use crate::rest::Rest;
 

@@ -1,7 +1,6 @@
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::cli::Cli;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -9,7 +8,7 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
-    generate(args.shell, &mut Cli::command(), "sekisho", &mut std::io::stdout());
+pub(crate) fn run(args: &CompletionsArgs, command: &mut Command) -> Result<Exit, Failure> {
+    generate(args.shell, command, "sekisho", &mut std::io::stdout());
     Ok(Exit::Ok)
 }

@@ -5,8 +5,8 @@ use sekisho_api::{DecisionForm, DecisionsQuery};
 use sekisho_events::NodeEvent;
 use sekisho_policy::RequestInput;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, or_dash, print, printable, table};
 use crate::rest::Rest;
 

@@ -8,8 +8,8 @@ use sekisho_ledger::TrustPolicy;
 use sekisho_server::FsckError;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::print;
 
 #[derive(Debug, Subcommand)]

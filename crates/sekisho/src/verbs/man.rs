@@ -1,8 +1,7 @@
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 
-use crate::cli::Cli;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -12,8 +11,8 @@ pub(crate) struct ManArgs {
 }
 
 /// Writes a man page for each verb, made from the same grammar as `--help`.
-pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &ManArgs, command: Command) -> Result<Exit, Failure> {
     std::fs::create_dir_all(&args.to).map_err(Failure::failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.to).map_err(Failure::failed)?;
+    clap_mangen::generate_to(command, &args.to).map_err(Failure::failed)?;
     Ok(Exit::Ok)
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::policy_files::{load, read};
 use super::why::{ShownRule, decision_text};
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, print, table};
 use crate::rest::Rest;
 

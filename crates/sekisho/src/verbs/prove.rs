@@ -4,8 +4,8 @@ use clap::Args;
 use sekisho_api::LogForm;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::print;
 use crate::rest::Rest;
 use crate::verbs::checkpoints;

@@ -9,8 +9,8 @@ use sekisho_policy::{PolicySet, Recorded, Replayed, Source};
 use sekisho_types::Effect;
 use serde::Serialize;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, print, table};
 use crate::rest::Rest;
 

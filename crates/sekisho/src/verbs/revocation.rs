@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use sekisho_api::{RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm};
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, print, printable, table};
 use crate::rest::Rest;
 

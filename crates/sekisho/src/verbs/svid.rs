@@ -9,8 +9,8 @@ use sekisho_types::ClaimValue;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 

@@ -8,8 +8,8 @@ use sekisho_api::{TokenForm, TokenRequest, TokenRow};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 

@@ -5,8 +5,8 @@ use sekisho_events::{Receipt, Subject, VerifiedReceipt};
 use sekisho_ledger::{ConsistencyProof, TrustPolicy};
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::print;
 use crate::verbs::checkpoints;
 

@@ -8,8 +8,8 @@ use sekisho_sdk::agent_channel;
 
 use super::check::Check;
 use super::machine;
-use crate::cli::Global;
 use crate::exit::Failure;
+use crate::global::Global;
 
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let socket = global.agent_socket();

@@ -8,8 +8,8 @@ mod server;
 use serde::Serialize;
 
 use self::check::Check;
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, or_dash, print, table};
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {

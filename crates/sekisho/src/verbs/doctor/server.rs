@@ -7,7 +7,7 @@ use sekisho_runtime::now;
 
 use super::check::Check;
 use super::machine;
-use crate::cli::Global;
+use crate::global::Global;
 use crate::rest::Rest;
 
 /// A clock that is further off than this makes evidence stale (60 s) sooner or later.

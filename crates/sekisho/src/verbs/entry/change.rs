@@ -10,8 +10,8 @@ use sekisho_identity::with_digest;
 use sekisho_types::{Digest, Selector};
 
 use super::form::{Options, describe};
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::print;
 use crate::rest::{Rest, with_query};
 

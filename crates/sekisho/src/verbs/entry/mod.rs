@@ -8,8 +8,8 @@ use hyper::Method;
 use sekisho_api::{EntriesQuery, EntryForm, EntryList};
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
 

@@ -12,8 +12,8 @@ use sekisho_sdk::agent_channel;
 use sekisho_types::{EntryId, Selector};
 use serde::Serialize;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::printable;
 
 /// Asks the agent why a process, or these selectors, have an identity or have none.

@@ -10,8 +10,8 @@ use sekisho_events::{CallRefused, NodeEvent, PeerRefused, RecordClass};
 use sekisho_policy::{Decision, Recorded, RequestInput, RuleOutcome, Unmet};
 use serde::Serialize;
 
-use crate::cli::Global;
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
 use crate::output::{print, printable};
 use crate::rest::Rest;
 
