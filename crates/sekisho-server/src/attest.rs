@@ -1,11 +1,13 @@
 //! Node attestation. Whatever proves the node, what follows is the same.
 
+use std::sync::Arc;
+
 use sekisho_events::{AttestationId, Attested};
 use sekisho_evidence::EvidenceError;
 use sekisho_evidence::node::{Conversation, Given, NodeAttestor, NodeError, Proved, Session, Step, attestor};
 use sekisho_identity::{Csr, Node, Request, Standing};
 use sekisho_runtime::{now, random_bytes};
-use sekisho_store::{StoreError, TokenUse};
+use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
 use sekisho_types::{SpiffeId, Verified};
 
 use crate::counters::Counters;
@@ -13,6 +15,7 @@ use crate::domain::Domain;
 use crate::grpc::AgentCaller;
 use crate::issue::{self, Asker, IssueError, IssuedX509};
 use crate::journal::{self, JournalError, personal};
+use crate::submit;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttestError {
@@ -42,6 +45,16 @@ pub(crate) enum AttestError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<Conflict> for AttestError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Standing { standing, .. } => Self::Changed(standing),
+            Conflict::Token => Self::TokenUnknown,
+            other => Self::Journal(other.into()),
+        }
+    }
 }
 
 /// A node that proves itself, over one connection, by one attestor.
@@ -89,7 +102,7 @@ impl Attestation {
     }
 }
 
-/// Spends what is good once. Spending is one statement in one batch, so of two callers one wins.
+/// Spends what is good once. That it is unused is checked in the transaction that spends it, so of two callers one wins (law L4).
 async fn settle(domain: &Domain, step: Step) -> Result<Turn, AttestError> {
     let once = match step {
         Step::Challenge(challenge, conversation) => return Ok(Turn::Challenge(challenge, conversation)),
@@ -97,13 +110,13 @@ async fn settle(domain: &Domain, step: Step) -> Result<Turn, AttestError> {
         Step::Spend(once) => once,
     };
     let hash = once.hash().to_string();
-    let spent: Result<TokenUse, StoreError> =
-        domain.store.write(&domain.name, move |batch| batch.spend_token(&hash, now())).await;
-    match spent? {
-        TokenUse::Spent { agent_id } => Ok(Turn::Proved(once.spent(agent_id, now())?)),
-        TokenUse::Expired => Err(AttestError::TokenExpired),
-        TokenUse::Unknown => Err(AttestError::TokenUnknown),
+    let token = domain.store.token(&domain.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
+    if token.expires_at <= now() {
+        return Err(AttestError::TokenExpired);
     }
+    let unused = Expect::Token { hash: hash.clone(), at: now() };
+    submit::write::<AttestError>(domain, Item::default().expect(unused).write(Write::SpendToken(hash))).await?;
+    Ok(Turn::Proved(once.spent(token.agent_id, now())?))
 }
 
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
@@ -133,26 +146,24 @@ pub(crate) async fn admit(
     node.serial.clone_from(&issued.serial);
     node.expires_at = issued.not_after;
     Counters::count(&domain.counters.attestations, 1);
-    let id = node.id.clone();
-    let written: Result<bool, StoreError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            let known = batch.node(&node.id)?;
-            // A ban that came meanwhile stays.
-            let banned = known.as_ref().is_some_and(|known| known.banned);
-            if !banned {
-                // To attest again is such a node's renewal: the SVID before is good until this one is used.
-                node.previous_serial = known.filter(|_| node.can_reattest).map(|known| known.serial);
-                batch.put_node(node)?;
-            }
-            Ok(!banned)
-        })
-        .await;
-    if written? {
-        return Ok(issued);
+    let admitted = submit::change(domain, || Ok((admission(domain, &node)?, ()))).await;
+    if let Err(AttestError::Banned(id)) = &admitted {
+        issue::withdrawn(domain, &id.to_string(), vec![issued.log_id], "the agent was banned").await?;
     }
-    issue::withdrawn(domain, &id.to_string(), vec![issued.log_id], "the agent was banned").await?;
-    Err(AttestError::Banned(id))
+    admitted.map(|_| issued)
+}
+
+/// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the SVID before
+/// is good until this one is used.
+fn admission(domain: &Domain, node: &Node) -> Result<Item, AttestError> {
+    let known = domain.view.read(|state| state.nodes.get(&node.id).cloned());
+    if known.as_ref().is_some_and(|known| known.banned) {
+        return Err(AttestError::Banned(node.id.clone()));
+    }
+    let before = known.as_ref().filter(|_| node.can_reattest);
+    let admitted = Node { previous_serial: before.map(|known| known.serial.clone()), ..node.clone() };
+    let item = Item::default().expect(Expect::Node { id: node.id.clone(), is: known });
+    Ok(item.write(Write::PutNode(Arc::new(admitted))))
 }
 
 /// Renews an agent's SVID. The one it shows now stays good until the new one is used, in case the answer is lost.
@@ -171,28 +182,17 @@ pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> R
     }
     let evidence = agent.node.evidence()?;
     let issued = issue::x509(domain, &asker, Request::NodeSvid { csr: &csr, evidence: &evidence }).await?;
+    // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
     let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
-    let (serial, expires) = (issued.serial.clone(), issued.not_after);
-    let written: Result<Standing, StoreError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            let node = batch.node(&id)?;
-            // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
-            let standing = Node::standing(node.as_ref(), &shown);
-            if let (Some(mut node), Standing::Good) = (node, standing) {
-                node.previous_serial = Some(shown);
-                node.serial = serial;
-                node.expires_at = expires;
-                batch.put_node(node)?;
+    let item = Item::default().expect(Expect::Standing { agent: id.clone(), serial: shown.clone() });
+    let (serial, expires_at) = (issued.serial.clone(), issued.not_after);
+    let renewal = item.write(Write::RenewNode { id, serial, previous_serial: Some(shown), expires_at });
+    match submit::write::<AttestError>(domain, renewal).await {
+        Ok(_) => Ok(issued),
+        Err(error) => {
+            if let AttestError::Changed(_) = error {
+                issue::withdrawn(domain, &asker.name(), vec![issued.log_id], &error.to_string()).await?;
             }
-            Ok(standing)
-        })
-        .await;
-    match written? {
-        Standing::Good => Ok(issued),
-        standing => {
-            let error = AttestError::Changed(standing);
-            issue::withdrawn(domain, &asker.name(), vec![issued.log_id], &error.to_string()).await?;
             Err(error)
         }
     }
@@ -200,15 +200,21 @@ pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> R
 
 /// Ends the SVID before the one that the agent shows now: a successor that was used has replaced it. Durable when this
 /// returns, and before the call that showed the successor goes on.
-pub(crate) async fn retire_previous(domain: &Domain, id: &SpiffeId, serial: &str) -> Result<(), StoreError> {
-    let (id, serial) = (id.clone(), serial.to_owned());
-    domain
-        .store
-        .write(&domain.name, move |batch| match batch.node(&id)? {
-            Some(node) if node.serial == serial && node.previous_serial.is_some() => {
-                batch.put_node(Node { previous_serial: None, ..node })
-            }
-            _ => Ok(()),
-        })
-        .await
+pub(crate) async fn retire_previous(domain: &Domain, id: &SpiffeId, serial: &str) -> Result<(), AttestError> {
+    let retirement = || {
+        let node = domain.view.read(|state| state.nodes.get(id).cloned());
+        let shown = node.filter(|node| node.serial == serial && node.previous_serial.is_some());
+        let Some(node) = shown else { return Ok((Item::default(), ())) };
+        let (serial, expires_at) = (node.serial.clone(), node.expires_at);
+        let write = Write::RenewNode { id: id.clone(), serial, previous_serial: None, expires_at };
+        Ok((Item::default().expect(Expect::Node { id: id.clone(), is: Some(node) }).write(write), ()))
+    };
+    submit::change::<(), AttestError>(domain, retirement).await.map(drop)
+}
+
+/// Notes which version of its program an agent says that it runs.
+pub(crate) async fn note_version(domain: &Domain, agent: &AgentCaller, version: String) -> Result<(), AttestError> {
+    let id = agent.id.get().clone();
+    let stands = Expect::Standing { agent: id.clone(), serial: agent.serial.clone() };
+    submit::write(domain, Item::default().expect(stands).write(Write::NodeVersion { id, version })).await.map(drop)
 }

@@ -10,11 +10,12 @@ use sekisho_identity::{
 };
 use sekisho_keys::{KeyError, MemoryKey, load, load_or_create, park, unlink_parked, unpark};
 use sekisho_runtime::random_bytes;
-use sekisho_store::AuthorityRecord;
+use sekisho_store::{AuthorityRecord, Item, ServerId, Write};
 use sekisho_types::{SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime};
 
 use crate::domain::Domain;
 use crate::journal::{JournalError, Stamp, drain_outbox};
+use crate::submit;
 
 /// How long the keys of an authority that was removed stay on disk, by the time that is believed.
 const PARKED_SECONDS: i64 = 7 * 24 * 3600;
@@ -88,9 +89,7 @@ impl Authorities {
 
     /// Follows the database, and publishes what has changed.
     async fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
-        let name = domain.name.clone();
-        let read = domain.store.query(move |reader| Ok((reader.revision(&name)?, reader.authorities(&name)?))).await;
-        let (revision, records) = read.map_err(JournalError::from)?;
+        let (revision, records) = domain.store.authorities(&domain.name).await.map_err(JournalError::from)?;
         let active = records.iter().find(|record| record.slot == "active").map(|record| &record.id);
         let known = {
             let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
@@ -210,6 +209,7 @@ impl Authorities {
         let certificate = assemble_certificate(&tbs, key.algorithm(), &key.sign(&tbs)?)?;
         Ok(AuthorityRecord {
             id,
+            server: ServerId::local(),
             slot: slot_name(slot).to_owned(),
             not_before,
             not_after,
@@ -276,15 +276,10 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
                 Step { changed: vec![], removed: Some(id), event }
             }
         };
-        let written: Result<(), JournalError> = domain
-            .store
-            .write(&domain.name, move |batch| {
-                step.changed.iter().try_for_each(|record| batch.put_authority(record))?;
-                step.removed.iter().try_for_each(|id| batch.remove_authority(id).map(|_| ()))?;
-                stamp.log(batch, step.event)
-            })
-            .await;
-        written?;
+        let put = step.changed.into_iter().map(|record| Write::PutAuthority(Box::new(record)));
+        let writes = put.chain(step.removed.map(Write::RemoveAuthority));
+        let item = writes.fold(Item::default().record(stamp.leaf(step.event)), Item::write);
+        submit::write::<JournalError>(domain, item).await?;
     }
 }
 

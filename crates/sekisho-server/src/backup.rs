@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sekisho_disk::{DiskError, Segments, private_folder};
 use sekisho_ledger::{Frontier, TILE_WIDTH, leaf_hash};
-use sekisho_store::{Store, StoreError};
+use sekisho_store::{SqliteStore, StoreError};
 use sekisho_types::TrustDomain;
 
 use crate::authorities::Authorities;
@@ -140,10 +140,9 @@ pub(crate) fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied,
     if ledger.root(size) != Some(tree.root()) {
         return Err(BackupError::NotWhole("the entries of the log are not those that its checkpoint speaks of".into()));
     }
-    let store = Store::open(&folder.join("state.db"))?;
-    let mark = store.read(|reader| reader.log_mark(trust_domain))?;
-    check_mark(&ledger, mark.as_ref()).map_err(BackupError::NotWhole)?;
-    let records = store.read(|reader| reader.authorities(trust_domain))?;
+    let store = SqliteStore::open(&folder.join("state.db"))?;
+    let (marks, records) = store.read(|reader| Ok((reader.marks(trust_domain)?, reader.authorities(trust_domain)?)))?;
+    check_mark(&ledger, marks.log.as_ref()).map_err(BackupError::NotWhole)?;
     let keys = Authorities::load(trust_domain, &folder.join("keys"), records);
     keys.map_err(|error| BackupError::NotWhole(error.to_string()))?;
     let decisions = Segments::open(&folder.join("decisions"), u64::MAX)?;

@@ -6,11 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sekisho_events::AgentAhead;
+use sekisho_store::{Item, Write};
 use sekisho_types::{Revision, SpiffeId};
 use tokio::time::Instant;
 
 use crate::domain::Domain;
 use crate::journal::{JournalError, Stamp, personal};
+use crate::submit;
 
 /// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more lies.
 const PLAUSIBLE: u64 = 1 << 40;
@@ -72,12 +74,9 @@ async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -
     let stamp = Stamp::now(domain);
     let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
     let since = domain.behind.started;
-    let work = move |batch: &mut sekisho_store::Batch<'_>| {
-        let revision = batch.jump_beyond(Revision(applied), since)?;
-        stamp.log(batch, ahead)?;
-        Ok(revision)
-    };
-    domain.store.write(&domain.name, work).await
+    let jump = Write::JumpBeyond { floor: Revision(applied), since };
+    let jumped = submit::write::<JournalError>(domain, Item::from(jump).record(stamp.leaf(ahead))).await?;
+    Ok(jumped.unwrap_or(held))
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::fmt;
 use sekisho_disk::Ledger;
 use sekisho_events::{Leaf, OlderStateAccepted};
 use sekisho_ledger::TILE_WIDTH;
-use sekisho_store::LogMark;
+use sekisho_store::{Item, LogMark, Write};
 use sekisho_types::Revision;
 
 use crate::domain::Domain;
 use crate::journal::{JournalError, Stamp};
+use crate::submit;
 
 /// A log that speaks of a later state than the database holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +73,6 @@ pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Resu
     );
     let stamp = Stamp::now(domain);
     let accepted = OlderStateAccepted { held_revision: later.held.0, logged_revision: later.logged.0 };
-    let work = move |batch: &mut sekisho_store::Batch<'_>| {
-        batch.remove_tokens()?;
-        batch.jump_beyond(later.logged, later.held)?;
-        stamp.log(batch, accepted)
-    };
-    domain.store.write(&domain.name, work).await
+    let item = Item::from(Write::RemoveAllTokens).write(Write::JumpBeyond { floor: later.logged, since: later.held });
+    submit::write(domain, item.record(stamp.leaf(accepted))).await.map(drop)
 }

@@ -31,7 +31,7 @@ pub(crate) struct Domain {
     pub name: TrustDomain,
     /// The server's own SPIFFE ID.
     pub server_id: SpiffeId,
-    pub store: Store,
+    pub store: Arc<dyn Store>,
     pub ledger: Ledger,
     /// Records made on nodes, for listing, proving and replaying.
     pub decisions: Segments,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sekisho_disk::DiskError;
 use sekisho_runtime::now;
-use sekisho_store::StoreError;
+use sekisho_store::Batch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -98,17 +98,13 @@ pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporte
 }
 
 async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
-    let (store, probe) = (domain.clone(), data.join("ready-probe"));
-    let looked = sekisho_runtime::blocking(move || {
-        let disk = probe_disk(&probe);
-        let stored = store.store.read(|reader| reader.revision(&store.name));
-        (disk.map_err(|error| error.to_string()), stored.map(drop).map_err(|error| error.to_string()))
-    });
-    let Ok((disk, mut store)) = looked.await else { return vec!["store"] };
+    let probe = data.join("ready-probe");
+    let looked = sekisho_runtime::blocking(move || probe_disk(&probe).map_err(|error| error.to_string()));
+    let Ok(disk) = looked.await else { return vec!["store"] };
+    let read = domain.store.revision(&domain.name).await;
     // A writer that has stopped takes no batch, not even one that changes nothing.
-    if let Err(error) = domain.store.write::<_, StoreError>(&domain.name, |_| Ok(())).await {
-        store = Err(error.to_string());
-    }
+    let written = domain.store.commit(Batch::new(&domain.name, vec![])).await;
+    let store = read.map(drop).and(written.map(drop)).map_err(|error| error.to_string());
     let authority = match domain.authorities.signing() {
         Ok(signing) if signing.record.not_before > now() => {
             Err("the signing authority is not valid yet: the clock went back".to_owned())

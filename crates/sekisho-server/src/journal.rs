@@ -3,11 +3,12 @@
 use sekisho_disk::{DiskError, Ledger, NewEntry};
 use sekisho_events::{Encoded, Event, Leaf, LeafError, Personal};
 use sekisho_runtime::random_bytes;
-use sekisho_store::{Batch, LogMark, StoreError};
+use sekisho_store::{Conflict, LogMark, StoreError, Write};
 use sekisho_types::{TrustDomain, UnixTime};
 use std::sync::Arc;
 
 use crate::domain::Domain;
+use crate::submit;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -17,6 +18,8 @@ pub(crate) enum JournalError {
     Disk(Arc<DiskError>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
 }
 
 /// Bytes of leaves that are moved into the log at once.
@@ -42,18 +45,6 @@ impl Stamp {
     pub(crate) fn leaf(self, event: impl Into<Event>) -> Leaf {
         Leaf::new(self.trust_domain, self.at, event)
     }
-
-    /// Puts an event into the transaction of the change that it records.
-    pub(crate) fn log(self, batch: &mut Batch<'_>, event: impl Into<Event>) -> Result<(), JournalError> {
-        log(batch, self.leaf(event))
-    }
-}
-
-/// Puts a leaf into the transaction of the change that it records.
-pub(crate) fn log(batch: &mut Batch<'_>, leaf: Leaf) -> Result<(), JournalError> {
-    // A database that does not know this revision is an older one.
-    let Encoded { leaf, side } = leaf.at_state(batch.revision()?).encode()?;
-    Ok(batch.log(&leaf, &side)?)
 }
 
 /// Appends an event to the log. Durable when this returns (law L5).
@@ -99,8 +90,7 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     let _one_at_a_time = domain.draining.lock().await;
     loop {
-        let name = domain.name.clone();
-        let mut waiting = domain.store.query(move |reader| reader.outbox(&name, 256)).await?;
+        let mut waiting = domain.store.outbox(&domain.name, 256).await?;
         // As many as one append takes; each alone is far below that.
         let mut bytes = 0;
         let fit = waiting.iter().take_while(|row| {
@@ -112,18 +102,18 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
         let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
         let entries = waiting.into_iter().map(|row| NewEntry { leaf: row.leaf, side: row.side });
         append_all(domain, entries.collect()).await?;
-        domain.store.write::<_, StoreError>(&domain.name, move |batch| batch.logged(last)).await?;
+        submit::write::<JournalError>(domain, Write::Drained(last)).await?;
     }
 }
 
 /// Remembers in the database how far the log has come; an older copy of the log is then noticed at the next start.
-pub(crate) async fn mark(domain: &Domain) -> Result<(), StoreError> {
+pub(crate) async fn mark(domain: &Domain) -> Result<(), JournalError> {
     let size = domain.ledger.size();
     let ledger = domain.ledger.clone();
     let root = sekisho_runtime::blocking(move || ledger.root(size)).await.ok().flatten();
     let Some(root) = root.filter(|_| size > 0) else { return Ok(()) };
     let mark = LogMark { size, root: root.to_vec() };
-    domain.store.write(&domain.name, move |batch| batch.mark_log(&mark)).await
+    submit::write(domain, Write::MarkLog(mark)).await.map(drop)
 }
 
 /// Whether the log holds all that the database remembers of it.

@@ -32,6 +32,7 @@ mod retention;
 mod revocations;
 mod revoke;
 mod scrub;
+mod submit;
 mod tokens;
 mod view;
 mod watch;

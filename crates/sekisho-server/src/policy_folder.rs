@@ -8,14 +8,15 @@ use notify::{RecursiveMode, Watcher};
 use sekisho_events::PolicyApplied;
 use sekisho_policy::{PolicyError, Source, load_tested};
 use sekisho_runtime::now;
-use sekisho_store::PolicyRecord;
+use sekisho_store::{Expect, Item, PolicyRecord, Write};
 use tokio::sync::mpsc;
 
 use crate::domain::{Domain, Shared};
 use crate::journal::{JournalError, Stamp, personal};
+use crate::submit;
 
 /// Policy revisions kept for replay.
-const KEEP_REVISIONS: u32 = 256;
+const KEEP_REVISIONS: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -32,23 +33,24 @@ pub(crate) async fn apply(domain: &Domain, sources: Vec<Source>, by: &str) -> Re
     // Loading and the set's own tests take their time.
     let tested = sekisho_runtime::blocking(move || load_tested(sources, now())).await;
     let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
-    let running = domain.view.read(|state| state.policy.clone());
-    if let Some(policy) = running.filter(|policy| policy.digest == set.digest()) {
-        return Ok(policy.revision);
-    }
     let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
-    let mut record = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
-    let (stamp, named) = (Stamp::now(domain), personal(by.to_owned()));
-    let written: Result<u64, JournalError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            record.revision = batch.revision()?.0;
-            batch.put_policy(&record, KEEP_REVISIONS)?;
-            stamp.log(batch, PolicyApplied { by: named, digest: record.digest, revision: record.revision })?;
-            Ok(record.revision)
-        })
-        .await;
-    let revision = written?;
+    // The transaction knows the revision.
+    let policy = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
+    let prepare = || {
+        let running = domain.view.read(|state| state.policy.clone());
+        let expected = Item::default().expect(Expect::Policy(running.as_ref().map(|running| running.revision)));
+        if let Some(running) = running.filter(|running| running.digest == policy.digest) {
+            return Ok::<_, JournalError>((expected, Some(running.revision)));
+        }
+        let applied = PolicyApplied { by: personal(by.to_owned()), digest: policy.digest, revision: 0 };
+        let write = Write::PutPolicy { policy: policy.clone(), keep: KEEP_REVISIONS };
+        Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), None))
+    };
+    let (same, revision) = submit::change(domain, prepare).await?;
+    if let Some(revision) = same {
+        return Ok(revision);
+    }
+    let revision = revision.unwrap_or_default().0;
     tracing::info!(revision, by, "policy revision");
     Ok(revision)
 }

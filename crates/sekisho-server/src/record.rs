@@ -7,13 +7,14 @@ use sekisho_disk::{DiskError, RecordKept};
 use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
 use sekisho_ledger::Batch;
 use sekisho_runtime::now;
-use sekisho_store::{SpoolPosition, StoreError};
+use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::grpc::AgentCaller;
 use crate::journal::{self, JournalError, personal};
+use crate::submit;
 
 const MAX_RECORDS: usize = 4096;
 /// How far a node's clock may be ahead of ours.
@@ -67,6 +68,8 @@ pub(crate) enum RecordError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{0}; its records are taken when it attests again")]
+    Conflict(#[from] Conflict),
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -87,8 +90,7 @@ pub(crate) async fn batch(
     let (spool, first) = spool_and_first(key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
-    let (name, node, asked) = (domain.name.clone(), agent.id.get().clone(), spool.to_owned());
-    let known = domain.store.query(move |reader| reader.spool_position(&name, &node, &asked)).await?;
+    let known = domain.store.spool(&domain.name, agent.id.get(), spool).await?;
     let before = known.unwrap_or_default();
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
     let repeated = !records.is_empty() && skip >= records.len();
@@ -139,9 +141,11 @@ pub(crate) async fn batch(
     }
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
     let (node, spool) = (agent.id.get().clone(), spool.to_owned());
-    let written: Result<(), StoreError> =
-        domain.store.write(&domain.name, move |batch| batch.put_spool_position(&node, &spool, position)).await;
-    written?;
+    let item = Item::default()
+        .expect(Expect::Standing { agent: node.clone(), serial: agent.serial.clone() })
+        .expect(Expect::Spool { node: node.clone(), spool: spool.clone(), is: known })
+        .write(Write::PutSpool { node, spool, position });
+    submit::write::<RecordError>(domain, item).await?;
     unstored.retain(|(_, leaf)| *leaf != log_index);
     Ok(log_index)
 }
@@ -239,11 +243,9 @@ async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> 
         });
         serves
     });
-    let mine = |parent: &str| serves.iter().any(|served| served.to_string() == parent);
     for (id, newest) in unknown {
-        let (name, asked) = (domain.name.clone(), id.clone());
-        let former = domain.store.query(move |reader| reader.former_parents(&name, &asked)).await?;
-        if !former.iter().any(|(parent, until)| mine(parent) && in_time(newest, *until)) {
+        let former = domain.store.former_parents(&domain.name, &id).await?;
+        if !former.iter().any(|(parent, until)| serves.contains(parent) && in_time(newest, *until)) {
             return Ok(Some(id.to_string()));
         }
     }

@@ -1,21 +1,23 @@
 //! Entries, agents and tokens as operators change them. Each change and its leaf are one write batch.
 
-use sekisho_events::{AgentBanned, AgentEvicted, EntryCreated, EntryDeleted, EntryUpdated, Event, Leaf};
-use sekisho_identity::{Entry, EntryError, is_for_any_user};
+use std::sync::Arc;
+
+use sekisho_events::{AgentBanned, AgentEvicted, EntryCreated, EntryDeleted, EntryUpdated, Event};
+use sekisho_identity::{Entry, EntryError, Node, is_for_any_user};
 use sekisho_runtime::{now, random_hex};
-use sekisho_store::Batch;
+use sekisho_store::{Batch, Conflict, EntryVersion, Expect, Item, Write};
 use sekisho_types::{EntryId, SpiffeId};
 
 use crate::domain::Domain;
-use crate::journal::{self, JournalError, Stamp, personal};
-use crate::revoke;
+use crate::journal::{JournalError, Stamp, personal};
+use crate::{revoke, submit};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistrationError {
     #[error(transparent)]
     Entry(#[from] EntryError),
     #[error("an entry with the same SPIFFE ID, parent and selectors exists: `{}`", .0.id)]
-    Exists(Box<Entry>),
+    Exists(Arc<Entry>),
     #[error("{0}")]
     Form(String),
     #[error("entry id `{0}` is taken")]
@@ -53,6 +55,18 @@ impl From<sekisho_store::StoreError> for RegistrationError {
     }
 }
 
+impl From<Conflict> for RegistrationError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::EntryExists(id) => Self::IdTaken(id),
+            Conflict::EntryChanged(id) => Self::ChangedMeanwhile(id),
+            Conflict::Registered(entry) => Self::Exists(entry),
+            Conflict::TokenExists => Self::Form(conflict.to_string()),
+            other => Self::Journal(other.into()),
+        }
+    }
+}
+
 pub(crate) fn new_entry_id() -> Option<EntryId> {
     EntryId::parse(&format!("ent_{}", random_hex(12))).ok()
 }
@@ -63,31 +77,32 @@ pub(crate) async fn create(
     domain: &Domain,
     entries: Vec<Entry>,
     by: &str,
-) -> Result<Vec<Result<Entry, RegistrationError>>, RegistrationError> {
+) -> Result<Vec<Result<Arc<Entry>, RegistrationError>>, RegistrationError> {
     let prepared: Vec<_> = entries.into_iter().map(|entry| prepare(domain, entry, by)).collect();
-    let put = |batch: &mut Batch<'_>, (entry, leaf): (Entry, Leaf)| {
-        if let Some(same) = batch.twin(&entry)? {
-            return Ok(Err(RegistrationError::Exists(Box::new(same))));
-        }
-        if batch.entry(&entry.id)?.is_some() {
-            return Ok(Err(RegistrationError::IdTaken(entry.id)));
-        }
-        batch.put_entry(entry.clone())?;
-        journal::log(batch, leaf)?;
-        Ok::<_, RegistrationError>(Ok(entry))
+    let creation = |(entry, created): &(Arc<Entry>, EntryCreated)| {
+        Item::default()
+            .expect(Expect::Unregistered(entry.clone()))
+            .expect(Expect::NoEntry(entry.id.clone()))
+            .write(Write::PutEntry(entry.clone()))
+            .record(Stamp::now(domain).leaf(created.clone()))
     };
-    let all = move |batch: &mut Batch<'_>| {
-        prepared.into_iter().map(|one| one.map_or_else(|refused| Ok(Err(refused)), |one| put(batch, one))).collect()
-    };
-    domain.store.write(&domain.name, all).await
+    let items = prepared.iter().filter_map(|one| one.as_ref().ok()).map(creation).collect();
+    let committed = domain.store.commit(Batch::new(&domain.name, items)).await?;
+    let mut outcomes = committed.outcomes.into_iter();
+    let results = prepared.into_iter().map(|one| {
+        let (entry, _) = one?;
+        outcomes.next().unwrap_or_else(|| Err(Conflict::EntryChanged(entry.id.clone())))?;
+        Ok(entry)
+    });
+    Ok(results.collect())
 }
 
-pub(crate) async fn create_one(domain: &Domain, entry: Entry, by: &str) -> Result<Entry, RegistrationError> {
+pub(crate) async fn create_one(domain: &Domain, entry: Entry, by: &str) -> Result<Arc<Entry>, RegistrationError> {
     let id = entry.id.clone();
     create(domain, vec![entry], by).await?.pop().unwrap_or(Err(RegistrationError::NoEntry(id)))
 }
 
-fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, Leaf), RegistrationError> {
+fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Arc<Entry>, EntryCreated), RegistrationError> {
     entry.check(&domain.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
@@ -99,7 +114,7 @@ fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Entry, Leaf),
         entry: entry.id.clone(),
         registration: None,
     };
-    Ok((entry, Stamp::now(domain).leaf(created)))
+    Ok((Arc::new(entry), created))
 }
 
 fn warn_of_any_user(entry: &Entry) {
@@ -113,102 +128,95 @@ pub(crate) async fn update(
     domain: &Domain,
     id: EntryId,
     by: &str,
-    change: impl FnOnce(Entry) -> Result<Entry, RegistrationError> + Send + 'static,
-) -> Result<Entry, RegistrationError> {
-    let (name, default_ttl) = (domain.name.clone(), domain.settings.x509_ttl_seconds);
-    let (stamp, by) = (Stamp::now(domain), personal(by.to_owned()));
-    let changed = id.clone();
-    let updated = domain
-        .store
-        .write(&domain.name, move |batch| {
-            let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
-            let (created_at, revision) = (old.created_at, old.revision_number);
-            let before = old.clone();
-            let mut entry = change(old)?;
-            entry.id = id;
-            entry.created_at = created_at;
-            entry.revision_number = revision + 1;
-            entry.check(&name)?;
-            warn_of_any_user(&entry);
-            if let Some(same) = batch.twin(&entry)?.filter(|same| same.id != entry.id) {
-                return Err(RegistrationError::Exists(Box::new(same)));
-            }
-            if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
-                batch.put_former_parent(&before.spiffe_id, &before.parent_id, now())?;
-            }
-            revoke::changed_entry(batch, &before, &entry, default_ttl, now())?;
-            batch.put_entry(entry.clone())?;
-            let updated = EntryUpdated {
-                after: Some(personal(Box::new(entry.clone()))),
-                before: Some(personal(Box::new(before))),
-                by,
-                entry: entry.id.clone(),
-                registration: None,
-            };
-            stamp.log(batch, updated)?;
-            Ok(entry)
-        })
-        .await;
-    domain.departures.settle(|departure| departure.is_by(&changed)).await;
-    updated
+    change: impl Fn(&Entry) -> Result<Entry, RegistrationError>,
+) -> Result<Arc<Entry>, RegistrationError> {
+    let prepare = || {
+        let before = known_entry(domain, &id)?;
+        let mut entry = change(&before)?;
+        entry.id = id.clone();
+        entry.created_at = before.created_at;
+        entry.revision_number = before.revision_number + 1;
+        entry.check(&domain.name)?;
+        warn_of_any_user(&entry);
+        let entry = Arc::new(entry);
+        let mut item = Item::default()
+            .expect(Expect::Entry(EntryVersion::of(&before)))
+            .expect(Expect::Unregistered(entry.clone()));
+        if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
+            item = item.write(former_parent(&before));
+        }
+        let ttl = domain.settings.x509_ttl_seconds;
+        item = domain.view.read(|state| revoke::changed_entry(item, state, (&before, &entry), ttl, now()));
+        let updated = EntryUpdated {
+            after: Some(personal(Box::new((*entry).clone()))),
+            before: Some(personal(Box::new((*before).clone()))),
+            by: personal(by.to_owned()),
+            entry: id.clone(),
+            registration: None,
+        };
+        Ok((item.write(Write::PutEntry(entry.clone())).record(Stamp::now(domain).leaf(updated)), entry))
+    };
+    let updated = submit::change(domain, prepare).await;
+    domain.departures.settle(|departure| departure.is_by(&id)).await;
+    updated.map(|(entry, _)| entry)
+}
+
+fn known_entry(domain: &Domain, id: &EntryId) -> Result<Arc<Entry>, RegistrationError> {
+    let found = domain.view.read(|state| state.entries.get(id).cloned());
+    found.ok_or_else(|| RegistrationError::NoEntry(id.clone()))
+}
+
+fn former_parent(entry: &Entry) -> Write {
+    Write::PutFormerParent { id: entry.spiffe_id.clone(), parent: entry.parent_id.clone(), until: now() }
 }
 
 /// Deletes an entry. When this returns, no identity of it leaves any more.
 pub(crate) async fn delete(domain: &Domain, id: EntryId, by: &str) -> Result<(), RegistrationError> {
-    let (stamp, by) = (Stamp::now(domain), personal(by.to_owned()));
-    let default_ttl = domain.settings.x509_ttl_seconds;
-    let deleted = id.clone();
-    let written = domain
-        .store
-        .write(&domain.name, move |batch| {
-            let old = batch.entry(&id)?.ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
-            batch.put_former_parent(&old.spiffe_id, &old.parent_id, now())?;
-            batch.remove_entry(&id)?;
-            revoke::entry(batch, &old, "was deleted", default_ttl, now())?;
-            Ok(stamp.log(batch, EntryDeleted { before: Some(personal(Box::new(old))), by, entry: id })?)
-        })
-        .await;
-    domain.departures.settle(|departure| departure.is_by(&deleted)).await;
-    written
+    let prepare = || {
+        let old = known_entry(domain, &id)?;
+        let item = Item::default()
+            .expect(Expect::Entry(EntryVersion::of(&old)))
+            .write(former_parent(&old))
+            .write(Write::RemoveEntry(id.clone()));
+        let ttl = domain.settings.x509_ttl_seconds;
+        let item = domain.view.read(|state| revoke::entry(item, state, &old, "was deleted", ttl, now()));
+        let before = Some(personal(Box::new((*old).clone())));
+        let deleted = EntryDeleted { before, by: personal(by.to_owned()), entry: id.clone() };
+        Ok((item.record(Stamp::now(domain).leaf(deleted)), ()))
+    };
+    let written = submit::change(domain, prepare).await;
+    domain.departures.settle(|departure| departure.is_by(&id)).await;
+    written.map(drop)
 }
 
 /// Bans an agent: it stays known, and no identity leaves to it any more when this returns.
 pub(crate) async fn ban(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
     let banned = AgentBanned { agent: personal(id.clone()), by: personal(by.to_owned()) };
-    change_agent(domain, id, banned.into(), "was banned", |batch, id| {
-        let Some(mut node) = batch.node(id)? else { return Ok(false) };
-        node.banned = true;
-        batch.put_node(node)?;
-        Ok(true)
-    })
-    .await
+    let ban = |node: &Node| Write::PutNode(Arc::new(Node { banned: true, ..node.clone() }));
+    change_agent(domain, id, &banned.into(), "was banned", ban).await
 }
 
 /// Evicts an agent: it must attest again, and no identity leaves to it before when this returns.
 pub(crate) async fn evict(domain: &Domain, id: SpiffeId, by: &str) -> Result<(), RegistrationError> {
     let evicted = AgentEvicted { agent: personal(id.clone()), by: personal(by.to_owned()) };
-    change_agent(domain, id, evicted.into(), "was evicted", |batch, id| batch.remove_node(id)).await
+    change_agent(domain, id, &evicted.into(), "was evicted", |node| Write::RemoveNode(node.id.clone())).await
 }
 
 async fn change_agent(
     domain: &Domain,
     id: SpiffeId,
-    event: Event,
-    reason: &'static str,
-    change: fn(&mut Batch<'_>, &SpiffeId) -> Result<bool, sekisho_store::StoreError>,
+    event: &Event,
+    reason: &str,
+    change: impl Fn(&Node) -> Write,
 ) -> Result<(), RegistrationError> {
-    let leaf = Stamp::now(domain).leaf(event);
-    let changed = id.clone();
-    let written = domain
-        .store
-        .write(&domain.name, move |batch| {
-            if !change(batch, &id)? {
-                return Err(RegistrationError::NoAgent(id));
-            }
-            revoke::agent(batch, &id, reason, now())?;
-            Ok(journal::log(batch, leaf)?)
-        })
-        .await;
-    domain.departures.settle(|departure| departure.is_to(&changed)).await;
-    written
+    let prepare = || {
+        let node = domain.view.read(|state| state.nodes.get(&id).cloned());
+        let node = node.ok_or_else(|| RegistrationError::NoAgent(id.clone()))?;
+        let item = Item::default().write(change(&node)).expect(Expect::Node { id: id.clone(), is: Some(node) });
+        let leaf = Stamp::now(domain).leaf(event.clone());
+        Ok((revoke::agent(item, &id, reason, now()).record(leaf), ()))
+    };
+    let written = submit::change(domain, prepare).await;
+    domain.departures.settle(|departure| departure.is_to(&id)).await;
+    written.map(drop)
 }

@@ -7,12 +7,12 @@ use sekisho_events::{AgentForgotten, EntryForgotten, OpeningsErased};
 use sekisho_identity::Node;
 use sekisho_ledger::TILE_WIDTH;
 use sekisho_runtime::now;
-use sekisho_store::StoreError;
+use sekisho_store::{Batch, Conflict, EntryVersion, Expect, Item, StoreError, Write};
 use sekisho_types::UnixTime;
 
 use crate::domain::{Domain, Shared};
 use crate::journal::{self, JournalError, Stamp, personal};
-use crate::log_search;
+use crate::{log_search, submit};
 
 const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
@@ -33,6 +33,8 @@ pub(crate) struct Keep {
 enum RetentionError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -68,18 +70,16 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
         before.map_or(Ok(0), |before| erase_openings(&files, before))
     });
     let erased = done.await.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
+    if keep.openings_days.is_some() {
+        // The outbox held the same openings before the log did. Each time: a reader may have been in the way.
+        domain.store.wipe().await?;
+    }
     if erased > 0 {
         journal::append(domain, OpeningsErased { entries: erased }).await?;
     }
     // The next run of the server begins to believe from here.
-    let written: Result<(), StoreError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            batch.forget_former_parents(ended)?;
-            batch.mark_retention(mark)
-        })
-        .await;
-    Ok(written?)
+    let item = Item::from(Write::RemoveFormerParentsBefore(ended)).write(Write::MarkRetention(mark));
+    submit::write(domain, item).await.map(drop)
 }
 
 fn days(count: u32) -> i64 {
@@ -90,38 +90,30 @@ fn days(count: u32) -> i64 {
 async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, RetentionError> {
     let ended = |node: &&std::sync::Arc<Node>| node.expires_at < before && !node.banned;
     let (nodes, entries) = domain.view.read(|state| {
-        let nodes: Vec<_> = state.nodes.values().filter(ended).map(|node| node.id.clone()).take(AT_ONCE).collect();
+        let nodes: Vec<_> = state.nodes.values().filter(ended).take(AT_ONCE).cloned().collect();
         let entries = state.entries.values().filter(|entry| entry.expires_at.is_some_and(|end| end < before));
-        (nodes, entries.map(|entry| entry.id.clone()).take(AT_ONCE).collect::<Vec<_>>())
+        (nodes, entries.take(AT_ONCE).cloned().collect::<Vec<_>>())
     });
     let count = nodes.len().max(entries.len());
     if count == 0 {
         return Ok(0);
     }
     let (stamp, by) = (Stamp::now(domain), || personal("retention".to_owned()));
-    let written: Result<(), RetentionError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            for id in nodes {
-                // It may have attested again, or been banned, since the view was read.
-                let still = batch.node(&id)?.is_some_and(|node| node.expires_at < before && !node.banned);
-                if still && batch.remove_node(&id)? {
-                    stamp.clone().log(batch, AgentForgotten { agent: personal(id), by: by() })?;
-                }
-            }
-            for id in entries {
-                let ended = batch.entry(&id)?.filter(|entry| entry.expires_at.is_some_and(|end| end < before));
-                if let Some(entry) = ended
-                    && batch.remove_entry(&id)?
-                {
-                    let (before, by) = (Some(personal(Box::new(entry))), by());
-                    stamp.clone().log(batch, EntryForgotten { before, by, entry: id, registration: None })?;
-                }
-            }
-            Ok(())
-        })
-        .await;
-    written?;
+    let nodes = nodes.into_iter().map(|node| {
+        let forgotten = AgentForgotten { agent: personal(node.id.clone()), by: by() };
+        Item::from(Write::RemoveNode(node.id.clone()))
+            .expect(Expect::Node { id: node.id.clone(), is: Some(node) })
+            .record(stamp.clone().leaf(forgotten))
+    });
+    let entries = entries.into_iter().map(|entry| {
+        let (before, id) = (Some(personal(Box::new((*entry).clone()))), entry.id.clone());
+        let forgotten = EntryForgotten { before, by: by(), entry: id.clone(), registration: None };
+        Item::from(Write::RemoveEntry(id))
+            .expect(Expect::Entry(EntryVersion::of(&entry)))
+            .record(stamp.clone().leaf(forgotten))
+    });
+    // One that changed since the view was read, as by another attestation or a ban, conflicts and stays.
+    domain.store.commit(Batch::new(&domain.name, nodes.chain(entries).collect())).await?;
     Ok(count)
 }
 
@@ -129,8 +121,5 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
 fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, RetentionError> {
     let old = log_search::bundles_before(&domain.ledger, before);
     // All of them each time: an earlier run may have been interrupted anywhere.
-    let erased = domain.ledger.erase_side(0..old)? * TILE_WIDTH;
-    // The outbox held the same openings before the log did. Each time: a reader may have been in the way.
-    domain.store.wipe()?;
-    Ok(erased)
+    Ok(domain.ledger.erase_side(0..old)? * TILE_WIDTH)
 }

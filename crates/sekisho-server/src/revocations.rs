@@ -11,13 +11,13 @@ use sekisho_events::{AgentEvicted, AgentRevoked, EntryRevoked, Event, IdRevoked,
 use sekisho_identity::{LONGEST_SVID_SECONDS, Revocation, Revocations, Revoked};
 
 use sekisho_runtime::now;
-use sekisho_store::Batch;
+use sekisho_store::{Expect, Item, Write};
 use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{self, Stamp, personal};
+use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
-use crate::{log_search, revoke};
+use crate::{log_search, revoke, submit};
 
 const MAX_REASON: usize = 200;
 /// Identities that a preview names.
@@ -152,31 +152,23 @@ pub(crate) async fn create(
 ) -> Result<Revocation, RegistrationError> {
     let reason = reason_of(reason)?;
     let Plan { what, until, evicts, .. } = plan;
-    let leaf = Stamp::now(domain).leaf(event(&what, until, &reason, by));
-    let eviction = |id: &SpiffeId| AgentEvicted { agent: personal(id.clone()), by: personal(by.to_owned()) };
-    let eviction = evicts.as_ref().map(|id| Stamp::now(domain).leaf(eviction(id)));
-    let (revoked, agent) = (what.clone(), evicts.clone());
-    let written: Result<(), RegistrationError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            if let Some((id, leaf)) = agent.zip(eviction)
-                && evict(batch, &id)?
-            {
-                journal::log(batch, leaf)?;
-            }
-            batch.revoke(what, &reason, now(), until)?;
-            Ok(journal::log(batch, leaf)?)
-        })
-        .await;
+    let prepare = || {
+        let mut item = Item::default();
+        // One that is banned stays known.
+        let known = evicts.as_ref().and_then(|id| domain.view.read(|state| state.nodes.get(id).cloned()));
+        if let Some(node) = known.filter(|node| !node.banned) {
+            let evicted = AgentEvicted { agent: personal(node.id.clone()), by: personal(by.to_owned()) };
+            item = item.write(Write::RemoveNode(node.id.clone())).record(Stamp::now(domain).leaf(evicted));
+            item = item.expect(Expect::Node { id: node.id.clone(), is: Some(node) });
+        }
+        let write = Write::Revoke { what: what.clone(), reason: reason.clone(), at: now(), until };
+        Ok((item.write(write).record(Stamp::now(domain).leaf(event(&what, until, &reason, by))), ()))
+    };
+    let written: Result<_, RegistrationError> = submit::change(domain, prepare).await;
     domain.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
     written?;
-    let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == revoked).cloned());
+    let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == what).cloned());
     in_force.ok_or_else(|| RegistrationError::Form("the revocation has ended already".to_owned()))
-}
-
-/// Removes an agent, unless it is banned: that must stay known.
-fn evict(batch: &mut Batch<'_>, id: &SpiffeId) -> Result<bool, sekisho_store::StoreError> {
-    if batch.node(id)?.is_none_or(|node| node.banned) { Ok(false) } else { batch.remove_node(id) }
 }
 
 /// In the past tense, as peers' refusals quote it.

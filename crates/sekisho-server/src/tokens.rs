@@ -3,18 +3,21 @@
 use sekisho_events::{TokenCreated, TokenId, TokenRevoked};
 use sekisho_evidence::{check_token, token_hash};
 use sekisho_runtime::{now, random_hex};
-use sekisho_store::TokenRecord;
+use sekisho_store::{Batch, Conflict, Expect, Item, TokenRecord, Write};
 use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::domain::Domain;
-use crate::journal::{self, Stamp, personal};
+use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
+use crate::submit;
 
 /// Where agents are that attest by token. A token gives no other kind of agent's ID away.
 const AGENTS: &str = "/spire/agent/join_token/";
 /// Digits of the hash in an id: enough that none is met twice.
 const ID_DIGITS: usize = 16;
 const LONGEST_LIFE: u32 = 7 * 86_400;
+/// Expired tokens are listed for a day.
+const EXPIRED_KEPT_SECONDS: i64 = 86_400;
 
 /// A token that was just made: the only time that it is shown.
 pub(crate) struct NewToken {
@@ -45,9 +48,6 @@ pub(crate) async fn create(
     check_token(&token)?;
     // Not derived from the token: the ID is stored and logged, the token is not.
     let agent_id = agent_id(domain, agent.unwrap_or(&random_hex(16)))?;
-    if domain.view.read(|state| state.nodes.get(&agent_id).is_some_and(|node| node.banned)) {
-        return Err(RegistrationError::AgentBanned(agent_id));
-    }
     let (hash, expires_at) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
     let id = id_of(&hash);
     let created = TokenCreated {
@@ -56,23 +56,27 @@ pub(crate) async fn create(
         expires_at,
         token: TokenId::parse(&id),
     };
-    let leaf = Stamp::now(domain).leaf(created);
-    let agent = agent_id.clone();
-    let written: Result<(), RegistrationError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            batch.put_token(&hash, &agent, expires_at, now())?;
-            Ok(journal::log(batch, leaf)?)
-        })
-        .await;
-    written?;
+    let record = TokenRecord { hash, agent_id: agent_id.clone(), expires_at };
+    let creation = || {
+        let node = domain.view.read(|state| state.nodes.get(&agent_id).cloned());
+        if node.as_ref().is_some_and(|node| node.banned) {
+            return Err(RegistrationError::AgentBanned(agent_id.clone()));
+        }
+        let item = Item::default()
+            .expect(Expect::Node { id: agent_id.clone(), is: node })
+            .expect(Expect::NoToken(record.hash.clone()))
+            .write(Write::RemoveTokensBefore(now().plus_seconds(-EXPIRED_KEPT_SECONDS)))
+            .write(Write::PutToken(record.clone()))
+            .record(Stamp::now(domain).leaf(created.clone()));
+        Ok((item, ()))
+    };
+    submit::change(domain, creation).await?;
     Ok(NewToken { id, token, agent_id, expires_at })
 }
 
 /// The tokens that were not used.
 pub(crate) async fn list(domain: &Domain) -> Result<Vec<TokenRecord>, RegistrationError> {
-    let name = domain.name.clone();
-    Ok(domain.store.query(move |reader| reader.tokens(&name)).await?)
+    Ok(domain.store.tokens(&domain.name).await?)
 }
 
 /// Makes a token useless.
@@ -82,18 +86,14 @@ pub(crate) async fn revoke(domain: &Domain, id: &str, by: &str) -> Result<(), Re
     let hash = found.ok_or_else(unknown)?.hash;
     let token = TokenId::parse(id).ok_or_else(unknown)?;
     let leaf = Stamp::now(domain).leaf(TokenRevoked { by: personal(by.to_owned()), token });
-    let removed: Result<bool, RegistrationError> = domain
-        .store
-        .write(&domain.name, move |batch| {
-            let removed = batch.remove_token(&hash)?;
-            if removed {
-                journal::log(batch, leaf)?;
-            }
-            Ok(removed)
-        })
-        .await;
-    // It may have been used meanwhile.
-    if removed? { Ok(()) } else { Err(unknown()) }
+    let exists = Expect::Token { hash: hash.clone(), at: UnixTime::from_nanos(i64::MIN) };
+    let removal = Item::default().expect(exists).write(Write::RemoveToken(hash)).record(leaf);
+    match domain.store.commit(Batch::of(&domain.name, removal)).await?.only() {
+        Ok(_) => Ok(()),
+        // It was used meanwhile.
+        Err(Conflict::Token) => Err(unknown()),
+        Err(conflict) => Err(conflict.into()),
+    }
 }
 
 fn agent_id(domain: &Domain, name: &str) -> Result<SpiffeId, RegistrationError> {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{Bundle, Entry, Node, Revocations};
-use sekisho_store::{Change, PolicyRecord};
+use sekisho_store::{Change, PolicyRecord, Snapshot};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::entry_index::EntryIndex;
@@ -61,6 +61,16 @@ impl View {
         state.generation.0 += 1;
     }
 
+    /// Takes the state as it is stored.
+    pub(crate) fn fill(&self, snapshot: Snapshot) {
+        let Snapshot { revision, entries, nodes, policy, revocations } = snapshot;
+        let entries = entries.into_iter().map(Change::Entry);
+        let nodes = nodes.into_iter().map(Change::Node);
+        let policy = policy.into_iter().map(Change::Policy);
+        let revoked = revocations.into_iter().map(Change::Revoked);
+        self.apply(Some(revision), &entries.chain(nodes).chain(policy).chain(revoked).collect::<Vec<_>>());
+    }
+
     /// Applies a committed batch.
     pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change]) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +79,7 @@ impl View {
                 Change::Entry(entry) => state.put(entry.clone()),
                 Change::EntryRemoved(id) => state.remove(id),
                 Change::Node(node) => {
-                    state.nodes.insert(node.id.clone(), Arc::new((**node).clone()));
+                    state.nodes.insert(node.id.clone(), node.clone());
                 }
                 Change::NodeRemoved(id) => {
                     state.nodes.remove(id);

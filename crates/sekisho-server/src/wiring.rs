@@ -17,7 +17,7 @@ use sekisho_keys::{KeyError, MemoryKey};
 use sekisho_net::{Identity, NetError, Rates, TlsMaterial, TlsSource, listen_unix, serve_tls, serve_unix};
 use sekisho_ports::TcpListener;
 use sekisho_runtime::{Stop, TaskFailure, Tasks, Traces, TracesError, now};
-use sekisho_store::{Change, Committed, LogMark, Store, StoreError};
+use sekisho_store::{Delta, LogMark, Marks, SqliteStore, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
@@ -106,10 +106,10 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         return Err(ServerError::PolicyFolder(folder.display().to_string()));
     }
     let tasks = Tasks::new(stop.clone());
-    let (domain, continues, later) = open(&args, tasks.clone())?;
+    let (domain, continues, later) = open(&args, tasks.clone()).await?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
-        journal::mark(&domain).await?;
+        journal::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
     if let Some(later) = later {
         bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
@@ -118,13 +118,13 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     authorities::rotate(&domain, now()).await?;
 
     let domain: Shared = Arc::new(domain);
-    fill_view(&domain)?;
+    domain.view.fill(domain.store.snapshot(&domain.name).await?);
     let viewed = Arc::downgrade(&domain);
-    domain.store.observe(move |batch| {
-        if let Some(domain) = viewed.upgrade() {
-            committed(&domain, batch);
+    domain.store.observe(Box::new(move |delta| {
+        if let Some(domain) = viewed.upgrade().filter(|domain| domain.name == delta.trust_domain) {
+            committed(&domain, delta);
         }
-    });
+    }));
     let outbox = tasks.finishing("outbox", keep_outbox(domain.clone(), stop.clone()));
     let source = TlsSource::new(own_material(&domain).await?.0);
     tasks.required("own-svid", keep_own_svid(domain.clone(), source.clone()));
@@ -209,17 +209,17 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
 }
 
 /// The domain, what its log was before if it has just begun anew, and of which later state its log speaks.
-fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Option<LaterState>), ServerError> {
+async fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Option<LaterState>), ServerError> {
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
     let keys = args.data.join("keys");
     private_folder(&keys)?;
     lineage::check_trust_domain(&args.data, &args.trust_domain)?;
-    let store = Store::open(&args.data.join("state.db"))?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&args.data.join("state.db"))?);
     let name = args.trust_domain.clone();
-    let (revision, records) = store.read(|reader| Ok((reader.revision(&name)?, reader.authorities(&name)?)))?;
-    let (mark, believed) = store.read(|reader| Ok((reader.log_mark(&name)?, reader.retention_mark(&name)?)))?;
+    let (revision, records) = store.authorities(&name).await?;
+    let Marks { log: mark, retention: believed } = store.marks(&name).await?;
     let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
     let later = bound::later_state(&ledger, mark.as_ref(), revision);
     if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
@@ -292,22 +292,8 @@ fn witnesses(args: &ServerArgs, ledger: &Ledger) -> Result<Option<Witnesses>, Se
     Witnesses::open(&policy, &authorities, &args.data, ledger).map(Some).map_err(error)
 }
 
-fn fill_view(domain: &Shared) -> Result<(), ServerError> {
-    let name = &domain.name;
-    let (entries, nodes, policy, revoked, revision) = domain.store.read(|reader| {
-        let (entries, nodes, policy) = (reader.entries(name)?, reader.nodes(name)?, reader.policy(name, None)?);
-        Ok((entries, nodes, policy, reader.revocations(name)?, reader.revision(name)?))
-    })?;
-    let entries = entries.into_iter().map(|entry| Change::Entry(Arc::new(entry)));
-    let nodes = nodes.into_iter().map(|node| Change::Node(Box::new(node)));
-    let policy = policy.into_iter().map(|policy| Change::Policy(Arc::new(policy)));
-    let revoked = revoked.into_iter().map(|revocation| Change::Revoked(Arc::new(revocation)));
-    domain.view.apply(Some(revision), &entries.chain(nodes).chain(policy).chain(revoked).collect::<Vec<_>>());
-    Ok(())
-}
-
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
-fn committed(domain: &Shared, batch: &Committed) {
+fn committed(domain: &Shared, batch: &Delta) {
     if !batch.changes.is_empty() || batch.revision.is_some() {
         domain.view.apply(batch.revision, &batch.changes);
     }

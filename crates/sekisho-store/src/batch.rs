@@ -1,334 +1,256 @@
+//! What is to be written, as a value: what must hold in the transaction, what is written, and what is recorded of it.
+//!
+//! A batch is prepared from a view that may be stale. It says what it relied on, and the store checks that in the same transaction: a
+//! write of a stale view fails with a [`Conflict`] and changes nothing.
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
-use sekisho_identity::{Entry, Node, Revocation};
+use sekisho_events::{Leaf, LeafError};
+use sekisho_identity::{Entry, Node, Revocation, Revoked, Standing};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenUse, form};
+use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
 
-/// Spools of one node whose position is remembered: one a sidecar, and those of earlier ones.
-const SPOOLS_PER_NODE: u64 = 4096;
+/// A condition that must hold in the transaction.
+#[derive(Debug, Clone)]
+pub enum Expect {
+    /// No entry has this id.
+    NoEntry(EntryId),
+    /// The entry exists and is as it was read.
+    Entry(EntryVersion),
+    /// No other entry gives the same identity for the same parent and selectors.
+    Unregistered(Arc<Entry>),
+    /// The entries whose parent is `parent` are these.
+    Children { parent: SpiffeId, ids: BTreeSet<EntryId> },
+    /// The node is as it was read; `None` if it is not known.
+    Node { id: SpiffeId, is: Option<Arc<Node>> },
+    /// The agent is not banned, and the SVID with this serial number is its own.
+    Standing { agent: SpiffeId, serial: String },
+    /// A join token with this hash is unused, and has not expired at `at`.
+    Token { hash: String, at: UnixTime },
+    /// No join token has this hash.
+    NoToken(String),
+    /// The revision of the policy in force.
+    Policy(Option<u64>),
+    /// Up to where a node's spool was recorded.
+    Spool { node: SpiffeId, spool: String, is: Option<SpoolPosition> },
+}
 
-/// What a committed batch changed, for those who keep a view of the state.
+/// An entry as it was at some time: an id that is used again is another entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryVersion {
+    pub id: EntryId,
+    pub revision_number: i64,
+    pub created_at: UnixTime,
+}
+
+impl EntryVersion {
+    pub fn of(entry: &Entry) -> Self {
+        Self { id: entry.id.clone(), revision_number: entry.revision_number, created_at: entry.created_at }
+    }
+}
+
+/// One write. Those that change what somebody is sent take the revision of the batch; those of renewals and positions do not.
+#[derive(Debug, Clone)]
+pub enum Write {
+    PutEntry(Arc<Entry>),
+    RemoveEntry(EntryId),
+    /// Takes a revision: how an agent is seen by others.
+    PutNode(Arc<Node>),
+    /// The agent's SVID was renewed, or the one before is no longer good.
+    RenewNode {
+        id: SpiffeId,
+        serial: String,
+        previous_serial: Option<String>,
+        expires_at: UnixTime,
+    },
+    /// What the agent says of its program.
+    NodeVersion {
+        id: SpiffeId,
+        version: String,
+    },
+    /// What only it had is removed with it: the positions of its spools.
+    RemoveNode(SpiffeId),
+    PutToken(TokenRecord),
+    /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know (law L4).
+    SpendToken(String),
+    RemoveToken(String),
+    RemoveAllTokens,
+    RemoveTokensBefore(UnixTime),
+    /// The record's server is the one that writes.
+    PutAuthority(Box<AuthorityRecord>),
+    RemoveAuthority(String),
+    /// Stores a policy under this batch's revision, and deletes all but the newest `keep`.
+    PutPolicy {
+        policy: PolicyRecord,
+        keep: usize,
+    },
+    /// Revokes SVIDs issued before this batch's revision. Revocations that no SVID can need any more are deleted with it.
+    Revoke {
+        what: Revoked,
+        reason: String,
+        at: UnixTime,
+        until: UnixTime,
+    },
+    PutSpool {
+        node: SpiffeId,
+        spool: String,
+        position: SpoolPosition,
+    },
+    /// Agents of `parent` served `id` until now.
+    PutFormerParent {
+        id: SpiffeId,
+        parent: SpiffeId,
+        until: UnixTime,
+    },
+    RemoveFormerParentsBefore(UnixTime),
+    /// The time by which things are deleted now.
+    MarkRetention(UnixTime),
+    /// How far the log has come, so that an older copy of it is noticed.
+    MarkLog(LogMark),
+    /// The ledger has made this server's leaves durable, up to this one.
+    Drained(i64),
+    /// Takes a revision far beyond `floor` and beyond all before. The policy in force is stored under it again, since sidecars take no
+    /// older one than they hold; revocations of revisions after `since` are renewed, since what they concern may have been issued at
+    /// revisions up to `floor`.
+    JumpBeyond {
+        floor: Revision,
+        since: Revision,
+    },
+}
+
+/// One change of a batch: all of it is written, or, if something does not hold that it expects, nothing of it.
+#[derive(Debug, Clone, Default)]
+pub struct Item {
+    pub(crate) expects: Vec<Expect>,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) leaves: Vec<Leaf>,
+}
+
+impl Item {
+    #[must_use]
+    pub fn expect(mut self, expect: Expect) -> Self {
+        self.expects.push(expect);
+        self
+    }
+
+    #[must_use]
+    pub fn write(mut self, write: Write) -> Self {
+        self.writes.push(write);
+        self
+    }
+
+    /// The leaf goes into the outbox of the same transaction, with the batch's revision.
+    #[must_use]
+    pub fn record(mut self, leaf: Leaf) -> Self {
+        self.leaves.push(leaf);
+        self
+    }
+}
+
+impl From<Write> for Item {
+    fn from(write: Write) -> Self {
+        Self::default().write(write)
+    }
+}
+
+/// Changes of one trust domain that are committed together, under one revision. One that conflicts keeps no other out.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) items: Vec<Item>,
+}
+
+impl Batch {
+    pub fn new(trust_domain: &TrustDomain, items: Vec<Item>) -> Self {
+        Self { trust_domain: trust_domain.clone(), items }
+    }
+
+    pub fn of(trust_domain: &TrustDomain, item: impl Into<Item>) -> Self {
+        Self::new(trust_domain, vec![item.into()])
+    }
+}
+
+/// Why a change was not written: the state is not as it was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    #[error("entry id `{0}` is taken")]
+    EntryExists(EntryId),
+    #[error("entry `{0}` was changed or deleted meanwhile")]
+    EntryChanged(EntryId),
+    #[error("entry `{}` registers the same identity for the same parent and selectors", .0.id)]
+    Registered(Arc<Entry>),
+    #[error("the entries below `{0}` changed meanwhile")]
+    ChildrenChanged(SpiffeId),
+    #[error("agent `{0}` changed meanwhile")]
+    NodeChanged(SpiffeId),
+    #[error("agent `{agent}` may not write")]
+    Standing { agent: SpiffeId, standing: Standing },
+    #[error("the join token is unknown, was used or has expired")]
+    Token,
+    #[error("a join token with this value exists; create one with another value")]
+    TokenExists,
+    #[error("the policy changed meanwhile")]
+    PolicyChanged,
+    #[error("the spool was recorded further meanwhile")]
+    SpoolMoved,
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+}
+
+impl Conflict {
+    /// Whether the change may succeed when it is prepared again from the state as it is now.
+    pub const fn is_stale(&self) -> bool {
+        match self {
+            Self::EntryChanged(_)
+            | Self::ChildrenChanged(_)
+            | Self::NodeChanged(_)
+            | Self::PolicyChanged
+            | Self::SpoolMoved => true,
+            Self::EntryExists(_)
+            | Self::Registered(_)
+            | Self::Standing { .. }
+            | Self::Token
+            | Self::TokenExists
+            | Self::Leaf(_) => false,
+        }
+    }
+}
+
+/// A batch that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// `None` if nothing in it takes one.
+    pub revision: Option<Revision>,
+    /// Of each change, in order.
+    pub outcomes: Vec<Result<(), Conflict>>,
+}
+
+impl Committed {
+    /// Of a batch with one change.
+    pub fn only(self) -> Result<Option<Revision>, Conflict> {
+        self.outcomes.into_iter().collect::<Result<Vec<()>, _>>().map(|_| self.revision)
+    }
+}
+
+/// What a commit changed, for those who keep a view of the state.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    pub trust_domain: TrustDomain,
+    pub revision: Option<Revision>,
+    pub changes: Vec<Change>,
+    /// Whether leaves wait in the outbox because of it.
+    pub has_leaf: bool,
+}
+
 #[derive(Debug, Clone)]
 pub enum Change {
     Entry(Arc<Entry>),
     EntryRemoved(EntryId),
-    Node(Box<Node>),
+    Node(Arc<Node>),
     NodeRemoved(SpiffeId),
     Authorities,
     Policy(Arc<PolicyRecord>),
     Revoked(Arc<Revocation>),
-}
-
-/// One write batch of one trust domain: all of it is committed, or nothing.
-pub struct Batch<'a> {
-    connection: &'a Connection,
-    trust_domain: &'a TrustDomain,
-    revision: Option<Revision>,
-    pub(crate) changes: Vec<Change>,
-    /// Whether a leaf waits in the outbox because of this batch.
-    pub(crate) has_leaf: bool,
-}
-
-impl<'a> Batch<'a> {
-    pub(crate) const fn new(connection: &'a Connection, trust_domain: &'a TrustDomain) -> Self {
-        Self { connection, trust_domain, revision: None, changes: vec![], has_leaf: false }
-    }
-
-    pub(crate) const fn connection(&self) -> &'a Connection {
-        self.connection
-    }
-
-    pub(crate) const fn trust_domain(&self) -> &'a TrustDomain {
-        self.trust_domain
-    }
-
-    pub(crate) fn note(&mut self, change: Change) {
-        self.changes.push(change);
-    }
-
-    pub(crate) const fn take_revision(&mut self, revision: Revision) {
-        self.revision = Some(revision);
-    }
-
-    pub(crate) const fn revision_taken(&self) -> Option<Revision> {
-        self.revision
-    }
-
-    /// The revision of this batch: the next one of its trust domain, taken on first use.
-    pub fn revision(&mut self) -> Result<Revision, StoreError> {
-        if let Some(revision) = self.revision {
-            return Ok(revision);
-        }
-        let next: u64 = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO revisions (td, revision) VALUES (?1, 1)
-             ON CONFLICT (td) DO UPDATE SET revision = revision + 1 RETURNING revision",
-            )?
-            .query_row([self.trust_domain.as_str()], |row| row.get(0))?;
-        self.revision = Some(Revision(next));
-        Ok(Revision(next))
-    }
-
-    pub fn entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError> {
-        let found: Option<String> = self
-            .connection
-            .prepare_cached("SELECT value FROM entries WHERE td = ?1 AND id = ?2")?
-            .query_row(params![self.trust_domain.as_str(), id.as_str()], |row| row.get(0))
-            .optional()?;
-        found.map(|text| form::entry_from_text(&text)).transpose()
-    }
-
-    /// An entry that registers the same identity for the same parent and selectors.
-    pub fn twin(&self, entry: &Entry) -> Result<Option<Entry>, StoreError> {
-        // Left to choose, SQLite walks over all entries of the trust domain.
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT value FROM entries INDEXED BY entries_by_identity WHERE td = ?1 AND parent_id = ?2 AND spiffe_id = ?3")?;
-        let key = params![self.trust_domain.as_str(), entry.parent_id.to_string(), entry.spiffe_id.to_string()];
-        let rows = statement.query_map(key, |row| row.get::<_, String>(0))?;
-        for text in rows {
-            let known = form::entry_from_text(&text?)?;
-            if known.same_registration(entry) {
-                return Ok(Some(known));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The entries whose parent is `parent`.
-    pub fn children(&self, parent: &SpiffeId) -> Result<Vec<Entry>, StoreError> {
-        let sql = "SELECT value FROM entries INDEXED BY entries_by_identity WHERE td = ?1 AND parent_id = ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![self.trust_domain.as_str(), parent.to_string()], |row| row.get(0))?;
-        rows.map(|text: rusqlite::Result<String>| form::entry_from_text(&text?)).collect()
-    }
-
-    pub fn put_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
-        let revision = self.revision()?;
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO entries (td, id, parent_id, spiffe_id, revision, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![
-                self.trust_domain.as_str(),
-                entry.id.as_str(),
-                entry.parent_id.to_string(),
-                entry.spiffe_id.to_string(),
-                revision.0,
-                form::entry_to_text(&entry)?
-            ])?;
-        self.changes.push(Change::Entry(Arc::new(entry)));
-        Ok(())
-    }
-
-    /// Whether there was one.
-    pub fn remove_entry(&mut self, id: &EntryId) -> Result<bool, StoreError> {
-        let removed = self.delete("DELETE FROM entries WHERE td = ?1 AND id = ?2", id.as_str())?;
-        if removed {
-            self.revision()?;
-            self.changes.push(Change::EntryRemoved(id.clone()));
-        }
-        Ok(removed)
-    }
-
-    pub fn node(&self, id: &SpiffeId) -> Result<Option<Node>, StoreError> {
-        let found: Option<String> = self
-            .connection
-            .prepare_cached("SELECT value FROM nodes WHERE td = ?1 AND id = ?2")?
-            .query_row(params![self.trust_domain.as_str(), id.to_string()], |row| row.get(0))
-            .optional()?;
-        found.map(|text| form::node_from_text(&text)).transpose()
-    }
-
-    pub fn put_node(&mut self, node: Node) -> Result<(), StoreError> {
-        self.revision()?;
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO nodes (td, id, value) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.trust_domain.as_str(), node.id.to_string(), form::node_to_text(&node)?])?;
-        self.changes.push(Change::Node(Box::new(node)));
-        Ok(())
-    }
-
-    /// What only it had goes with it: the positions of its spools.
-    pub fn remove_node(&mut self, id: &SpiffeId) -> Result<bool, StoreError> {
-        let removed = self.delete("DELETE FROM nodes WHERE td = ?1 AND id = ?2", &id.to_string())?;
-        if removed {
-            self.delete("DELETE FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'", &id.to_string())?;
-            self.revision()?;
-            self.changes.push(Change::NodeRemoved(id.clone()));
-        }
-        Ok(removed)
-    }
-
-    /// Stores a join token's hash. Expired ones are forgotten on the way.
-    pub fn put_token(
-        &mut self,
-        hash: &str,
-        agent: &SpiffeId,
-        expires: UnixTime,
-        now: UnixTime,
-    ) -> Result<(), StoreError> {
-        self.connection.execute(
-            "DELETE FROM tokens WHERE td = ?1 AND expires_at < ?2",
-            params![self.trust_domain.as_str(), now.plus_seconds(-86_400).nanos()],
-        )?;
-        self.connection.execute(
-            "INSERT INTO tokens (td, token_hash, agent_id, expires_at) VALUES (?1, ?2, ?3, ?4)",
-            params![self.trust_domain.as_str(), hash, agent.to_string(), expires.nanos()],
-        )?;
-        Ok(())
-    }
-
-    /// Deletes a join token that nobody has used; false if there is none.
-    pub fn remove_token(&mut self, hash: &str) -> Result<bool, StoreError> {
-        self.delete("DELETE FROM tokens WHERE td = ?1 AND token_hash = ?2", hash)
-    }
-
-    /// Deletes all join tokens of this trust domain.
-    pub fn remove_tokens(&mut self) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM tokens WHERE td = ?1", [self.trust_domain.as_str()])?;
-        Ok(())
-    }
-
-    /// Spends a join token: the one statement that finds it also deletes it (law L4). What is issued for it shows a revision
-    /// that a database from before does not know.
-    pub fn spend_token(&mut self, hash: &str, now: UnixTime) -> Result<TokenUse, StoreError> {
-        let found: Option<(String, i64)> = self
-            .connection
-            .query_row(
-                "DELETE FROM tokens WHERE td = ?1 AND token_hash = ?2 RETURNING agent_id, expires_at",
-                params![self.trust_domain.as_str(), hash],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        if found.is_some() {
-            self.revision()?;
-        }
-        match found {
-            None => Ok(TokenUse::Unknown),
-            Some((_, expires)) if UnixTime::from_nanos(expires) <= now => Ok(TokenUse::Expired),
-            Some((agent, _)) => {
-                let agent_id = SpiffeId::parse(&agent).map_err(|_| StoreError::Damaged("token"))?;
-                Ok(TokenUse::Spent { agent_id })
-            }
-        }
-    }
-
-    pub fn put_authority(&mut self, authority: &AuthorityRecord) -> Result<(), StoreError> {
-        self.revision()?;
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO authorities (td, id, value) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.trust_domain.as_str(), authority.id, form::authority_to_text(authority)?])?;
-        self.changes.push(Change::Authorities);
-        Ok(())
-    }
-
-    pub fn remove_authority(&mut self, id: &str) -> Result<bool, StoreError> {
-        let removed = self.delete("DELETE FROM authorities WHERE td = ?1 AND id = ?2", id)?;
-        if removed {
-            self.revision()?;
-            self.changes.push(Change::Authorities);
-        }
-        Ok(removed)
-    }
-
-    /// Stores a policy under this batch's revision, and forgets all but the newest `keep`.
-    pub fn put_policy(&mut self, policy: &PolicyRecord, keep: u32) -> Result<(), StoreError> {
-        let revision = self.revision()?;
-        self.connection.execute(
-            "INSERT INTO policies (td, revision, digest, at_ms, files) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                self.trust_domain.as_str(),
-                revision.0,
-                policy.digest.to_string(),
-                policy.at.millis(),
-                form::to_text(&policy.files, "policy")?
-            ],
-        )?;
-        self.connection.execute(
-            "DELETE FROM policies WHERE td = ?1 AND revision NOT IN
-             (SELECT revision FROM policies WHERE td = ?1 ORDER BY revision DESC LIMIT ?2)",
-            params![self.trust_domain.as_str(), keep],
-        )?;
-        self.changes.push(Change::Policy(Arc::new(policy.clone())));
-        Ok(())
-    }
-
-    /// Remembers up to where a node's spool was recorded. Of each node, only the spools that were heard of last.
-    pub fn put_spool_position(
-        &mut self,
-        node: &SpiffeId,
-        spool: &str,
-        position: SpoolPosition,
-    ) -> Result<(), StoreError> {
-        let (td, node) = (self.trust_domain.as_str(), node.to_string());
-        let values = params![td, format!("{node} {spool}"), position.next, position.log_index, position.lost];
-        let sql = "UPDATE spools SET next = ?3, log_index = ?4, lost = ?5 WHERE td = ?1 AND id = ?2";
-        if self.connection.prepare_cached(sql)?.execute(values)? > 0 {
-            return Ok(());
-        }
-        let sql = "INSERT INTO spools (td, id, next, log_index, lost) VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.connection.prepare_cached(sql)?.execute(values)?;
-        let sql = "SELECT count(*) FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'";
-        let known: u64 = self.connection.prepare_cached(sql)?.query_row(params![td, node], |row| row.get(0))?;
-        if known > SPOOLS_PER_NODE {
-            let sql = "DELETE FROM spools WHERE td = ?1 AND id IN
-                       (SELECT id FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'
-                        ORDER BY log_index LIMIT ?3)";
-            self.connection.prepare_cached(sql)?.execute(params![td, node, known - SPOOLS_PER_NODE])?;
-        }
-        Ok(())
-    }
-
-    /// Remembers that agents of `parent` served `id` until now.
-    pub fn put_former_parent(&mut self, id: &SpiffeId, parent: &SpiffeId, until: UnixTime) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO former_parents (td, spiffe_id, parent_id, until_ms) VALUES (?1, ?2, ?3, ?4)";
-        let (td, id, parent) = (self.trust_domain.as_str(), id.to_string(), parent.to_string());
-        self.connection.prepare_cached(sql)?.execute(params![td, id, parent, until.millis()])?;
-        Ok(())
-    }
-
-    pub fn forget_former_parents(&mut self, before: UnixTime) -> Result<(), StoreError> {
-        let sql = "DELETE FROM former_parents WHERE td = ?1 AND until_ms < ?2";
-        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), before.millis()])?;
-        Ok(())
-    }
-
-    /// Remembers the time by which things are forgotten now.
-    pub fn mark_retention(&mut self, at: UnixTime) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO retention (td, at_ms) VALUES (?1, ?2)";
-        self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), at.millis()])?;
-        Ok(())
-    }
-
-    /// Puts a leaf into the outbox of this transaction.
-    pub fn log(&mut self, leaf: &[u8], side: &[u8]) -> Result<(), StoreError> {
-        self.has_leaf = true;
-        self.connection.prepare_cached("INSERT INTO outbox (td, leaf, side) VALUES (?1, ?2, ?3)")?.execute(params![
-            self.trust_domain.as_str(),
-            leaf,
-            side
-        ])?;
-        Ok(())
-    }
-
-    /// Takes leaves out of the outbox that the ledger has made durable.
-    pub fn logged(&mut self, through: i64) -> Result<(), StoreError> {
-        self.connection
-            .execute("DELETE FROM outbox WHERE td = ?1 AND seq <= ?2", params![self.trust_domain.as_str(), through])?;
-        Ok(())
-    }
-
-    /// Remembers how far the log had come, so that an older copy of it is noticed.
-    pub fn mark_log(&mut self, mark: &LogMark) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO log_marks (td, size, root) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.trust_domain.as_str(), mark.size, mark.root])?;
-        Ok(())
-    }
-
-    fn delete(&self, sql: &str, id: &str) -> Result<bool, StoreError> {
-        Ok(self.connection.prepare_cached(sql)?.execute(params![self.trust_domain.as_str(), id])? > 0)
-    }
 }

@@ -1,4 +1,4 @@
-//! How words are stored: JSON forms that belong to this room. A form that gains a field gives it a default.
+//! How words are stored: JSON forms that belong to this crate. A form that gains a field gives it a default.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use sekisho_identity::{Entry, Node};
 use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::{AuthorityRecord, StoreError};
+use crate::{AuthorityRecord, ServerId, StoreError};
 
 #[derive(Serialize, Deserialize)]
 struct EntryForm {
@@ -155,11 +155,12 @@ pub(crate) fn authority_to_text(authority: &AuthorityRecord) -> Result<String, S
     to_text(&form, "authority")
 }
 
-pub(crate) fn authority_from_text(text: &str) -> Result<AuthorityRecord, StoreError> {
+pub(crate) fn authority_from_text(text: &str, server: ServerId) -> Result<AuthorityRecord, StoreError> {
     let form: AuthorityForm = from_text(text, "authority")?;
     let bytes = |text: &str| hex::decode(text).map_err(|_| StoreError::Damaged("authority"));
     Ok(AuthorityRecord {
         id: form.id,
+        server,
         slot: form.slot,
         not_before: UnixTime::from_nanos(form.not_before),
         not_after: UnixTime::from_nanos(form.not_after),
@@ -172,7 +173,8 @@ pub(crate) fn authority_from_text(text: &str) -> Result<AuthorityRecord, StoreEr
 
 /// Reads a stored entry, node or authority, as a database that somebody wrote to may hold it.
 pub fn check_stored(text: &str) -> Result<(), StoreError> {
-    let read = [entry_from_text(text).map(drop), node_from_text(text).map(drop), authority_from_text(text).map(drop)];
+    let authority = authority_from_text(text, ServerId::local());
+    let read = [entry_from_text(text).map(drop), node_from_text(text).map(drop), authority.map(drop)];
     read.into_iter().find(Result::is_ok).unwrap_or(Err(StoreError::Damaged("row")))
 }
 

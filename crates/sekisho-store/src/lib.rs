@@ -1,23 +1,33 @@
-//! Durable state in SQLite: one writer thread, group commit, one gapless revision for each write batch and
-//! trust domain. This is the only room that speaks SQL.
+//! Durable state with gapless revisions: one for each write batch and trust domain. In SQLite, and in memory for tests and simulation.
+//! This is the only crate that speaks SQL.
+//!
+//! Writes are values ([`Batch`]): what must hold, what is written, what is recorded. What they mean is said once (`execute.rs`); an
+//! implementation stores rows.
 
 mod batch;
+mod changed_form;
+#[cfg(test)]
+mod conformance;
+mod execute;
 mod form;
-mod jump;
-mod reads;
+mod memory;
+mod observers;
 mod records;
-mod revocations;
-mod schema;
-mod writer;
+mod revocation_form;
+mod rows;
+mod sqlite;
+mod store;
 
-pub use batch::{Batch, Change};
+pub use batch::{Batch, Change, Committed, Conflict, Delta, EntryVersion, Expect, Item, Write};
 pub use form::{check_stored, stored_entry};
-pub use jump::begin_anew;
-pub use reads::Reader;
-pub use records::{AuthorityRecord, LogMark, OutboxLeaf, PolicyRecord, SpoolPosition, TokenRecord, TokenUse};
-pub use revocations::check_stored_revocation;
-pub use schema::copy_database;
-pub use writer::{Committed, Store};
+pub use memory::MemoryStore;
+pub use records::{
+    AuthorityRecord, Changed, ChangedId, History, LogMark, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
+    TokenRecord,
+};
+pub use revocation_form::check_stored_revocation;
+pub use sqlite::{Reader, SqliteStore, begin_anew, copy_database};
+pub use store::{Answer, Marks, Observer, Snapshot, Store};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]

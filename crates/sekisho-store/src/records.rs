@@ -1,9 +1,39 @@
-use sekisho_types::{Digest, SpiffeId, UnixTime};
+use std::fmt;
+use std::sync::Arc;
+
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
+
+/// A server among those that share a state: each has authorities and a log of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerId(Arc<str>);
+
+impl ServerId {
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The one server of an embedded database.
+    pub fn local() -> Self {
+        Self::new("local")
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// An authority's metadata; its keys are files that `sekisho-keys` owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityRecord {
     pub id: String,
+    /// The server that holds its keys.
+    pub server: ServerId,
     /// `prepared`, `active` or `old`.
     pub slot: String,
     pub not_before: UnixTime,
@@ -36,17 +66,6 @@ pub struct TokenRecord {
     pub expires_at: UnixTime,
 }
 
-/// What spending a join token came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenUse {
-    /// It was good, and is now spent.
-    Spent {
-        agent_id: SpiffeId,
-    },
-    Expired,
-    Unknown,
-}
-
 /// Up to where a node's spool was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpoolPosition {
@@ -70,4 +89,34 @@ pub struct OutboxLeaf {
     pub sequence: i64,
     pub leaf: Vec<u8>,
     pub side: Vec<u8>,
+}
+
+/// What changed after a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum History {
+    /// In the order of their revisions.
+    Known(Vec<Changed>),
+    /// It is longer ago than what is kept: load everything.
+    TooOld,
+}
+
+/// One thing that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub revision: Revision,
+    pub what: ChangedId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangedId {
+    /// With its parents and SPIFFE IDs, before and after: they say whom the change concerns, also when the entry is deleted.
+    Entry {
+        id: EntryId,
+        parents: Vec<SpiffeId>,
+        spiffe_ids: Vec<SpiffeId>,
+    },
+    Node(SpiffeId),
+    Authority(String),
+    Policy,
+    Revocation,
 }

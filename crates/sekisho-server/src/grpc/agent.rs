@@ -9,7 +9,6 @@ use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{id_to_wire, reason_status, types};
 use sekisho_runtime::now;
-use sekisho_store::StoreError;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCaller, issue_status, not_logged};
@@ -85,17 +84,7 @@ impl wire::agent_server::Agent for Service {
         let agent = AgentCaller::of(&self.0, request.extensions()).await?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
         if agent.node.version != version {
-            let id = agent.id.into_inner();
-            let written: Result<(), StoreError> = self
-                .0
-                .store
-                .write(&self.0.name, move |batch| {
-                    let Some(mut node) = batch.node(&id)? else { return Ok(()) };
-                    node.version = version;
-                    batch.put_node(node)
-                })
-                .await;
-            written.map_err(|_| Status::unavailable("the status was not stored"))?;
+            attest::note_version(&self.0, &agent, version).await.map_err(|e| attest_status(&e))?;
         }
         Ok(Response::new(wire::PostStatusResponse {}))
     }

@@ -75,7 +75,7 @@ impl wire::entry_server::Entry for Service {
         let by = operator(&self.0, request.extensions())?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
-        let mut results: Vec<Option<Result<Entry, Status>>> = vec![];
+        let mut results: Vec<Option<Result<Arc<Entry>, Status>>> = vec![];
         let mut entries = Vec::with_capacity(request.entries.len());
         for wire_entry in &request.entries {
             let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
@@ -169,20 +169,22 @@ async fn update(
     wire_entry: &types::Entry,
     mask: Option<types::EntryMask>,
     by: &str,
-) -> Result<Entry, Status> {
+) -> Result<Arc<Entry>, Status> {
     let id = EntryId::parse(&wire_entry.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let (offered, mask) = (wire_entry.clone(), mask.unwrap_or(FULL));
-    let merge = move |known: Entry| {
+    let merge = |known: &Entry| {
         // Fields outside the mask are those of the entry as it stands in this very write.
-        let merged = merged(entry_to_wire(&known), &offered, &mask);
+        let merged = merged(entry_to_wire(known), &offered, &mask);
         entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
     };
     registration::update(domain, id, by, merge).await.map_err(status)
 }
 
-fn with_existing(created: Result<Entry, RegistrationError>) -> (Result<Entry, Status>, Option<Entry>) {
+type Created = Result<Arc<Entry>, RegistrationError>;
+
+fn with_existing(created: Created) -> (Result<Arc<Entry>, Status>, Option<Arc<Entry>>) {
     let existing = match &created {
-        Err(RegistrationError::Exists(existing)) => Some((**existing).clone()),
+        Err(RegistrationError::Exists(existing)) => Some(existing.clone()),
         _ => None,
     };
     (created.map_err(status), existing)
@@ -196,7 +198,10 @@ fn check_count(count: usize) -> Result<(), Status> {
     }
 }
 
-fn to_result(result: Result<Entry, Status>, mask: Option<&types::EntryMask>) -> (types::Status, Option<types::Entry>) {
+fn to_result(
+    result: Result<Arc<Entry>, Status>,
+    mask: Option<&types::EntryMask>,
+) -> (types::Status, Option<types::Entry>) {
     super::svid::result_to_wire(result.map(|entry| masked(entry_to_wire(&entry), mask)))
 }
 

@@ -116,7 +116,12 @@ impl wire::node_server::Node for Service {
         });
         match recorded.await.map_err(|_| Status::internal("recording failed; the server's log says why"))? {
             Ok(log_index) => Ok(Response::new(wire::RecordResponse { log_index })),
-            Err(error @ (RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_))) => {
+            Err(
+                error @ (RecordError::Journal(_)
+                | RecordError::Store(_)
+                | RecordError::Disk(_)
+                | RecordError::Conflict(_)),
+            ) => {
                 tracing::error!(%error, "records were not taken");
                 Err(Status::unavailable("the server cannot record now; its log says why"))
             }

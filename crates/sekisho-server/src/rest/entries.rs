@@ -45,7 +45,7 @@ pub(super) async fn create(
     let id = registration::new_entry_id().ok_or_else(|| Refused::unavailable(&"no id"))?;
     let entry = form.to_entry(&id)?;
     let created = registration::create_one(&domain, entry, by.name()).await?;
-    Ok((StatusCode::CREATED, Json(EntryForm::from(&created))))
+    Ok((StatusCode::CREATED, Json(EntryForm::from(created.as_ref()))))
 }
 
 #[utoipa::path(get, path = "/v1/entries/{id}", responses((status = 200, body = EntryForm), (status = 404, body = Problem)))]
@@ -68,8 +68,8 @@ pub(super) async fn update(
 ) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
     let entry = form.to_entry(&id)?;
-    let updated = registration::update(&domain, id, by.name(), move |old| allowed(&query, &old, entry)).await?;
-    Ok(Json(EntryForm::from(&updated)))
+    let updated = registration::update(&domain, id, by.name(), |old| allowed(&query, old, entry.clone())).await?;
+    Ok(Json(EntryForm::from(updated.as_ref())))
 }
 
 /// `new`, if `old` may become that.

@@ -35,9 +35,7 @@ pub(super) async fn show(
 }
 
 async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Refused> {
-    let domain = domain.clone();
-    let read = move || domain.store.read(|reader| reader.policy(&domain.name, Some(revision)));
-    let found = sekisho_runtime::blocking(read).await.map_err(|error| Refused::unavailable(&error))?;
+    let found = domain.store.policy(&domain.name, Some(revision)).await;
     let found = found.map_err(|error| Refused::unavailable(&error))?;
     let missing = || Refused::not_found(format!("policy revision {revision} is not kept, or never was"));
     found.map(Arc::new).ok_or_else(missing)

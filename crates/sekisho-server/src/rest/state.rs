@@ -48,9 +48,7 @@ fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
 
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
 pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Refused> {
-    let counted = domain.clone();
-    let outbox = sekisho_runtime::blocking(move || counted.store.read(|reader| reader.outbox_length(&counted.name)));
-    let outbox = outbox.await.map_err(|e| Refused::unavailable(&e))?.map_err(|e| Refused::unavailable(&e))?;
+    let outbox = domain.store.outbox_length(&domain.name).await.map_err(|e| Refused::unavailable(&e))?;
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
     let policy_folder_refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -6,11 +6,12 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Each migration takes the schema one version further; none is ever edited once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// Brings the database at `path` to the newest schema. One of an earlier release is copied first; then all steps are one
@@ -68,7 +69,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::Store;
+    use crate::SqliteStore;
 
     /// A database as the release with schema `version` left it.
     fn of_version(path: &Path, version: usize) {
@@ -77,7 +78,7 @@ mod tests {
             connection.execute_batch(migration).unwrap();
         }
         connection.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
-        connection.execute("INSERT INTO revisions VALUES ('example.org', 41)", []).unwrap();
+        connection.execute("INSERT INTO revisions (td, revision) VALUES ('example.org', 41)", []).unwrap();
     }
 
     fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -95,14 +96,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("state.db");
             of_version(&path, earlier);
-            let store = Store::open(&path).unwrap();
+            let store = SqliteStore::open(&path).unwrap();
             let name = sekisho_types::TrustDomain::parse("example.org").unwrap();
             assert_eq!(store.read(|reader| reader.revision(&name)).unwrap().0, 41);
             let [copy] = copies(folder.path()).try_into().unwrap();
             assert_eq!((version(&copy), version(&path)), (earlier as i64, MIGRATIONS.len() as i64));
             assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
             drop(store);
-            Store::open(&path).unwrap();
+            SqliteStore::open(&path).unwrap();
             assert_eq!(copies(folder.path()).len(), 1, "an up-to-date database is not copied");
         }
     }
@@ -114,7 +115,7 @@ mod tests {
         of_version(&path, 1);
         // The third step makes a table of this name: the second one has run by then.
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE retention (x INTEGER) STRICT").unwrap();
-        assert!(Store::open(&path).is_err());
+        assert!(SqliteStore::open(&path).is_err());
         let connection = Connection::open(&path).unwrap();
         let decisions: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_master WHERE name = 'decisions'", [], |row| row.get(0))
@@ -128,7 +129,7 @@ mod tests {
         let path = folder.path().join("state.db");
         of_version(&path, MIGRATIONS.len());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 77).unwrap();
-        let refused = Store::open(&path).err().unwrap().to_string();
+        let refused = SqliteStore::open(&path).err().unwrap().to_string();
         assert!(refused.contains("schema 77"), "{refused}");
         assert_eq!((version(&path), copies(folder.path()).len()), (77, 0));
     }
