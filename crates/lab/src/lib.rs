@@ -1,6 +1,8 @@
 //! Everything that needs more than one real part: interop, attacks, faults, and the shared test vectors.
 //! The tests are under `tests/it`; here is what their programs share.
 
+pub mod sim;
+
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

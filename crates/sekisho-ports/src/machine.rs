@@ -16,6 +16,9 @@ use crate::Fabric;
 /// When every simulation begins: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
 
+/// What is as long is no frame about the connection itself, in bytes.
+const LONG: usize = 300;
+
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Machine>>> = const { RefCell::new(None) };
 }
@@ -33,6 +36,7 @@ pub struct Machine {
     settled_nanos: AtomicU64,
     /// Its runtime is being dropped: its clock cannot be read.
     stopping: AtomicBool,
+    heard_nanos: AtomicU64,
     devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -46,6 +50,7 @@ impl Machine {
             began: Mutex::new(None),
             settled_nanos: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            heard_nanos: AtomicU64::new(0),
             devices: Mutex::new(HashMap::new()),
         })
     }
@@ -98,6 +103,17 @@ impl Machine {
         }
         let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
         began.map_or(settled, |(base, from)| from + base.elapsed())
+    }
+
+    /// When the newest long message that this machine has read was sent: long, so that it is an answer and nothing about the connection.
+    pub fn heard(&self) -> Duration {
+        Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn hears(&self, sent: Duration, length: usize) {
+        if length >= LONG {
+            self.heard_nanos.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 
     /// What this machine has of a kind of device, such as a disk; it outlives the programs that run on the machine.

@@ -20,10 +20,12 @@ fn main() -> ExitCode {
         "gen" => generate::run(&root()),
         "deny" => deny::check(&root()),
         "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+        "simulate" => run(&["run", "--quiet", "--package", "lab", "--bin", "simulate", "--"]),
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => {
-            Err("usage: cargo xtask layers | tidy | gen | deny | invariants | fuzz [SECONDS [TARGET]] | bench [PART…]"
+            Err("usage: cargo xtask layers | tidy | gen | deny | invariants | fuzz [SECONDS [TARGET]] | simulate [--seeds A..B] | \
+                 bench [PART…]"
                 .to_owned())
         }
     };

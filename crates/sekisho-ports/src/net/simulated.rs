@@ -28,9 +28,17 @@ pub struct PeerCredentials {
     pub gid: u32,
 }
 
+/// Bytes that were written at once.
+struct Part {
+    sent: Duration,
+    arrives: Duration,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
 #[derive(Default)]
 struct Pipe {
-    parts: VecDeque<(Duration, Vec<u8>)>,
+    parts: VecDeque<Part>,
     bytes: usize,
     last: Duration,
     /// When its end arrives.
@@ -150,12 +158,13 @@ impl Simulated {
             let pipe = if self.is_dialler { to_dialler } else { to_listener };
             pipe.reader = Some(context.waker().clone());
             let due = match (pipe.parts.front_mut(), pipe.ends) {
-                (Some((at, _)), _) if *at > now || parted => *at,
-                (Some((_, part)), _) => {
-                    let count = part.len().min(buffer.remaining());
-                    buffer.put_slice(part.get(..count).unwrap_or_default());
-                    part.drain(..count);
-                    if part.is_empty() {
+                (Some(part), _) if part.arrives > now || parted => part.arrives,
+                (Some(part), _) => {
+                    self.machine.hears(part.sent, part.length);
+                    let count = part.bytes.len().min(buffer.remaining());
+                    buffer.put_slice(part.bytes.get(..count).unwrap_or_default());
+                    part.bytes.drain(..count);
+                    if part.bytes.is_empty() {
                         pipe.parts.pop_front();
                     }
                     pipe.bytes -= count;
@@ -193,7 +202,8 @@ impl Simulated {
             return Poll::Pending;
         }
         pipe.last = pipe.last.max(arrival);
-        pipe.parts.push_back((pipe.last, bytes.get(..room).unwrap_or_default().to_vec()));
+        let bytes = bytes.get(..room).unwrap_or_default().to_vec();
+        pipe.parts.push_back(Part { sent: now, arrives: pipe.last, length: room, bytes });
         pipe.bytes += room;
         if let Some(reader) = pipe.reader.take() {
             reader.wake();

@@ -1,0 +1,47 @@
+//! The programs of a simulation, with the options that they are started with.
+
+use std::path::Path;
+
+use clap::{Args, FromArgMatches};
+use sekisho_agent::AgentArgs;
+use sekisho_runtime::Stop;
+use sekisho_server::ServerArgs;
+
+/// Reads options as the command line does.
+fn options<T: Args + FromArgMatches>(given: &[&str]) -> T {
+    let command = T::augment_args(clap::Command::new("simulated").no_binary_name(true));
+    T::from_arg_matches(&command.try_get_matches_from(given).unwrap()).unwrap()
+}
+
+pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
+    let args: ServerArgs = options(&[
+        "--trust-domain",
+        "example.org",
+        "--data",
+        data.to_str().unwrap(),
+        "--listen",
+        "10.0.0.1:8081",
+        "--ca-ttl-seconds",
+        "90",
+        "--agent-ttl-seconds",
+        "60",
+    ]);
+    sekisho_server::run(args, Stop::new(), |_, _| ()).await.map_err(|error| error.to_string())
+}
+
+pub(super) async fn agent(data: std::path::PathBuf, server: String, fingerprints: String) -> Result<(), String> {
+    let token = data.join("token");
+    let args: AgentArgs = options(&[
+        "--trust-domain",
+        "example.org",
+        "--data",
+        data.to_str().unwrap(),
+        "--server",
+        &server,
+        "--fingerprint",
+        &fingerprints,
+        "--join-token-file",
+        token.to_str().unwrap(),
+    ]);
+    sekisho_agent::run(args, Stop::new(), |_: &Path| ()).await.map_err(|error| error.to_string())
+}
