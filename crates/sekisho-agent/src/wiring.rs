@@ -99,7 +99,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
             (own, known, BTreeMap::new(), tls)
         }
     };
-    let own_digest: Digest = sekisho_host::file_digest(Path::new("/proc/self/exe")).map_err(AgentError::Executable)?;
+    let own_digest: Digest = sekisho_host::own_digest().map_err(AgentError::Executable)?;
     let sidecar_digests: BTreeSet<Digest> = args.sidecar_sha256.iter().copied().chain([own_digest]).collect();
     if args.danger_inheritable_sockets {
         danger("danger_inheritable_sockets", "connections that survive exec are served");

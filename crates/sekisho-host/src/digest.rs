@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use sekisho_types::Digest;
@@ -39,6 +39,18 @@ impl DigestCache {
             cache.insert(key, digest);
         }
         Ok(digest)
+    }
+}
+
+/// SHA-256 of this process's executable, read once: it cannot become another file's.
+pub fn own_digest() -> std::io::Result<Digest> {
+    static OWN: OnceLock<Digest> = OnceLock::new();
+    match OWN.get() {
+        Some(known) => Ok(*known),
+        None => Ok(*OWN.get_or_init({
+            let digest = file_digest(std::path::Path::new("/proc/self/exe"))?;
+            move || digest
+        })),
     }
 }
 

@@ -16,7 +16,7 @@ mod sockets;
 mod unix_diag;
 
 pub use basis::ExecutableId;
-pub use digest::{DigestCache, file_digest};
+pub use digest::{DigestCache, file_digest, own_digest};
 pub use family::is_family;
 pub use holders::{Hold, Holders, hold_of, socket_holders};
 pub use inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};

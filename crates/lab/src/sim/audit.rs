@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use sekisho_disk::Ledger;
+use sekisho_disk::{Ledger, NewEntry};
 use sekisho_events::{Event, Leaf};
 use sekisho_keys::load;
 use sekisho_ledger::{Checkpoint, Frontier, TILE_WIDTH, TrustPolicy, leaf_hash};
-use sekisho_types::{Digest, SignatureAlgorithm};
+use sekisho_types::{Digest, EntryId, SignatureAlgorithm};
 
 use super::model::Model;
 
@@ -20,25 +20,31 @@ pub(super) fn check(data: &Path, model: &Model) -> Result<u64, String> {
     let origin = origin["origin"].as_str().unwrap_or_default();
     let key = load(&data.join("keys/log.key"), SignatureAlgorithm::Ed25519).map_err(|error| error.to_string())?;
     let (ledger, recovered) = Ledger::open(&folder, origin, Arc::new(key)).map_err(|error| error.to_string())?;
-    let leaves = leaves(&ledger, recovered.size)?;
-    roots(&ledger, &leaves, model)?;
+    let entries = entries(&ledger, recovered.size)?;
+    roots(&ledger, &entries, model)?;
+    let mut history = History::default();
     let mut issued = BTreeMap::new();
     let mut attested = 0u64;
-    for (index, bytes) in (0u64..).zip(&leaves) {
-        let leaf = Leaf::decode(bytes).map_err(|error| format!("leaf {index}: {error}"))?;
+    for (index, entry) in (0u64..).zip(&entries) {
+        let leaf =
+            Leaf::decode_with_side(&entry.leaf, &entry.side).map_err(|error| format!("leaf {index}: {error}"))?;
+        history.take(index, &leaf.event);
         match leaf.event {
-            Event::X509Issued(event) => drop(issued.insert(event.tbs_sha256, index)),
+            Event::X509Issued(event) => drop(issued.insert(event.tbs_sha256, (index, event.entry))),
             Event::Attested(_) => attested += 1,
             _ => {}
         }
     }
     let known = model.known();
     for svid in &known.issued {
-        let leaf = issued.get::<Digest>(&svid.tbs_sha256).copied();
-        match (leaf, svid.log_index) {
+        let found = issued.get::<Digest>(&svid.tbs_sha256);
+        if let Some((index, entry)) = found {
+            history.judge(&svid.to, *index, entry.as_ref())?;
+        }
+        match (found.map(|(index, _)| *index), svid.log_index) {
             (None, _) => return Err(format!("L5: {} holds an SVID that has no leaf ({:?})", svid.to, svid.log_index)),
             (Some(leaf), Some(index)) if leaf != index => {
-                return Err(format!("L5: {} was told leaf {index} for an SVID whose leaf is {leaf}", svid.to));
+                return Err(format!("L5: {} was given leaf {index} for an SVID whose leaf is {leaf}", svid.to));
             }
             _ => {}
         }
@@ -50,17 +56,57 @@ pub(super) fn check(data: &Path, model: &Model) -> Result<u64, String> {
     Ok(recovered.size)
 }
 
-fn leaves(ledger: &Ledger, size: u64) -> Result<Vec<Vec<u8>>, String> {
-    let mut leaves = vec![];
+/// What the log says of agents and entries, in its order.
+#[derive(Default)]
+struct History {
+    deleted: BTreeMap<EntryId, u64>,
+    agents: BTreeMap<String, Vec<(u64, &'static str)>>,
+}
+
+impl History {
+    fn take(&mut self, index: u64, event: &Event) {
+        let (agent, what) = match event {
+            Event::EntryDeleted(event) => {
+                self.deleted.insert(event.entry.clone(), index);
+                return;
+            }
+            Event::AgentBanned(event) => (&event.agent, "banned"),
+            Event::AgentEvicted(event) => (&event.agent, "evicted"),
+            Event::Attested(event) => (&event.agent, "attested"),
+            _ => return,
+        };
+        if let Some(agent) = agent.value() {
+            self.agents.entry(agent.to_string()).or_default().push((index, what));
+        }
+    }
+
+    /// Law L6: an issuance is judged again after its leaf is durable. So no one holds an SVID whose leaf stands behind the deletion of its
+    /// entry, or behind the ban of the agent that asked.
+    fn judge(&self, to: &str, index: u64, entry: Option<&EntryId>) -> Result<(), String> {
+        if let Some((id, at)) = entry.and_then(|id| Some((id, *self.deleted.get(id)?))).filter(|(_, at)| *at < index) {
+            return Err(format!("L6: {to} holds an SVID of {id} by leaf {index}, and leaf {at} deletes the entry"));
+        }
+        let before = self.agents.get(to).into_iter().flatten().take_while(|(at, _)| *at < index).last();
+        match before {
+            Some((at, what)) if entry.is_some() && *what == "banned" => {
+                Err(format!("L6: {to} holds an SVID by leaf {index}, and leaf {at} says that it is {what}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn entries(ledger: &Ledger, size: u64) -> Result<Vec<NewEntry>, String> {
+    let mut entries = vec![];
     for number in 0..size.div_ceil(TILE_WIDTH) {
         let bundle = ledger.bundle(number, size).ok_or_else(|| format!("bundle {number} cannot be read"))?;
-        leaves.extend(bundle.into_iter().map(|entry| entry.leaf));
+        entries.extend(bundle);
     }
-    Ok(leaves)
+    Ok(entries)
 }
 
 /// Each checkpoint that anybody saw is of a beginning of the log as it is now: so any two are consistent.
-fn roots(ledger: &Ledger, leaves: &[Vec<u8>], model: &Model) -> Result<(), String> {
+fn roots(ledger: &Ledger, entries: &[NewEntry], model: &Model) -> Result<(), String> {
     let policy = TrustPolicy::parse(&format!("log {}\nquorum none\n", ledger.verifier())).map_err(|e| e.to_string())?;
     let mut seen = BTreeMap::new();
     for note in &model.known().checkpoints {
@@ -77,13 +123,13 @@ fn roots(ledger: &Ledger, leaves: &[Vec<u8>], model: &Model) -> Result<(), Strin
         _ => Ok(()),
     };
     check(&frontier)?;
-    for leaf in leaves {
-        frontier.push(leaf_hash(leaf), |_, _, _| ());
+    for entry in entries {
+        frontier.push(leaf_hash(&entry.leaf), |_, _, _| ());
         check(&frontier)?;
     }
     match seen.keys().next_back() {
         Some(size) => {
-            Err(format!("L5: a checkpoint of size {size} was seen, and the log has {} entries", leaves.len()))
+            Err(format!("L5: a checkpoint of size {size} was seen, and the log has {} entries", entries.len()))
         }
         None => Ok(()),
     }

@@ -72,6 +72,8 @@ pub(super) struct Known {
     /// Attestations that succeeded with each token.
     pub spent: BTreeMap<String, u32>,
     pub issued: Vec<Issued>,
+    /// What nodes wait for now, by node: an agent and an entry.
+    pub asked: BTreeMap<String, (String, String)>,
     pub checkpoints: BTreeSet<String>,
     pub authorities: Vec<Digest>,
     /// Programs that wait for a join token, by the agent's name.

@@ -105,7 +105,9 @@ impl Node {
             from.get(newest).map(|entry| (*entry).clone())
         };
         let Some(entry) = entry else { return };
+        self.model.known().asked.insert(self.name.clone(), (id.to_owned(), entry.clone()));
         let answer = issue(channel, &entry).await;
+        self.model.known().asked.remove(&self.name);
         let index = match &answer {
             Answer::Done(given) => format!(", leaf {}", given.log_index),
             _ => String::new(),

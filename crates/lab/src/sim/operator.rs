@@ -96,6 +96,11 @@ impl Operator {
 
     fn some_entry(&self) -> Option<(String, KnownEntry)> {
         let known = self.model.known();
+        // What somebody waits for at this moment is what a race is about.
+        let asked = known.asked.values().next().and_then(|(_, id)| known.entries.get_key_value(id));
+        if let Some((id, entry)) = asked.filter(|_| random(4) != 0) {
+            return Some((id.clone(), entry.clone()));
+        }
         let there: Vec<_> =
             known.entries.iter().filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))).collect();
         let at = there.len().saturating_sub(1 + random(6) as usize);
@@ -146,10 +151,12 @@ impl Operator {
 
     /// Bans or evicts a node made by hand.
     async fn ban(&self, how: &str) {
-        if random(3) != 0 {
-            return;
-        }
-        let id = format!("spiffe://example.org/spire/agent/join_token/n{}", random(3));
+        let asks = self.model.known().asked.values().next().map(|(id, _)| id.clone());
+        let id = match asks {
+            Some(id) => id,
+            None if random(3) == 0 => format!("spiffe://example.org/spire/agent/join_token/n{}", random(3)),
+            None => return,
+        };
         let answer = match how {
             "ban" => self.ask(Method::POST, "/v1/agents/ban", Some(json!({"id": id}))).await,
             // It may attest again, whether or not an answer comes.
