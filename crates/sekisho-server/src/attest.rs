@@ -10,11 +10,12 @@ use sekisho_runtime::{now, random_bytes};
 use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
 use sekisho_types::{SpiffeId, Verified};
 
+use crate::caller::AgentCaller;
 use crate::counters::Counters;
 use crate::domain::Domain;
-use crate::grpc::AgentCaller;
 use crate::issue::{self, Asker, IssueError, IssuedX509};
 use crate::journal::{self, JournalError, personal};
+use crate::refusal::Ended;
 use crate::submit;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub(crate) enum AttestError {
     #[error("the certificate signing request: {0}")]
     Csr(String),
     #[error(transparent)]
-    Issue(#[from] IssueError),
+    Issue(#[from] Ended<IssueError>),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -172,7 +173,7 @@ pub(crate) async fn renew(domain: &Domain, agent: &AgentCaller, csr: &[u8]) -> R
     let csr = match Csr::verify(csr) {
         Ok(csr) => csr,
         Err(error) => {
-            issue::refused(domain, &asker.name(), &error.to_string()).await.map_err(IssueError::from)?;
+            issue::refused(domain, &asker.name(), &error.to_string()).await?;
             return Err(AttestError::Csr(error.to_string()));
         }
     };

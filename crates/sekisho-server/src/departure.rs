@@ -23,8 +23,8 @@ use sekisho_types::{EntryId, SpiffeId};
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::caller::{AgentCaller, denied};
 use crate::domain::{Domain, Shared};
-use crate::grpc::{AgentCaller, denied, not_logged};
 use crate::issue::{self, IssueError, IssuedX509};
 use crate::view;
 
@@ -231,7 +231,7 @@ async fn withdraw(domain: Shared, departure: Departure, status: Status) -> Heade
     let ids = departure.0.issued.iter().map(|issued| issued.log_id).collect();
     let caller = departure.0.agent.to_string();
     let logged = issue::withdrawn(&domain, &caller, ids, status.message()).await;
-    let status = logged.map_or_else(|_| not_logged(), |_| status);
+    let status = logged.map_or_else(Status::from, |_| status);
     let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);
     trailers

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sekisho_events::{Encoded, Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Refused, Selectors, X509Issued};
+use sekisho_events::{Encoded, Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Selectors, X509Issued};
 use sekisho_identity::{
     AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
     assemble_certificate, authorize, issuance_to_claim, leaf_tbs,
@@ -17,6 +17,7 @@ use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{self, JournalError, Stamp, personal};
+use crate::refusal::{Ended, Recorded, Refusal as Refused};
 use crate::view::{Generation, State};
 
 /// Characters of a reason.
@@ -36,6 +37,18 @@ pub(crate) enum IssueError {
     Budget(String),
     #[error("the identity could not be written: {0}")]
     Form(String),
+}
+
+impl From<AuthorityError> for Ended<IssueError> {
+    fn from(error: AuthorityError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<JournalError> for Ended<IssueError> {
+    fn from(error: JournalError) -> Self {
+        Self::Fault(error.into())
+    }
 }
 
 /// Who asks for identities, how it stood when it asked, and by which state.
@@ -108,7 +121,11 @@ pub(crate) struct IssuedJwt {
 }
 
 /// Issues an X.509-SVID, or refuses; either is in the log when this returns.
-pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
+pub(crate) async fn x509(
+    domain: &Domain,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Result<IssuedX509, Ended<IssueError>> {
     let signing = domain.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this SVID.
     let revision = domain.view.read(|state| state.revision);
@@ -166,7 +183,7 @@ pub(crate) async fn jwt(
     asker: &Asker,
     request: Request<'_>,
     audience: &[String],
-) -> Result<IssuedJwt, IssueError> {
+) -> Result<IssuedJwt, Ended<IssueError>> {
     let signing = domain.authorities.signing()?;
     let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
@@ -232,14 +249,14 @@ async fn pass_gate(
     signing: &Arc<Signing>,
     asker: &Asker,
     request: Request<'_>,
-) -> Result<Allowed, IssueError> {
+) -> Result<Allowed, Ended<IssueError>> {
     match authorize(&asker.caller, request, &limits(domain, signing), now()) {
         Ok(allowed) => Ok(allowed),
         Err(refusal) => {
-            let index = refused(domain, &asker.name(), &refusal.to_string()).await?;
+            let recorded = refused(domain, &asker.name(), &refusal.to_string()).await?;
             // Which selectors a process lacks stands in the leaf's commitment; the log of the program is read by more people.
-            tracing::warn!(caller = %asker.name(), kind = refusal.kind(), log_index = index, "refused to issue");
-            Err(refusal.into())
+            tracing::warn!(caller = %asker.name(), kind = refusal.kind(), "refused to issue");
+            Err(Ended::Refused(Refused::new(refusal.into(), recorded)))
         }
     }
 }
@@ -252,14 +269,14 @@ async fn pass_gate_again(
     asker: &Asker,
     request: Request<'_>,
     log_id: IssuanceId,
-) -> Result<Generation, IssueError> {
+) -> Result<Generation, Ended<IssueError>> {
     let error = match judge_again(domain, signing, asker, request) {
         Ok(judged_at) => return Ok(judged_at),
         Err(error) => error,
     };
     let index = withdrawn(domain, &asker.name(), vec![log_id], &error.to_string()).await?;
     tracing::warn!(caller = %asker.name(), %log_id, log_index = index, "withdrawn before it was signed");
-    Err(error)
+    Err(Ended::Refused(Refused::new(error, Recorded::by_leaf(index))))
 }
 
 fn judge_again(
@@ -313,25 +330,25 @@ fn within_budget(
     asker: &Asker,
     leaf: Encoded,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
-) -> Result<Encoded, IssueError> {
+) -> Result<Encoded, Ended<IssueError>> {
     match &asker.caller {
         Caller::Agent { id, .. } if !take(&domain.budgets, id.get(), leaf.leaf.len() + leaf.side.len(), now()) => {
             Counters::count(&domain.counters.refusals, 1);
             domain.refusals.count_of_agent(&id.get().to_string(), 1);
-            Err(IssueError::Budget(id.get().to_string()))
+            Err(Ended::Refused(Refused::new(IssueError::Budget(id.get().to_string()), Recorded::in_count())))
         }
         _ => Ok(leaf),
     }
 }
 
 /// Logs what an agent was refused, or counts it once its budget is used up. Durable when this returns.
-pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<Option<u64>, JournalError> {
+pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<Recorded, JournalError> {
     if domain.budgets.refusal(caller, now()) {
-        return refusal_leaf(domain, caller, reason).await.map(Some);
+        return refusal_leaf(domain, caller, reason).await.map(Recorded::by_leaf);
     }
     Counters::count(&domain.counters.refusals, 1);
     domain.refusals.count_of_agent(caller, 1);
-    Ok(None)
+    Ok(Recorded::in_count())
 }
 
 /// Logs a refusal; durable when this returns.
@@ -339,9 +356,9 @@ pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) ->
     journal::append(domain, refusal(domain, caller, None, reason)).await
 }
 
-fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> Refused {
+fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> sekisho_events::Refused {
     Counters::count(&domain.counters.refusals, 1);
-    Refused {
+    sekisho_events::Refused {
         caller: personal(caller.to_owned()),
         id: RefusalId::new(domain.new_log_id()),
         // It may quote what the caller sent.

@@ -10,9 +10,9 @@ use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
+use crate::caller::AgentCaller;
 use crate::counters::Counters;
 use crate::domain::Domain;
-use crate::grpc::AgentCaller;
 use crate::journal::{self, JournalError, personal};
 use crate::submit;
 

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::domain::{Domain, Shared};
 use crate::issue;
 use crate::journal::{self, JournalError, personal};
+use crate::refusal::Recorded;
 
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
@@ -92,7 +93,7 @@ impl Refusals {
 }
 
 /// Logs that something was refused to the peer of a TLS connection, or counts it.
-pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str) -> Result<(), JournalError> {
+pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str) -> Result<Recorded, JournalError> {
     let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
     let who = &id.unwrap_or_else(|| peer.address.to_string());
     let refusals = &domain.refusals;
@@ -100,11 +101,11 @@ pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str)
     let reason = &reason.chars().take(MAX_REASON).collect::<String>();
     if refusals.admits(peer) {
         tracing::info!(peer = who, reason, "refused");
-        issue::refusal_leaf(domain, who, reason).await.map(drop)
+        issue::refusal_leaf(domain, who, reason).await.map(Recorded::by_leaf)
     } else {
         Counters::count(&domain.counters.refusals, 1);
         refusals.count(1);
-        Ok(())
+        Ok(Recorded::in_count())
     }
 }
 

@@ -1,22 +1,23 @@
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use sekisho_evidence::node::{NodeError, Proved};
 use sekisho_identity::Csr;
-use sekisho_net::{TlsPeer, is_unrecorded, network_of};
+use sekisho_net::{TlsPeer, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{id_to_wire, reason_status, types};
 use sekisho_runtime::now;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{AgentCaller, issue_status, not_logged};
+use super::issue_status;
 use crate::attest::{self, AttestError, Attestation, Turn};
+use crate::caller::{AgentCaller, denied};
 use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::issue::IssuedX509;
-use crate::refusals;
+use crate::refusal::Ended;
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -32,24 +33,18 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<Streaming<wire::AttestAgentRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let peer = request.extensions().get::<Arc<TlsPeer>>().cloned();
-        let peer = peer.ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
+        let call = Call::<()>::of(request.extensions())?;
+        let peer = call.peer().cloned().ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
         if !self.0.attestations.take(network_of(peer.address.ip()), now()) {
-            return Err(Status::resource_exhausted(
-                "too many attestations from this address; wait a second and try again",
-            ));
+            let status =
+                Status::resource_exhausted("too many attestations from this address; wait a second and try again");
+            return Err(call.refuse(status).await.into_error());
         }
         let domain = self.0.clone();
         let mut incoming = request.into_inner();
         let (to, answers) = tokio::sync::mpsc::channel(2);
         tokio::spawn(async move {
-            let mut ended = converse(&domain, &mut incoming, &to, &peer).await;
-            if let Err(status) = &ended
-                && is_unrecorded(status)
-                && refusals::log_peer(&domain, &peer, status.message()).await.is_err()
-            {
-                ended = Err(not_logged());
-            }
+            let ended = call.answer(converse(&domain, &mut incoming, &to, &peer)).await;
             let ended =
                 ended.map(|(svid, reattestable)| (result(&svid, reattestable), Some(Departure::attested(&svid))));
             let _gone = to.send(ended).await;
@@ -69,22 +64,27 @@ impl wire::agent_server::Agent for Service {
         &self,
         request: Request<wire::RenewAgentRequest>,
     ) -> Result<Response<wire::RenewAgentResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
-        let params = request.into_inner().params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
-        let renewed = attest::renew(&self.0, &agent, &params.csr).await.map_err(|e| attest_status(&e))?;
+        let call = Call::<AgentCaller>::of(request.extensions())?;
+        let (agent, params) = (&call.caller, request.into_inner().params);
+        let work = async {
+            let params = params.ok_or_else(|| Status::invalid_argument("`params` is missing"))?;
+            attest::renew(&self.0, agent, &params.csr).await.map_err(attest_ended)
+        };
+        let renewed = call.answer(work).await?;
         let answer = wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) };
         let own = Issued { log_id: renewed.log_id, entry: None, judged_at: renewed.judged_at };
-        Ok(super::svid::departing(answer, Departure::new(&agent, vec![own])))
+        Ok(super::svid::departing(answer, Departure::new(agent, vec![own])))
     }
 
     async fn post_status(
         &self,
         request: Request<wire::PostStatusRequest>,
     ) -> Result<Response<wire::PostStatusResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let call = Call::<AgentCaller>::of(request.extensions())?;
         let version: String = request.into_inner().agent_version.chars().take(64).collect();
-        if agent.node.version != version {
-            attest::note_version(&self.0, &agent, version).await.map_err(|e| attest_status(&e))?;
+        if call.caller.node.version != version {
+            let noted = attest::note_version(&self.0, &call.caller, version);
+            call.answer(async { noted.await.map_err(attest_ended) }).await?;
         }
         Ok(Response::new(wire::PostStatusResponse {}))
     }
@@ -95,17 +95,17 @@ async fn converse(
     incoming: &mut Streaming<wire::AttestAgentRequest>,
     to: &tokio::sync::mpsc::Sender<Result<Message, Status>>,
     peer: &TlsPeer,
-) -> Result<(IssuedX509, bool), Status> {
+) -> Result<(IssuedX509, bool), Ended<Status>> {
     use wire::attest_agent_request::Step;
     let Some(Step::Params(params)) = next_step(incoming).await? else {
-        return Err(Status::invalid_argument("the first message carries `params`"));
+        return Err(Status::invalid_argument("the first message carries `params`").into());
     };
     let data = params.data.ok_or_else(|| Status::invalid_argument("`params.data` is missing"))?;
     let csr = params.params.ok_or_else(|| Status::invalid_argument("`params.params` is missing"))?.csr;
     // Before a token is spent for it.
     let csr = Csr::verify(&csr).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let proved = prove(domain, incoming, to, peer, &data).await?;
-    let issued = attest::admit(domain, &proved, &csr, &peer.group).await.map_err(|e| attest_status(&e))?;
+    let issued = attest::admit(domain, &proved, &csr, &peer.group).await.map_err(attest_ended)?;
     Ok((issued, proved.can_reattest()))
 }
 
@@ -118,11 +118,10 @@ async fn prove(
     to: &tokio::sync::mpsc::Sender<Result<Message, Status>>,
     peer: &TlsPeer,
     data: &types::AttestationData,
-) -> Result<Proved, Status> {
+) -> Result<Proved, Ended<Status>> {
     use wire::attest_agent_request::Step;
-    let failed = |error: AttestError| attest_status(&error);
-    let attestation = Attestation::by(&data.r#type, peer.exporter).map_err(failed)?;
-    let mut turn = attestation.begin(domain, &data.payload).await.map_err(failed)?;
+    let attestation = Attestation::by(&data.r#type, peer.exporter).map_err(attest_ended)?;
+    let mut turn = attestation.begin(domain, &data.payload).await.map_err(attest_ended)?;
     for _ in 0..MAX_CHALLENGES {
         let (challenge, conversation) = match turn {
             Turn::Proved(proved) => return Ok(proved),
@@ -131,13 +130,13 @@ async fn prove(
         let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
         let _gone = to.send(Ok((wire::AttestAgentResponse { step }, None))).await;
         let Some(Step::ChallengeResponse(answer)) = next_step(incoming).await? else {
-            return Err(Status::invalid_argument("the second message carries `challenge_response`"));
+            return Err(Status::invalid_argument("the second message carries `challenge_response`").into());
         };
-        turn = attestation.go_on(domain, conversation, &answer).await.map_err(failed)?;
+        turn = attestation.go_on(domain, conversation, &answer).await.map_err(attest_ended)?;
     }
     match turn {
         Turn::Proved(proved) => Ok(proved),
-        Turn::Challenge(..) => Err(Status::invalid_argument("the attestation takes too many steps")),
+        Turn::Challenge(..) => Err(Status::invalid_argument("the attestation takes too many steps").into()),
     }
 }
 
@@ -150,6 +149,13 @@ async fn next_step(
     Ok(message.and_then(|message| message.step))
 }
 
+fn attest_ended(error: AttestError) -> Ended<Status> {
+    match error {
+        AttestError::Issue(ended) => ended.map(|error| issue_status(&error)),
+        error => attest_status(&error).into(),
+    }
+}
+
 fn attest_status(error: &AttestError) -> Status {
     match error {
         // SPIRE's code for a token that is used or expired, too.
@@ -159,11 +165,10 @@ fn attest_status(error: &AttestError) -> Status {
         | AttestError::Csr(_) => Status::invalid_argument(error.to_string()),
         AttestError::Node(NodeError::Off(..)) => Status::permission_denied(error.to_string()),
         AttestError::Node(_) => Status::invalid_argument(error.to_string()),
-        AttestError::Banned(_) => super::denied(sekisho_identity::Standing::Banned),
+        AttestError::Banned(_) => denied(sekisho_identity::Standing::Banned),
         AttestError::MustReattest => reason_status(&error.to_string(), Reason::AgentMustReattest),
-        AttestError::Changed(standing) => super::denied(*standing),
-        AttestError::Issue(error) => issue_status(error),
-        AttestError::Store(_) | AttestError::Journal(_) | AttestError::Evidence(_) => {
+        AttestError::Changed(standing) => denied(*standing),
+        AttestError::Issue(_) | AttestError::Store(_) | AttestError::Journal(_) | AttestError::Evidence(_) => {
             tracing::error!(%error, "could not attest");
             Status::unavailable("the server cannot attest now; its log says why")
         }

@@ -11,8 +11,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::entry_mask::{FULL, masked, merged};
 use super::entry_sync::{Pages, Sync};
-use super::{AgentCaller, operator};
+use crate::caller::{AgentCaller, Operator};
+use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::registration::{self, RegistrationError};
 use crate::view::State;
 
@@ -26,7 +28,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
-        operator(&self.0, request.extensions())?;
+        Call::<Operator>::of(request.extensions())?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
         let count = self.0.view.read(|state| filter.of(state, None).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
@@ -36,7 +38,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Result<Response<wire::ListEntriesResponse>, Status> {
-        operator(&self.0, request.extensions())?;
+        Call::<Operator>::of(request.extensions())?;
         let request = request.into_inner();
         let filter = Filter::from_wire(request.filter)?;
         let size = match usize::try_from(request.page_size) {
@@ -60,7 +62,7 @@ impl wire::entry_server::Entry for Service {
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
-        operator(&self.0, request.extensions())?;
+        Call::<Operator>::of(request.extensions())?;
         let request = request.into_inner();
         let id = EntryId::parse(&request.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let found = self.0.view.read(|state| state.entries.get(&id).cloned());
@@ -72,10 +74,10 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchCreateEntryRequest>,
     ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let call = Call::<Operator>::of(request.extensions())?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
-        let mut results: Vec<Option<Result<Arc<Entry>, Status>>> = vec![];
+        let mut results: Vec<Option<Created>> = vec![];
         let mut entries = Vec::with_capacity(request.entries.len());
         for wire_entry in &request.entries {
             let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
@@ -84,15 +86,21 @@ impl wire::entry_server::Entry for Service {
                     entries.push(entry);
                     results.push(None);
                 }
-                Err(error) => results.push(Some(Err(Status::invalid_argument(error.to_string())))),
+                Err(error) => results.push(Some((Err(Status::invalid_argument(error.to_string())), None))),
             }
         }
-        let mut created = registration::create(&self.0, entries, by.name()).await.map_err(status)?.into_iter();
-        let missing = || (Err(Status::internal("an entry was not answered")), None);
-        let results = results.into_iter().map(|refused| {
-            refused.map(|refused| (refused, None)).or_else(|| created.next().map(with_existing)).unwrap_or_else(missing)
-        });
-        let results = results.map(|(result, existing)| {
+        let created = call.execute(CreateEntries { entries }).await;
+        let mut created = created.map_err(|refusal| status(refusal.into_error()))?.into_iter();
+        let mut answered = Vec::with_capacity(results.len());
+        for refused in results {
+            let result = match refused.or_else(|| created.next().map(with_existing)) {
+                Some((Err(status), existing)) => (Err(call.refuse(status).await.into_error()), existing),
+                Some(created) => created,
+                None => (Err(Status::internal("an entry was not answered")), None),
+            };
+            answered.push(result);
+        }
+        let results = answered.into_iter().map(|(result, existing)| {
             let mask = request.output_mask.as_ref();
             let (status, entry) = to_result(result, mask);
             // An entry of the same identity, parent and selectors is answered with the one that exists, as SPIRE does.
@@ -106,12 +114,12 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchUpdateEntryRequest>,
     ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let call = Call::<Operator>::of(request.extensions())?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
         let mut results = Vec::new();
         for wire_entry in request.entries {
-            let result = update(&self.0, &wire_entry, request.input_mask, by.name()).await;
+            let result = update(&call, &wire_entry, request.input_mask).await;
             let (status, entry) = to_result(result, request.output_mask.as_ref());
             results.push(wire::batch_update_entry_response::Result { status: Some(status), entry });
         }
@@ -122,15 +130,15 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchDeleteEntryRequest>,
     ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
-        let by = operator(&self.0, request.extensions())?;
+        let call = Call::<Operator>::of(request.extensions())?;
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
         let deletions = ids.into_iter().map(|id| {
-            let (domain, by) = (&self.0, by.name());
+            let call = &call;
             async move {
                 let result = match EntryId::parse(&id) {
-                    Ok(id) => registration::delete(domain, id, by).await.map_err(status),
-                    Err(error) => Err(Status::invalid_argument(error.to_string())),
+                    Ok(id) => call.execute(DeleteEntry { id }).await.map_err(|refusal| status(refusal.into_error())),
+                    Err(error) => Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
                 };
                 let (status, _) = super::svid::result_to_wire(result);
                 wire::batch_delete_entry_response::Result { status: Some(status), id }
@@ -144,7 +152,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
         let mask = request.into_inner().output_mask;
         let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.server_id, now()));
         let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
@@ -157,7 +165,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Pages>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
         let (to, pages) = tokio::sync::mpsc::channel(4);
         tokio::spawn(Sync { domain: self.0.clone(), agent, to }.run(request.into_inner()));
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(pages).boxed()))
@@ -165,24 +173,27 @@ impl wire::entry_server::Entry for Service {
 }
 
 async fn update(
-    domain: &Shared,
+    call: &Call<Operator>,
     wire_entry: &types::Entry,
     mask: Option<types::EntryMask>,
-    by: &str,
 ) -> Result<Arc<Entry>, Status> {
-    let id = EntryId::parse(&wire_entry.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let (offered, mask) = (wire_entry.clone(), mask.unwrap_or(FULL));
-    let merge = |known: &Entry| {
+    let id = match EntryId::parse(&wire_entry.id) {
+        Ok(id) => id,
+        Err(error) => return Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
+    };
+    let mask = mask.unwrap_or(FULL);
+    let change = |known: &Entry| {
         // Fields outside the mask are those of the entry as it stands in this very write.
-        let merged = merged(entry_to_wire(known), &offered, &mask);
+        let merged = merged(entry_to_wire(known), wire_entry, &mask);
         entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
     };
-    registration::update(domain, id, by, merge).await.map_err(status)
+    call.execute(UpdateEntry { id, change }).await.map_err(|refusal| status(refusal.into_error()))
 }
 
-type Created = Result<Arc<Entry>, RegistrationError>;
+/// An entry that was created, or why not, with the one that exists in its place.
+type Created = (Result<Arc<Entry>, Status>, Option<Arc<Entry>>);
 
-fn with_existing(created: Created) -> (Result<Arc<Entry>, Status>, Option<Arc<Entry>>) {
+fn with_existing(created: Result<Arc<Entry>, RegistrationError>) -> Created {
     let existing = match &created {
         Err(RegistrationError::Exists(existing)) => Some(existing.clone()),
         _ => None,

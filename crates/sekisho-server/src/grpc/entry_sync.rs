@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::entry_mask::masked;
-use super::{AgentCaller, denied};
+use crate::caller::{AgentCaller, denied};
 use crate::domain::Shared;
 
 /// Entries, or revisions, on one page.

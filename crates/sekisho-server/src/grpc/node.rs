@@ -14,10 +14,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{AgentCaller, svid};
+use super::svid;
 use crate::behind;
+use crate::caller::AgentCaller;
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::record::{self, RecordError};
+use crate::refusal::Refusal;
 use crate::watch;
 
 pub(crate) struct Service(pub(crate) Shared);
@@ -29,7 +32,7 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.0.clone(), agent.id.get().clone());
@@ -66,14 +69,15 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
-        let asker = agent.asker(&self.0);
+        let call = Call::<AgentCaller>::of(request.extensions())?;
+        let (agent, asker) = (&call.caller, call.caller.asker(&self.0));
         let items = request.into_inner().items;
         if items.len() > 500 {
-            return Err(Status::invalid_argument("a batch has at most 500 requests"));
+            let status = Status::invalid_argument("a batch has at most 500 requests");
+            return Err(call.refuse(status).await.into_error());
         }
         let one = |item: wire::issue_x509_request::Item| {
-            let (domain, asker, agent) = (&self.0, &asker, &agent);
+            let (domain, asker, agent) = (&self.0, &asker, agent);
             async move {
                 let evidence = match evidence_from_wire(agent, item.evidence.as_ref()) {
                     Ok(evidence) => evidence,
@@ -83,11 +87,11 @@ impl wire::node_server::Node for Service {
             }
         };
         let results = futures_util::future::join_all(items.into_iter().map(one)).await;
-        let departure = svid::departure(&agent, &results);
+        let departure = svid::departure(agent, &results);
         let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
             let svid = result.map(|(issued, entry)| super::agent::svid_to_wire(&issued, &entry.hint));
-            let (status, svid) = svid::result_to_wire(svid);
+            let (status, svid) = svid::result_to_wire(svid.map_err(Refusal::into_error));
             wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
         });
         Ok(svid::departing(wire::IssueX509Response { results: results.collect() }, departure))
@@ -97,18 +101,20 @@ impl wire::node_server::Node for Service {
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
+        let call = Call::<AgentCaller>::of(request.extensions())?;
         let request = request.into_inner();
-        let basis = (Shown::Process, &evidence_from_wire(&agent, request.evidence.as_ref())?);
-        let jwt = svid::jwt(&self.0, &agent, &request.entry_id, &request.audience, basis).await?;
+        let work = async {
+            let evidence = evidence_from_wire(&call.caller, request.evidence.as_ref())?;
+            svid::jwt(&self.0, &call.caller, &request.entry_id, &request.audience, (Shown::Process, &evidence)).await
+        };
+        let jwt = call.answer(work).await?;
         let answer = wire::IssueJwtResponse { svid: Some(jwt.svid), log_index: jwt.log_index };
         Ok(svid::departing(answer, jwt.departure))
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let agent = AgentCaller::of(&self.0, request.extensions()).await?;
-        let request = request.into_inner();
-        let domain = self.0.clone();
+        let call = Call::<AgentCaller>::of(request.extensions())?;
+        let (agent, request, domain) = (call.caller.clone(), request.into_inner(), self.0.clone());
         let turn = record::turn(&domain, &agent, &request.batch_key).await;
         // Once it is its turn, whether or not the agent stays to hear of it: half of this is no state.
         let recorded = tokio::spawn(async move {
@@ -126,8 +132,10 @@ impl wire::node_server::Node for Service {
                 Err(Status::unavailable("the server cannot record now; its log says why"))
             }
             // Its spool keeps them and sends them again.
-            Err(error @ RecordError::Budget) => Err(Status::resource_exhausted(error.to_string())),
-            Err(error) => Err(Status::invalid_argument(error.to_string())),
+            Err(error @ RecordError::Budget) => {
+                Err(call.refuse(Status::resource_exhausted(error.to_string())).await.into_error())
+            }
+            Err(error) => Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -5,10 +7,12 @@ use sekisho_api::{EntriesQuery, EntryForm, EntryList, Problem, UpdateQuery};
 use sekisho_identity::{Entry, is_for_any_user, loosened};
 use sekisho_types::{EntryId, SpiffeId};
 
-use super::Operator;
 use super::problem::Refused;
+use crate::caller::Operator;
+use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
-use crate::registration::{self, RegistrationError};
+use crate::executor::Call;
+use crate::registration::{RegistrationError, new_entry_id};
 
 fn parse_id(text: &str) -> Result<EntryId, Refused> {
     EntryId::parse(text).map_err(|e| Refused::invalid(e.to_string()))
@@ -38,13 +42,12 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/v1/entries", request_body = EntryForm,
     responses((status = 201, body = EntryForm), (status = 400, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn create(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Json(form): Json<EntryForm>,
 ) -> Result<(StatusCode, Json<EntryForm>), Refused> {
-    let id = registration::new_entry_id().ok_or_else(|| Refused::unavailable(&"no id"))?;
+    let id = new_entry_id().ok_or_else(|| Refused::unavailable(&"no id"))?;
     let entry = form.to_entry(&id)?;
-    let created = registration::create_one(&domain, entry, by.name()).await?;
+    let created = create_one(&call, entry).await?;
     Ok((StatusCode::CREATED, Json(EntryForm::from(created.as_ref()))))
 }
 
@@ -60,15 +63,14 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
 #[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
     responses((status = 409, body = Problem), (status = 200, body = EntryForm), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn update(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,
     Query(query): Query<UpdateQuery>,
     Json(form): Json<EntryForm>,
 ) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
     let entry = form.to_entry(&id)?;
-    let updated = registration::update(&domain, id, by.name(), |old| allowed(&query, old, entry.clone())).await?;
+    let updated = call.execute(UpdateEntry { id, change: |old: &Entry| allowed(&query, old, entry.clone()) }).await?;
     Ok(Json(EntryForm::from(updated.as_ref())))
 }
 
@@ -89,10 +91,17 @@ fn allowed(query: &UpdateQuery, old: &Entry, new: Entry) -> Result<Entry, Regist
 
 #[utoipa::path(delete, path = "/v1/entries/{id}", responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn delete(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    registration::delete(&domain, parse_id(&id)?, by.name()).await?;
+    call.execute(DeleteEntry { id: parse_id(&id)? }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn create_one(call: &Call<Operator>, entry: Entry) -> Result<Arc<Entry>, Refused> {
+    let created = call.execute(CreateEntries { entries: vec![entry] }).await?.pop();
+    match created.ok_or_else(|| Refused::unavailable(&"an entry was not answered"))? {
+        Ok(entry) => Ok(entry),
+        Err(fault) => Err(call.refuse(fault).await.into()),
+    }
 }

@@ -6,10 +6,11 @@ use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQ
 use sekisho_policy::Source;
 use sekisho_store::PolicyRecord;
 
-use super::Operator;
 use super::problem::Refused;
+use crate::caller::Operator;
+use crate::commands::ApplyPolicy;
 use crate::domain::Shared;
-use crate::policy_folder::{self, ApplyError};
+use crate::executor::Call;
 
 #[utoipa::path(get, path = "/v1/policy", params(PolicyQuery), responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -44,14 +45,9 @@ async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Re
 #[utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
     responses((status = 200, body = AppliedForm), (status = 400, body = Problem)))]
 pub(super) async fn apply(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<AppliedForm>, Refused> {
     let sources = request.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
-    match policy_folder::apply(&domain, sources, by.name()).await {
-        Ok(revision) => Ok(Json(AppliedForm { revision })),
-        Err(ApplyError::Policy(error)) => Err(Refused::invalid(error.to_string())),
-        Err(error) => Err(Refused::unavailable(&error)),
-    }
+    Ok(Json(AppliedForm { revision: call.execute(ApplyPolicy { sources }).await? }))
 }

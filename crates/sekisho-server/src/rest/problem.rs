@@ -2,7 +2,10 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sekisho_api::{FormError, Problem};
+use tonic::{Code, Status};
 
+use crate::commands::ApplyError;
+use crate::refusal::Refusal;
 use crate::registration::RegistrationError;
 
 /// The answer to a request that was refused or failed.
@@ -55,6 +58,34 @@ impl From<RegistrationError> for Refused {
             }
             RegistrationError::Journal(error) => Self::unavailable(&error),
             _ => Self::invalid(detail),
+        }
+    }
+}
+
+impl<E> From<Refusal<E>> for Refused
+where
+    Self: From<E>,
+{
+    fn from(refusal: Refusal<E>) -> Self {
+        refusal.into_error().into()
+    }
+}
+
+/// A refusal by the role table, or its record that failed.
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::PermissionDenied => Self::forbidden(status.message()),
+            _ => Self::unavailable(&status.message()),
+        }
+    }
+}
+
+impl From<ApplyError> for Refused {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Policy(error) => Self::invalid(error.to_string()),
+            ApplyError::Journal(error) => Self::unavailable(&error),
         }
     }
 }

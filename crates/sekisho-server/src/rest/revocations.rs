@@ -7,9 +7,11 @@ use sekisho_api::{
 };
 use sekisho_identity::Revocation;
 
-use super::Operator;
 use super::problem::Refused;
+use crate::caller::Operator;
+use crate::commands::Revoke;
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::revocations::{self, Applied};
 
 #[utoipa::path(get, path = "/v1/revocations", responses((status = 200, body = RevocationList)))]
@@ -38,7 +40,7 @@ pub(super) async fn list(State(domain): State<Shared>) -> Json<RevocationList> {
 )]
 pub(super) async fn create(
     State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Json(request): Json<RevocationRequest>,
 ) -> Result<Response, Refused> {
     let plan = revocations::plan(&domain, request.target()?).await?;
@@ -46,7 +48,7 @@ pub(super) async fn create(
         let plan = RevocationPlan { cuts: plan.cuts, then: plan.then.to_owned(), until: plan.until.seconds() };
         return Ok(Json(plan).into_response());
     }
-    let made = revocations::create(&domain, plan, &request.reason, by.name()).await?;
+    let made = call.execute(Revoke { plan, reason: request.reason }).await?;
     Ok((StatusCode::CREATED, Json(RevocationForm::from(&made))).into_response())
 }
 

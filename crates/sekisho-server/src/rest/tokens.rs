@@ -6,18 +6,20 @@ use sekisho_evidence::token_hash;
 use sekisho_runtime::now;
 use sekisho_store::TokenRecord;
 
-use super::Operator;
 use super::problem::Refused;
+use crate::caller::Operator;
+use crate::commands::{CreateToken, RevokeToken};
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::tokens;
 
 #[utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest, responses((status = 201, body = TokenForm), (status = 400, body = Problem)))]
 pub(super) async fn create(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Json(request): Json<TokenRequest>,
 ) -> Result<(StatusCode, Json<TokenForm>), Refused> {
-    let made = tokens::create(&domain, request.agent_id.as_deref(), request.token, request.ttl, by.name()).await?;
+    let command = CreateToken { agent: request.agent_id, token: request.token, ttl_seconds: request.ttl };
+    let made = call.execute(command).await?;
     let form = TokenForm {
         id: made.id,
         token: made.token,
@@ -34,11 +36,10 @@ pub(super) async fn list(State(domain): State<Shared>) -> Result<Json<Vec<TokenR
 
 #[utoipa::path(delete, path = "/v1/tokens/{id}", responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn revoke(
-    State(domain): State<Shared>,
-    Extension(by): Extension<Operator>,
+    Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    tokens::revoke(&domain, &id, by.name()).await?;
+    call.execute(RevokeToken { id }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,0 +1,69 @@
+use sekisho_events::PolicyApplied;
+use sekisho_policy::{PolicyError, Source, load_tested};
+use sekisho_runtime::now;
+use sekisho_store::{Expect, Item, PolicyRecord, Write};
+
+use crate::caller::Operator;
+use crate::domain::Domain;
+use crate::executor::Command;
+use crate::journal::{JournalError, Stamp, personal};
+use crate::refusal::Fault;
+use crate::submit;
+
+/// Policy revisions kept for replay.
+const KEEP_REVISIONS: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Fault for ApplyError {
+    fn is_callers(&self) -> bool {
+        matches!(self, Self::Policy(_))
+    }
+
+    fn says(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Checks a policy set, runs its own tests and makes it a revision. The same content again keeps its revision.
+pub(crate) struct ApplyPolicy {
+    pub sources: Vec<Source>,
+}
+
+impl Command for ApplyPolicy {
+    type Caller = Operator;
+    type Reply = u64;
+    type Error = ApplyError;
+
+    async fn run(self, domain: &Domain, by: &Operator) -> Result<u64, ApplyError> {
+        // Loading and the set's own tests take their time.
+        let tested = sekisho_runtime::blocking(move || load_tested(self.sources, now())).await;
+        let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
+        let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
+        // The transaction knows the revision.
+        let policy = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
+        let prepare = || {
+            let running = domain.view.read(|state| state.policy.clone());
+            let expected = Item::default().expect(Expect::Policy(running.as_ref().map(|running| running.revision)));
+            if let Some(running) = running.filter(|running| running.digest == policy.digest) {
+                return Ok::<_, JournalError>((expected, Some(running.revision)));
+            }
+            let applied = PolicyApplied { by: personal(by.name().to_owned()), digest: policy.digest, revision: 0 };
+            let write = Write::PutPolicy { policy: policy.clone(), keep: KEEP_REVISIONS };
+            Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), None))
+        };
+        let (same, revision) = submit::change(domain, prepare).await?;
+        if let Some(revision) = same {
+            return Ok(revision);
+        }
+        let revision = revision.unwrap_or_default().0;
+        tracing::info!(revision, by = by.name(), "policy revision");
+        Ok(revision)
+    }
+}

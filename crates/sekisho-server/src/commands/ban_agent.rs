@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use sekisho_events::AgentBanned;
+use sekisho_identity::Node;
+use sekisho_store::Write;
+use sekisho_types::SpiffeId;
+
+use super::agent_change::change_agent;
+use crate::caller::Operator;
+use crate::domain::Domain;
+use crate::executor::Command;
+use crate::journal::personal;
+use crate::registration::RegistrationError;
+
+/// Bans an agent: it stays known, and no identity leaves to it any more when this has run.
+pub(crate) struct BanAgent {
+    pub id: SpiffeId,
+}
+
+impl Command for BanAgent {
+    type Caller = Operator;
+    type Reply = ();
+    type Error = RegistrationError;
+
+    async fn run(self, domain: &Domain, by: &Operator) -> Result<(), RegistrationError> {
+        let event = AgentBanned { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
+        let ban = |node: &Node| Write::PutNode(Arc::new(Node { banned: true, ..node.clone() }));
+        change_agent(domain, self.id, &event, "was banned", ban).await
+    }
+}

@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use sekisho_events::EntryCreated;
+use sekisho_identity::Entry;
+use sekisho_runtime::now;
+use sekisho_store::{Batch, Conflict, Expect, Item, Write};
+
+use crate::caller::Operator;
+use crate::domain::Domain;
+use crate::executor::Command;
+use crate::journal::{Stamp, personal};
+use crate::registration::{RegistrationError, warn_of_any_user};
+
+/// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be created
+/// keeps no other out.
+pub(crate) struct CreateEntries {
+    pub entries: Vec<Entry>,
+}
+
+impl Command for CreateEntries {
+    type Caller = Operator;
+    type Reply = Vec<Result<Arc<Entry>, RegistrationError>>;
+    type Error = RegistrationError;
+
+    async fn run(self, domain: &Domain, by: &Operator) -> Result<Self::Reply, RegistrationError> {
+        let prepared: Vec<_> = self.entries.into_iter().map(|entry| prepare(domain, entry, by.name())).collect();
+        let creation = |(entry, created): &(Arc<Entry>, EntryCreated)| {
+            Item::default()
+                .expect(Expect::Unregistered(entry.clone()))
+                .expect(Expect::NoEntry(entry.id.clone()))
+                .write(Write::PutEntry(entry.clone()))
+                .record(Stamp::now(domain).leaf(created.clone()))
+        };
+        let items = prepared.iter().filter_map(|one| one.as_ref().ok()).map(creation).collect();
+        let committed = domain.store.commit(Batch::new(&domain.name, items)).await?;
+        let mut outcomes = committed.outcomes.into_iter();
+        let results = prepared.into_iter().map(|one| {
+            let (entry, _) = one?;
+            outcomes.next().unwrap_or_else(|| Err(Conflict::EntryChanged(entry.id.clone())))?;
+            Ok(entry)
+        });
+        Ok(results.collect())
+    }
+}
+
+fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Arc<Entry>, EntryCreated), RegistrationError> {
+    entry.check(&domain.name)?;
+    entry.created_at = now();
+    entry.revision_number = 0;
+    // SPIRE's API has no way to say that this is meant, and its clients must go on working; REST has asked.
+    warn_of_any_user(&entry);
+    let created = EntryCreated {
+        after: Some(personal(Box::new(entry.clone()))),
+        by: personal(by.to_owned()),
+        entry: entry.id.clone(),
+        registration: None,
+    };
+    Ok((Arc::new(entry), created))
+}

@@ -1,0 +1,80 @@
+use sekisho_events::{AgentEvicted, AgentRevoked, EntryRevoked, Event, IdRevoked, SerialRevoked};
+use sekisho_identity::{Revocation, Revoked};
+use sekisho_runtime::now;
+use sekisho_store::{Expect, Item, Write};
+use sekisho_types::UnixTime;
+
+use crate::caller::Operator;
+use crate::domain::Domain;
+use crate::executor::Command;
+use crate::journal::{Stamp, personal};
+use crate::registration::RegistrationError;
+use crate::revocations::Plan;
+use crate::submit;
+
+const MAX_REASON: usize = 200;
+
+/// Revokes: the leaf and the revocation are one transaction. The revocation is in force when this has run.
+pub(crate) struct Revoke {
+    pub plan: Plan,
+    pub reason: String,
+}
+
+impl Command for Revoke {
+    type Caller = Operator;
+    type Reply = Revocation;
+    type Error = RegistrationError;
+
+    async fn run(self, domain: &Domain, by: &Operator) -> Result<Revocation, RegistrationError> {
+        let reason = reason_of(&self.reason)?;
+        let Plan { what, until, evicts, .. } = self.plan;
+        let prepare = || {
+            let mut item = Item::default();
+            // One that is banned stays known.
+            let known = evicts.as_ref().and_then(|id| domain.view.read(|state| state.nodes.get(id).cloned()));
+            if let Some(node) = known.filter(|node| !node.banned) {
+                let evicted = AgentEvicted { agent: personal(node.id.clone()), by: personal(by.name().to_owned()) };
+                item = item.write(Write::RemoveNode(node.id.clone())).record(Stamp::now(domain).leaf(evicted));
+                item = item.expect(Expect::Node { id: node.id.clone(), is: Some(node) });
+            }
+            let write = Write::Revoke { what: what.clone(), reason: reason.clone(), at: now(), until };
+            Ok((item.write(write).record(Stamp::now(domain).leaf(event(&what, until, &reason, by.name()))), ()))
+        };
+        let written: Result<_, RegistrationError> = submit::change(domain, prepare).await;
+        domain.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
+        written?;
+        let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == what).cloned());
+        in_force.ok_or_else(|| RegistrationError::Form("the revocation has ended already".to_owned()))
+    }
+}
+
+fn event(what: &Revoked, until: UnixTime, reason: &str, by: &str) -> Event {
+    let (by, reason) = (personal(by.to_owned()), personal(reason.to_owned()));
+    match what {
+        Revoked::Entry { id, .. } => EntryRevoked { by, entry: id.clone(), reason, until }.into(),
+        Revoked::Agent(id) => AgentRevoked { agent: personal(id.clone()), by, reason, until }.into(),
+        Revoked::SpiffeId(id) => IdRevoked { by, reason, spiffe_id: personal(id.clone()), until }.into(),
+        Revoked::Serial(serial) => SerialRevoked { by, reason, serial: serial.clone(), until }.into(),
+    }
+}
+
+/// In the past tense, as peers' refusals quote it.
+fn reason_of(text: &str) -> Result<String, RegistrationError> {
+    let text = text.trim();
+    if text.chars().count() > MAX_REASON || text.chars().any(char::is_control) {
+        return Err(RegistrationError::Form(format!("a reason is one line of at most {MAX_REASON} characters")));
+    }
+    Ok(if text.is_empty() { "was revoked".to_owned() } else { format!("was revoked: {text}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(reason_of("").unwrap(), "was revoked");
+        assert_eq!(reason_of(" key leaked ").unwrap(), "was revoked: key leaked");
+        assert!(reason_of("two\nlines").is_err() && reason_of(&"x".repeat(201)).is_err());
+    }
+}
