@@ -1,21 +1,17 @@
-//! The trust domain's authorities: keys, certificates, and the driver of their rotation.
+//! The trust domain's authorities: keys, certificates, and the steps of their rotation.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sekisho_events::{AuthorityActivated, AuthorityCreated, AuthorityRemoved, Event};
+use sekisho_events::{AuthorityActivated, AuthorityCreated, Event};
 use sekisho_identity::{
-    Authority, BACKDATE_SECONDS, Bundle, CaPlan, CaRotation, CaTemplate, Issuer, JwtAuthority, ProfileError, Slot,
+    Authority, BACKDATE_SECONDS, Bundle, CaRotation, CaTemplate, Issuer, JwtAuthority, ProfileError, Slot,
     assemble_certificate, authority_public_key, ca_tbs, subject_key_id,
 };
 use sekisho_keys::{KeyError, MemoryKey, load, load_or_create, park, unlink_parked, unpark};
 use sekisho_runtime::random_bytes;
-use sekisho_store::{AuthorityRecord, Item, ServerId, Write};
+use sekisho_store::{AuthorityRecord, ServerId};
 use sekisho_types::{SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime};
-
-use crate::domain::Domain;
-use crate::journal::{JournalError, Stamp, drain_outbox};
-use crate::submit;
 
 /// How long the keys of an authority that was removed stay on disk, by the time that is believed.
 const PARKED_SECONDS: i64 = 7 * 24 * 3600;
@@ -32,12 +28,6 @@ pub enum AuthorityError {
     Journal(String),
     #[error("no authority can sign now")]
     None,
-}
-
-impl From<JournalError> for AuthorityError {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error.to_string())
-    }
 }
 
 /// An authority that can sign.
@@ -75,7 +65,7 @@ impl Authorities {
 
     /// Takes the authorities as they are in the database. What exists is known from then on even if the signing key cannot be
     /// read, so that a rotation that fails makes no further authority each time. A key in use is not read again.
-    fn take(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
+    pub(crate) fn take(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
         let active = records.iter().find(|record| record.slot == "active").cloned();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.all = records;
@@ -87,22 +77,11 @@ impl Authorities {
         Ok(())
     }
 
-    /// Follows the database, and publishes what has changed.
-    async fn follow(&self, domain: &Domain) -> Result<(), AuthorityError> {
-        let (revision, records) = domain.store.authorities(&domain.name).await.map_err(JournalError::from)?;
+    /// Whether these are the authorities that are known, and the one that signs.
+    pub(crate) fn are(&self, records: &[AuthorityRecord]) -> bool {
         let active = records.iter().find(|record| record.slot == "active").map(|record| &record.id);
-        let known = {
-            let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-            held.all == records && held.signing.as_ref().map(|signing| &signing.record.id) == active
-        };
-        if known {
-            return Ok(());
-        }
-        let taken = self.take(records);
-        // Also if the key cannot be read: what exists is published.
-        domain.view.set_bundle(self.bundle(revision.0)?);
-        let _nobody_listens = domain.changes.send(());
-        taken
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.all == records && held.signing.as_ref().map(|signing| &signing.record.id) == active
     }
 
     /// Whether an authority is still one of this server's.
@@ -169,7 +148,7 @@ impl Authorities {
         Ok(bundle)
     }
 
-    fn rotation(&self) -> CaRotation {
+    pub(crate) fn rotation(&self) -> CaRotation {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let authority = |record: &AuthorityRecord| Authority {
             id: record.id.clone(),
@@ -243,48 +222,14 @@ fn key_id(public_key: &[u8]) -> Result<String, AuthorityError> {
 }
 
 /// One step of a rotation: what it changes in the database, and its leaf.
-struct Step {
-    changed: Vec<AuthorityRecord>,
-    removed: Option<String>,
-    event: Event,
-}
-
-/// Carries out what rotation asks for, until it asks to wait; returns until when. Each step is one write batch with
-/// its leaf, so that a crash leaves either all of it or nothing.
-pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, AuthorityError> {
-    let authorities = &domain.authorities;
-    loop {
-        // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
-        drain_outbox(domain).await?;
-        authorities.follow(domain).await?;
-        let believed = domain.belief.time(now).min(now);
-        let stamp = Stamp::now(domain);
-        let step = match authorities.rotation().plan(now, believed) {
-            CaPlan::Wait(until) => {
-                if let Err(error) = authorities.put_away(believed) {
-                    tracing::error!(%error, "keys that are out of use stay where they are");
-                }
-                return Ok(until);
-            }
-            CaPlan::Create(slot) => authorities.creation(slot, domain.settings.ca_ttl_seconds, now)?,
-            CaPlan::Activate(id) => {
-                let longest = i64::from(domain.settings.x509_ttl_seconds.max(86_400));
-                authorities.activation(&id, now.plus_seconds(longest))?
-            }
-            CaPlan::Remove(id) => {
-                let event = AuthorityRemoved { authority: id.clone() }.into();
-                Step { changed: vec![], removed: Some(id), event }
-            }
-        };
-        let put = step.changed.into_iter().map(|record| Write::PutAuthority(Box::new(record)));
-        let writes = put.chain(step.removed.map(Write::RemoveAuthority));
-        let item = writes.fold(Item::default().record(stamp.leaf(step.event)), Item::write);
-        submit::write::<JournalError>(domain, item).await?;
-    }
+pub(crate) struct Step {
+    pub changed: Vec<AuthorityRecord>,
+    pub removed: Option<String>,
+    pub event: Event,
 }
 
 impl Authorities {
-    fn creation(&self, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<Step, AuthorityError> {
+    pub(crate) fn creation(&self, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<Step, AuthorityError> {
         let record = self.create(slot, ttl_seconds, now)?;
         let created = AuthorityCreated {
             authority: record.id.clone(),
@@ -296,7 +241,7 @@ impl Authorities {
     }
 
     /// `rests_until` is when nothing that the active authority has signed is valid any more.
-    fn activation(&self, id: &str, rests_until: UnixTime) -> Result<Step, AuthorityError> {
+    pub(crate) fn activation(&self, id: &str, rests_until: UnixTime) -> Result<Step, AuthorityError> {
         let records = self.all();
         // Before it is said to sign: an authority whose keys cannot be read changes nothing.
         if let Some(record) = records.iter().find(|record| record.id == id) {
@@ -319,7 +264,7 @@ impl Authorities {
 
     /// Parks the keys of authorities that are no more, also those that a failed creation left, and unlinks parked keys whose
     /// time has passed. A clock that nobody believes unlinks nothing.
-    fn put_away(&self, believed: UnixTime) -> Result<(), KeyError> {
+    pub(crate) fn put_away(&self, believed: UnixTime) -> Result<(), KeyError> {
         let error = |source| KeyError::File { path: self.folder.display().to_string(), source };
         for item in std::fs::read_dir(&self.folder).map_err(error)? {
             let path = item.map_err(error)?.path();

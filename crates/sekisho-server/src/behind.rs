@@ -5,14 +5,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sekisho_events::AgentAhead;
-use sekisho_store::{Item, Write};
-use sekisho_types::{Revision, SpiffeId};
+use sekisho_types::Revision;
 use tokio::time::Instant;
-
-use crate::domain::Domain;
-use crate::journal::{JournalError, Stamp, personal};
-use crate::submit;
 
 /// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more lies.
 const PLAUSIBLE: u64 = 1 << 40;
@@ -23,7 +17,7 @@ const JUMP_EVERY: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Behind {
     /// Revocations of later revisions were made since this server started.
-    started: Revision,
+    pub started: Revision,
     jumped: Mutex<Option<Instant>>,
 }
 
@@ -33,7 +27,7 @@ impl Behind {
     }
 
     /// Whether a jump is due now that an agent has applied `applied`, while the state is at `held`.
-    fn due(&self, applied: u64, held: Revision, now: Instant) -> bool {
+    pub(crate) fn due(&self, applied: u64, held: Revision, now: Instant) -> bool {
         if applied <= held.0 || applied - held.0 > PLAUSIBLE || applied > COUNTABLE {
             return false;
         }
@@ -46,37 +40,9 @@ impl Behind {
     }
 
     /// A jump that failed is tried again at the next report.
-    fn failed(&self) {
+    pub(crate) fn failed(&self) {
         *self.jumped.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-/// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
-pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
-    let held = domain.view.read(|state| state.revision);
-    if !domain.behind.due(applied, held, Instant::now()) {
-        return;
-    }
-    match jump(domain, agent, applied, held).await {
-        Ok(revision) => tracing::error!(
-            %agent, applied, held = held.0, revision = revision.0,
-            "an agent has applied a later revision than this server has: an older copy of the server's folder was put back. What was \
-             changed after that copy is lost; compare entries, bans and policy. Revisions go on beyond all earlier ones"
-        ),
-        Err(error) => {
-            tracing::error!(%error, "revisions did not jump beyond what an agent has applied; trying again at its next report");
-            domain.behind.failed();
-        }
-    }
-}
-
-async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
-    let stamp = Stamp::now(domain);
-    let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
-    let since = domain.behind.started;
-    let jump = Write::JumpBeyond { floor: Revision(applied), since };
-    let jumped = submit::write::<JournalError>(domain, Item::from(jump).record(stamp.leaf(ahead))).await?;
-    Ok(jumped.unwrap_or(held))
 }
 
 #[cfg(test)]

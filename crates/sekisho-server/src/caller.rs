@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::domain::Domain;
 use crate::issue::Asker;
+use crate::standing::denied;
 
 /// An operator whose right to act was checked.
 #[derive(Debug, Clone)]
@@ -98,14 +99,5 @@ impl AgentCaller {
     /// How it stands now.
     pub(crate) fn standing(&self, domain: &Domain) -> Standing {
         domain.view.read(|state| Node::standing(state.nodes.get(self.id.get()).map(AsRef::as_ref), &self.serial))
-    }
-}
-
-/// The status for an agent that does not stand well.
-pub(crate) fn denied(standing: Standing) -> Status {
-    match standing {
-        Standing::Banned => reason_status("the agent is banned", Reason::AgentBanned),
-        Standing::Superseded => reason_status("the agent's SVID was replaced by a later one", Reason::AgentNotActive),
-        Standing::Unknown | Standing::Good => reason_status("the agent is not attested here", Reason::AgentNotAttested),
     }
 }

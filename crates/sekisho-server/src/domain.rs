@@ -20,10 +20,9 @@ use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::departure::Departures;
 use crate::health::Health;
-use crate::record::Unstored;
-use crate::refusals::Refusals;
-use crate::retention::Keep;
+use crate::refusal_counts::Refusals;
 use crate::scrub::Scrub;
+use crate::unstored::Unstored;
 use crate::view::View;
 use crate::witness::Witnesses;
 
@@ -36,7 +35,7 @@ pub(crate) struct Domain {
     /// Records made on nodes, for listing, proving and replaying.
     pub decisions: Segments,
     /// Who cosigns the log, if that is configured.
-    pub witnesses: Option<Witnesses>,
+    pub witnesses: Option<Arc<Witnesses>>,
     pub authorities: Authorities,
     pub view: View,
     pub settings: Settings,
@@ -50,7 +49,7 @@ pub(crate) struct Domain {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     pub budgets: Budgets,
-    pub scrub: Scrub,
+    pub scrub: Arc<Scrub>,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Rings after each change of the view.
@@ -100,6 +99,17 @@ impl Domain {
     pub(crate) fn new_log_id(&self) -> [u8; 16] {
         sekisho_runtime::time_ordered_id(self.log_time())
     }
+}
+
+/// How long things are kept that nothing uses any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// Records of decisions, if there is room for them.
+    pub decisions_days: u32,
+    /// Agents whose SVID has ended, and entries that have.
+    pub ended_days: u32,
+    /// What opens the commitments in leaves; for ever if absent.
+    pub openings_days: Option<u32>,
 }
 
 pub(crate) struct Settings {

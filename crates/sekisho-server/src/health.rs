@@ -1,25 +1,9 @@
-//! Whether this server can do its work now: what `/readyz` and the gRPC health service say.
+//! Whether this server can do its work now, as far as is known.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::{Mutex, RwLock};
-use std::time::Duration;
 
 use sekisho_disk::DiskError;
-use sekisho_runtime::now;
-use sekisho_store::Batch;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
-
-use crate::domain::Shared;
-
-/// How often everything is looked at while all is well, and while something is not.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// What a look writes: more than one block, so that a full disk shows.
-const PROBE_BYTES: usize = 64 * 1024;
 
 /// How the last append to the ledger went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +17,7 @@ enum Journal {
 pub(crate) struct Health {
     journal: Mutex<Journal>,
     /// The parts that are not usable; before the first look, all of it.
-    failing: RwLock<Vec<&'static str>>,
+    pub failing: RwLock<Vec<&'static str>>,
 }
 
 impl Health {
@@ -68,70 +52,12 @@ impl Health {
     }
 
     /// A disk that takes a durable write again takes the next leaf as well, unless the ledger has given up.
-    fn disk_works(&self) {
+    pub(crate) fn disk_works(&self) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         if *journal == Journal::Failed {
             *journal = Journal::Works;
         }
     }
-}
-
-/// Looks at every part until the server stops, and keeps the gRPC health service to it.
-pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporter) {
-    let mut said = vec![];
-    loop {
-        let failing = look(&domain, &data).await;
-        *domain.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
-        let failing = domain.health.failing();
-        let status = if failing.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        reporter.set_service_status("", status).await;
-        if failing != said {
-            match failing.is_empty() {
-                true => tracing::info!("ready"),
-                false => tracing::error!(failing = failing.join(", "), "not ready"),
-            }
-        }
-        let wait = if failing.is_empty() { LOOK_EVERY } else { LOOK_AGAIN };
-        said = failing;
-        tokio::time::sleep(wait).await;
-    }
-}
-
-async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
-    let probe = data.join("ready-probe");
-    let looked = sekisho_runtime::blocking(move || probe_disk(&probe).map_err(|error| error.to_string()));
-    let Ok(disk) = looked.await else { return vec!["store"] };
-    let read = domain.store.revision(&domain.name).await;
-    // A writer that has stopped takes no batch, not even one that changes nothing.
-    let written = domain.store.commit(Batch::new(&domain.name, vec![])).await;
-    let store = read.map(drop).and(written.map(drop)).map_err(|error| error.to_string());
-    let authority = match domain.authorities.signing() {
-        Ok(signing) if signing.record.not_before > now() => {
-            Err("the signing authority is not valid yet: the clock went back".to_owned())
-        }
-        Ok(signing) if signing.record.not_after > now() => Ok(()),
-        Ok(_) => Err("the signing authority has expired".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    if disk.is_ok() {
-        domain.health.disk_works();
-    }
-    let mut failing = vec![];
-    for (part, result) in [("disk", disk), ("store", store), ("authority", authority)] {
-        if let Err(error) = result {
-            tracing::debug!(part, error, "not usable");
-            failing.push(part);
-        }
-    }
-    failing
-}
-
-/// Makes a file durable beside what has to be, and deletes it.
-fn probe_disk(path: &Path) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let written = file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_all());
-    std::fs::remove_file(path)?;
-    written
 }
 
 #[cfg(test)]

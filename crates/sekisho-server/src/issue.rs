@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{self, JournalError, Stamp, personal};
 use crate::refusal::{Ended, Recorded, Refusal as Refused};
+use crate::standing::SUPERSEDED;
 use crate::view::{Generation, State};
 
 /// Characters of a reason.
@@ -31,7 +32,7 @@ pub(crate) enum IssueError {
     Authority(#[from] AuthorityError),
     #[error("the ledger did not take the record, so nothing was issued: {0}")]
     Journal(#[from] JournalError),
-    #[error("the agent's SVID was replaced while this was issued; ask again with the new one")]
+    #[error("{SUPERSEDED}")]
     Superseded,
     #[error("agent `{0}` asks for more than the log takes from one agent; what it holds stays valid, ask again later")]
     Budget(String),

@@ -71,13 +71,6 @@ fn new_entry(leaf: Encoded) -> NewEntry {
     NewEntry { leaf: leaf.leaf, side: leaf.side }
 }
 
-/// Whether side data opens what a leaf commits to, and nothing else.
-pub(crate) fn opens(leaf: &[u8], side: &[u8]) -> bool {
-    // One of a form that is not known here has the right hash; nothing is known against what is kept beside it.
-    Leaf::decode(leaf).is_err()
-        || !matches!(Leaf::decode_with_side(leaf, side), Err(LeafError::Opening(_) | LeafError::Side))
-}
-
 /// Appends entries, and lets the server's health know how that went.
 async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, JournalError> {
     let appended = domain.ledger.append(entries).await;

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{self, JournalError, personal};
 use crate::submit;
+use crate::unstored::{Logged, Unstored};
 
 const MAX_RECORDS: usize = 4096;
 /// How far a node's clock may be ahead of ours.
@@ -28,18 +29,6 @@ const MAX_SPOOL: usize = 2048 + 128;
 /// How much longer than an entry its SVIDs live at most, and decisions are made under them.
 const LONGEST_SVID_SECONDS: i64 = 24 * 3600;
 const MAX_UNSTORED: usize = 64;
-
-/// A batch whose leaf is in the log.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Logged {
-    spool: String,
-    root: [u8; 32],
-    next: u64,
-    missing: u64,
-}
-
-/// Batches that were logged and could not be stored, newest first, and under which leaf: they come again, and it counts then.
-pub(crate) type Unstored = Vec<(Logged, u64)>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {

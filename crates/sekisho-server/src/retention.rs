@@ -18,17 +18,6 @@ const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
 const AT_ONCE: usize = 500;
 
-/// How long things are kept that nothing uses any more.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Keep {
-    /// Records of decisions, if there is room for them.
-    pub decisions_days: u32,
-    /// Agents whose SVID has ended, and entries that have.
-    pub ended_days: u32,
-    /// What opens the commitments in leaves; for ever if absent.
-    pub openings_days: Option<u32>,
-}
-
 #[derive(Debug, thiserror::Error)]
 enum RetentionError {
     #[error(transparent)]

@@ -15,8 +15,8 @@ use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
 
-use crate::caller::denied;
 use crate::domain::Shared;
+use crate::standing::denied;
 
 /// What one agent was sent.
 struct Sent {

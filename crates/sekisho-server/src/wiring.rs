@@ -21,7 +21,7 @@ use sekisho_store::{Delta, LogMark, Marks, SqliteStore, Store, StoreError};
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use tokio::sync::{Notify, broadcast};
 
-use crate::authorities::{self, Authorities, AuthorityError};
+use crate::authorities::{Authorities, AuthorityError};
 use crate::backup::COPY_MARK;
 use crate::behind::Behind;
 use crate::belief::Belief;
@@ -31,15 +31,16 @@ use crate::caller::Operator;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::departure::Departures;
-use crate::domain::{Domain, Settings, Shared};
-use crate::health::{self, Health};
+use crate::domain::{Domain, Keep, Settings, Shared};
+use crate::health::Health;
 use crate::journal::{JournalError, drain_outbox};
 use crate::lineage::{Earlier, LineageError, Opened};
-use crate::refusals::Refusals;
-use crate::retention::{self, Keep};
+use crate::refusal_counts::Refusals;
 use crate::view::View;
 use crate::witness::{self, Witnesses};
-use crate::{grpc, issue, journal, lineage, log_search, policy_folder, refusals, rest, scrub};
+use crate::{
+    grpc, issue, journal, lineage, log_search, policy_folder, readiness, refusals, rest, retention, rotation, scrub,
+};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
         bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
     report_clock(&domain).await?;
-    authorities::rotate(&domain, now()).await?;
+    rotation::rotate(&domain, now()).await?;
 
     let domain: Shared = Arc::new(domain);
     domain.view.fill(domain.store.snapshot(&domain.name).await?);
@@ -143,7 +144,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let socket = listen_unix(&socket_path, 0o600)?;
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
     let admit = move |peer: sekisho_net::UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
-    tasks.required("health", health::watch(domain.clone(), args.data.clone(), reporter));
+    tasks.required("health", readiness::watch(domain.clone(), args.data.clone(), reporter));
     tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
     let turned_away = turned_away(domain.clone());
@@ -168,12 +169,12 @@ fn start_housekeeping(domain: &Shared, args: &ServerArgs, stop: &Stop) {
     tasks.restarted("retention", move || retention::keep(of.clone()));
     let rate = args.scrub_bundles_per_second;
     if rate > 0 {
-        let of = domain.clone();
-        tasks.restarted("scrub", move || scrub::keep(of.clone(), rate));
+        let (found, ledger) = (domain.scrub.clone(), domain.ledger.clone());
+        tasks.restarted("scrub", move || scrub::keep(found.clone(), ledger.clone(), rate));
     }
-    if domain.witnesses.is_some() {
-        let (of, stop) = (domain.clone(), stop.clone());
-        tasks.restarted("witnesses", move || witness::keep(of.clone(), stop.clone()));
+    if let Some(witnesses) = domain.witnesses.clone() {
+        let (ledger, stop) = (domain.ledger.clone(), stop.clone());
+        tasks.restarted("witnesses", move || witness::keep(witnesses.clone(), ledger.clone(), stop.clone()));
     }
     if let Some(folder) = args.policy_folder.clone() {
         let of = domain.clone();
@@ -259,7 +260,7 @@ async fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
         attestations: Rates::new(1.0, 20.0),
         refusals: Refusals::new(),
         budgets: Budgets::new(),
-        scrub: scrub::Scrub::default(),
+        scrub: Arc::default(),
         counters: Counters::default(),
         tasks,
         health: Health::new(),
@@ -283,13 +284,13 @@ fn unread(flag: &'static str, path: &Path, reason: String) -> ServerError {
 }
 
 /// The witnesses that are configured, if any are.
-fn witnesses(args: &ServerArgs, ledger: &Ledger) -> Result<Option<Witnesses>, ServerError> {
+fn witnesses(args: &ServerArgs, ledger: &Ledger) -> Result<Option<Arc<Witnesses>>, ServerError> {
     let Some(path) = &args.witness_policy else { return Ok(None) };
     let error = |reason: String| ServerError::WitnessPolicy { path: path.display().to_string(), reason };
     let policy = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
     // A machine without the file can still ask witnesses of its own.
     let authorities = std::fs::read(&args.witness_ca).unwrap_or_default();
-    Witnesses::open(&policy, &authorities, &args.data, ledger).map(Some).map_err(error)
+    Witnesses::open(&policy, &authorities, &args.data, ledger).map(|opened| Some(Arc::new(opened))).map_err(error)
 }
 
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
@@ -379,7 +380,7 @@ const ROTATION_PAUSE: std::ops::RangeInclusive<i64> = 30..=3600;
 async fn keep_authorities(domain: Shared) {
     let mut pause = *ROTATION_PAUSE.start();
     loop {
-        let (next, longest) = match authorities::rotate(&domain, now()).await {
+        let (next, longest) = match rotation::rotate(&domain, now()).await {
             Ok(until) => {
                 pause = *ROTATION_PAUSE.start();
                 // A plan that was made while the clock was wrong does not outlive the clock's correction by much.

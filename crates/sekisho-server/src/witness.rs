@@ -12,8 +12,6 @@ use sekisho_ledger::{Checkpoint, ConsistencyProof, Note, NoteError, TrustPolicy,
 use sekisho_net::{NetError, WebAnswer, WebClient, WebPrefix};
 use sekisho_runtime::Stop;
 
-use crate::domain::Shared;
-
 /// How often the log is looked at for entries that are not cosigned yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
@@ -168,14 +166,13 @@ fn size_of(answer: &WebAnswer) -> Option<u64> {
 }
 
 /// Has the log cosigned as it grows. After a failure the witnesses are left alone for longer and longer.
-pub(crate) async fn keep(domain: Shared, stop: Stop) {
-    let Some(witnesses) = &domain.witnesses else { return };
+pub(crate) async fn keep(witnesses: Arc<Witnesses>, ledger: Ledger, stop: Stop) {
     let mut pause = LOOK_EVERY;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.wait() => return,
         }
-        pause = if witnesses.round(&domain.ledger).await { LOOK_EVERY } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if witnesses.round(&ledger).await { LOOK_EVERY } else { (pause * 2).min(LONGEST_PAUSE) };
     }
 }

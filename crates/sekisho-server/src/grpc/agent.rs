@@ -6,18 +6,19 @@ use sekisho_identity::Csr;
 use sekisho_net::{TlsPeer, network_of};
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::types::permission_denied_details::Reason;
-use sekisho_proto::{id_to_wire, reason_status, types};
+use sekisho_proto::{reason_status, types};
 use sekisho_runtime::now;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::issue_status;
+use super::status::{issue_status, svid_to_wire};
 use crate::attest::{self, AttestError, Attestation, Turn};
-use crate::caller::{AgentCaller, denied};
+use crate::caller::AgentCaller;
 use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
 use crate::executor::Call;
 use crate::issue::IssuedX509;
 use crate::refusal::Ended;
+use crate::standing::denied;
 
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -45,15 +46,14 @@ impl wire::agent_server::Agent for Service {
         let (to, answers) = tokio::sync::mpsc::channel(2);
         tokio::spawn(async move {
             let ended = call.answer(converse(&domain, &mut incoming, &to, &peer)).await;
-            let ended =
-                ended.map(|(svid, reattestable)| (result(&svid, reattestable), Some(Departure::attested(&svid))));
+            let ended = ended.map(|(svid, reattestable)| (result(&svid, reattestable), Some(departure(&svid))));
             let _gone = to.send(ended).await;
         });
         let domain = self.0.clone();
         // Judged when the connection takes it: the node may have been banned since it was admitted.
         let judged = move |answer: Result<Message, Status>| {
             let (answer, departure) = answer?;
-            departure.map_or(Ok(()), |departure| departure.judge(&domain))?;
+            departure.map_or(Ok(()), |departure| departure.judge(&domain.view, &domain.server_id))?;
             Ok(answer)
         };
         let answers = tokio_stream::wrappers::ReceiverStream::new(answers).map(judged);
@@ -73,7 +73,8 @@ impl wire::agent_server::Agent for Service {
         let renewed = call.answer(work).await?;
         let answer = wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) };
         let own = Issued { log_id: renewed.log_id, entry: None, judged_at: renewed.judged_at };
-        Ok(super::svid::departing(answer, Departure::new(agent, vec![own])))
+        let departure = Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![own]);
+        Ok(super::svid::departing(answer, departure))
     }
 
     async fn post_status(
@@ -88,6 +89,12 @@ impl wire::agent_server::Agent for Service {
         }
         Ok(Response::new(wire::PostStatusResponse {}))
     }
+}
+
+/// A node's own SVID, for which it attested.
+fn departure(own: &IssuedX509) -> Departure {
+    let issued = Issued { log_id: own.log_id, entry: None, judged_at: own.judged_at };
+    Departure::new(own.spiffe_id.clone(), own.serial.clone(), vec![issued])
 }
 
 async fn converse(
@@ -178,13 +185,4 @@ fn attest_status(error: &AttestError) -> Status {
 fn result(issued: &IssuedX509, reattestable: bool) -> wire::AttestAgentResponse {
     let result = wire::attest_agent_response::Result { svid: Some(svid_to_wire(issued, "")), reattestable };
     wire::AttestAgentResponse { step: Some(wire::attest_agent_response::Step::Result(result)) }
-}
-
-pub(crate) fn svid_to_wire(issued: &IssuedX509, hint: &str) -> types::X509svid {
-    types::X509svid {
-        cert_chain: vec![issued.certificate.clone()],
-        id: Some(id_to_wire(&issued.spiffe_id)),
-        expires_at: issued.not_after.seconds(),
-        hint: hint.to_owned(),
-    }
 }

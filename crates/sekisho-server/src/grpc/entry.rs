@@ -11,6 +11,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::entry_mask::{FULL, masked, merged};
 use super::entry_sync::{Pages, Sync};
+use super::status::result_to_wire;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
@@ -140,7 +141,7 @@ impl wire::entry_server::Entry for Service {
                     Ok(id) => call.execute(DeleteEntry { id }).await.map_err(|refusal| status(refusal.into_error())),
                     Err(error) => Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
                 };
-                let (status, _) = super::svid::result_to_wire(result);
+                let (status, _) = result_to_wire(result);
                 wire::batch_delete_entry_response::Result { status: Some(status), id }
             }
         });
@@ -213,7 +214,7 @@ fn to_result(
     result: Result<Arc<Entry>, Status>,
     mask: Option<&types::EntryMask>,
 ) -> (types::Status, Option<types::Entry>) {
-    super::svid::result_to_wire(result.map(|entry| masked(entry_to_wire(&entry), mask)))
+    result_to_wire(result.map(|entry| masked(entry_to_wire(&entry), mask)))
 }
 
 fn status(error: RegistrationError) -> Status {

@@ -6,21 +6,18 @@ mod entry;
 mod entry_mask;
 mod entry_sync;
 mod node;
+mod status;
 mod svid;
 
 use axum::Router;
-use sekisho_identity::{Refusal, Standing};
 use sekisho_net::grpc_only;
 use sekisho_proto::{server as own, spire};
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use crate::caller::denied;
-use crate::departure::judged_last;
+use crate::departing::judged_last;
 use crate::domain::Shared;
 use crate::executor::admit_to_method;
-use crate::issue::IssueError;
 
 /// Largest message accepted, in bytes.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -50,37 +47,4 @@ pub(crate) fn routes<H: Health>(
     let router = routes.routes().into_axum_router().layer(axum::middleware::from_fn(grpc_only));
     let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), judged_last));
     Ok(router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method)))
-}
-
-pub(crate) fn issue_status(error: &IssueError) -> Status {
-    let refusal = match error {
-        IssueError::Refused(refusal) => refusal,
-        IssueError::Superseded => return Status::aborted(error.to_string()),
-        _ => return unissued(error),
-    };
-    let status = |code| Status::new(code, error.to_string());
-    match refusal {
-        Refusal::AgentBanned(_) => denied(Standing::Banned),
-        Refusal::AgentUnknown(_) => denied(Standing::Unknown),
-        Refusal::AgentSuperseded(_) => denied(Standing::Superseded),
-        Refusal::EntryChanged(_) => status(Code::Aborted),
-        Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => status(Code::NotFound),
-        Refusal::EvidenceEnded => status(Code::InvalidArgument),
-        Refusal::CsrName(_) | Refusal::Audience => status(Code::InvalidArgument),
-        Refusal::AuthorityEnded => status(Code::Unavailable),
-        // A clock that is wrong is no decision against the process.
-        Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => status(Code::FailedPrecondition),
-        _ => status(Code::PermissionDenied),
-    }
-}
-
-fn unissued(error: &IssueError) -> Status {
-    if let IssueError::Budget(_) = error {
-        return Status::resource_exhausted(error.to_string());
-    }
-    if let IssueError::Form(_) = error {
-        return Status::invalid_argument(error.to_string());
-    }
-    tracing::error!(%error, "could not issue");
-    Status::unavailable("the server cannot issue now; its log says why")
 }

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::status::{result_to_wire, svid_to_wire};
 use super::svid;
-use crate::behind;
 use crate::caller::AgentCaller;
 use crate::domain::Shared;
 use crate::executor::Call;
+use crate::jump;
 use crate::record::{self, RecordError};
 use crate::refusal::Refusal;
 use crate::watch;
@@ -44,7 +45,7 @@ impl wire::node_server::Node for Service {
                 if agent.standing(&domain) != Standing::Good {
                     return;
                 }
-                behind::heard(&domain, &id, message.applied_revision).await;
+                jump::heard(&domain, &id, message.applied_revision).await;
                 // An agent reports for the identities that it serves, and for no other's.
                 let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
                 let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
@@ -90,8 +91,8 @@ impl wire::node_server::Node for Service {
         let departure = svid::departure(agent, &results);
         let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
-            let svid = result.map(|(issued, entry)| super::agent::svid_to_wire(&issued, &entry.hint));
-            let (status, svid) = svid::result_to_wire(svid.map_err(Refusal::into_error));
+            let svid = result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint));
+            let (status, svid) = result_to_wire(svid.map_err(Refusal::into_error));
             wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
         });
         Ok(svid::departing(wire::IssueX509Response { results: results.collect() }, departure))

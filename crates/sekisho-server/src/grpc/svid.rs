@@ -4,10 +4,9 @@ use sekisho_proto::spire::svid::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_types::EntryId;
 use std::sync::Arc;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::agent::svid_to_wire;
-use super::issue_status;
+use super::status::{issue_status, result_to_wire, svid_to_wire};
 use crate::caller::AgentCaller;
 use crate::departure::{Departure, Issued};
 use crate::domain::Shared;
@@ -73,7 +72,7 @@ pub(super) fn departure(agent: &AgentCaller, results: &[Given]) -> Departure {
         entry: Some(entry.clone()),
         judged_at: issued.judged_at,
     });
-    Departure::new(agent, issued.collect())
+    Departure::new(agent.id.get().clone(), agent.serial.clone(), issued.collect())
 }
 
 pub(super) fn departing<T>(answer: T, departure: Departure) -> Response<T> {
@@ -158,12 +157,9 @@ pub(super) async fn jwt(
         hint: entry.hint.clone(),
     };
     let leaves = Issued { log_id: issued.log_id, entry: Some(entry), judged_at: issued.judged_at };
-    Ok(Jwt { svid, log_index: issued.log_index, departure: Departure::new(agent, vec![leaves]) })
-}
-
-pub(crate) fn result_to_wire<T>(result: Result<T, Status>) -> (types::Status, Option<T>) {
-    match result {
-        Ok(value) => (types::Status { code: Code::Ok as i32, message: "OK".into() }, Some(value)),
-        Err(status) => (types::Status { code: status.code() as i32, message: status.message().to_owned() }, None),
-    }
+    Ok(Jwt {
+        svid,
+        log_index: issued.log_index,
+        departure: Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![leaves]),
+    })
 }

@@ -1,0 +1,102 @@
+//! The body of an answer that holds identities: judged when its connection takes it, and withdrawn if they may not leave.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+
+use crate::departure::Departure;
+use crate::domain::Shared;
+use crate::issue;
+
+/// Puts the last judgement around each answer that holds identities.
+pub(crate) async fn judged_last(State(domain): State<Shared>, request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    match answer.extensions_mut().remove::<Departure>() {
+        Some(departure) => {
+            let stage = Stage::Held;
+            answer.map(|body| Body::new(Departing { domain, departure, body, stage }))
+        }
+        None => answer,
+    }
+}
+
+type Withdrawing = Pin<Box<dyn Future<Output = HeaderMap> + Send>>;
+
+enum Stage {
+    Held,
+    Taken(u64),
+    Withdrawn(Withdrawing),
+    Ended,
+}
+
+struct Departing {
+    domain: Shared,
+    departure: Departure,
+    body: Body,
+    stage: Stage,
+}
+
+impl HttpBody for Departing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.stage {
+                Stage::Held => {
+                    // First it counts as open, then it is judged: a revocation sees it, or is seen by it.
+                    let number = this.domain.departures.enter(&this.departure);
+                    match this.departure.judge(&this.domain.view, &this.domain.server_id) {
+                        Ok(()) => this.stage = Stage::Taken(number),
+                        Err(status) => {
+                            this.domain.departures.leave(number);
+                            let withdrawing = withdraw(this.domain.clone(), this.departure.clone(), status);
+                            this.stage = Stage::Withdrawn(Box::pin(withdrawing));
+                        }
+                    }
+                }
+                Stage::Taken(_) => return Pin::new(&mut this.body).poll_frame(cx),
+                Stage::Withdrawn(withdrawing) => {
+                    let trailers = ready!(withdrawing.as_mut().poll(cx));
+                    this.stage = Stage::Ended;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Stage::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for Departing {
+    fn drop(&mut self) {
+        if let Stage::Taken(number) = self.stage {
+            self.domain.departures.leave(number);
+        }
+    }
+}
+
+/// The log says that the identities were signed and did not leave; then the peer hears why.
+async fn withdraw(domain: Shared, departure: Departure, status: Status) -> HeaderMap {
+    let caller = departure.agent().to_string();
+    let logged = issue::withdrawn(&domain, &caller, departure.log_ids(), status.message()).await;
+    let status = logged.map_or_else(Status::from, |_| status);
+    let mut trailers = status.into_http::<()>().into_parts().0.headers;
+    trailers.remove(header::CONTENT_TYPE);
+    trailers
+}

@@ -1,0 +1,38 @@
+//! Jumps beyond the revision that an agent has applied, if this server has not come so far (`behind.rs` says when).
+
+use sekisho_events::AgentAhead;
+use sekisho_store::{Item, Write};
+use sekisho_types::{Revision, SpiffeId};
+use tokio::time::Instant;
+
+use crate::domain::Domain;
+use crate::journal::{JournalError, Stamp, personal};
+use crate::submit;
+
+/// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
+pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
+    let held = domain.view.read(|state| state.revision);
+    if !domain.behind.due(applied, held, Instant::now()) {
+        return;
+    }
+    match jump(domain, agent, applied, held).await {
+        Ok(revision) => tracing::error!(
+            %agent, applied, held = held.0, revision = revision.0,
+            "an agent has applied a later revision than this server has: an older copy of the server's folder was put back. What was \
+             changed after that copy is lost; compare entries, bans and policy. Revisions go on beyond all earlier ones"
+        ),
+        Err(error) => {
+            tracing::error!(%error, "revisions did not jump beyond what an agent has applied; trying again at its next report");
+            domain.behind.failed();
+        }
+    }
+}
+
+async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
+    let stamp = Stamp::now(domain);
+    let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
+    let since = domain.behind.started;
+    let jump = Write::JumpBeyond { floor: Revision(applied), since };
+    let jumped = submit::write::<JournalError>(domain, Item::from(jump).record(stamp.leaf(ahead))).await?;
+    Ok(jumped.unwrap_or(held))
+}

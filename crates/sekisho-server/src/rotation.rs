@@ -1,0 +1,65 @@
+//! Drives the rotation of authorities: what their plan asks for, one write batch and one leaf at a time.
+
+use sekisho_events::AuthorityRemoved;
+use sekisho_identity::CaPlan;
+use sekisho_store::{Item, Write};
+use sekisho_types::UnixTime;
+
+use crate::authorities::{AuthorityError, Step};
+use crate::domain::Domain;
+use crate::journal::{JournalError, Stamp, drain_outbox};
+use crate::submit;
+
+impl From<JournalError> for AuthorityError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
+/// Carries out what rotation asks for, until it asks to wait; returns until when. Each step is one write batch with
+/// its leaf, so that a crash leaves either all of it or nothing.
+pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, AuthorityError> {
+    let authorities = &domain.authorities;
+    loop {
+        // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
+        drain_outbox(domain).await?;
+        follow(domain).await?;
+        let believed = domain.belief.time(now).min(now);
+        let stamp = Stamp::now(domain);
+        let step = match authorities.rotation().plan(now, believed) {
+            CaPlan::Wait(until) => {
+                if let Err(error) = authorities.put_away(believed) {
+                    tracing::error!(%error, "keys that are out of use stay where they are");
+                }
+                return Ok(until);
+            }
+            CaPlan::Create(slot) => authorities.creation(slot, domain.settings.ca_ttl_seconds, now)?,
+            CaPlan::Activate(id) => {
+                let longest = i64::from(domain.settings.x509_ttl_seconds.max(86_400));
+                authorities.activation(&id, now.plus_seconds(longest))?
+            }
+            CaPlan::Remove(id) => {
+                let event = AuthorityRemoved { authority: id.clone() }.into();
+                Step { changed: vec![], removed: Some(id), event }
+            }
+        };
+        let put = step.changed.into_iter().map(|record| Write::PutAuthority(Box::new(record)));
+        let writes = put.chain(step.removed.map(Write::RemoveAuthority));
+        let item = writes.fold(Item::default().record(stamp.leaf(step.event)), Item::write);
+        submit::write::<JournalError>(domain, item).await?;
+    }
+}
+
+/// Follows the database, and publishes what has changed.
+async fn follow(domain: &Domain) -> Result<(), AuthorityError> {
+    let authorities = &domain.authorities;
+    let (revision, records) = domain.store.authorities(&domain.name).await.map_err(JournalError::from)?;
+    if authorities.are(&records) {
+        return Ok(());
+    }
+    let taken = authorities.take(records);
+    // Also if the key cannot be read: what exists is published.
+    domain.view.set_bundle(authorities.bundle(revision.0)?);
+    let _nobody_listens = domain.changes.send(());
+    taken
+}
