@@ -28,7 +28,7 @@ pub use peer::{TlsPeer, UnixPeer};
 pub use peer_credentials::peer_of;
 pub use places::{Place, Places, network_of};
 pub use rates::Rates;
-pub use refused::{broken_rule, is_permanent, is_unrecorded, mark_recorded, on_record, unrecorded_refusal};
+pub use refused::{broken_rule, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
 pub use tally::{Tallied, Tally};
 pub use trust::ExpectedServer;
 pub use unix_authority::mend_unix_authority;

@@ -1,6 +1,6 @@
 //! Calls that were refused, as a layer around all services sees them: so that none is left out of the record.
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tonic::{Code, Status};
 
 /// Metadata of an answer that needs no record, or no other one.
@@ -23,11 +23,6 @@ pub fn on_record(mut status: Status, id: Option<&str>) -> Status {
         status.metadata_mut().insert(REFUSAL, id);
     }
     status
-}
-
-/// The same for an answer that has been made.
-pub fn mark_recorded(answer: &mut HeaderMap) {
-    answer.insert(ON_RECORD, HeaderValue::from_static("1"));
 }
 
 /// Whether whoever called is at fault, and that is not on record.

@@ -99,7 +99,7 @@ impl Attestation {
     fn given<'a>(&self, domain: &'a Domain) -> Given<'a> {
         let session = Session { exporter: self.exporter, fresh: &random_bytes };
         let anchors = domain.settings.anchors.of(self.attestor.class().name);
-        Given { session, trust_domain: &domain.name, anchors, now: now() }
+        Given { session, trust_domain: &domain.identity.name, anchors, now: now() }
     }
 }
 
@@ -111,7 +111,7 @@ async fn settle(domain: &Domain, step: Step) -> Result<Turn, AttestError> {
         Step::Spend(once) => once,
     };
     let hash = once.hash().to_string();
-    let token = domain.store.token(&domain.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
+    let token = domain.store.token(&domain.identity.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
     if token.expires_at <= now() {
         return Err(AttestError::TokenExpired);
     }
@@ -146,7 +146,7 @@ pub(crate) async fn admit(
     let issued = issue::x509(domain, &asker, request).await?;
     node.serial.clone_from(&issued.serial);
     node.expires_at = issued.not_after;
-    Counters::count(&domain.counters.attestations, 1);
+    Counters::count(&domain.watch.counters.attestations, 1);
     let admitted = submit::change(domain, || Ok((admission(domain, &node)?, ()))).await;
     if let Err(AttestError::Banned(id)) = &admitted {
         issue::withdrawn(domain, &id.to_string(), vec![issued.log_id], "the agent was banned").await?;

@@ -53,11 +53,11 @@ impl HttpBody for Departing {
             match &mut this.stage {
                 Stage::Held => {
                     // First it counts as open, then it is judged: a revocation sees it, or is seen by it.
-                    let number = this.domain.departures.enter(&this.departure);
-                    match this.departure.judge(&this.domain.view, &this.domain.server_id) {
+                    let number = this.domain.streams.departures.enter(&this.departure);
+                    match this.departure.judge(&this.domain.view, &this.domain.identity.server_id) {
                         Ok(()) => this.stage = Stage::Taken(number),
                         Err(status) => {
-                            this.domain.departures.leave(number);
+                            this.domain.streams.departures.leave(number);
                             let withdrawing = withdraw(this.domain.clone(), this.departure.clone(), status);
                             this.stage = Stage::Withdrawn(Box::pin(withdrawing));
                         }
@@ -86,7 +86,7 @@ impl HttpBody for Departing {
 impl Drop for Departing {
     fn drop(&mut self) {
         if let Stage::Taken(number) = self.stage {
-            self.domain.departures.leave(number);
+            self.domain.streams.departures.leave(number);
         }
     }
 }

@@ -27,48 +27,73 @@ use crate::view::View;
 use crate::witness::Witnesses;
 
 pub(crate) struct Domain {
+    pub identity: Identity,
+    pub settings: Settings,
+    pub store: Arc<dyn Store>,
+    pub view: View,
+    pub log: Log,
+    pub limits: Limits,
+    pub streams: Streams,
+    pub watch: OwnWatch,
+}
+
+/// Who this server is, and with what it signs.
+pub(crate) struct Identity {
     pub name: TrustDomain,
     /// The server's own SPIFFE ID.
     pub server_id: SpiffeId,
-    pub store: Arc<dyn Store>,
+    pub authorities: Authorities,
+}
+
+/// The log, and the way of leaves and records into it.
+pub(crate) struct Log {
     pub ledger: Ledger,
     /// Records made on nodes, for listing, proving and replaying.
     pub decisions: Segments,
     /// Who cosigns the log, if that is configured.
     pub witnesses: Option<Arc<Witnesses>>,
-    pub authorities: Authorities,
-    pub view: View,
-    pub settings: Settings,
-    pub counters: Counters,
-    /// The program's long-running tasks.
-    pub tasks: Tasks,
-    pub health: Health,
-    /// Answers with identities that are on their way out.
-    pub departures: Departures,
-    /// By network: one host has as many IPv6 addresses as it likes.
-    pub attestations: Rates<IpAddr>,
-    pub refusals: Refusals,
-    pub budgets: Budgets,
-    pub scrub: Arc<Scrub>,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
-    /// Rings after each change of the view.
-    pub changes: broadcast::Sender<()>,
     /// Held while leaves go from the outbox into the log.
     pub draining: tokio::sync::Mutex<()>,
-    /// How far the clock is believed.
-    pub belief: Belief,
-    /// Whether agents have seen later revisions than this server has.
-    pub behind: Behind,
     /// Rings when leaves wait in the outbox.
     pub outbox_filled: Notify,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.
     pub log_time: AtomicI64,
+}
+
+/// What callers may ask for before they wait.
+pub(crate) struct Limits {
+    /// By network: one host has as many IPv6 addresses as it likes.
+    pub attestations: Rates<IpAddr>,
+    pub refusals: Refusals,
+    pub budgets: Budgets,
+}
+
+/// What is on its way to agents, and what they report.
+pub(crate) struct Streams {
+    /// Rings after each change of the view.
+    pub changes: broadcast::Sender<()>,
+    /// Answers with identities that are on their way out.
+    pub departures: Departures,
+    /// Whether agents have seen later revisions than this server has.
+    pub behind: Behind,
     /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
     /// several nodes.
     pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
     /// The newest revision of the revocations that each sidecar has applied, by agent and identity.
     pub revocations_applied: Mutex<BTreeMap<SpiffeId, BTreeMap<String, u64>>>,
+}
+
+/// What the server knows of itself.
+pub(crate) struct OwnWatch {
+    /// The program's long-running tasks.
+    pub tasks: Tasks,
+    pub health: Health,
+    pub counters: Counters,
+    pub scrub: Arc<Scrub>,
+    /// How far the clock is believed.
+    pub belief: Belief,
     /// Why the policy folder as it is now was not taken, if it was not.
     pub policy_folder_refused: Mutex<Option<String>>,
 }
@@ -78,21 +103,21 @@ impl Domain {
     /// log by their time.
     pub(crate) fn log_time(&self) -> UnixTime {
         let now = sekisho_runtime::now().millis();
-        let newest = self.log_time.fetch_max(now, Ordering::Relaxed).max(now);
+        let newest = self.log.log_time.fetch_max(now, Ordering::Relaxed).max(now);
         UnixTime::from_millis(newest)
     }
 
     /// The checkpoint that the log publishes, and its size: the newest, or the newest that its witnesses cosigned.
     pub(crate) fn published_checkpoint(&self) -> Option<(u64, Arc<str>)> {
-        match &self.witnesses {
+        match &self.log.witnesses {
             Some(witnesses) => witnesses.cosigned(),
-            None => Some((self.ledger.size(), self.ledger.checkpoint())),
+            None => Some((self.log.ledger.size(), self.log.ledger.checkpoint())),
         }
     }
 
     /// The newest checkpoint that its witnesses cosigned.
     pub(crate) fn cosigned(&self) -> Option<(u64, Arc<str>)> {
-        self.witnesses.as_ref()?.cosigned()
+        self.log.witnesses.as_ref()?.cosigned()
     }
 
     /// A new id that holds the log's time, for `iss_…` and the like.

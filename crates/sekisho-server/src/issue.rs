@@ -87,7 +87,7 @@ impl Asker {
             Caller::Agent { id, .. } => {
                 let node = state.nodes.get(id.get()).map(AsRef::as_ref);
                 let standing = Node::standing(node, &self.serial);
-                let serves = node.map(|node| state.serves(node, &domain.server_id, now())).unwrap_or_default();
+                let serves = node.map(|node| state.serves(node, &domain.identity.server_id, now())).unwrap_or_default();
                 Caller::Agent { id: id.clone(), standing, serves }
             }
             Caller::Server | Caller::AttestedNode { .. } => self.caller.clone(),
@@ -127,7 +127,7 @@ pub(crate) async fn x509(
     asker: &Asker,
     request: Request<'_>,
 ) -> Result<IssuedX509, Ended<IssueError>> {
-    let signing = domain.authorities.signing()?;
+    let signing = domain.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this SVID.
     let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
@@ -166,7 +166,7 @@ pub(crate) async fn x509(
     let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
-    Counters::count(&domain.counters.x509_svids_issued, 1);
+    Counters::count(&domain.watch.counters.x509_svids_issued, 1);
     Ok(IssuedX509 {
         spiffe_id: allowed.spiffe_id().clone(),
         certificate,
@@ -185,7 +185,7 @@ pub(crate) async fn jwt(
     request: Request<'_>,
     audience: &[String],
 ) -> Result<IssuedJwt, Ended<IssueError>> {
-    let signing = domain.authorities.signing()?;
+    let signing = domain.identity.authorities.signing()?;
     let revision = domain.view.read(|state| state.revision);
     let allowed = pass_gate(domain, &signing, asker, request).await?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
@@ -222,7 +222,7 @@ pub(crate) async fn jwt(
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
-    Counters::count(&domain.counters.jwt_svids_issued, 1);
+    Counters::count(&domain.watch.counters.jwt_svids_issued, 1);
     Ok(IssuedJwt {
         spiffe_id: allowed.spiffe_id().clone(),
         token,
@@ -236,7 +236,7 @@ pub(crate) async fn jwt(
 
 fn limits(domain: &Domain, signing: &Signing) -> Limits {
     Limits {
-        trust_domain: domain.name.clone(),
+        trust_domain: domain.identity.name.clone(),
         x509_ttl_seconds: domain.settings.x509_ttl_seconds,
         jwt_ttl_seconds: domain.settings.jwt_ttl_seconds,
         node_ttl_seconds: domain.settings.agent_ttl_seconds,
@@ -286,7 +286,7 @@ fn judge_again(
     asker: &Asker,
     request: Request<'_>,
 ) -> Result<Generation, IssueError> {
-    if !domain.authorities.holds(&signing.record.id) {
+    if !domain.identity.authorities.holds(&signing.record.id) {
         return Err(AuthorityError::None.into());
     }
     let (judged_at, caller) = domain.view.read(|state| {
@@ -333,9 +333,11 @@ fn within_budget(
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
 ) -> Result<Encoded, Ended<IssueError>> {
     match &asker.caller {
-        Caller::Agent { id, .. } if !take(&domain.budgets, id.get(), leaf.leaf.len() + leaf.side.len(), now()) => {
-            Counters::count(&domain.counters.refusals, 1);
-            domain.refusals.count_of_agent(&id.get().to_string(), 1);
+        Caller::Agent { id, .. }
+            if !take(&domain.limits.budgets, id.get(), leaf.leaf.len() + leaf.side.len(), now()) =>
+        {
+            Counters::count(&domain.watch.counters.refusals, 1);
+            domain.limits.refusals.count_of_agent(&id.get().to_string(), 1);
             Err(Ended::Refused(Refused::new(IssueError::Budget(id.get().to_string()), Recorded::in_count())))
         }
         _ => Ok(leaf),
@@ -344,11 +346,11 @@ fn within_budget(
 
 /// Logs what an agent was refused, or counts it once its budget is used up. Durable when this returns.
 pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<Recorded, JournalError> {
-    if domain.budgets.refusal(caller, now()) {
+    if domain.limits.budgets.refusal(caller, now()) {
         return refusal_leaf(domain, caller, reason).await.map(Recorded::by_leaf);
     }
-    Counters::count(&domain.counters.refusals, 1);
-    domain.refusals.count_of_agent(caller, 1);
+    Counters::count(&domain.watch.counters.refusals, 1);
+    domain.limits.refusals.count_of_agent(caller, 1);
     Ok(Recorded::in_count())
 }
 
@@ -358,7 +360,7 @@ pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) ->
 }
 
 fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> sekisho_events::Refused {
-    Counters::count(&domain.counters.refusals, 1);
+    Counters::count(&domain.watch.counters.refusals, 1);
     sekisho_events::Refused {
         caller: personal(caller.to_owned()),
         id: RefusalId::new(domain.new_log_id()),

@@ -39,7 +39,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub(crate) fn now(domain: &Domain) -> Self {
-        Self { trust_domain: domain.name.clone(), at: domain.log_time() }
+        Self { trust_domain: domain.identity.name.clone(), at: domain.log_time() }
     }
 
     pub(crate) fn leaf(self, event: impl Into<Event>) -> Leaf {
@@ -73,17 +73,17 @@ fn new_entry(leaf: Encoded) -> NewEntry {
 
 /// Appends entries, and lets the server's health know how that went.
 async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, JournalError> {
-    let appended = domain.ledger.append(entries).await;
-    domain.health.appended(&appended);
+    let appended = domain.log.ledger.append(entries).await;
+    domain.watch.health.appended(&appended);
     appended.map_err(JournalError::Disk)
 }
 
 /// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it
 /// is then logged twice, never lost.
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
-    let _one_at_a_time = domain.draining.lock().await;
+    let _one_at_a_time = domain.log.draining.lock().await;
     loop {
-        let mut waiting = domain.store.outbox(&domain.name, 256).await?;
+        let mut waiting = domain.store.outbox(&domain.identity.name, 256).await?;
         // As many as one append takes; each alone is far below that.
         let mut bytes = 0;
         let fit = waiting.iter().take_while(|row| {
@@ -101,8 +101,8 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
 
 /// Remembers in the database how far the log has come; an older copy of the log is then noticed at the next start.
 pub(crate) async fn mark(domain: &Domain) -> Result<(), JournalError> {
-    let size = domain.ledger.size();
-    let ledger = domain.ledger.clone();
+    let size = domain.log.ledger.size();
+    let ledger = domain.log.ledger.clone();
     let root = sekisho_runtime::blocking(move || ledger.root(size)).await.ok().flatten();
     let Some(root) = root.filter(|_| size > 0) else { return Ok(()) };
     let mark = LogMark { size, root: root.to_vec() };

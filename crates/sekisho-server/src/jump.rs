@@ -12,7 +12,7 @@ use crate::submit;
 /// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
 pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
     let held = domain.view.read(|state| state.revision);
-    if !domain.behind.due(applied, held, Instant::now()) {
+    if !domain.streams.behind.due(applied, held, Instant::now()) {
         return;
     }
     match jump(domain, agent, applied, held).await {
@@ -23,7 +23,7 @@ pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
         ),
         Err(error) => {
             tracing::error!(%error, "revisions did not jump beyond what an agent has applied; trying again at its next report");
-            domain.behind.failed();
+            domain.streams.behind.failed();
         }
     }
 }
@@ -31,7 +31,7 @@ pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
 async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
     let stamp = Stamp::now(domain);
     let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
-    let since = domain.behind.started;
+    let since = domain.streams.behind.started;
     let jump = Write::JumpBeyond { floor: Revision(applied), since };
     let jumped = submit::write::<JournalError>(domain, Item::from(jump).record(stamp.leaf(ahead))).await?;
     Ok(jumped.unwrap_or(held))

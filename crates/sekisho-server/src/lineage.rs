@@ -135,7 +135,7 @@ pub(crate) fn check_trust_domain(data: &Path, trust_domain: &TrustDomain) -> Res
 
 /// Logs what the log was before, if it goes on under a new origin and nothing is logged under that yet.
 pub(crate) async fn log_earlier(domain: &Domain, continues: Option<Earlier>) -> Result<bool, JournalError> {
-    let Some(earlier) = continues.filter(|earlier| earlier.size == domain.ledger.size()) else { return Ok(false) };
+    let Some(earlier) = continues.filter(|earlier| earlier.size == domain.log.ledger.size()) else { return Ok(false) };
     let (old_origin, old_size, reason) = (earlier.origin, earlier.size, earlier.reason);
     let old_root = Digest::parse(&earlier.root).map_err(|_| LeafError::Field("old_root"))?;
     let appended = if earlier.event == OLDER_LOG_ACCEPTED {
@@ -145,7 +145,7 @@ pub(crate) async fn log_earlier(domain: &Domain, continues: Option<Earlier>) -> 
         journal::append(domain, LogContinued { old_origin, old_root, old_size, reason }).await
     };
     let index = appended?;
-    domain.ledger.checkpoint_covering(index).await.map_err(|error| JournalError::Disk(Arc::new(error)))?;
+    domain.log.ledger.checkpoint_covering(index).await.map_err(|error| JournalError::Disk(Arc::new(error)))?;
     Ok(true)
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), Folder
             tracing::error!(%error, "the policy folder was not taken; the last good revision stays in force");
         }
         let refused = applied.err().map(|error| error.to_string());
-        *domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        *domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         if changes.recv().await.is_none() {
             return Ok(());
         }

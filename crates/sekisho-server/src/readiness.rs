@@ -24,8 +24,8 @@ pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporte
     let mut said = vec![];
     loop {
         let failing = look(&domain, &data).await;
-        *domain.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
-        let failing = domain.health.failing();
+        *domain.watch.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
+        let failing = domain.watch.health.failing();
         let status = if failing.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
         if failing != said {
@@ -44,11 +44,11 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
     let probe = data.join("ready-probe");
     let looked = sekisho_runtime::blocking(move || probe_disk(&probe).map_err(|error| error.to_string()));
     let Ok(disk) = looked.await else { return vec!["store"] };
-    let read = domain.store.revision(&domain.name).await;
+    let read = domain.store.revision(&domain.identity.name).await;
     // A writer that has stopped takes no batch, not even one that changes nothing.
-    let written = domain.store.commit(Batch::new(&domain.name, vec![])).await;
+    let written = domain.store.commit(Batch::new(&domain.identity.name, vec![])).await;
     let store = read.map(drop).and(written.map(drop)).map_err(|error| error.to_string());
-    let authority = match domain.authorities.signing() {
+    let authority = match domain.identity.authorities.signing() {
         Ok(signing) if signing.record.not_before > now() => {
             Err("the signing authority is not valid yet: the clock went back".to_owned())
         }
@@ -57,7 +57,7 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
         Err(error) => Err(error.to_string()),
     };
     if disk.is_ok() {
-        domain.health.disk_works();
+        domain.watch.health.disk_works();
     }
     let mut failing = vec![];
     for (part, result) in [("disk", disk), ("store", store), ("authority", authority)] {

@@ -79,13 +79,13 @@ pub(crate) async fn batch(
     let (spool, first) = spool_and_first(key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
-    let known = domain.store.spool(&domain.name, agent.id.get(), spool).await?;
+    let known = domain.store.spool(&domain.identity.name, agent.id.get(), spool).await?;
     let before = known.unwrap_or_default();
     let skip = usize::try_from(before.next.saturating_sub(first)).unwrap_or(usize::MAX);
     let repeated = !records.is_empty() && skip >= records.len();
     let fresh: Vec<Bytes> = records.into_iter().skip(skip).collect();
     // Before anything is read of them; what is repeated or empty takes no leaf.
-    if (!fresh.is_empty() || lost > before.lost) && !domain.budgets.records(agent.id.get(), now()) {
+    if (!fresh.is_empty() || lost > before.lost) && !domain.limits.budgets.records(agent.id.get(), now()) {
         return Err(RecordError::Budget);
     }
     // Records that should stand between what was recorded and this batch are lost as well.
@@ -120,10 +120,10 @@ pub(crate) async fn batch(
     if earlier.is_none() {
         unstored.truncate(MAX_UNSTORED - 1);
         unstored.insert(0, (logged, log_index));
-        Counters::count(&domain.counters.records_taken, kept.len() as u64);
+        Counters::count(&domain.watch.counters.records_taken, kept.len() as u64);
     }
     if !kept.is_empty() {
-        let decisions = domain.decisions.clone();
+        let decisions = domain.log.decisions.clone();
         let reporter = reporter.clone();
         let appended = sekisho_runtime::blocking(move || decisions.append(&reporter, log_index, &kept)).await;
         appended.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
@@ -159,7 +159,7 @@ fn check_times(domain: &Domain, kept: &[RecordKept]) -> Result<(), RecordError> 
     }
     let days = domain.settings.keep.decisions_days;
     // By the time that is believed: a clock of ours that is ahead refuses nothing for good.
-    let believed = domain.belief.time(clock).min(clock);
+    let believed = domain.watch.belief.time(clock).min(clock);
     let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
     if kept.iter().any(|kept| id_of(kept).at_ms() < earliest) {
         return Err(RecordError::Behind(days));
@@ -179,8 +179,8 @@ pub(crate) type Turn = tokio::sync::OwnedMutexGuard<Unstored>;
 pub(crate) async fn turn(domain: &Domain, agent: &AgentCaller, key: &str) -> Turn {
     let spool = key.rsplit_once(':').map_or(key, |(spool, _)| spool);
     let [first, ..] = sekisho_ledger::sha256_of(format!("{} {spool}", agent.id.get()).as_bytes());
-    let [fallback, ..] = &domain.recording;
-    let turns = domain.recording.get(usize::from(first) % domain.recording.len()).unwrap_or(fallback);
+    let [fallback, ..] = &domain.log.recording;
+    let turns = domain.log.recording.get(usize::from(first) % domain.log.recording.len()).unwrap_or(fallback);
     turns.clone().lock_owned().await
 }
 
@@ -221,7 +221,7 @@ async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> 
     let mut unknown = about;
     let in_time = |newest: i64, until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
     let serves = domain.view.read(|state| {
-        let serves = state.serves(&agent.node, &domain.server_id, now());
+        let serves = state.serves(&agent.node, &domain.identity.server_id, now());
         unknown.retain(|id, newest| {
             // One that has ended may have been good when its records were made.
             let served = |entry: &sekisho_identity::Entry| {
@@ -233,7 +233,7 @@ async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> 
         serves
     });
     for (id, newest) in unknown {
-        let former = domain.store.former_parents(&domain.name, &id).await?;
+        let former = domain.store.former_parents(&domain.identity.name, &id).await?;
         if !former.iter().any(|(parent, until)| serves.contains(parent) && in_time(newest, *until)) {
             return Ok(Some(id.to_string()));
         }

@@ -23,14 +23,14 @@ const MAX_REASON: usize = 500;
 pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str) -> Result<Recorded, JournalError> {
     let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
     let who = &id.unwrap_or_else(|| peer.address.to_string());
-    let refusals = &domain.refusals;
+    let refusals = &domain.limits.refusals;
     // It may quote what the peer sent.
     let reason = &reason.chars().take(MAX_REASON).collect::<String>();
     if refusals.admits(peer) {
         tracing::info!(peer = who, reason, "refused");
         issue::refusal_leaf(domain, who, reason).await.map(Recorded::by_leaf)
     } else {
-        Counters::count(&domain.counters.refusals, 1);
+        Counters::count(&domain.watch.counters.refusals, 1);
         refusals.count(1);
         Ok(Recorded::in_count())
     }
@@ -39,7 +39,7 @@ pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str)
 /// Logs how many refusals were not logged one by one, while there are any.
 pub(crate) async fn keep_count(domain: Shared) {
     loop {
-        domain.refusals.filled.notified().await;
+        domain.limits.refusals.filled.notified().await;
         tokio::time::sleep(COUNT_FOR).await;
         log_count(&domain).await;
     }
@@ -47,7 +47,7 @@ pub(crate) async fn keep_count(domain: Shared) {
 
 /// Logs the counts so far; what cannot be logged stays counted.
 pub(crate) async fn log_count(domain: &Domain) {
-    let refusals = &domain.refusals;
+    let refusals = &domain.limits.refusals;
     let count = refusals.counted.swap(0, Ordering::Relaxed);
     if count > 0
         && let Err(error) = journal::append(domain, counted(count, None)).await
@@ -56,7 +56,7 @@ pub(crate) async fn log_count(domain: &Domain) {
         refusals.count(count);
     }
     for tallied in refusals.turned_away.take() {
-        Counters::count(&domain.counters.refusals, tallied.count);
+        Counters::count(&domain.watch.counters.refusals, tallied.count);
         tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
         if let Err(error) = journal::append(domain, handshakes(domain, &tallied)).await {
             tracing::error!(%error, tallied.count, "peers that were turned away are not in the log");

@@ -43,7 +43,7 @@ pub(crate) async fn keep(domain: Shared) {
 /// Forgets what is too old by the time that is believed.
 async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let (clock, keep) = (now(), domain.settings.keep);
-    let mark = domain.belief.time(clock);
+    let mark = domain.watch.belief.time(clock);
     // What the clock itself does not call old is not.
     let now = mark.min(clock);
     if clock.seconds_since(now) > days(1) {
@@ -54,7 +54,7 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let files = domain.clone();
     let done = sekisho_runtime::blocking(move || -> Result<u64, RetentionError> {
         let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
-        files.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
+        files.log.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
         let before = keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
         before.map_or(Ok(0), |before| erase_openings(&files, before))
     });
@@ -102,13 +102,13 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
             .record(stamp.clone().leaf(forgotten))
     });
     // One that changed since the view was read, as by another attestation or a ban, conflicts and stays.
-    domain.store.commit(Batch::new(&domain.name, nodes.chain(entries).collect())).await?;
+    domain.store.commit(Batch::new(&domain.identity.name, nodes.chain(entries).collect())).await?;
     Ok(count)
 }
 
 /// Erases what opens the commitments of whole bundles that are older than `before`. Returns of how many entries.
 fn erase_openings(domain: &Domain, before: UnixTime) -> Result<u64, RetentionError> {
-    let old = log_search::bundles_before(&domain.ledger, before);
+    let old = log_search::bundles_before(&domain.log.ledger, before);
     // All of them each time: an earlier run may have been interrupted anywhere.
-    Ok(domain.ledger.erase_side(0..old)? * TILE_WIDTH)
+    Ok(domain.log.ledger.erase_side(0..old)? * TILE_WIDTH)
 }

@@ -47,7 +47,7 @@ pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Pla
             Ok(Plan { what, until, cuts, then: again, evicts: None })
         }),
         RevocationTarget::SpiffeId(id) => {
-            if !id.is_member_of(&domain.name) || id.path().is_empty() || id.path().starts_with("/spire/") {
+            if !id.is_member_of(&domain.identity.name) || id.path().is_empty() || id.path().starts_with("/spire/") {
                 let form = "is not a workload's SPIFFE ID of this trust domain; an agent is revoked with `agent`";
                 return Err(RegistrationError::Form(format!("`{id}` {form}")));
             }
@@ -55,12 +55,13 @@ pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Pla
             Ok(Plan { what: Revoked::SpiffeId(id), until: longest, cuts, then: again, evicts: None })
         }
         RevocationTarget::Agent(id) => {
-            if !id.is_member_of(&domain.name) || !id.path().starts_with("/spire/agent/") {
+            if !id.is_member_of(&domain.identity.name) || !id.path().starts_with("/spire/agent/") {
                 return Err(RegistrationError::NoAgent(id));
             }
             let cuts = domain.view.read(|state| {
                 let node = state.nodes.get(&id);
-                let served = node.map(|node| state.authorized(node, &domain.server_id, now())).unwrap_or_default();
+                let served =
+                    node.map(|node| state.authorized(node, &domain.identity.server_id, now())).unwrap_or_default();
                 named(served.iter().map(|entry| line(entry)))
             });
             let then = "the agent must attest again (with a new token, if it attested by token); until then its processes \
@@ -109,8 +110,8 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
 async fn issuance_of(domain: &Shared, serial: &str) -> Result<Option<Identity>, RegistrationError> {
     let (searched, id) = (domain.clone(), format!("iss_{serial}"));
     let found = sekisho_runtime::blocking(move || {
-        let index = log_search::find(&searched.ledger, &id)?;
-        let entry = searched.ledger.entry(index, searched.ledger.size())?;
+        let index = log_search::find(&searched.log.ledger, &id)?;
+        let entry = searched.log.ledger.entry(index, searched.log.ledger.size())?;
         Leaf::decode_with_side(&entry.leaf, &entry.side).ok()?.event.identity()
     });
     found.await.map_err(|ended| RegistrationError::Form(ended.to_string()))
@@ -141,7 +142,7 @@ pub(crate) struct Applied {
 /// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired has
 /// no sidecar that is worth waiting for.
 pub(crate) fn list(domain: &Domain) -> (Revocations, Vec<Applied>) {
-    let mut reports = domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reports = domain.streams.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = now();
     let mut revocations = domain.view.read(|state| {
         let lives =

@@ -97,7 +97,7 @@ mod tests {
     const OF_AGENTS: &[&str] = &["SpiffeWorkloadAPI", "sekisho.node.v1.Sidecar", "sekisho.node.v1.Inspect"];
 
     #[test]
-    fn law_l3_every_method_of_the_descriptors_has_a_row() {
+    fn law_l3_every_declared_method_has_a_row() {
         let files = prost_types::FileDescriptorSet::decode(sekisho_proto::FILE_DESCRIPTORS).unwrap().file;
         let mut declared = BTreeSet::new();
         for file in &files {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l3_every_route_of_the_openapi_document_has_a_row() {
+    fn law_l3_every_documented_route_has_a_row() {
         let document: serde_json::Value = serde_json::from_str(&crate::rest::openapi_document()).unwrap();
         let mut declared = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l3_what_has_no_row_is_for_nobody() {
+    fn law_l3_without_a_row_everyone_is_refused() {
         assert_eq!(of_method("spire.api.server.entry.v1.Entry/DeleteAll"), None);
         assert_eq!(of_route("POST", "/v1/health"), None);
         assert_eq!(of_route("HEAD", "/v1/health"), Some(Operator));

@@ -19,12 +19,12 @@ impl From<JournalError> for AuthorityError {
 /// Carries out what rotation asks for, until it asks to wait; returns until when. Each step is one write batch with
 /// its leaf, so that a crash leaves either all of it or nothing.
 pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, AuthorityError> {
-    let authorities = &domain.authorities;
+    let authorities = &domain.identity.authorities;
     loop {
         // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
         drain_outbox(domain).await?;
         follow(domain).await?;
-        let believed = domain.belief.time(now).min(now);
+        let believed = domain.watch.belief.time(now).min(now);
         let stamp = Stamp::now(domain);
         let step = match authorities.rotation().plan(now, believed) {
             CaPlan::Wait(until) => {
@@ -52,14 +52,14 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
 
 /// Follows the database, and publishes what has changed.
 async fn follow(domain: &Domain) -> Result<(), AuthorityError> {
-    let authorities = &domain.authorities;
-    let (revision, records) = domain.store.authorities(&domain.name).await.map_err(JournalError::from)?;
+    let authorities = &domain.identity.authorities;
+    let (revision, records) = domain.store.authorities(&domain.identity.name).await.map_err(JournalError::from)?;
     if authorities.are(&records) {
         return Ok(());
     }
     let taken = authorities.take(records);
     // Also if the key cannot be read: what exists is published.
     domain.view.set_bundle(authorities.bundle(revision.0)?);
-    let _nobody_listens = domain.changes.send(());
+    let _nobody_listens = domain.streams.changes.send(());
     taken
 }

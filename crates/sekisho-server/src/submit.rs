@@ -21,7 +21,7 @@ where
         let (item, value) = prepare()?;
         attempts += 1;
         // The view has all that was committed before this is answered.
-        match domain.store.commit(Batch::of(&domain.name, item)).await?.only() {
+        match domain.store.commit(Batch::of(&domain.identity.name, item)).await?.only() {
             Ok(revision) => return Ok((value, revision)),
             Err(conflict) if conflict.is_stale() && attempts < ATTEMPTS => {}
             Err(conflict) => return Err(conflict.into()),
@@ -34,5 +34,5 @@ pub(crate) async fn write<E>(domain: &Domain, item: impl Into<Item>) -> Result<O
 where
     E: From<StoreError> + From<Conflict>,
 {
-    Ok(domain.store.commit(Batch::of(&domain.name, item)).await?.only()?)
+    Ok(domain.store.commit(Batch::of(&domain.identity.name, item)).await?.only()?)
 }

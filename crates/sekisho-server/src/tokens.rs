@@ -15,5 +15,5 @@ pub(crate) fn id_of(hash: &str) -> String {
 
 /// The tokens that were not used.
 pub(crate) async fn list(domain: &Domain) -> Result<Vec<TokenRecord>, RegistrationError> {
-    Ok(domain.store.tokens(&domain.name).await?)
+    Ok(domain.store.tokens(&domain.identity.name).await?)
 }

@@ -94,7 +94,7 @@ fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
 impl Sent {
     fn next(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
         let (revision, entries, bundle, policy, revoked) = domain.view.read(|state| {
-            let entries = state.authorized(node, &domain.server_id, now());
+            let entries = state.authorized(node, &domain.identity.server_id, now());
             (state.revision, entries, state.bundle.clone(), state.policy.clone(), state.revocations.clone())
         });
         let entries: BTreeMap<EntryId, Arc<Entry>> = entries.into_iter().map(|e| (e.id.clone(), e)).collect();

@@ -31,7 +31,7 @@ use crate::caller::Operator;
 use crate::config::ServerArgs;
 use crate::counters::Counters;
 use crate::departure::Departures;
-use crate::domain::{Domain, Keep, Settings, Shared};
+use crate::domain::{Domain, Identity as OwnIdentity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::health::Health;
 use crate::journal::{JournalError, drain_outbox};
 use crate::lineage::{Earlier, LineageError, Opened};
@@ -119,10 +119,10 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     rotation::rotate(&domain, now()).await?;
 
     let domain: Shared = Arc::new(domain);
-    domain.view.fill(domain.store.snapshot(&domain.name).await?);
+    domain.view.fill(domain.store.snapshot(&domain.identity.name).await?);
     let viewed = Arc::downgrade(&domain);
     domain.store.observe(Box::new(move |delta| {
-        if let Some(domain) = viewed.upgrade().filter(|domain| domain.name == delta.trust_domain) {
+        if let Some(domain) = viewed.upgrade().filter(|domain| domain.identity.name == delta.trust_domain) {
             committed(&domain, delta);
         }
     }));
@@ -145,7 +145,7 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
     let admit = move |peer: sekisho_net::UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
     tasks.required("health", readiness::watch(domain.clone(), args.data.clone(), reporter));
-    tracing::info!(trust_domain = %domain.name, %address, socket = %socket_path.display(), "serving");
+    tracing::info!(trust_domain = %domain.identity.name, %address, socket = %socket_path.display(), "serving");
     ready(address, &socket_path);
     let turned_away = turned_away(domain.clone());
     let remote = serve_tls(listener, source, router.clone(), now, turned_away, stop.token());
@@ -162,18 +162,18 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
 
 /// What can begin again at any time: each round looks at the state as it is.
 fn start_housekeeping(domain: &Shared, args: &ServerArgs, stop: &Stop) {
-    let tasks = &domain.tasks;
+    let tasks = &domain.watch.tasks;
     let of = domain.clone();
     tasks.restarted("refusal-counts", move || refusals::keep_count(of.clone()));
     let of = domain.clone();
     tasks.restarted("retention", move || retention::keep(of.clone()));
     let rate = args.scrub_bundles_per_second;
     if rate > 0 {
-        let (found, ledger) = (domain.scrub.clone(), domain.ledger.clone());
+        let (found, ledger) = (domain.watch.scrub.clone(), domain.log.ledger.clone());
         tasks.restarted("scrub", move || scrub::keep(found.clone(), ledger.clone(), rate));
     }
-    if let Some(witnesses) = domain.witnesses.clone() {
-        let (ledger, stop) = (domain.ledger.clone(), stop.clone());
+    if let Some(witnesses) = domain.log.witnesses.clone() {
+        let (ledger, stop) = (domain.log.ledger.clone(), stop.clone());
         tasks.restarted("witnesses", move || witness::keep(witnesses.clone(), ledger.clone(), stop.clone()));
     }
     if let Some(folder) = args.policy_folder.clone() {
@@ -191,7 +191,7 @@ fn start_housekeeping(domain: &Shared, args: &ServerArgs, stop: &Stop) {
 
 /// Counts peers that did not come through the handshake; the counts are leaves.
 fn turned_away(domain: Shared) -> impl Fn(SocketAddr, String) + Clone + Send + 'static {
-    move |peer: SocketAddr, reason: String| domain.refusals.turned_away(&peer.to_string(), &reason)
+    move |peer: SocketAddr, reason: String| domain.limits.refusals.turned_away(&peer.to_string(), &reason)
 }
 
 /// The log that fits the database, and that which it goes on from if it does so under a new origin.
@@ -236,13 +236,7 @@ async fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
     let domain = Domain {
-        server_id,
-        view: View::new(bundle),
-        store,
-        ledger,
-        decisions,
-        authorities,
-        witnesses,
+        identity: OwnIdentity { name, server_id, authorities },
         settings: Settings {
             publish_log: args.publish_log,
             ca_ttl_seconds: args.ca_ttl_seconds,
@@ -256,25 +250,33 @@ async fn open(args: &ServerArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
             },
             anchors: args.anchors.read(unread)?,
         },
-        departures: Departures::new(),
-        attestations: Rates::new(1.0, 20.0),
-        refusals: Refusals::new(),
-        budgets: Budgets::new(),
-        scrub: Arc::default(),
-        counters: Counters::default(),
-        tasks,
-        health: Health::new(),
-        recording: std::array::from_fn(|_| Arc::default()),
-        changes: broadcast::channel(64).0,
-        draining: tokio::sync::Mutex::default(),
-        belief: believed,
-        behind: Behind::new(revision),
-        outbox_filled: Notify::new(),
-        log_time: AtomicI64::new(newest.unwrap_or(0)),
-        policy_in_force: Mutex::new(BTreeMap::new()),
-        revocations_applied: Mutex::default(),
-        policy_folder_refused: Mutex::default(),
-        name,
+        store,
+        view: View::new(bundle),
+        log: Log {
+            ledger,
+            decisions,
+            witnesses,
+            recording: std::array::from_fn(|_| Arc::default()),
+            draining: tokio::sync::Mutex::default(),
+            outbox_filled: Notify::new(),
+            log_time: AtomicI64::new(newest.unwrap_or(0)),
+        },
+        limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
+        streams: Streams {
+            changes: broadcast::channel(64).0,
+            departures: Departures::new(),
+            behind: Behind::new(revision),
+            policy_in_force: Mutex::new(BTreeMap::new()),
+            revocations_applied: Mutex::default(),
+        },
+        watch: OwnWatch {
+            tasks,
+            health: Health::new(),
+            counters: Counters::default(),
+            scrub: Arc::default(),
+            belief: believed,
+            policy_folder_refused: Mutex::default(),
+        },
     };
     Ok((domain, continues, later))
 }
@@ -299,10 +301,10 @@ fn committed(domain: &Shared, batch: &Delta) {
         domain.view.apply(batch.revision, &batch.changes);
     }
     if !batch.changes.is_empty() {
-        let _nobody_listens = domain.changes.send(());
+        let _nobody_listens = domain.streams.changes.send(());
     }
     if batch.has_leaf {
-        domain.outbox_filled.notify_one();
+        domain.log.outbox_filled.notify_one();
     }
 }
 
@@ -311,16 +313,16 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
     let mut marked = 0;
     loop {
         let stopping = tokio::select! {
-            () = domain.outbox_filled.notified() => false,
+            () = domain.log.outbox_filled.notified() => false,
             () = tokio::time::sleep(MARK_EVERY) => false,
             () = stop.wait() => true,
         };
         if let Err(error) = drain_outbox(&domain).await {
             tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
             tokio::time::sleep(Duration::from_secs(1)).await;
-            domain.outbox_filled.notify_one();
+            domain.log.outbox_filled.notify_one();
         }
-        let size = domain.ledger.size();
+        let size = domain.log.ledger.size();
         if size != marked {
             match journal::mark(&domain).await {
                 Ok(()) => marked = size,
@@ -340,7 +342,7 @@ async fn own_material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), Server
     let issued = issue::x509(domain, &issue::Asker::server(domain), request).await;
     let issued = issued.map_err(|e| ServerError::OwnSvid(e.to_string()))?;
     // The authority's certificate goes along for agents that were given its fingerprint only.
-    let chain = std::iter::once(issued.certificate).chain(domain.authorities.active_certificate()).collect();
+    let chain = std::iter::once(issued.certificate).chain(domain.identity.authorities.active_certificate()).collect();
     let identity = Identity { chain, key: key.pkcs8().clone() };
     let bundle: Arc<Bundle> = domain.view.read(|state| state.bundle.clone());
     Ok((TlsMaterial::new(Some(&identity), bundle)?, issued.not_after))
@@ -348,7 +350,7 @@ async fn own_material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), Server
 
 /// Renews the server's SVID at half life, and takes each new bundle into its listener.
 async fn keep_own_svid(domain: Shared, source: TlsSource) {
-    let mut changes = domain.changes.subscribe();
+    let mut changes = domain.streams.changes.subscribe();
     let mut sequence = domain.view.read(|state| state.bundle.sequence);
     let mut renew = UnixTime::default();
     loop {
@@ -405,7 +407,7 @@ async fn keep_authorities(domain: Shared) {
 /// A clock that starts far ahead of what is believed is on record: it may be right, and it may be why authorities that were
 /// good a moment ago have ended.
 async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
-    let Some(ahead) = domain.belief.ahead(now()) else { return Ok(()) };
+    let Some(ahead) = domain.watch.belief.ahead(now()) else { return Ok(()) };
     tracing::error!(
         seconds = ahead,
         "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \

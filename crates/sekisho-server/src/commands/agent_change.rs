@@ -26,6 +26,6 @@ pub(super) async fn change_agent(
         Ok((revoke::agent(item, &id, reason, now()).record(leaf), ()))
     };
     let written = submit::change(domain, prepare).await;
-    domain.departures.settle(|departure| departure.is_to(&id)).await;
+    domain.streams.departures.settle(|departure| departure.is_to(&id)).await;
     written.map(drop)
 }

@@ -32,7 +32,7 @@ impl Command for CreateEntries {
                 .record(Stamp::now(domain).leaf(created.clone()))
         };
         let items = prepared.iter().filter_map(|one| one.as_ref().ok()).map(creation).collect();
-        let committed = domain.store.commit(Batch::new(&domain.name, items)).await?;
+        let committed = domain.store.commit(Batch::new(&domain.identity.name, items)).await?;
         let mut outcomes = committed.outcomes.into_iter();
         let results = prepared.into_iter().map(|one| {
             let (entry, _) = one?;
@@ -44,7 +44,7 @@ impl Command for CreateEntries {
 }
 
 fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Arc<Entry>, EntryCreated), RegistrationError> {
-    entry.check(&domain.name)?;
+    entry.check(&domain.identity.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
     // SPIRE's API has no way to say that this is meant, and its clients must go on working; REST has asked.

@@ -79,8 +79,8 @@ fn agent_id(domain: &Domain, name: &str) -> Result<SpiffeId, RegistrationError> 
     let refused = || RegistrationError::AgentName(name.to_owned());
     let id = match name.strip_prefix("spiffe://") {
         Some(_) => SpiffeId::parse(name)?,
-        None => domain.name.workload(&format!("{AGENTS}{name}")).map_err(|_| refused())?,
+        None => domain.identity.name.workload(&format!("{AGENTS}{name}")).map_err(|_| refused())?,
     };
     let own_name = id.path().strip_prefix(AGENTS).filter(|own_name| !own_name.contains('/'));
-    if id.is_member_of(&domain.name) && own_name.is_some() { Ok(id) } else { Err(refused()) }
+    if id.is_member_of(&domain.identity.name) && own_name.is_some() { Ok(id) } else { Err(refused()) }
 }

@@ -35,7 +35,7 @@ impl Command for DeleteEntry {
             Ok((item.record(Stamp::now(domain).leaf(deleted)), ()))
         };
         let written = submit::change(domain, prepare).await;
-        domain.departures.settle(|departure| departure.is_by(&id)).await;
+        domain.streams.departures.settle(|departure| departure.is_by(&id)).await;
         written.map(drop)
     }
 }

@@ -41,7 +41,7 @@ impl Command for Revoke {
             Ok((item.write(write).record(Stamp::now(domain).leaf(event(&what, until, &reason, by.name()))), ()))
         };
         let written: Result<_, RegistrationError> = submit::change(domain, prepare).await;
-        domain.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
+        domain.streams.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
         written?;
         let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == what).cloned());
         in_force.ok_or_else(|| RegistrationError::Form("the revocation has ended already".to_owned()))

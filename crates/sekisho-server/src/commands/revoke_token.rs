@@ -29,7 +29,7 @@ impl Command for RevokeToken {
         let leaf = Stamp::now(domain).leaf(TokenRevoked { by: personal(by.name().to_owned()), token });
         let exists = Expect::Token { hash: hash.clone(), at: UnixTime::from_nanos(i64::MIN) };
         let removal = Item::default().expect(exists).write(Write::RemoveToken(hash)).record(leaf);
-        match domain.store.commit(Batch::of(&domain.name, removal)).await?.only() {
+        match domain.store.commit(Batch::of(&domain.identity.name, removal)).await?.only() {
             Ok(_) => Ok(()),
             // It was used meanwhile.
             Err(Conflict::Token) => Err(unknown()),

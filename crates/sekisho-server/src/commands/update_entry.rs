@@ -35,7 +35,7 @@ where
             entry.id = id.clone();
             entry.created_at = before.created_at;
             entry.revision_number = before.revision_number + 1;
-            entry.check(&domain.name)?;
+            entry.check(&domain.identity.name)?;
             warn_of_any_user(&entry);
             let entry = Arc::new(entry);
             let mut item = Item::default()
@@ -56,7 +56,7 @@ where
             Ok((item.write(Write::PutEntry(entry.clone())).record(Stamp::now(domain).leaf(updated)), entry))
         };
         let updated = submit::change(domain, prepare).await;
-        domain.departures.settle(|departure| departure.is_by(&id)).await;
+        domain.streams.departures.settle(|departure| departure.is_by(&id)).await;
         updated.map(|(entry, _)| entry)
     }
 }

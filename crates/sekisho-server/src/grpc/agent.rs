@@ -36,7 +36,7 @@ impl wire::agent_server::Agent for Service {
     ) -> Result<Response<Answers>, Status> {
         let call = Call::<()>::of(request.extensions())?;
         let peer = call.peer().cloned().ok_or_else(|| Status::permission_denied("agents attest over TLS"))?;
-        if !self.0.attestations.take(network_of(peer.address.ip()), now()) {
+        if !self.0.limits.attestations.take(network_of(peer.address.ip()), now()) {
             let status =
                 Status::resource_exhausted("too many attestations from this address; wait a second and try again");
             return Err(call.refuse(status).await.into_error());
@@ -53,7 +53,7 @@ impl wire::agent_server::Agent for Service {
         // Judged when the connection takes it: the node may have been banned since it was admitted.
         let judged = move |answer: Result<Message, Status>| {
             let (answer, departure) = answer?;
-            departure.map_or(Ok(()), |departure| departure.judge(&domain.view, &domain.server_id))?;
+            departure.map_or(Ok(()), |departure| departure.judge(&domain.view, &domain.identity.server_id))?;
             Ok(answer)
         };
         let answers = tokio_stream::wrappers::ReceiverStream::new(answers).map(judged);

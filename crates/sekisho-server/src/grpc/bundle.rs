@@ -30,7 +30,7 @@ impl wire::bundle_server::Bundle for Service {
     ) -> Result<Response<types::Bundle>, Status> {
         let name = TrustDomain::parse(&request.into_inner().trust_domain)
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
-        if name == self.0.name {
+        if name == self.0.identity.name {
             return Err(Status::invalid_argument("that is this server's own trust domain; use GetBundle"));
         }
         Err(Status::not_found(format!("no bundle of trust domain `{name}` is held here")))

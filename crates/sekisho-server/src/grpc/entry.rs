@@ -155,7 +155,7 @@ impl wire::entry_server::Entry for Service {
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
         let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
         let mask = request.into_inner().output_mask;
-        let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.server_id, now()));
+        let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.identity.server_id, now()));
         let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
     }

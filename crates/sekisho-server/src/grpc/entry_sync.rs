@@ -44,7 +44,7 @@ impl Sync {
         &self,
         incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>,
     ) -> Result<Option<wire::SyncAuthorizedEntriesRequest>, Status> {
-        let mut changes = self.domain.changes.subscribe();
+        let mut changes = self.domain.streams.changes.subscribe();
         loop {
             self.check()?;
             tokio::select! {
@@ -67,7 +67,7 @@ impl Sync {
         let id = self.agent.id.get();
         self.domain.view.read(|state| {
             let node = state.nodes.get(id);
-            node.map(|node| state.authorized(node, &self.domain.server_id, now())).unwrap_or_default()
+            node.map(|node| state.authorized(node, &self.domain.identity.server_id, now())).unwrap_or_default()
         })
     }
 

@@ -38,7 +38,7 @@ impl wire::node_server::Node for Service {
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.0.clone(), agent.id.get().clone());
         let shown = (agent.serial.clone(), agent.not_after);
-        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.0.changes.subscribe(), to));
+        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.0.streams.changes.subscribe(), to));
         tokio::spawn(async move {
             while let Ok(Some(message)) = acknowledgements.message().await {
                 tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
@@ -47,12 +47,17 @@ impl wire::node_server::Node for Service {
                 }
                 jump::heard(&domain, &id, message.applied_revision).await;
                 // An agent reports for the identities that it serves, and for no other's.
-                let served = domain.view.read(|state| state.authorized(&agent.node, &domain.server_id, now()));
+                let served = domain.view.read(|state| state.authorized(&agent.node, &domain.identity.server_id, now()));
                 let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
                 let applied = &message.revocations_applied;
                 let applied = served.iter().filter_map(|own| Some((own.clone(), *applied.get(own)?))).collect();
-                domain.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), applied);
-                let mut in_force = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+                domain
+                    .streams
+                    .revocations_applied
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(id.clone(), applied);
+                let mut in_force = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
                 for served in served {
                     let nodes = in_force.entry(served.clone()).or_default();
                     match message.policy_in_force.get(&served) {

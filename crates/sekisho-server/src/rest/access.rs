@@ -21,7 +21,7 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
         Some(Role::LogReader) if domain.settings.publish_log => return next.run(request).await,
         Some(_) if is_own_host(request.headers()) => Ok(()),
         Some(_) => Err("the `Host` or `Origin` header does not name this server"),
-        None => Err("the role table admits nobody to this"),
+        None => Err("no row of the role table is for this call"),
     };
     let call = operator_call(&domain, &request, allowed);
     match call.await {

@@ -37,7 +37,7 @@ pub(super) async fn list(
     });
     let (class, before) = (class.transpose()?, before.transpose()?.unwrap_or(u128::MAX));
     let limit = usize::try_from(query.limit.unwrap_or(50).min(1000)).unwrap_or(1000);
-    let found = sekisho_runtime::blocking(move || domain.decisions.newest(class, before, limit));
+    let found = sekisho_runtime::blocking(move || domain.log.decisions.newest(class, before, limit));
     Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.iter().map(form).collect()))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
     let missing =
         format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");
     let id = RecordId::parse(&id);
-    let find = move || id.and_then(|id| domain.decisions.find(id.key(), |kept| id_of(kept) == id));
+    let find = move || id.and_then(|id| domain.log.decisions.find(id.key(), |kept| id_of(kept) == id));
     let found = sekisho_runtime::blocking(find).await.map_err(|e| Refused::unavailable(&e))?;
     found.map(|(found, _)| Json(form(&found))).ok_or_else(|| Refused::not_found(missing))
 }

@@ -18,34 +18,44 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
         let policy = state.policy.as_ref().map_or(0, |policy| policy.revision);
         (state.entries.len(), state.nodes.len(), state.revision.0, policy)
     });
-    let ends = domain.authorities.signing().map_or(0, |signing| signing.record.not_after.seconds());
+    let ends = domain.identity.authorities.signing().map_or(0, |signing| signing.record.not_after.seconds());
     let mut out = String::new();
     let mut add = |name: &str, kind: &str, help: &str, value: u64| {
         // Writing to a string does not fail.
         let _written =
             writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}\nsekisho_{name} {value}");
     };
-    for (name, help, value) in domain.counters.all() {
+    for (name, help, value) in domain.watch.counters.all() {
         add(name, "counter", help, value);
     }
-    add("log_size_entries", "gauge", "Entries of the log that a published checkpoint covers.", domain.ledger.size());
-    let damage = domain.scrub.damage().len() as u64;
+    add(
+        "log_size_entries",
+        "gauge",
+        "Entries of the log that a published checkpoint covers.",
+        domain.log.ledger.size(),
+    );
+    let damage = domain.watch.scrub.damage().len() as u64;
     add("log_damage", "gauge", "Parts of the log that were found damaged on disk since the start.", damage);
-    add("log_bundles_checked_total", "counter", "Bundles of the log that were read again.", domain.scrub.bundles());
+    add(
+        "log_bundles_checked_total",
+        "counter",
+        "Bundles of the log that were read again.",
+        domain.watch.scrub.bundles(),
+    );
     add("registration_entries", "gauge", "Registration entries.", entries as u64);
     add("agents", "gauge", "Agents that are known, banned ones included.", agents as u64);
     add("revision", "gauge", "Revision of the state.", revision);
     add("policy_revision", "gauge", "Revision of the policy; 0 without one.", policy);
-    let refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    let refused = domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).is_some();
     add("policy_folder_refused", "gauge", "1 while the policy folder is not taken as it is.", refused.into());
     let ends = u64::try_from(ends).unwrap_or(0);
     add("authority_end_seconds", "gauge", "Unix time at which the signing authority ends.", ends);
-    let ahead = u64::try_from(domain.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);
+    let ahead = u64::try_from(domain.watch.belief.ahead(sekisho_runtime::now()).unwrap_or(0)).unwrap_or(0);
     let help = "Seconds by which the clock is ahead of what is believed; 0 up to a day.";
     add("clock_ahead_seconds", "gauge", help, ahead);
     let dangers = sekisho_runtime::dangers().len() as u64;
     add("dangers", "gauge", "Settings in force that weaken safety; the log names them at the start.", dangers);
-    let tasks = domain.tasks.status();
+    let tasks = domain.watch.tasks.status();
     let running = |status: &TaskStatus| u64::from(status.running);
     tasks_metric(&mut out, "task_running", "gauge", "1 while a long-running task runs.", &tasks, running);
     let help = "How often a task ended and was started again.";

@@ -36,7 +36,7 @@ pub(super) async fn show(
 }
 
 async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Refused> {
-    let found = domain.store.policy(&domain.name, Some(revision)).await;
+    let found = domain.store.policy(&domain.identity.name, Some(revision)).await;
     let found = found.map_err(|error| Refused::unavailable(&error))?;
     let missing = || Refused::not_found(format!("policy revision {revision} is not kept, or never was"));
     found.map(Arc::new).ok_or_else(missing)

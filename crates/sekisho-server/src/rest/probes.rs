@@ -14,7 +14,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// The server can attest, issue and record.
 pub(super) async fn readyz(State(domain): State<Shared>) -> (StatusCode, Json<Readiness>) {
-    let failing = domain.health.failing();
+    let failing = domain.watch.health.failing();
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let failing: Vec<String> = failing.into_iter().map(str::to_owned).collect();
     (status, Json(Readiness { ready: failing.is_empty(), failing }))

@@ -12,9 +12,9 @@ use crate::record::id_of;
 
 #[utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm)))]
 pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
-    let key = domain.ledger.verifier();
+    let key = domain.log.ledger.verifier();
     Json(LogForm {
-        checkpoint: domain.ledger.checkpoint().to_string(),
+        checkpoint: domain.log.ledger.checkpoint().to_string(),
         cosigned: domain.cosigned().map(|(_, note)| note.to_string()),
         verifier_key: key.to_owned(),
         trust_policy: format!("log {key}\nquorum none\n"),
@@ -28,11 +28,11 @@ pub(super) async fn consistency(
     State(domain): State<Shared>,
     Path((old_size, new_size)): Path<(u64, u64)>,
 ) -> Result<Json<ConsistencyForm>, Refused> {
-    let size = domain.ledger.size();
+    let size = domain.log.ledger.size();
     if old_size == 0 || old_size > new_size || new_size > size {
         return Err(Refused::invalid(format!("the two sizes must ascend from at least 1 to at most {size}")));
     }
-    let path = sekisho_runtime::blocking(move || domain.ledger.consistency_path(old_size, new_size)).await;
+    let path = sekisho_runtime::blocking(move || domain.log.ledger.consistency_path(old_size, new_size)).await;
     let path = path.map_err(|e| Refused::unavailable(&e))?.map_err(|e| Refused::unavailable(&e))?;
     Ok(Json(ConsistencyForm { old_size, new_size, path: path.iter().map(|hash| BASE64.encode(hash)).collect() }))
 }
@@ -48,20 +48,20 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
     let mut found = search().await.map_err(|e| Refused::unavailable(&e))?;
     if found.is_err() {
         // What was logged a moment ago is published with the next checkpoint, if there is one.
-        let next = domain.ledger.checkpoint_covering(domain.ledger.size());
+        let next = domain.log.ledger.checkpoint_covering(domain.log.ledger.size());
         if tokio::time::timeout(std::time::Duration::from_millis(300), next).await.is_ok() {
             found = search().await.map_err(|e| Refused::unavailable(&e))?;
         }
     }
     let (index, record) = found?;
-    if index >= domain.ledger.size() {
+    if index >= domain.log.ledger.size() {
         return Err(Refused::not_found(format!(
             "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
         )));
     }
     let (size, checkpoint) = match domain.cosigned().filter(|(size, _)| *size > index) {
         Some(cosigned) => cosigned,
-        None => domain.ledger.checkpoint_covering(index).await.map_err(|e| Refused::unavailable(&e))?,
+        None => domain.log.ledger.checkpoint_covering(index).await.map_err(|e| Refused::unavailable(&e))?,
     };
     let receipt = sekisho_runtime::blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Refused::unavailable(&e))??.to_string())
@@ -76,14 +76,15 @@ fn find(domain: &Domain, id: &str) -> Result<Found, Refused> {
         ))
     };
     if let Ok(index) = id.parse::<u64>() {
-        return if index < domain.ledger.size() { Ok((index, None)) } else { Err(missing()) };
+        return if index < domain.log.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
-    let made_on_a_node = RecordId::parse(id).and_then(|id| domain.decisions.find(id.key(), |kept| id_of(kept) == id));
+    let made_on_a_node =
+        RecordId::parse(id).and_then(|id| domain.log.decisions.find(id.key(), |kept| id_of(kept) == id));
     if let Some((found, place)) = made_on_a_node {
         let record = String::from_utf8_lossy(&found.kept.record).into_owned();
         return Ok((found.log_index, Some((record, place))));
     }
-    log_search::find(&domain.ledger, id).map(|index| (index, None)).ok_or_else(missing)
+    log_search::find(&domain.log.ledger, id).map(|index| (index, None)).ok_or_else(missing)
 }
 
 fn receipt(
@@ -93,11 +94,15 @@ fn receipt(
     checkpoint: String,
     record: Option<(String, BatchPath)>,
 ) -> Result<Receipt, Refused> {
-    let entry =
-        domain.ledger.entry(index, size).ok_or_else(|| Refused::unavailable(&"an entry of the log is not readable"))?;
-    let path = domain.ledger.path(index, size).map_err(|e| Refused::unavailable(&e))?;
+    let entry = domain
+        .log
+        .ledger
+        .entry(index, size)
+        .ok_or_else(|| Refused::unavailable(&"an entry of the log is not readable"))?;
+    let path = domain.log.ledger.path(index, size).map_err(|e| Refused::unavailable(&e))?;
     // What is read may have been changed on disk: a proof that does not hold is not given out.
-    let root = domain.ledger.root(size).ok_or_else(|| Refused::unavailable(&"a tile of the log is not readable"))?;
+    let root =
+        domain.log.ledger.root(size).ok_or_else(|| Refused::unavailable(&"a tile of the log is not readable"))?;
     verify_inclusion(index, size, &leaf_hash(&entry.leaf), &path, &root).map_err(|_| {
         let found =
             format!("entry {index} of the log, or a tile above it, is damaged on disk; restore the log from a backup");

@@ -47,7 +47,7 @@ async fn tile(State(domain): State<Shared>, Path(path): Path<String>) -> Respons
     let Some(request) = request else { return not_found("there is no such tile") };
     let busy = || (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
     let Ok(_reading) = READING.try_acquire() else { return busy() };
-    let read = sekisho_runtime::blocking(move || domain.ledger.published(&request)).await;
+    let read = sekisho_runtime::blocking(move || domain.log.ledger.published(&request)).await;
     let Ok(Some(bytes)) = read else { return not_found("the log has nothing of this tile") };
     let units = u32::try_from(bytes.len() / UNIT + 1).unwrap_or(u32::MAX);
     let Ok(sending) = SENDING.try_acquire_many(units) else { return busy() };

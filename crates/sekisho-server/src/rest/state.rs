@@ -25,8 +25,8 @@ pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
         not_after: authority.not_after.seconds(),
     };
     Json(BundleForm {
-        authorities: domain.authorities.all().into_iter().map(form).collect(),
-        trust_domain: domain.name.as_str().to_owned(),
+        authorities: domain.identity.authorities.all().into_iter().map(form).collect(),
+        trust_domain: domain.identity.name.as_str().to_owned(),
         bundle: bundle_to_jwks(&bundle),
         x509_authorities: bundle.x509_authorities.iter().map(|authority| hex::encode(&authority.der)).collect(),
         fingerprints: bundle.fingerprints().iter().map(ToString::to_string).collect(),
@@ -35,7 +35,7 @@ pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
 
 /// What nodes reported that still exist.
 fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let mut reported = domain.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reported = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
     domain.view.read(|state| {
         reported.retain(|_, nodes| {
             nodes.retain(|node, _| state.nodes.contains_key(node));
@@ -48,32 +48,33 @@ fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
 
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
 pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Refused> {
-    let outbox = domain.store.outbox_length(&domain.name).await.map_err(|e| Refused::unavailable(&e))?;
+    let outbox = domain.store.outbox_length(&domain.identity.name).await.map_err(|e| Refused::unavailable(&e))?;
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
-    let policy_folder_refused = domain.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let policy_folder_refused =
+        domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let task = |(name, status): (&'static str, TaskStatus)| {
         (name.to_owned(), TaskForm { running: status.running, restarts: status.restarts })
     };
-    let tasks = domain.tasks.status().into_iter().map(task).collect();
-    let authority_ends = domain.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
+    let tasks = domain.watch.tasks.status().into_iter().map(task).collect();
+    let authority_ends = domain.identity.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
     Ok(Json(domain.view.read(|state| HealthForm {
-        trust_domain: domain.name.as_str().to_owned(),
+        trust_domain: domain.identity.name.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: state.revision.0,
         entries: state.entries.len(),
         agents: state.nodes.len(),
-        log_size: domain.ledger.size(),
+        log_size: domain.log.ledger.size(),
         policy_revision: state.policy.as_ref().map(|policy| policy.revision),
         policy_in_force,
         policy_folder_refused,
         authority_ends,
         now_ms: clock.millis(),
-        log_time_ms: domain.log_time.load(Ordering::Relaxed),
-        believed_ms: domain.belief.time(clock).min(clock).millis(),
+        log_time_ms: domain.log.log_time.load(Ordering::Relaxed),
+        believed_ms: domain.watch.belief.time(clock).min(clock).millis(),
         tasks,
         outbox,
-        log_damage: domain.scrub.damage().iter().map(ToString::to_string).collect(),
+        log_damage: domain.watch.scrub.damage().iter().map(ToString::to_string).collect(),
     })))
 }
 
@@ -84,7 +85,7 @@ pub(super) async fn identities(
 ) -> Result<Json<Vec<IdentityForm>>, Refused> {
     let limit = query.limit.unwrap_or(50).min(1000);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let found = sekisho_runtime::blocking(move || log_search::newest_identities(&domain.ledger, limit));
+    let found = sekisho_runtime::blocking(move || log_search::newest_identities(&domain.log.ledger, limit));
     let form = |found: log_search::Identity| IdentityForm {
         id: found.id,
         at_ms: found.at.millis(),
