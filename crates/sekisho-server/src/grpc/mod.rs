@@ -44,7 +44,9 @@ pub(crate) fn routes<H: Health>(
         .add_service(node.max_decoding_message_size(MAX_MESSAGE))
         .add_service(health)
         .add_service(reflection);
-    let router = routes.routes().into_axum_router().layer(axum::middleware::from_fn(grpc_only));
+    let router = routes.routes().into_axum_router();
     let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), judged_last));
-    Ok(router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method)))
+    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method));
+    // Outermost: what is no gRPC is answered as a path that does not exist.
+    Ok(router.layer(axum::middleware::from_fn(grpc_only)))
 }
