@@ -74,6 +74,8 @@ pub struct RevocationPlan {
     pub then: String,
     /// Unix seconds until which it would be kept.
     pub until: i64,
+    /// Whether the server knows the SVID, entry or agent.
+    pub known: bool,
 }
 
 /// SVIDs that are refused although they have not expired.

@@ -65,7 +65,8 @@ impl PolicySet {
             return Err(PolicyError::At { file, line, reason });
         }
         let mut lowered = lower::lower(engine.get_modules());
-        if lowered.rules.is_empty() {
+        // A default alone denies everything, which is a policy; with another value it would allow everything.
+        if lowered.rules.is_empty() && (lowered.defaults.is_empty() || !lowered.apart) {
             return Err(PolicyError::NoEntryRule);
         }
         // Evaluate once on nothing, which prepares the engine and finds what only preparation finds.

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub then: &'static str,
     /// The agent whose own SVID it is.
     pub evicts: Option<SpiffeId>,
+    /// Whether what it names is known here.
+    pub known: bool,
 }
 
 /// What an order would do now.
@@ -44,7 +46,7 @@ pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Pla
             let until = now().plus_seconds(revoke::longest_life(entry, domain.settings.x509_ttl_seconds));
             let cuts = vec![line(entry)];
             let what = Revoked::Entry { id, spiffe_id: entry.spiffe_id.clone() };
-            Ok(Plan { what, until, cuts, then: again, evicts: None })
+            Ok(Plan { what, until, cuts, then: again, evicts: None, known: true })
         }),
         RevocationTarget::SpiffeId(id) => {
             if !id.is_member_of(&domain.identity.name) || id.path().is_empty() || id.path().starts_with("/spire/") {
@@ -52,21 +54,21 @@ pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Pla
                 return Err(RegistrationError::Form(format!("`{id}` {form}")));
             }
             let cuts = domain.view.read(|state| named(state.entries_of(&id).map(|entry| line(entry))));
-            Ok(Plan { what: Revoked::SpiffeId(id), until: longest, cuts, then: again, evicts: None })
+            Ok(Plan { what: Revoked::SpiffeId(id), until: longest, cuts, then: again, evicts: None, known: true })
         }
         RevocationTarget::Agent(id) => {
             if !id.is_member_of(&domain.identity.name) || !id.path().starts_with("/spire/agent/") {
                 return Err(RegistrationError::NoAgent(id));
             }
-            let cuts = domain.view.read(|state| {
+            let (known, cuts) = domain.view.read(|state| {
                 let node = state.nodes.get(&id);
                 let served =
                     node.map(|node| state.authorized(node, &domain.identity.server_id, now())).unwrap_or_default();
-                named(served.iter().map(|entry| line(entry)))
+                (node.is_some(), named(served.iter().map(|entry| line(entry))))
             });
             let then = "the agent must attest again (with a new token, if it attested by token); until then its processes \
                         get no new SVID";
-            Ok(Plan { what: Revoked::Agent(id.clone()), until: longest, cuts, then, evicts: Some(id) })
+            Ok(Plan { what: Revoked::Agent(id.clone()), until: longest, cuts, then, evicts: Some(id), known })
         }
         RevocationTarget::Serial(serial) => one_svid(domain, serial).await,
     }
@@ -103,7 +105,8 @@ async fn one_svid(domain: &Shared, serial: String) -> Result<Plan, RegistrationE
         Some(_) => "it is an agent's own SVID: the agent must attest again",
         None => "its holder keeps it until it asks its agent again, and peers refuse it from now on",
     };
-    Ok(Plan { what: Revoked::Serial(serial), until, cuts, then, evicts })
+    let known = found.is_some() || evicts.is_some();
+    Ok(Plan { what: Revoked::Serial(serial), until, cuts, then, evicts, known })
 }
 
 /// What the log says of an issuance.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config_file;
+mod confirm;
 mod dev;
 mod exit;
 mod global;

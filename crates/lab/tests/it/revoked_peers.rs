@@ -338,7 +338,19 @@ async fn what_cannot_be_revoked_is_refused() {
         assert_eq!(code, 1, "{arguments:?}: {out}{said}");
     }
     assert_eq!(world.sekisho(&["revocation", "create", "--yes"]).0, 3);
-    assert_eq!(world.json(&["revocation", "list"])["revocations"], serde_json::json!([]));
+    for unknown in [
+        ["--serial", "019ac3f05d1b4a7e8f2233445566778899"],
+        ["--agent-id", "spiffe://example.org/spire/agent/join_token/none"],
+    ] {
+        let create = [&["revocation", "create", "--yes"], &unknown[..]].concat();
+        let (code, out, said) = world.sekisho(&create);
+        assert!(code == 1 && said.contains("nothing was revoked"), "{unknown:?}: {code} {out}{said}");
+        assert_eq!(world.json(&["revocation", "list"])["revocations"], serde_json::json!([]));
+    }
+    let precaution = ["revocation", "create", "--yes", "--unknown", "--serial", "019ac3f05d1b4a7e8f2233445566778899"];
+    let said = world.text(&precaution);
+    assert!(said.contains("as a precaution"), "{said}");
+    assert_eq!(world.json(&["revocation", "list"])["revocations"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

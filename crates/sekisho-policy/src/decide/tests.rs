@@ -116,6 +116,16 @@ fn a_broken_policy_is_refused_with_file_line_and_reason() {
 }
 
 #[test]
+fn a_default_alone_is_a_policy_that_denies() {
+    let set = load("package workload.authz\n\ndefault allow := false\n").unwrap();
+    let decision = set.decide(&request(true), now());
+    assert_eq!(decision, Decision { effect: Effect::Deny, rule: None, error: None });
+    assert_eq!(set.decide_by_engine(&request(true), now()), decision);
+    let open = load("package workload.authz\n\ndefault allow := true\n");
+    assert_eq!(open.err(), Some(PolicyError::NoEntryRule));
+}
+
+#[test]
 fn law_l13_a_policy_cannot_call_out() {
     let text = "package workload.authz\nimport rego.v1\nallow if {\n \
                 http.send({\"method\": \"GET\", \"url\": \"http://127.0.0.1:1/\"}).status_code == 200\n}\n";

@@ -45,7 +45,12 @@ pub(super) async fn create(
 ) -> Result<Response, Refused> {
     let plan = revocations::plan(&domain, request.target()?).await?;
     if request.dry_run {
-        let plan = RevocationPlan { cuts: plan.cuts, then: plan.then.to_owned(), until: plan.until.seconds() };
+        let plan = RevocationPlan {
+            cuts: plan.cuts,
+            then: plan.then.to_owned(),
+            until: plan.until.seconds(),
+            known: plan.known,
+        };
         return Ok(Json(plan).into_response());
     }
     let made = call.execute(Revoke { plan, reason: request.reason }).await?;

@@ -1,11 +1,10 @@
 //! SVIDs that are refused although they have not expired.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use clap::{Args, Subcommand};
 use hyper::Method;
 use sekisho_api::{RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm};
 
+use crate::confirm::Question;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::{Column, print, printable, table};
@@ -30,6 +29,9 @@ pub(crate) struct New {
     /// Do not ask
     #[arg(long, env = "SEKISHO_YES")]
     yes: bool,
+    /// Revoke it although the server does not know it: as a precaution, for example after a restore
+    #[arg(long, env = "SEKISHO_REVOCATION_UNKNOWN")]
+    unknown: bool,
 }
 
 #[derive(Debug, Args)]
@@ -90,29 +92,23 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
     let What { spiffe_id, serial, entry, agent_id: agent } = new.what;
     let mut request = RevocationRequest { entry, agent, spiffe_id, serial, reason: new.reason, dry_run: true };
     let plan: RevocationPlan = rest.send(Method::POST, "/v1/revocations", &request).await?;
+    if !plan.known && !new.unknown {
+        let said = "nothing was revoked: the server knows no such SVID or agent; check it with `svid list` or `agents list`, or \
+                    revoke it as a precaution with `--unknown`";
+        return Err(Failure::failed(said));
+    }
     confirm(&plan, new.yes)?;
     request.dry_run = false;
     let made: RevocationForm = rest.send(Method::POST, "/v1/revocations", &request).await?;
-    print(global.output, &made, || format!("revoked {} {} (revision {})", made.kind, made.what, made.revision))
+    let note = if plan.known { "" } else { ", as a precaution: the server does not know it" };
+    print(global.output, &made, || format!("revoked {} {} (revision {}){note}", made.kind, made.what, made.revision))
 }
 
 /// Shows what it cuts off, and asks.
 fn confirm(plan: &RevocationPlan, yes: bool) -> Result<(), Failure> {
     let cuts: String = plan.cuts.iter().map(|cut| format!("  {}\n", printable(cut))).collect();
     let cuts = if cuts.is_empty() { "  no identity that is registered now\n".to_owned() } else { cuts };
-    let mut error = std::io::stderr();
-    let _unread = writeln!(error, "cuts off:\n{cuts}{}", plan.then);
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "nothing was revoked: confirm it on a terminal, or see `--help` for scripts",
-        ));
-    }
-    let _unread = write!(error, "Type `revoke` to go on: ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
-    if answer.trim() == "revoke" { Ok(()) } else { Err(Failure::new(Exit::Denied, "nothing was revoked")) }
+    let shown = format!("cuts off:\n{cuts}{}\n", plan.then);
+    let otherwise = "nothing was revoked";
+    Question { shown: &shown, prompt: "", word: "revoke", otherwise, verb: "confirm" }.ask(yes)
 }

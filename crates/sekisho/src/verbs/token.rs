@@ -1,3 +1,4 @@
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -67,9 +68,8 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
             return Err(Failure::failed(said));
         }
         let new = path.with_added_extension("new");
-        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
         let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", new.display()));
-        opened.map(|file| (file, new.clone(), path.clone())).map_err(failed)
+        new_file(&new).map(|file| (file, new.clone(), path.clone())).map_err(failed)
     });
     let file = file.transpose()?;
     let request = TokenRequest { ttl: new.ttl, token: None, agent_id: new.agent_id };
@@ -106,9 +106,35 @@ struct Shown {
     expires_at: i64,
 }
 
+/// A file that nothing has written to. One that a call left which did not end well is replaced.
+fn new_file(path: &Path) -> std::io::Result<File> {
+    if path.symlink_metadata().is_ok_and(|left| left.is_file()) {
+        std::fs::remove_file(path)?;
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Whether a file holds what this command writes: it may be replaced by a newer token, and nothing else may.
 fn holds_token(path: &Path) -> bool {
     let plain = path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= 64);
     let text = std::fs::read(path).unwrap_or_default();
     plain && text.len() == 32 && text.iter().all(u8::is_ascii_hexdigit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_left_by_a_failed_call_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token.new");
+        std::fs::write(&path, "half a tok").unwrap();
+        new_file(&path).unwrap().write_all(b"t").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"t");
+        // A link could lead anywhere.
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(new_file(&path).is_err());
+    }
 }

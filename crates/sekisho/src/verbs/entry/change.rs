@@ -1,7 +1,6 @@
 //! Changes of an entry. None of them drops a selector without saying so.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use hyper::Method;
@@ -10,6 +9,7 @@ use sekisho_identity::with_digest;
 use sekisho_types::{Digest, Selector};
 
 use super::form::{Options, describe};
+use crate::confirm::Question;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::print;
@@ -78,29 +78,13 @@ pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str
         listed(&after)
     );
     if before != after {
-        confirm(&shown, yes)?;
+        let prompt = "every process of that kind then gets this identity. ";
+        Question { shown: &shown, prompt, word: "approve", otherwise: "nothing was changed", verb: "approve" }
+            .ask(yes)?;
     }
     let updated = put(rest, id, entry, &after, false).await?;
     print(global.output, &updated, || describe(&updated))?;
     Ok(Exit::Ok)
-}
-
-fn confirm(shown: &str, yes: bool) -> Result<(), Failure> {
-    let mut error = std::io::stderr();
-    let _unread = write!(error, "{shown}");
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "nothing was changed: approve it on a terminal, or see `--help` for scripts",
-        ));
-    }
-    let _unread = write!(error, "every process of that kind then gets this identity. Type `approve` to go on: ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
-    if answer.trim() == "approve" { Ok(()) } else { Err(Failure::new(Exit::Denied, "nothing was changed")) }
 }
 
 /// Sends the entry as it shall be, unless another operator has changed it meanwhile.
