@@ -10,3 +10,6 @@ mod verify;
 pub use jwt_svid::{JwtError, JwtSvid, Rules, TokenKey};
 pub use mint::{Mint, signing_input, token};
 pub use verify::{claims_unverified, verify_jwt_svid};
+
+#[cfg(test)]
+mod tests;

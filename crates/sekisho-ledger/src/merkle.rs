@@ -230,3 +230,6 @@ pub fn verify_consistency(
     }
     if old == *old_root && new == *new_root { Ok(()) } else { Err(MerkleError::RootMismatch) }
 }
+
+#[cfg(test)]
+mod tests;

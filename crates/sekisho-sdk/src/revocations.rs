@@ -142,3 +142,6 @@ async fn stream(keeper: &Arc<RevocationKeeper>, agent: &AgentChannel) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
