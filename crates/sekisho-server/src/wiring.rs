@@ -202,7 +202,7 @@ fn open_log(args: &ServerArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     if !args.danger_accept_older_log {
         return Err(ServerError::OlderLog(reason, args.data.display().to_string()));
     }
-    tracing::error!(reason, "danger: an older log is accepted because `--danger-accept-older-log` was given");
+    sekisho_runtime::danger("danger_accept_older_log", &format!("an older log is accepted: {reason}"));
     drop(opened);
     // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
     lineage::begin_anew(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;

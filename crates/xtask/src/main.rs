@@ -1,5 +1,6 @@
 //! Developer verbs. What `cargo xtask layers`, `tidy`, `deny` and `invariants` check also runs as tests.
 
+mod changes;
 mod circles;
 mod deny;
 mod generate;
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let findings = match verb.as_str() {
-        "layers" => layers::check(&root()).and_then(|found| Ok([found, circles::check(&root())?].concat())),
+        "layers" => layers::check(&root())
+            .and_then(|found| Ok([found, circles::check(&root())?, changes::check(&root())?].concat())),
         "invariants" => invariants::write(&root()).and_then(|_| invariants::check(&root())),
         "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root())?].concat())),
         "gen" => generate::run(&root()),
@@ -68,6 +70,11 @@ mod tests {
     #[test]
     fn files_form_no_new_circles() {
         assert_eq!(circles::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_map_names_files_that_exist() {
+        assert_eq!(changes::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

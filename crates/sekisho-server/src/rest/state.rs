@@ -75,6 +75,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         tasks,
         outbox,
         log_damage: domain.watch.scrub.damage().iter().map(ToString::to_string).collect(),
+        dangers: sekisho_runtime::dangers().into_iter().map(str::to_owned).collect(),
     })))
 }
 

@@ -95,10 +95,24 @@ fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
             log_time(health.log_time_ms, heard),
             "the clock was ahead once: leaves carry that time until it is reached; nothing is lost",
         ),
+    ]
+    .into_iter()
+    .chain(running(health))
+    .collect()
+}
+
+/// The log, and the programs around it.
+fn running(health: &HealthForm) -> Vec<Check> {
+    vec![
         Check::new(
             "log",
             log_damage(health),
             "run `sekisho ledger fsck`, which names all damaged files and entries, and restore the log from a backup",
+        ),
+        Check::new(
+            "server-dangers",
+            if health.dangers.is_empty() { Ok("none in force".into()) } else { Err(health.dangers.join(", ")) },
+            "start the server again without these switches once they are not needed any more",
         ),
         Check::new(
             "tasks",
@@ -219,6 +233,7 @@ mod tests {
         assert!(failing("tasks", task(true, 0)).is_empty());
         assert_eq!(failing("tasks", task(true, 2)), ["tasks"]);
         assert_eq!(failing("tasks", task(false, 0)), ["tasks"]);
+        assert_eq!(failing("dangers", serde_json::json!(["danger_accept_older_log"])), ["server-dangers"]);
         assert_eq!(failing("log_damage", serde_json::json!(["tile/0/001: it is missing"])), ["log"]);
         let page = |ids: &[&str]| {
             let entry = |id: &&str| EntryForm { id: Some((*id).to_owned()), ..Default::default() };
