@@ -29,7 +29,7 @@ use crate::judged::{Judged, StillAllowed, Watched};
 use crate::passing::Body;
 use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
-use crate::serving::{Inbound, REVOKED, withdrawn};
+use crate::serving::{Inbound, REVOKED, ended, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
@@ -42,9 +42,6 @@ const MAX_CONNECTIONS: usize = 16_384;
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// What is not begun because the identity that asks for it is over.
-const EXPIRED: &str = "expired SVID";
 
 /// Who is at the other end of a connection, and whom it asks.
 struct Peer {
@@ -182,13 +179,6 @@ impl Inbound {
         response
     }
 
-    /// Why nothing new is taken by what a peer has proven: its SVID was revoked, or has expired while what was open finishes.
-    fn ended(&self, proven: &Proven) -> Option<(&'static str, String)> {
-        let revoked = self.revocations.find(&proven.leaf).map(|why| (REVOKED, why));
-        let expired = || (EXPIRED, "the SVID on this connection has expired; open a new one".to_owned());
-        revoked.or_else(|| renewal::left(proven.ends).is_none().then(expired))
-    }
-
     async fn judge(&self, request: Request<Incoming>, peer: &Peer, trace: Trace) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let problem = refuse_as(&parts.headers);
@@ -203,7 +193,7 @@ impl Inbound {
         // The connection closes when its peer's SVID is revoked; a request may come before that.
         let proven = peer.proven.clone();
         let current = proven.borrow().clone();
-        if let Some((rule, why)) = self.ended(&current) {
+        if let Some((rule, why)) = ended(&self.revocations, &current) {
             self.decider.refuse(rule, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
         }
