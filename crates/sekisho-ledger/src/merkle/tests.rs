@@ -29,7 +29,9 @@ fn leaves() -> Vec<Hash> {
 fn tree() -> BTreeMap<(u8, u64), Hash> {
     let (mut frontier, mut stored) = (Frontier::default(), BTreeMap::new());
     for leaf in leaves() {
-        frontier.push(leaf, |level, index, hash| drop(stored.insert((level, index), *hash)));
+        frontier.push(leaf, |level, index, hash| {
+            stored.insert((level, index), *hash);
+        });
     }
     stored
 }
