@@ -69,7 +69,7 @@ fn a_revocation_is_enforced_and_kept_once() {
 
 #[test]
 fn law_l14_revocations_of_an_earlier_run_stay_in_force() {
-    let (keeper, written) = keeper(&[revocation("till", 900), revocation("old", -1)]);
+    let (keeper, written) = keeper(&[revocation("till", 900), revocation("old", -2 * 3600)]);
     keeper.take(&message(&[revocation("shop", 900)], false));
     assert!(keeper.find(&leaf("till")).is_some() && keeper.find(&leaf("shop")).is_some());
     assert_eq!(*written.lock().unwrap(), [2], "one that concerns no SVID any more is forgotten");
