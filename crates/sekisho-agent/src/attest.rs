@@ -17,8 +17,8 @@ use sekisho_types::{SignatureAlgorithm, Signer, SpiffeId, UnixTime};
 use tonic::transport::Channel;
 
 use crate::config::AgentArgs;
-use crate::core::AgentSvid;
 use crate::error::AgentError;
+use crate::svid::AgentSvid;
 
 /// The server's bundle for the first contact: from a file, or fetched from the server that a fingerprint names.
 pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentError> {

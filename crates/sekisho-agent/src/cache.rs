@@ -16,9 +16,13 @@ use sekisho_proto::{
 use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::core::{AgentSvid, HeldKey, HeldSvid, Known};
+use crate::known::Known;
+use crate::svid::{AgentSvid, HeldKey, HeldSvid};
 
-pub(crate) struct Cache(SealedCache);
+pub(crate) struct Cache {
+    file: SealedCache,
+    wanted: tokio::sync::Notify,
+}
 
 /// The content, as last stored.
 pub(crate) struct Stored {
@@ -71,7 +75,8 @@ impl Cache {
         let key = load_or_create(&folder.join("seal.key"), SignatureAlgorithm::Ed25519).map_err(rule)?;
         let seed = key.pkcs8().expose().get(16..48).map(<[u8]>::to_vec);
         let seed = seed.ok_or_else(|| DiskError::Rule("the sealing key is too short".into()))?;
-        Ok(Self(SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?))
+        let file = SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?;
+        Ok(Self { file, wanted: tokio::sync::Notify::new() })
     }
 
     /// Law L16: a key file beside what it seals keeps out other users, and no one who reads the disk.
@@ -101,12 +106,22 @@ impl Cache {
             held: held.iter().map(|(key, svid)| held_form(key, svid)).collect(),
         };
         let bytes = serde_json::to_vec(&form).map_err(|e| DiskError::Rule(e.to_string()))?;
-        self.0.store(Secret::new(bytes).expose())
+        self.file.store(Secret::new(bytes).expose())
+    }
+
+    /// Has it written soon. What is lost in a crash is asked for again.
+    pub(crate) fn save_soon(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Returns once it is to be written.
+    pub(crate) async fn save_wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// What was stored, if all of it is readable. A cache that is not is set aside: the agent attests again.
     pub(crate) fn load(&self) -> Option<Stored> {
-        let loaded = self.0.load().inspect_err(|error| {
+        let loaded = self.file.load().inspect_err(|error| {
             tracing::error!(%error, "the sealed cache is not used; the agent attests again");
         });
         let bytes = loaded.ok()??;

@@ -1,16 +1,22 @@
 //! Which sidecar speaks for which identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sekisho_types::SpiffeId;
+use sekisho_types::{Digest, SpiffeId};
+use tokio::sync::watch;
 
 /// One stream of a sidecar; later ones have higher numbers.
 pub(crate) type Stream = u64;
 
-/// Identities that are delegated now, by the sidecar's process number.
+/// Identities that are delegated now, by the sidecar's process number; and who may be a sidecar.
 #[derive(Default)]
-pub(crate) struct Delegations(Mutex<State>);
+pub(crate) struct Delegations {
+    sidecars: BTreeSet<Digest>,
+    state: Mutex<State>,
+    /// Rings when a sidecar reports what it runs.
+    pub reported: watch::Sender<u64>,
+}
 
 #[derive(Default)]
 struct State {
@@ -23,6 +29,20 @@ struct State {
 }
 
 impl Delegations {
+    pub(crate) fn to(sidecars: BTreeSet<Digest>) -> Self {
+        Self { sidecars, ..Self::default() }
+    }
+
+    /// Whether an executable may act as a sidecar.
+    pub(crate) fn may_be_sidecar(&self, executable: &Digest) -> bool {
+        self.sidecars.contains(executable)
+    }
+
+    /// Rings for those who pass on what sidecars report.
+    pub(crate) fn ring(&self) {
+        self.reported.send_modify(|count| *count += 1);
+    }
+
     /// A number for a new stream.
     pub(crate) fn open(&self) -> Stream {
         let mut state = self.lock();
@@ -112,7 +132,7 @@ impl Delegations {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,8 @@ use sekisho_runtime::{TaskFailure, TracesError};
 use sekisho_types::SignError;
 use tonic::Status;
 
+use crate::server_failure::ServerFailure;
+
 /// Why the agent does not run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -37,8 +39,8 @@ pub enum AgentError {
     Bundle(String),
     #[error("the server's answer is not understood: {0}")]
     Answer(&'static str),
-    #[error("the server: {}", .0.message())]
-    Server(Box<Status>),
+    #[error(transparent)]
+    Server(#[from] ServerFailure),
     #[error(
         "the join token in {} was used before or has expired: put a new one there, made by \
          `sekisho token create --agent-id <this agent's name> --file {}`, and the agent joins again",
@@ -57,6 +59,6 @@ pub enum AgentError {
 
 impl From<Status> for AgentError {
     fn from(status: Status) -> Self {
-        Self::Server(Box::new(status))
+        Self::Server(status.into())
     }
 }

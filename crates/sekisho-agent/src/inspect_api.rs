@@ -1,7 +1,7 @@
 //! For operators on the node: why a process has no identity, and how the agent does.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use sekisho_disk::SEALED_BY;
 use sekisho_host::Process;
@@ -13,7 +13,7 @@ use sekisho_runtime::{dangers, now};
 use sekisho_types::Selector;
 use tonic::{Request, Response, Status};
 
-use crate::caller::{Caller, measure_process};
+use crate::caller::Caller;
 use crate::core::Core;
 
 /// Entries that are shown when none matches.
@@ -36,7 +36,7 @@ impl Inspect for Service {
             if caller.uid != 0 && caller.uid != owner {
                 return Err(not_theirs());
             }
-            let (measured, _) = measure_process(owner, Arc::new(process), |process| process, self.0.clone()).await?;
+            let (measured, _) = self.0.host.measure(owner, Arc::new(process), |process| process).await?;
             // It may have become another's meanwhile.
             if caller.uid != 0 && caller.uid != measured.uid {
                 return Err(not_theirs());
@@ -50,27 +50,35 @@ impl Inspect for Service {
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
         self.operator(&request)?;
-        let own = self.0.own();
-        let (revision, policy_revision, entries) = self.0.known(|known| {
+        let own = self.0.upstream.own();
+        let (revision, policy_revision, entries) = self.0.known.read(|known| {
             (known.revision, known.policy.as_ref().map_or(0, |policy| policy.revision), known.entries.len())
         });
-        let (spooled_records, lost_records) = self.0.spool.depth();
-        let cached = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let (spooled_records, lost_records) = self.0.journal.spool.depth();
+        let cached = self.0.held.len();
         Ok(Response::new(wire::StatusResponse {
             agent_id: own.id.to_string(),
-            server: self.0.server_address.clone(),
-            connected: *self.0.connected.borrow(),
+            server: self.0.upstream.address.clone(),
+            connected: self.0.upstream.is_connected(),
             revision,
             policy_revision,
             entries: u32::try_from(entries).unwrap_or(u32::MAX),
             cached_svids: u32::try_from(cached).unwrap_or(u32::MAX),
-            streams: self.0.stream_count(),
+            streams: self.0.limits.streams.count(),
             spooled_records,
             lost_records,
             sealed_by: SEALED_BY.to_owned(),
             dangers: dangers().into_iter().map(str::to_owned).collect(),
             svid_expires_at: own.not_after.seconds(),
-            data_folder: self.0.spool.folder().parent().unwrap_or(std::path::Path::new("/")).display().to_string(),
+            data_folder: self
+                .0
+                .journal
+                .spool
+                .folder()
+                .parent()
+                .unwrap_or(std::path::Path::new("/"))
+                .display()
+                .to_string(),
         }))
     }
 }
@@ -84,10 +92,10 @@ fn difference(difference: &Difference) -> wire::why_identity_response::Differenc
 
 impl Service {
     fn why(&self, found: &BTreeSet<Selector>) -> wire::WhyIdentityResponse {
-        let agent_id = self.0.own().id.to_string();
+        let agent_id = self.0.upstream.own().id.to_string();
         let selectors = selectors_to_wire(found);
         let mut response = wire::WhyIdentityResponse { selectors, agent_id, ..Default::default() };
-        self.0.known(|known| {
+        self.0.known.read(|known| {
             let entries = known.entries.values().map(AsRef::as_ref);
             response.matched = matches(entries.clone(), found, now()).into_iter().map(entry_to_wire).collect();
             if !response.matched.is_empty() {
@@ -107,7 +115,7 @@ impl Service {
     /// Entries name other workloads, so only root and the agent's own user may look.
     fn operator<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
         let caller = Caller::of(request)?;
-        if caller.uid == 0 || caller.uid == self.0.own_uid {
+        if caller.uid == 0 || caller.uid == self.0.host.own_uid {
             return Ok(caller);
         }
         Err(Status::permission_denied("only root and the agent's own user may inspect it"))

@@ -1,23 +1,26 @@
 //! A JWT-SVID as a workload has it checked: signature, times, audience, and revocation (laws L3 and L12).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use sekisho_identity::{ISSUANCE_CLAIM, IssuedSvid, Revocations, issuance_from_claim};
 use sekisho_jose::{JwtError, JwtSvid, Rules, TokenKey, claims_unverified, verify_jwt_svid};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
-use tonic::Status;
 
 use crate::core::Core;
+use crate::refusal::Refusal;
 use crate::revocations;
 
-pub(crate) async fn check(core: &Arc<Core>, token: &str, audience: &str) -> Result<JwtSvid, Status> {
-    let invalid = |e: JwtError| Status::invalid_argument(e.to_string());
-    let claimed = claims_unverified(token).map_err(invalid)?;
-    let bundle = core.bundle();
+fn refused(reason: impl Into<String>) -> Refusal {
+    Refusal::Token(reason.into())
+}
+
+pub(crate) async fn check(core: &Core, shown: &str, audience: &str) -> Result<JwtSvid, Refusal> {
+    let invalid = |e: JwtError| refused(e.to_string());
+    let claimed = claims_unverified(shown).map_err(invalid)?;
+    let bundle = core.known.bundle();
     if !claimed.unverified().is_member_of(&bundle.trust_domain) {
-        return Err(Status::invalid_argument("no bundle is held for the token's trust domain"));
+        return Err(refused("no bundle is held for the token's trust domain"));
     }
     let key = |key: &sekisho_identity::JwtAuthority| TokenKey {
         key_id: key.key_id.clone(),
@@ -33,20 +36,15 @@ pub(crate) async fn check(core: &Arc<Core>, token: &str, audience: &str) -> Resu
         leeway_seconds: 10,
         max_life_seconds: 300,
     };
-    let svid = verify_jwt_svid(token, &keys, &rules).map_err(invalid)?.into_inner();
-    let in_force = revocations::in_force(core).await.ok_or_else(|| {
-        Status::unavailable(
-            "which SVIDs are revoked is not known yet: this agent has not reached its server; try again",
-        )
-    })?;
+    let svid = verify_jwt_svid(shown, &keys, &rules).map_err(invalid)?.into_inner();
+    let in_force = revocations::in_force(core).await.ok_or(Refusal::RevocationsUnknown)?;
     not_revoked(&svid, &in_force)?;
     Ok(svid)
 }
 
 /// Refuses a token that a revocation concerns. One without `iat` counts as issued before every revocation.
-fn not_revoked(svid: &JwtSvid, in_force: &Revocations) -> Result<(), Status> {
-    let unreadable =
-        || Status::invalid_argument(format!("the claim `{ISSUANCE_CLAIM}` is not of the form that this version reads"));
+fn not_revoked(svid: &JwtSvid, in_force: &Revocations) -> Result<(), Refusal> {
+    let unreadable = || refused(format!("the claim `{ISSUANCE_CLAIM}` is not of the form that this version reads"));
     let issuance = svid.claims.get(ISSUANCE_CLAIM);
     let issuance = issuance.map(|claim| issuance_from_claim(claim).ok_or_else(unreadable)).transpose()?;
     let issued = IssuedSvid {
@@ -56,7 +54,7 @@ fn not_revoked(svid: &JwtSvid, in_force: &Revocations) -> Result<(), Status> {
         issuance: issuance.as_ref(),
     };
     match in_force.find(issued) {
-        Some(revocation) => Err(Status::invalid_argument(format!("the token is revoked: {revocation}"))),
+        Some(revocation) => Err(refused(format!("the token is revoked: {revocation}"))),
         None => Ok(()),
     }
 }
@@ -103,7 +101,7 @@ mod tests {
             Revoked::Serial("0a".into()),
         ] {
             let refused = not_revoked(&token(), &revoked(what.clone(), 7)).unwrap_err();
-            assert!(refused.message().starts_with("the token is revoked: "), "{what:?}: {refused}");
+            assert!(refused.to_string().starts_with("the token is revoked: "), "{what:?}: {refused}");
             assert!(not_revoked(&token(), &revoked(what.clone(), 6)).is_ok(), "{what:?}: issued after it");
         }
         for what in [entry("ent_2"), Revoked::Agent(id("/spire/agent/two")), Revoked::SpiffeId(id("/b"))] {

@@ -1,45 +1,23 @@
 //! The agent's own SVID, renewed at half life; and the cache on disk, written after changes.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_disk::DiskError;
 use sekisho_identity::renew_at_with_jitter;
 use sekisho_net::{TlsMaterial, TlsSource};
-use sekisho_proto::status_reason;
-use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_runtime::{now, random_u32};
 use sekisho_types::Digest;
-use tonic::Code;
 
 use crate::attest::{self, dial, dialer};
 use crate::config::AgentArgs;
-use crate::core::{AgentSvid, Core};
+use crate::core::Core;
 use crate::error::AgentError;
-
-impl Core {
-    /// Writes the cache without waiting for it. What it loses in a crash is asked for again.
-    pub(crate) fn save_soon(&self) {
-        self.save_wanted.notify_one();
-    }
-
-    pub(crate) fn save(&self) -> Result<(), DiskError> {
-        let (own, known) = (self.own(), self.known(Clone::clone));
-        let held: Vec<_> = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(key, svid)| (key.clone(), svid.clone()))
-            .collect();
-        self.cache.store(&own, &known, &held)
-    }
-}
+use crate::svid::AgentSvid;
 
 /// Writes the cache whenever it is wanted, at most twice a second.
 pub(crate) async fn keep_cache(core: Arc<Core>) {
     loop {
-        core.save_wanted.notified().await;
+        core.cache.save_wanted().await;
         let saver = core.clone();
         let saved = sekisho_runtime::blocking(move || saver.save()).await;
         if let Ok(Err(error)) = saved {
@@ -54,13 +32,13 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
     let mut jitter = random_u32();
     let mut refused = None;
     loop {
-        let own = core.own();
+        let own = core.upstream.own();
         let due = renew_at_with_jitter(own.not_before, own.not_after, jitter);
         // Not longer at a time: a clock that was set has to be noticed.
         let seconds = u64::try_from(due.seconds_since(now())).unwrap_or(0);
         let wanted = tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(seconds.min(10))) => false,
-            () = core.attest_wanted.notified() => true,
+            () = core.upstream.attest_wanted.notified() => true,
         };
         if seconds > 10 && !wanted {
             continue;
@@ -78,24 +56,24 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
 }
 
 async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Digest>) -> Result<(), AgentError> {
-    let renewed = if core.own().not_after <= now() {
+    let renewed = if core.upstream.own().not_after <= now() {
         tracing::warn!("the agent's SVID expired before it was renewed");
         attest_again(core, args, refused).await?
     } else if args.proofs.proof().is_ok_and(|proof| proof.can_repeat()) {
         // A node that can prove itself again does so each time; servers do not renew the SVID of such a node.
         attest_again(core, args, refused).await?
     } else {
-        match attest::renew(core.server()).await {
-            Err(AgentError::Server(status)) if must_reattest(&status) => {
+        match attest::renew(core.upstream.channel()).await {
+            Err(AgentError::Server(failure)) if failure.must_reattest() => {
                 tracing::warn!("the server asks this agent to attest again");
                 attest_again(core, args, refused).await?
             }
             other => other?,
         }
     };
-    core.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.bundle())?);
-    core.set_own(renewed, dial(&core.tls, args)?);
-    core.save_soon();
+    core.upstream.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.known.bundle())?);
+    core.upstream.replace(renewed, dial(&core.upstream.tls, args)?);
+    core.cache.save_soon();
     Ok(())
 }
 
@@ -107,7 +85,7 @@ async fn attest_again(
     args: &AgentArgs,
     refused: &mut Option<Digest>,
 ) -> Result<AgentSvid, AgentError> {
-    let stranger = TlsSource::new(TlsMaterial::new(None, core.bundle())?);
+    let stranger = TlsSource::new(TlsMaterial::new(None, core.known.bundle())?);
     let proof = args.proofs.proof()?;
     let token = proof.one_time();
     let used = || AgentError::TokenUsed(args.proofs.join_token_file.clone().unwrap_or_default());
@@ -115,23 +93,17 @@ async fn attest_again(
         return Err(used());
     }
     let attested = attest::attest(&dialer(&stranger, args)?, proof.as_ref()).await;
-    if let (Some(token), Err(AgentError::Server(status))) = (token, &attested)
-        && matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied)
-        && status_reason(status).is_none()
+    if let (Some(token), Err(AgentError::Server(failure))) = (token, &attested)
+        && failure.refuses_proof()
     {
-        tracing::warn!(reason = status.message(), "the join token was refused");
+        tracing::warn!(reason = failure.message, "the join token was refused");
         *refused = Some(token);
         return Err(used());
     }
     attested
 }
 
-pub(crate) fn must_reattest(status: &tonic::Status) -> bool {
-    let again = [Reason::AgentExpired, Reason::AgentNotAttested, Reason::AgentNotActive, Reason::AgentMustReattest];
-    status_reason(status).is_some_and(|reason| again.contains(&reason))
-}
-
 /// A banned agent stops. One that cannot attest again goes on serving what it holds (law L14).
 fn is_final(error: &AgentError) -> bool {
-    matches!(error, AgentError::Server(status) if status_reason(status) == Some(Reason::AgentBanned))
+    matches!(error, AgentError::Server(failure) if failure.is_banned())
 }

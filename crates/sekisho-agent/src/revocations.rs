@@ -1,18 +1,18 @@
 //! Revocations on their way from the server to sidecars. None is ever taken back: they are kept, over restarts and outages
 //! too, until no SVID can need them (laws L12 and L14).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_identity::{Revocations, leaf_facts};
+use sekisho_identity::Revocations;
 use sekisho_proto::node::{WatchRevocationsRequest, WatchRevocationsResponse};
 use sekisho_proto::server::Revocation as Wire;
 use sekisho_proto::{REVOCATIONS_PER_MESSAGE, revocation_from_wire, revocation_to_wire};
 use sekisho_runtime::now;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
-use crate::core::{Core, HeldSvid};
+use crate::core::Core;
 use crate::delegations;
 
 /// How long a sidecar's first message waits for the server's.
@@ -31,75 +31,66 @@ pub(crate) fn take(core: &Core, revocations: &[Wire]) {
             Err(error) => tracing::error!(%error, "a revocation is not understood and not enforced; update this agent"),
         }
     }
-    core.learn(|known| {
+    core.known.learn(|known| {
         let known = Arc::make_mut(known.revocations.get_or_insert_default());
         known.prune(now());
         readable.into_iter().for_each(|revocation| {
             known.add(revocation);
         });
     });
-    let Some(all) = core.known(|known| known.revocations.clone()) else { return };
-    core.held.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, svid| find(&all, svid).is_none());
-    core.save_soon();
+    let Some(all) = core.known.revocations() else { return };
+    core.held.drop_revoked(&all);
+    core.cache.save_soon();
 }
 
 /// The server has sent all that are in force, or has none to send.
 pub(crate) fn complete(core: &Core) {
-    if core.known(|known| known.revocations.is_none()) {
-        core.learn(|known| {
+    if core.known.revocations().is_none() {
+        core.known.learn(|known| {
             known.revocations.get_or_insert_default();
         });
-        core.save_soon();
+        core.cache.save_soon();
     }
-    core.revocations_settled.send_replace(true);
+    core.known.revocations_settled.send_replace(true);
 }
 
 /// The server cannot be reached: what it sent last counts (law L14).
 pub(crate) fn unreachable(core: &Core) {
-    if core.known(|known| known.revocations.is_some()) {
-        core.revocations_settled.send_replace(true);
+    if core.known.revocations().is_some() {
+        core.known.revocations_settled.send_replace(true);
     }
-}
-
-/// The revocation that an SVID falls under, if one does.
-pub(crate) fn find(revocations: &Revocations, svid: &HeldSvid) -> Option<String> {
-    if revocations.is_empty() {
-        return None;
-    }
-    let facts = svid.identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok())?;
-    revocations.find(&facts).map(ToString::to_string)
 }
 
 /// Those in force, once the server has sent them or is known not to answer; `None` if it has never sent any.
 pub(crate) async fn in_force(core: &Core) -> Option<Arc<Revocations>> {
-    let mut settled = core.revocations_settled.subscribe();
+    let mut settled = core.known.revocations_settled.subscribe();
     tokio::select! {
         _settled = settled.wait_for(|settled| *settled) => {}
         () = tokio::time::sleep(PATIENCE) => {}
     }
-    core.known(|known| known.revocations.clone())
+    core.known.revocations()
 }
 
 async fn slow_server(core: &Core) {
     tokio::time::sleep(PATIENCE).await;
-    if core.known(|known| known.revocations.is_none()) {
+    if core.known.revocations().is_none() {
         std::future::pending::<()>().await;
     }
 }
 
 /// Sends all that are in force, then each new one, until the sidecar goes away.
-pub(crate) async fn feed(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, Status>>) {
-    let mut settled = core.revocations_settled.subscribe();
+pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, E>>) {
+    let mut settled = core.known.revocations_settled.subscribe();
     tokio::select! {
         settled = settled.wait_for(|settled| *settled) => if settled.is_err() { return },
         () = to.closed() => return,
         // A server that does not answer counts as one that cannot be reached.
         () = slow_server(&core) => {}
     }
-    let (mut changes, mut sent, mut first) = (core.changes(), Arc::<Revocations>::default(), true);
+    let (mut changes, mut sent, mut first) = (core.known.changes(), Arc::<Revocations>::default(), true);
     loop {
         changes.mark_unchanged();
-        let all = core.known(|known| known.revocations.clone()).unwrap_or_default();
+        let all = core.known.revocations().unwrap_or_default();
         if first || !Arc::ptr_eq(&all, &sent) {
             let new: Vec<Wire> = all.beyond(&sent).map(revocation_to_wire).collect();
             let mut parts = new.chunks(REVOCATIONS_PER_MESSAGE).peekable();
@@ -131,7 +122,7 @@ pub(crate) async fn applied(
 ) {
     while let Ok(Some(message)) = messages.message().await {
         if core.delegations.put_applied(sidecar, stream, message.applied_revision) {
-            core.reported.send_modify(|count| *count += 1);
+            core.delegations.ring();
         }
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use sekisho_identity::{Entry, selectors_record};
 use sekisho_net::Rates;
 use sekisho_types::{Selector, UnixTime};
-use tonic::Status;
+
+use crate::refusal::Refusal;
 
 /// Of the server's budget one user gets a quarter.
 pub(crate) struct Shares {
@@ -26,21 +27,19 @@ impl Shares {
     }
 
     /// Takes a JWT-SVID whose leaf has about `bytes` from the user's share.
-    pub(crate) fn token(&self, uid: u32, bytes: usize, now: UnixTime) -> Result<(), Status> {
+    pub(crate) fn token(&self, uid: u32, bytes: usize, now: UnixTime) -> Result<(), Refusal> {
         if self.tokens.take(uid, now) && self.token_bytes.take_many(uid, bytes as f64, now) {
             return Ok(());
         }
-        Err(Status::resource_exhausted(format!(
-            "user {uid} asked for too many JWT-SVIDs; each is good until it ends, so keep it, and ask again later"
-        )))
+        Err(Refusal::TokenShare(uid))
     }
 
     /// The same for an X.509-SVID.
-    pub(crate) fn x509(&self, uid: u32, now: UnixTime) -> Result<(), Status> {
+    pub(crate) fn x509(&self, uid: u32, now: UnixTime) -> Result<(), Refusal> {
         if self.svids.take(uid, now) {
             return Ok(());
         }
-        Err(Status::resource_exhausted(format!("user {uid} asked for too many X.509-SVIDs; ask again later")))
+        Err(Refusal::SvidShare(uid))
     }
 }
 
@@ -67,9 +66,6 @@ mod tests {
         assert_eq!((svids(7), svids(8)), (10_000, 10_000));
         assert!(shares.token(7, 700, now.plus_seconds(1)).is_ok() && shares.x509(7, now.plus_seconds(1)).is_ok());
         let refused = shares.token(7, 1 << 30, now).unwrap_err();
-        assert!(
-            refused.code() == tonic::Code::ResourceExhausted && refused.message().starts_with("user 7 "),
-            "{refused}"
-        );
+        assert!(matches!(refused, Refusal::TokenShare(7)), "{refused}");
     }
 }

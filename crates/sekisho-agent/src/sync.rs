@@ -9,15 +9,15 @@ use sekisho_net::TlsMaterial;
 use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
-use sekisho_proto::{bundle_from_wire, entry_from_wire, status_reason, types};
+use sekisho_proto::{bundle_from_wire, entry_from_wire, types};
 use sekisho_types::EntryId;
-use tonic::{Code, Status};
 
 use crate::attest::fetch_bundle;
-use crate::core::{Core, Known};
+use crate::core::Core;
 use crate::error::AgentError;
-use crate::renew::must_reattest;
+use crate::known::Known;
 use crate::revocations;
+use crate::server_failure::{Kind, ServerFailure};
 
 /// SPIRE's own interval.
 const POLL: Duration = Duration::from_secs(5);
@@ -27,25 +27,23 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
     let mut pause = Duration::from_millis(100);
     loop {
         let ended = watch(&core).await;
-        core.connected.send_replace(false);
-        if ended.as_ref().is_err_and(|status| status.code() != Code::Unimplemented) {
+        core.upstream.connected.send_replace(false);
+        if ended.as_ref().is_err_and(|failure| failure.kind != Kind::Unimplemented) {
             revocations::unreachable(&core);
         }
         match ended {
-            Err(status) if status.code() == Code::Unimplemented => {
+            Err(failure) if failure.kind == Kind::Unimplemented => {
                 tracing::info!("the server has no delta stream; syncing every {} s", POLL.as_secs());
-                if let Err(status) = poll(&core).await {
-                    tracing::warn!(reason = status.message(), "sync failed");
+                if let Err(failure) = poll(&core).await {
+                    tracing::warn!(reason = failure.message, "sync failed");
                 }
             }
-            Err(status) if status_reason(&status) == Some(types::permission_denied_details::Reason::AgentBanned) => {
-                return AgentError::Server(Box::new(status));
-            }
-            Err(status) => {
-                tracing::warn!(reason = status.message(), "no connection to the server; what is held goes on serving");
+            Err(failure) if failure.is_banned() => return AgentError::Server(failure),
+            Err(failure) => {
+                tracing::warn!(reason = failure.message, "no connection to the server; what is held goes on serving");
                 // An evicted agent does not wait for the half life of an SVID that no longer counts.
-                if must_reattest(&status) {
-                    core.attest_wanted.notify_one();
+                if failure.must_reattest() {
+                    core.upstream.attest_wanted.notify_one();
                 }
             }
             Ok(()) => pause = Duration::from_millis(100),
@@ -55,17 +53,17 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
     }
 }
 
-async fn watch(core: &Arc<Core>) -> Result<(), Status> {
-    let mut redialled = core.redialled.subscribe();
+async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
+    let mut redialled = core.upstream.redialled.subscribe();
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
     // Before the server says where it is: one whose state was put back learns from this how far it had been.
-    let held = core.known(|known| known.revision);
+    let held = core.known.read(|known| known.revision);
     report(core, &acknowledge, held);
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut messages = NodeClient::new(core.server()).watch(stream).await?.into_inner();
+    let mut messages = NodeClient::new(core.upstream.channel()).watch(stream).await?.into_inner();
     post_status(core).await;
     let (mut waiting, mut applied) = (None, held);
-    let mut reported = core.reported.subscribe();
+    let mut reported = core.delegations.reported.subscribe();
     reported.mark_changed();
     loop {
         let message = tokio::select! {
@@ -86,8 +84,8 @@ async fn watch(core: &Arc<Core>) -> Result<(), Status> {
         warn_of_older_state(core, &message);
         apply(core, message)?;
         revocations::complete(core);
-        core.connected.send_replace(true);
-        core.save_soon();
+        core.upstream.connected.send_replace(true);
+        core.cache.save_soon();
         applied = revision;
         report(core, &acknowledge, applied);
     }
@@ -105,7 +103,7 @@ fn report(core: &Core, acknowledge: &tokio::sync::mpsc::Sender<WatchRequest>, ap
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// The parts so far and this one; whole when no more come. A part alone would take away what the next part brings.
-fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Option<WatchResponse>, Status> {
+fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Option<WatchResponse>, ServerFailure> {
     let mut whole = match waiting.take() {
         Some(mut whole) => {
             whole.entries.extend(part.entries);
@@ -118,7 +116,7 @@ fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Op
         None => part,
     };
     if whole.entries.len() > MAX_ENTRIES {
-        return Err(Status::internal("the server sent more than a million entries"));
+        return Err(ServerFailure::outage("the server sent more than a million entries"));
     }
     if std::mem::take(&mut whole.more) {
         *waiting = Some(whole);
@@ -129,7 +127,7 @@ fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Op
 
 /// A server whose revisions go back has had an older copy of its state restored.
 fn warn_of_older_state(core: &Core, message: &WatchResponse) {
-    let known = core.known(|known| known.revision);
+    let known = core.known.read(|known| known.revision);
     if message.complete && message.revision < known {
         tracing::error!(
             known,
@@ -139,16 +137,16 @@ fn warn_of_older_state(core: &Core, message: &WatchResponse) {
     }
 }
 
-fn apply(core: &Core, message: WatchResponse) -> Result<(), Status> {
+fn apply(core: &Core, message: WatchResponse) -> Result<(), ServerFailure> {
     let invalid =
-        |e: sekisho_proto::ConvertError| Status::internal(format!("the server sent something unreadable: {e}"));
+        |e: sekisho_proto::ConvertError| ServerFailure::outage(format!("the server sent something unreadable: {e}"));
     let entries = entries_from_wire(&message.entries)?;
     let removed: BTreeSet<&str> = message.removed_entry_ids.iter().map(String::as_str).collect();
     let bundle = message.bundle.as_ref().map(bundle_from_wire).transpose().map_err(invalid)?;
     if let Some(bundle) = &bundle {
         take_bundle(core, bundle.clone())?;
     }
-    core.learn(|known| {
+    core.known.learn(|known| {
         if message.complete {
             known.entries.clear();
         }
@@ -177,8 +175,8 @@ fn take_policy(known: &mut Known, policy: Option<Policy>) {
 }
 
 /// Takes a bundle unless it is older than the one held, and uses it for the connections to come.
-fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Status> {
-    let mut held = (*core.bundle()).clone();
+fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), ServerFailure> {
+    let mut held = (*core.known.bundle()).clone();
     match held.replace_with(bundle) {
         Ok(_) => {}
         Err(error) => {
@@ -187,47 +185,47 @@ fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Stat
         }
     }
     let bundle = Arc::new(held);
-    let material = TlsMaterial::new(Some(&core.own().identity), bundle.clone());
-    core.tls.replace(material.map_err(|e| Status::internal(e.to_string()))?);
-    core.learn(|known| known.bundle = bundle);
+    let material = TlsMaterial::new(Some(&core.upstream.own().identity), bundle.clone());
+    core.upstream.tls.replace(material.map_err(|e| ServerFailure::outage(e.to_string()))?);
+    core.known.learn(|known| known.bundle = bundle);
     Ok(())
 }
 
-fn entries_from_wire(entries: &[types::Entry]) -> Result<BTreeMap<EntryId, Arc<Entry>>, Status> {
+fn entries_from_wire(entries: &[types::Entry]) -> Result<BTreeMap<EntryId, Arc<Entry>>, ServerFailure> {
     let one = |wire: &types::Entry| {
         let id = EntryId::parse(&wire.id).map_err(|e| e.to_string())?;
         let entry = entry_from_wire(wire, &id).map_err(|e| e.to_string())?;
         Ok((id, Arc::new(entry)))
     };
     let entries: Result<_, String> = entries.iter().map(one).collect();
-    entries.map_err(|e| Status::internal(format!("the server sent an unreadable entry: {e}")))
+    entries.map_err(|e| ServerFailure::outage(format!("the server sent an unreadable entry: {e}")))
 }
 
 /// SPIRE's sync, again and again, until it fails.
-async fn poll(core: &Arc<Core>) -> Result<(), Status> {
+async fn poll(core: &Arc<Core>) -> Result<(), ServerFailure> {
     loop {
         let entries = entries_from_wire(&sync_entries(core).await?)?;
-        if let Ok(bundle) = fetch_bundle(core.server()).await {
+        if let Ok(bundle) = fetch_bundle(core.upstream.channel()).await {
             take_bundle(core, bundle)?;
         }
-        let changed = core.known(|known| known.entries != entries);
+        let changed = core.known.read(|known| known.entries != entries);
         if changed {
-            core.learn(|known| known.entries = entries);
-            core.save_soon();
+            core.known.learn(|known| known.entries = entries);
+            core.cache.save_soon();
         }
         // SPIRE's server revokes no single SVIDs.
         revocations::complete(core);
-        core.connected.send_replace(true);
+        core.upstream.connected.send_replace(true);
         tokio::time::sleep(POLL).await;
     }
 }
 
-async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, Status> {
+async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, ServerFailure> {
     let (to, requests) = tokio::sync::mpsc::channel(2);
-    let lost = |_| Status::unavailable("the connection was lost");
+    let lost = |_| ServerFailure::outage("the connection was lost");
     to.send(SyncAuthorizedEntriesRequest::default()).await.map_err(lost)?;
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut pages = EntryClient::new(core.server()).sync_authorized_entries(stream).await?.into_inner();
+    let mut pages = EntryClient::new(core.upstream.channel()).sync_authorized_entries(stream).await?.into_inner();
     let (mut entries, mut wanted) = (Vec::new(), Vec::new());
     while let Some(page) = pages.message().await? {
         entries.extend(page.entries);
@@ -245,10 +243,10 @@ async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, Status> {
 }
 
 async fn post_status(core: &Core) {
-    let serial = core.bundle().sequence.unwrap_or(0);
+    let serial = core.known.bundle().sequence.unwrap_or(0);
     let request =
         PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
-    if let Err(status) = AgentClient::new(core.server()).post_status(request).await {
+    if let Err(status) = AgentClient::new(core.upstream.channel()).post_status(request).await {
         tracing::debug!(reason = status.message(), "the status was not taken");
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sekisho_host::Process;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Status;
+
+use crate::refusal::Refusal;
 
 /// Users that are remembered although none of their processes waits.
 const MAX_IDLE: usize = 1024;
@@ -80,14 +81,10 @@ impl Turns {
     }
 
     /// Waits for a turn to look at a process of user `uid`, though not without end.
-    pub(crate) async fn take(&self, uid: u32, process: &Process) -> Result<Turn, Status> {
+    pub(crate) async fn take(&self, uid: u32, process: &Process) -> Result<Turn, Refusal> {
         let whose = Whose { uid, is_guest: !process.is_in_own_user_namespace() };
         let taken = tokio::time::timeout(PATIENCE, self.wait(whose)).await;
-        taken.map_err(|_| {
-            Status::unavailable(
-                "other processes of this user are being measured, and the files that they run do not answer; try again",
-            )
-        })
+        taken.map_err(|_| Refusal::Measuring)
     }
 
     async fn wait(&self, whose: Whose) -> Turn {

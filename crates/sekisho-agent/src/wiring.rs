@@ -21,8 +21,15 @@ use crate::attest::{self, dial, dialer};
 use crate::cache::{Cache, Stored};
 use crate::caller::admit;
 use crate::config::AgentArgs;
-use crate::core::{Core, Known, Parts};
+use crate::core::Core;
+use crate::delegations::Delegations;
 use crate::error::AgentError;
+use crate::held::Held;
+use crate::host::Host;
+use crate::journal::Journal;
+use crate::known::{Knowledge, Known};
+use crate::limits::Limits;
+use crate::upstream::Upstream;
 use crate::{inspect_api, records, renew, sidecar_api, sync, workload_api};
 
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
@@ -44,13 +51,13 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
         saved.map_err(|_| DiskError::Rule("writing the cache failed".into()))??;
     }
     core.cache.say_how_it_is_sealed();
-    tracing::info!(agent = %core.own().id, restored, "agent");
+    tracing::info!(agent = %core.upstream.own().id, restored, "agent");
 
     let tasks = Tasks::new(stop.clone());
     tasks.required("cache", renew::keep_cache(core.clone()));
     tasks.required("records", records::forward(core.clone()));
     let counted = core.clone();
-    tasks.restarted("refusal-counts", move || records::keep_count(counted.clone()));
+    tasks.restarted("refusal-counts", move || keep_count(counted.clone()));
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
@@ -61,7 +68,10 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     // Any local process may ask; what it gets is decided by what it is.
     let socket = listen_unix(&socket_path, 0o777)?;
     let admitting = core.clone();
-    let admit = move |peer| admit(admitting.clone(), peer);
+    let admit = move |peer| {
+        let core = admitting.clone();
+        async move { admit(&core.host, peer).await }
+    };
     let serving = tasks.finishing("listener", serve_unix(socket, router, admit, stop.token()));
     ready(&socket_path);
     let ended = tokio::select! {
@@ -72,7 +82,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     stop.trigger();
     // The listener's task has nothing to report.
     let _joined = serving.await;
-    records::count_unrecorded(&core).await;
+    core.journal.count_unrecorded().await;
     let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
     ended
 }
@@ -106,19 +116,20 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     }
     // A channel of its own from here on: the one that attested had no client certificate.
     let server = dial(&tls, args)?;
-    Ok(Core::new(Parts {
-        server_address: args.server.clone(),
-        own_uid: sekisho_host::own_uid(),
-        danger_inheritable_sockets: args.danger_inheritable_sockets,
-        server,
-        tls,
-        sidecar_digests,
-        spool,
+    Ok(Core {
+        upstream: Upstream::new(args.server.clone(), tls, own, server),
+        known: Knowledge::new(known),
+        held: Held::new(held),
         cache,
-        own,
-        known,
-        held,
-    }))
+        host: Host::new(args.danger_inheritable_sockets),
+        limits: Limits::new(),
+        journal: Journal::new(spool),
+        delegations: Delegations::to(sidecar_digests),
+    })
+}
+
+async fn keep_count(core: Arc<Core>) {
+    core.journal.keep_count().await;
 }
 
 fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {

@@ -3,30 +3,26 @@
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use sekisho_host::Measurement;
-use sekisho_identity::{Entry, jwt_keys_to_jwks};
-use sekisho_net::on_record;
+use sekisho_identity::jwt_keys_to_jwks;
 use sekisho_proto::workload as wire;
 use sekisho_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
-use sekisho_runtime::now;
-use sekisho_types::{SpiffeId, UnixTime};
+use sekisho_types::SpiffeId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use crate::caller::{Caller, ended, still_measured};
-use crate::core::{Core, HeldSvid};
-use crate::{issue, jwt_check, records, shares, sole_holder};
+use crate::caller::Caller;
+use crate::core::Core;
+use crate::refusal::Refusal;
+use crate::status::outward;
+use crate::svid::HeldSvid;
+use crate::{issue, jwt_check, records, serving, shares, sole_holder};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// After a failed issuance a stream tries again this late.
-const RETRY: Duration = Duration::from_secs(3);
 
 #[tonic::async_trait]
 impl SpiffeWorkloadApi for Service {
@@ -39,7 +35,7 @@ impl SpiffeWorkloadApi for Service {
         request: Request<wire::X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let message = |core: &Core, held: &[Arc<HeldSvid>]| {
-            let bundle = core.bundle().x509_concatenated();
+            let bundle = core.known.bundle().x509_concatenated();
             let svid = |held: &Arc<HeldSvid>| wire::X509svid {
                 spiffe_id: held.spiffe_id.to_string(),
                 x509_svid: held.identity.chain.concat(),
@@ -58,7 +54,7 @@ impl SpiffeWorkloadApi for Service {
         request: Request<wire::X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         let message = |core: &Core, _: &[Arc<HeldSvid>]| {
-            let bundle = core.bundle();
+            let bundle = core.known.bundle();
             let bundles = HashMap::from([(bundle.trust_domain.id().to_string(), bundle.x509_concatenated())]);
             wire::X509BundlesResponse { crl: vec![], bundles }
         };
@@ -70,7 +66,7 @@ impl SpiffeWorkloadApi for Service {
         request: Request<wire::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let message = |core: &Core, _: &[Arc<HeldSvid>]| {
-            let bundle = core.bundle();
+            let bundle = core.known.bundle();
             let keys = jwt_keys_to_jwks(&bundle).to_string().into_bytes();
             wire::JwtBundlesResponse { bundles: HashMap::from([(bundle.trust_domain.id().to_string(), keys)]) }
         };
@@ -90,11 +86,11 @@ impl SpiffeWorkloadApi for Service {
             "" => None,
             text => Some(SpiffeId::parse(text).map_err(|e| Status::invalid_argument(format!("`spiffe_id`: {e}")))?),
         };
-        let (entries, measured, at) = entitled(&self.0, &caller).await?;
+        let (entries, measured, at) = serving::entitled(&self.0, &caller).await?;
         let entries = entries.into_iter().filter(|entry| wanted.as_ref().is_none_or(|id| *id == entry.spiffe_id));
         let mut svids = Vec::new();
         for entry in entries {
-            self.0.shares.token(
+            self.0.limits.shares.token(
                 measured.uid,
                 shares::token_size(&entry, &request.audience, &measured.selectors),
                 at,
@@ -107,10 +103,10 @@ impl SpiffeWorkloadApi for Service {
             });
         }
         if svids.is_empty() {
-            return Err(Status::permission_denied("no identity issued: this process has no such SPIFFE ID"));
+            return Err(Refusal::NoSuchId.into());
         }
-        sole_holder::check(&self.0, &caller).await?;
-        still_measured(&self.0, &caller, |caller| &caller.process, &measured).await?;
+        sole_holder::check(&self.0.host, &caller).await?;
+        self.0.host.still_measured(&caller, |caller| &caller.process, &measured).await?;
         Ok(Response::new(wire::JwtsvidResponse { svids }))
     }
 
@@ -139,94 +135,18 @@ impl Service {
         with_svids: bool,
         message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T + Send + 'static,
     ) -> Result<Response<Messages<T>>, Status> {
-        let guard = self.0.open_stream(caller.process.pid());
-        let guard =
-            guard.ok_or_else(|| Status::resource_exhausted("this process has 1024 streams open; close some"))?;
+        let guard = self.0.limits.streams.open(caller.process.pid())?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            if let Err(status) = feed(&core, &caller, with_svids, message, &to).await {
-                let status = records::recorded(&core, &caller, "Workload API stream", status).await;
+            if let Err(refusal) = serving::feed(&core, &caller, with_svids, message, &to).await {
+                let status = records::recorded(&core, &caller, "Workload API stream", outward(refusal)).await;
                 let _gone = to.send(Err(status)).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(messages).boxed()))
     }
-}
-
-async fn feed<T: PartialEq>(
-    core: &Arc<Core>,
-    caller: &Arc<Caller>,
-    with_svids: bool,
-    message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T,
-    to: &mpsc::Sender<Result<T, Status>>,
-) -> Result<(), Status> {
-    let mut changes = core.changes();
-    let mut said: Option<Vec<(u64, UnixTime)>> = None;
-    let mut bundle_said = None;
-    loop {
-        changes.mark_unchanged();
-        // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
-        let (entries, measured, at) = entitled(core, caller).await?;
-        let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
-        let wait = match held {
-            Ok(held) => {
-                let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
-                let bundle = core.bundle();
-                if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
-                    // Only now: while an SVID is issued, the connection can change hands.
-                    if with_svids {
-                        sole_holder::check(core, caller).await?;
-                    }
-                    still_measured(core, caller, |caller| &caller.process, &measured).await?;
-                    if to.send(Ok(message(core, &held))).await.is_err() {
-                        return Ok(());
-                    }
-                    (said, bundle_said) = (Some(state), Some(bundle));
-                }
-                held.iter().map(|svid| until(svid.renew_at)).min().unwrap_or(Duration::from_secs(3600))
-            }
-            // With something said, an outage is no reason to end the stream.
-            Err(status) if said.is_some() && !issue::is_refusal(&status) => RETRY,
-            Err(status) => return Err(outward(status)),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = caller.process.ended() => return Err(ended("the process has ended")),
-            () = to.closed() => return Ok(()),
-        }
-    }
-}
-
-fn until(at: UnixTime) -> Duration {
-    let millis = at.millis().saturating_sub(now().millis());
-    // A held SVID whose renewal failed is due at once; it is tried again only every so often.
-    u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(RETRY, Duration::from_millis)
-}
-
-/// The entries that the caller matches; none is a refusal that goes to the log.
-pub(crate) async fn entitled(
-    core: &Arc<Core>,
-    caller: &Arc<Caller>,
-) -> Result<(Vec<Arc<Entry>>, Measurement, UnixTime), Status> {
-    let (measured, at) = caller.measure(core).await?;
-    let entries = core.matches(&measured.selectors, at);
-    if entries.is_empty() {
-        return Err(records::no_identity(core, &measured).await);
-    }
-    Ok((entries, measured, at))
-}
-
-async fn svids(
-    core: &Arc<Core>,
-    entries: &[Arc<Entry>],
-    measured: &Measurement,
-    at: UnixTime,
-) -> Result<Vec<Arc<HeldSvid>>, Status> {
-    let all = entries.iter().map(|entry| issue::x509(core, entry, measured, at));
-    futures_util::future::join_all(all).await.into_iter().collect()
 }
 
 /// A client that sees a hint twice keeps the first (clause 5.2.1), so a later one is sent without.
@@ -235,20 +155,6 @@ fn unique_hints(held: &[Arc<HeldSvid>]) -> impl Iterator<Item = &Arc<HeldSvid>> 
         !svid.hint.is_empty() && held.iter().take(at).any(|earlier| earlier.hint == svid.hint)
     };
     held.iter().enumerate().filter(move |(at, svid)| !repeats(*at, svid)).map(|(_, svid)| svid)
-}
-
-/// What a workload hears of a failure: the codes of SPIFFE_Workload_API.md §4, without the server's inside.
-fn outward(status: Status) -> Status {
-    match status.code() {
-        // The server has it in its log.
-        Code::PermissionDenied | Code::NotFound => {
-            on_record(Status::permission_denied("no identity issued: the server refused"), None)
-        }
-        Code::InvalidArgument => on_record(status, None),
-        // Either this user's share is used up, or the node's: each says which.
-        Code::ResourceExhausted => status,
-        _ => Status::unavailable("the server cannot be reached and nothing valid is held; try again"),
-    }
 }
 
 fn to_prost(value: &serde_json::Value) -> prost_types::Value {

@@ -6,7 +6,7 @@ use std::path::Path;
 use syn::visit::Visit;
 
 /// How many files of a crate still form circles. A number here only ever goes down.
-const KNOWN: &[(&str, usize)] = &[("sekisho-agent", 8)];
+const KNOWN: &[(&str, usize)] = &[];
 
 /// A module that has a file: its path below the crate's root, which is empty for `lib.rs` and `main.rs`.
 type Module = Vec<String>;

@@ -1,0 +1,165 @@
+//! SVIDs kept for processes, and whose turn it is to ask for one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sekisho_identity::{Entry, Revocations, leaf_facts};
+use sekisho_types::UnixTime;
+use tokio::time::Instant;
+
+use crate::refusal::Refusal;
+use crate::svid::{HeldKey, HeldSvid};
+
+/// SVIDs kept at most; the ones that end first are dropped first.
+const MAX_HELD: usize = 10_000;
+
+type Svids = BTreeMap<HeldKey, Arc<HeldSvid>>;
+
+/// Taken while an SVID is asked for; holds how the last attempt failed, for those who waited for it.
+pub(crate) type Turn = Arc<tokio::sync::Mutex<Option<(Instant, Refusal)>>>;
+
+pub(crate) struct Held {
+    svids: Mutex<Svids>,
+    /// One issuance at a time for each key; the others wait for its result.
+    issuing: Mutex<BTreeMap<HeldKey, Turn>>,
+}
+
+impl Held {
+    pub(crate) fn new(svids: Svids) -> Self {
+        Self { svids: Mutex::new(svids), issuing: Mutex::default() }
+    }
+
+    /// One that has not ended and is of this entry's identity.
+    pub(crate) fn valid(&self, key: &HeldKey, entry: &Entry, now: UnixTime) -> Option<Arc<HeldSvid>> {
+        let held = self.lock().get(key).cloned();
+        held.filter(|held| held.not_after > now && held.spiffe_id == entry.spiffe_id)
+    }
+
+    /// One that is not yet due, and of the entry as it is.
+    pub(crate) fn fresh(&self, key: &HeldKey, entry: &Entry, now: UnixTime) -> Option<Arc<HeldSvid>> {
+        let held = self.valid(key, entry, now);
+        held.filter(|held| held.renew_at > now && held.entry_revision == entry.revision_number)
+    }
+
+    pub(crate) fn keep(&self, key: HeldKey, svid: Arc<HeldSvid>, now: UnixTime) {
+        let mut held = self.lock();
+        held.insert(key, svid);
+        held.retain(|_, svid| svid.not_after > now);
+        while held.len() > MAX_HELD {
+            let first = held.iter().min_by_key(|(_, svid)| svid.not_after).map(|(key, _)| key.clone());
+            first.map(|key| held.remove(&key));
+        }
+    }
+
+    pub(crate) fn drop_one(&self, key: &HeldKey) {
+        self.lock().remove(key);
+    }
+
+    /// Stops serving what a revocation concerns.
+    pub(crate) fn drop_revoked(&self, all: &Revocations) {
+        self.lock().retain(|_, svid| revoked_by(all, svid).is_none());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<(HeldKey, Arc<HeldSvid>)> {
+        self.lock().iter().map(|(key, svid)| (key.clone(), svid.clone())).collect()
+    }
+
+    /// The turn to ask for this one.
+    pub(crate) fn turn(&self, key: &HeldKey) -> Turn {
+        self.issuing.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
+    }
+
+    /// Forgets a turn for which no other waits: the map's and the caller's are all there are.
+    pub(crate) fn end_turn(&self, key: &HeldKey, turn: &Turn) {
+        let mut issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(turn) <= 2 {
+            issuing.remove(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Svids> {
+        self.svids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The revocation that an SVID falls under, if one does.
+pub(crate) fn revoked_by(revocations: &Revocations, svid: &HeldSvid) -> Option<String> {
+    if revocations.is_empty() {
+        return None;
+    }
+    let facts = svid.identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok())?;
+    revocations.find(&facts).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_net::Identity;
+    use sekisho_types::{Digest, EntryId, Secret, SpiffeId};
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    fn entry() -> Entry {
+        let id = |path: &str| SpiffeId::parse(path).unwrap();
+        let (own, parent) = (id("spiffe://td/a"), id("spiffe://td/spire/agent/x"));
+        Entry::new(EntryId::parse("e1").unwrap(), own, parent, Default::default())
+    }
+
+    fn svid(seconds: i64) -> Arc<HeldSvid> {
+        Arc::new(HeldSvid {
+            spiffe_id: entry().spiffe_id,
+            identity: Identity { chain: vec![], key: Secret::new(vec![]) },
+            not_after: NOW.plus_seconds(seconds),
+            renew_at: NOW.plus_seconds(seconds / 2),
+            hint: String::new(),
+            log_index: 0,
+            entry_revision: 0,
+        })
+    }
+
+    #[test]
+    fn an_svid_is_fresh_then_valid_then_gone() {
+        let (held, key) = (Held::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
+        held.keep(key.clone(), svid(100), NOW);
+        let at = |seconds| NOW.plus_seconds(seconds);
+        let state = |seconds| {
+            (held.fresh(&key, &entry(), at(seconds)).is_some(), held.valid(&key, &entry(), at(seconds)).is_some())
+        };
+        assert_eq!((state(0), state(50), state(100)), ((true, true), (false, true), (false, false)));
+        let changed = Entry { revision_number: 1, ..entry() };
+        assert!(held.fresh(&key, &changed, NOW).is_none() && held.valid(&key, &changed, NOW).is_some());
+        let renamed = Entry { spiffe_id: SpiffeId::parse("spiffe://td/b").unwrap(), ..entry() };
+        assert!(held.valid(&key, &renamed, NOW).is_none());
+        held.drop_one(&key);
+        assert_eq!(held.len(), 0);
+    }
+
+    #[test]
+    fn law_l9_what_is_kept_is_bounded() {
+        let held = Held::new(Svids::new());
+        for n in 0..=MAX_HELD {
+            let entry = EntryId::parse(&format!("e{n}")).unwrap();
+            held.keep((entry, Digest::new([0; 32])), svid(i64::try_from(n).unwrap() + 10), NOW);
+        }
+        assert_eq!(held.len(), MAX_HELD);
+        let first = (EntryId::parse("e0").unwrap(), Digest::new([0; 32]));
+        assert!(held.valid(&first, &entry(), NOW).is_none(), "the one that ends first has gone");
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_a_turn_and_the_last_forgets_it() {
+        let (held, key) = (Held::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
+        let (one, other) = (held.turn(&key), held.turn(&key));
+        assert!(Arc::ptr_eq(&one, &other));
+        held.end_turn(&key, &one);
+        assert!(Arc::ptr_eq(&one, &held.turn(&key)), "another still waits");
+        drop(other);
+        held.end_turn(&key, &one);
+        assert!(!Arc::ptr_eq(&one, &held.turn(&key)));
+    }
+}

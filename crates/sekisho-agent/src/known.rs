@@ -1,0 +1,89 @@
+//! What the server said last. It counts until the server says otherwise (law L14).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sekisho_identity::{Bundle, Entry, Revocations};
+use sekisho_proto::server as wire;
+use sekisho_types::{EntryId, Selector, UnixTime};
+use tokio::sync::watch;
+
+/// State that comes from the server.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub revision: u64,
+    pub entries: BTreeMap<EntryId, Arc<Entry>>,
+    pub bundle: Arc<Bundle>,
+    pub policy: Option<wire::Policy>,
+    /// `None` until the server has sent them.
+    pub revocations: Option<Arc<Revocations>>,
+}
+
+/// Holds it, and rings when it changes.
+pub(crate) struct Knowledge {
+    state: RwLock<Known>,
+    changed: watch::Sender<u64>,
+    /// Whether sidecars may rely on the revocations: the server sent them in this run, or it cannot be reached.
+    pub revocations_settled: watch::Sender<bool>,
+}
+
+impl Knowledge {
+    pub(crate) fn new(known: Known) -> Self {
+        Self { state: RwLock::new(known), changed: watch::channel(0).0, revocations_settled: watch::channel(false).0 }
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn bundle(&self) -> Arc<Bundle> {
+        self.read(|known| known.bundle.clone())
+    }
+
+    pub(crate) fn revocations(&self) -> Option<Arc<Revocations>> {
+        self.read(|known| known.revocations.clone())
+    }
+
+    /// Takes a change from the server and rings.
+    pub(crate) fn learn(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The entries that a process with these selectors matches.
+    pub(crate) fn matches(&self, selectors: &BTreeSet<Selector>, now: UnixTime) -> Vec<Arc<Entry>> {
+        self.read(|known| {
+            let found = sekisho_identity::matches(known.entries.values().map(AsRef::as_ref), selectors, now);
+            found.into_iter().filter_map(|entry| known.entries.get(&entry.id).cloned()).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_types::{SpiffeId, TrustDomain};
+
+    use super::*;
+
+    #[test]
+    fn what_is_learned_rings_and_is_matched_whole() {
+        let bundle = Arc::new(Bundle::empty(TrustDomain::parse("td").unwrap()));
+        let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
+        let (knowledge, now) = (Knowledge::new(known), UnixTime::from_seconds(1_800_000_000));
+        let selectors = |texts: &[&str]| texts.iter().map(|text| Selector::parse(text).unwrap()).collect();
+        let (id, spiffe) = (EntryId::parse("e1").unwrap(), |path: &str| SpiffeId::parse(path).unwrap());
+        let wanted = selectors(&["unix:uid:1", "systemd:unit:a.service"]);
+        let entry = Entry::new(id.clone(), spiffe("spiffe://td/a"), spiffe("spiffe://td/spire/agent/x"), wanted);
+        let mut changes = knowledge.changes();
+        changes.mark_unchanged();
+        knowledge.learn(|known| drop(known.entries.insert(id, Arc::new(entry))));
+        assert!(changes.has_changed().unwrap());
+        let count = |texts: &[&str]| knowledge.matches(&selectors(texts), now).len();
+        assert_eq!(count(&["unix:uid:1", "systemd:unit:a.service", "unix:gid:1"]), 1);
+        assert_eq!((count(&["unix:uid:1"]), count(&["unix:uid:1", "systemd:unit:b.service"]), count(&[])), (0, 0, 0));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a process may have, and how it hears of each change of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_host::Measurement;
+use sekisho_identity::Entry;
+use sekisho_runtime::now;
+use sekisho_types::UnixTime;
+use tokio::sync::mpsc;
+
+use crate::caller::Caller;
+use crate::core::Core;
+use crate::refusal::Refusal;
+use crate::svid::HeldSvid;
+use crate::{issue, records, sole_holder};
+
+/// After a failed issuance a stream tries again this late.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Sends complete states: at once, and after each rotation or change of what the process may have.
+pub(crate) async fn feed<T: PartialEq, E>(
+    core: &Core,
+    caller: &Arc<Caller>,
+    with_svids: bool,
+    message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T,
+    to: &mpsc::Sender<Result<T, E>>,
+) -> Result<(), Refusal> {
+    let mut changes = core.known.changes();
+    let mut said: Option<Vec<(u64, UnixTime)>> = None;
+    let mut bundle_said = None;
+    loop {
+        changes.mark_unchanged();
+        // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
+        let (entries, measured, at) = entitled(core, caller).await?;
+        let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
+        let wait = match held {
+            Ok(held) => {
+                let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
+                let bundle = core.known.bundle();
+                if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
+                    // Only now: while an SVID is issued, the connection can change hands.
+                    if with_svids {
+                        sole_holder::check(&core.host, caller).await?;
+                    }
+                    core.host.still_measured(caller, |caller| &caller.process, &measured).await?;
+                    if to.send(Ok(message(core, &held))).await.is_err() {
+                        return Ok(());
+                    }
+                    (said, bundle_said) = (Some(state), Some(bundle));
+                }
+                held.iter().map(|svid| until(svid.renew_at)).min().unwrap_or(Duration::from_secs(3600))
+            }
+            // With something said, an outage is no reason to end the stream.
+            Err(refusal) if said.is_some() && !refusal.is_final() => RETRY,
+            Err(refusal) => return Err(refusal),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            heard = changes.changed() => if heard.is_err() { return Ok(()) },
+            () = caller.process.ended() => return Err(Refusal::ended("the process has ended")),
+            () = to.closed() => return Ok(()),
+        }
+    }
+}
+
+fn until(at: UnixTime) -> Duration {
+    let millis = at.millis().saturating_sub(now().millis());
+    // A held SVID whose renewal failed is due at once; it is tried again only every so often.
+    u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(RETRY, Duration::from_millis)
+}
+
+/// The entries that the caller matches; none is a refusal that goes to the log.
+pub(crate) async fn entitled(
+    core: &Core,
+    caller: &Arc<Caller>,
+) -> Result<(Vec<Arc<Entry>>, Measurement, UnixTime), Refusal> {
+    let (measured, at) = caller.measure(&core.host).await?;
+    let entries = core.known.matches(&measured.selectors, at);
+    if entries.is_empty() {
+        return Err(records::no_identity(core, &measured).await);
+    }
+    Ok((entries, measured, at))
+}
+
+async fn svids(
+    core: &Core,
+    entries: &[Arc<Entry>],
+    measured: &Measurement,
+    at: UnixTime,
+) -> Result<Vec<Arc<HeldSvid>>, Refusal> {
+    let all = entries.iter().map(|entry| issue::x509(core, entry, measured, at));
+    futures_util::future::join_all(all).await.into_iter().collect()
+}

@@ -1,0 +1,53 @@
+//! The connection to the server, and the SVID that it shows.
+
+use std::sync::{PoisonError, RwLock};
+
+use sekisho_net::TlsSource;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::svid::AgentSvid;
+
+pub(crate) struct Upstream {
+    pub address: String,
+    pub tls: TlsSource,
+    /// Replaced together: an open connection goes on showing the SVID that it began with.
+    state: RwLock<(AgentSvid, Channel)>,
+    /// Counts those replacements, so that the delta stream moves over.
+    pub redialled: watch::Sender<u64>,
+    pub connected: watch::Sender<bool>,
+    /// Rings when the server no longer knows this agent.
+    pub attest_wanted: tokio::sync::Notify,
+}
+
+impl Upstream {
+    pub(crate) fn new(address: String, tls: TlsSource, own: AgentSvid, channel: Channel) -> Self {
+        Self {
+            address,
+            tls,
+            state: RwLock::new((own, channel)),
+            redialled: watch::channel(0).0,
+            connected: watch::channel(false).0,
+            attest_wanted: tokio::sync::Notify::new(),
+        }
+    }
+
+    pub(crate) fn own(&self) -> AgentSvid {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// A channel to the server that shows the agent's SVID in force.
+    pub(crate) fn channel(&self) -> Channel {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Takes a new SVID into use, with a new connection that shows it.
+    pub(crate) fn replace(&self, own: AgentSvid, channel: Channel) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = (own, channel);
+        self.redialled.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+}
