@@ -5,9 +5,6 @@ use std::path::Path;
 
 use syn::visit::Visit;
 
-/// How many files of a crate still form circles. A number here only ever goes down.
-const KNOWN: &[(&str, usize)] = &[];
-
 /// A module that has a file: its path below the crate's root, which is empty for `lib.rs` and `main.rs`.
 type Module = Vec<String>;
 
@@ -19,25 +16,13 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
         let source = folder.join("src");
         let mut modules = BTreeMap::new();
         read(&source, &source, &mut modules)?;
-        out.extend(judge(&name, &circles(&modules)));
+        out.extend(
+            circles(&modules)
+                .iter()
+                .map(|circle| format!("{name}: {}: move what they share into a file below them", circle.join(" ⇄ "))),
+        );
     }
     Ok(out)
-}
-
-fn judge(name: &str, circles: &[Vec<String>]) -> Vec<String> {
-    let known = KNOWN.iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| *count);
-    let files: usize = circles.iter().map(Vec::len).sum();
-    let shown = || circles.iter().map(|circle| circle.join(" ⇄ ")).collect::<Vec<_>>().join("; ");
-    match files.cmp(&known) {
-        std::cmp::Ordering::Equal => vec![],
-        std::cmp::Ordering::Less => {
-            vec![format!("{name}: {files} files are in circles: lower its number in crates/xtask/src/circles.rs")]
-        }
-        std::cmp::Ordering::Greater => vec![format!(
-            "{name}: {files} files are in circles, more than {known}: {}. Move what they share into a file below them",
-            shown()
-        )],
-    }
 }
 
 fn read(source: &Path, folder: &Path, out: &mut BTreeMap<Module, Uses>) -> Result<(), String> {
