@@ -5,6 +5,7 @@
 
 mod clock;
 mod machine;
+mod mix;
 mod net;
 mod random;
 mod work;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use sekisho_types::UnixTime;
 use tokio::time::Instant;
 
-use crate::Fabric;
+use crate::mix::mix;
+use crate::net::Fabric;
 
 /// When every simulation begins: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
@@ -154,13 +155,6 @@ impl Machine {
             part.iter_mut().zip(self.random().to_le_bytes()).for_each(|(to, from)| *to = from);
         }
     }
-}
-
-/// Spreads a number over all 64 bits.
-pub(crate) const fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 #[cfg(test)]

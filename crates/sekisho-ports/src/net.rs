@@ -1,6 +1,7 @@
 //! Streams and listeners: the kernel's, or those of a simulated network.
 
 mod fabric;
+mod link;
 mod simulated;
 mod tcp;
 mod unix;
@@ -9,6 +10,6 @@ mod unix;
 mod tests;
 
 pub use fabric::Fabric;
-pub use simulated::PeerCredentials;
+pub use link::PeerCredentials;
 pub use tcp::{TcpListener, TcpStream};
 pub use unix::{UnixListener, UnixStream};

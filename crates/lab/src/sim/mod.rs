@@ -4,6 +4,7 @@
 mod audit;
 mod client;
 mod fleet;
+mod here;
 mod host;
 mod model;
 mod node;

@@ -5,13 +5,12 @@ use std::time::Duration;
 use sekisho_identity::leaf_facts;
 use sekisho_ledger::sha256_of;
 use sekisho_net::Identity;
-use sekisho_ports::Machine;
 use sekisho_types::Digest;
 use tonic::transport::Channel;
 
 use super::client::{self, attest, dial, issue, renew};
+use super::here::{elapsed, random};
 use super::model::{Answer, Issued, Model};
-use super::operator::elapsed;
 
 pub(super) struct Node {
     name: String,
@@ -19,11 +18,6 @@ pub(super) struct Node {
     model: Model,
     /// Whose SVID it shows, when that agent attested, and a connection.
     held: Option<(String, Duration, Channel)>,
-}
-
-/// A number below `below`, by the machine's seed.
-pub(super) fn random(below: u64) -> u64 {
-    Machine::current().map_or(0, |machine| machine.random()) % below.max(1)
 }
 
 impl Node {

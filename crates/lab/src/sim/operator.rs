@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use hyper::Method;
 use sekisho_net::grpc_over_unix;
-use sekisho_ports::Machine;
 use sekisho_proto::node::{StatusRequest, StatusResponse, inspect_client::InspectClient};
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tonic::metadata::MetadataValue;
 
 use super::client::{PATIENCE, SELECTOR, rest};
+use super::here::{elapsed, random};
 use super::model::{Answer, KnownEntry, Model, Stands};
-use super::node::random;
 
 const POLICIES: [&str; 3] = [
     "package workload.authz\nimport rego.v1\ndefault allow := false\n",
@@ -234,10 +233,6 @@ impl Operator {
         self.model.note("operator", &format!("compares {} entries: {different:?}", listed.len()));
         self.model.known().compared = different.into_iter().next();
     }
-}
-
-pub(super) fn elapsed() -> Duration {
-    Machine::current().map_or(Duration::ZERO, |machine| machine.elapsed())
 }
 
 /// What an agent says of itself on its socket.

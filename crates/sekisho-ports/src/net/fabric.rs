@@ -9,20 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::simulated::{Link, PeerCredentials, Simulated};
-use crate::Machine;
-use crate::machine::mix;
+use super::link::{Arrival, Link};
+use crate::mix::mix;
 
 /// One connection in so many is slow for a while, by this factor.
 const SLOW_EVERY: u64 = 64;
 const SLOW_FACTOR: u32 = 20;
 const FIRST_PORT: u64 = 49_152;
-
-/// A connection on its way to a listener.
-pub(super) struct Arrival {
-    pub at: Duration,
-    pub stream: Simulated,
-}
 
 struct State {
     seed: u64,
@@ -114,39 +107,26 @@ impl Fabric {
         Ok(arrivals)
     }
 
-    pub(super) async fn connect_tcp(&self, machine: &Arc<Machine>, to: SocketAddr) -> io::Result<Simulated> {
-        let (from, id) = {
-            let mut state = self.state();
-            (SocketAddr::new(machine.address(), state.port()), state.connections)
-        };
-        let way = self.delay(id, machine.elapsed());
-        while self.is_parted(from.ip(), to.ip()) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        tokio::time::sleep(way).await;
-        let listener = self.state().tcp.get(&to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
-        let (ours, theirs, link) = Simulated::pair(self, id, (from, to), machine, None);
-        let at = machine.elapsed() + way;
-        listener.send(Arrival { at, stream: theirs }).map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        self.state().open.push((from.ip(), to.ip(), Arc::downgrade(&link)));
-        Ok(ours)
+    /// A port for the dialler of a new connection, and the connection's number.
+    pub(super) fn new_connection(&self) -> (u16, u64) {
+        let mut state = self.state();
+        (state.port(), state.connections)
     }
 
-    pub(super) fn connect_unix(
-        &self,
-        machine: &Arc<Machine>,
-        path: &Path,
-        peer: PeerCredentials,
-    ) -> io::Result<Simulated> {
-        let (here, id, listener) = {
-            let mut state = self.state();
-            let here = SocketAddr::new(machine.address(), state.port());
-            (here, state.connections, state.unix.get(path).cloned().ok_or(io::ErrorKind::NotFound)?)
-        };
-        let (ours, theirs, _) = Simulated::pair(self, id, (here, here), machine, Some(peer));
-        let arrival = Arrival { at: machine.elapsed(), stream: theirs };
+    /// Sends a connection to the listener at its address.
+    pub(super) fn dial_tcp(&self, arrival: Arrival) -> io::Result<()> {
+        let mut state = self.state();
+        let listener = state.tcp.get(&arrival.to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+        let open = (arrival.from.ip(), arrival.to.ip(), Arc::downgrade(&arrival.link));
         listener.send(arrival).map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        Ok(ours)
+        state.open.push(open);
+        Ok(())
+    }
+
+    /// Sends a connection to the listener at `path`.
+    pub(super) fn dial_unix(&self, path: &Path, arrival: Arrival) -> io::Result<()> {
+        let listener = self.state().unix.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        listener.send(arrival).map_err(|_| io::ErrorKind::ConnectionRefused.into())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

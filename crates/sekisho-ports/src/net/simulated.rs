@@ -1,81 +1,25 @@
-//! One simulated connection: two pipes whose bytes arrive later than they were written.
+//! One end of a simulated connection, on its machine.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
-use super::Fabric;
+use super::fabric::Fabric;
+use super::link::{Arrival, Link, Part, PeerCredentials};
 use crate::Machine;
 
 /// What a pipe holds before its writer waits.
 const CAPACITY: usize = 256 * 1024;
 /// How often a parted connection looks whether it is joined again.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The process at the connecting end of a simulated Unix socket, as the kernel would name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerCredentials {
-    pub pid: i32,
-    pub uid: u32,
-    pub gid: u32,
-}
-
-/// Bytes that were written at once.
-struct Part {
-    sent: Duration,
-    arrives: Duration,
-    length: usize,
-    bytes: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Pipe {
-    parts: VecDeque<Part>,
-    bytes: usize,
-    last: Duration,
-    /// When its end arrives.
-    ends: Option<Duration>,
-    /// Its reader is gone, from then on.
-    unread: Option<Duration>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Pipe {
-    fn wake(&mut self) {
-        [self.reader.take(), self.writer.take()].into_iter().flatten().for_each(Waker::wake);
-    }
-}
-
-#[derive(Default)]
-struct Pair {
-    pipes: [Pipe; 2],
-    is_reset: bool,
-}
-
-/// What both ends of a connection share.
-#[derive(Default)]
-pub(super) struct Link(Mutex<Pair>);
-
-impl Link {
-    pub(super) fn reset(&self) {
-        let mut pair = self.lock();
-        pair.is_reset = true;
-        pair.pipes.iter_mut().for_each(Pipe::wake);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pair> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// One end of a connection.
 pub(super) struct Simulated {
@@ -92,33 +36,47 @@ pub(super) struct Simulated {
 }
 
 impl Simulated {
-    /// Both ends of a new connection; `peer` is the dialler's process on a Unix socket.
-    pub(super) fn pair(
-        fabric: &Fabric,
-        id: u64,
-        (from, to): (SocketAddr, SocketAddr),
-        machine: &Arc<Machine>,
-        peer: Option<PeerCredentials>,
-    ) -> (Self, Self, Arc<Link>) {
+    fn end_of(
+        machine: Arc<Machine>,
+        (link, id, peer): (Arc<Link>, u64, Option<PeerCredentials>),
+        is_dialler: bool,
+        (local, remote): (SocketAddr, SocketAddr),
+    ) -> Self {
+        Self { fabric: machine.fabric().clone(), link, id, is_dialler, local, remote, peer, machine, wait: None }
+    }
+
+    /// Connects over the machine's network.
+    pub(super) async fn connect_tcp(machine: Arc<Machine>, to: SocketAddr) -> io::Result<Self> {
+        let fabric = machine.fabric();
+        let (port, id) = fabric.new_connection();
+        let from = SocketAddr::new(machine.address(), port);
+        let way = fabric.delay(id, machine.elapsed());
+        while fabric.is_parted(from.ip(), to.ip()) {
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(way).await;
         let link = Arc::<Link>::default();
-        let end = |is_dialler, local, remote| Self {
-            fabric: fabric.clone(),
-            link: link.clone(),
-            id,
-            is_dialler,
-            local,
-            remote,
-            peer,
-            machine: machine.clone(),
-            wait: None,
-        };
-        (end(true, from, to), end(false, to, from), link)
+        let at = machine.elapsed() + way;
+        fabric.dial_tcp(Arrival { at, id, from, to, peer: None, link: link.clone(), is_accepted: false })?;
+        Ok(Self::end_of(machine, (link, id, None), true, (from, to)))
+    }
+
+    /// Connects to a socket on the machine, as a process with these credentials.
+    pub(super) fn connect_unix(machine: Arc<Machine>, path: &Path, peer: PeerCredentials) -> io::Result<Self> {
+        let fabric = machine.fabric();
+        let (port, id) = fabric.new_connection();
+        let here = SocketAddr::new(machine.address(), port);
+        let (at, link, peer) = (machine.elapsed(), Arc::<Link>::default(), Some(peer));
+        let arrival = Arrival { at, id, from: here, to: here, peer, link: link.clone(), is_accepted: false };
+        fabric.dial_unix(path, arrival)?;
+        Ok(Self::end_of(machine, (link, id, peer), true, (here, here)))
     }
 
     /// The listener's end, on the machine that accepts it.
-    pub(super) fn accepted_by(mut self, machine: Arc<Machine>) -> Self {
-        self.machine = machine;
-        self
+    pub(super) fn accepted_by(machine: Arc<Machine>, mut arrival: Arrival) -> Self {
+        arrival.is_accepted = true;
+        let shared = (arrival.link.clone(), arrival.id, arrival.peer);
+        Self::end_of(machine, shared, false, (arrival.to, arrival.from))
     }
 
     const fn outgoing(&self) -> usize {

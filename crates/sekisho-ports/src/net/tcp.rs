@@ -8,7 +8,7 @@ use tokio::net::{TcpListener as KernelListener, TcpStream as KernelStream};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::fabric::Arrival;
+use super::link::Arrival;
 use super::simulated::Simulated;
 use crate::Machine;
 
@@ -25,7 +25,7 @@ impl TcpStream {
     pub async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
         let Some(machine) = Machine::current() else { return KernelStream::connect(addresses).await.map(Self::from) };
         let address = addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let stream = machine.fabric().connect_tcp(&machine, *address).await?;
+        let stream = Simulated::connect_tcp(machine, *address).await?;
         Ok(Self(Tcp::Simulated(Box::new(stream))))
     }
 
@@ -108,7 +108,7 @@ pub(super) async fn arrived(arrivals: &Mutex<UnboundedReceiver<Arrival>>) -> io:
     let machine = Machine::current().ok_or_else(gone)?;
     let arrival = arrivals.lock().await.recv().await.ok_or_else(gone)?;
     tokio::time::sleep(arrival.at.saturating_sub(machine.elapsed())).await;
-    Ok(arrival.stream.accepted_by(machine))
+    Ok(Simulated::accepted_by(machine, arrival))
 }
 
 impl AsyncRead for TcpStream {

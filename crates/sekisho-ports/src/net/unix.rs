@@ -8,8 +8,8 @@ use tokio::net::{UnixListener as KernelListener, UnixStream as KernelStream};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::fabric::Arrival;
-use super::simulated::{PeerCredentials, Simulated};
+use super::link::{Arrival, PeerCredentials};
+use super::simulated::Simulated;
 use super::tcp::arrived;
 use crate::Machine;
 
@@ -35,7 +35,7 @@ impl UnixStream {
     /// Connects on a simulated machine, as a process with these credentials.
     pub fn connect_as(path: &Path, peer: PeerCredentials) -> io::Result<Self> {
         let machine = Machine::current().ok_or(io::ErrorKind::Unsupported)?;
-        let stream = machine.fabric().connect_unix(&machine, path, peer)?;
+        let stream = Simulated::connect_unix(machine, path, peer)?;
         Ok(Self(Unix::Simulated(Box::new(stream))))
     }
 

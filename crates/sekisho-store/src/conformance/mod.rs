@@ -36,16 +36,13 @@ on_each_store!(
     entries::an_id_used_again_is_another_entry,
     entries::children_are_those_that_the_writer_saw,
     nodes::a_renewal_and_a_version_take_no_revision,
-    nodes::law_l6_a_write_needs_a_current_standing,
     nodes::a_stale_node_conflicts,
     nodes::an_evicted_node_takes_its_spools_along,
-    others::law_l4_a_token_is_spent_once,
     others::an_expired_token_is_not_spent,
     others::a_token_exists_once,
     others::a_policy_and_its_leaf_have_the_revision_of_their_change,
     others::policies_are_kept_up_to_a_number,
     others::a_later_revocation_ends_no_earlier,
-    others::law_l6_what_was_revoked_since_holds_beyond_the_jump,
     others::marks_and_former_parents_are_remembered,
     others::a_spool_goes_on_from_where_it_was_read,
     others::authorities_name_their_server,
@@ -55,6 +52,37 @@ on_each_store!(
     changes::history_of_a_time_that_is_unknown_is_too_old,
     changes::trust_domains_do_not_mix,
 );
+
+/// Of each kind, and the folder of those that have files.
+fn one_of_each() -> (tempfile::TempDir, [Box<dyn Store>; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteStore::open(&folder.path().join("state.db")).unwrap();
+    (folder, [Box::new(sqlite), Box::<MemoryStore>::default()])
+}
+
+#[tokio::test]
+async fn law_l6_a_write_needs_a_current_standing() {
+    let (_folder, stores) = one_of_each();
+    for store in &stores {
+        nodes::a_write_needs_a_current_standing(store.as_ref()).await;
+    }
+}
+
+#[tokio::test]
+async fn law_l4_a_token_is_spent_once() {
+    let (_folder, stores) = one_of_each();
+    for store in &stores {
+        others::a_token_is_spent_once(store.as_ref()).await;
+    }
+}
+
+#[tokio::test]
+async fn law_l6_what_was_revoked_since_holds_beyond_the_jump() {
+    let (_folder, stores) = one_of_each();
+    for store in &stores {
+        others::what_was_revoked_since_holds_beyond_the_jump(store.as_ref()).await;
+    }
+}
 
 /// Both answer alike, whatever is asked in whatever order.
 #[tokio::test]

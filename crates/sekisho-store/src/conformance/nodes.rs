@@ -33,7 +33,7 @@ pub(super) async fn a_renewal_and_a_version_take_no_revision(store: &dyn Store) 
     assert_eq!((written(store, nobody).await, stored(store).await.len()), (None, 1));
 }
 
-pub(super) async fn law_l6_a_write_needs_a_current_standing(store: &dyn Store) {
+pub(super) async fn a_write_needs_a_current_standing(store: &dyn Store) {
     let refused = |standing| Err(Conflict::Standing { agent: id("/n"), standing });
     assert_eq!(commit(store, standing("1").write(renewal("2", None))).await, refused(Standing::Unknown));
     written(store, Write::PutNode(Arc::new(node("/n", "1")))).await;

@@ -19,7 +19,7 @@ fn spend(hash: &str, seconds: i64) -> Item {
     Item::default().expect(unused).write(Write::SpendToken(hash.into()))
 }
 
-pub(super) async fn law_l4_a_token_is_spent_once(store: &dyn Store) {
+pub(super) async fn a_token_is_spent_once(store: &dyn Store) {
     written(store, Write::PutToken(token("t"))).await;
     assert_eq!(store.token(&domain(), "t").await.unwrap(), Some(token("t")));
     // In one group, as two callers at the same time.
@@ -107,7 +107,7 @@ pub(super) async fn a_later_revocation_ends_no_earlier(store: &dyn Store) {
     assert_eq!((stored.len(), &stored[0].what), (1, &Revoked::SpiffeId(id("/b"))));
 }
 
-pub(super) async fn law_l6_what_was_revoked_since_holds_beyond_the_jump(store: &dyn Store) {
+pub(super) async fn what_was_revoked_since_holds_beyond_the_jump(store: &dyn Store) {
     let before = written(store, revoke("/before", 0, 9000)).await.unwrap();
     written(store, revoke("/since", 0, 9000)).await;
     written(store, Write::PutPolicy { policy: policy(1), keep: 2 }).await;
