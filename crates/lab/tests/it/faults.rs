@@ -396,7 +396,8 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     assert!(!opened("before").as_object().unwrap().is_empty());
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
     // What opens the leaves of the first bundle: the nonces stand nowhere but there.
-    let side = String::from_utf8_lossy(&std::fs::read(world.path("s/ledger/side/000")).unwrap()).into_owned();
+    let side = eventually("the first bundle is on disk", || std::fs::read(world.path("s/ledger/side/000")).ok());
+    let side = String::from_utf8_lossy(&side).into_owned();
     let nonces: Vec<String> =
         side.split("\"nonce\":\"").skip(1).map(|rest| rest[..64].to_owned()).step_by(16).collect();
     assert!(nonces.len() > 10 && !files_with(&world.path("s"), &nonces).is_empty());

@@ -74,7 +74,8 @@ fn tokens_are_listed_by_id_and_never_whole_and_can_be_revoked() {
     let output = agent.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("unknown or was used before"), "{said}");
-    assert!(world.leaves("token-change").iter().any(|leaf| leaf["event"] == "revoked" && leaf["token"] == id));
+    let is_revocation = |leaf: &serde_json::Value| leaf["event"] == "revoked" && leaf["token"] == id;
+    eventually("the log says so", || world.leaves("token-change").iter().any(is_revocation).then_some(()));
 }
 
 #[test]
