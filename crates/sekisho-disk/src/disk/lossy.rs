@@ -62,17 +62,10 @@ impl LossyDisk {
     pub(crate) fn lose_power(&self, from: &Path, to: &Path, unsynced: Unsynced) -> io::Result<()> {
         std::fs::create_dir_all(to)?;
         let state = self.state();
-        let mut folders = vec![];
-        let mut now = vec![];
-        for item in std::fs::read_dir(from)? {
-            let item = item?;
-            let (name, metadata) = (item.file_name(), item.metadata()?);
-            if !metadata.is_dir() {
-                now.push((name, metadata.ino()));
-            } else if unsynced == Unsynced::Kept || state.listed(from).any(|(listed, _)| *listed == name) {
-                folders.push(name);
-            }
-        }
+        let Items { folders, files: now } = Items::of(from)?;
+        let is_listed = |name: &OsString| state.listed(from).any(|(listed, _)| listed == name);
+        let folders = folders.into_iter().filter(|name| unsynced == Unsynced::Kept || is_listed(name));
+        let folders: Vec<_> = folders.collect();
         let names = match unsynced {
             Unsynced::Kept => now,
             Unsynced::Lost => state.listed(from).filter(|(name, _)| !from.join(name).is_dir()).cloned().collect(),
@@ -92,6 +85,40 @@ impl LossyDisk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is in a folder.
+#[derive(Default)]
+struct Items {
+    folders: Vec<OsString>,
+    /// By name and inode.
+    files: Vec<(OsString, u64)>,
+}
+
+impl Items {
+    /// A program that runs may rename a file meanwhile: then the folder is listed again.
+    fn of(folder: &Path) -> io::Result<Self> {
+        loop {
+            match Self::listed(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {}
+                listed => return listed,
+            }
+        }
+    }
+
+    fn listed(folder: &Path) -> io::Result<Self> {
+        let mut items = Self::default();
+        for item in std::fs::read_dir(folder)? {
+            let item = item?;
+            let metadata = item.metadata()?;
+            if metadata.is_dir() {
+                items.folders.push(item.file_name());
+            } else {
+                items.files.push((item.file_name(), metadata.ino()));
+            }
+        }
+        Ok(items)
     }
 }
 
