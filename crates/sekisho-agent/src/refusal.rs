@@ -5,7 +5,7 @@ use sekisho_types::{Digest, SpiffeId};
 
 use crate::server_failure::ServerFailure;
 
-/// One sentence each, for whoever asked.
+/// One sentence each, for the caller.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refusal {
     // The process itself.

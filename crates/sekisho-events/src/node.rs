@@ -2,7 +2,7 @@
 //! they were made, below a leaf with the root of their batch.
 //!
 //! A record is canonical JSON, and its bytes are what a proof covers: none is encoded again once it was made. So a reader passes over
-//! members that it does not know, and whoever shows a record shows its own bytes.
+//! members that it does not know, and a record is shown by its own bytes.
 
 mod class;
 mod decode;

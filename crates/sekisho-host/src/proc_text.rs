@@ -64,7 +64,7 @@ pub fn unified_mount(mountinfo: &str) -> Option<String> {
         let (mount, kind) = line.split_once(" - ")?;
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        // A path with blanks is written with escapes, and is no place of systemd's.
+        // A path with blanks is written with escapes, and is not one of systemd's.
         (kind.starts_with("cgroup2 ") && root == "/" && !point.contains('\\')).then(|| point.to_owned())
     };
     mountinfo.lines().find_map(of)

@@ -21,12 +21,12 @@ use crate::standing::denied;
 pub(crate) struct Operator(String);
 
 impl Operator {
-    /// Whoever runs as root or as this server's own user may use its local socket.
+    /// Root and this server's own user may use its local socket.
     pub(crate) fn on_socket(peer: &UnixPeer, own_uid: u32) -> Option<Self> {
         (peer.uid == 0 || peer.uid == own_uid).then(|| Self(format!("uid:{}", peer.uid)))
     }
 
-    /// Whoever configured a policy folder and writes into it.
+    /// The person who configured a policy folder and writes into it.
     pub(crate) fn of_folder(folder: &Path) -> Self {
         Self(folder.display().to_string())
     }

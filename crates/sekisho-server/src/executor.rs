@@ -146,7 +146,7 @@ fn connection(domain: &Shared, request: &Request) -> (Arc<Connection>, Option<Op
 
 async fn agent(connection: &Connection) -> Result<AgentCaller, Status> {
     let agent = AgentCaller::known(&connection.domain, connection.peer.as_ref())?;
-    // The first use of a successor ends what came before it, whoever may still hold that.
+    // The first use of a successor ends what came before it, in whatever hands that still is.
     if agent.node.previous_serial.is_some() && agent.node.serial == agent.serial {
         let retired = attest::retire_previous(&connection.domain, agent.id.get(), &agent.serial).await;
         retired.map_err(|_| Status::unavailable("the server cannot write now; its log says why"))?;

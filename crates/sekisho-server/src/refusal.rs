@@ -9,7 +9,7 @@ use crate::journal::JournalError;
 
 /// Why a call is not done as it was asked.
 pub(crate) trait Fault: From<JournalError> {
-    /// Whether whoever called is at fault. What is ours, or passes, is no refusal.
+    /// Whether the caller is at fault. What is ours, or passes, is not a refusal.
     fn is_callers(&self) -> bool;
     /// What was wrong.
     fn says(&self) -> String;
@@ -48,7 +48,7 @@ impl Recorded {
         Self(())
     }
 
-    /// Whoever has the local socket administers this machine: what it is refused concerns no peer.
+    /// A caller on the local socket administers this machine: what it is refused concerns no peer.
     pub(crate) const fn local() -> Self {
         Self(())
     }

@@ -3,7 +3,7 @@
 /// Who a caller must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Whoever reaches the listener: the call itself proves something, or shows what is public.
+    /// Every caller that reaches the listener: the call itself proves something, or shows what is public.
     Anyone,
     /// A node's agent in good standing, by its SVID.
     Agent,

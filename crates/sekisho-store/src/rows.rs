@@ -10,7 +10,7 @@ type Done<T = ()> = Result<T, StoreError>;
 pub(crate) trait Rows {
     /// The next revision; the first is 1.
     fn next_revision(&mut self) -> Done<Revision>;
-    /// Lets revisions go on from `to`. What changed before is no longer told.
+    /// Lets revisions go on from `to`. Earlier changes are no longer reported.
     fn jump(&mut self, beyond: Revision, by: u64) -> Done<Revision>;
 
     fn entry(&mut self, id: &EntryId) -> Done<Option<Entry>>;

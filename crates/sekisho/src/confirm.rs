@@ -14,7 +14,7 @@ pub(crate) struct Question<'a> {
     pub word: &'a str,
     /// For example `nothing was revoked`.
     pub otherwise: &'a str,
-    /// How scripts are told to do it themselves.
+    /// How a script confirms.
     pub verb: &'a str,
 }
 

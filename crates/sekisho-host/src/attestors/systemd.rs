@@ -40,7 +40,7 @@ impl WorkloadAttestor for Systemd {
     }
 }
 
-/// The root of the machine's groups; `None` where there is none, or where paths are not told from it.
+/// The root of the machine's groups; `None` where there is none, or where paths do not begin at it.
 fn hierarchy() -> Option<&'static OwnedFd> {
     static ROOT: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(root) = ROOT.get() {

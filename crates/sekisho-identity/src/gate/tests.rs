@@ -187,7 +187,7 @@ fn law_l3_a_request_rests_on_all_that_its_kind_needs() {
     assert_eq!(refused(&node(None).with(unit()).unwrap()), Refusal::EvidenceMissing("unix"));
     let all = node(None).with(measured()).unwrap().with(unit()).unwrap();
     x509(&caller, &entry, &csr, &all).unwrap();
-    // What is for a process proves no node, and whoever shows nothing of it cannot bring it along.
+    // What is for a process proves no node, and a request that shows nothing of it cannot bring it along.
     let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly, evidence: &all };
     assert_eq!(authorize(&caller, vouched, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
     let own = Request::NodeSvid { csr: &csr, evidence: &all };

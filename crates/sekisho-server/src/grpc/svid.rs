@@ -118,7 +118,7 @@ pub(super) async fn x509(
     }
 }
 
-/// Our own failure is no refusal.
+/// Our own failure is not a refusal.
 async fn refuse_if_asked(domain: &Shared, asker: &Asker, status: Status) -> Refusal<Status> {
     match Recorded::no_refusal(&status) {
         Some(proof) => Refusal::new(status, proof),

@@ -14,7 +14,7 @@ use crate::roles::{self, Role};
 /// names that are not this server's (DNS rebinding).
 pub(super) async fn check(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    // What is no route is answered as such.
+    // A path without a route is answered as such.
     let Some(path) = path else { return next.run(request).await };
     let allowed = match roles::of_route(request.method().as_str(), &path) {
         Some(Role::Anyone) => return next.run(request).await,

@@ -28,7 +28,7 @@ pub(super) async fn a_renewal_and_a_version_take_no_revision(store: &dyn Store) 
         Node { previous_serial: Some("1".into()), expires_at: at(1800), version: "9.9".into(), ..node("/n", "2") };
     assert_eq!(stored(store).await, [Arc::new(expected)]);
     let history = store.history(&domain(), Revision(1)).await.unwrap();
-    assert_eq!(history, crate::History::Known(vec![]), "nobody is sent a renewal");
+    assert_eq!(history, crate::History::Known(vec![]), "no stream is sent a renewal");
     let nobody = Write::NodeVersion { id: id("/none"), version: "1".into() };
     assert_eq!((written(store, nobody).await, stored(store).await.len()), (None, 1));
 }

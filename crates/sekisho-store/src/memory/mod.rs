@@ -144,7 +144,7 @@ impl Store for MemoryStore {
         self.answer(td, |tables| tables.outbox.get(&self.server).map_or(0, |outbox| outbox.len() as u64))
     }
 
-    /// Memory that was given back is nobody's to read.
+    /// Memory that was given back cannot be read.
     fn wipe(&self) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok::<_, StoreError>(())))
     }

@@ -142,7 +142,7 @@ async fn law_l11_a_process_that_changes_its_unit_is_not_what_it_was() {
     mark(&other, "trusted.invocation_id", ID);
     assert!(!is_unchanged(&process, &measured).unwrap());
     std::fs::write(slice.folder.join("cgroup.procs"), process.pid().to_string()).unwrap();
-    assert_eq!(found(&process), Vec::<String>::new(), "a slice is no unit");
+    assert_eq!(found(&process), Vec::<String>::new(), "a slice is not a unit");
 }
 
 /// What a user may do within a unit that is delegated to it, as `user@1000.service` is.
