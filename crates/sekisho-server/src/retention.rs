@@ -102,8 +102,10 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
             .record(stamp.clone().leaf(forgotten))
     });
     // One that changed since the view was read, as by another attestation or a ban, conflicts and stays.
-    domain.store.commit(Batch::new(&domain.identity.name, nodes.chain(entries).collect())).await?;
-    Ok(count)
+    let written = domain.store.commit(Batch::new(&domain.identity.name, nodes.chain(entries).collect())).await?;
+    // What conflicts stays until the next round.
+    let has_progress = written.outcomes.iter().any(Result::is_ok);
+    Ok(if has_progress { count } else { 0 })
 }
 
 /// Erases what opens the commitments of whole bundles that are older than `before`. Returns of how many entries.
