@@ -1,5 +1,6 @@
 //! The sidecar's composition root.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use sekisho_host::Ownership;
 use sekisho_net::NetError;
 use sekisho_runtime::{Stop, Tasks, Traces, random_hex};
 use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
+use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
@@ -22,9 +24,13 @@ use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
 use crate::workload;
 
-/// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open.
-/// Returns the workload's exit code, if it was started here.
-pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Result<Option<u8>, ProxyError> {
+/// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open, with the
+/// identity and the address for peers. Returns the workload's exit code, if it was started here.
+pub async fn run(
+    args: ProxyArgs,
+    stop: Stop,
+    ready: impl FnOnce(&SpiffeId, Option<SocketAddr>),
+) -> Result<Option<u8>, ProxyError> {
     check(&args)?;
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;
@@ -53,9 +59,9 @@ pub async fn run(args: ProxyArgs, stop: Stop, ready: impl FnOnce(&str)) -> Resul
         stop: &stop,
         tasks: &tasks,
     };
-    shared.open(&args).await?;
+    let inbound = shared.open(&args).await?;
     tokio::select! {
-        held = identity.ready() => ready(&held.spiffe_id.to_string()),
+        held = identity.ready() => ready(&held.spiffe_id, inbound),
         () = stop.wait() => {}
         () = workload.ended() => {}
     }
@@ -88,12 +94,16 @@ struct Listeners<'a> {
 }
 
 impl Listeners<'_> {
-    async fn open(&self, args: &ProxyArgs) -> Result<(), ProxyError> {
+    /// The address for peers, if there is one.
+    async fn open(&self, args: &ProxyArgs) -> Result<Option<SocketAddr>, ProxyError> {
+        let mut bound = None;
         let protocol = args.protocol.unwrap_or(Protocol::Http1);
         let body_idle = Duration::from_secs(args.body_idle_seconds.into());
         if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
             let listener = TcpListener::bind(address).await;
-            let listener = listener.map_err(|source| NetError::Io { address: address.to_string(), source })?;
+            let failed = |source| NetError::Io { address: address.to_string(), source };
+            let listener = listener.map_err(failed)?;
+            bound = Some(listener.local_addr().map_err(failed)?);
             warn_of_direct_access(&upstream);
             let connections = args.upstream_connections.unwrap_or(if protocol == Protocol::Http1 { 512 } else { 4096 });
             let connections = usize::try_from(connections).unwrap_or(usize::MAX);
@@ -133,7 +143,7 @@ impl Listeners<'_> {
             };
             self.serve("outbound", outbound.serve(listener));
         }
-        Ok(())
+        Ok(bound)
     }
 
     /// Runs a listener that has to serve until `stop`; the program waits for its connections then.

@@ -16,7 +16,7 @@ use sekisho_types::{SignatureAlgorithm, Signer};
 use tonic::Code;
 
 use crate::peers::clock;
-use crate::world::{World, eventually, program};
+use crate::world::{World, copy_program, eventually, program};
 
 /// A world in which this test is a sidecar.
 fn with_sidecar() -> World {
@@ -119,7 +119,7 @@ fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code(), said)
     };
-    std::fs::copy(program("sekisho"), world.path("sekisho")).unwrap();
+    copy_program(&program("sekisho"), &world.path("sekisho"));
     for (path, mode) in [("", 0o711), ("s", 0o711), ("sekisho", 0o755)] {
         std::fs::set_permissions(world.path(path), PermissionsExt::from_mode(mode)).unwrap();
     }

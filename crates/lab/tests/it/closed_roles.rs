@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program, skipped};
+use crate::world::{Role, TRUST_DOMAIN, World, copy_program, eventually, free_port, program, skipped};
 
 /// The system's own: one that is first in PATH may be closed to other users.
 const PYTHON: &str = "/usr/bin/python3";
@@ -21,7 +21,7 @@ fn open_world() -> Option<(World, PathBuf)> {
     let world = World::start();
     std::fs::set_permissions(world.folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
     let copy = world.path("sekisho");
-    std::fs::copy(program("sekisho"), &copy).unwrap();
+    copy_program(&program("sekisho"), &copy);
     Some((world, copy))
 }
 
@@ -68,7 +68,7 @@ fn law_l8_a_sidecar_is_closed_to_its_own_user() {
         command
     };
     let sidecar = Role::start(&mut start(&[], &[]));
-    assert_eq!(sidecar.ready(), "spiffe://example.org/own/sleeps");
+    assert_eq!(sidecar.ready_as(), "spiffe://example.org/own/sleeps");
     let reads = |pid: i32| {
         let memory = format!("/proc/{pid}/mem");
         let script = "import sys; f = open(sys.argv[1], 'rb'); print('open')";
@@ -116,7 +116,7 @@ fn law_l8_a_sidecar_loads_no_library_from_a_chosen_folder() {
     command.arg(world.agent_socket()).arg("--data").arg(&data);
     let outbound = format!("127.0.0.1:{}=127.0.0.1:1=spiffe://{TRUST_DOMAIN}/own/peer", free_port());
     let sidecar = Role::start(command.args(["--outbound", &outbound, "--"]).arg(&sleep).arg("300"));
-    assert_eq!(sidecar.ready(), "spiffe://example.org/own/sleeps");
+    assert_eq!(sidecar.ready_as(), "spiffe://example.org/own/sleeps");
     let loads = |pid: i32| {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         maps.contains(&chosen.display().to_string())

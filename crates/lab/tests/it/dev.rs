@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::world::program;
+use crate::world::{copy_program, program};
 
 fn dev(folder: &std::path::Path, options: &[&str]) -> Vec<Value> {
     let output = Command::new(program("sekisho"))
@@ -79,7 +79,7 @@ fn the_main_job_runs_cold_as_a_plain_user() {
     let programs = home.path().join("bin");
     std::fs::create_dir(&programs).unwrap();
     for name in ["sekisho", "payment-gateway", "transactions"] {
-        std::fs::copy(program(name), programs.join(name)).unwrap();
+        copy_program(&program(name), &programs.join(name));
         own(&programs.join(name));
     }
     let output = Command::new("setpriv")
@@ -125,7 +125,7 @@ fn an_ordinary_user_reaches_every_milestone_with_sidecars_that_say_that_they_are
     let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     for name in ["sekisho", "payment-gateway", "transactions"] {
-        std::fs::copy(program(name), folder.path().join(name)).unwrap();
+        copy_program(&program(name), &folder.path().join(name));
     }
     let (home, user) = (folder.path().join("home"), USER.to_string());
     std::fs::create_dir(&home).unwrap();

@@ -93,7 +93,7 @@ impl Reflected {
         command.arg("--outbound").arg(format!("{local}={inbound}={ID}"));
         command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("p"));
         let sidecar = Role::start(&mut command);
-        assert_eq!(sidecar.ready(), ID);
+        assert_eq!(sidecar.ready_as(), ID);
         Self { world, entry, local, _sidecar: sidecar }
     }
 
@@ -179,7 +179,7 @@ async fn a_grpc_call_is_judged_by_its_method_and_carries_its_status_back() {
     command.args(["--inbound", &inbound, "--upstream", &service, "--workload-pid", &std::process::id().to_string()]);
     command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("p"));
     let sidecar = Role::start(&mut command);
-    assert_eq!(sidecar.ready(), ID);
+    assert_eq!(sidecar.ready_as(), ID);
 
     let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
     let source = IdentitySource::of_self(&world.agent_socket(), &trust_domain).unwrap();

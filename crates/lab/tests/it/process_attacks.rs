@@ -10,7 +10,7 @@ use sekisho_host::Process;
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use tonic::transport::Endpoint;
 
-use crate::world::World;
+use crate::world::{World, copy_program};
 
 fn helper(program: &std::path::Path, name: &str) -> Command {
     let mut command = Command::new(program);
@@ -22,7 +22,7 @@ fn helper(program: &std::path::Path, name: &str) -> Command {
 fn law_l11_exec_after_connect_is_noticed() {
     let world = World::start();
     let copy = world.path("privileged");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &copy);
     world.register("/own/privileged", &[format!("unix:path:{}", copy.display())]);
     // The program itself gets the identity.
     let speak = |mut command: Command| {
@@ -46,7 +46,7 @@ fn law_l11_a_path_that_only_the_process_sees_is_no_selector() {
     let world = World::start();
     let (privileged, evil) = (world.path("privileged"), world.path("evil"));
     for copy in [&privileged, &evil] {
-        std::fs::copy(std::env::current_exe().unwrap(), copy).unwrap();
+        copy_program(&std::env::current_exe().unwrap(), copy);
     }
     world.register("/own/privileged", &[format!("unix:path:{}", privileged.display())]);
     let helper = "--ignored --exact --nocapture process_attacks::helper_connects_and_speaks";

@@ -10,7 +10,7 @@ use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
 
 use crate::ledger_crash::{copy, server_refuses};
 use crate::peers::Attested;
-use crate::world::{World, eventually};
+use crate::world::{World, copy_program, eventually};
 
 fn backup(world: &World, to: &str) -> serde_json::Value {
     let data = world.path("s").display().to_string();
@@ -251,7 +251,7 @@ fn a_copy_is_only_read_by_a_restore() {
     };
     run("chmod", &["-R", "a-w", copy.to_str().unwrap()]);
     let program = world.path("sekisho");
-    std::fs::copy(crate::world::program("sekisho"), &program).unwrap();
+    copy_program(&crate::world::program("sekisho"), &program);
     let mut command = std::process::Command::new(&program);
     if user != 0 {
         // For root, modes are no obstacle.

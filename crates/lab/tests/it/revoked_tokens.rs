@@ -8,7 +8,7 @@ use sekisho_proto::workload::{
 };
 use tonic::{Code, Status};
 
-use crate::world::{World, eventually, program};
+use crate::world::{World, copy_program, eventually, program};
 
 async fn token(world: &World, audience: Vec<String>) -> Result<String, Status> {
     let mut workload = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
@@ -57,7 +57,7 @@ async fn law_l9_a_burst_of_one_user_leaves_others_their_tokens() {
     }
     world.register("/own/test", &World::own_selectors());
     world.register("/own/nobody", &["unix:uid:65534".to_owned()]);
-    std::fs::copy(program("sekisho"), world.path("sekisho")).unwrap();
+    copy_program(&program("sekisho"), &world.path("sekisho"));
     for (path, mode) in [("", 0o711), ("sekisho", 0o755)] {
         std::fs::set_permissions(world.path(path), PermissionsExt::from_mode(mode)).unwrap();
     }

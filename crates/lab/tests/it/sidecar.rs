@@ -31,7 +31,7 @@ impl Shop {
         );
         let options = ["--inbound", inbound.as_str(), "--upstream", service.as_str()];
         let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
-        assert_eq!(ledger.ready(), format!("spiffe://{TRUST_DOMAIN}/shop/ledger"));
+        assert_eq!(ledger.ready_as(), format!("spiffe://{TRUST_DOMAIN}/shop/ledger"));
         let outbound = format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger");
         let environment = [("TRANSACTIONS_ADDRESS", local.as_str()), ("INTERVAL_SECONDS", "1")];
         let till = world.sidecar("till", "payment-gateway", &["--outbound", &outbound], &environment);

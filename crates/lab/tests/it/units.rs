@@ -10,7 +10,7 @@ use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
 use sekisho_types::ClaimValue;
 use tonic::Code;
 
-use crate::world::{World, eventually, program, skipped};
+use crate::world::{World, copy_program, eventually, program, skipped};
 
 const STRANGER: u32 = 61_500;
 
@@ -101,7 +101,7 @@ fn law_l11_a_user_s_own_groups_forge_no_system_unit() {
     let Some(slice) = Slice::new("b") else { return };
     let world = World::start();
     let (copy, uid) = (world.path("sekisho"), STRANGER.to_string());
-    std::fs::copy(program("sekisho"), &copy).unwrap();
+    copy_program(&program("sekisho"), &copy);
     for (path, mode) in [("", 0o711), ("sekisho", 0o755)] {
         std::fs::set_permissions(world.path(path), PermissionsExt::from_mode(mode)).unwrap();
     }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::folder::Folder;
-use super::process::{Output, Roles, wait_for};
+use super::process::{Output, PATIENCE, Roles, wait_for};
 use super::stopwatch::Stopwatch;
 use crate::exit::Failure;
 use crate::global::Global;
@@ -70,6 +70,20 @@ fn ready(line: &str) -> Option<String> {
     line.strip_prefix("ready ").map(str::to_owned)
 }
 
+/// Looks until a record has travelled from its node to the log.
+async fn in_log<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> Result<T, Failure> {
+    let search = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let late = |_| Failure::failed(format!("{what} did not reach the log within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, search).await.map_err(late)
+}
+
 fn strings(arguments: &[&str]) -> Vec<String> {
     arguments.iter().map(|&argument| argument.to_owned()).collect()
 }
@@ -105,7 +119,7 @@ impl Job<'_> {
             &policy,
         ]);
         let mut output = roles.start("server", &arguments, &[], &self.folder.logs())?;
-        let line = wait_for(&mut output, "the server", 20, ready).await?;
+        let line = wait_for(&mut output, "the server", ready).await?;
         let address = line.split(' ').next().unwrap_or_default();
         Ok(address.to_owned())
     }
@@ -132,7 +146,7 @@ impl Job<'_> {
             &token_path,
         ]);
         let mut output = roles.start("agent", &arguments, &[], &self.folder.logs())?;
-        wait_for(&mut output, "the agent", 20, ready).await?;
+        wait_for(&mut output, "the agent", ready).await?;
         let socket = self.folder.join("agent/agent.sock");
         let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
         let status = status.map_err(|status| Failure::status(&socket, &status))?.into_inner();
@@ -189,13 +203,13 @@ impl Job<'_> {
     /// The gateway's output, and the address of the transactions' sidecar.
     async fn start_services(&self, roles: &mut Roles) -> Result<(Output, String), Failure> {
         let upstream = format!("unix:{}", self.path("run/transactions.sock"));
-        let port = free_port().map_err(Failure::failed)?;
-        let peer = format!("127.0.0.1:{port}");
-        let options = ["--inbound", peer.as_str(), "--upstream", upstream.as_str()];
+        let options = ["--inbound", "127.0.0.1:0", "--upstream", upstream.as_str()];
         let arguments = self.proxy_arguments("transactions", &options, &self.services.join("transactions"));
         let mut output =
             roles.start("transactions", &arguments, &[("LISTEN", upstream.clone())], &self.folder.logs())?;
-        let id = wait_for(&mut output, "the sidecar of `transactions`", 20, ready).await?;
+        let line = wait_for(&mut output, "the sidecar of `transactions`", ready).await?;
+        let (id, peer) =
+            line.split_once(' ').ok_or_else(|| Failure::failed(format!("no address for peers: {line}")))?;
         self.watch.reached(
             "first_identity",
             &format!("first identity: {id}"),
@@ -209,7 +223,7 @@ impl Job<'_> {
             self.proxy_arguments("payment-gateway", &["--outbound", &outbound], &self.services.join("payment-gateway"));
         let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "1".to_owned())];
         let output = roles.start("payment-gateway", &arguments, &environment, &self.folder.logs())?;
-        Ok((output, peer))
+        Ok((output, peer.to_owned()))
     }
 
     /// The decisions of an allowed and of a denied call.
@@ -220,12 +234,12 @@ impl Job<'_> {
                 decision.filter(|id| asked == method && status == wanted && !id.is_empty())
             }
         };
-        let allowed = wait_for(gateway, "the call that policy allows", 20, answer("GET", 200)).await?;
+        let allowed = wait_for(gateway, "the call that policy allows", answer("GET", 200)).await?;
         let facts = json!({"method": "GET", "path": "/v1/balance", "decision": allowed});
         let more = format!("why {allowed}");
         self.watch.reached("first_call_allowed", "first mTLS call allowed: GET /v1/balance", facts, &more)?;
 
-        let denied = wait_for(gateway, "the call that policy denies", 20, answer("POST", 403)).await?;
+        let denied = wait_for(gateway, "the call that policy denies", answer("POST", 403)).await?;
         let record = self.recorded(&denied).await?.read().map_err(Failure::failed)?;
         let (rule, condition, found) = for_hardware(&record)
             .ok_or_else(|| Failure::failed(format!("POST was denied, but not for hardware alone: {record:?}")))?;
@@ -237,19 +251,14 @@ impl Job<'_> {
 
     /// A record, once it has travelled from its node to the log.
     async fn recorded(&self, id: &str) -> Result<DecisionForm, Failure> {
-        for _ in 0..100 {
-            if let Ok(found) = self.rest.get(&format!("/v1/decisions/{id}")).await {
-                return Ok(found);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Err(Failure::failed(format!("{id} did not reach the log within 5 s")))
+        let look = || async { self.rest.get(&format!("/v1/decisions/{id}")).await.ok() };
+        in_log(id, look).await
     }
 
     /// The same service with one byte more asks for its identity; the id of its refusal.
     async fn tampered(&self, roles: &mut Roles, peer: &str) -> Result<String, Failure> {
         let copy = self.folder.join("tampered/payment-gateway");
-        // A copy of an earlier run may still be mapped by nobody; it is replaced, not written to.
+        // A copy of an earlier run may still be in use; it is replaced, not written to.
         let _absent = std::fs::remove_file(&copy);
         std::fs::copy(self.services.join("payment-gateway"), &copy).map_err(Failure::failed)?;
         let appended = std::fs::OpenOptions::new().append(true).open(&copy);
@@ -259,9 +268,8 @@ impl Job<'_> {
         let arguments = self.proxy_arguments("tampered-gateway", &["--outbound", &outbound], &copy);
         let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "60".to_owned())];
         let mut output = roles.start("tampered-gateway", &arguments, &environment, &self.folder.logs())?;
-        let pid = wait_for(&mut output, "the tampered service", 20, |line| {
-            Some(serde_json::from_str::<Started>(line).ok()?.pid)
-        });
+        let pid =
+            wait_for(&mut output, "the tampered service", |line| Some(serde_json::from_str::<Started>(line).ok()?.pid));
         let pid = pid.await?;
         let refusal = self.refusal_of(pid).await?;
         let global =
@@ -282,16 +290,13 @@ impl Job<'_> {
     }
 
     async fn refusal_of(&self, pid: i32) -> Result<String, Failure> {
-        for _ in 0..100 {
-            let query = DecisionsQuery { effect: Some("refusal".to_owned()), before: None, limit: Some(20) };
-            let refusals: Vec<DecisionForm> = self.rest.find("/v1/decisions", &query).await?;
+        let query = DecisionsQuery { effect: Some("refusal".to_owned()), before: None, limit: Some(20) };
+        let look = || async {
+            let refusals: Vec<DecisionForm> = self.rest.find("/v1/decisions", &query).await.ok()?;
             let ours = |row: &DecisionForm| row.read().is_ok_and(|event| event.pid() == Some(pid));
-            if let Some(row) = refusals.into_iter().find(ours) {
-                return Ok(row.id);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Err(Failure::failed("the refusal did not reach the log within 5 s"))
+            refusals.into_iter().find(ours).map(|row| row.id)
+        };
+        in_log("the refusal", look).await
     }
 
     /// Proofs of an attestation, an issuance and of these records, checked with nothing but the files.
@@ -334,9 +339,4 @@ fn for_hardware(record: &NodeEvent) -> Option<(String, &str, &str)> {
     let [Unmet { condition, found, .. }] = rule.unmet.as_slice() else { return None };
     let found = found.as_deref().filter(|found| *found == "false" && condition.contains("hw_attested"))?;
     Some((rule.place(), condition, found))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -10,6 +10,9 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::exit::Failure;
 
+/// How long a step may take: far longer than it takes, for a machine that has other work and a slow disk.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 pub(super) struct Roles(Vec<(String, Child)>);
 
@@ -82,11 +85,10 @@ async fn end(name: &str, mut child: Child) {
     }
 }
 
-/// The first line that `wanted` makes something of, within `seconds`.
+/// The first line that `wanted` makes something of.
 pub(super) async fn wait_for<T>(
     output: &mut Output,
     what: &str,
-    seconds: u64,
     wanted: impl Fn(&str) -> Option<T>,
 ) -> Result<T, Failure> {
     let search = async {
@@ -97,6 +99,6 @@ pub(super) async fn wait_for<T>(
         }
         Err(Failure::failed(format!("{what}: the process ended first")))
     };
-    let late = |_| Failure::failed(format!("{what}: nothing within {seconds} s"));
-    tokio::time::timeout(Duration::from_secs(seconds), search).await.map_err(late)?
+    let late = |_| Failure::failed(format!("{what}: nothing within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, search).await.map_err(late)?
 }

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,11 @@ impl Role {
 
     pub fn ready(&self) -> String {
         self.wait_for(|line| line.strip_prefix("ready ").map(str::to_owned))
+    }
+
+    /// The identity of a sidecar that is ready.
+    pub fn ready_as(&self) -> String {
+        self.ready().split(' ').next().unwrap().to_owned()
     }
 
     pub fn pid(&self) -> i32 {
@@ -327,7 +333,7 @@ impl World {
     pub fn sidecar(&self, name: &str, sample: &str, options: &[&str], environment: &[(&str, &str)]) -> Role {
         let copy = self.path(&format!("bin-{name}"));
         if !copy.exists() {
-            std::fs::copy(program(sample), &copy).unwrap();
+            copy_program(&program(sample), &copy);
         }
         let mut command = Command::new(program("sekisho"));
         command
@@ -363,9 +369,19 @@ pub fn skipped(why: &str) {
     let _unread = writeln!(std::io::stderr().lock(), "\nskipped: {test}: {}", why.trim().replace('\n', " "));
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and that the kernel gives to no other socket which asks for any port.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let mut ports =
+        std::iter::repeat_with(|| 10_000 + (first.wrapping_add(NEXT.fetch_add(1, Relaxed)) % 20_000) as u16);
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+/// Copies a program by another process: a program that this process has open for writing cannot be run, and each child that another
+/// test starts meanwhile has it open too.
+pub fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success(), "{} is not copied", to.display());
 }
 
 /// One raw HTTP/1.1 exchange; everything that came back.
