@@ -19,12 +19,13 @@ pub(crate) struct MemberForm {
     pub is_optional: bool,
 }
 
-/// Declares events: a type for each, the enum of all, and how each is written and read. An event without a tag stands behind
-/// the tagged ones of its kind.
+/// Declares events: a type for each, the enum of all, how each is written and read, and what each counts. An event without a tag
+/// stands behind the tagged ones of its kind. `=> Refusals(count)` adds the member `count` to the counter of refusals; without a
+/// member, an event adds one.
 macro_rules! events {
     ($(
         #[doc = $says:literal]
-        $name:ident = $kind:literal $(, $tag:ident = $value:literal)? {
+        $name:ident = $kind:literal $(, $tag:ident = $value:literal)? => $($counter:ident $(($by:ident))?),+ {
             $($member:ident: $form:ty,)*
         }
     )+) => {
@@ -67,6 +68,15 @@ macro_rules! events {
             pub fn says(&self) -> &'static str {
                 match self {
                     $(Self::$name(_) => $says.trim(),)+
+                }
+            }
+
+            /// Adds what it counts.
+            pub fn count(&self, mut add: impl FnMut($crate::Counter, u64)) {
+                match self {
+                    $(Self::$name($name { $($($by,)?)+ .. }) => {
+                        $(add($crate::Counter::$counter, $crate::counter::number(&[$($by)?]));)+
+                    })+
                 }
             }
 

@@ -1,4 +1,4 @@
-//! The events. To add one: declare it here, and construct it where it happens.
+//! The events. To add one: declare it here, with what it counts, and construct it where it happens.
 //!
 //! What earlier releases wrote stays readable: a member that a release added is an `Option`, as is one that a release dropped.
 
@@ -11,14 +11,14 @@ use crate::words::{AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId,
 
 events! {
     /// a node proved what it is
-    Attested = "attestation" {
+    Attested = "attestation" => Attestations {
         agent: Personal<SpiffeId>,
         attestor: String,
         id: AttestationId,
         tls_group: String,
     }
     /// an X.509-SVID was issued
-    X509Issued = "issuance", what = "x509-svid" {
+    X509Issued = "issuance", what = "x509-svid" => X509SvidsIssued {
         attestors: String,
         authority: String,
         caller: Personal<String>,
@@ -31,7 +31,7 @@ events! {
         tbs_sha256: Digest,
     }
     /// a JWT-SVID was issued
-    JwtIssued = "issuance", what = "jwt-svid" {
+    JwtIssued = "issuance", what = "jwt-svid" => JwtSvidsIssued {
         attestors: String,
         audience: Personal<String>,
         caller: Personal<String>,
@@ -45,28 +45,28 @@ events! {
         tbs_sha256: Digest,
     }
     /// handshakes were refused for one reason; the caller is the first of them
-    HandshakesRefused = "refusal", what = "handshakes" {
+    HandshakesRefused = "refusal", what = "handshakes" => Refusals(count) {
         caller: Personal<String>,
         count: u64,
         id: RefusalId,
         reason: Personal<String>,
     }
     /// a caller was refused; `withdrawn` names issuances that were recorded and did not leave
-    Refused = "refusal" {
+    Refused = "refusal" => Refusals, Withdrawals(withdrawn) {
         caller: Personal<String>,
         id: RefusalId,
         reason: Personal<String>,
         withdrawn: Option<IssuanceIds>,
     }
     /// an entry was created
-    EntryCreated = "entry-change", event = "created" {
+    EntryCreated = "entry-change", event = "created" => EntriesCreated {
         after: Option<Personal<Box<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
         registration: Option<Personal<String>>,
     }
     /// an entry was changed
-    EntryUpdated = "entry-change", event = "updated" {
+    EntryUpdated = "entry-change", event = "updated" => EntriesUpdated {
         after: Option<Personal<Box<Entry>>>,
         before: Option<Personal<Box<Entry>>>,
         by: Personal<String>,
@@ -74,143 +74,148 @@ events! {
         registration: Option<Personal<String>>,
     }
     /// an entry was deleted
-    EntryDeleted = "entry-change", event = "deleted" {
+    EntryDeleted = "entry-change", event = "deleted" => EntriesDeleted {
         before: Option<Personal<Box<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
     }
     /// an entry that had expired was deleted by retention
-    EntryForgotten = "entry-change", event = "forgotten" {
+    EntryForgotten = "entry-change", event = "forgotten" => EntriesForgotten {
         before: Option<Personal<Box<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
         registration: Option<Personal<String>>,
     }
     /// an agent was banned
-    AgentBanned = "agent-change", event = "banned" {
+    AgentBanned = "agent-change", event = "banned" => AgentsBanned {
         agent: Personal<SpiffeId>,
         by: Personal<String>,
     }
     /// an agent was evicted
-    AgentEvicted = "agent-change", event = "evicted" {
+    AgentEvicted = "agent-change", event = "evicted" => AgentsEvicted {
         agent: Personal<SpiffeId>,
         by: Personal<String>,
     }
     /// an agent whose SVID had expired was deleted by retention
-    AgentForgotten = "agent-change", event = "forgotten" {
+    AgentForgotten = "agent-change", event = "forgotten" => AgentsForgotten {
         agent: Personal<SpiffeId>,
         by: Personal<String>,
     }
     /// a join token was created
-    TokenCreated = "token-change", event = "created" {
+    TokenCreated = "token-change", event = "created" => TokensCreated {
         agent: Option<Personal<SpiffeId>>,
         by: Personal<String>,
         expires_at: UnixTime,
         token: Option<TokenId>,
     }
+    /// a join token was used: its node has proved to be the agent
+    TokenUsed = "token-change", event = "used" => TokensUsed {
+        agent: Personal<SpiffeId>,
+        token: TokenId,
+    }
     /// a join token was revoked
-    TokenRevoked = "token-change", event = "revoked" {
+    TokenRevoked = "token-change", event = "revoked" => TokensRevoked {
         by: Personal<String>,
         token: TokenId,
     }
     /// an authority was created
-    AuthorityCreated = "key-event", event = "created" {
+    AuthorityCreated = "key-event", event = "created" => KeyEvents {
         authority: String,
         key_id: String,
         not_after: UnixTime,
         slot: Slot,
     }
     /// an authority began to sign
-    AuthorityActivated = "key-event", event = "activated" {
+    AuthorityActivated = "key-event", event = "activated" => KeyEvents {
         authority: String,
     }
     /// an authority left the bundle
-    AuthorityRemoved = "key-event", event = "removed" {
+    AuthorityRemoved = "key-event", event = "removed" => KeyEvents {
         authority: String,
     }
     /// a rotation of authorities failed
-    RotationFailed = "key-event", event = "rotation failed" {
+    RotationFailed = "key-event", event = "rotation failed" => KeyEvents {
     }
     /// the clock was further ahead than the server believes
-    ClockAhead = "key-event", event = "clock ahead of belief" {
+    ClockAhead = "key-event", event = "clock ahead of belief" => KeyEvents {
         seconds: i64,
     }
     /// openings of old leaves were erased
-    OpeningsErased = "key-event", event = "openings erased" {
+    OpeningsErased = "key-event", event = "openings erased" => KeyEvents {
         entries: u64,
     }
     /// the log goes on under a new origin after a restore
-    LogContinued = "key-event", event = "log continued after a restore" {
+    LogContinued = "key-event", event = "log continued after a restore" => KeyEvents {
         old_origin: String,
         old_root: Digest,
         old_size: u64,
         reason: String,
     }
     /// an older copy of the log was accepted; without the earlier origin in releases before new origins
-    OlderLogAccepted = "key-event", event = "danger: older log accepted" {
+    OlderLogAccepted = "key-event", event = "danger: older log accepted" => KeyEvents {
         old_origin: Option<String>,
         old_root: Option<Digest>,
         old_size: Option<u64>,
         reason: String,
     }
     /// an older database was accepted
-    OlderStateAccepted = "key-event", event = "danger: older state accepted" {
+    OlderStateAccepted = "key-event", event = "danger: older state accepted" => KeyEvents {
         held_revision: u64,
         logged_revision: u64,
     }
     /// an agent has applied a later revision of the state than the server has
-    AgentAhead = "key-event", event = "an agent has applied a later revision of the state" {
+    AgentAhead = "key-event", event = "an agent has applied a later revision of the state" => KeyEvents {
         agent: Personal<SpiffeId>,
         applied_revision: u64,
         held_revision: u64,
     }
     /// a policy came into force
-    PolicyApplied = "policy-revision" {
+    PolicyApplied = "policy-revision" => PolicyRevisions {
         by: Personal<String>,
         digest: Digest,
         revision: u64,
     }
     /// a batch of decisions and refusals made on a node, by the root of its Merkle tree
-    DecisionsRecorded = "decision-batch" {
+    DecisionsRecorded = "decision-batch" => RecordsTaken(count) {
         count: u64,
         first: u64,
         reporter: Personal<String>,
         root: Digest,
     }
     /// refusals were counted only; of one caller, or of many
-    RefusalsCounted = "gap", what = "refusals" {
+    RefusalsCounted = "gap", what = "refusals" => Refusals(lost) {
         caller: Option<Personal<String>>,
         lost: u64,
     }
     /// records of a node were lost
-    RecordsLost = "gap" {
+    RecordsLost = "gap" => RecordsLost(lost) {
         lost: u64,
         reporter: Personal<String>,
         what: Option<LostSince>,
     }
     /// an operator revoked the SVIDs of an entry
-    EntryRevoked = "revocation", what = "entry" {
+    EntryRevoked = "revocation", what = "entry" => Revocations {
         by: Personal<String>,
         entry: EntryId,
         reason: Personal<String>,
         until: UnixTime,
     }
     /// an operator revoked the SVIDs of an agent, and all that it asked for
-    AgentRevoked = "revocation", what = "agent" {
+    AgentRevoked = "revocation", what = "agent" => Revocations {
         agent: Personal<SpiffeId>,
         by: Personal<String>,
         reason: Personal<String>,
         until: UnixTime,
     }
     /// an operator revoked the SVIDs of a SPIFFE ID
-    IdRevoked = "revocation", what = "spiffe_id" {
+    IdRevoked = "revocation", what = "spiffe_id" => Revocations {
         by: Personal<String>,
         reason: Personal<String>,
         spiffe_id: Personal<SpiffeId>,
         until: UnixTime,
     }
     /// an operator revoked one X.509-SVID
-    SerialRevoked = "revocation", what = "serial" {
+    SerialRevoked = "revocation", what = "serial" => Revocations {
         by: Personal<String>,
         reason: Personal<String>,
         serial: String,

@@ -7,6 +7,7 @@
 //! This crate knows nothing of files, clocks or randomness: the nonce of a commitment comes with the value.
 
 mod commitment;
+mod counter;
 mod declare;
 mod error;
 mod identity;
@@ -20,6 +21,7 @@ mod reference;
 mod words;
 
 pub use commitment::{Commitment, Opening};
+pub use counter::Counter;
 pub use error::LeafError;
 pub use identity::Identity;
 pub use kinds::*;

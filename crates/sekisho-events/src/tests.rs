@@ -103,3 +103,22 @@ fn the_reference_in_the_documents_is_this_one() {
     let document = include_str!("../../../docs/formats.md");
     assert!(document.contains(&reference()), "run `cargo xtask gen`");
 }
+
+#[test]
+fn what_an_event_counts_follows_from_its_declaration() {
+    let counted = |event: Event| {
+        let mut counted = vec![];
+        event.count(|counter, number| counted.push((counter, number)));
+        counted
+    };
+    let text = || Personal::new("a".to_owned(), [1; 32]);
+    let id = RefusalId::new([7; 16]);
+    let refused = |withdrawn| Refused { caller: text(), id, reason: text(), withdrawn };
+    let ids = IssuanceIds(vec![IssuanceId::new([1; 16]), IssuanceId::new([2; 16])]);
+    assert_eq!(counted(refused(None).into()), [(Counter::Refusals, 1), (Counter::Withdrawals, 0)]);
+    assert_eq!(counted(refused(Some(ids)).into()), [(Counter::Refusals, 1), (Counter::Withdrawals, 2)]);
+    let many = HandshakesRefused { caller: text(), count: 40, id, reason: text() };
+    assert_eq!(counted(many.into()), [(Counter::Refusals, 40)]);
+    assert_eq!(counted(RefusalsCounted { caller: None, lost: 9 }.into()), [(Counter::Refusals, 9)]);
+    assert_eq!(counted(AuthorityActivated { authority: "a".into() }.into()), [(Counter::KeyEvents, 1)]);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sekisho_events::{AttestationId, Attested};
+use sekisho_events::{AttestationId, Attested, TokenId, TokenUsed};
 use sekisho_evidence::EvidenceError;
 use sekisho_evidence::node::{Conversation, Given, NodeAttestor, NodeError, Proved, Session, Step, attestor};
 use sekisho_identity::{Csr, Node, Request, Standing};
@@ -11,12 +11,12 @@ use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
 use sekisho_types::{SpiffeId, Verified};
 
 use crate::caller::AgentCaller;
-use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::issue::{self, Asker, IssueError, IssuedX509};
-use crate::journal::{self, JournalError, personal};
+use crate::journal::{self, JournalError, Stamp, personal};
 use crate::refusal::Ended;
 use crate::submit;
+use crate::tokens::id_of;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttestError {
@@ -116,7 +116,10 @@ async fn settle(domain: &Domain, step: Step) -> Result<Turn, AttestError> {
         return Err(AttestError::TokenExpired);
     }
     let unused = Expect::Token { hash: hash.clone(), at: now() };
-    submit::write::<AttestError>(domain, Item::default().expect(unused).write(Write::SpendToken(hash))).await?;
+    let item = Item::default().expect(unused).write(Write::SpendToken(hash.clone()));
+    let used = TokenId::parse(&id_of(&hash)).map(|id| TokenUsed { agent: personal(token.agent_id.clone()), token: id });
+    let item = used.into_iter().fold(item, |item, used| item.record(Stamp::now(domain).leaf(used)));
+    submit::write::<AttestError>(domain, item).await?;
     Ok(Turn::Proved(once.spent(token.agent_id, now())?))
 }
 
@@ -146,7 +149,6 @@ pub(crate) async fn admit(
     let issued = issue::x509(domain, &asker, request).await?;
     node.serial.clone_from(&issued.serial);
     node.expires_at = issued.not_after;
-    Counters::count(&domain.watch.counters.attestations, 1);
     let admitted = submit::change(domain, || Ok((admission(domain, &node)?, ()))).await;
     if let Err(AttestError::Banned(id)) = &admitted {
         issue::withdrawn(domain, &id.to_string(), vec![issued.log_id], "the agent was banned").await?;

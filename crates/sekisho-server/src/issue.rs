@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sekisho_events::{Encoded, Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Selectors, X509Issued};
+use sekisho_events::{Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Selectors, X509Issued};
 use sekisho_identity::{
     AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
     assemble_certificate, authorize, issuance_to_claim, leaf_tbs,
@@ -14,9 +14,8 @@ use sekisho_types::{Digest, Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
 use crate::budget::Budgets;
-use crate::counters::Counters;
 use crate::domain::Domain;
-use crate::journal::{self, JournalError, Stamp, personal};
+use crate::journal::{self, JournalError, Stamp, Written, personal};
 use crate::refusal::{Ended, Recorded, Refusal as Refused};
 use crate::standing::SUPERSEDED;
 use crate::view::{Generation, State};
@@ -166,7 +165,6 @@ pub(crate) async fn x509(
     let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
-    Counters::count(&domain.watch.counters.x509_svids_issued, 1);
     Ok(IssuedX509 {
         spiffe_id: allowed.spiffe_id().clone(),
         certificate,
@@ -222,7 +220,6 @@ pub(crate) async fn jwt(
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
-    Counters::count(&domain.watch.counters.jwt_svids_issued, 1);
     Ok(IssuedJwt {
         spiffe_id: allowed.spiffe_id().clone(),
         token,
@@ -329,14 +326,11 @@ pub(crate) async fn withdrawn(
 fn within_budget(
     domain: &Domain,
     asker: &Asker,
-    leaf: Encoded,
+    leaf: Written,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
-) -> Result<Encoded, Ended<IssueError>> {
+) -> Result<Written, Ended<IssueError>> {
     match &asker.caller {
-        Caller::Agent { id, .. }
-            if !take(&domain.limits.budgets, id.get(), leaf.leaf.len() + leaf.side.len(), now()) =>
-        {
-            Counters::count(&domain.watch.counters.refusals, 1);
+        Caller::Agent { id, .. } if !take(&domain.limits.budgets, id.get(), leaf.length(), now()) => {
             domain.limits.refusals.count_of_agent(&id.get().to_string(), 1);
             Err(Ended::Refused(Refused::new(IssueError::Budget(id.get().to_string()), Recorded::in_count())))
         }
@@ -349,7 +343,6 @@ pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Resu
     if domain.limits.budgets.refusal(caller, now()) {
         return refusal_leaf(domain, caller, reason).await.map(Recorded::by_leaf);
     }
-    Counters::count(&domain.watch.counters.refusals, 1);
     domain.limits.refusals.count_of_agent(caller, 1);
     Ok(Recorded::in_count())
 }
@@ -360,7 +353,6 @@ pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) ->
 }
 
 fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> sekisho_events::Refused {
-    Counters::count(&domain.watch.counters.refusals, 1);
     sekisho_events::Refused {
         caller: personal(caller.to_owned()),
         id: RefusalId::new(domain.new_log_id()),
@@ -372,9 +364,9 @@ fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason
 
 /// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view follows
 /// commits, so it is committed.
-fn dated(domain: &Domain, event: impl Into<Event>) -> Result<Encoded, JournalError> {
+fn dated(domain: &Domain, event: impl Into<Event>) -> Result<Written, JournalError> {
     let revision = domain.view.read(|state| state.revision);
-    Ok(Stamp::now(domain).leaf(event).at_state(revision).encode()?)
+    Ok(Written::of(Stamp::now(domain).leaf(event).at_state(revision))?)
 }
 
 fn agent_key(caller: &Caller) -> Option<AgentKey> {

@@ -49,11 +49,38 @@ impl Stamp {
 
 /// Appends an event to the log. Durable when this returns (law L5).
 pub(crate) async fn append(domain: &Domain, event: impl Into<Event>) -> Result<u64, JournalError> {
-    append_leaf(domain, Stamp::now(domain).leaf(event).encode()?).await
+    append_leaf(domain, Written::of(Stamp::now(domain).leaf(event))?).await
 }
 
-pub(crate) async fn append_leaf(domain: &Domain, leaf: Encoded) -> Result<u64, JournalError> {
-    append_all(domain, vec![new_entry(leaf)]).await
+/// A leaf and its bytes.
+pub(crate) struct Written {
+    event: Event,
+    bytes: Encoded,
+}
+
+impl Written {
+    pub(crate) fn of(leaf: Leaf) -> Result<Self, LeafError> {
+        Ok(Self { bytes: leaf.encode()?, event: leaf.event })
+    }
+
+    /// What it takes of the disk, in bytes.
+    pub(crate) const fn length(&self) -> usize {
+        self.bytes.leaf.len() + self.bytes.side.len()
+    }
+}
+
+pub(crate) async fn append_leaf(domain: &Domain, written: Written) -> Result<u64, JournalError> {
+    append_written(domain, vec![written]).await
+}
+
+async fn append_written(domain: &Domain, all: Vec<Written>) -> Result<u64, JournalError> {
+    let (events, entries): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .map(|Written { event, bytes }| (event, NewEntry { leaf: bytes.leaf, side: bytes.side }))
+        .unzip();
+    let index = append_all(domain, entries).await?;
+    events.iter().for_each(|event| domain.watch.counters.recorded(event));
+    Ok(index)
 }
 
 /// Two events, together or not at all. Returns the index of the second.
@@ -63,12 +90,8 @@ pub(crate) async fn append_both(
     second: impl Into<Event>,
 ) -> Result<u64, JournalError> {
     let stamp = Stamp::now(domain);
-    let entries = vec![new_entry(stamp.clone().leaf(first).encode()?), new_entry(stamp.leaf(second).encode()?)];
-    Ok(append_all(domain, entries).await? + 1)
-}
-
-fn new_entry(leaf: Encoded) -> NewEntry {
-    NewEntry { leaf: leaf.leaf, side: leaf.side }
+    let both = vec![Written::of(stamp.clone().leaf(first))?, Written::of(stamp.leaf(second))?];
+    Ok(append_written(domain, both).await? + 1)
 }
 
 /// Appends entries, and lets the server's health know how that went.

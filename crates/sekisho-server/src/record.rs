@@ -11,7 +11,6 @@ use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use crate::caller::AgentCaller;
-use crate::counters::Counters;
 use crate::domain::Domain;
 use crate::journal::{self, JournalError, personal};
 use crate::submit;
@@ -120,7 +119,6 @@ pub(crate) async fn batch(
     if earlier.is_none() {
         unstored.truncate(MAX_UNSTORED - 1);
         unstored.insert(0, (logged, log_index));
-        Counters::count(&domain.watch.counters.records_taken, kept.len() as u64);
     }
     if !kept.is_empty() {
         let decisions = domain.log.decisions.clone();

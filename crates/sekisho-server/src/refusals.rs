@@ -7,7 +7,6 @@ use std::time::Duration;
 use sekisho_events::{HandshakesRefused, RefusalId, RefusalsCounted};
 use sekisho_net::{Tallied, TlsPeer};
 
-use crate::counters::Counters;
 use crate::domain::{Domain, Shared};
 use crate::issue;
 use crate::journal::{self, JournalError, personal};
@@ -30,7 +29,6 @@ pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str)
         tracing::info!(peer = who, reason, "refused");
         issue::refusal_leaf(domain, who, reason).await.map(Recorded::by_leaf)
     } else {
-        Counters::count(&domain.watch.counters.refusals, 1);
         refusals.count(1);
         Ok(Recorded::in_count())
     }
@@ -56,7 +54,6 @@ pub(crate) async fn log_count(domain: &Domain) {
         refusals.count(count);
     }
     for tallied in refusals.turned_away.take() {
-        Counters::count(&domain.watch.counters.refusals, tallied.count);
         tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
         if let Err(error) = journal::append(domain, handshakes(domain, &tallied)).await {
             tracing::error!(%error, tallied.count, "peers that were turned away are not in the log");

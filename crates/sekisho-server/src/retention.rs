@@ -7,7 +7,7 @@ use sekisho_events::{AgentForgotten, EntryForgotten, OpeningsErased};
 use sekisho_identity::Node;
 use sekisho_ledger::TILE_WIDTH;
 use sekisho_runtime::now;
-use sekisho_store::{Batch, Conflict, EntryVersion, Expect, Item, StoreError, Write};
+use sekisho_store::{Conflict, EntryVersion, Expect, Item, StoreError, Write};
 use sekisho_types::UnixTime;
 
 use crate::domain::{Domain, Shared};
@@ -102,7 +102,7 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
             .record(stamp.clone().leaf(forgotten))
     });
     // One that changed since the view was read, as by another attestation or a ban, conflicts and stays.
-    let written = domain.store.commit(Batch::new(&domain.identity.name, nodes.chain(entries).collect())).await?;
+    let written = submit::all(domain, nodes.chain(entries).collect()).await?;
     // What conflicts stays until the next round.
     let has_progress = written.outcomes.iter().any(Result::is_ok);
     Ok(if has_progress { count } else { 0 })

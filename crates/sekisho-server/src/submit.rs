@@ -1,8 +1,10 @@
-//! Changes are prepared from the view and submitted as values. A view that was stale is read again.
+//! Changes are prepared from the view and submitted as values. A view that was stale is read again. What a change records counts
+//! once it is written.
 
-use sekisho_store::{Batch, Conflict, Item, StoreError};
+use sekisho_store::{Batch, Committed, Conflict, Item, StoreError};
 use sekisho_types::Revision;
 
+use crate::counters::Counts;
 use crate::domain::Domain;
 
 /// A view is stale only while another change is under way: so many in a row are a fault.
@@ -21,7 +23,7 @@ where
         let (item, value) = prepare()?;
         attempts += 1;
         // The view has all that was committed before this is answered.
-        match domain.store.commit(Batch::of(&domain.identity.name, item)).await?.only() {
+        match all(domain, vec![item]).await?.only() {
             Ok(revision) => return Ok((value, revision)),
             Err(conflict) if conflict.is_stale() && attempts < ATTEMPTS => {}
             Err(conflict) => return Err(conflict.into()),
@@ -34,5 +36,17 @@ pub(crate) async fn write<E>(domain: &Domain, item: impl Into<Item>) -> Result<O
 where
     E: From<StoreError> + From<Conflict>,
 {
-    Ok(domain.store.commit(Batch::of(&domain.identity.name, item)).await?.only()?)
+    Ok(all(domain, vec![item.into()]).await?.only()?)
+}
+
+/// Writes changes together: one that conflicts keeps no other out.
+pub(crate) async fn all(domain: &Domain, items: Vec<Item>) -> Result<Committed, StoreError> {
+    let counts: Vec<Counts> = items.iter().map(Counts::of).collect();
+    let committed = domain.store.commit(Batch::new(&domain.identity.name, items)).await?;
+    for (counts, outcome) in counts.iter().zip(&committed.outcomes) {
+        if outcome.is_ok() {
+            domain.watch.counters.written(counts);
+        }
+    }
+    Ok(committed)
 }

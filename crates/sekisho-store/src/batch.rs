@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sekisho_events::{Leaf, LeafError};
+use sekisho_events::{Event, Leaf, LeafError};
 use sekisho_identity::{Entry, Node, Revocation, Revoked, Standing};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
@@ -146,6 +146,11 @@ impl Item {
     pub fn record(mut self, leaf: Leaf) -> Self {
         self.leaves.push(leaf);
         self
+    }
+
+    /// What it records.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.leaves.iter().map(|leaf| &leaf.event)
     }
 }
 

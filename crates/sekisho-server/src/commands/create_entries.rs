@@ -3,13 +3,14 @@ use std::sync::Arc;
 use sekisho_events::EntryCreated;
 use sekisho_identity::Entry;
 use sekisho_runtime::now;
-use sekisho_store::{Batch, Conflict, Expect, Item, Write};
+use sekisho_store::{Conflict, Expect, Item, Write};
 
 use crate::caller::Operator;
 use crate::domain::Domain;
 use crate::executor::Command;
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, warn_of_any_user};
+use crate::submit;
 
 /// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be created
 /// keeps no other out.
@@ -32,7 +33,7 @@ impl Command for CreateEntries {
                 .record(Stamp::now(domain).leaf(created.clone()))
         };
         let items = prepared.iter().filter_map(|one| one.as_ref().ok()).map(creation).collect();
-        let committed = domain.store.commit(Batch::new(&domain.identity.name, items)).await?;
+        let committed = submit::all(domain, items).await?;
         let mut outcomes = committed.outcomes.into_iter();
         let results = prepared.into_iter().map(|one| {
             let (entry, _) = one?;

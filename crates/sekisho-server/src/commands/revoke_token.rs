@@ -1,5 +1,5 @@
 use sekisho_events::{TokenId, TokenRevoked};
-use sekisho_store::{Batch, Conflict, Expect, Item, Write};
+use sekisho_store::{Conflict, Expect, Item, Write};
 use sekisho_types::UnixTime;
 
 use crate::caller::Operator;
@@ -7,6 +7,7 @@ use crate::domain::Domain;
 use crate::executor::Command;
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
+use crate::submit;
 use crate::tokens::{id_of, list};
 
 /// Makes a token useless.
@@ -29,7 +30,7 @@ impl Command for RevokeToken {
         let leaf = Stamp::now(domain).leaf(TokenRevoked { by: personal(by.name().to_owned()), token });
         let exists = Expect::Token { hash: hash.clone(), at: UnixTime::from_nanos(i64::MIN) };
         let removal = Item::default().expect(exists).write(Write::RemoveToken(hash)).record(leaf);
-        match domain.store.commit(Batch::of(&domain.identity.name, removal)).await?.only() {
+        match submit::all(domain, vec![removal]).await?.only() {
             Ok(_) => Ok(()),
             // It was used meanwhile.
             Err(Conflict::Token) => Err(unknown()),

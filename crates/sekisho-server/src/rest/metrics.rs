@@ -7,8 +7,10 @@ use std::sync::PoisonError;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use sekisho_events::Counter;
 use sekisho_runtime::TaskStatus;
 
+use crate::counters::{Counters, Shown, shown};
 use crate::domain::Shared;
 
 /// The server's metrics (Prometheus text exposition format 0.0.4). Counters begin at zero with each start.
@@ -19,15 +21,12 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
         (state.entries.len(), state.nodes.len(), state.revision.0, policy)
     });
     let ends = domain.identity.authorities.signing().map_or(0, |signing| signing.record.not_after.seconds());
-    let mut out = String::new();
+    let mut out = counted(&domain.watch.counters);
     let mut add = |name: &str, kind: &str, help: &str, value: u64| {
         // Writing to a string does not fail.
         let _written =
             writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}\nsekisho_{name} {value}");
     };
-    for (name, help, value) in domain.watch.counters.all() {
-        add(name, "counter", help, value);
-    }
     add(
         "log_size_entries",
         "gauge",
@@ -63,6 +62,22 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
 }
 
+/// What was recorded, by what it was.
+fn counted(counters: &Counters) -> String {
+    let (mut out, mut before) = (String::new(), "");
+    for counter in Counter::ALL {
+        let Shown { name, label, help } = shown(*counter);
+        // Writing to a string does not fail.
+        if name != before {
+            let _written = writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} counter");
+        }
+        before = name;
+        let label = label.map(|(name, value)| format!("{{{name}=\"{value}\"}}")).unwrap_or_default();
+        let _written = writeln!(out, "sekisho_{name}{label} {}", counters.value(*counter));
+    }
+    out
+}
+
 /// One sample for each task, labelled with its name. Names are ours: they need no escaping.
 fn tasks_metric(
     out: &mut String,
@@ -76,5 +91,23 @@ fn tasks_metric(
     let _written = writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}");
     for (task, status) in tasks {
         let _written = writeln!(out, "sekisho_{name}{{task=\"{task}\"}} {}", value(status));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_of_one_name_stand_together() {
+        let out = counted(&Counters::default());
+        assert!(out.contains("# TYPE sekisho_attestations_total counter\nsekisho_attestations_total 0\n"), "{out}");
+        assert!(
+            out.contains("\nsekisho_entry_changes_total{event=\"created\"} 0\nsekisho_entry_changes_total{event="),
+            "{out}"
+        );
+        let named: Vec<_> = out.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let once: std::collections::BTreeSet<_> = named.iter().collect();
+        assert_eq!(named.len(), once.len(), "{out}");
     }
 }
