@@ -1,3 +1,5 @@
+//! Settings of a server: those of each trust domain, and those of the program.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -6,18 +8,15 @@ use sekisho_types::TrustDomain;
 
 use crate::anchors::AnchorArgs;
 
-/// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.
+/// Settings of a trust domain.
 #[derive(Debug, Clone, Args)]
-pub struct ServerArgs {
+pub struct DomainArgs {
     /// Trust domain that this server is the authority of, for example `prod.internal`
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
     pub trust_domain: TrustDomain,
     /// Folder for keys, state and ledger
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     pub data: PathBuf,
-    /// Address for agents and remote operators (TLS 1.3); port 0 chooses a free one
-    #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081")]
-    pub listen: SocketAddr,
     /// Unix socket for operators on this machine; default: `api.sock` in the data folder
     #[arg(long, env = "SEKISHO_SERVER_SOCKET")]
     pub socket: Option<PathBuf>,
@@ -69,6 +68,16 @@ pub struct ServerArgs {
     /// Bundles of 256 log entries that are read again each second to find damage on disk; 0: none
     #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub scrub_bundles_per_second: u32,
+}
+
+/// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub own: DomainArgs,
+    /// Address for agents and remote operators (TLS 1.3); port 0 chooses a free one
+    #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -83,7 +92,7 @@ pub struct ServerArgs {
     pub log: String,
 }
 
-impl ServerArgs {
+impl DomainArgs {
     pub(crate) fn socket_path(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.data.join("api.sock"))
     }

@@ -1,0 +1,188 @@
+//! Opens a trust domain: its folder, state, log and authorities, each held against the others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
+
+use sekisho_disk::{Ledger, Segments, private_folder, write_atomic};
+use sekisho_events::ClockAhead;
+use sekisho_net::Rates;
+use sekisho_runtime::{Tasks, now};
+use sekisho_store::{Delta, LogMark, Marks, SqliteStore, Store};
+use sekisho_types::UnixTime;
+use tokio::sync::{Notify, broadcast};
+
+use crate::authorities::Authorities;
+use crate::backup::COPY_MARK;
+use crate::behind::Behind;
+use crate::belief::Belief;
+use crate::bound::{self, LaterState};
+use crate::budget::Budgets;
+use crate::config::DomainArgs;
+use crate::counters::Counters;
+use crate::departure::Departures;
+use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
+use crate::error::ServerError;
+use crate::health::Health;
+use crate::lineage::{Earlier, Opened};
+use crate::refusal_counts::Refusals;
+use crate::view::View;
+use crate::witness::Witnesses;
+use crate::{journal, lineage, log_search, rotation};
+
+/// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
+pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
+    if let Some(folder) = args.policy_folder.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(ServerError::PolicyFolder(folder.display().to_string()));
+    }
+    let (domain, continues, later) = load(args, tasks).await?;
+    if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
+        // What it is from now on is what it is held against.
+        journal::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+    }
+    if let Some(later) = later {
+        bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+    }
+    report_clock(&domain).await?;
+    rotation::rotate(&domain, now()).await?;
+
+    let domain: Shared = Arc::new(domain);
+    domain.view.fill(domain.store.snapshot(&domain.identity.name).await?);
+    let viewed = Arc::downgrade(&domain);
+    domain.store.observe(Box::new(move |delta| {
+        if let Some(domain) = viewed.upgrade().filter(|domain| domain.identity.name == delta.trust_domain) {
+            committed(&domain, delta);
+        }
+    }));
+    Ok(domain)
+}
+
+/// The log that fits the database, and that which it goes on from if it does so under a new origin.
+fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerError> {
+    let name = &args.trust_domain;
+    let opened = lineage::open(&args.data, name)?;
+    let Err(reason) = journal::check_mark(&opened.ledger, mark) else { return Ok(opened) };
+    if !args.danger_accept_older_log {
+        return Err(ServerError::OlderLog(reason, args.data.display().to_string()));
+    }
+    sekisho_runtime::danger("danger_accept_older_log", &format!("an older log is accepted: {reason}"));
+    drop(opened);
+    // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
+    lineage::begin_anew(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;
+    Ok(lineage::open_when_closed(&args.data, name)?)
+}
+
+/// The domain, what its log was before if it goes on under a new origin, and of which later state its log speaks.
+async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Option<LaterState>), ServerError> {
+    if args.data.join(COPY_MARK).exists() {
+        return Err(ServerError::IsACopy(args.data.display().to_string()));
+    }
+    let keys = args.data.join("keys");
+    private_folder(&keys)?;
+    lineage::check_trust_domain(&args.data, &args.trust_domain)?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&args.data.join("state.db"))?);
+    let name = args.trust_domain.clone();
+    let (revision, records) = store.authorities(&name).await?;
+    let Marks { log: mark, retention: believed } = store.marks(&name).await?;
+    let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
+    let later = bound::later_state(&ledger, mark.as_ref(), revision);
+    if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
+        return Err(ServerError::OlderState(later.to_string(), args.data.display().to_string()));
+    }
+    tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
+    write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
+    let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
+    let witnesses = witnesses(args, &ledger)?;
+    let newest = log_search::newest_time(&ledger);
+    let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
+    let authorities = Authorities::load(&name, &keys, records)?;
+    let bundle = authorities.bundle(revision.0)?;
+    let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
+    let domain = Domain {
+        identity: Identity { name, server_id, authorities },
+        settings: Settings {
+            publish_log: args.publish_log,
+            ca_ttl_seconds: args.ca_ttl_seconds,
+            x509_ttl_seconds: args.x509_ttl_seconds,
+            jwt_ttl_seconds: args.jwt_ttl_seconds,
+            agent_ttl_seconds: args.agent_ttl_seconds,
+            keep: Keep {
+                decisions_days: args.keep_decisions_days,
+                ended_days: args.keep_ended_days,
+                openings_days: args.keep_openings_days,
+            },
+            anchors: args.anchors.read(unread)?,
+        },
+        store,
+        view: View::new(bundle),
+        log: Log {
+            ledger,
+            decisions,
+            witnesses,
+            recording: std::array::from_fn(|_| Arc::default()),
+            draining: tokio::sync::Mutex::default(),
+            outbox_filled: Notify::new(),
+            log_time: AtomicI64::new(newest.unwrap_or(0)),
+        },
+        limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
+        streams: Streams {
+            changes: broadcast::channel(64).0,
+            departures: Departures::new(),
+            behind: Behind::new(revision),
+            policy_in_force: Mutex::new(BTreeMap::new()),
+            revocations_applied: Mutex::default(),
+        },
+        watch: OwnWatch {
+            tasks,
+            health: Health::new(),
+            counters: Counters::default(),
+            scrub: Arc::default(),
+            belief: believed,
+            policy_folder_refused: Mutex::default(),
+        },
+    };
+    Ok((domain, continues, later))
+}
+
+fn unread(flag: &'static str, path: &Path, reason: String) -> ServerError {
+    ServerError::Anchors { flag, path: path.display().to_string(), reason }
+}
+
+/// The witnesses that are configured, if any are.
+fn witnesses(args: &DomainArgs, ledger: &Ledger) -> Result<Option<Arc<Witnesses>>, ServerError> {
+    let Some(path) = &args.witness_policy else { return Ok(None) };
+    let error = |reason: String| ServerError::WitnessPolicy { path: path.display().to_string(), reason };
+    let policy = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    // A machine without the file can still ask witnesses of its own.
+    let authorities = std::fs::read(&args.witness_ca).unwrap_or_default();
+    Witnesses::open(&policy, &authorities, &args.data, ledger).map(|opened| Some(Arc::new(opened))).map_err(error)
+}
+
+/// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
+fn committed(domain: &Shared, batch: &Delta) {
+    if !batch.changes.is_empty() || batch.revision.is_some() {
+        domain.view.apply(batch.revision, &batch.changes);
+    }
+    if !batch.changes.is_empty() {
+        let _nobody_listens = domain.streams.changes.send(());
+    }
+    if batch.has_leaf {
+        domain.log.outbox_filled.notify_one();
+    }
+}
+
+/// A clock that starts far ahead of what is believed is on record: it may be right, and it may be why authorities that were
+/// good a moment ago have ended.
+async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
+    let Some(ahead) = domain.watch.belief.ahead(now()) else { return Ok(()) };
+    tracing::error!(
+        seconds = ahead,
+        "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \
+         an hour. If it is wrong, stop the server, set the clock and start again"
+    );
+    journal::append(domain, ClockAhead { seconds: ahead })
+        .await
+        .map(drop)
+        .map_err(|e| ServerError::Journal(e.to_string()))
+}
