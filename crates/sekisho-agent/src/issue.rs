@@ -12,9 +12,8 @@ use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
 };
 use sekisho_proto::{selectors_to_wire, server as wire, types};
-use sekisho_runtime::{now, random_u32};
+use sekisho_runtime::{instant, now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
-use tokio::time::Instant;
 use tonic::Code;
 
 use crate::core::Core;
@@ -38,7 +37,7 @@ pub(crate) async fn x509(
     if let Some(held) = core.held.fresh(&key, entry, now()) {
         return Ok(held);
     }
-    let asked_at = Instant::now();
+    let asked_at = instant();
     let turn = core.held.turn(&key);
     let mut last = turn.lock().await;
     if let Some(held) = core.held.fresh(&key, entry, now()) {
@@ -57,7 +56,7 @@ pub(crate) async fn x509(
             not_revoked(core, &key, held)
         }
         Err(refusal) => {
-            *last = Some((Instant::now(), refusal.clone()));
+            *last = Some((instant(), refusal.clone()));
             if refusal.is_final() {
                 core.held.drop_one(&key);
             }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use sekisho_ledger::{Bundle, Hash, NoteSigner, TILE_WIDTH, inclusion_path};
-use sekisho_ports::Machine;
+use sekisho_ports::is_simulated;
 use sekisho_types::Signer;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
@@ -93,7 +93,7 @@ impl Ledger {
         let verifier: Arc<str> = signer.key().to_string().into();
         let place = Place { disk, folder, origin, pace };
         let (writer, recovered, published) = Writer::recover(place, key.clone(), &verifier, lock)?;
-        let appends = if Machine::current().is_some() {
+        let appends = if is_simulated() {
             let (appends, queue) = unbounded_channel();
             tokio::spawn(writer.run_as_task(queue));
             Appends::Task(appends)

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::sockopt::socket_cookie;
+use sekisho_ports::instant;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::family::{Hints, Search, Wanted, start_time, users};
 use crate::holders::holders_within;
@@ -192,7 +194,7 @@ impl Ownership {
             let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
             let is_time = named.is_none_or(|at| at.elapsed() >= NAME_EVERY);
             if is_time {
-                *named = Some(Instant::now());
+                *named = Some(instant());
             }
             is_time
         };
@@ -382,22 +384,22 @@ mod tests {
             let client = TcpStream::connect(at).unwrap();
             let (accepted, remote) = listener.accept().unwrap();
             let (cookie, rounds) = (cookie_of(&accepted).unwrap(), 200);
-            let began = std::time::Instant::now();
+            let began = instant();
             for _ in 0..rounds {
                 assert_eq!(ownership.of_tcp_peer(at, remote, cookie).await.unwrap(), Owner::Workload);
             }
             let peer = began.elapsed() / rounds;
-            let began = std::time::Instant::now();
+            let began = instant();
             for _ in 0..rounds {
                 assert_eq!(ownership.of_tcp_service(remote, at).await.unwrap(), Owner::Workload);
             }
             let service = began.elapsed() / rounds;
-            let began = std::time::Instant::now();
+            let began = instant();
             for _ in 0..rounds {
                 tcp_socket(remote, at).unwrap();
             }
             let lookup = began.elapsed() / rounds;
-            let began = std::time::Instant::now();
+            let began = instant();
             for _ in 0..rounds {
                 tcp_listeners(at).unwrap();
             }

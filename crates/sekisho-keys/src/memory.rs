@@ -41,9 +41,15 @@ pub struct MemoryKey {
     pkcs8: Secret<Vec<u8>>,
 }
 
+/// Keys and the numbers that signatures need come from the operating system also in a simulation: aws-lc takes no other source.
+#[expect(clippy::disallowed_methods, reason = "aws-lc-rs has no key generation from a given source")]
+fn os_random() -> SystemRandom {
+    SystemRandom::new()
+}
+
 impl MemoryKey {
     pub fn generate(algorithm: SignatureAlgorithm) -> Result<Self, KeyError> {
-        let random = SystemRandom::new();
+        let random = os_random();
         let failed = |_| KeyError::Generate("no randomness".into());
         let pkcs8 = match algorithm {
             SignatureAlgorithm::EcdsaP256Sha256 => {
@@ -100,13 +106,13 @@ impl Signer for MemoryKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.pair {
             Pair::P256(pair) => {
-                let signature = pair.sign(&SystemRandom::new(), message).map_err(|e| SignError(e.to_string()))?;
+                let signature = pair.sign(&os_random(), message).map_err(|e| SignError(e.to_string()))?;
                 Ok(signature.as_ref().to_vec())
             }
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let signed = pair.sign(LONGEST_SALT, &SystemRandom::new(), message, &mut signature);
+                let signed = pair.sign(LONGEST_SALT, &os_random(), message, &mut signature);
                 signed.map_err(|e| SignError(e.to_string()))?;
                 Ok(signature)
             }

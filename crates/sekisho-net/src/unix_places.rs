@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
+use sekisho_ports::instant;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -234,7 +235,7 @@ impl UnixPlaces {
         drop(open);
         match put {
             Ok(((number, state), loser)) => {
-                let now = Instant::now();
+                let now = instant();
                 if let Some((uid, count)) = loser.and_then(|loser| Some((loser.uid, self.ended.count(loser.uid, now)?)))
                 {
                     tracing::warn!(uid, count, "ended: its place was given to another user; this one has the most");
@@ -242,7 +243,7 @@ impl UnixPlaces {
                 Some(UnixPlace { open: self.open.clone(), whose, number, left: self.left.clone(), state })
             }
             Err(full) => {
-                if let Some(count) = self.refused.count(whose.uid, Instant::now()) {
+                if let Some(count) = self.refused.count(whose.uid, instant()) {
                     tracing::warn!(uid = whose.uid, pid, count, "refused: {}", full.reason());
                 }
                 None
@@ -424,7 +425,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_and_logged_ever_less_often() {
-        let (refused, start) = (Refused::default(), Instant::now());
+        let (refused, start) = (Refused::default(), instant());
         let lines: Vec<_> =
             (0..10_000).filter_map(|n| refused.count(7, start + Duration::from_millis(n * 10))).collect();
         assert!(lines.len() < 10 && lines[0] == 1, "{lines:?}");

@@ -1,6 +1,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sekisho_types::UnixTime;
+use tokio::time::Instant;
 
 use crate::Machine;
 
@@ -11,4 +12,10 @@ pub fn now() -> UnixTime {
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// A moment of this machine, to measure how long something takes: no one sets this clock. On a simulated machine it is the runtime's own,
+/// whose time is paused.
+pub fn instant() -> Instant {
+    Instant::now()
 }

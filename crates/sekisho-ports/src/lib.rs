@@ -1,17 +1,31 @@
 //! What a program asks of its machine: the time, randomness, threads for work that blocks, and the network. Each is either the real
-//! machine's or that of a simulated [`Machine`], which a simulator enters around the runtime of one program.
+//! machine's or, with the feature `simulation`, that of a simulated [`Machine`], which a simulator enters around the runtime of one program.
 //!
-//! Nothing else in the workspace reads a clock, the operating system's randomness or a listener directly.
+//! Nothing else in the workspace reads a clock, the operating system's randomness or a listener directly; `clippy.toml` bans it. Only the
+//! lab has the feature: a shipped program holds no clock and no randomness that could be set (`cargo xtask layers` checks it).
 
 mod clock;
-mod machine;
-mod mix;
 mod net;
+mod peer;
 mod random;
+#[cfg(not(any(test, feature = "simulation")))]
+mod real;
+#[cfg(any(test, feature = "simulation"))]
+mod simulation;
 mod work;
 
-pub use clock::now;
-pub use machine::Machine;
-pub use net::{Fabric, PeerCredentials, TcpListener, TcpStream, UnixListener, UnixStream};
+pub use clock::{instant, now};
+pub use net::{TcpListener, TcpStream, UnixListener, UnixStream};
+pub use peer::PeerCredentials;
 pub use random::random_bytes;
+#[cfg(not(any(test, feature = "simulation")))]
+use real as simulation;
+#[cfg(any(test, feature = "simulation"))]
+pub use simulation::Fabric;
+pub use simulation::Machine;
 pub use work::blocking;
+
+/// Whether this thread runs a program of a simulated machine. In a shipped program the answer is no, known when it is compiled.
+pub fn is_simulated() -> bool {
+    Machine::current().is_some()
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sekisho_disk::{Sent, Spool, SpoolBatch};
@@ -11,7 +11,7 @@ use sekisho_net::{Rates, Tally, is_permanent};
 use sekisho_policy::{Decision, Recorded, RequestInput};
 use sekisho_proto::node::sidecar_client::SidecarClient;
 use sekisho_proto::server::RecordRequest;
-use sekisho_runtime::{now, time_ordered_id};
+use sekisho_runtime::{instant, now, time_ordered_id};
 use sekisho_sdk::{AgentChannel, Held};
 use sekisho_types::{Effect, UnixTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -95,7 +95,7 @@ impl Decider {
 
     /// Decides and records. Without a policy everything is denied.
     pub(crate) async fn decide(&self, request: Arc<RequestInput>, trace: Trace) -> Outcome {
-        let (started, at) = (Instant::now(), now());
+        let (started, at) = (instant(), now());
         let in_force = self.policy.current();
         let decision = match &in_force {
             Some(policy) => policy.set.decide(&request, at),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sekisho_runtime::instant;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::passing::{Pass, Passing, Polled};
@@ -26,7 +27,7 @@ pub(crate) struct Idle {
 
 impl Idle {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, began: Instant::now(), touched: Arc::default() }
+        Self { limit, began: instant(), touched: Arc::default() }
     }
 
     pub(crate) fn touch(&self) {
@@ -39,7 +40,7 @@ impl Idle {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.deadline()
+        instant() >= self.deadline()
     }
 
     /// Returns when nothing has passed for too long.
@@ -111,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_body_ends_and_one_whose_other_direction_speaks_does_not() {
         let idle = Idle::new(Duration::from_millis(400));
-        let began = Instant::now();
+        let began = instant();
         let speaks = idle.clone();
         tokio::spawn(async move {
             for _ in 0..20 {

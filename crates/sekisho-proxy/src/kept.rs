@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::http1;
+use sekisho_runtime::instant;
+use tokio::time::Instant;
 
 use crate::passing::Body;
 
@@ -34,7 +36,7 @@ impl Kept {
         if sender.is_closed() || idle.len() >= MAX_IDLE {
             return;
         }
-        idle.push((sender, Instant::now()));
+        idle.push((sender, instant()));
         drop(idle);
         if !self.sweeping.swap(true, Ordering::Relaxed) {
             tokio::spawn(sweep(Arc::downgrade(&self)));

@@ -2,10 +2,11 @@
 //! that has just failed is not tried again at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sekisho_runtime::random_bytes;
+use sekisho_runtime::{instant, random_bytes};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The pause after a first failure; it doubles with each more.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -32,7 +33,7 @@ impl<E> Failures<E> {
     /// The error of a dial that failed a moment ago.
     pub(crate) fn recent(&self, generation: u64) -> Option<Arc<E>> {
         let state = self.state();
-        let failed = state.as_ref().filter(|failed| failed.generation == generation && Instant::now() < failed.until);
+        let failed = state.as_ref().filter(|failed| failed.generation == generation && instant() < failed.until);
         failed.map(|failed| failed.error.clone())
     }
 
@@ -43,7 +44,7 @@ impl<E> Failures<E> {
     pub(crate) fn failed(&self, generation: u64, error: Arc<E>) {
         let mut state = self.state();
         let times = state.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-        let until = Instant::now() + pause(times, self.longest_pause);
+        let until = instant() + pause(times, self.longest_pause);
         *state = Some(Failed { error, generation, times, until });
     }
 
@@ -188,7 +189,7 @@ mod tests {
             error: Arc::new("before"),
             generation: 0,
             times: 9,
-            until: Instant::now(),
+            until: instant(),
         });
         let dials = Arc::new(AtomicUsize::new(0));
         let ask = || {

@@ -166,11 +166,11 @@ impl Upstream {
 mod tests {
     use std::io::{Read, Write};
     use std::sync::atomic::Ordering;
-    use std::time::Instant;
 
     use http_body_util::Empty;
     use sekisho_disk::Spool;
     use sekisho_host::Process;
+    use sekisho_runtime::instant;
 
     use super::*;
     use crate::policy::PolicyKeeper;
@@ -205,9 +205,9 @@ mod tests {
     }
 
     async fn comes_back(upstream: &Upstream) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = instant() + Duration::from_secs(10);
         while upstream.turns.try_take("peer").is_none() {
-            assert!(Instant::now() < end, "the turn did not come back");
+            assert!(instant() < end, "the turn did not come back");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -263,14 +263,14 @@ mod tests {
                 )
             })
             .collect();
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = instant() + Duration::from_secs(20);
         while opened.load(Ordering::Relaxed) < TURNS / 2 {
-            assert!(Instant::now() < end, "{} connections", opened.load(Ordering::Relaxed));
+            assert!(instant() < end, "{} connections", opened.load(Ordering::Relaxed));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut other = request(empty());
         other.headers_mut().insert("other", http::HeaderValue::from_static("1"));
-        let began = Instant::now();
+        let began = instant();
         let idle = Idle::new(limit);
         let answer = tokio::time::timeout(Duration::from_secs(5), upstream.send("other", other, &idle)).await;
         assert_eq!(answer.unwrap().unwrap().status(), 200, "{:?}", began.elapsed());

@@ -21,7 +21,7 @@ pub use limits::raise_open_files;
 pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
 pub use random::{random_hex, random_u32, time_ordered_id, to_hex};
-pub use sekisho_ports::{blocking, now, random_bytes};
+pub use sekisho_ports::{blocking, instant, is_simulated, now, random_bytes};
 pub use stop::{Stop, stop_on_signal};
 pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};
 pub use traces::{Span, SpanSide, TraceParent, Traces, TracesError};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Request, Response};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
@@ -12,7 +12,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
 
-use crate::{random_bytes, to_hex};
+use crate::{now, random_bytes, to_hex};
 
 /// Why traces are not sent. Whoever configured the endpoint mends it.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,11 @@ pub struct Span {
     pub failed: Option<String>,
 }
 
+/// The time of day, in OpenTelemetry's form.
+fn system_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(now().nanos()).unwrap_or(0))
+}
+
 impl Span {
     /// A span that begins now: below `parent`, or in a trace of its own.
     pub fn begin(parent: Option<TraceParent>, name: impl Into<Cow<'static, str>>, side: SpanSide) -> Self {
@@ -104,7 +109,7 @@ impl Span {
             parent: parent.map(|parent| parent.span),
             name: name.into(),
             side,
-            started: SystemTime::now(),
+            started: system_time(),
             attributes: vec![],
             failed: None,
         }
@@ -195,7 +200,7 @@ impl Traces {
             span_kind: if span.side == SpanSide::Server { SpanKind::Server } else { SpanKind::Client },
             name: span.name,
             start_time: span.started,
-            end_time: SystemTime::now(),
+            end_time: system_time(),
             attributes: span.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),

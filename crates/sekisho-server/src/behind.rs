@@ -47,12 +47,14 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
+    use sekisho_runtime::instant;
+
     use super::*;
 
     #[test]
     fn a_jump_is_due_once_and_for_plausible_revisions_only() {
         let behind = Behind::new(Revision(10));
-        let (held, now) = (Revision(10), Instant::now());
+        let (held, now) = (Revision(10), instant());
         for applied in [0, 9, 10, 11 + PLAUSIBLE, u64::MAX, u64::MAX - 1] {
             assert!(!behind.due(applied, held, now), "{applied}");
         }

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sekisho_runtime::instant;
 use sekisho_types::UnixTime;
 use tokio::time::Instant;
 
@@ -20,13 +21,13 @@ pub(crate) struct Belief(Mutex<(UnixTime, Instant)>);
 impl Belief {
     /// Begins where the last run had come, as far as that is on disk.
     pub(crate) fn new(durable: Option<UnixTime>, clock: UnixTime) -> Self {
-        Self(Mutex::new((durable.unwrap_or(clock), Instant::now())))
+        Self(Mutex::new((durable.unwrap_or(clock), instant())))
     }
 
     /// The time that is believed while the clock shows `clock`. It is later than the clock if that was set back.
     pub(crate) fn time(&self, clock: UnixTime) -> UnixTime {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = instant();
         *last = (followed(last.0, clock, now.duration_since(last.1)), now);
         last.0
     }

@@ -1,9 +1,9 @@
 //! Jumps beyond the revision that an agent has applied, if this server has not come so far (`behind.rs` says when).
 
 use sekisho_events::AgentAhead;
+use sekisho_runtime::instant;
 use sekisho_store::{Item, Write};
 use sekisho_types::{Revision, SpiffeId};
-use tokio::time::Instant;
 
 use crate::domain::Domain;
 use crate::journal::{JournalError, Stamp, personal};
@@ -12,7 +12,7 @@ use crate::submit;
 /// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
 pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
     let held = domain.view.read(|state| state.revision);
-    if !domain.streams.behind.due(applied, held, Instant::now()) {
+    if !domain.streams.behind.due(applied, held, instant()) {
         return;
     }
     match jump(domain, agent, applied, held).await {

@@ -7,12 +7,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_disk::{DiskError, Ledger, Recovered, private_folder, write_atomic};
 use sekisho_events::{LeafError, LogContinued, OlderLogAccepted};
 use sekisho_keys::{KeyError, load, load_or_create};
 use sekisho_ledger::{Checkpoint, Hash, NoteSigner};
+use sekisho_runtime::instant;
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, TrustDomain};
 use serde::{Deserialize, Serialize};
 
@@ -117,10 +118,10 @@ pub(crate) fn begin_anew(
 
 /// Opens a log whose writer of a moment ago may not have ended yet.
 pub(crate) fn open_when_closed(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, LineageError> {
-    let until = Instant::now() + CLOSED_WITHIN;
+    let until = instant() + CLOSED_WITHIN;
     loop {
         match open(data, trust_domain) {
-            Err(LineageError::Disk(DiskError::InUse(_))) if Instant::now() < until => {
+            Err(LineageError::Disk(DiskError::InUse(_))) if instant() < until => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             opened => return opened,

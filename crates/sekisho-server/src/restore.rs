@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_disk::{DiskError, Segments, lock_used_folder};
+use sekisho_runtime::instant;
 use sekisho_types::TrustDomain;
 
 use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
@@ -130,10 +131,10 @@ fn idle(folder: &Path) -> Result<Option<File>, BackupError> {
 
 /// Waits for the end of a writer of this process.
 fn wait_until_idle(folder: &Path) -> Result<(), BackupError> {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = instant() + Duration::from_secs(10);
     loop {
         match idle(folder) {
-            Err(BackupError::Disk(DiskError::InUse(_))) if Instant::now() < until => {
+            Err(BackupError::Disk(DiskError::InUse(_))) if instant() < until => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             found => return found.map(drop),

@@ -40,6 +40,9 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("clap_mangen", &["sekisho"]),
 ];
 
+/// What makes clocks and randomness settable. Only the lab may enable it, so that no shipped program has it.
+const SIMULATION: &str = "simulation";
+
 /// What a rules crate may not have: it takes values and returns values.
 const IMPURE: [&str; 6] = ["tokio", "hyper", "tonic", "rustix", "rusqlite", "tracing"];
 
@@ -63,6 +66,11 @@ fn findings(metadata: &Metadata) -> Vec<String> {
                 "`{name}` belongs to no layer: name it in crates/xtask/src/layers.rs and in ARCHITECTURE.md"
             ));
         }
+        for (feature, enables) in &package.features {
+            if feature != SIMULATION && enables.iter().any(|other| other.split('/').any(|part| part == SIMULATION)) {
+                out.push(format!("feature `{feature}` of `{name}` enables `{SIMULATION}`: only the lab may"));
+            }
+        }
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             let on = dependency.name.as_str();
             if let (Some(from), Some(to)) = (layer, layer_of(on))
@@ -79,10 +87,40 @@ fn findings(metadata: &Metadata) -> Vec<String> {
             {
                 out.push(format!("`{name}` names `{on}`, which only {owners:?} may"));
             }
+            if name != "lab" && dependency.features.iter().any(|feature| feature == SIMULATION) {
+                out.push(format!(
+                    "`{name}` enables `{SIMULATION}` of `{on}`: a program that is shipped may not simulate its machine"
+                ));
+            }
             if [EVIDENCE, RULES, RECORDS].iter().any(|layer| layer.contains(&name)) && IMPURE.contains(&on) {
                 out.push(format!("`{name}` is a rules crate and may not use `{on}`"));
             }
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is built alone, as `make up` and a release build it, has no simulated machine: `sekisho-ports` has no feature enabled.
+    #[test]
+    fn programs_that_are_shipped_cannot_simulate_their_machine() {
+        let tree = |package: &str| {
+            let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p} {f}"]);
+            let output = cargo.args(["--package", package]).current_dir(crate::root()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let simulates = |package| {
+            let tree = tree(package);
+            let ports: Vec<&str> = tree.lines().filter(|line| line.starts_with("sekisho-ports ")).collect();
+            assert!(!ports.is_empty(), "{tree}");
+            ports.iter().any(|line| line.contains(SIMULATION))
+        };
+        assert!(!simulates("sekisho"));
+        assert!(simulates("lab"));
+    }
 }

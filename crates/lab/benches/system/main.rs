@@ -1,5 +1,7 @@
 //! `cargo xtask bench [PART…]`: one table, with the limits of this machine in the same run.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
+
 #[path = "../../tests/it/peers.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod peers;

@@ -1,5 +1,7 @@
 //! Runs seeds of the simulator: `simulate --seeds A..B`, or `simulate --seeds A` for one with its trace.
 
+#![expect(clippy::disallowed_methods, reason = "it reports how long it took")]
+
 use std::process::ExitCode;
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! The lab's tests, one binary.
 
+#![expect(clippy::disallowed_methods, reason = "processes have the real clock")]
+
 mod agent_attacks;
 mod agent_limits;
 mod agent_rpc;

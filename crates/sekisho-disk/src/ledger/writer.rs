@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sekisho_ledger::{Checkpoint, Hash, NoteSigner, TrustPolicy};
-use sekisho_ports::Machine;
+use sekisho_ports::{Machine, instant};
 use sekisho_types::Signer;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -118,11 +118,11 @@ impl Writer {
     /// Writes batches until the last handle is gone. After a pause a batch is published at once; under load,
     /// publication waits for its pace.
     fn serve(&mut self, queue: &Receiver<Append>) -> Result<(), DiskError> {
-        let mut due = Instant::now();
+        let mut due = instant();
         let mut busy = false;
         loop {
             let first = if self.is_unpublished() {
-                queue.recv_timeout(due.saturating_duration_since(Instant::now()))
+                queue.recv_timeout(due.saturating_duration_since(instant()))
             } else {
                 queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
@@ -132,7 +132,7 @@ impl Writer {
                 busy = batch.iter().map(|append| append.entries.len()).sum::<usize>() > BUSY;
                 self.write(batch)?;
             }
-            if self.is_unpublished() && (stop || Instant::now() >= due) {
+            if self.is_unpublished() && (stop || instant() >= due) {
                 let pause = match self.publish(false) {
                     Ok(()) => self.pace.publish_every,
                     // What is not published is in the write-ahead file.
@@ -142,7 +142,7 @@ impl Writer {
                     }
                     Err(error) => return Err(error),
                 };
-                due = Instant::now() + pause;
+                due = instant() + pause;
             }
             if stop {
                 return Ok(());
@@ -247,13 +247,12 @@ fn replay(
 
 /// What waits behind `first`, and what comes within `wait`.
 fn gather(first: Append, queue: &Receiver<Append>, wait: Duration) -> Vec<Append> {
-    let until = Instant::now() + wait;
+    let until = instant() + wait;
     let size = |append: &Append| append.entries.iter().map(|e| e.leaf.len() + e.side.len() + 8).sum::<usize>();
     let mut bytes = size(&first);
     let mut batch = vec![first];
     while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
-        let Ok(next) =
-            queue.try_recv().or_else(|_| queue.recv_timeout(until.saturating_duration_since(Instant::now())))
+        let Ok(next) = queue.try_recv().or_else(|_| queue.recv_timeout(until.saturating_duration_since(instant())))
         else {
             break;
         };

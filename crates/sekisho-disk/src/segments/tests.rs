@@ -1,4 +1,5 @@
 use sekisho_ledger::Batch;
+use sekisho_ports::instant;
 
 use super::*;
 
@@ -298,14 +299,14 @@ fn ten_million_records_and_one_of_them_is_found_in_milliseconds() {
         for millions in [1, 3, 10] {
             let folder = tempfile::tempdir().unwrap();
             let segments = Segments::open(folder.path(), u64::MAX).unwrap();
-            let began = std::time::Instant::now();
+            let began = instant();
             let sample = fill(&segments, millions * 1_000_000 / BATCH, is_scattered, allow);
             let filled = began.elapsed();
             let before = segments.blocks_read();
             let mut times: Vec<Duration> = sample
                 .iter()
                 .map(|key| {
-                    let began = std::time::Instant::now();
+                    let began = instant();
                     assert!(segments.find(*key, |_| true).is_some());
                     began.elapsed()
                 })

@@ -39,4 +39,5 @@ pub fn node_evidence(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests sign")]
 mod tests;

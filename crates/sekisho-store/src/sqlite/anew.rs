@@ -1,9 +1,10 @@
 //! A database that takes the place of a state that is lost: its revisions leave a gap, beyond all that may have been given out.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
+use sekisho_ports::instant;
 use sekisho_types::Revision;
 
 use super::reads::bounded;
@@ -31,10 +32,10 @@ pub fn begin_anew(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(
         [jump, floor],
     )?;
     // Nothing of it stays beside the file. Another connection of this process may be about to close.
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = instant() + Duration::from_secs(10);
     loop {
         match connection.pragma_update(None, "journal_mode", "DELETE") {
-            Err(error) if is_busy(&error) && Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) if is_busy(&error) && instant() < until => std::thread::sleep(Duration::from_millis(10)),
             ended => return Ok(ended?),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sekisho_ports::Machine;
+use sekisho_ports::is_simulated;
 use tokio::sync::oneshot;
 
 use super::rows::SqliteRows;
@@ -46,7 +46,7 @@ pub(super) enum Jobs {
 
 impl Jobs {
     pub(super) fn to(writer: Writer) -> Result<Self, StoreError> {
-        if Machine::current().is_some() {
+        if is_simulated() {
             return Ok(Self::Here(Arc::new(Mutex::new(writer))));
         }
         let (jobs, queue) = channel();

@@ -1,8 +1,9 @@
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Instant;
 
+use sekisho_runtime::instant;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::exit::Failure;
 use crate::output::{Format, line};
@@ -23,7 +24,7 @@ impl Stopwatch {
             let socket = |name: &str| folder.join(name).display().to_string();
             format!(" --server-socket {} --agent {}", socket("server/api.sock"), socket("agent/agent.sock"))
         });
-        Self { started: Instant::now(), format, program: program(), options: options.unwrap_or_default() }
+        Self { started: instant(), format, program: program(), options: options.unwrap_or_default() }
     }
 
     /// One milestone: what was reached, the facts, and the command that shows more.

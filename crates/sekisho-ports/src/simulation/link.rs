@@ -6,13 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// The process at the connecting end of a simulated Unix socket, as the kernel would name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerCredentials {
-    pub pid: i32,
-    pub uid: u32,
-    pub gid: u32,
-}
+use crate::peer::PeerCredentials;
 
 /// Bytes that were written at once.
 pub(super) struct Part {

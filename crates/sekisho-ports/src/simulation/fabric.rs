@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::link::{Arrival, Link};
-use crate::mix::mix;
+use super::mix::mix;
 
 /// One connection in so many is slow for a while, by this factor.
 const SLOW_EVERY: u64 = 64;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::*;
-use crate::Machine;
+use crate::{Fabric, Machine, PeerCredentials, TcpListener, TcpStream, UnixListener, UnixStream};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::fabric::Fabric;
-use super::link::{Arrival, Link, Part, PeerCredentials};
-use crate::Machine;
+use super::link::{Arrival, Link, Part};
+use super::machine::Machine;
+use crate::peer::PeerCredentials;
 
 /// What a pipe holds before its writer waits.
 const CAPACITY: usize = 256 * 1024;
@@ -22,20 +23,20 @@ const CAPACITY: usize = 256 * 1024;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// One end of a connection.
-pub(super) struct Simulated {
+pub(crate) struct SimulatedStream {
     fabric: Fabric,
     link: Arc<Link>,
     id: u64,
     is_dialler: bool,
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
-    pub peer: Option<PeerCredentials>,
+    local: SocketAddr,
+    remote: SocketAddr,
+    peer: Option<PeerCredentials>,
     /// The machine of this end: that of the dialler, and of the listener once it has accepted.
     machine: Arc<Machine>,
     wait: Option<Pin<Box<Sleep>>>,
 }
 
-impl Simulated {
+impl SimulatedStream {
     fn end_of(
         machine: Arc<Machine>,
         (link, id, peer): (Arc<Link>, u64, Option<PeerCredentials>),
@@ -46,7 +47,7 @@ impl Simulated {
     }
 
     /// Connects over the machine's network.
-    pub(super) async fn connect_tcp(machine: Arc<Machine>, to: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect_tcp(machine: Arc<Machine>, to: SocketAddr) -> io::Result<Self> {
         let fabric = machine.fabric();
         let (port, id) = fabric.new_connection();
         let from = SocketAddr::new(machine.address(), port);
@@ -62,14 +63,14 @@ impl Simulated {
     }
 
     /// Connects to a socket on the machine, as a process with these credentials.
-    pub(super) fn connect_unix(machine: Arc<Machine>, path: &Path, peer: PeerCredentials) -> io::Result<Self> {
+    pub(crate) fn connect_unix(machine: &Arc<Machine>, path: &Path, peer: PeerCredentials) -> io::Result<Self> {
         let fabric = machine.fabric();
         let (port, id) = fabric.new_connection();
         let here = SocketAddr::new(machine.address(), port);
         let (at, link, peer) = (machine.elapsed(), Arc::<Link>::default(), Some(peer));
         let arrival = Arrival { at, id, from: here, to: here, peer, link: link.clone(), is_accepted: false };
         fabric.dial_unix(path, arrival)?;
-        Ok(Self::end_of(machine, (link, id, peer), true, (here, here)))
+        Ok(Self::end_of(machine.clone(), (link, id, peer), true, (here, here)))
     }
 
     /// The listener's end, on the machine that accepts it.
@@ -77,6 +78,18 @@ impl Simulated {
         arrival.is_accepted = true;
         let shared = (arrival.link.clone(), arrival.id, arrival.peer);
         Self::end_of(machine, shared, false, (arrival.to, arrival.from))
+    }
+
+    pub(crate) const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) const fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    pub(crate) const fn peer(&self) -> Option<PeerCredentials> {
+        self.peer
     }
 
     const fn outgoing(&self) -> usize {
@@ -103,7 +116,7 @@ impl Simulated {
         is_pending
     }
 
-    pub(super) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let now = self.machine.elapsed();
             let parted = self.peer.is_none() && self.fabric.is_parted(self.local.ip(), self.remote.ip());
@@ -142,7 +155,7 @@ impl Simulated {
         }
     }
 
-    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let now = self.machine.elapsed();
         let arrival = self.arrival(now);
         let outgoing = self.outgoing();
@@ -170,7 +183,7 @@ impl Simulated {
     }
 
     /// Nothing more is written.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         let arrival = self.arrival(self.machine.elapsed());
         if let Some(pipe) = self.link.lock().pipes.get_mut(self.outgoing()) {
             let last = pipe.last.max(arrival);
@@ -180,7 +193,32 @@ impl Simulated {
     }
 }
 
-impl Drop for Simulated {
+impl AsyncRead for SimulatedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.read(context, buffer)
+    }
+}
+
+impl AsyncWrite for SimulatedStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SimulatedStream {
     fn drop(&mut self) {
         self.end();
         let arrival = self.arrival(self.machine.elapsed());

@@ -11,8 +11,9 @@ use std::time::Duration;
 use sekisho_types::UnixTime;
 use tokio::time::Instant;
 
-use crate::mix::mix;
-use crate::net::Fabric;
+use super::fabric::Fabric;
+use super::mix::mix;
+use crate::peer::PeerCredentials;
 
 /// When every simulation begins: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
@@ -38,6 +39,8 @@ pub struct Machine {
     /// Its runtime is being dropped: its clock cannot be read.
     stopping: AtomicBool,
     heard_nanos: AtomicU64,
+    /// Which process its programs are, on its Unix sockets.
+    process: Mutex<Option<PeerCredentials>>,
     devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -52,6 +55,7 @@ impl Machine {
             settled_nanos: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             heard_nanos: AtomicU64::new(0),
+            process: Mutex::new(None),
             devices: Mutex::new(HashMap::new()),
         })
     }
@@ -117,6 +121,15 @@ impl Machine {
         }
     }
 
+    /// Its programs are this process, which must exist: an agent measures it.
+    pub fn set_process(&self, process: PeerCredentials) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    pub(crate) fn process(&self) -> Option<PeerCredentials> {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What this machine has of a kind of device, such as a disk; it outlives the programs that run on the machine.
     pub fn device<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +173,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{now, random_bytes};
+    use crate::{instant, now, random_bytes};
 
     #[test]
     fn a_machine_is_its_seed_and_its_clock() {
@@ -176,8 +189,9 @@ mod tests {
         let (before, after) = skewed.enter(|| {
             runtime.block_on(async {
                 skewed.begin(Duration::from_secs(100));
-                let before = now();
+                let (before, began) = (now(), instant());
                 tokio::time::sleep(Duration::from_secs(3600)).await;
+                assert_eq!(began.elapsed(), Duration::from_secs(3600));
                 (before, now())
             })
         });
