@@ -5,6 +5,7 @@
 //! who the peer is, never what the peer may do.
 
 mod dial;
+mod ending;
 mod grpc_only;
 mod listen;
 mod material;

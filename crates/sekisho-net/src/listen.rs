@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::from_fn_with_state;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use sekisho_ports::{Machine, TcpListener, TcpStream, UnixListener, UnixStream};
+use sekisho_ports::{TcpListener, TcpStream, UnixListener, UnixStream, is_simulated};
 use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
@@ -19,6 +20,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::ending::end_streams;
 use crate::peer::Exported;
 use crate::peer_credentials::peer_of;
 use crate::places::MAX_CONNECTIONS;
@@ -146,6 +148,7 @@ pub async fn serve_tls(
             return;
         }
     };
+    let router = router.layer(from_fn_with_state(stop.clone(), end_streams));
     let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
     accept_each(&listener, &stop, |(stream, address)| {
         let Some(place) = places.take(network_of(address.ip())) else {
@@ -177,7 +180,7 @@ pub async fn serve_tls(
 pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let error = |source| NetError::Io { address: path.display().to_string(), source };
-    if Machine::current().is_some() {
+    if is_simulated() {
         return UnixListener::bind(path).map_err(error);
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -207,6 +210,7 @@ pub async fn serve_unix<E, F>(
     E: Clone + Send + Sync + 'static,
     F: Future<Output = Option<E>> + Send + 'static,
 {
+    let router = router.layer(from_fn_with_state(stop.clone(), end_streams));
     let (graceful, places) = (GracefulShutdown::new(), UnixPlaces::new());
     accept_each(&WhenSettled(&listener, &places), &stop, |stream| {
         let Ok(peer) = peer_of(&stream) else { return };

@@ -193,6 +193,8 @@ fn the_debian_package_holds_program_units_manuals_and_completions() {
         .arg(script)
         .arg(crate::world::program("sekisho"))
         .arg(world.folder.path())
+        // What is packed is not the question here, and packing a program with its debug information takes long.
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -212,4 +214,20 @@ fn the_debian_package_holds_program_units_manuals_and_completions() {
         let line = listed.lines().find(|line| line.ends_with(path));
         assert!(line.is_some_and(|line| line.starts_with(mode)), "{path}: {line:?} in {listed}");
     }
+}
+
+/// Open streams end with a status: neither waits for its clients, which look for it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_and_agent_stop_at_once_while_clients_have_streams_open() {
+    let mut world = World::start();
+    world.register("/own/stays", &World::own_selectors());
+    let trust_domain = sekisho_types::TrustDomain::parse("example.org").unwrap();
+    let source = sekisho_sdk::IdentitySource::of_self(&world.agent_socket(), &trust_domain).unwrap();
+    let held = source.ready().await;
+    for role in [world.server.take(), world.agent.take()] {
+        let began = std::time::Instant::now();
+        drop(role);
+        assert!(began.elapsed() < std::time::Duration::from_secs(4), "it took {:?}", began.elapsed());
+    }
+    assert_eq!(source.held.borrow().as_ref(), Some(&held), "an outage takes nothing away");
 }
