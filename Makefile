@@ -9,6 +9,8 @@ up: setup
 	@cargo build --package sekisho --package payments
 	@exec "$(CARGO_TARGET_DIR)/debug/sekisho" dev $(ARGS)
 
+# Tests of processes wait more than they compute.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test:
 	@deploy/setup.sh test
 	cargo test --workspace --no-fail-fast

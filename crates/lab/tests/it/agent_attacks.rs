@@ -7,6 +7,7 @@ use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams,
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use tonic::Code;
 
+use crate::faults::Shim;
 use crate::peers::{attest, stranger};
 use crate::world::{World, eventually};
 
@@ -25,17 +26,22 @@ async fn law_l4_of_two_that_show_one_join_token_one_wins() {
 
 #[test]
 fn an_agent_lives_on_past_several_renewals_of_its_own_svid() {
-    let world = World::with(&["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "20"]);
+    let shim = Shim::new();
+    let options = ["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "20"];
+    let world = World::with_environment(&options, shim.environment(), shim.environment());
     let serial = || {
+        world.wakes();
         let agents = world.json(&["agents", "list"]);
         agents[0]["svid_serial_number"].as_str().unwrap().to_owned()
     };
     let first = serial();
+    shim.run_on(11, 11);
     let second = renewed(&first, &serial);
+    shim.run_on(22, 22);
     let third = renewed(&second, &serial);
     assert_ne!(first, third);
     // Past the life of the SVID that the first connection showed, changes still arrive.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    shim.run_on(24, 24);
     world.register("/own/late", &World::own_selectors());
 }
 

@@ -107,7 +107,7 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
     mode(&active, 0o644);
     let minutes_later = |minutes: i64| {
         shim.run_on(minutes * 60, minutes * 60);
-        world.json(&["entry", "list"]);
+        world.wakes();
     };
     // Past half life the next authority is made; what the active one's file looks like is no matter of it.
     eventually("the next authority", || {
@@ -126,8 +126,10 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
     assert_eq!(events(&world, "created").len(), 2);
     assert!(events(&world, "activated").is_empty());
     mode(&prepared, 0o600);
+    let mut minutes = 20 * 60;
     eventually("it goes on", || {
-        minutes_later(20 * 60);
+        minutes += 1;
+        minutes_later(minutes);
         (events(&world, "activated").len() == 1).then_some(())
     });
     assert_eq!(key_files(&world, "s/keys").len(), 2);
@@ -142,7 +144,7 @@ fn a_corrected_clock_is_planned_with_within_a_minute() {
     // The machine runs on for less than a minute; the clock turns out to have been 13 hours behind.
     eventually("the next authority", || {
         shim.run_on(50, 13 * 3600);
-        world.json(&["entry", "list"]);
+        world.wakes();
         (events(&world, "created").len() == 2).then_some(())
     });
 }
@@ -173,9 +175,13 @@ async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
     let world = World::with_environment(&["--ca-ttl-seconds", "60"], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/rotated");
-    // The next authority signs after forty seconds. Then an fsync takes a while, and everybody asks.
-    tokio::time::sleep(Duration::from_secs(36)).await;
-    shim.set(0, 60, Full::Nobody);
+    // The next authority is made at half life, and signs after forty seconds. Then an fsync takes a while, and all ask.
+    shim.run_on(32, 32);
+    eventually("the next authority", || {
+        world.wakes();
+        (events(&world, "created").len() == 2).then_some(())
+    });
+    shim.run_on_with_slow_syncs(41, 60);
     let activated = |world: &World| !events(world, "activated").is_empty();
     let end = Instant::now() + Duration::from_secs(16);
     let mut rounds_after = 0;
@@ -183,7 +189,7 @@ async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
         futures_util::future::join_all((0..8).map(|_| peer.issue(&entry))).await;
         rounds_after += u32::from(activated(&world));
     }
-    shim.set(0, 0, Full::Nobody);
+    shim.run_on(41, 41);
     let leaves = eventually("two authorities that sign", || {
         let leaves = world.all_leaves();
         let signers: BTreeSet<_> = leaves

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::faults::Shim;
 use crate::world::{copy_program, program};
 
 fn dev(folder: &std::path::Path, options: &[&str]) -> Vec<Value> {
@@ -48,15 +49,18 @@ fn the_main_job_reaches_every_milestone_and_again_on_its_old_state() {
 #[test]
 fn the_main_job_runs_after_its_agent_expired() {
     let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    let shim = Shim::new();
     let run = || {
         let options = ["dev", "--once", "-o", "json", "--folder", folder.path().to_str().unwrap()];
         // The shortest life that the server grants.
-        let output = Command::new(program("sekisho")).args(options).env("SEKISHO_AGENT_TTL", "20").output().unwrap();
+        let mut command = Command::new(program("sekisho"));
+        command.args(options).env("SEKISHO_AGENT_TTL", "20").envs(shim.environment());
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let first = run();
-    std::thread::sleep(std::time::Duration::from_secs(31));
+    shim.run_on(31, 31);
     let second = run();
     let agent = |lines: &str| serde_json::from_str::<Value>(lines.lines().next().unwrap()).unwrap()["agent_id"].clone();
     assert_eq!(agent(&first), agent(&second));

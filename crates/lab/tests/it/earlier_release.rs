@@ -32,7 +32,8 @@ fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() 
     shim.set(STOPPED + 300 - i64::try_from(now).unwrap(), 0, Full::Nobody);
     let environment = shim.environment();
     let (server_environment, agent_environment) = (environment.clone(), environment);
-    let mut world = World { server_environment, agent_environment, ..World::nowhere() };
+    let mut world = World::nowhere();
+    (world.server_environment, world.agent_environment) = (server_environment, agent_environment);
     let fixture = manifest_folder().join("tests/it/fixtures/state-v3/state.tar.gz");
     let unpacked = Command::new("tar").arg("-xpzf").arg(fixture).arg("-C").arg(world.folder.path()).status().unwrap();
     assert!(unpacked.success());

@@ -15,6 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
+use crate::faults::Shim;
 use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program};
 
 const ID: &str = "spiffe://example.org/own/grpc";
@@ -75,8 +76,8 @@ fn question() -> ServerReflectionRequest {
 }
 
 impl Reflected {
-    fn open(server_options: &[&str]) -> Self {
-        let world = World::with(server_options);
+    fn open(server_options: &[&str], environment: &[(String, String)]) -> Self {
+        let world = World::with_environment(server_options, environment.to_vec(), environment.to_vec());
         world.set_policy(&format!("{POLICY}{REFLECTION}"));
         let entry = world.register("/own/grpc", &World::own_selectors());
         let free = || format!("127.0.0.1:{}", free_port());
@@ -92,7 +93,7 @@ impl Reflected {
         command.args(["--workload-pid", &std::process::id().to_string()]);
         command.arg("--outbound").arg(format!("{local}={inbound}={ID}"));
         command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("p"));
-        let sidecar = Role::start(&mut command);
+        let sidecar = Role::start(command.envs(environment.iter().cloned()));
         assert_eq!(sidecar.ready_as(), ID);
         Self { world, entry, local, _sidecar: sidecar }
     }
@@ -128,7 +129,7 @@ impl Reflected {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a_new_policy() {
-    let reflected = Reflected::open(&[]);
+    let reflected = Reflected::open(&[], &[]);
     let mut asked = reflected.ask().await;
     let waits = tokio::time::timeout(Duration::from_millis(300), asked.answers.message()).await;
     assert!(waits.is_err(), "the stream is open, and nothing passes");
@@ -150,14 +151,18 @@ async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
-    let reflected = Reflected::open(&["--x509-ttl-seconds", "20"]);
-    let (mut asked, began) = (reflected.ask().await, std::time::Instant::now());
+    let shim = Shim::new();
+    let reflected = Reflected::open(&["--x509-ttl-seconds", "20"], &shim.environment());
+    let mut asked = reflected.ask().await;
     // Beyond the life of the SVIDs that it began with, and the time in which a connection that ends is drained.
-    while began.elapsed() < Duration::from_secs(45) {
-        asked.questions.send(question()).await.unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(10), asked.answers.message()).await.unwrap();
-        assert!(matches!(answer, Ok(Some(_))), "the stream was cut after {:?}: {answer:?}", began.elapsed());
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    for run_on in [11, 22, 33] {
+        shim.renews(&reflected.world, run_on, &[&reflected.entry]);
+        for _ in 0..10 {
+            asked.questions.send(question()).await.unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(10), asked.answers.message()).await.unwrap();
+            assert!(matches!(answer, Ok(Some(_))), "the stream was cut within {run_on} s: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     // Without an identity there is nothing to prove.
     reflected.world.text(&["entry", "delete", &reflected.entry]);

@@ -20,6 +20,7 @@ use sekisho_types::{Secret, SpiffeId, TrustDomain};
 use tonic::{Code, Request};
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
+use crate::faults::Shim;
 use crate::openssl::Openssl;
 use crate::peers::{Attested, attest, attest_with, client, clock, key, stranger};
 use crate::world::{World, eventually};
@@ -60,7 +61,8 @@ const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_and_expired_agent_svids_are_refused() {
-    let world = World::with(&["--agent-ttl-seconds", "20"]);
+    let shim = Shim::new();
+    let world = World::with_environment(&["--agent-ttl-seconds", "20"], shim.environment(), vec![]);
     let openssl = Openssl::new();
     let (leaf, leaf_key) = openssl.leaf(
         "agent",
@@ -74,7 +76,7 @@ async fn foreign_and_expired_agent_svids_are_refused() {
     world.log_says("the TLS handshake failed");
     let peer = Attested::new(&world).await;
     peer.issue(&peer.entry(&world, "/own/b")).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(21)).await;
+    shim.run_on(21, 21);
     // On the connection that is open, and on a new one.
     let expired = AgentClient::new(peer.channel.clone()).renew_agent(status()).await.unwrap_err();
     assert!(expired.message().contains("expired"), "{expired:?}");

@@ -8,9 +8,10 @@ use sekisho_ledger::{Bundle, Checkpoint, Frontier, Hash, Note, tile_path};
 use crate::peers::{Attested, attest};
 use crate::world::World;
 
-/// Rounds of killing; `SEKISHO_KILLS` sets another number.
+/// Rounds of killing; `SEKISHO_KILLS` sets another number. The simulator kills some hundreds of servers more, and takes their power away too
+/// (`tests/simulator.rs`); here processes, signals and the kernel's files are real.
 fn rounds() -> u64 {
-    std::env::var("SEKISHO_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+    std::env::var("SEKISHO_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
 fn checkpoint(ledger: &Path) -> Checkpoint {

@@ -12,34 +12,39 @@ pub struct Counter {
     _ledger: Role,
     pub world: World,
     pub till_entry: String,
+    pub ledger_entry: String,
     inbound: String,
     local: String,
 }
 
 impl Counter {
     fn open(protocol: &str) -> Self {
-        Self::open_with(protocol, &[])
+        Self::open_with(protocol, &[], &[])
     }
 
-    pub fn open_with(protocol: &str, server_options: &[&str]) -> Self {
-        let world = World::with(server_options);
+    pub fn open_with(protocol: &str, server_options: &[&str], environment: &[(String, String)]) -> Self {
+        let world = World::with_environment(server_options, environment.to_vec(), environment.to_vec());
         if protocol == "tcp" {
             world.set_policy(&POLICY.replace("\"GET\"", "\"TCP\"").replace("[\"v1\", \"balance\"]", "[]"));
         }
         let till_entry = world.register("/shop/till", &World::own_selectors());
-        world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
+        let ledger_entry =
+            world.register("/shop/ledger", &[format!("unix:sha256:{}", digest(&program("transactions")))]);
         let address = || format!("127.0.0.1:{}", free_port());
         let (inbound, service, local) = (address(), address(), address());
         let options = ["--protocol", protocol, "--inbound", inbound.as_str(), "--upstream", service.as_str()];
-        let ledger = world.sidecar("ledger", "transactions", &options, &[("LISTEN", &service)]);
+        let given = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let given: Vec<_> = given.chain([("LISTEN", service.as_str())]).collect();
+        let ledger = world.sidecar("ledger", "transactions", &options, &given);
         ledger.ready();
         let mut command = Command::new(program("sekisho"));
         command.args(["proxy", "--trust-domain", TRUST_DOMAIN, "--log", "warn", "--protocol", protocol]);
         command.arg("--agent-socket").arg(world.agent_socket()).arg("--data").arg(world.path("till"));
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://{TRUST_DOMAIN}/shop/ledger"));
-        let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
+        command.arg("--workload-pid").arg(std::process::id().to_string());
+        let till = Role::start(command.envs(environment.iter().cloned()));
         till.ready();
-        let counter = Self { _till: till, _ledger: ledger, world, till_entry, inbound, local };
+        let counter = Self { _till: till, _ledger: ledger, world, till_entry, ledger_entry, inbound, local };
         eventually("policy reaches the sidecar", || counter.get("/v1/balance", "").contains(" 200 ").then_some(()));
         counter
     }
@@ -50,7 +55,7 @@ impl Counter {
         stream
     }
 
-    fn get(&self, target: &str, headers: &str) -> String {
+    pub fn get(&self, target: &str, headers: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nhost: ledger\r\n{headers}connection: close\r\n\r\n");
         raw(&mut self.dial(), &request)
     }

@@ -57,7 +57,17 @@ static void send_question(int s) {
     if (write(s, out, length) != length) perror("write");
 }
 
-// Prints what came: an identity, or that nothing came in time: a refusal has no word of its own to look for.
+// Whether the answer has ended: a HEADERS frame with END_STREAM, or RST_STREAM, on stream 1. A refusal is nothing else.
+static int has_ended(const unsigned char *got, int length) {
+    for (int at = 0; at + 9 <= length;) {
+        int ends = got[at + 3] == 3 || (got[at + 3] == 1 && (got[at + 4] & 1));
+        if (ends && got[at + 8] == 1) return 1;
+        at += 9 + (got[at] << 16 | got[at + 1] << 8 | got[at + 2]);
+    }
+    return 0;
+}
+
+// Prints what came: an identity, or that it was refused, or nothing came in time.
 __attribute__((unused)) static int read_answer(int s) {
     static char got[32768];
     int length = 0;
@@ -72,6 +82,7 @@ __attribute__((unused)) static int read_answer(int s) {
             dprintf(1, "got %.*s\n", end, id);
             return 1;
         }
+        if (has_ended((unsigned char *)got, length)) break;
     }
     dprintf(1, "refused\n");
     return 0;

@@ -32,6 +32,8 @@ pub struct Role {
     lines: std::sync::mpsc::Receiver<String>,
     /// What it wrote to stderr.
     said: Arc<Mutex<String>>,
+    /// How long it may take to end when it is asked to. A role waits for connections, and a test often holds some.
+    patience: Duration,
 }
 
 impl Role {
@@ -57,7 +59,7 @@ impl Role {
                 let _gone = send.send(line);
             }
         });
-        Self { child, lines, said }
+        Self { child, lines, said, patience: Duration::from_secs(1) }
     }
 
     /// What it wrote to stderr so far.
@@ -105,7 +107,7 @@ impl Role {
         assert!(killed || std::thread::panicking(), "a role was ended by signal {fault:?}: {}", self.said());
         // Asked first, so that a sidecar ends its workload too.
         let _asked = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + self.patience;
         while Instant::now() < end {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return;
@@ -183,8 +185,9 @@ impl World {
         std::fs::create_dir(folder.path().join("policy")).unwrap();
         std::fs::write(folder.path().join("policy/p.rego"), POLICY).unwrap();
         let server_options = server_options.iter().map(|&option| option.to_owned()).collect();
-        let nowhere = Self::nowhere();
-        let mut world = Self { folder, server_options, server_environment, agent_environment, ..nowhere };
+        let mut world = Self::nowhere();
+        (world.folder, world.server_options) = (folder, server_options);
+        (world.server_environment, world.agent_environment) = (server_environment, agent_environment);
         world.start_server();
         world.start_agent();
         world
@@ -198,8 +201,10 @@ impl World {
         let mut command = Command::new(program("sekisho"));
         command.args(["server", "--trust-domain", TRUST_DOMAIN, "--log", self.log, "--listen", &self.address]);
         command.arg("--data").arg(self.path("s")).arg("--policy-folder").arg(self.path("policy"));
-        let server = Role::start(command.args(&self.server_options).envs(self.server_environment.clone()));
+        let mut server = Role::start(command.args(&self.server_options).envs(self.server_environment.clone()));
         self.address = server.ready().split(' ').next().unwrap().to_owned();
+        // A test that stops it means a stop that is not a crash.
+        server.patience = Duration::from_secs(10);
         self.server = Some(server);
     }
 
@@ -209,8 +214,10 @@ impl World {
             let made = self.json(&["token", "create", "--file", token.to_str().unwrap()]);
             self.agent_id = made["agent_id"].as_str().unwrap().to_owned();
         }
-        self.agent = Some(Role::start(&mut self.agent_command("a", &token)));
-        self.agent.as_ref().unwrap().ready();
+        let mut agent = Role::start(&mut self.agent_command("a", &token));
+        agent.ready();
+        agent.patience = Duration::from_secs(10);
+        self.agent = Some(agent);
     }
 
     pub fn agent_command(&self, data: &str, token: &Path) -> Command {
@@ -298,6 +305,18 @@ impl World {
         eventually("the new revision", || (revision() > before).then_some(()));
     }
 
+    /// Server and agent look at their timers: a clock that a test sets ahead wakes neither.
+    pub fn wakes(&self) {
+        for socket in [self.path("s/api.sock"), self.agent_socket()] {
+            let _absent = UnixStream::connect(socket);
+        }
+    }
+
+    /// How many SVIDs were issued by an entry.
+    pub fn issued(&self, entry: &str) -> usize {
+        self.leaves("issuance").iter().filter(|leaf| leaf["entry"] == entry).count()
+    }
+
     pub fn agent_socket(&self) -> PathBuf {
         self.path(&self.agent_data).join("agent.sock")
     }
@@ -341,6 +360,15 @@ impl World {
             .arg(self.agent_socket());
         command.arg("--data").arg(self.path(name)).args(options).arg("--").arg(copy).envs(environment.iter().copied());
         Role::start(&mut command)
+    }
+}
+
+/// The test is over.
+impl Drop for World {
+    fn drop(&mut self) {
+        for role in [&mut self.agent, &mut self.server].into_iter().flatten() {
+            role.patience = Duration::from_millis(300);
+        }
     }
 }
 
