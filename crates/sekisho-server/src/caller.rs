@@ -1,20 +1,18 @@
 //! Who calls: what a connection proves, as it stands now.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sekisho_evidence::Evidence;
 use sekisho_identity::{Node, Standing};
 use sekisho_net::{TlsPeer, UnixPeer};
-use sekisho_proto::reason_status;
-use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, UnixTime, Verified};
-use tonic::Status;
 
+use crate::denied::Denied;
 use crate::domain::Domain;
 use crate::issue::Asker;
-use crate::standing::denied;
+use crate::view::View;
 
 /// An operator whose right to act was checked.
 #[derive(Debug, Clone)]
@@ -32,14 +30,13 @@ impl Operator {
     }
 
     /// The operator behind a connection: already admitted on the local socket, or with an admin entry over TLS.
-    pub(crate) fn of(domain: &Domain, local: Option<&Self>, peer: Option<&Arc<TlsPeer>>) -> Option<Self> {
+    pub(crate) fn of(view: &View, local: Option<&Self>, peer: Option<&Arc<TlsPeer>>) -> Option<Self> {
         if let Some(local) = local {
             return Some(local.clone());
         }
         let leaf = peer?.leaf.as_ref()?.get();
         let now = now();
-        let admin =
-            domain.view.read(|state| state.is_admin(&leaf.spiffe_id, now) && state.revocations.find(leaf).is_none());
+        let admin = view.read(|state| state.is_admin(&leaf.spiffe_id, now) && state.revocations.find(leaf).is_none());
         (admin && leaf.not_after > now).then(|| Self(leaf.spiffe_id.to_string()))
     }
 
@@ -55,45 +52,55 @@ pub(crate) struct AgentCaller {
     pub serial: String,
     pub not_after: UnixTime,
     pub node: Arc<Node>,
+    /// What identities that it asks for rest on; looked up once for all that one call asks for.
+    basis: Arc<Basis>,
+}
+
+#[derive(Default)]
+struct Basis {
+    asker: OnceLock<Asker>,
+    evidence: OnceLock<Evidence>,
 }
 
 impl AgentCaller {
-    /// Fails with the status details that make an agent attest again, or stop.
-    pub(crate) fn known(domain: &Domain, peer: Option<&Arc<TlsPeer>>) -> Result<Self, Status> {
-        let leaf = peer.and_then(|peer| peer.leaf.as_ref());
-        let leaf = leaf
-            .ok_or_else(|| Status::permission_denied("this call needs an agent's SVID as client certificate"))?
-            .get();
+    pub(crate) fn known(view: &View, peer: Option<&Arc<TlsPeer>>) -> Result<Self, Denied> {
+        let leaf = peer.and_then(|peer| peer.leaf.as_ref()).ok_or(Denied::NoSvid)?.get();
         if !leaf.spiffe_id.path().starts_with("/spire/agent/") {
-            return Err(Status::permission_denied("the client certificate is not an agent's"));
+            return Err(Denied::NoAgent);
         }
         // A connection may outlive the SVID that opened it.
         if leaf.not_after <= now() {
-            return Err(reason_status("the agent's SVID has expired", Reason::AgentExpired));
+            return Err(Denied::Expired);
         }
-        let node = domain.view.read(|state| state.nodes.get(&leaf.spiffe_id).cloned());
-        match (Node::standing(node.as_deref(), &leaf.serial), node) {
-            (Standing::Good, Some(node)) => Ok(Self {
-                id: Verified::assertion(leaf.spiffe_id.clone()),
-                serial: leaf.serial.clone(),
-                not_after: leaf.not_after,
-                node,
-            }),
-            (standing, _) => Err(denied(standing)),
+        Self::of(view, Verified::assertion(leaf.spiffe_id.clone()), leaf.serial.clone(), leaf.not_after)
+    }
+
+    /// The agent that showed an SVID with this serial number.
+    pub(crate) fn of(view: &View, id: Verified<SpiffeId>, serial: String, not_after: UnixTime) -> Result<Self, Denied> {
+        let node = view.read(|state| state.nodes.get(id.get()).cloned());
+        match (Node::standing(node.as_deref(), &serial), node) {
+            (Standing::Good, Some(node)) => Ok(Self { id, serial, not_after, node, basis: Arc::default() }),
+            (standing, _) => Err(Denied::Standing(standing)),
         }
     }
 
     /// What it proved, on which all that it asks for rests.
-    pub(crate) fn evidence(&self) -> Result<Evidence, Status> {
-        self.node.evidence().map_err(|error| {
+    pub(crate) fn evidence(&self) -> Result<&Evidence, Denied> {
+        if let Some(evidence) = self.basis.evidence.get() {
+            return Ok(evidence);
+        }
+        let evidence = self.node.evidence().map_err(|error| {
             tracing::error!(%error, agent = %self.id.get(), "what is stored of the agent's attestation is not understood");
-            reason_status("the agent must attest again", Reason::AgentNotAttested)
-        })
+            Denied::MustAttest
+        })?;
+        Ok(self.basis.evidence.get_or_init(|| evidence))
     }
 
-    /// The agent as it stands now, for the gate: a ban may have come since the call began.
-    pub(crate) fn asker(&self, domain: &Domain) -> Asker {
-        Asker::agent(domain, self.id.clone(), self.serial.clone())
+    /// The agent as it stood when the call first asked for an identity. The gate looks again before it signs: a ban may come meanwhile.
+    pub(crate) fn asker(&self, domain: &Domain) -> &Asker {
+        self.basis
+            .asker
+            .get_or_init(|| Asker::agent(&domain.view, &domain.identity, self.id.clone(), self.serial.clone()))
     }
 
     /// How it stands now.

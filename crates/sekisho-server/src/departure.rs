@@ -13,9 +13,8 @@ use sekisho_identity::{Entry, Node, Standing};
 use sekisho_runtime::now;
 use sekisho_types::{EntryId, SpiffeId};
 use tokio::sync::watch;
-use tonic::Status;
 
-use crate::standing::{SUPERSEDED, denied};
+use crate::standing::{SUPERSEDED, says};
 use crate::view::{Generation, View};
 
 /// A peer that does not read what its connection has taken delays an acknowledgement no longer than this.
@@ -64,7 +63,7 @@ impl Departure {
     }
 
     /// Whether all of it could still be issued.
-    pub(crate) fn judge(&self, view: &View, server_id: &SpiffeId) -> Result<(), Status> {
+    pub(crate) fn judge(&self, view: &View, server_id: &SpiffeId) -> Result<(), Cause> {
         let held = &*self.0;
         view.read(|state| {
             if held.issued.iter().all(|issued| issued.judged_at == state.generation) {
@@ -74,8 +73,8 @@ impl Departure {
             let standing = Node::standing(node.map(AsRef::as_ref), &held.serial);
             let node = match (node, standing) {
                 (Some(node), Standing::Good) => node,
-                (_, Standing::Superseded) => return Err(Status::aborted(SUPERSEDED)),
-                _ => return Err(denied(standing)),
+                (_, Standing::Superseded) => return Err(Cause::Superseded),
+                _ => return Err(Cause::Standing(standing)),
             };
             let serves = state.serves(node, server_id, now());
             let stands = |entry: &Arc<Entry>| {
@@ -84,10 +83,21 @@ impl Departure {
             if held.issued.iter().filter_map(|issued| issued.entry.as_ref()).all(stands) {
                 Ok(())
             } else {
-                Err(Status::aborted("an entry changed while its identity was issued; ask again"))
+                Err(Cause::EntryChanged)
             }
         })
     }
+}
+
+/// Why identities that were signed do not leave.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("{SUPERSEDED}")]
+    Superseded,
+    #[error("{}", says(*.0))]
+    Standing(Standing),
+    #[error("an entry changed while its identity was issued; ask again")]
+    EntryChanged,
 }
 
 /// The answers that connections have taken and not yet passed on.

@@ -4,32 +4,47 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use sekisho_net::{TlsPeer, unrecorded_refusal};
-use tonic::{Extensions, Status};
+use axum::http::Extensions;
+use futures_util::future::join_all;
+use sekisho_net::TlsPeer;
 
 use crate::caller::{AgentCaller, Operator};
-use crate::domain::{Domain, Shared};
-use crate::refusal::{Ended, Fault, Recorded, Refusal};
-use crate::roles::{self, Role};
-use crate::{attest, refusals};
+use crate::command::{Caller, Command, Own};
+use crate::commands::RetirePrevious;
+use crate::denied::Denied;
+use crate::domain::Shared;
+use crate::refusal::{self, Fault, Refusal, Whom};
+use crate::roles::Role;
 
-const FOR_OPERATORS: &str = "this call is for operators: use the local socket, or an SVID whose entry is `admin`";
+/// Where a call comes from.
+pub(crate) struct Connection {
+    domain: Shared,
+    peer: Option<Arc<TlsPeer>>,
+    /// Whom the local socket admitted.
+    local: Option<Operator>,
+    /// Whether something that the call was refused is on record.
+    has_record: AtomicBool,
+}
 
-/// Something that a caller wants done. Each is a file of `commands/`.
-pub(crate) trait Command: Sized + Send {
-    /// Whom the role table admits to it.
-    type Caller: Send + Sync;
-    type Reply: Send;
-    type Error: Fault + Send;
+impl Connection {
+    pub(crate) fn of(domain: &Shared, extensions: &Extensions) -> Arc<Self> {
+        let (peer, local) = (extensions.get::<Arc<TlsPeer>>().cloned(), extensions.get::<Operator>().cloned());
+        Arc::new(Self { domain: domain.clone(), peer, local, has_record: AtomicBool::new(false) })
+    }
 
-    fn run(
-        self,
-        domain: &Domain,
-        caller: &Self::Caller,
-    ) -> impl Future<Output = Result<Self::Reply, Self::Error>> + Send;
+    pub(crate) fn has_record(&self) -> bool {
+        self.has_record.load(Ordering::Relaxed)
+    }
+
+    /// Puts a fault on record, if it is the caller's.
+    pub(crate) async fn refuse<E: Fault>(&self, fault: E) -> Refusal<E> {
+        self.refuse_to(self.peer.as_ref().map_or(Whom::Local, Whom::Peer), fault).await
+    }
+
+    async fn refuse_to<E: Fault>(&self, whom: Whom<'_>, fault: E) -> Refusal<E> {
+        self.has_record.store(true, Ordering::Relaxed);
+        refusal::record(&self.domain, whom, fault).await
+    }
 }
 
 /// A call whose caller the role table has admitted: an operator, an agent, or anyone.
@@ -39,136 +54,105 @@ pub(crate) struct Call<C> {
     pub caller: C,
 }
 
-/// Where a call comes from.
-struct Connection {
-    domain: Shared,
-    peer: Option<Arc<TlsPeer>>,
-    /// Whether what it is refused is on record.
-    is_recorded: AtomicBool,
-}
-
-impl Connection {
-    /// A fault, on record if it is the caller's.
-    async fn refuse<E: Fault>(&self, fault: E) -> Refusal<E> {
-        self.is_recorded.store(true, Ordering::Relaxed);
-        if let Some(proof) = Recorded::no_refusal(&fault) {
-            return Refusal::new(fault, proof);
-        }
-        let Some(peer) = &self.peer else { return Refusal::new(fault, Recorded::local()) };
-        match refusals::log_peer(&self.domain, peer, &fault.says()).await {
-            Ok(proof) => Refusal::new(fault, proof),
-            Err(error) => {
-                let failure = E::from(error);
-                let proof = Recorded::no_refusal(&failure).unwrap_or_else(Recorded::in_count);
-                Refusal::new(failure, proof)
-            }
-        }
-    }
-}
-
-impl<C: Clone + Send + Sync + 'static> Call<C> {
-    /// The call that a request is, if the role table admitted its caller as such.
-    pub(crate) fn of(extensions: &Extensions) -> Result<Self, Status> {
-        let call = extensions.get::<Self>().cloned();
-        call.ok_or_else(|| Status::permission_denied("the role table does not admit this caller to what it asked for"))
-    }
-
+impl<C: Caller> Call<C> {
     pub(crate) fn peer(&self) -> Option<&Arc<TlsPeer>> {
         self.connection.peer.as_ref()
     }
 
+    pub(crate) fn domain(&self) -> &Shared {
+        &self.connection.domain
+    }
+
     /// Runs a command.
     pub(crate) async fn execute<K: Command<Caller = C>>(&self, command: K) -> Result<K::Reply, Refusal<K::Error>> {
-        let ran = command.run(&self.connection.domain, &self.caller).await;
-        match ran {
+        match command.run(&self.connection.domain, &self.caller).await {
             Ok(reply) => Ok(reply),
             Err(fault) => Err(self.refuse(fault).await),
         }
     }
 
+    /// Runs a command that consists of several, each with an outcome of its own.
+    pub(crate) async fn execute_all<K, T>(
+        &self,
+        command: K,
+    ) -> Result<Vec<Result<T, Refusal<K::Error>>>, Refusal<K::Error>>
+    where
+        K: Command<Caller = C, Reply = Vec<Result<T, <K as Command>::Error>>>,
+    {
+        let outcomes = self.execute(command).await?.into_iter().map(|outcome| async move {
+            match outcome {
+                Ok(reply) => Ok(reply),
+                Err(fault) => Err(self.refuse(fault).await),
+            }
+        });
+        // At once, so that their leaves share one wait for the disk.
+        Ok(join_all(outcomes).await)
+    }
+
     /// Puts a fault on record, if it is the caller's.
     pub(crate) async fn refuse<E: Fault>(&self, fault: E) -> Refusal<E> {
-        self.connection.refuse(fault).await
-    }
-
-    /// What an adapter answers by gRPC: an answer, or a status that is on record.
-    pub(crate) async fn answer<T>(&self, work: impl Future<Output = Result<T, Ended<Status>>>) -> Result<T, Status> {
-        match work.await {
-            Ok(answer) => Ok(answer),
-            Err(Ended::Refused(refusal)) => {
-                self.connection.is_recorded.store(true, Ordering::Relaxed);
-                Err(refusal.into_error())
-            }
-            Err(Ended::Fault(status)) => Err(self.refuse(status).await.into_error()),
+        match self.caller.agent() {
+            Some(agent) => self.connection.refuse_to(Whom::Agent(agent), fault).await,
+            None => self.connection.refuse(fault).await,
         }
     }
 }
 
-/// Admits callers of gRPC methods, and records what is refused before it is a call.
-pub(crate) async fn admit_to_method(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
-    let role = roles::of_method(request.uri().path().trim_start_matches('/'));
-    let Some(role) = role else { return Status::unimplemented("there is no such method here").into_http() };
-    let (connection, local) = connection(&domain, &request);
-    let admitted = match role {
-        Role::Anyone | Role::LogReader => {
-            request.extensions_mut().insert(Call { connection: connection.clone(), caller: () });
-            Ok(())
-        }
-        Role::Agent => agent(&connection).await.map(|caller| {
-            request.extensions_mut().insert(Call { connection: connection.clone(), caller });
-        }),
-        Role::Operator => {
-            let caller = Operator::of(&domain, local.as_ref(), connection.peer.as_ref());
-            caller.ok_or_else(|| Status::permission_denied(FOR_OPERATORS)).map(|caller| {
-                request.extensions_mut().insert(Call { connection: connection.clone(), caller });
-            })
-        }
-    };
-    if let Err(status) = admitted {
-        return connection.refuse(status).await.into_error().into_http();
-    }
-    let answer = next.run(request).await;
-    // A message that cannot be read does not come as far as a command, and an adapter may refuse its form.
-    match unrecorded_refusal(answer.headers()) {
-        Some(status) if !connection.is_recorded.load(Ordering::Relaxed) => {
-            connection.refuse(status).await.into_error().into_http()
-        }
-        _ => answer,
+/// A call, by whom the role table admits to it.
+pub(crate) enum Admitted {
+    Anyone(Call<()>),
+    Agent(Call<AgentCaller>),
+    Operator(Call<Operator>),
+}
+
+impl Admitted {
+    /// Hands the call to the adapter.
+    pub(crate) fn into_extension(self, extensions: &mut Extensions) {
+        match self {
+            Self::Anyone(call) => extensions.insert(call).map(drop),
+            Self::Agent(call) => extensions.insert(call).map(drop),
+            Self::Operator(call) => extensions.insert(call).map(drop),
+        };
     }
 }
 
-fn connection(domain: &Shared, request: &Request) -> (Arc<Connection>, Option<Operator>) {
-    let extensions = request.extensions();
-    let peer = extensions.get::<Arc<TlsPeer>>().cloned();
-    let connection = Connection { domain: domain.clone(), peer, is_recorded: AtomicBool::new(false) };
-    (Arc::new(connection), extensions.get::<Operator>().cloned())
+/// Admits a caller by a row of the role table, or refuses it.
+pub(crate) async fn admit(connection: &Arc<Connection>, role: Role) -> Result<Admitted, Refusal<Denied>> {
+    let (domain, peer) = (&connection.domain, connection.peer.as_ref());
+    match role {
+        Role::Anyone => Ok(Admitted::Anyone(call(connection, ()))),
+        Role::LogReader if domain.settings.publish_log => Ok(Admitted::Anyone(call(connection, ()))),
+        Role::Operator | Role::LogReader => match Operator::of(&domain.view, connection.local.as_ref(), peer) {
+            Some(operator) => Ok(Admitted::Operator(call(connection, operator))),
+            None => Err(connection.refuse(Denied::NoOperator).await),
+        },
+        Role::Agent => match agent(connection).await {
+            Ok(agent) => Ok(Admitted::Agent(call(connection, agent))),
+            Err(denied) => Err(connection.refuse(denied).await),
+        },
+    }
 }
 
-async fn agent(connection: &Connection) -> Result<AgentCaller, Status> {
-    let agent = AgentCaller::known(&connection.domain, connection.peer.as_ref())?;
+fn call<C>(connection: &Arc<Connection>, caller: C) -> Call<C> {
+    Call { connection: connection.clone(), caller }
+}
+
+async fn agent(connection: &Connection) -> Result<AgentCaller, Denied> {
+    let agent = AgentCaller::known(&connection.domain.view, connection.peer.as_ref())?;
     // The first use of a successor ends what came before it, in whatever hands that still is.
     if agent.node.previous_serial.is_some() && agent.node.serial == agent.serial {
-        let retired = attest::retire_previous(&connection.domain, agent.id.get(), &agent.serial).await;
-        retired.map_err(|_| Status::unavailable("the server cannot write now; its log says why"))?;
+        RetirePrevious.run(&connection.domain, &agent).await?;
     }
     Ok(agent)
 }
 
-/// An operator's call of a REST route, or why it is none: what the peer hears is on record.
-pub(crate) fn operator_call(
+/// Runs a command of the server's own: what it is refused is on record as anyone's is.
+pub(crate) async fn execute_own<K: Command<Caller = Own>>(
     domain: &Shared,
-    request: &Request,
-    allowed: Result<(), &'static str>,
-) -> impl Future<Output = Result<Call<Operator>, Refusal<Status>>> + Send + use<> {
-    let (connection, local) = connection(domain, request);
-    let caller = allowed.and_then(|()| {
-        let message = "this API is for operators: use the local socket, or an SVID whose entry is `admin`";
-        Operator::of(domain, local.as_ref(), connection.peer.as_ref()).ok_or(message)
-    });
-    async move {
-        match caller {
-            Ok(caller) => Ok(Call { connection, caller }),
-            Err(message) => Err(connection.refuse(Status::permission_denied(message)).await),
-        }
+    command: K,
+) -> Result<K::Reply, Refusal<K::Error>> {
+    match command.run(domain, &Own).await {
+        Ok(reply) => Ok(reply),
+        Err(fault) => Err(refusal::record(domain, Whom::Own, fault).await),
     }
 }

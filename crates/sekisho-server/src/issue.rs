@@ -1,8 +1,8 @@
-//! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1).
+//! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1). The commands that issue
+//! pass here; what they refuse, the executor records.
 
-use std::sync::Arc;
-
-use sekisho_events::{Event, IssuanceId, IssuanceIds, JwtIssued, RefusalId, Selectors, X509Issued};
+use sekisho_events::{Event, IssuanceId, JwtIssued, Selectors, X509Issued};
+use sekisho_evidence::EvidenceError;
 use sekisho_identity::{
     AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
     assemble_certificate, authorize, issuance_to_claim, leaf_tbs,
@@ -10,23 +10,32 @@ use sekisho_identity::{
 use sekisho_jose::Mint;
 use sekisho_ledger::sha256_of;
 use sekisho_runtime::now;
-use sekisho_types::{Digest, Signer, SpiffeId, UnixTime, Verified};
+use sekisho_types::{Digest, EntryId, Signer, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
 use crate::budget::Budgets;
-use crate::domain::Domain;
+use crate::denied::Denied;
+use crate::domain::{Domain, Identity};
 use crate::journal::{self, JournalError, Stamp, Written, personal};
-use crate::refusal::{Ended, Recorded, Refusal as Refused};
+use crate::refusal::Fault;
 use crate::standing::SUPERSEDED;
-use crate::view::{Generation, State};
-
-/// Characters of a reason.
-const MAX_REASON: usize = 500;
+use crate::view::{Generation, State, View};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssueError {
+    #[error("no entry `{0}` that this agent serves")]
+    NoEntry(EntryId),
+    #[error("the certificate signing request: {0}")]
+    Csr(String),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Its leaf is in the log, and it was not signed.
+    #[error("{why}")]
+    Withdrawn { id: IssuanceId, why: Box<Self> },
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error("the ledger did not take the record, so nothing was issued: {0}")]
@@ -39,15 +48,37 @@ pub(crate) enum IssueError {
     Form(String),
 }
 
-impl From<AuthorityError> for Ended<IssueError> {
-    fn from(error: AuthorityError) -> Self {
-        Self::Fault(error.into())
+impl Fault for IssueError {
+    fn is_callers(&self) -> bool {
+        match self {
+            Self::Authority(_) | Self::Journal(_) => false,
+            Self::Denied(denied) => denied.is_callers(),
+            _ => true,
+        }
     }
-}
 
-impl From<JournalError> for Ended<IssueError> {
-    fn from(error: JournalError) -> Self {
-        Self::Fault(error.into())
+    fn says(&self) -> String {
+        self.to_string()
+    }
+
+    fn says_to_all(&self) -> String {
+        match self {
+            // Which selectors a process lacks stands in the leaf's commitment.
+            Self::Refused(refusal) => refusal.kind().to_owned(),
+            Self::Withdrawn { why, .. } => why.says_to_all(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn withdraws(&self) -> &[IssuanceId] {
+        match self {
+            Self::Withdrawn { id, .. } => std::slice::from_ref(id),
+            _ => &[],
+        }
+    }
+
+    fn is_beyond_budget(&self) -> bool {
+        matches!(self, Self::Budget(_))
     }
 }
 
@@ -60,40 +91,40 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    pub(crate) fn server(domain: &Domain) -> Self {
-        Self::of(domain, Caller::Server, String::new())
+    pub(crate) fn server(view: &View, own: &Identity) -> Self {
+        Self::of(view, own, Caller::Server, String::new())
     }
 
     /// A node that has just proved who it is.
-    pub(crate) fn attested(domain: &Domain, id: SpiffeId) -> Self {
-        Self::of(domain, Caller::AttestedNode { id }, String::new())
+    pub(crate) fn attested(view: &View, own: &Identity, id: SpiffeId) -> Self {
+        Self::of(view, own, Caller::AttestedNode { id }, String::new())
     }
 
-    pub(crate) fn agent(domain: &Domain, id: Verified<SpiffeId>, serial: String) -> Self {
-        Self::of(domain, Caller::Agent { id, standing: Standing::Unknown, serves: Default::default() }, serial)
+    pub(crate) fn agent(view: &View, own: &Identity, id: Verified<SpiffeId>, serial: String) -> Self {
+        Self::of(view, own, Caller::Agent { id, standing: Standing::Unknown, serves: Default::default() }, serial)
     }
 
-    fn of(domain: &Domain, caller: Caller, serial: String) -> Self {
-        domain.view.read(|state| {
+    fn of(view: &View, own: &Identity, caller: Caller, serial: String) -> Self {
+        view.read(|state| {
             let asker = Self { caller, serial, judged_at: state.generation };
-            Self { caller: asker.standing_in(state, domain), ..asker }
+            Self { caller: asker.standing_in(state, &own.server_id), ..asker }
         })
     }
 
     /// The caller as it stands in this state.
-    fn standing_in(&self, state: &State, domain: &Domain) -> Caller {
+    fn standing_in(&self, state: &State, server_id: &SpiffeId) -> Caller {
         match &self.caller {
             Caller::Agent { id, .. } => {
                 let node = state.nodes.get(id.get()).map(AsRef::as_ref);
                 let standing = Node::standing(node, &self.serial);
-                let serves = node.map(|node| state.serves(node, &domain.identity.server_id, now())).unwrap_or_default();
+                let serves = node.map(|node| state.serves(node, server_id, now())).unwrap_or_default();
                 Caller::Agent { id: id.clone(), standing, serves }
             }
             Caller::Server | Caller::AttestedNode { .. } => self.caller.clone(),
         }
     }
 
-    pub(crate) fn name(&self) -> String {
+    fn name(&self) -> String {
         caller_name(&self.caller)
     }
 }
@@ -120,16 +151,12 @@ pub(crate) struct IssuedJwt {
     pub judged_at: Generation,
 }
 
-/// Issues an X.509-SVID, or refuses; either is in the log when this returns.
-pub(crate) async fn x509(
-    domain: &Domain,
-    asker: &Asker,
-    request: Request<'_>,
-) -> Result<IssuedX509, Ended<IssueError>> {
+/// Issues an X.509-SVID, which is in the log when this returns.
+pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
     let signing = domain.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this SVID.
     let revision = domain.view.read(|state| state.revision);
-    let allowed = pass_gate(domain, &signing, asker, request).await?;
+    let allowed = pass_gate(domain, &signing, asker, request)?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
     // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the year 6429.
     let serial = domain.new_log_id();
@@ -162,7 +189,7 @@ pub(crate) async fn x509(
         },
     )?;
     let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::x509)?).await?;
-    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
     Ok(IssuedX509 {
@@ -176,16 +203,16 @@ pub(crate) async fn x509(
     })
 }
 
-/// Issues a JWT-SVID, or refuses.
+/// Issues a JWT-SVID.
 pub(crate) async fn jwt(
     domain: &Domain,
     asker: &Asker,
     request: Request<'_>,
     audience: &[String],
-) -> Result<IssuedJwt, Ended<IssueError>> {
+) -> Result<IssuedJwt, IssueError> {
     let signing = domain.identity.authorities.signing()?;
     let revision = domain.view.read(|state| state.revision);
-    let allowed = pass_gate(domain, &signing, asker, request).await?;
+    let allowed = pass_gate(domain, &signing, asker, request)?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
     let id = domain.new_log_id();
     let (log_id, token_id) = (IssuanceId::new(id), hex::encode(id));
@@ -216,7 +243,7 @@ pub(crate) async fn jwt(
         },
     )?;
     let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::token)?).await?;
-    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id).await?;
+    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
     let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
     let token = sekisho_jose::token(&input, &signature);
     let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
@@ -242,44 +269,25 @@ fn limits(domain: &Domain, signing: &Signing) -> Limits {
     }
 }
 
-async fn pass_gate(
-    domain: &Domain,
-    signing: &Arc<Signing>,
-    asker: &Asker,
-    request: Request<'_>,
-) -> Result<Allowed, Ended<IssueError>> {
-    match authorize(&asker.caller, request, &limits(domain, signing), now()) {
-        Ok(allowed) => Ok(allowed),
-        Err(refusal) => {
-            let recorded = refused(domain, &asker.name(), &refusal.to_string()).await?;
-            // Which selectors a process lacks stands in the leaf's commitment; the log of the program is read by more people.
-            tracing::warn!(caller = %asker.name(), kind = refusal.kind(), "refused to issue");
-            Err(Ended::Refused(Refused::new(refusal.into(), recorded)))
-        }
-    }
+fn pass_gate(domain: &Domain, signing: &Signing, asker: &Asker, request: Request<'_>) -> Result<Allowed, IssueError> {
+    Ok(authorize(&asker.caller, request, &limits(domain, signing), now())?)
 }
 
-/// Judges again after the wait for the log, by the state as it is now (law L6). Refused here, nothing is signed, and a leaf
-/// says that the issuance, whose leaf is in the log, was withdrawn.
-async fn pass_gate_again(
+/// Judges again after the wait for the log, by the state as it is now (law L6). Refused here, nothing is signed.
+fn pass_gate_again(
     domain: &Domain,
-    signing: &Arc<Signing>,
+    signing: &Signing,
     asker: &Asker,
     request: Request<'_>,
-    log_id: IssuanceId,
-) -> Result<Generation, Ended<IssueError>> {
-    let error = match judge_again(domain, signing, asker, request) {
-        Ok(judged_at) => return Ok(judged_at),
-        Err(error) => error,
-    };
-    let index = withdrawn(domain, &asker.name(), vec![log_id], &error.to_string()).await?;
-    tracing::warn!(caller = %asker.name(), %log_id, log_index = index, "withdrawn before it was signed");
-    Err(Ended::Refused(Refused::new(error, Recorded::by_leaf(index))))
+    id: IssuanceId,
+) -> Result<Generation, IssueError> {
+    let judged = judge_again(domain, signing, asker, request);
+    judged.map_err(|why| IssueError::Withdrawn { id, why: Box::new(why) })
 }
 
 fn judge_again(
     domain: &Domain,
-    signing: &Arc<Signing>,
+    signing: &Signing,
     asker: &Asker,
     request: Request<'_>,
 ) -> Result<Generation, IssueError> {
@@ -301,7 +309,7 @@ fn judge_again(
             Caller::AttestedNode { id } if state.nodes.get(id).is_some_and(|node| node.banned) => {
                 Err(Refusal::AgentBanned(id.clone()))
             }
-            _ => Ok((state.generation, Some(asker.standing_in(state, domain)))),
+            _ => Ok((state.generation, Some(asker.standing_in(state, &domain.identity.server_id)))),
         }
     })?;
     match authorize(caller.as_ref().unwrap_or(&asker.caller), request, &limits(domain, signing), now()) {
@@ -312,53 +320,18 @@ fn judge_again(
     }
 }
 
-/// Logs that what has an issuance's leaf did not leave.
-pub(crate) async fn withdrawn(
-    domain: &Domain,
-    caller: &str,
-    ids: Vec<IssuanceId>,
-    reason: &str,
-) -> Result<u64, JournalError> {
-    journal::append(domain, refusal(domain, caller, Some(IssuanceIds(ids)), reason)).await
-}
-
 /// The leaf, if the agent that asks may put one more of its size into the log.
 fn within_budget(
     domain: &Domain,
     asker: &Asker,
     leaf: Written,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
-) -> Result<Written, Ended<IssueError>> {
+) -> Result<Written, IssueError> {
     match &asker.caller {
         Caller::Agent { id, .. } if !take(&domain.limits.budgets, id.get(), leaf.length(), now()) => {
-            domain.limits.refusals.count_of_agent(&id.get().to_string(), 1);
-            Err(Ended::Refused(Refused::new(IssueError::Budget(id.get().to_string()), Recorded::in_count())))
+            Err(IssueError::Budget(id.get().to_string()))
         }
         _ => Ok(leaf),
-    }
-}
-
-/// Logs what an agent was refused, or counts it once its budget is used up. Durable when this returns.
-pub(crate) async fn refused(domain: &Domain, caller: &str, reason: &str) -> Result<Recorded, JournalError> {
-    if domain.limits.budgets.refusal(caller, now()) {
-        return refusal_leaf(domain, caller, reason).await.map(Recorded::by_leaf);
-    }
-    domain.limits.refusals.count_of_agent(caller, 1);
-    Ok(Recorded::in_count())
-}
-
-/// Logs a refusal; durable when this returns.
-pub(crate) async fn refusal_leaf(domain: &Domain, caller: &str, reason: &str) -> Result<u64, JournalError> {
-    journal::append(domain, refusal(domain, caller, None, reason)).await
-}
-
-fn refusal(domain: &Domain, caller: &str, withdrawn: Option<IssuanceIds>, reason: &str) -> sekisho_events::Refused {
-    sekisho_events::Refused {
-        caller: personal(caller.to_owned()),
-        id: RefusalId::new(domain.new_log_id()),
-        // It may quote what the caller sent.
-        reason: personal(reason.chars().take(MAX_REASON).collect()),
-        withdrawn,
     }
 }
 

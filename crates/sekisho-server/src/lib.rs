@@ -4,7 +4,6 @@
 //! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
 
 mod anchors;
-mod attest;
 mod authorities;
 mod backup;
 mod behind;
@@ -12,10 +11,11 @@ mod belief;
 mod bound;
 mod budget;
 mod caller;
+mod command;
 mod commands;
 mod config;
 mod counters;
-mod departing;
+mod denied;
 mod departure;
 mod domain;
 mod entry_index;
@@ -48,12 +48,15 @@ mod rotation;
 mod scrub;
 mod standing;
 mod submit;
+#[cfg(test)]
+mod testbed;
 mod tokens;
 mod unstored;
 mod upkeep;
 mod view;
 mod watch;
 mod wiring;
+mod withheld;
 mod witness;
 
 pub use backup::{BackupError, Copied, backup};

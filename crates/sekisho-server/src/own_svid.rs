@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_identity::{Bundle, Request};
+use sekisho_identity::Bundle;
 use sekisho_keys::MemoryKey;
 use sekisho_net::{Identity, TlsMaterial, TlsSource};
 use sekisho_runtime::now;
 use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 
-use crate::domain::{Domain, Shared};
+use crate::commands::OwnSvid;
+use crate::domain::Shared;
 use crate::error::ServerError;
-use crate::issue;
+use crate::executor::execute_own;
 
 /// The server's own SVID, through the same gate as every other, and when it ends.
-pub(crate) async fn material(domain: &Domain) -> Result<(TlsMaterial, UnixTime), ServerError> {
+pub(crate) async fn material(domain: &Shared) -> Result<(TlsMaterial, UnixTime), ServerError> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
-    let request = Request::ServerSvid { public_key: key.public_key_der() };
-    let issued = issue::x509(domain, &issue::Asker::server(domain), request).await;
-    let issued = issued.map_err(|e| ServerError::OwnSvid(e.to_string()))?;
+    let issued = execute_own(domain, OwnSvid { public_key: key.public_key_der().to_vec() }).await;
+    let issued = issued.map_err(|refusal| ServerError::OwnSvid(refusal.into_error().to_string()))?;
     // The authority's certificate goes along for agents that were given its fingerprint only.
     let chain = std::iter::once(issued.certificate).chain(domain.identity.authorities.active_certificate()).collect();
     let identity = Identity { chain, key: key.pkcs8().clone() };

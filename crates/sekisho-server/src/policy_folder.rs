@@ -9,9 +9,9 @@ use sekisho_policy::Source;
 use tokio::sync::mpsc;
 
 use crate::caller::Operator;
+use crate::command::Command;
 use crate::commands::{ApplyError, ApplyPolicy};
 use crate::domain::Shared;
-use crate::executor::Command;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {

@@ -10,9 +10,11 @@ use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
+use crate::belief::Belief;
 use crate::caller::AgentCaller;
-use crate::domain::Domain;
+use crate::domain::{Domain, Log};
 use crate::journal::{self, JournalError, personal};
+use crate::refusal::Fault;
 use crate::submit;
 use crate::unstored::{Logged, Unstored};
 
@@ -62,6 +64,17 @@ pub(crate) enum RecordError {
     Disk(#[from] DiskError),
 }
 
+impl Fault for RecordError {
+    fn is_callers(&self) -> bool {
+        // A conflict passes when the agent has attested again.
+        !matches!(self, Self::Journal(_) | Self::Store(_) | Self::Conflict(_) | Self::Disk(_))
+    }
+
+    fn says(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// Records a batch of `reporter`. Returns the leaf's index; a repeated batch gets the index that it had. `lost` is how
 /// many records the spool has lost since it was made.
 pub(crate) async fn batch(
@@ -101,7 +114,7 @@ pub(crate) async fn batch(
     if let Some(foreign) = of_another_node(domain, agent, about).await? {
         return Err(RecordError::Foreign(foreign));
     }
-    check_times(domain, &kept)?;
+    check_times(&domain.watch.belief, domain.settings.keep.decisions_days, &kept)?;
     let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
     let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
     let log_index = match earlier {
@@ -149,15 +162,14 @@ const fn countable(number: &u64) -> bool {
 }
 
 /// Refuses records of times at which a search for others would have to look too.
-fn check_times(domain: &Domain, kept: &[RecordKept]) -> Result<(), RecordError> {
+fn check_times(belief: &Belief, days: u32, kept: &[RecordKept]) -> Result<(), RecordError> {
     let clock = now();
     let latest = clock.plus_seconds(MAX_AHEAD_SECONDS).millis();
     if kept.iter().any(|kept| id_of(kept).at_ms() > latest) {
         return Err(RecordError::Ahead);
     }
-    let days = domain.settings.keep.decisions_days;
     // By the time that is believed: a clock of ours that is ahead refuses nothing for good.
-    let believed = domain.watch.belief.time(clock).min(clock);
+    let believed = belief.time(clock).min(clock);
     let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
     if kept.iter().any(|kept| id_of(kept).at_ms() < earliest) {
         return Err(RecordError::Behind(days));
@@ -174,11 +186,11 @@ fn recorded(reporter: &str, tree: &Batch, next: u64, count: u64) -> DecisionsRec
 pub(crate) type Turn = tokio::sync::OwnedMutexGuard<Unstored>;
 
 /// Waits for the turn of batches with this key: those of one spool are recorded one after the other.
-pub(crate) async fn turn(domain: &Domain, agent: &AgentCaller, key: &str) -> Turn {
+pub(crate) async fn turn(log: &Log, agent: &SpiffeId, key: &str) -> Turn {
     let spool = key.rsplit_once(':').map_or(key, |(spool, _)| spool);
-    let [first, ..] = sekisho_ledger::sha256_of(format!("{} {spool}", agent.id.get()).as_bytes());
-    let [fallback, ..] = &domain.log.recording;
-    let turns = domain.log.recording.get(usize::from(first) % domain.log.recording.len()).unwrap_or(fallback);
+    let [first, ..] = sekisho_ledger::sha256_of(format!("{agent} {spool}").as_bytes());
+    let [fallback, ..] = &log.recording;
+    let turns = log.recording.get(usize::from(first) % log.recording.len()).unwrap_or(fallback);
     turns.clone().lock_owned().await
 }
 

@@ -1,110 +1,153 @@
-//! Law L5 as a type: a refusal that a caller may see exists only together with the proof that it is on record.
+//! Law L5 as a type: a refusal that a caller may see exists only together with the proof that it is on record. Both are made here
+//! and nowhere else.
 
-use std::fmt;
+use std::sync::Arc;
 
-use sekisho_net::is_unrecorded;
-use tonic::Status;
+use sekisho_events::{IssuanceId, IssuanceIds, RefusalId, Refused};
+use sekisho_net::TlsPeer;
+use sekisho_runtime::now;
+use sekisho_types::SpiffeId;
 
-use crate::journal::JournalError;
+use crate::domain::Domain;
+use crate::journal::{self, JournalError, personal};
 
-/// Why a call is not done as it was asked.
+/// Characters of a reason.
+const MAX_REASON: usize = 500;
+
+/// Why something that was asked for is not done.
 pub(crate) trait Fault: From<JournalError> {
     /// Whether the caller is at fault. What is ours, or passes, is not a refusal.
     fn is_callers(&self) -> bool;
-    /// What was wrong.
+
+    /// What was wrong. It may quote what the caller sent.
     fn says(&self) -> String;
+
+    /// The same for the program's log, which more people read than the openings of leaves.
+    fn says_to_all(&self) -> String {
+        self.says()
+    }
+
+    /// The agent that it concerns, if the caller proved to be one and its connection does not say so.
+    fn concerns(&self) -> Option<&SpiffeId> {
+        None
+    }
+
+    /// Issuances that have their leaf and do not leave.
+    fn withdraws(&self) -> &[IssuanceId] {
+        &[]
+    }
+
+    /// Whether the limit on what the caller puts into the log is the reason. Then it puts no leaf there.
+    fn is_beyond_budget(&self) -> bool {
+        false
+    }
 }
 
-impl Fault for Status {
+/// Our own failure is no refusal.
+impl Fault for JournalError {
     fn is_callers(&self) -> bool {
-        is_unrecorded(self)
+        false
     }
 
     fn says(&self) -> String {
-        self.message().to_owned()
+        self.to_string()
     }
 }
 
-/// The caller hears no refusal that is not on record.
-impl From<JournalError> for Status {
-    fn from(error: JournalError) -> Self {
-        tracing::error!(%error, "a refusal was not logged");
-        Self::unavailable("the refusal could not be logged")
-    }
-}
-
-/// Proof that something is on record: a leaf of its own, or a place in a count that is a leaf. `refusals.rs` makes these.
-#[derive(Debug)]
-pub(crate) struct Recorded(());
-
-impl Recorded {
-    /// Durable in the log.
-    pub(crate) const fn by_leaf(_index: u64) -> Self {
-        Self(())
-    }
-
-    /// Counted; the count becomes a leaf.
-    pub(crate) const fn in_count() -> Self {
-        Self(())
-    }
-
+/// Who is refused something.
+#[derive(Clone, Copy)]
+pub(crate) enum Whom<'a> {
     /// A caller on the local socket administers this machine: what it is refused concerns no peer.
-    pub(crate) const fn local() -> Self {
-        Self(())
-    }
-
-    /// Our own failure, or something that passes: there is nothing to record of the caller.
-    pub(crate) fn no_refusal(fault: &impl Fault) -> Option<Self> {
-        (!fault.is_callers()).then_some(Self(()))
-    }
+    Local,
+    Peer(&'a Arc<TlsPeer>),
+    /// An agent that was admitted, or proved to be one.
+    Agent(&'a SpiffeId),
+    /// This server.
+    Own,
 }
+
+/// Proof that something is on record: a leaf of its own, or a place in a count that becomes a leaf; or that there is nothing to
+/// record, since the caller is not at fault.
+#[derive(Debug)]
+struct Recorded(());
 
 /// What a caller hears in place of an answer.
 #[derive(Debug)]
-pub(crate) struct Refusal<E>(E);
+pub(crate) struct Refusal<E> {
+    error: E,
+    _proof: Recorded,
+}
 
 impl<E> Refusal<E> {
-    pub(crate) const fn new(error: E, _proof: Recorded) -> Self {
-        Self(error)
-    }
-
     pub(crate) fn into_error(self) -> E {
-        self.0
-    }
-
-    pub(crate) fn map<F>(self, form: impl FnOnce(E) -> F) -> Refusal<F> {
-        Refusal(form(self.0))
+        self.error
     }
 }
 
-/// How a call ended that was not done: what has to be recorded, or what is on record already.
-#[derive(Debug)]
-pub(crate) enum Ended<E> {
-    Fault(E),
-    Refused(Refusal<E>),
-}
-
-impl<E> Ended<E> {
-    pub(crate) fn map<F>(self, form: impl FnOnce(E) -> F) -> Ended<F> {
-        match self {
-            Self::Fault(error) => Ended::Fault(form(error)),
-            Self::Refused(refusal) => Ended::Refused(refusal.map(form)),
+/// Puts a fault on record, if it is the caller's. If that fails, the caller hears of the failure in its place.
+pub(crate) async fn record<E: Fault>(domain: &Domain, whom: Whom<'_>, fault: E) -> Refusal<E> {
+    match proof(domain, whom, &fault).await {
+        Ok(proof) => Refusal { error: fault, _proof: proof },
+        Err(error) => {
+            tracing::error!(%error, "a refusal was not logged");
+            Refusal { error: error.into(), _proof: Recorded(()) }
         }
     }
 }
 
-impl<E> From<E> for Ended<E> {
-    fn from(error: E) -> Self {
-        Self::Fault(error)
+async fn proof(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
+    let whom = fault.concerns().map_or(whom, Whom::Agent);
+    // An issuance that is in the log and did not leave is said there in any case.
+    if !fault.withdraws().is_empty() {
+        return leaf(domain, whom, fault).await;
     }
-}
-
-impl<E: fmt::Display> fmt::Display for Ended<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault(error) | Self::Refused(Refusal(error)) => error.fmt(f),
+    if !fault.is_callers() {
+        return Ok(Recorded(()));
+    }
+    let limits = &domain.limits;
+    match whom {
+        Whom::Local => Ok(Recorded(())),
+        Whom::Own => leaf(domain, whom, fault).await,
+        Whom::Peer(peer) if limits.refusals.admits(peer) => leaf(domain, whom, fault).await,
+        Whom::Peer(_) => {
+            limits.refusals.count(1);
+            Ok(Recorded(()))
+        }
+        Whom::Agent(id) => {
+            let id = id.to_string();
+            if !fault.is_beyond_budget() && limits.budgets.refusal(&id, now()) {
+                return leaf(domain, whom, fault).await;
+            }
+            limits.refusals.count_of_agent(&id, 1);
+            Ok(Recorded(()))
         }
     }
 }
 
-impl<E: std::error::Error> std::error::Error for Ended<E> {}
+/// A leaf that says what was refused to whom, durable when this returns.
+async fn leaf(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
+    let (caller, says) = (name(whom), fault.says());
+    let withdrawn = fault.withdraws();
+    let refused = Refused {
+        caller: personal(caller.clone()),
+        id: RefusalId::new(domain.new_log_id()),
+        reason: personal(says.chars().take(MAX_REASON).collect()),
+        withdrawn: (!withdrawn.is_empty()).then(|| IssuanceIds(withdrawn.to_vec())),
+    };
+    let index = journal::append(domain, refused).await?;
+    let reason: String = fault.says_to_all().chars().take(MAX_REASON).collect();
+    tracing::info!(caller, reason, withdrawn = withdrawn.len(), index, "refused");
+    Ok(Recorded(()))
+}
+
+fn name(whom: Whom<'_>) -> String {
+    match whom {
+        Whom::Local => "local socket".to_owned(),
+        Whom::Peer(peer) => match &peer.leaf {
+            Some(leaf) => leaf.get().spiffe_id.to_string(),
+            None => peer.address.to_string(),
+        },
+        Whom::Agent(id) => id.to_string(),
+        Whom::Own => "server".to_owned(),
+    }
+}

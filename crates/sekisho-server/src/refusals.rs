@@ -1,38 +1,17 @@
-//! Refusals of peers: each in the log while they come slowly, and counted in it when they come in floods (law L5).
+//! Puts the counts of refusals that have no leaf of their own into the log (law L5).
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_events::{HandshakesRefused, RefusalId, RefusalsCounted};
-use sekisho_net::{Tallied, TlsPeer};
+use sekisho_net::Tallied;
 
 use crate::domain::{Domain, Shared};
-use crate::issue;
-use crate::journal::{self, JournalError, personal};
-use crate::refusal::Recorded;
+use crate::journal::{self, personal};
 
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
-
-/// Characters of a reason.
-const MAX_REASON: usize = 500;
-
-/// Logs that something was refused to the peer of a TLS connection, or counts it.
-pub(crate) async fn log_peer(domain: &Domain, peer: &Arc<TlsPeer>, reason: &str) -> Result<Recorded, JournalError> {
-    let id = peer.leaf.as_ref().map(|leaf| leaf.get().spiffe_id.to_string());
-    let who = &id.unwrap_or_else(|| peer.address.to_string());
-    let refusals = &domain.limits.refusals;
-    // It may quote what the peer sent.
-    let reason = &reason.chars().take(MAX_REASON).collect::<String>();
-    if refusals.admits(peer) {
-        tracing::info!(peer = who, reason, "refused");
-        issue::refusal_leaf(domain, who, reason).await.map(Recorded::by_leaf)
-    } else {
-        refusals.count(1);
-        Ok(Recorded::in_count())
-    }
-}
 
 /// Logs how many refusals were not logged one by one, while there are any.
 pub(crate) async fn keep_count(domain: Shared) {

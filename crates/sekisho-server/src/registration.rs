@@ -7,9 +7,9 @@ use sekisho_runtime::{now, random_hex};
 use sekisho_store::{Conflict, Write};
 use sekisho_types::{EntryId, SpiffeId};
 
-use crate::domain::Domain;
 use crate::journal::JournalError;
 use crate::refusal::Fault;
+use crate::view::View;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistrationError {
@@ -76,8 +76,8 @@ pub(crate) fn warn_of_any_user(entry: &Entry) {
     }
 }
 
-pub(crate) fn known_entry(domain: &Domain, id: &EntryId) -> Result<Arc<Entry>, RegistrationError> {
-    let found = domain.view.read(|state| state.entries.get(id).cloned());
+pub(crate) fn known_entry(view: &View, id: &EntryId) -> Result<Arc<Entry>, RegistrationError> {
+    let found = view.read(|state| state.entries.get(id).cloned());
     found.ok_or_else(|| RegistrationError::NoEntry(id.clone()))
 }
 

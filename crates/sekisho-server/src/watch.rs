@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
 
 use crate::domain::Shared;
-use crate::standing::denied;
+use crate::grpc::status::denied;
 
 /// What one agent was sent.
 struct Sent {

@@ -4,8 +4,8 @@ use sekisho_runtime::now;
 use sekisho_store::{Expect, Item, PolicyRecord, Write};
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::{JournalError, Stamp, personal};
 use crate::refusal::Fault;
 use crate::submit;
@@ -41,7 +41,7 @@ impl Command for ApplyPolicy {
     type Reply = u64;
     type Error = ApplyError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<u64, ApplyError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<u64, ApplyError> {
         // Loading and the set's own tests take their time.
         let tested = sekisho_runtime::blocking(move || load_tested(self.sources, now())).await;
         let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;

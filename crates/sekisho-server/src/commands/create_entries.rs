@@ -6,8 +6,8 @@ use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, Item, Write};
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::{Domain, Shared};
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, warn_of_any_user};
 use crate::submit;
@@ -23,7 +23,7 @@ impl Command for CreateEntries {
     type Reply = Vec<Result<Arc<Entry>, RegistrationError>>;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<Self::Reply, RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<Self::Reply, RegistrationError> {
         let prepared: Vec<_> = self.entries.into_iter().map(|entry| prepare(domain, entry, by.name())).collect();
         let creation = |(entry, created): &(Arc<Entry>, EntryCreated)| {
             Item::default()

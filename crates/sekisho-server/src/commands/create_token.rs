@@ -5,8 +5,8 @@ use sekisho_store::{Expect, Item, TokenRecord, Write};
 use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::{Domain, Shared};
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
 use crate::submit;
@@ -39,7 +39,7 @@ impl Command for CreateToken {
     type Reply = NewToken;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<NewToken, RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<NewToken, RegistrationError> {
         let Self { agent, token, ttl_seconds } = self;
         if !(1..=LONGEST_LIFE).contains(&ttl_seconds) {
             return Err(RegistrationError::TokenLife);

@@ -4,8 +4,8 @@ use sekisho_store::{EntryVersion, Expect, Item, Write};
 use sekisho_types::EntryId;
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, former_parent, known_entry};
 use crate::{revoke, submit};
@@ -20,10 +20,10 @@ impl Command for DeleteEntry {
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<(), RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
         let id = self.id;
         let prepare = || {
-            let old = known_entry(domain, &id)?;
+            let old = known_entry(&domain.view, &id)?;
             let item = Item::default()
                 .expect(Expect::Entry(EntryVersion::of(&old)))
                 .write(former_parent(&old))

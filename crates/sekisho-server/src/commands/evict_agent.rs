@@ -5,8 +5,8 @@ use sekisho_types::SpiffeId;
 
 use super::agent_change::change_agent;
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 
@@ -20,7 +20,7 @@ impl Command for EvictAgent {
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<(), RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
         let event = AgentEvicted { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
         let evict = |node: &Node| Write::RemoveNode(node.id.clone());
         change_agent(domain, self.id, &event, "was evicted", evict).await

@@ -2,21 +2,41 @@
 
 mod agent_change;
 mod apply_policy;
+mod asked;
+mod attest;
 mod ban_agent;
 mod create_entries;
 mod create_token;
 mod delete_entry;
 mod evict_agent;
+mod issue_jwt;
+mod issue_x509;
+mod own_svid;
+mod post_status;
+mod record;
+mod renew;
+mod retire_previous;
 mod revoke;
 mod revoke_token;
 mod update_entry;
 
 pub(crate) use apply_policy::{ApplyError, ApplyPolicy};
+pub(crate) use attest::{Admitted, Attest, AttestError, Attestant, Opening};
 pub(crate) use ban_agent::BanAgent;
 pub(crate) use create_entries::CreateEntries;
 pub(crate) use create_token::CreateToken;
 pub(crate) use delete_entry::DeleteEntry;
 pub(crate) use evict_agent::EvictAgent;
+pub(crate) use issue_jwt::IssueJwt;
+pub(crate) use issue_x509::IssueX509;
+pub(crate) use own_svid::OwnSvid;
+pub(crate) use post_status::PostStatus;
+pub(crate) use record::Record;
+pub(crate) use renew::{Renew, RenewError};
+pub(crate) use retire_previous::RetirePrevious;
 pub(crate) use revoke::Revoke;
 pub(crate) use revoke_token::RevokeToken;
 pub(crate) use update_entry::UpdateEntry;
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@ use sekisho_store::{Expect, Item, Write};
 use sekisho_types::UnixTime;
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
 use crate::revocations::Plan;
@@ -25,7 +25,7 @@ impl Command for Revoke {
     type Reply = Revocation;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<Revocation, RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<Revocation, RegistrationError> {
         let reason = reason_of(&self.reason)?;
         let Plan { what, until, evicts, .. } = self.plan;
         let prepare = || {

@@ -3,8 +3,8 @@ use sekisho_store::{Conflict, Expect, Item, Write};
 use sekisho_types::UnixTime;
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
 use crate::submit;
@@ -21,7 +21,7 @@ impl Command for RevokeToken {
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<(), RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
         let id = &self.id;
         let unknown = || RegistrationError::NoToken(id.clone());
         let found = list(domain).await?.into_iter().find(|token| id_of(&token.hash) == *id);

@@ -7,8 +7,8 @@ use sekisho_store::{EntryVersion, Expect, Item, Write};
 use sekisho_types::EntryId;
 
 use crate::caller::Operator;
-use crate::domain::Domain;
-use crate::executor::Command;
+use crate::command::Command;
+use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, former_parent, known_entry, warn_of_any_user};
 use crate::{revoke, submit};
@@ -27,10 +27,10 @@ where
     type Reply = Arc<Entry>;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Domain, by: &Operator) -> Result<Arc<Entry>, RegistrationError> {
+    async fn run(self, domain: &Shared, by: &Operator) -> Result<Arc<Entry>, RegistrationError> {
         let id = self.id;
         let prepare = || {
-            let before = known_entry(domain, &id)?;
+            let before = known_entry(&domain.view, &id)?;
             let mut entry = (self.change)(&before)?;
             entry.id = id.clone();
             entry.created_at = before.created_at;

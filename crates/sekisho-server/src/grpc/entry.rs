@@ -1,21 +1,24 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use sekisho_identity::Entry;
 use sekisho_proto::spire::entry::v1 as wire;
 use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from_wire, types};
 use sekisho_runtime::now;
 use sekisho_types::{EntryId, Selector};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::door::{answer, call};
 use super::entry_mask::{FULL, masked, merged};
 use super::entry_sync::{Pages, Sync};
 use super::status::result_to_wire;
+use super::streams::recorded;
+use super::svid::entry_id;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
 use crate::executor::Call;
+use crate::refusal::Refusal;
 use crate::registration::{self, RegistrationError};
 use crate::view::State;
 
@@ -29,7 +32,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
-        Call::<Operator>::of(request.extensions())?;
+        call::<Operator, _>(&request)?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
         let count = self.0.view.read(|state| filter.of(state, None).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
@@ -39,7 +42,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Result<Response<wire::ListEntriesResponse>, Status> {
-        Call::<Operator>::of(request.extensions())?;
+        call::<Operator, _>(&request)?;
         let request = request.into_inner();
         let filter = Filter::from_wire(request.filter)?;
         let size = match usize::try_from(request.page_size) {
@@ -63,9 +66,9 @@ impl wire::entry_server::Entry for Service {
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
-        Call::<Operator>::of(request.extensions())?;
+        call::<Operator, _>(&request)?;
         let request = request.into_inner();
-        let id = EntryId::parse(&request.id).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let id = entry_id(&request.id)?;
         let found = self.0.view.read(|state| state.entries.get(&id).cloned());
         let entry = found.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
         Ok(Response::new(masked(entry_to_wire(&entry), request.output_mask.as_ref())))
@@ -75,10 +78,10 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchCreateEntryRequest>,
     ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
-        let call = Call::<Operator>::of(request.extensions())?;
+        let call = call::<Operator, _>(&request)?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
-        let mut results: Vec<Option<Created>> = vec![];
+        let mut results: Vec<Option<Status>> = vec![];
         let mut entries = Vec::with_capacity(request.entries.len());
         for wire_entry in &request.entries {
             let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
@@ -87,17 +90,19 @@ impl wire::entry_server::Entry for Service {
                     entries.push(entry);
                     results.push(None);
                 }
-                Err(error) => results.push(Some((Err(Status::invalid_argument(error.to_string())), None))),
+                Err(error) => results.push(Some(Status::invalid_argument(error.to_string()))),
             }
         }
-        let created = call.execute(CreateEntries { entries }).await;
-        let mut created = created.map_err(|refusal| status(refusal.into_error()))?.into_iter();
+        let created = call.execute_all(CreateEntries { entries }).await;
+        let mut created = created.map_err(Refusal::into_error)?.into_iter();
         let mut answered = Vec::with_capacity(results.len());
-        for refused in results {
-            let result = match refused.or_else(|| created.next().map(with_existing)) {
-                Some((Err(status), existing)) => (Err(call.refuse(status).await.into_error()), existing),
-                Some(created) => created,
-                None => (Err(Status::internal("an entry was not answered")), None),
+        for unread in results {
+            let result = match unread {
+                Some(status) => (Err(call.refuse(status).await.into_error()), None),
+                None => created.next().map_or_else(
+                    || (Err(Status::internal("an entry was not answered")), None),
+                    |created| with_existing(created.map_err(Refusal::into_error)),
+                ),
             };
             answered.push(result);
         }
@@ -115,7 +120,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchUpdateEntryRequest>,
     ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
-        let call = Call::<Operator>::of(request.extensions())?;
+        let call = call::<Operator, _>(&request)?;
         let request = request.into_inner();
         check_count(request.entries.len())?;
         let mut results = Vec::new();
@@ -131,17 +136,13 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::BatchDeleteEntryRequest>,
     ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
-        let call = Call::<Operator>::of(request.extensions())?;
+        let call = call::<Operator, _>(&request)?;
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
         let deletions = ids.into_iter().map(|id| {
             let call = &call;
             async move {
-                let result = match EntryId::parse(&id) {
-                    Ok(id) => call.execute(DeleteEntry { id }).await.map_err(|refusal| status(refusal.into_error())),
-                    Err(error) => Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
-                };
-                let (status, _) = result_to_wire(result);
+                let (status, _) = result_to_wire(answer(call, entry_id(&id).map(|id| DeleteEntry { id })).await);
                 wire::batch_delete_entry_response::Result { status: Some(status), id }
             }
         });
@@ -153,7 +154,7 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
+        let agent = call::<AgentCaller, _>(&request)?.caller;
         let mask = request.into_inner().output_mask;
         let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.identity.server_id, now()));
         let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
@@ -166,10 +167,11 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Pages>, Status> {
-        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
+        let call = call::<AgentCaller, _>(&request)?;
         let (to, pages) = tokio::sync::mpsc::channel(4);
-        tokio::spawn(Sync { domain: self.0.clone(), agent, to }.run(request.into_inner()));
-        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(pages).boxed()))
+        let sync = Sync { domain: self.0.clone(), agent: call.caller.clone(), to };
+        tokio::spawn(sync.run(request.into_inner()));
+        Ok(Response::new(recorded(call, tokio_stream::wrappers::ReceiverStream::new(pages))))
     }
 }
 
@@ -178,17 +180,13 @@ async fn update(
     wire_entry: &types::Entry,
     mask: Option<types::EntryMask>,
 ) -> Result<Arc<Entry>, Status> {
-    let id = match EntryId::parse(&wire_entry.id) {
-        Ok(id) => id,
-        Err(error) => return Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
-    };
     let mask = mask.unwrap_or(FULL);
     let change = |known: &Entry| {
         // Fields outside the mask are those of the entry as it stands in this very write.
         let merged = merged(entry_to_wire(known), wire_entry, &mask);
         entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
     };
-    call.execute(UpdateEntry { id, change }).await.map_err(|refusal| status(refusal.into_error()))
+    answer(call, entry_id(&wire_entry.id).map(|id| UpdateEntry { id, change })).await
 }
 
 /// An entry that was created, or why not, with the one that exists in its place.
@@ -199,7 +197,7 @@ fn with_existing(created: Result<Arc<Entry>, RegistrationError>) -> Created {
         Err(RegistrationError::Exists(existing)) => Some(existing.clone()),
         _ => None,
     };
-    (created.map_err(status), existing)
+    (created.map_err(Status::from), existing)
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
@@ -215,16 +213,6 @@ fn to_result(
     mask: Option<&types::EntryMask>,
 ) -> (types::Status, Option<types::Entry>) {
     result_to_wire(result.map(|entry| masked(entry_to_wire(&entry), mask)))
-}
-
-fn status(error: RegistrationError) -> Status {
-    let code = match error {
-        RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
-        RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Code::NotFound,
-        RegistrationError::Journal(_) => Code::Unavailable,
-        _ => Code::InvalidArgument,
-    };
-    Status::new(code, error.to_string())
 }
 
 /// SPIRE's filters; all that are set must admit the entry.

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::entry_mask::masked;
+use super::status::denied;
 use crate::caller::AgentCaller;
 use crate::domain::Shared;
-use crate::standing::denied;
 
 /// Entries, or revisions, on one page.
 const PAGE: usize = 500;

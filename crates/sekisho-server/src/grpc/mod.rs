@@ -2,11 +2,14 @@
 
 mod agent;
 mod bundle;
+mod departing;
+mod door;
 mod entry;
 mod entry_mask;
 mod entry_sync;
 mod node;
-mod status;
+pub(crate) mod status;
+mod streams;
 mod svid;
 
 use axum::Router;
@@ -15,9 +18,9 @@ use sekisho_proto::{server as own, spire};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use crate::departing::judged_last;
+use self::departing::judged_last;
+use self::door::admit_to_method;
 use crate::domain::Shared;
-use crate::executor::admit_to_method;
 
 /// Largest message accepted, in bytes.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -27,10 +30,10 @@ pub(crate) fn routes<H: Health>(
     domain: &Shared,
     health: HealthServer<H>,
 ) -> Result<Router, tonic_reflection::server::Error> {
-    let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service(domain.clone()));
+    let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service);
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
-    let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service(domain.clone()));
+    let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service);
     let node = own::node_server::NodeServer::new(node::Service(domain.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)

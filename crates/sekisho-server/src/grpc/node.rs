@@ -3,9 +3,9 @@
 use std::pin::Pin;
 use std::sync::PoisonError;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use sekisho_evidence::{Evidence, process_evidence};
-use sekisho_identity::{Shown, Standing};
+use sekisho_identity::Standing;
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
@@ -14,14 +14,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::departing::departing;
+use super::door::{answer, call};
 use super::status::{result_to_wire, svid_to_wire};
+use super::streams::recorded;
 use super::svid;
 use crate::caller::AgentCaller;
+use crate::commands::{IssueJwt, Record};
 use crate::domain::Shared;
-use crate::executor::Call;
 use crate::jump;
-use crate::record::{self, RecordError};
-use crate::refusal::Refusal;
 use crate::watch;
 
 pub(crate) struct Service(pub(crate) Shared);
@@ -33,7 +34,8 @@ impl wire::node_server::Node for Service {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
-        let agent = Call::<AgentCaller>::of(request.extensions())?.caller;
+        let call = call::<AgentCaller, _>(&request)?;
+        let agent = call.caller.clone();
         let mut acknowledgements = request.into_inner();
         let (to, from) = mpsc::channel(4);
         let (domain, id) = (self.0.clone(), agent.id.get().clone());
@@ -68,91 +70,58 @@ impl wire::node_server::Node for Service {
                 in_force.retain(|_, nodes| !nodes.is_empty());
             }
         });
-        Ok(Response::new(ReceiverStream::new(from).boxed()))
+        Ok(Response::new(recorded(call, ReceiverStream::new(from))))
     }
 
     async fn issue_x509(
         &self,
         request: Request<wire::IssueX509Request>,
     ) -> Result<Response<wire::IssueX509Response>, Status> {
-        let call = Call::<AgentCaller>::of(request.extensions())?;
-        let (agent, asker) = (&call.caller, call.caller.asker(&self.0));
+        let call = call::<AgentCaller, _>(&request)?;
         let items = request.into_inner().items;
-        if items.len() > 500 {
-            let status = Status::invalid_argument("a batch has at most 500 requests");
-            return Err(call.refuse(status).await.into_error());
-        }
-        let one = |item: wire::issue_x509_request::Item| {
-            let (domain, asker, agent) = (&self.0, &asker, agent);
-            async move {
-                let evidence = match evidence_from_wire(agent, item.evidence.as_ref()) {
-                    Ok(evidence) => evidence,
-                    Err(status) => return Err(svid::refuse(domain, asker, status).await),
-                };
-                svid::x509(domain, asker, &item.entry_id, &item.csr, (Shown::Process, &evidence)).await
-            }
-        };
-        let results = futures_util::future::join_all(items.into_iter().map(one)).await;
-        let departure = svid::departure(agent, &results);
+        svid::check_count(items.len())?;
+        let commands = items.into_iter().map(|item| {
+            let process = evidence_from_wire(item.evidence.as_ref())?;
+            svid::asked(&item.entry_id, item.csr, Some(process))
+        });
+        let (results, departure) = svid::issue(&call, commands).await;
         let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
-            let svid = result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint));
-            let (status, svid) = result_to_wire(svid.map_err(Refusal::into_error));
+            let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
         });
-        Ok(svid::departing(wire::IssueX509Response { results: results.collect() }, departure))
+        Ok(departing(wire::IssueX509Response { results: results.collect() }, departure))
     }
 
     async fn issue_jwt(
         &self,
         request: Request<wire::IssueJwtRequest>,
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
-        let call = Call::<AgentCaller>::of(request.extensions())?;
+        let call = call::<AgentCaller, _>(&request)?;
         let request = request.into_inner();
-        let work = async {
-            let evidence = evidence_from_wire(&call.caller, request.evidence.as_ref())?;
-            svid::jwt(&self.0, &call.caller, &request.entry_id, &request.audience, (Shown::Process, &evidence)).await
-        };
-        let jwt = call.answer(work).await?;
-        let answer = wire::IssueJwtResponse { svid: Some(jwt.svid), log_index: jwt.log_index };
-        Ok(svid::departing(answer, jwt.departure))
+        let command = evidence_from_wire(request.evidence.as_ref()).and_then(|process| {
+            let entry = svid::entry_id(&request.entry_id)?;
+            Ok(IssueJwt { entry, audience: request.audience, process: Some(process) })
+        });
+        let (issued, entry) = answer(&call, command).await?;
+        let (log_index, departure) = (issued.log_index, svid::jwt_departure(&call.caller, &issued, &entry));
+        let svid = Some(svid::jwt_to_wire(issued, &entry));
+        Ok(departing(wire::IssueJwtResponse { svid, log_index }, departure))
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {
-        let call = Call::<AgentCaller>::of(request.extensions())?;
-        let (agent, request, domain) = (call.caller.clone(), request.into_inner(), self.0.clone());
-        let turn = record::turn(&domain, &agent, &request.batch_key).await;
-        // Once it is its turn, whether or not the agent stays to hear of it: half of this is no state.
-        let recorded = tokio::spawn(async move {
-            record::batch(&domain, &agent, turn, &request.batch_key, request.records, request.lost).await
-        });
-        match recorded.await.map_err(|_| Status::internal("recording failed; the server's log says why"))? {
-            Ok(log_index) => Ok(Response::new(wire::RecordResponse { log_index })),
-            Err(
-                error @ (RecordError::Journal(_)
-                | RecordError::Store(_)
-                | RecordError::Disk(_)
-                | RecordError::Conflict(_)),
-            ) => {
-                tracing::error!(%error, "records were not taken");
-                Err(Status::unavailable("the server cannot record now; its log says why"))
-            }
-            // Its spool keeps them and sends them again.
-            Err(error @ RecordError::Budget) => {
-                Err(call.refuse(Status::resource_exhausted(error.to_string())).await.into_error())
-            }
-            Err(error) => Err(call.refuse(Status::invalid_argument(error.to_string())).await.into_error()),
-        }
+        let call = call::<AgentCaller, _>(&request)?;
+        let wire::RecordRequest { records, lost, batch_key } = request.into_inner();
+        let log_index = answer(&call, Ok(Record { batch_key, records, lost })).await?;
+        Ok(Response::new(wire::RecordResponse { log_index }))
     }
 }
 
-/// What an agent shows of a process, on top of what it showed of itself.
-fn evidence_from_wire(agent: &AgentCaller, evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
+/// What an agent shows of a process.
+fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
     let evidence = evidence
         .ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
     let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let at = UnixTime::from_nanos(evidence.measured_at_ns);
-    let process = process_evidence(&evidence.source, at, selectors);
-    let process = process.map_err(|e| Status::invalid_argument(e.to_string()))?;
-    agent.evidence()?.with(process).map_err(|e| Status::invalid_argument(e.to_string()))
+    process_evidence(&evidence.source, at, selectors).map_err(|e| Status::invalid_argument(e.to_string()))
 }

@@ -1,43 +1,163 @@
-//! Statuses and messages that several services answer with.
+//! How gRPC says what a command refused, by SPIRE's codes where it has the same.
 
+use sekisho_evidence::node::NodeError;
 use sekisho_identity::{Refusal, Standing};
-use sekisho_proto::{id_to_wire, types};
+use sekisho_proto::types::permission_denied_details::Reason;
+use sekisho_proto::{id_to_wire, reason_status, types};
 use tonic::{Code, Status};
 
+use crate::commands::{AttestError, RenewError};
+use crate::denied::Denied;
+use crate::departure::Cause;
 use crate::issue::{IssueError, IssuedX509};
-use crate::standing::denied;
+use crate::journal::JournalError;
+use crate::record::RecordError;
+use crate::registration::RegistrationError;
+use crate::standing::says;
+use crate::withheld::Withheld;
 
-pub(super) fn issue_status(error: &IssueError) -> Status {
-    let refusal = match error {
-        IssueError::Refused(refusal) => refusal,
-        IssueError::Superseded => return Status::aborted(error.to_string()),
-        _ => return unissued(error),
+/// The status for an agent that does not stand well.
+pub(crate) fn denied(standing: Standing) -> Status {
+    let reason = match standing {
+        Standing::Banned => Reason::AgentBanned,
+        Standing::Superseded => Reason::AgentNotActive,
+        Standing::Unknown | Standing::Good => Reason::AgentNotAttested,
     };
-    let status = |code| Status::new(code, error.to_string());
-    match refusal {
-        Refusal::AgentBanned(_) => denied(Standing::Banned),
-        Refusal::AgentUnknown(_) => denied(Standing::Unknown),
-        Refusal::AgentSuperseded(_) => denied(Standing::Superseded),
-        Refusal::EntryChanged(_) => status(Code::Aborted),
-        Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => status(Code::NotFound),
-        Refusal::EvidenceEnded => status(Code::InvalidArgument),
-        Refusal::CsrName(_) | Refusal::Audience => status(Code::InvalidArgument),
-        Refusal::AuthorityEnded => status(Code::Unavailable),
-        // A clock that is wrong is no decision against the process.
-        Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => status(Code::FailedPrecondition),
-        _ => status(Code::PermissionDenied),
+    reason_status(says(standing), reason)
+}
+
+/// Ours, or something that passes: the peer hears that, the log of the program hears why.
+fn unavailable(error: &dyn std::fmt::Display) -> Status {
+    tracing::error!(%error, "a call failed");
+    Status::unavailable("the server cannot do that now; its log says why")
+}
+
+impl From<JournalError> for Status {
+    fn from(error: JournalError) -> Self {
+        unavailable(&error)
     }
 }
 
-fn unissued(error: &IssueError) -> Status {
-    if let IssueError::Budget(_) = error {
-        return Status::resource_exhausted(error.to_string());
+impl From<Denied> for Status {
+    fn from(denied_: Denied) -> Self {
+        let says = denied_.to_string();
+        match denied_ {
+            Denied::Expired => reason_status(&says, Reason::AgentExpired),
+            Denied::MustAttest => reason_status(&says, Reason::AgentNotAttested),
+            Denied::Standing(standing) => denied(standing),
+            Denied::NoOperator | Denied::Host | Denied::NoRow | Denied::NoSvid | Denied::NoAgent => {
+                Self::permission_denied(says)
+            }
+            Denied::Journal(error) => error.into(),
+        }
     }
-    if let IssueError::Form(_) = error {
-        return Status::invalid_argument(error.to_string());
+}
+
+impl From<Withheld> for Status {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Judged { cause: Cause::Standing(standing), .. } => denied(standing),
+            Withheld::Judged { cause, .. } => Self::aborted(cause.to_string()),
+            Withheld::Journal(error) => error.into(),
+        }
     }
-    tracing::error!(%error, "could not issue");
-    Status::unavailable("the server cannot issue now; its log says why")
+}
+
+impl From<IssueError> for Status {
+    fn from(error: IssueError) -> Self {
+        let says = error.to_string();
+        match error {
+            IssueError::Withdrawn { why, .. } => Self::from(*why),
+            IssueError::Denied(denied) => denied.into(),
+            IssueError::Refused(refusal) => gate_status(&refusal, says),
+            IssueError::NoEntry(_) => Self::not_found(says),
+            IssueError::Csr(_) | IssueError::Evidence(_) | IssueError::Form(_) => Self::invalid_argument(says),
+            IssueError::Superseded => Self::aborted(says),
+            IssueError::Budget(_) => Self::resource_exhausted(says),
+            IssueError::Authority(_) | IssueError::Journal(_) => unavailable(&says),
+        }
+    }
+}
+
+fn gate_status(refusal: &Refusal, says: String) -> Status {
+    let code = match refusal {
+        Refusal::AgentBanned(_) => return denied(Standing::Banned),
+        Refusal::AgentUnknown(_) => return denied(Standing::Unknown),
+        Refusal::AgentSuperseded(_) => return denied(Standing::Superseded),
+        Refusal::EntryChanged(_) => Code::Aborted,
+        Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => Code::NotFound,
+        Refusal::EvidenceEnded | Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
+        Refusal::AuthorityEnded => Code::Unavailable,
+        // A clock that is wrong is no decision against the process.
+        Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => Code::FailedPrecondition,
+        _ => Code::PermissionDenied,
+    };
+    Status::new(code, says)
+}
+
+impl From<AttestError> for Status {
+    fn from(error: AttestError) -> Self {
+        let says = error.to_string();
+        match error {
+            AttestError::TooMany => Self::resource_exhausted(says),
+            AttestError::Silent => Self::deadline_exceeded(says),
+            AttestError::Gone => Self::cancelled(says),
+            AttestError::Node(NodeError::Off(..)) => Self::permission_denied(says),
+            // SPIRE's code for a token that is used or expired, too.
+            AttestError::Message(_)
+            | AttestError::TooLong
+            | AttestError::TokenUnknown
+            | AttestError::TokenExpired
+            | AttestError::UnknownAttestor { .. }
+            | AttestError::Csr(_)
+            | AttestError::Node(_) => Self::invalid_argument(says),
+            AttestError::Banned { .. } => denied(Standing::Banned),
+            AttestError::Issue { error, .. } => error.into(),
+            AttestError::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<RenewError> for Status {
+    fn from(error: RenewError) -> Self {
+        let says = error.to_string();
+        match error {
+            RenewError::MustReattest => reason_status(&says, Reason::AgentMustReattest),
+            RenewError::Changed { denied, .. } => denied.into(),
+            RenewError::Issue(error) => error.into(),
+        }
+    }
+}
+
+impl From<RecordError> for Status {
+    fn from(error: RecordError) -> Self {
+        let says = error.to_string();
+        match error {
+            RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_) | RecordError::Conflict(_) => {
+                unavailable(&says)
+            }
+            // Its spool keeps them and sends them again.
+            RecordError::Budget => Self::resource_exhausted(says),
+            RecordError::TooLarge
+            | RecordError::Form(_)
+            | RecordError::Ahead
+            | RecordError::Behind(_)
+            | RecordError::Foreign(_)
+            | RecordError::Key => Self::invalid_argument(says),
+        }
+    }
+}
+
+impl From<RegistrationError> for Status {
+    fn from(error: RegistrationError) -> Self {
+        let code = match error {
+            RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
+            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Code::NotFound,
+            RegistrationError::Journal(error) => return error.into(),
+            _ => Code::InvalidArgument,
+        };
+        Self::new(code, error.to_string())
+    }
 }
 
 pub(super) fn svid_to_wire(issued: &IssuedX509, hint: &str) -> types::X509svid {

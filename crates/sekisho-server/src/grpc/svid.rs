@@ -1,23 +1,26 @@
+use std::sync::Arc;
+
+use futures_util::future::join_all;
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Csr, Entry, Request as GateRequest, Shown};
+use sekisho_identity::Entry;
 use sekisho_proto::spire::svid::v1 as wire;
 use sekisho_proto::{id_to_wire, types};
 use sekisho_types::EntryId;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-use super::status::{issue_status, result_to_wire, svid_to_wire};
+use super::departing::departing;
+use super::door::{answer, call};
+use super::status::{result_to_wire, svid_to_wire};
 use crate::caller::AgentCaller;
+use crate::commands::{IssueJwt, IssueX509};
 use crate::departure::{Departure, Issued};
-use crate::domain::Shared;
 use crate::executor::Call;
-use crate::issue::{self, Asker, IssuedX509};
-use crate::refusal::{Ended, Recorded, Refusal};
+use crate::issue::{IssuedJwt, IssuedX509};
 
 /// SPIRE's agents ask for 500 at most.
 const MAX_ITEMS: usize = 500;
 
-pub(crate) struct Service(pub(crate) Shared);
+pub(crate) struct Service;
 
 #[tonic::async_trait]
 impl wire::svid_server::Svid for Service {
@@ -25,141 +28,77 @@ impl wire::svid_server::Svid for Service {
         &self,
         request: Request<wire::BatchNewX509svidRequest>,
     ) -> Result<Response<wire::BatchNewX509svidResponse>, Status> {
-        let call = Call::<AgentCaller>::of(request.extensions())?;
-        let (agent, asker) = (&call.caller, call.caller.asker(&self.0));
+        let call = call::<AgentCaller, _>(&request)?;
         let params = request.into_inner().params;
-        if params.len() > MAX_ITEMS {
-            let status = Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests"));
-            return Err(call.refuse(status).await.into_error());
-        }
-        // All at once, so that their leaves share one fsync.
-        let evidence = agent.evidence()?;
-        let basis = (Shown::NodeOnly, &evidence);
-        let items = params.iter().map(|item| x509(&self.0, &asker, &item.entry_id, &item.csr, basis));
-        let results = futures_util::future::join_all(items).await;
-        let departure = departure(agent, &results);
+        check_count(params.len())?;
+        let commands = params.into_iter().map(|item| asked(&item.entry_id, item.csr, None));
+        let (results, departure) = issue(&call, commands).await;
         let results = results.into_iter().map(|result| {
-            let svid = result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint));
-            let (status, svid) = result_to_wire(svid.map_err(Refusal::into_error));
+            let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::batch_new_x509svid_response::Result { status: Some(status), svid }
         });
-        let answer = wire::BatchNewX509svidResponse { results: results.collect() };
-        Ok(departing(answer, departure))
+        Ok(departing(wire::BatchNewX509svidResponse { results: results.collect() }, departure))
     }
 
     async fn new_jwtsvid(
         &self,
         request: Request<wire::NewJwtsvidRequest>,
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
-        let call = Call::<AgentCaller>::of(request.extensions())?;
+        let call = call::<AgentCaller, _>(&request)?;
         let request = request.into_inner();
-        let work = async {
-            let evidence = call.caller.evidence()?;
-            jwt(&self.0, &call.caller, &request.entry_id, &request.audience, (Shown::NodeOnly, &evidence)).await
-        };
-        let jwt = call.answer(work).await?;
-        Ok(departing(wire::NewJwtsvidResponse { svid: Some(jwt.svid) }, jwt.departure))
+        let command =
+            entry_id(&request.entry_id).map(|entry| IssueJwt { entry, audience: request.audience, process: None });
+        let (issued, entry) = answer(&call, command).await?;
+        let departure = jwt_departure(&call.caller, &issued, &entry);
+        Ok(departing(wire::NewJwtsvidResponse { svid: Some(jwt_to_wire(issued, &entry)) }, departure))
     }
 }
 
-/// An identity that was issued by an entry, or why not.
-pub(super) type Given = Result<(IssuedX509, Arc<Entry>), Refusal<Status>>;
+pub(super) fn check_count(count: usize) -> Result<(), Status> {
+    if count > MAX_ITEMS {
+        return Err(Status::invalid_argument(format!("a batch has at most {MAX_ITEMS} requests")));
+    }
+    Ok(())
+}
 
-/// What the connection is to judge once more before it takes an answer with these identities.
-pub(super) fn departure(agent: &AgentCaller, results: &[Given]) -> Departure {
+pub(super) fn entry_id(text: &str) -> Result<EntryId, Status> {
+    EntryId::parse(text).map_err(|e| Status::invalid_argument(e.to_string()))
+}
+
+/// The command that one item of a batch is.
+pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<IssueX509, Status> {
+    Ok(IssueX509 { entry: entry_id(entry)?, csr, process })
+}
+
+/// An identity that was issued by an entry, or why not.
+pub(super) type Given = Result<(IssuedX509, Arc<Entry>), Status>;
+
+/// Issues all at once, so that their leaves share one wait; and what the connection is to judge once more before it takes the answer.
+pub(super) async fn issue(
+    call: &Call<AgentCaller>,
+    commands: impl IntoIterator<Item = Result<IssueX509, Status>>,
+) -> (Vec<Given>, Departure) {
+    let results = join_all(commands.into_iter().map(|command| answer(call, command))).await;
     let issued = results.iter().flatten().map(|(issued, entry)| Issued {
         log_id: issued.log_id,
         entry: Some(entry.clone()),
         judged_at: issued.judged_at,
     });
-    Departure::new(agent.id.get().clone(), agent.serial.clone(), issued.collect())
+    let departure = Departure::new(call.caller.id.get().clone(), call.caller.serial.clone(), issued.collect());
+    (results, departure)
 }
 
-pub(super) fn departing<T>(answer: T, departure: Departure) -> Response<T> {
-    let mut response = Response::new(answer);
-    response.extensions_mut().insert(departure);
-    response
+pub(super) fn jwt_departure(agent: &AgentCaller, issued: &IssuedJwt, entry: &Arc<Entry>) -> Departure {
+    let leaves = Issued { log_id: issued.log_id, entry: Some(entry.clone()), judged_at: issued.judged_at };
+    Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![leaves])
 }
 
-/// The entry that an agent names.
-fn entry(domain: &Shared, id: &str) -> Result<Arc<Entry>, Status> {
-    let id = EntryId::parse(id).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let found = domain.view.read(|state| state.entries.get(&id).cloned());
-    found.ok_or_else(|| Status::not_found(format!("no entry `{id}` that this agent serves")))
-}
-
-/// A refusal of something that did not come as far as the gate, which records its own.
-pub(super) async fn refuse(domain: &Shared, asker: &Asker, status: Status) -> Refusal<Status> {
-    match issue::refused(domain, &asker.name(), status.message()).await {
-        Ok(proof) => Refusal::new(status, proof),
-        Err(error) => Refusal::new(error.into(), Recorded::in_count()),
-    }
-}
-
-/// One X.509-SVID for an entry, through the gate.
-pub(super) async fn x509(
-    domain: &Shared,
-    asker: &Asker,
-    entry_id: &str,
-    csr: &[u8],
-    (shown, evidence): (Shown, &Evidence),
-) -> Given {
-    let asked = entry(domain, entry_id)
-        .and_then(|entry| Ok((entry, Csr::verify(csr).map_err(|e| Status::invalid_argument(e.to_string()))?)));
-    let (entry, csr) = match asked {
-        Ok(asked) => asked,
-        Err(status) => return Err(refuse(domain, asker, status).await),
-    };
-    let request = GateRequest::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence };
-    match issue::x509(domain, asker, request).await {
-        Ok(issued) => Ok((issued, entry)),
-        Err(Ended::Refused(refusal)) => Err(refusal.map(|error| issue_status(&error))),
-        Err(Ended::Fault(error)) => Err(refuse_if_asked(domain, asker, issue_status(&error)).await),
-    }
-}
-
-/// Our own failure is not a refusal.
-async fn refuse_if_asked(domain: &Shared, asker: &Asker, status: Status) -> Refusal<Status> {
-    match Recorded::no_refusal(&status) {
-        Some(proof) => Refusal::new(status, proof),
-        None => refuse(domain, asker, status).await,
-    }
-}
-
-/// A JWT-SVID for the wire, its place in the log, and what is judged once more before it leaves.
-pub(crate) struct Jwt {
-    pub svid: types::Jwtsvid,
-    pub log_index: u64,
-    pub departure: Departure,
-}
-
-/// One JWT-SVID for an entry, through the gate.
-pub(super) async fn jwt(
-    domain: &Shared,
-    agent: &AgentCaller,
-    entry_id: &str,
-    audience: &[String],
-    (shown, evidence): (Shown, &Evidence),
-) -> Result<Jwt, Ended<Status>> {
-    let asker = agent.asker(domain);
-    let entry = match entry(domain, entry_id) {
-        Ok(entry) => entry,
-        Err(status) => return Err(Ended::Refused(refuse(domain, &asker, status).await)),
-    };
-    let request = GateRequest::WorkloadJwt { entry: &entry, audience, shown, evidence };
-    let issued = issue::jwt(domain, &asker, request, audience).await;
-    let issued = issued.map_err(|ended| ended.map(|error| issue_status(&error)))?;
-    let svid = types::Jwtsvid {
-        token: issued.token,
+pub(super) fn jwt_to_wire(issued: IssuedJwt, entry: &Entry) -> types::Jwtsvid {
+    types::Jwtsvid {
         id: Some(id_to_wire(&issued.spiffe_id)),
+        token: issued.token,
         expires_at: issued.expires_at.seconds(),
         issued_at: issued.issued_at.seconds(),
         hint: entry.hint.clone(),
-    };
-    let leaves = Issued { log_id: issued.log_id, entry: Some(entry), judged_at: issued.judged_at };
-    Ok(Jwt {
-        svid,
-        log_index: issued.log_index,
-        departure: Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![leaves]),
-    })
+    }
 }

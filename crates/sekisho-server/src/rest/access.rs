@@ -6,9 +6,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Refused;
+use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::executor::operator_call;
-use crate::roles::{self, Role};
+use crate::executor::{Admitted, Connection, admit};
+use crate::roles;
 
 /// Lets through whom the role table names, operators with their call as an extension; refuses browsers of other origins and
 /// names that are not this server's (DNS rebinding).
@@ -16,21 +17,30 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     // A path without a route is answered as such.
     let Some(path) = path else { return next.run(request).await };
-    let allowed = match roles::of_route(request.method().as_str(), &path) {
-        Some(Role::Anyone) => return next.run(request).await,
-        Some(Role::LogReader) if domain.settings.publish_log => return next.run(request).await,
-        Some(_) if is_own_host(request.headers()) => Ok(()),
-        Some(_) => Err("the `Host` or `Origin` header does not name this server"),
-        None => Err("no row of the role table is for this call"),
+    let connection = Connection::of(&domain, request.extensions());
+    let is_own = is_own_host(request.headers());
+    let admitted = match roles::of_route(request.method().as_str(), &path) {
+        None => Err(connection.refuse(Denied::NoRow).await),
+        Some(role) => match admit(&connection, role).await {
+            Ok(Admitted::Operator(_)) if !is_own => Err(connection.refuse(Denied::Host).await),
+            admitted => admitted,
+        },
     };
-    let call = operator_call(&domain, &request, allowed);
-    match call.await {
-        Ok(call) => {
-            request.extensions_mut().insert(call);
-            next.run(request).await
-        }
-        Err(refusal) => Refused::from(refusal).into_response(),
+    let is_operator = matches!(admitted, Ok(Admitted::Operator(_)));
+    match admitted {
+        Ok(admitted) => admitted.into_extension(request.extensions_mut()),
+        Err(refusal) => return Refused::from(refusal).into_response(),
     }
+    let says = format!("{} {path}", request.method());
+    let answer = next.run(request).await;
+    // What cannot be read does not come as far as a command.
+    if is_operator && !connection.has_record() && answer.status().is_client_error() {
+        let refused = connection.refuse(Refused::new(answer.status(), says)).await.into_error();
+        if refused.is_ours() {
+            return refused.into_response();
+        }
+    }
+    answer
 }
 
 fn is_own_host(headers: &HeaderMap) -> bool {

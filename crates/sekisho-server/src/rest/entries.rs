@@ -99,9 +99,6 @@ pub(super) async fn delete(
 }
 
 async fn create_one(call: &Call<Operator>, entry: Entry) -> Result<Arc<Entry>, Refused> {
-    let created = call.execute(CreateEntries { entries: vec![entry] }).await?.pop();
-    match created.ok_or_else(|| Refused::unavailable(&"an entry was not answered"))? {
-        Ok(entry) => Ok(entry),
-        Err(fault) => Err(call.refuse(fault).await.into()),
-    }
+    let created = call.execute_all(CreateEntries { entries: vec![entry] }).await?.pop();
+    Ok(created.ok_or_else(|| Refused::unavailable(&"an entry was not answered"))??)
 }

@@ -2,10 +2,11 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sekisho_api::{FormError, Problem};
-use tonic::{Code, Status};
 
 use crate::commands::ApplyError;
-use crate::refusal::Refusal;
+use crate::denied::Denied;
+use crate::journal::JournalError;
+use crate::refusal::{Fault, Refusal};
 use crate::registration::RegistrationError;
 
 /// The answer to a request that was refused or failed.
@@ -27,6 +28,11 @@ impl Refused {
 
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// Whether the failure is ours.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.0.status >= 500
     }
 
     /// Our failure: the peer hears that, the log hears why.
@@ -71,13 +77,30 @@ where
     }
 }
 
-/// A refusal by the role table, or its record that failed.
-impl From<Status> for Refused {
-    fn from(status: Status) -> Self {
-        match status.code() {
-            Code::PermissionDenied => Self::forbidden(status.message()),
-            _ => Self::unavailable(&status.message()),
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Journal(error) => error.into(),
+            denied => Self::forbidden(denied.to_string()),
         }
+    }
+}
+
+impl From<JournalError> for Refused {
+    fn from(error: JournalError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+/// An adapter's own fault: of the form of a request.
+impl Fault for Refused {
+    fn is_callers(&self) -> bool {
+        // What another operator did first is no fault.
+        !self.is_ours() && self.0.status != StatusCode::CONFLICT.as_u16()
+    }
+
+    fn says(&self) -> String {
+        self.0.detail.clone()
     }
 }
 

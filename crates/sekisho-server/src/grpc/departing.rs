@@ -11,12 +11,13 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
-use crate::departure::Departure;
+use crate::departure::{Cause, Departure};
 use crate::domain::Shared;
-use crate::issue;
+use crate::refusal::{self, Whom};
+use crate::withheld::Withheld;
 
 /// Puts the last judgement around each answer that holds identities.
-pub(crate) async fn judged_last(State(domain): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn judged_last(State(domain): State<Shared>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
     match answer.extensions_mut().remove::<Departure>() {
         Some(departure) => {
@@ -25,6 +26,13 @@ pub(crate) async fn judged_last(State(domain): State<Shared>, request: Request, 
         }
         None => answer,
     }
+}
+
+/// An answer that holds identities.
+pub(super) fn departing<T>(answer: T, departure: Departure) -> tonic::Response<T> {
+    let mut response = tonic::Response::new(answer);
+    response.extensions_mut().insert(departure);
+    response
 }
 
 type Withdrawing = Pin<Box<dyn Future<Output = HeaderMap> + Send>>;
@@ -56,9 +64,9 @@ impl HttpBody for Departing {
                     let number = this.domain.streams.departures.enter(&this.departure);
                     match this.departure.judge(&this.domain.view, &this.domain.identity.server_id) {
                         Ok(()) => this.stage = Stage::Taken(number),
-                        Err(status) => {
+                        Err(cause) => {
                             this.domain.streams.departures.leave(number);
-                            let withdrawing = withdraw(this.domain.clone(), this.departure.clone(), status);
+                            let withdrawing = withdraw(this.domain.clone(), this.departure.clone(), cause);
                             this.stage = Stage::Withdrawn(Box::pin(withdrawing));
                         }
                     }
@@ -92,10 +100,13 @@ impl Drop for Departing {
 }
 
 /// The log says that the identities were signed and did not leave; then the peer hears why.
-async fn withdraw(domain: Shared, departure: Departure, status: Status) -> HeaderMap {
-    let caller = departure.agent().to_string();
-    let logged = issue::withdrawn(&domain, &caller, departure.log_ids(), status.message()).await;
-    let status = logged.map_or_else(Status::from, |_| status);
+pub(super) async fn withdrawn(domain: &Shared, departure: &Departure, cause: Cause) -> Status {
+    let withheld = Withheld::of(departure, cause);
+    refusal::record(domain, Whom::Agent(departure.agent()), withheld).await.into_error().into()
+}
+
+async fn withdraw(domain: Shared, departure: Departure, cause: Cause) -> HeaderMap {
+    let status = withdrawn(&domain, &departure, cause).await;
     let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);
     trailers

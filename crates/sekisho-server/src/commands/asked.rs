@@ -1,0 +1,26 @@
+//! What is the same for each identity that an agent asks for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sekisho_evidence::Evidence;
+use sekisho_identity::{Entry, Shown};
+use sekisho_types::EntryId;
+
+use crate::caller::AgentCaller;
+use crate::issue::IssueError;
+use crate::view::View;
+
+/// The entry that an agent names. Whether it may serve it is the gate's question.
+pub(super) fn entry(view: &View, id: EntryId) -> Result<Arc<Entry>, IssueError> {
+    view.read(|state| state.entries.get(&id).cloned()).ok_or(IssueError::NoEntry(id))
+}
+
+/// What the agent shows of a process, on top of what it showed of itself.
+pub(super) fn shown(agent: &AgentCaller, process: Option<Evidence>) -> Result<(Shown, Cow<'_, Evidence>), IssueError> {
+    let node = agent.evidence()?;
+    Ok(match process {
+        Some(process) => (Shown::Process, Cow::Owned(node.clone().with(process)?)),
+        None => (Shown::NodeOnly, Cow::Borrowed(node)),
+    })
+}

@@ -1,0 +1,248 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sekisho_events::{AttestationId, Attested, IssuanceId, TokenId, TokenUsed};
+use sekisho_evidence::node::{Given, NodeAttestor, NodeError, OneTime, Proved, Session, Step, attestor};
+use sekisho_identity::{Csr, Node, Request};
+use sekisho_net::network_of;
+use sekisho_runtime::{now, random_bytes};
+use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
+use sekisho_types::{SpiffeId, Verified};
+
+use crate::command::Command;
+use crate::domain::{Domain, Shared};
+use crate::issue::{self, Asker, IssueError, IssuedX509};
+use crate::journal::{self, JournalError, Stamp, personal};
+use crate::refusal::Fault;
+use crate::submit;
+use crate::tokens::id_of;
+
+/// Challenges that one attestation may take.
+const MAX_CHALLENGES: usize = 8;
+
+/// Admits a node that proves what it is. Whatever proves the node, what follows is the same.
+pub(crate) struct Attest<N> {
+    pub node: N,
+    /// Where it connects from, keying material of that connection, and how its keys were agreed on.
+    pub address: IpAddr,
+    pub exporter: [u8; 32],
+    pub tls_group: String,
+}
+
+/// A node while it proves itself.
+pub(crate) trait Attestant: Send {
+    /// What it begins with.
+    fn opening(&mut self) -> impl Future<Output = Result<Opening, AttestError>> + Send;
+    /// What it answers to a challenge.
+    fn answer(&mut self, challenge: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, AttestError>> + Send;
+}
+
+pub(crate) struct Opening {
+    pub attestor: String,
+    pub payload: Vec<u8>,
+    pub csr: Vec<u8>,
+}
+
+/// The node's SVID, and whether it attests again in place of renewing it.
+pub(crate) struct Admitted {
+    pub issued: IssuedX509,
+    pub can_reattest: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttestError {
+    #[error("too many attestations from this address; wait a second and try again")]
+    TooMany,
+    #[error("{0}")]
+    Message(String),
+    #[error("no message for 30 s")]
+    Silent,
+    #[error("the node went before it had proved itself")]
+    Gone,
+    #[error("the attestation takes too many steps")]
+    TooLong,
+    #[error("node attestor `{name}` is not known here (known: {known})")]
+    UnknownAttestor { name: String, known: String },
+    #[error(
+        "the join token is unknown or was used before; create another with `sekisho token create --agent-id <agent>`"
+    )]
+    TokenUnknown,
+    #[error("the join token has expired; create another with `sekisho token create --agent-id <agent>`")]
+    TokenExpired,
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("the certificate signing request: {0}")]
+    Csr(String),
+    #[error("{error}")]
+    Issue { agent: SpiffeId, error: IssueError },
+    #[error("agent `{agent}` is banned, and attested")]
+    Banned { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl From<StoreError> for AttestError {
+    fn from(error: StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+impl From<Conflict> for AttestError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Token => Self::TokenUnknown,
+            other => Self::Journal(other.into()),
+        }
+    }
+}
+
+impl Fault for AttestError {
+    fn is_callers(&self) -> bool {
+        match self {
+            Self::Silent | Self::Gone | Self::Journal(_) => false,
+            Self::Issue { error, .. } => error.is_callers(),
+            _ => true,
+        }
+    }
+
+    fn says(&self) -> String {
+        self.to_string()
+    }
+
+    fn says_to_all(&self) -> String {
+        match self {
+            Self::Issue { error, .. } => error.says_to_all(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn concerns(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Issue { agent, .. } | Self::Banned { agent, .. } => Some(agent),
+            _ => None,
+        }
+    }
+
+    fn withdraws(&self) -> &[IssuanceId] {
+        match self {
+            Self::Issue { error, .. } => error.withdraws(),
+            Self::Banned { withdrawn, .. } => withdrawn,
+            _ => &[],
+        }
+    }
+}
+
+impl<N: Attestant> Command for Attest<N> {
+    type Caller = ();
+    type Reply = Admitted;
+    type Error = AttestError;
+
+    async fn run(self, domain: &Shared, _anyone: &()) -> Result<Admitted, AttestError> {
+        let Self { mut node, address, exporter, tls_group } = self;
+        if !domain.limits.attestations.take(network_of(address), now()) {
+            return Err(AttestError::TooMany);
+        }
+        let opening = node.opening().await?;
+        // Before a token is spent for it.
+        let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
+        let proved = prove(domain, &mut node, &opening, exporter).await?;
+        let issued = admit(domain, &proved, &csr, tls_group).await?;
+        Ok(Admitted { issued, can_reattest: proved.can_reattest() })
+    }
+}
+
+async fn prove(
+    domain: &Domain,
+    node: &mut impl Attestant,
+    opening: &Opening,
+    exporter: [u8; 32],
+) -> Result<Proved, AttestError> {
+    let attestor = known(&opening.attestor)?;
+    let given = || {
+        let session = Session { exporter, fresh: &random_bytes };
+        let anchors = domain.settings.anchors.of(attestor.class().name);
+        Given { session, trust_domain: &domain.identity.name, anchors, now: now() }
+    };
+    let mut step = attestor.begin(&opening.payload, &given())?;
+    for left in (0..=MAX_CHALLENGES).rev() {
+        step = match step {
+            Step::Proved(proved) => return Ok(proved),
+            Step::Spend(once) => return spend(domain, once).await,
+            Step::Challenge(..) if left == 0 => break,
+            Step::Challenge(challenge, conversation) => {
+                let answer = node.answer(challenge).await?;
+                conversation.go_on(&answer, &given())?
+            }
+        };
+    }
+    Err(AttestError::TooLong)
+}
+
+fn known(name: &str) -> Result<&'static dyn NodeAttestor, AttestError> {
+    attestor(name).ok_or_else(|| {
+        let known: Vec<_> = sekisho_evidence::node::ATTESTORS.iter().map(|a| a.class().name).collect();
+        AttestError::UnknownAttestor { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// Spends what is good once. That it is unused is checked in the transaction that spends it, so of two callers one wins (law L4).
+async fn spend(domain: &Domain, once: OneTime) -> Result<Proved, AttestError> {
+    let hash = once.hash().to_string();
+    let token = domain.store.token(&domain.identity.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
+    if token.expires_at <= now() {
+        return Err(AttestError::TokenExpired);
+    }
+    let unused = Expect::Token { hash: hash.clone(), at: now() };
+    let item = Item::default().expect(unused).write(Write::SpendToken(hash.clone()));
+    let used = TokenId::parse(&id_of(&hash)).map(|id| TokenUsed { agent: personal(token.agent_id.clone()), token: id });
+    let item = used.into_iter().fold(item, |item, used| item.record(Stamp::now(domain).leaf(used)));
+    submit::write::<AttestError>(domain, item).await?;
+    Ok(once.spent(token.agent_id, now())?)
+}
+
+/// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
+async fn admit(
+    domain: &Domain,
+    proved: &Proved,
+    csr: &Verified<Csr>,
+    tls_group: String,
+) -> Result<IssuedX509, AttestError> {
+    let id = proved.id();
+    let banned = |withdrawn| AttestError::Banned { agent: id.clone(), withdrawn };
+    if domain.view.read(|state| state.nodes.get(id).is_some_and(|node| node.banned)) {
+        return Err(banned(vec![]));
+    }
+    let mut node = Node::proved(proved);
+    let attested = Attested {
+        agent: personal(id.clone()),
+        attestor: node.attestation_type.clone(),
+        id: AttestationId::new(domain.new_log_id()),
+        tls_group,
+    };
+    journal::append(domain, attested).await?;
+    let asker = Asker::attested(&domain.view, &domain.identity, id.clone());
+    let request = Request::NodeSvid { csr, evidence: proved.evidence() };
+    let issued = issue::x509(domain, &asker, request).await;
+    let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
+    node.serial.clone_from(&issued.serial);
+    node.expires_at = issued.not_after;
+    let admission = || {
+        let admission = admission(domain, &node).ok_or_else(|| banned(vec![issued.log_id]))?;
+        Ok::<_, AttestError>((admission, ()))
+    };
+    submit::change(domain, admission).await?;
+    Ok(issued)
+}
+
+/// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the SVID before
+/// is good until this one is used.
+fn admission(domain: &Domain, node: &Node) -> Option<Item> {
+    let known = domain.view.read(|state| state.nodes.get(&node.id).cloned());
+    if known.as_ref().is_some_and(|known| known.banned) {
+        return None;
+    }
+    let before = known.as_ref().filter(|_| node.can_reattest);
+    let admitted = Node { previous_serial: before.map(|known| known.serial.clone()), ..node.clone() };
+    let item = Item::default().expect(Expect::Node { id: node.id.clone(), is: known });
+    Some(item.write(Write::PutNode(Arc::new(admitted))))
+}

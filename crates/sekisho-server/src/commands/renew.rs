@@ -1,0 +1,110 @@
+use sekisho_events::IssuanceId;
+use sekisho_identity::{Csr, Request};
+use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
+
+use crate::caller::AgentCaller;
+use crate::command::Command;
+use crate::denied::Denied;
+use crate::domain::Shared;
+use crate::issue::{self, IssueError, IssuedX509};
+use crate::journal::JournalError;
+use crate::refusal::Fault;
+use crate::submit;
+
+/// Renews an agent's SVID. The one it shows now stays good until the new one is used, in case the answer is lost.
+pub(crate) struct Renew {
+    pub csr: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RenewError {
+    #[error("an agent that can attest again does so in place of renewing")]
+    MustReattest,
+    /// The agent may not have it any more, which is in the log already.
+    #[error("{denied}")]
+    Changed { denied: Denied, withdrawn: Vec<IssuanceId> },
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl From<JournalError> for RenewError {
+    fn from(error: JournalError) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
+impl From<StoreError> for RenewError {
+    fn from(error: StoreError) -> Self {
+        JournalError::from(error).into()
+    }
+}
+
+impl From<Conflict> for RenewError {
+    fn from(conflict: Conflict) -> Self {
+        match Denied::from(conflict) {
+            Denied::Journal(error) => error.into(),
+            denied => Self::Changed { denied, withdrawn: vec![] },
+        }
+    }
+}
+
+impl Fault for RenewError {
+    fn is_callers(&self) -> bool {
+        match self {
+            Self::MustReattest => true,
+            Self::Changed { denied, .. } => denied.is_callers(),
+            Self::Issue(error) => error.is_callers(),
+        }
+    }
+
+    fn says(&self) -> String {
+        self.to_string()
+    }
+
+    fn says_to_all(&self) -> String {
+        match self {
+            Self::Issue(error) => error.says_to_all(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn withdraws(&self) -> &[IssuanceId] {
+        match self {
+            Self::MustReattest => &[],
+            Self::Changed { withdrawn, .. } => withdrawn,
+            Self::Issue(error) => error.withdraws(),
+        }
+    }
+
+    fn is_beyond_budget(&self) -> bool {
+        matches!(self, Self::Issue(error) if error.is_beyond_budget())
+    }
+}
+
+impl Command for Renew {
+    type Caller = AgentCaller;
+    type Reply = IssuedX509;
+    type Error = RenewError;
+
+    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<IssuedX509, RenewError> {
+        let csr = Csr::verify(&self.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
+        // As SPIRE has it: such an agent would otherwise hold its identity without ever proving itself again.
+        if agent.node.can_reattest {
+            return Err(RenewError::MustReattest);
+        }
+        let evidence = agent.evidence().map_err(IssueError::from)?;
+        let issued = issue::x509(domain, agent.asker(domain), Request::NodeSvid { csr: &csr, evidence }).await?;
+        // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
+        let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
+        let item = Item::default().expect(Expect::Standing { agent: id.clone(), serial: shown.clone() });
+        let (serial, expires_at) = (issued.serial.clone(), issued.not_after);
+        let renewal = item.write(Write::RenewNode { id, serial, previous_serial: Some(shown), expires_at });
+        match submit::write::<RenewError>(domain, renewal).await {
+            Ok(_) => Ok(issued),
+            Err(RenewError::Changed { denied, .. }) => {
+                Err(RenewError::Changed { denied, withdrawn: vec![issued.log_id] })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+use sekisho_events::{Counter, Event};
+use sekisho_evidence::token_hash;
+use sekisho_identity::Standing;
+use sekisho_types::SpiffeId;
+
+use super::{says, words};
+use crate::commands::{Attest, AttestError, BanAgent, EvictAgent, PostStatus, Renew, RenewError};
+use crate::denied::Denied;
+use crate::issue::IssueError;
+use crate::refusal::Refusal;
+use crate::roles::Role;
+use crate::testbed::{Joins, Testbed, csr, over_tls};
+use crate::tokens::id_of;
+
+const ID: &str = "spiffe://example.org/spire/agent/join_token/host-a";
+
+#[tokio::test]
+async fn law_l4_a_token_admits_one_node_and_its_use_is_on_record() {
+    let bed = Testbed::new().await;
+    let token = bed.token("host-a").await;
+    let before = bed.recorded().await.len();
+    let admitted = bed.attest(&token).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((admitted.issued.spiffe_id.to_string().as_str(), admitted.can_reattest), (ID, false));
+    let recorded = words(&bed, before).await;
+    for event in ["a node proved what it is", "an X.509-SVID was issued"] {
+        assert!(recorded.contains(&event), "{recorded:?}");
+    }
+    let used = bed.recorded().await.into_iter().find_map(|event| match event {
+        Event::TokenUsed(used) => Some(used),
+        _ => None,
+    });
+    let used = used.unwrap();
+    assert_eq!(used.token.to_string(), id_of(&token_hash(&token).to_string()));
+    assert_eq!(used.agent.value().unwrap().to_string(), ID);
+    // The second time it is unknown, and that is on record once.
+    assert!(matches!(bed.attest(&token).await, Err(AttestError::TokenUnknown)));
+    let [refused] = bed.refusals().await.try_into().unwrap();
+    assert!(says(&refused).1.contains("was used before") && says(&refused).0 == "127.0.0.1:4000", "{refused:?}");
+    let counters = &bed.domain.watch.counters;
+    let counted = [Counter::Attestations, Counter::TokensUsed, Counter::Refusals].map(|of| counters.value(of));
+    assert_eq!(counted, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn law_l5_a_banned_agent_that_attests_is_on_record_once_under_its_name() {
+    let bed = Testbed::new().await;
+    bed.joined("host-a").await;
+    let token = bed.token("host-a").await;
+    bed.operator().await.execute(BanAgent { id: SpiffeId::parse(ID).unwrap() }).await.unwrap();
+    assert!(matches!(bed.attest(&token).await, Err(AttestError::Banned { .. })));
+    let [refused] = bed.refusals().await.try_into().unwrap();
+    let (caller, reason, withdrawn) = says(&refused);
+    assert!(caller == ID && reason.contains("is banned, and attested") && withdrawn == 0, "{caller}: {reason}");
+}
+
+#[tokio::test]
+async fn what_proves_nothing_is_refused_and_on_record() {
+    let bed = Testbed::new().await;
+    let token = bed.token("host-a").await;
+    let attest = |token: &str, csr: Vec<u8>| Attest {
+        node: Joins { token: token.to_owned(), csr },
+        address: [127, 0, 0, 1].into(),
+        exporter: [7; 32],
+        tls_group: "X25519".into(),
+    };
+    let stranger = bed.stranger().await;
+    let broken = stranger.execute(attest(&token, vec![0x30])).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(broken, Err(AttestError::Csr(_))));
+    let short = stranger.execute(attest("short", csr())).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(short, Err(AttestError::Node(_))));
+    assert_eq!(bed.refusals().await.len(), 2);
+    bed.attest(&token).await.map(drop).unwrap_or_else(|error| panic!("none of it spent the token: {error}"));
+    // One address may try again later; that, too, is on record.
+    let mut tries = 0;
+    while !matches!(bed.attest("no-such-token-at-all").await, Err(AttestError::TooMany)) {
+        tries += 1;
+        assert!(tries < 500);
+    }
+    assert!(bed.refusals().await.iter().any(|refused| says(refused).1.contains("too many attestations")));
+}
+
+#[tokio::test]
+async fn an_agent_renews_and_the_successor_ends_what_came_before() {
+    let bed = Testbed::new().await;
+    let first = bed.joined("host-a").await;
+    let renewed = bed.agent(&first).await.execute(Renew { csr: csr() }).await.map_err(Refusal::into_error).unwrap();
+    let mut second = first.clone();
+    second.serial = renewed.serial;
+    // Until the successor is used, the first is good.
+    bed.agent(&first).await;
+    bed.agent(&second).await;
+    let denied = bed.admitted(&over_tls(Some(first)), Role::Agent).await.err().unwrap().into_error();
+    assert!(matches!(denied, Denied::Standing(Standing::Superseded)), "{denied}");
+    let [refused] = bed.refusals().await.try_into().unwrap();
+    assert_eq!(says(&refused), (ID.to_owned(), "the agent's SVID was replaced by a later one".to_owned(), 0));
+}
+
+#[tokio::test]
+async fn law_l6_a_ban_between_the_door_and_the_write_withdraws_a_renewal() {
+    let bed = Testbed::new().await;
+    let (renewing, posting) = (bed.joined("host-a").await, bed.joined("host-b").await);
+    let (renewing, posting) = (bed.agent(&renewing).await, bed.agent(&posting).await);
+    for call in [&renewing, &posting] {
+        bed.operator().await.execute(BanAgent { id: call.caller.id.get().clone() }).await.unwrap();
+    }
+    let refused = renewing.execute(Renew { csr: csr() }).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(refused, Err(RenewError::Issue(IssueError::Refused(_)))), "{refused:?}");
+    let refused = posting.execute(PostStatus { version: "1".into() }).await.map_err(Refusal::into_error);
+    assert!(matches!(refused, Err(Denied::Standing(Standing::Banned))), "{refused:?}");
+    assert_eq!(bed.refusals().await.len(), 2);
+    let bad = renewing.execute(Renew { csr: vec![1] }).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(bad, Err(RenewError::Issue(IssueError::Csr(_)))), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_version_is_noted_once_and_takes_no_leaf() {
+    let bed = Testbed::new().await;
+    let shown = bed.joined("host-a").await;
+    let before = bed.recorded().await.len();
+    bed.agent(&shown).await.execute(PostStatus { version: "v".repeat(100) }).await.unwrap();
+    let noted = bed.agent(&shown).await.caller.node.version.clone();
+    assert_eq!(noted, "v".repeat(64));
+    assert_eq!(bed.recorded().await.len(), before);
+}
+
+#[tokio::test]
+async fn law_l3_the_door_admits_by_the_role_table_only_and_records_whom_it_refuses() {
+    let bed = Testbed::new().await;
+    let shown = bed.joined("host-a").await;
+    let mut expired = shown.clone();
+    expired.not_after = sekisho_runtime::now().plus_seconds(-1);
+    let mut workload = shown.clone();
+    workload.spiffe_id = SpiffeId::parse("spiffe://example.org/shop").unwrap();
+    for (leaf, role, says) in [
+        (None, Role::Agent, "needs an agent's SVID"),
+        (None, Role::Operator, "for operators"),
+        (None, Role::LogReader, "for operators"),
+        (Some(shown.clone()), Role::Operator, "for operators"),
+        (Some(workload), Role::Agent, "not an agent's"),
+        (Some(expired), Role::Agent, "has expired"),
+    ] {
+        let denied = bed.admitted(&over_tls(leaf), role).await.err().unwrap().into_error();
+        assert!(denied.to_string().contains(says), "{denied}");
+    }
+    bed.operator().await.execute(EvictAgent { id: shown.spiffe_id.clone() }).await.unwrap();
+    let denied = bed.admitted(&over_tls(Some(shown)), Role::Agent).await.err().unwrap().into_error();
+    assert!(matches!(denied, Denied::Standing(Standing::Unknown)), "{denied}");
+    assert_eq!(bed.refusals().await.len(), 7);
+}

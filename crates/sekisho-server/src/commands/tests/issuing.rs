@@ -1,0 +1,120 @@
+use sekisho_events::Counter;
+use sekisho_identity::LeafFacts;
+use sekisho_types::EntryId;
+
+use super::{says, words};
+use crate::commands::{BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid};
+use crate::departure::{Departure, Issued};
+use crate::executor::execute_own;
+use crate::issue::IssueError;
+use crate::refusal::{self, Refusal, Whom};
+use crate::testbed::{Testbed, csr, entry, measured};
+use crate::withheld::Withheld;
+
+/// An agent with the entry `ent_1`.
+async fn with_entry(bed: &Testbed) -> LeafFacts {
+    let shown = bed.joined("host-a").await;
+    let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id)];
+    let created = bed.operator().await.execute_all(CreateEntries { entries }).await;
+    assert!(created.is_ok_and(|created| created.iter().all(Result::is_ok)));
+    shown
+}
+
+fn ent(id: &str) -> EntryId {
+    EntryId::parse(id).unwrap()
+}
+
+#[tokio::test]
+async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
+    let bed = Testbed::new().await;
+    let shown = with_entry(&bed).await;
+    let before = bed.recorded().await.len();
+    let call = bed.agent(&shown).await;
+    let x509 = IssueX509 { entry: ent("ent_1"), csr: csr(), process: measured() };
+    let (issued, by) = call.execute(x509).await.map_err(Refusal::into_error).unwrap();
+    assert_eq!((issued.spiffe_id.path(), by.id.as_str()), ("/shop", "ent_1"));
+    let jwt = IssueJwt { entry: ent("ent_1"), audience: vec!["ledger".into()], process: None };
+    let (jwt, _) = call.execute(jwt).await.map_err(Refusal::into_error).unwrap();
+    assert!(jwt.log_index > issued.log_index);
+    let own = execute_own(&bed.domain, OwnSvid { public_key: vec![1] }).await;
+    assert!(own.is_err(), "what is no key gets no SVID");
+    // Of an entry that does not exist, without what the entry asks for, for no audience, and with what is no request.
+    let lacking = sekisho_evidence::process_evidence(
+        "unix/1",
+        sekisho_runtime::now(),
+        [sekisho_types::Selector::parse("unix:uid:8").unwrap()].into(),
+    );
+    for command in [
+        IssueX509 { entry: ent("ent_2"), csr: csr(), process: measured() },
+        IssueX509 { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) },
+        IssueX509 { entry: ent("ent_1"), csr: vec![0x30], process: measured() },
+    ] {
+        assert!(call.execute(command).await.is_err());
+    }
+    let nobody = IssueJwt { entry: ent("ent_1"), audience: vec![], process: None };
+    assert!(call.execute(nobody).await.is_err());
+    let refusals = bed.refusals().await;
+    let agents = refusals.iter().filter(|refused| says(refused).0 == shown.spiffe_id.to_string());
+    assert_eq!(agents.count(), 4, "{refusals:?}");
+    assert!(refusals.iter().any(|refused| says(refused).1.contains("lacks a selector")), "{refusals:?}");
+    let recorded = words(&bed, before).await;
+    assert_eq!(recorded[..2], ["an X.509-SVID was issued", "a JWT-SVID was issued"]);
+    let value = |counter| bed.domain.watch.counters.value(counter);
+    assert_eq!((value(Counter::JwtSvidsIssued), value(Counter::Refusals)), (1, refusals.len() as u64));
+}
+
+#[tokio::test]
+async fn law_l6_what_was_signed_and_may_not_leave_is_withdrawn_on_record() {
+    let bed = Testbed::new().await;
+    let shown = with_entry(&bed).await;
+    let call = bed.agent(&shown).await;
+    let command = || IssueX509 { entry: ent("ent_1"), csr: csr(), process: measured() };
+    let (issued, by) = call.execute(command()).await.map_err(Refusal::into_error).unwrap();
+    bed.operator().await.execute(DeleteEntry { id: ent("ent_1") }).await.unwrap();
+    let identity = Issued { log_id: issued.log_id, entry: Some(by), judged_at: issued.judged_at };
+    let departure = Departure::new(shown.spiffe_id.clone(), shown.serial.clone(), vec![identity]);
+    let cause = departure.judge(&bed.domain.view, &bed.domain.identity.server_id).unwrap_err();
+    let withheld = Withheld::of(&departure, cause);
+    let refusal = refusal::record(&bed.domain, Whom::Agent(departure.agent()), withheld).await;
+    assert!(refusal.into_error().to_string().contains("an entry changed"));
+    // The call began before; its entry is gone.
+    let gone = call.execute(command()).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(gone, Err(IssueError::NoEntry(_))), "{gone:?}");
+    let refusals: Vec<_> = bed.refusals().await.iter().map(says).collect();
+    assert_eq!(refusals.iter().map(|(.., withdrawn)| *withdrawn).collect::<Vec<_>>(), [1, 0], "{refusals:?}");
+    assert_eq!(bed.domain.watch.counters.value(Counter::Withdrawals), 1);
+}
+
+#[tokio::test]
+async fn law_l6_a_ban_during_the_wait_for_the_log_withdraws_what_it_overtook() {
+    let bed = Testbed::new().await;
+    let shown = with_entry(&bed).await;
+    let call = bed.agent(&shown).await;
+    // As it stood when the call asked; the ban comes before the gate looks again.
+    let asker = call.caller.asker(&bed.domain);
+    bed.operator().await.execute(BanAgent { id: shown.spiffe_id.clone() }).await.unwrap();
+    let evidence = call.caller.evidence().unwrap();
+    let csr = sekisho_identity::Csr::verify(&csr()).unwrap();
+    let request = sekisho_identity::Request::NodeSvid { csr: &csr, evidence };
+    let error = crate::issue::x509(&bed.domain, asker, request).await.err().unwrap();
+    assert!(matches!(error, IssueError::Withdrawn { .. }), "{error}");
+    let _refusal = call.refuse(error).await;
+    let [refused] = bed.refusals().await.try_into().unwrap();
+    let (caller, reason, withdrawn) = says(&refused);
+    assert!(caller == shown.spiffe_id.to_string() && reason.contains("banned") && withdrawn == 1, "{caller}: {reason}");
+}
+
+#[tokio::test]
+async fn law_l9_refusals_beyond_an_agents_budget_are_counted() {
+    let bed = Testbed::new().await;
+    let shown = with_entry(&bed).await;
+    let call = bed.agent(&shown).await;
+    for _ in 0..300 {
+        let nobody = IssueJwt { entry: ent("ent_none"), audience: vec!["a".into()], process: None };
+        assert!(call.execute(nobody).await.is_err());
+    }
+    let leaves = bed.refusals().await.len() as u64;
+    crate::refusals::log_count(&bed.domain).await;
+    assert!((100..300).contains(&leaves), "{leaves}");
+    assert_eq!(bed.domain.watch.counters.value(Counter::Refusals), 300, "each is a leaf or in a count that is one");
+}

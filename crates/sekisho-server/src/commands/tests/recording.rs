@@ -1,0 +1,41 @@
+use sekisho_events::{Counter, Event};
+use sekisho_runtime::now;
+
+use super::says;
+use crate::commands::{BanAgent, CreateEntries, Record};
+use crate::record::RecordError;
+use crate::refusal::Refusal;
+use crate::testbed::{Testbed, entry};
+
+fn record(number: u32, about: &str) -> bytes::Bytes {
+    let at = now().millis();
+    let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
+    let id = format!("dec_{at:012x}{number:020x}");
+    format!(r#"{{"id":"{id}","at_ms":{at},"kind":"decision","effect":"deny",{input}}}"#).into()
+}
+
+#[tokio::test]
+async fn law_l5_a_batch_is_recorded_once_and_what_is_foreign_is_refused() {
+    let bed = Testbed::new().await;
+    let (shown, other) = (bed.joined("host-a").await, bed.joined("host-b").await);
+    let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id), entry("ent_2", "/till", &other.spiffe_id)];
+    bed.operator().await.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+    let call = bed.agent(&shown).await;
+    let batch = |records: Vec<bytes::Bytes>| Record { batch_key: "s:0".into(), records, lost: 0 };
+    let records = vec![record(1, "/shop"), record(2, "/shop")];
+    let index = call.execute(batch(records.clone())).await.map_err(Refusal::into_error).unwrap();
+    let again = call.execute(batch(records)).await.map_err(Refusal::into_error).unwrap();
+    assert_eq!(index, again);
+    let foreign = Record { batch_key: "s:2".into(), records: vec![record(3, "/till")], lost: 0 };
+    let refused = call.execute(foreign).await.map_err(Refusal::into_error);
+    assert!(matches!(refused, Err(RecordError::Foreign(_))), "{refused:?}");
+    let [refused] = bed.refusals().await.try_into().unwrap();
+    assert_eq!(says(&refused).0, shown.spiffe_id.to_string());
+    let batches = bed.recorded().await.into_iter().filter(|event| matches!(event, Event::DecisionsRecorded(_)));
+    assert_eq!((batches.count(), bed.domain.watch.counters.value(Counter::RecordsTaken)), (1, 2));
+    // One that was banned since its call began writes nothing more.
+    bed.operator().await.execute(BanAgent { id: shown.spiffe_id.clone() }).await.unwrap();
+    let late = Record { batch_key: "s:2".into(), records: vec![record(4, "/shop")], lost: 0 };
+    let late = call.execute(late).await.map_err(Refusal::into_error);
+    assert!(matches!(late, Err(RecordError::Conflict(_))), "{late:?}");
+}

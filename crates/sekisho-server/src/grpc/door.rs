@@ -1,0 +1,62 @@
+//! The door of gRPC: who may come in, by the role table, and what is refused before it is a command.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use sekisho_net::{is_unrecorded, unrecorded_refusal};
+use tonic::Status;
+
+use crate::command::{Caller, Command};
+use crate::domain::Shared;
+use crate::executor::{Call, Connection, admit};
+use crate::refusal::Fault;
+use crate::roles;
+
+/// An adapter's own fault: of the form of a message.
+impl Fault for Status {
+    fn is_callers(&self) -> bool {
+        is_unrecorded(self)
+    }
+
+    fn says(&self) -> String {
+        self.message().to_owned()
+    }
+}
+
+/// Admits callers of methods, and records what is refused before it is a command.
+pub(super) async fn admit_to_method(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
+    let role = roles::of_method(request.uri().path().trim_start_matches('/'));
+    let Some(role) = role else { return Status::unimplemented("there is no such method here").into_http() };
+    let connection = Connection::of(&domain, request.extensions());
+    match admit(&connection, role).await {
+        Ok(admitted) => admitted.into_extension(request.extensions_mut()),
+        Err(refusal) => return Status::from(refusal.into_error()).into_http(),
+    }
+    let answer = next.run(request).await;
+    // A message that cannot be read does not come as far as a command, and an adapter may refuse its form.
+    match unrecorded_refusal(answer.headers()) {
+        Some(status) if !connection.has_record() => connection.refuse(status).await.into_error().into_http(),
+        _ => answer,
+    }
+}
+
+/// The call that a request is, if the role table admitted its caller as such.
+pub(super) fn call<C, T>(request: &tonic::Request<T>) -> Result<Call<C>, Status>
+where
+    C: Clone + Send + Sync + 'static,
+{
+    let call = request.extensions().get::<Call<C>>().cloned();
+    call.ok_or_else(|| Status::permission_denied("the role table does not admit this caller to what it asked for"))
+}
+
+/// Runs the command that a message was read as. What it is refused, or what was wrong with the message, is on record.
+pub(super) async fn answer<K: Command>(call: &Call<K::Caller>, command: Result<K, Status>) -> Result<K::Reply, Status>
+where
+    Status: From<K::Error>,
+    K::Caller: Caller,
+{
+    match command {
+        Ok(command) => call.execute(command).await.map_err(|refusal| refusal.into_error().into()),
+        Err(status) => Err(call.refuse(status).await.into_error()),
+    }
+}

@@ -1,0 +1,38 @@
+//! Identities that were signed and do not leave: a refusal that withdraws their issuances.
+
+use sekisho_events::IssuanceId;
+
+use crate::departure::{Cause, Departure};
+use crate::journal::JournalError;
+use crate::refusal::Fault;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Withheld {
+    #[error("{cause}")]
+    Judged { cause: Cause, issued: Vec<IssuanceId> },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Withheld {
+    pub(crate) fn of(departure: &Departure, cause: Cause) -> Self {
+        Self::Judged { cause, issued: departure.log_ids() }
+    }
+}
+
+impl Fault for Withheld {
+    fn is_callers(&self) -> bool {
+        !matches!(self, Self::Journal(_))
+    }
+
+    fn says(&self) -> String {
+        self.to_string()
+    }
+
+    fn withdraws(&self) -> &[IssuanceId] {
+        match self {
+            Self::Judged { issued, .. } => issued,
+            Self::Journal(_) => &[],
+        }
+    }
+}
