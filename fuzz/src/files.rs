@@ -186,7 +186,7 @@ pub(crate) fn stored_entry() -> Vec<u8> {
         ..Default::default()
     };
     let entry = sekisho_proto::entry_from_wire(&wire, &sekisho_types::EntryId::parse("e").unwrap()).unwrap();
-    sekisho_store::stored_entry(&entry).unwrap().into_bytes()
+    sekisho_identity::entry_record(&entry).into_bytes()
 }
 
 /// What an agent keeps, with nothing held yet.

@@ -1,6 +1,5 @@
 //! For operators on the node: why a process has no identity, and how the agent does.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sekisho_disk::SEALED_BY;
@@ -10,7 +9,7 @@ use sekisho_proto::node as wire;
 use sekisho_proto::node::inspect_server::Inspect;
 use sekisho_proto::{entry_to_wire, selectors_from_wire, selectors_to_wire};
 use sekisho_runtime::{dangers, now};
-use sekisho_types::Selector;
+use sekisho_types::SelectorSet;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
@@ -91,7 +90,7 @@ fn difference(difference: &Difference) -> wire::why_identity_response::Differenc
 }
 
 impl Service {
-    fn why(&self, found: &BTreeSet<Selector>) -> wire::WhyIdentityResponse {
+    fn why(&self, found: &SelectorSet) -> wire::WhyIdentityResponse {
         let agent_id = self.0.upstream.own().id.to_string();
         let selectors = selectors_to_wire(found);
         let mut response = wire::WhyIdentityResponse { selectors, agent_id, ..Default::default() };

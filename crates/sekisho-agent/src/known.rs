@@ -1,11 +1,11 @@
 //! What the server said last. It counts until the server says otherwise (law L14).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{Bundle, Entry, Revocations};
 use sekisho_proto::server as wire;
-use sekisho_types::{EntryId, Selector, UnixTime};
+use sekisho_types::{EntryId, Selector, SelectorSet, UnixTime};
 use tokio::sync::watch;
 
 /// State that comes from the server.
@@ -55,7 +55,7 @@ impl Knowledge {
     }
 
     /// The entries that a process with these selectors matches.
-    pub(crate) fn matches(&self, selectors: &BTreeSet<Selector>, now: UnixTime) -> Vec<Arc<Entry>> {
+    pub(crate) fn matches(&self, selectors: &SelectorSet, now: UnixTime) -> Vec<Arc<Entry>> {
         self.read(|known| {
             let found = sekisho_identity::matches(known.entries.values().map(AsRef::as_ref), selectors, now);
             found.into_iter().filter_map(|entry| known.entries.get(&entry.id).cloned()).collect()

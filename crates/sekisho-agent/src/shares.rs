@@ -1,11 +1,9 @@
 //! What the processes of one user may ask the server for: a share of what the server's log takes from this node, so that no
 //! user uses up what the others need (law L9). The server's own budget for a node is in its `budget.rs`.
 
-use std::collections::BTreeSet;
-
 use sekisho_identity::{Entry, selectors_record};
 use sekisho_net::Rates;
-use sekisho_types::{Selector, UnixTime};
+use sekisho_types::{SelectorSet, UnixTime};
 
 use crate::refusal::Refusal;
 
@@ -44,7 +42,7 @@ impl Shares {
 }
 
 /// About what the leaf of a JWT-SVID takes at the server, with what opens its commitments.
-pub(crate) fn token_size(entry: &Entry, audience: &[String], selectors: &BTreeSet<Selector>) -> usize {
+pub(crate) fn token_size(entry: &Entry, audience: &[String], selectors: &SelectorSet) -> usize {
     let audience: usize = audience.iter().map(|name| name.len() + 1).sum();
     audience + selectors_record(selectors).len() + entry.spiffe_id.to_string().len() + 1200
 }

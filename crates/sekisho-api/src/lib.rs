@@ -6,6 +6,7 @@
 mod agents;
 mod decisions;
 mod entries;
+mod entry_form;
 mod error;
 mod log;
 mod policy;

@@ -2,6 +2,8 @@
 //!
 //! What earlier releases wrote stays readable: a member that a release added is an `Option`, as is one that a release dropped.
 
+use std::sync::Arc;
+
 use sekisho_identity::{Entry, Slot};
 use sekisho_types::{Digest, EntryId, EvidenceClass, SpiffeId, UnixTime};
 
@@ -60,28 +62,28 @@ events! {
     }
     /// an entry was created
     EntryCreated = "entry-change", event = "created" => EntriesCreated {
-        after: Option<Personal<Box<Entry>>>,
+        after: Option<Personal<Arc<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
         registration: Option<Personal<String>>,
     }
     /// an entry was changed
     EntryUpdated = "entry-change", event = "updated" => EntriesUpdated {
-        after: Option<Personal<Box<Entry>>>,
-        before: Option<Personal<Box<Entry>>>,
+        after: Option<Personal<Arc<Entry>>>,
+        before: Option<Personal<Arc<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
         registration: Option<Personal<String>>,
     }
     /// an entry was deleted
     EntryDeleted = "entry-change", event = "deleted" => EntriesDeleted {
-        before: Option<Personal<Box<Entry>>>,
+        before: Option<Personal<Arc<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
     }
     /// an entry that had expired was deleted by retention
     EntryForgotten = "entry-change", event = "forgotten" => EntriesForgotten {
-        before: Option<Personal<Box<Entry>>>,
+        before: Option<Personal<Arc<Entry>>>,
         by: Personal<String>,
         entry: EntryId,
         registration: Option<Personal<String>>,

@@ -1,11 +1,11 @@
 //! Words that leaves use, each with one text.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use sekisho_identity::{Entry, Slot, entry_from_record, entry_record, selectors_from_record, selectors_record};
-use sekisho_types::{Digest, EntryId, EvidenceClass, Selector, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, EntryId, EvidenceClass, Selector, SelectorSet, SpiffeId};
 
 use crate::member::Word;
 
@@ -145,7 +145,7 @@ impl Selectors {
     }
 
     /// `None` if one of them is not a selector that we know how to read.
-    pub fn read(&self) -> Option<BTreeSet<Selector>> {
+    pub fn read(&self) -> Option<SelectorSet> {
         selectors_from_record(&self.0)
     }
 }
@@ -221,7 +221,7 @@ displayed! {
     EntryId, "entry's id", EntryId::parse, |seed| EntryId::parse(&format!("ent_{seed:024x}")).ok();
 }
 
-impl Word for Box<Entry> {
+impl Word for Arc<Entry> {
     const FORM: &'static str = "entry";
 
     fn text(&self) -> Cow<'_, str> {
@@ -233,26 +233,6 @@ impl Word for Box<Entry> {
     }
 
     fn sample(seed: u64) -> Option<Self> {
-        let flag = |bit: u32| seed >> (bit % 8) & 1 == 1;
-        let selectors = [Selector::parse("unix:uid:7"), Selector::parse(&format!("unix:path:/srv/{seed}"))];
-        Some(Self::new(Entry {
-            id: Word::sample(seed)?,
-            spiffe_id: Word::sample(seed)?,
-            parent_id: SpiffeId::parse("spiffe://example.org/spire/agent/join_token/host-a").ok()?,
-            selectors: selectors.into_iter().flatten().collect(),
-            x509_ttl_seconds: u32::from(flag(0)) * 600,
-            jwt_ttl_seconds: u32::from(flag(1)) * 60,
-            federates_with: flag(2).then(|| TrustDomain::parse("other.example").ok()).flatten().into_iter().collect(),
-            admin: flag(3),
-            downstream: flag(4),
-            expires_at: flag(5).then_some(UnixTime::from_seconds(1_900_000_000)),
-            dns_names: flag(6).then(|| "a.internal".to_owned()).into_iter().collect(),
-            revision_number: (seed % 9).cast_signed(),
-            store_svid: flag(7),
-            hint: if flag(1) { "the \"main\" one".to_owned() } else { String::new() },
-            created_at: UnixTime::from_nanos(1_800_000_000_123_456_789),
-            disable_x509_prefetch: flag(2),
-            jwt_include_jti: flag(3),
-        }))
+        Entry::sample(seed).map(Self::new)
     }
 }

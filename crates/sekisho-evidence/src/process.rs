@@ -1,8 +1,6 @@
 //! What attestors on a node measured of a process: whose attestors these may be, and what follows of it.
 
-use std::collections::BTreeSet;
-
-use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, UnixTime};
+use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
 
 use crate::class::Form::{AbsolutePath, Hex128, Name, Number, Sha256, Unit};
 use crate::{Age, Class, Evidence, EvidenceError, Piece};
@@ -46,7 +44,7 @@ pub(crate) static PROCESS_CLASSES: [&Class; 2] = [&UNIX, &SYSTEMD];
 pub fn process_evidence(
     sources: &str,
     measured_at: UnixTime,
-    selectors: BTreeSet<Selector>,
+    selectors: SelectorSet,
 ) -> Result<Evidence, EvidenceError> {
     if selectors.is_empty() || selectors.len() > 256 {
         return Err(EvidenceError::Selectors);
@@ -60,21 +58,22 @@ pub fn process_evidence(
         let (name, version) = source.split_once('/').ok_or(EvidenceError::Source)?;
         let class = PROCESS_CLASSES.iter().find(|class| class.name == name && class.version.to_string() == version);
         let class = class.ok_or_else(|| EvidenceError::UnknownClass(source.to_owned()))?;
-        let own: BTreeSet<Selector> = left.extract_if(.., |selector| selector.kind() == class.name).collect();
+        let (own, others): (SelectorSet, SelectorSet) = left.into_iter().partition(|one| one.kind() == class.name);
+        left = others;
         let claims = derived(class, &own)?;
         out.add(Piece::seal(class, measured_at, None, own, claims)?)?;
     }
-    match (left.first(), out.pieces().first()) {
+    match (left.iter().next(), out.pieces().first()) {
         // Of no attestor that the evidence names: those that it names may not say it.
         (Some(foreign), Some(piece)) => {
-            Err(EvidenceError::ForeignClass { class: piece.class().name, what: foreign.property() })
+            Err(EvidenceError::ForeignClass { class: piece.class().name, what: foreign.property().to_owned() })
         }
         _ => Ok(out),
     }
 }
 
 /// The claims that follow from selectors. A process has one executable and one unit.
-fn derived(class: &'static Class, selectors: &BTreeSet<Selector>) -> Result<Claims, EvidenceError> {
+fn derived(class: &'static Class, selectors: &SelectorSet) -> Result<Claims, EvidenceError> {
     let mut claims = Claims::default();
     for (name, claim) in class.claims {
         let value =

@@ -1,8 +1,6 @@
 //! Evidence after it was checked. Only this crate's verifiers make it: no other code can say that something was attested.
 
-use std::collections::BTreeSet;
-
-use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, UnixTime};
+use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
 
 use crate::Class;
 
@@ -33,7 +31,7 @@ pub struct Piece {
     class: &'static Class,
     measured_at: UnixTime,
     ends_at: Option<UnixTime>,
-    selectors: BTreeSet<Selector>,
+    selectors: SelectorSet,
     claims: Claims,
 }
 
@@ -43,7 +41,7 @@ impl Piece {
         class: &'static Class,
         measured_at: UnixTime,
         ends_at: Option<UnixTime>,
-        selectors: BTreeSet<Selector>,
+        selectors: SelectorSet,
         claims: Claims,
     ) -> Result<Self, EvidenceError> {
         let foreign = |what: String| Err(EvidenceError::ForeignClass { class: class.name, what });
@@ -51,7 +49,7 @@ impl Piece {
             return Err(EvidenceError::Selectors);
         }
         if let Some(other) = selectors.iter().find(|selector| selector.kind() != class.name) {
-            return foreign(other.property());
+            return foreign(other.property().to_owned());
         }
         if let Some((other, _)) = claims.iter().find(|(name, _)| !class.may_claim(name)) {
             return foreign(other.to_owned());
@@ -72,7 +70,7 @@ impl Piece {
         self.ends_at
     }
 
-    pub const fn selectors(&self) -> &BTreeSet<Selector> {
+    pub const fn selectors(&self) -> &SelectorSet {
         &self.selectors
     }
 }
@@ -163,7 +161,7 @@ mod tests {
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
-    fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
+    fn selectors(texts: &[&str]) -> SelectorSet {
         texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
     }
 
@@ -203,7 +201,7 @@ mod tests {
 
     #[test]
     fn evidence_holds_one_piece_of_a_class() {
-        let piece = |class| Piece::seal(class, NOW, None, BTreeSet::new(), Claims::default()).unwrap();
+        let piece = |class| Piece::seal(class, NOW, None, SelectorSet::new(), Claims::default()).unwrap();
         let mut both = Evidence::none();
         both.add(piece(&UNIX)).unwrap();
         both.add(piece(&SYSTEMD)).unwrap();
@@ -215,8 +213,8 @@ mod tests {
 
     #[test]
     fn claims_about_the_node_travel_under_their_class_only() {
-        let token = Piece::seal(&JOIN_TOKEN, NOW, None, BTreeSet::new(), Claims::default()).unwrap();
-        let chip = Piece::seal(&CHIP, NOW, Some(NOW), BTreeSet::new(), claims(&["chip.key"])).unwrap();
+        let token = Piece::seal(&JOIN_TOKEN, NOW, None, SelectorSet::new(), Claims::default()).unwrap();
+        let chip = Piece::seal(&CHIP, NOW, Some(NOW), SelectorSet::new(), claims(&["chip.key"])).unwrap();
         let unix = Piece::seal(&UNIX, NOW, None, selectors(&["unix:uid:1"]), claims(&["executable_sha256"])).unwrap();
         let all = Evidence(vec![token.clone(), chip, unix]);
         let names = |all: &Evidence, subject| all.claims(subject).iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();

@@ -1,8 +1,6 @@
 //! Measures a process: what the kernel shows of it, and what each attestor finds.
 
-use std::collections::BTreeSet;
-
-use sekisho_types::{Digest, Selector};
+use sekisho_types::{Digest, Selector, SelectorSet};
 
 use crate::attestors::{ATTESTORS, Found, WorkloadAttestor};
 use crate::basis::{Basis, ExecutableId};
@@ -16,7 +14,7 @@ pub struct Measurement {
     pub uid: u32,
     pub gid: u32,
     /// Of all attestors, each of its own class.
-    pub selectors: BTreeSet<Selector>,
+    pub selectors: SelectorSet,
     /// The attestors that found something, with their versions, as evidence names them.
     pub attestors: String,
     pub executable: ExecutableId,
@@ -37,7 +35,7 @@ pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, Ho
 
 fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
     let basis = Basis::read(process, cache)?;
-    let (mut selectors, mut attestors) = (BTreeSet::new(), vec![]);
+    let (mut selectors, mut attestors) = (SelectorSet::new(), vec![]);
     for attestor in ATTESTORS {
         let found = of_its_class(attestor, attestor.measure(process, &basis)?);
         if !found.is_empty() {
@@ -53,7 +51,7 @@ fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement,
 }
 
 /// What an attestor finds becomes selectors of its class, and of no other.
-fn of_its_class(attestor: &dyn WorkloadAttestor, found: Found) -> BTreeSet<Selector> {
+fn of_its_class(attestor: &dyn WorkloadAttestor, found: Found) -> SelectorSet {
     let kind = attestor.class().name;
     let selector = |(name, value): (&str, String)| Selector::new(kind, &format!("{name}:{value}")).ok();
     found.into_iter().filter_map(selector).collect()

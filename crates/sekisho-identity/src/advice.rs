@@ -1,9 +1,9 @@
 //! What an operator can do for a process that got no identity. No advice makes an entry ask for less (law L16): a
 //! command that is pasted without a thought must not give one service's identity to another process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use sekisho_types::Selector;
+use sekisho_types::{Selector, SelectorSet};
 
 use crate::{Entry, Near};
 
@@ -24,7 +24,7 @@ pub enum Advice<'a> {
 }
 
 /// What can be done, the least first. `near` holds the nearest entries, as [`crate::near`] finds them.
-pub fn advice<'a>(near: &[Near<'a>], found: &BTreeSet<Selector>) -> Vec<Advice<'a>> {
+pub fn advice<'a>(near: &[Near<'a>], found: &SelectorSet) -> Vec<Advice<'a>> {
     let mut out: Vec<Advice<'a>> = near.iter().flat_map(|near| for_entry(near, found)).collect();
     if let (Some(user), Some(executable)) = (only(found, USER), only(found, DIGEST)) {
         out.push(Advice::Register { user: user.clone(), executable: executable.clone() });
@@ -32,7 +32,7 @@ pub fn advice<'a>(near: &[Near<'a>], found: &BTreeSet<Selector>) -> Vec<Advice<'
     out
 }
 
-fn for_entry<'a>(near: &Near<'a>, found: &BTreeSet<Selector>) -> Vec<Advice<'a>> {
+fn for_entry<'a>(near: &Near<'a>, found: &SelectorSet) -> Vec<Advice<'a>> {
     let entry = near.entry;
     if near.expired {
         return vec![Advice::Expired { entry }];
@@ -52,7 +52,7 @@ fn for_entry<'a>(near: &Near<'a>, found: &BTreeSet<Selector>) -> Vec<Advice<'a>>
 }
 
 /// The selector of a property, if there is exactly one.
-fn only<'a>(found: &'a BTreeSet<Selector>, property: &str) -> Option<&'a Selector> {
+fn only<'a>(found: &'a SelectorSet, property: &str) -> Option<&'a Selector> {
     let mut of_it = found.iter().filter(|selector| selector.property() == property);
     of_it.next().filter(|_| of_it.next().is_none())
 }
@@ -63,22 +63,16 @@ fn detail(selector: &Selector) -> &str {
 }
 
 /// The properties for which `after` asks less often than `before`: what a change of an entry gives up.
-pub fn loosened(before: &BTreeSet<Selector>, after: &BTreeSet<Selector>) -> Vec<String> {
-    let count = |set: &BTreeSet<Selector>| {
-        let mut counts = BTreeMap::<String, usize>::new();
-        for selector in set {
-            *counts.entry(selector.property()).or_default() += 1;
-        }
-        counts
-    };
-    let after = count(after);
-    let fewer = |(property, wanted): &(String, usize)| after.get(property).copied().unwrap_or(0) < *wanted;
-    count(before).into_iter().filter(fewer).map(|(property, _)| property).collect()
+pub fn loosened(before: &SelectorSet, after: &SelectorSet) -> Vec<String> {
+    let asked = |set: &SelectorSet, property: &str| set.iter().filter(|one| one.property() == property).count();
+    let properties: BTreeSet<&str> = before.iter().map(Selector::property).collect();
+    let fewer = |property: &&str| asked(after, property) < asked(before, property);
+    properties.into_iter().filter(fewer).map(str::to_owned).collect()
 }
 
 /// `selectors` with this digest in the place of the one that they hold; `None` if they do not hold exactly one.
-pub fn with_digest(selectors: &BTreeSet<Selector>, sha256: &Selector) -> Option<BTreeSet<Selector>> {
-    let (digests, mut kept): (BTreeSet<_>, BTreeSet<_>) =
+pub fn with_digest(selectors: &SelectorSet, sha256: &Selector) -> Option<SelectorSet> {
+    let (digests, mut kept): (SelectorSet, SelectorSet) =
         selectors.iter().cloned().partition(|selector| selector.property() == DIGEST);
     kept.insert(sha256.clone());
     (digests.len() == 1 && sha256.property() == DIGEST).then_some(kept)
@@ -91,11 +85,11 @@ mod tests {
     use super::*;
     use crate::near;
 
-    fn set(texts: &[&str]) -> BTreeSet<Selector> {
+    fn set(texts: &[&str]) -> SelectorSet {
         texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
     }
 
-    fn entry(id: &str, selectors: BTreeSet<Selector>) -> Entry {
+    fn entry(id: &str, selectors: SelectorSet) -> Entry {
         let spiffe = |path: &str| SpiffeId::parse(&format!("spiffe://td.example/{path}")).unwrap();
         Entry::new(EntryId::parse(id).unwrap(), spiffe("svc"), spiffe("spire/agent/a"), selectors)
     }
@@ -103,7 +97,7 @@ mod tests {
     const ALL: [&str; 6] =
         ["unix:uid:0", "unix:uid:7", "unix:sha256:aa", "unix:sha256:bb", "unix:path:/a", "docker:label:a:b"];
 
-    fn subsets() -> Vec<BTreeSet<Selector>> {
+    fn subsets() -> Vec<SelectorSet> {
         let chosen = |bits: usize| ALL.iter().enumerate().filter(move |(i, _)| bits >> i & 1 == 1);
         (1..1 << ALL.len()).map(|bits| set(&chosen(bits).map(|(_, text)| *text).collect::<Vec<_>>())).collect()
     }
@@ -133,7 +127,7 @@ mod tests {
                         }
                         Advice::Register { user, executable } => {
                             assert!(found.contains(&user) && found.contains(&executable));
-                            assert_eq!((user.property().as_str(), executable.property().as_str()), (USER, DIGEST));
+                            assert_eq!((user.property(), executable.property()), (USER, DIGEST));
                         }
                         Advice::Expired { .. } => panic!("it has no end"),
                     }

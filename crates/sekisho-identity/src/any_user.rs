@@ -1,8 +1,6 @@
 //! What an executable proves, and what it does not (decisions/0025).
 
-use std::collections::BTreeSet;
-
-use sekisho_types::Selector;
+use sekisho_types::{Selector, SelectorSet};
 
 /// Properties of the `unix` attestor that say on whose behalf a process runs.
 const OF_A_USER: [&str; 6] =
@@ -13,8 +11,8 @@ const OF_A_USER: [&str; 6] =
 /// Everyone who may run a file may also decide what it does: by LD_PRELOAD, by ptrace(2), by the script that an interpreter
 /// is given. So path and digest say which file runs, and only a user, a group or a container says for whom. Selectors of
 /// other attestors (container engines, systemd, nodes) are such bounds.
-pub fn is_for_any_user(selectors: &BTreeSet<Selector>) -> bool {
-    let bound = |selector: &Selector| selector.kind() != "unix" || OF_A_USER.contains(&selector.property().as_str());
+pub fn is_for_any_user(selectors: &SelectorSet) -> bool {
+    let bound = |selector: &Selector| selector.kind() != "unix" || OF_A_USER.contains(&selector.property());
     !selectors.iter().any(bound)
 }
 

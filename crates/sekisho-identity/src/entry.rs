@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use sekisho_evidence::{SelectorFormError, check_selector};
-use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{EntryId, SelectorSet, SpiffeId, TrustDomain, UnixTime};
+
+use crate::entry_declare::entry;
 
 const MAX_SELECTORS: usize = 64;
 const MAX_DNS_NAMES: usize = 64;
@@ -32,54 +34,33 @@ pub enum EntryError {
     TooLong,
 }
 
-/// A registration entry, with every field of SPIRE's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub id: EntryId,
-    pub spiffe_id: SpiffeId,
-    /// The agent that may serve it, or the server's own ID for an alias of nodes.
-    pub parent_id: SpiffeId,
-    pub selectors: BTreeSet<Selector>,
+entry! {
+    /// A registration entry, with every field of SPIRE's.
+    new(id: EntryId, spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: SelectorSet);
+
+    admin: bool = "admin", always;
+    created_at: UnixTime = "created_at_ns", always;
+    disable_x509_prefetch: bool = "disable_x509_prefetch", always;
+    dns_names: Vec<String> = "dns_names", always;
+    downstream: bool = "downstream", always;
+    expires_at: Option<UnixTime> = "expires_at", always;
+    federates_with: BTreeSet<TrustDomain> = "federates_with", always;
+    hint: String = "hint", always;
+    id: EntryId = "id", given;
+    jwt_include_jti: bool = "jwt_include_jti", always;
     /// Zero means the server's default.
-    pub x509_ttl_seconds: u32,
-    pub jwt_ttl_seconds: u32,
-    pub federates_with: BTreeSet<TrustDomain>,
-    pub admin: bool,
-    pub downstream: bool,
-    pub expires_at: Option<UnixTime>,
-    pub dns_names: Vec<String>,
-    pub revision_number: i64,
-    pub store_svid: bool,
-    pub hint: String,
-    pub created_at: UnixTime,
-    pub disable_x509_prefetch: bool,
-    pub jwt_include_jti: bool,
+    jwt_ttl_seconds: u32 = "jwt_ttl_seconds", always;
+    /// The agent that may serve it, or the server's own ID for an alias of nodes.
+    parent_id: SpiffeId = "parent_id", given;
+    revision_number: i64 = "revision_number", always;
+    selectors: SelectorSet = "selectors", given;
+    spiffe_id: SpiffeId = "spiffe_id", given;
+    store_svid: bool = "store_svid", always;
+    /// Zero means the server's default.
+    x509_ttl_seconds: u32 = "x509_ttl_seconds", always;
 }
 
 impl Entry {
-    /// An entry that says nothing but what each must: the server's defaults, no end and no rights.
-    pub fn new(id: EntryId, spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: BTreeSet<Selector>) -> Self {
-        Self {
-            id,
-            spiffe_id,
-            parent_id,
-            selectors,
-            x509_ttl_seconds: 0,
-            jwt_ttl_seconds: 0,
-            federates_with: BTreeSet::new(),
-            admin: false,
-            downstream: false,
-            expires_at: None,
-            dns_names: vec![],
-            revision_number: 0,
-            store_svid: false,
-            hint: String::new(),
-            created_at: UnixTime::default(),
-            disable_x509_prefetch: false,
-            jwt_include_jti: false,
-        }
-    }
-
     /// Checks the entry against the rules of `trust_domain`.
     pub fn check(&self, trust_domain: &TrustDomain) -> Result<(), EntryError> {
         for id in [&self.spiffe_id, &self.parent_id] {
@@ -118,11 +99,7 @@ impl Entry {
 
 /// The entries that a process with `found` selectors gets. An entry's selectors must all be found; an entry
 /// with none matches nothing (law L3).
-pub fn matches<'a>(
-    entries: impl IntoIterator<Item = &'a Entry>,
-    found: &BTreeSet<Selector>,
-    now: UnixTime,
-) -> Vec<&'a Entry> {
+pub fn matches<'a>(entries: impl IntoIterator<Item = &'a Entry>, found: &SelectorSet, now: UnixTime) -> Vec<&'a Entry> {
     let fits =
         |entry: &&Entry| !entry.selectors.is_empty() && entry.selectors.is_subset(found) && !entry.is_expired(now);
     let mut out: Vec<&Entry> = entries.into_iter().filter(fits).collect();

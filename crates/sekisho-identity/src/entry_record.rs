@@ -1,79 +1,87 @@
-//! An entry as the log commits to it: canonical JSON with a version, every field and nothing else. One entry has one text,
-//! so equal texts are equal entries.
+//! An entry as the log commits to it and as the store keeps it: canonical JSON with a version, every field and nothing else. One
+//! entry has one text, so equal texts are equal entries.
 
-use std::collections::BTreeSet;
+use std::fmt;
 
-use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime, parse_strict_json};
-use serde_json::{Map, Value, json};
+use sekisho_types::{Selector, SelectorSet, parse_strict_json};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::Entry;
 
 const VERSION: u64 = 1;
+const VERSION_MEMBER: &str = "v";
 /// More than the largest entry that [`Entry::check`] lets through.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// A usual record is shorter.
+const USUAL_BYTES: usize = 512;
 
 /// Keys ascend, there is no white space, and numbers are integers (a subset of RFC 8785).
 pub fn entry_record(entry: &Entry) -> String {
-    json!({
-        "admin": entry.admin,
-        "created_at_ns": entry.created_at.nanos(),
-        "disable_x509_prefetch": entry.disable_x509_prefetch,
-        "dns_names": entry.dns_names,
-        "downstream": entry.downstream,
-        "expires_at": entry.expires_at.map(UnixTime::seconds),
-        "federates_with": entry.federates_with.iter().map(TrustDomain::as_str).collect::<Vec<_>>(),
-        "hint": entry.hint,
-        "id": entry.id.as_str(),
-        "jwt_include_jti": entry.jwt_include_jti,
-        "jwt_ttl_seconds": entry.jwt_ttl_seconds,
-        "parent_id": entry.parent_id.to_string(),
-        "revision_number": entry.revision_number,
-        "selectors": selector_texts(&entry.selectors),
-        "spiffe_id": entry.spiffe_id.to_string(),
-        "store_svid": entry.store_svid,
-        "v": VERSION,
-        "x509_ttl_seconds": entry.x509_ttl_seconds,
-    })
-    .to_string()
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    // Memory does not fail, and every member has a text.
+    let _infallible = Record(entry).serialize(&mut serde_json::Serializer::new(&mut text));
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Reads an entry's record. `None` unless it is of a version that we know and the one text of its entry.
 pub fn entry_from_record(text: &str) -> Option<Entry> {
-    let Ok(Value::Object(members)) = parse_strict_json(text.as_bytes(), MAX_BYTES) else { return None };
-    let entry = read(&members)?;
-    (members.get("v")?.as_u64()? == VERSION && entry_record(&entry) == text).then_some(entry)
+    entry_from_own_record(text).filter(|entry| text.len() <= MAX_BYTES && entry_record(entry) == text)
 }
 
-fn read(members: &Map<String, Value>) -> Option<Entry> {
-    let flag = |name: &str| members.get(name)?.as_bool();
-    let text = |name: &str| members.get(name)?.as_str();
-    let integer = |name: &str| members.get(name)?.as_i64();
-    let seconds = |name: &str| u32::try_from(integer(name)?).ok();
-    let texts = |name: &str| members.get(name)?.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>();
-    let domains = texts("federates_with")?.into_iter().map(|name| TrustDomain::parse(name).ok());
-    let selectors = texts("selectors")?.into_iter().map(|text| Selector::parse(text).ok());
-    Some(Entry {
-        id: EntryId::parse(text("id")?).ok()?,
-        spiffe_id: SpiffeId::parse(text("spiffe_id")?).ok()?,
-        parent_id: SpiffeId::parse(text("parent_id")?).ok()?,
-        selectors: selectors.collect::<Option<_>>()?,
-        x509_ttl_seconds: seconds("x509_ttl_seconds")?,
-        jwt_ttl_seconds: seconds("jwt_ttl_seconds")?,
-        federates_with: domains.collect::<Option<_>>()?,
-        admin: flag("admin")?,
-        downstream: flag("downstream")?,
-        expires_at: match members.get("expires_at")? {
-            Value::Null => None,
-            end => Some(UnixTime::from_seconds(end.as_i64()?)),
-        },
-        dns_names: texts("dns_names")?.into_iter().map(str::to_owned).collect(),
-        revision_number: integer("revision_number")?,
-        store_svid: flag("store_svid")?,
-        hint: text("hint")?.to_owned(),
-        created_at: UnixTime::from_nanos(integer("created_at_ns")?),
-        disable_x509_prefetch: flag("disable_x509_prefetch")?,
-        jwt_include_jti: flag("jwt_include_jti")?,
-    })
+/// Reads an entry's record that we wrote ourselves: that it is the one text of its entry is not checked, which takes as long again.
+pub fn entry_from_own_record(text: &str) -> Option<Entry> {
+    serde_json::from_str::<Owned>(text).ok().map(|read| read.0)
+}
+
+struct Record<'a>(&'a Entry);
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut members = to.serialize_map(None)?;
+        let mut has_version = false;
+        let mut write = |members: &mut S::SerializeMap, name: &'static str| {
+            if !has_version && name > VERSION_MEMBER {
+                has_version = true;
+                members.serialize_entry(VERSION_MEMBER, &VERSION)?;
+            }
+            members.serialize_key(name)
+        };
+        self.0.write_members(&mut write, &mut members)?;
+        members.end()
+    }
+}
+
+struct Owned(Entry);
+
+impl<'de> Deserialize<'de> for Owned {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Members).map(Self)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the record of an entry")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Entry, A::Error> {
+        let mut version = None;
+        let entry = Entry::read_members(members, |name, members| {
+            if name != VERSION_MEMBER || version.is_some() {
+                return Err(A::Error::custom("a member that is unknown, or stands twice"));
+            }
+            version = Some(members.next_value::<u64>()?);
+            Ok(())
+        })?;
+        if version == Some(VERSION) { Ok(entry) } else { Err(A::Error::custom("an unknown version")) }
+    }
 }
 
 /// Selectors as the log commits to them: a JSON array, since a value may hold any character.
@@ -82,7 +90,7 @@ pub fn selectors_record<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -
 }
 
 /// Reads what leaves say of selectors. Earlier releases joined them by newline.
-pub fn selectors_from_record(text: &str) -> Option<BTreeSet<Selector>> {
+pub fn selectors_from_record(text: &str) -> Option<SelectorSet> {
     let old = || text.lines().map(|line| Selector::parse(line).ok()).collect();
     if !text.starts_with('[') {
         return old();
@@ -91,72 +99,52 @@ pub fn selectors_from_record(text: &str) -> Option<BTreeSet<Selector>> {
     items.iter().map(|item| Selector::parse(item.as_str()?).ok()).collect()
 }
 
-fn selector_texts<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Vec<String> {
-    selectors.into_iter().map(ToString::to_string).collect()
+fn selector_texts<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Vec<&'a str> {
+    selectors.into_iter().map(Selector::as_str).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry() -> Entry {
-        Entry {
-            id: EntryId::parse("ent_1").unwrap(),
-            spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
-            parent_id: SpiffeId::parse("spiffe://example.org/spire/agent/one").unwrap(),
-            selectors: [Selector::new("unix", "path:/a\nunix:uid:0").unwrap(), Selector::parse("unix:uid:7").unwrap()]
-                .into(),
-            x509_ttl_seconds: 600,
-            jwt_ttl_seconds: 60,
-            federates_with: [TrustDomain::parse("other.org").unwrap()].into(),
-            admin: true,
-            downstream: true,
-            expires_at: Some(UnixTime::from_seconds(1_900_000_000)),
-            dns_names: vec!["b.internal".into(), "a.internal".into()],
-            revision_number: 3,
-            store_svid: true,
-            hint: "main \"one\"".into(),
-            created_at: UnixTime::from_nanos(1_800_000_000_123_456_789),
-            disable_x509_prefetch: true,
-            jwt_include_jti: true,
-        }
+    fn samples() -> impl Iterator<Item = Entry> {
+        (0..40).filter_map(Entry::sample)
     }
 
     #[test]
     fn every_field_of_an_entry_is_in_its_record_and_a_record_has_one_form() {
-        let text = entry_record(&entry());
-        assert_eq!(entry_from_record(&text), Some(entry()));
-        let changes: [fn(&mut Entry); 17] = [
-            |entry| entry.id = EntryId::parse("ent_2").unwrap(),
-            |entry| entry.spiffe_id = SpiffeId::parse("spiffe://example.org/b").unwrap(),
-            |entry| entry.parent_id = SpiffeId::parse("spiffe://example.org/b").unwrap(),
-            |entry| entry.selectors = [Selector::parse("unix:uid:7").unwrap()].into(),
-            |entry| entry.x509_ttl_seconds = 601,
-            |entry| entry.jwt_ttl_seconds = 61,
-            |entry| entry.federates_with.clear(),
-            |entry| entry.admin = false,
-            |entry| entry.downstream = false,
-            |entry| entry.expires_at = None,
-            |entry| entry.dns_names.reverse(),
-            |entry| entry.revision_number = 4,
-            |entry| entry.store_svid = false,
-            |entry| entry.hint.clear(),
-            |entry| entry.created_at = UnixTime::from_nanos(1),
-            |entry| entry.disable_x509_prefetch = false,
-            |entry| entry.jwt_include_jti = false,
-        ];
-        for (number, change) in changes.iter().enumerate() {
-            let mut other = entry();
-            change(&mut other);
-            assert_ne!(entry_record(&other), text, "change {number} is not committed to");
-            assert_eq!(entry_from_record(&entry_record(&other)), Some(other), "change {number}");
+        for (entry, other) in samples().zip(samples().skip(1)) {
+            let text = entry_record(&entry);
+            assert_eq!(entry_from_record(&text).as_ref(), Some(&entry));
+            let parsed = parse_strict_json(text.as_bytes(), MAX_BYTES).unwrap();
+            assert_eq!(parsed.to_string(), text, "keys ascend, and nothing stands between them");
+            for (field, changed) in entry.with_each_of(&other) {
+                assert_ne!(changed, entry, "{field}: samples differ in each field");
+                assert_ne!(entry_record(&changed), text, "{field} is not committed to");
+                assert_eq!(entry_from_record(&entry_record(&changed)), Some(changed), "{field}");
+            }
         }
+        assert!(Entry::MEMBERS.is_sorted());
+    }
+
+    /// As every release has written it: leaves commit to these bytes.
+    const RECORD: &str = r#"{"admin":true,"created_at_ns":1800000000123456789,"disable_x509_prefetch":true,"dns_names":["b.internal","a.internal"],"downstream":true,"expires_at":1900000000,"federates_with":["other.org"],"hint":"main \"one\"","id":"ent_1","jwt_include_jti":true,"jwt_ttl_seconds":60,"parent_id":"spiffe://example.org/spire/agent/one","revision_number":3,"selectors":["unix:path:/a\nunix:uid:0","unix:uid:7"],"spiffe_id":"spiffe://example.org/a","store_svid":true,"v":1,"x509_ttl_seconds":600}"#;
+
+    #[test]
+    fn records_keep_their_bytes_and_have_one_text() {
+        let entry = entry_from_record(RECORD).unwrap();
+        assert_eq!((entry_record(&entry).as_str(), entry.hint.as_str()), (RECORD, "main \"one\""));
+        assert_eq!((entry.selectors.len(), entry.x509_ttl_seconds, entry.jwt_ttl_seconds), (2, 600, 60));
         for other in [
-            text.replacen("\"v\":1", "\"v\":2", 1),
-            text.replacen('{', "{ ", 1),
-            text.replacen("\"admin\":true", "\"admin\":true,\"also\":1", 1),
-            text.replacen("\"admin\":true,", "", 1),
-            format!("{text} "),
+            RECORD.replacen("\"v\":1", "\"v\":2", 1),
+            RECORD.replacen('{', "{ ", 1),
+            RECORD.replacen("\"admin\":true", "\"admin\":true,\"also\":1", 1),
+            RECORD.replacen("\"admin\":true,", "", 1),
+            RECORD.replacen("\"admin\":true", "\"admin\":true,\"admin\":true", 1),
+            RECORD.replacen("\"v\":1", "\"v\":1,\"v\":1", 1),
+            RECORD.replacen("\"v\":1,", "", 1),
+            RECORD.replacen("\"hint\":\"main", "\"hint\":\"\\u006dain", 1),
+            format!("{RECORD} "),
         ] {
             assert_eq!(entry_from_record(&other), None, "{other}");
         }
@@ -164,14 +152,14 @@ mod tests {
 
     #[test]
     fn a_newline_in_a_selector_makes_no_second_selector() {
-        let one: BTreeSet<Selector> = [Selector::new("unix", "path:/a\nunix:uid:0").unwrap()].into();
-        let two: BTreeSet<Selector> = ["unix:path:/a", "unix:uid:0"].map(|text| Selector::parse(text).unwrap()).into();
+        let one: SelectorSet = [Selector::new("unix", "path:/a\nunix:uid:0").unwrap()].into();
+        let two: SelectorSet = ["unix:path:/a", "unix:uid:0"].map(|text| Selector::parse(text).unwrap()).into();
         assert_ne!(selectors_record(&one), selectors_record(&two));
         assert_eq!(selectors_from_record(&selectors_record(&one)), Some(one));
         assert_eq!(selectors_from_record(&selectors_record(&two)), Some(two.clone()));
         // As earlier releases wrote it.
         assert_eq!(selectors_from_record("unix:path:/a\nunix:uid:0"), Some(two));
-        assert_eq!(selectors_from_record(""), Some(BTreeSet::new()));
+        assert_eq!(selectors_from_record(""), Some(SelectorSet::new()));
         assert_eq!(selectors_from_record("[\"unix\"]"), None);
     }
 }

@@ -12,6 +12,8 @@ mod claims_extension;
 mod csr;
 mod der;
 mod entry;
+mod entry_declare;
+mod entry_field;
 mod entry_record;
 mod gate;
 mod issuance;
@@ -31,7 +33,9 @@ pub use ca_rotation::{Authority, CaPlan, CaRotation, Slot};
 pub use claims_extension::CLAIMS_OID;
 pub use csr::{Csr, CsrError, csr_der};
 pub use entry::{Entry, EntryError, matches};
-pub use entry_record::{entry_from_record, entry_record, selectors_from_record, selectors_record};
+pub use entry_record::{
+    entry_from_own_record, entry_from_record, entry_record, selectors_from_record, selectors_record,
+};
 pub use gate::{Allowed, Caller, Limits, Refusal, Request, Shown, Standing, authorize};
 pub use issuance::{AgentKey, ISSUANCE_CLAIM, ISSUANCE_OID, Issuance, issuance_from_claim, issuance_to_claim};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sekisho_evidence::node::{Proved, node_evidence};
 use sekisho_evidence::{Evidence, EvidenceError, Piece};
-use sekisho_types::{EvidenceClass, Selector, SpiffeId, UnixTime};
+use sekisho_types::{EvidenceClass, SelectorSet, SpiffeId, UnixTime};
 
 use crate::{Entry, Standing};
 
@@ -22,7 +22,7 @@ pub struct Node {
     pub attested_at: UnixTime,
     /// The end of what it proved itself with; what its workloads get ends no later.
     pub evidence_ends_at: Option<UnixTime>,
-    pub selectors: BTreeSet<Selector>,
+    pub selectors: SelectorSet,
     pub banned: bool,
     pub can_reattest: bool,
     pub version: String,

@@ -166,14 +166,35 @@ fn may_have_given(what: &Revoked, id: &SpiffeId) -> bool {
 /// Whether a change of an entry takes something away that its SVIDs in use still have: another SPIFFE ID or parent,
 /// a selector that not each holder has, fewer DNS names, an earlier end, a shorter life.
 pub fn narrows(before: &Entry, after: &Entry) -> bool {
+    // One without a rest: a field that is added says here whether its loss revokes.
+    let Entry {
+        spiffe_id,
+        parent_id,
+        selectors,
+        dns_names,
+        expires_at: _,
+        x509_ttl_seconds,
+        // These are in no SVID that must stop, or are looked up at each use.
+        id: _,
+        admin: _,
+        created_at: _,
+        disable_x509_prefetch: _,
+        downstream: _,
+        federates_with: _,
+        hint: _,
+        jwt_include_jti: _,
+        jwt_ttl_seconds: _,
+        revision_number: _,
+        store_svid: _,
+    } = before;
     let end = |entry: &Entry| entry.expires_at.unwrap_or(UnixTime::from_seconds(i64::MAX / 1_000_000_000));
     // Zero is the server's default, which is not known here.
-    let shorter = before.x509_ttl_seconds != after.x509_ttl_seconds
-        && (before.x509_ttl_seconds == 0 || after.x509_ttl_seconds < before.x509_ttl_seconds);
-    before.spiffe_id != after.spiffe_id
-        || before.parent_id != after.parent_id
-        || !after.selectors.is_subset(&before.selectors)
-        || !before.dns_names.iter().all(|name| after.dns_names.contains(name))
+    let shorter = *x509_ttl_seconds != after.x509_ttl_seconds
+        && (*x509_ttl_seconds == 0 || after.x509_ttl_seconds < *x509_ttl_seconds);
+    *spiffe_id != after.spiffe_id
+        || *parent_id != after.parent_id
+        || !after.selectors.is_subset(selectors)
+        || !dns_names.iter().all(|name| after.dns_names.contains(name))
         || end(after) < end(before)
         || shorter
 }

@@ -1,9 +1,8 @@
 //! Why a process has, or does not have, an identity: the entries that come nearest and what differs.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
-use sekisho_types::{Selector, UnixTime};
+use sekisho_types::{Selector, SelectorSet, UnixTime};
 
 use crate::{Entry, matches};
 
@@ -36,7 +35,7 @@ pub enum WhyIdentity<'a> {
 /// Explains what `entries` give a process with the selectors `found`.
 pub fn why_identity<'a>(
     entries: impl Iterator<Item = &'a Entry> + Clone,
-    found: &BTreeSet<Selector>,
+    found: &SelectorSet,
     now: UnixTime,
 ) -> WhyIdentity<'a> {
     let matched = matches(entries.clone(), found, now);
@@ -50,7 +49,7 @@ pub fn why_identity<'a>(
 /// The entries that come nearest, at most `limit`, the nearest first.
 pub fn near<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
-    found: &BTreeSet<Selector>,
+    found: &SelectorSet,
     now: UnixTime,
     limit: usize,
 ) -> Vec<Near<'a>> {
@@ -60,18 +59,18 @@ pub fn near<'a>(
 }
 
 /// The share of its selectors that is found, in thousandths, and how many they are.
-fn score(entry: &Entry, found: &BTreeSet<Selector>) -> (usize, usize) {
+fn score(entry: &Entry, found: &SelectorSet) -> (usize, usize) {
     let shared = entry.selectors.intersection(found).count();
     (shared * 1000 / entry.selectors.len().max(1), shared)
 }
 
 type Rank<'a> = (Reverse<(usize, usize)>, UnixTime, &'a str);
 
-fn rank<'a>(entry: &'a Entry, found: &BTreeSet<Selector>) -> Rank<'a> {
+fn rank<'a>(entry: &'a Entry, found: &SelectorSet) -> Rank<'a> {
     (Reverse(score(entry, found)), entry.created_at, entry.id.as_str())
 }
 
-fn compare<'a>(entry: &'a Entry, found: &BTreeSet<Selector>, now: UnixTime) -> Near<'a> {
+fn compare<'a>(entry: &'a Entry, found: &SelectorSet, now: UnixTime) -> Near<'a> {
     let same_property = |wanted: &Selector| -> Vec<Selector> {
         found.iter().filter(|s| s.property() == wanted.property()).cloned().collect()
     };

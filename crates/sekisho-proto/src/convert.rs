@@ -1,13 +1,13 @@
 //! Between wire forms and words. What comes from the wire is checked here, once.
 
-use std::collections::BTreeSet;
-
 use sekisho_identity::{Bundle, BundleError, Entry, JwtAuthority, X509Authority};
-use sekisho_types::{EntryId, IdError, Selector, SelectorError, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+use sekisho_types::{
+    EntryId, IdError, Selector, SelectorError, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime,
+};
 
 use crate::types;
 
-/// Why a message is refused. The sender mends it.
+/// Why a message is refused. Its sender can fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     #[error("`{0}` is missing")]
@@ -25,7 +25,7 @@ pub enum ConvertError {
 }
 
 pub fn id_to_wire(id: &SpiffeId) -> types::Spiffeid {
-    types::Spiffeid { trust_domain: id.trust_domain().as_str().to_owned(), path: id.path().to_owned() }
+    types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
 }
 
 pub fn id_from_wire(id: Option<&types::Spiffeid>, field: &'static str) -> Result<SpiffeId, ConvertError> {
@@ -40,31 +40,51 @@ pub fn selectors_to_wire<'a>(selectors: impl IntoIterator<Item = &'a Selector>) 
     selectors.into_iter().map(one).collect()
 }
 
-pub fn selectors_from_wire(selectors: &[types::Selector]) -> Result<BTreeSet<Selector>, ConvertError> {
+pub fn selectors_from_wire(selectors: &[types::Selector]) -> Result<SelectorSet, ConvertError> {
     selectors.iter().map(|s| Ok(Selector::new(&s.r#type, &s.value)?)).collect()
 }
 
 pub fn entry_to_wire(entry: &Entry) -> types::Entry {
+    // One without a rest: a field that is added says here whether it goes over the wire.
+    let Entry {
+        id,
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_ttl_seconds,
+        jwt_ttl_seconds,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number,
+        store_svid,
+        hint,
+        created_at,
+        disable_x509_prefetch,
+        jwt_include_jti,
+    } = entry;
     types::Entry {
-        id: entry.id.as_str().to_owned(),
-        spiffe_id: Some(id_to_wire(&entry.spiffe_id)),
-        parent_id: Some(id_to_wire(&entry.parent_id)),
-        selectors: selectors_to_wire(&entry.selectors),
-        x509_svid_ttl: i32::try_from(entry.x509_ttl_seconds).unwrap_or(i32::MAX),
-        federates_with: entry.federates_with.iter().map(|domain| domain.as_str().to_owned()).collect(),
-        admin: entry.admin,
-        downstream: entry.downstream,
-        expires_at: entry.expires_at.map_or(0, UnixTime::seconds),
-        dns_names: entry.dns_names.clone(),
-        revision_number: entry.revision_number,
-        store_svid: entry.store_svid,
-        jwt_svid_ttl: i32::try_from(entry.jwt_ttl_seconds).unwrap_or(i32::MAX),
-        hint: entry.hint.clone(),
-        created_at: entry.created_at.seconds(),
-        additional_attributes: (entry.disable_x509_prefetch || entry.jwt_include_jti).then_some(
+        id: id.as_str().to_owned(),
+        spiffe_id: Some(id_to_wire(spiffe_id)),
+        parent_id: Some(id_to_wire(parent_id)),
+        selectors: selectors_to_wire(selectors),
+        x509_svid_ttl: i32::try_from(*x509_ttl_seconds).unwrap_or(i32::MAX),
+        federates_with: federates_with.iter().map(|domain| domain.as_str().to_owned()).collect(),
+        admin: *admin,
+        downstream: *downstream,
+        expires_at: expires_at.map_or(0, UnixTime::seconds),
+        dns_names: dns_names.clone(),
+        revision_number: *revision_number,
+        store_svid: *store_svid,
+        jwt_svid_ttl: i32::try_from(*jwt_ttl_seconds).unwrap_or(i32::MAX),
+        hint: hint.clone(),
+        created_at: created_at.seconds(),
+        additional_attributes: (*disable_x509_prefetch || *jwt_include_jti).then_some(
             types::entry::AdditionalAttributes {
-                disable_x509_svid_prefetch: entry.disable_x509_prefetch,
-                jwt_svid_include_jti: entry.jwt_include_jti,
+                disable_x509_svid_prefetch: *disable_x509_prefetch,
+                jwt_svid_include_jti: *jwt_include_jti,
             },
         ),
     }

@@ -19,6 +19,7 @@ mod denied;
 mod departure;
 mod domain;
 mod entry_index;
+mod entry_page;
 mod error;
 mod executor;
 mod grpc;

@@ -95,7 +95,7 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
             .record(stamp.clone().leaf(forgotten))
     });
     let entries = entries.into_iter().map(|entry| {
-        let (before, id) = (Some(personal(Box::new((*entry).clone()))), entry.id.clone());
+        let (before, id) = (Some(personal(entry.clone())), entry.id.clone());
         let forgotten = EntryForgotten { before, by: by(), entry: id.clone(), registration: None };
         Item::from(Write::RemoveEntry(id))
             .expect(Expect::Entry(EntryVersion::of(&entry)))

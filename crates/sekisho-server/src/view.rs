@@ -8,7 +8,7 @@ use sekisho_identity::{Bundle, Entry, Node, Revocations};
 use sekisho_store::{Change, PolicyRecord, Snapshot};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
-use crate::entry_index::EntryIndex;
+use crate::entry_index::{EntryIndex, Identity, Parent};
 
 /// Counts each change of the view, whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub(crate) struct State {
     /// While this stays, what was judged by the state stays judged, but for what ends with time.
     pub generation: Generation,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
-    by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
-    by_spiffe_id: EntryIndex,
+    by_parent: EntryIndex<Parent>,
+    by_spiffe_id: EntryIndex<Identity>,
     /// Parents that are neither agents nor the server: few, while agents may be many.
     inner_parents: BTreeSet<SpiffeId>,
     /// Entries that make their holder an operator.
@@ -40,7 +40,7 @@ impl View {
             revision: Revision::default(),
             generation: Generation(0),
             entries: BTreeMap::new(),
-            by_parent: BTreeMap::new(),
+            by_parent: EntryIndex::default(),
             by_spiffe_id: EntryIndex::default(),
             inner_parents: BTreeSet::new(),
             admins: BTreeMap::new(),
@@ -61,14 +61,14 @@ impl View {
         state.generation.0 += 1;
     }
 
-    /// Takes the state as it is stored.
+    /// Takes the state as it is stored, in place of what was there.
     pub(crate) fn fill(&self, snapshot: Snapshot) {
         let Snapshot { revision, entries, nodes, policy, revocations } = snapshot;
-        let entries = entries.into_iter().map(Change::Entry);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).set_entries(entries);
         let nodes = nodes.into_iter().map(Change::Node);
         let policy = policy.into_iter().map(Change::Policy);
         let revoked = revocations.into_iter().map(Change::Revoked);
-        self.apply(Some(revision), &entries.chain(nodes).chain(policy).chain(revoked).collect::<Vec<_>>());
+        self.apply(Some(revision), &nodes.chain(policy).chain(revoked).collect::<Vec<_>>());
     }
 
     /// Applies a committed batch.
@@ -100,10 +100,20 @@ impl View {
 }
 
 impl State {
+    /// All entries, in the order of their ids.
+    fn set_entries(&mut self, entries: Vec<Arc<Entry>>) {
+        self.by_parent = EntryIndex::all(&entries);
+        self.by_spiffe_id = EntryIndex::all(&entries);
+        self.inner_parents = self.by_parent.ids().filter(|id| is_inner(id)).cloned().collect();
+        let with_id = |entry: Arc<Entry>| (entry.id.clone(), entry);
+        self.admins = entries.iter().filter(|entry| entry.admin).cloned().map(with_id).collect();
+        self.entries = entries.into_iter().map(with_id).collect();
+    }
+
     fn put(&mut self, entry: Arc<Entry>) {
         self.remove(&entry.id);
-        self.by_parent.entry(entry.parent_id.clone()).or_default().insert(entry.id.clone());
-        if !entry.parent_id.path().starts_with("/spire/") {
+        self.by_parent.put(entry.clone());
+        if is_inner(&entry.parent_id) {
             self.inner_parents.insert(entry.parent_id.clone());
         }
         if entry.admin {
@@ -122,8 +132,8 @@ impl State {
         self.admins.remove(id);
         let Some(old) = self.entries.remove(id) else { return };
         self.by_spiffe_id.remove(&old);
-        drop_from(&mut self.by_parent, &old.parent_id, id);
-        if !self.by_parent.contains_key(&old.parent_id) {
+        self.by_parent.remove(&old);
+        if self.children(&old.parent_id).next().is_none() {
             self.inner_parents.remove(&old.parent_id);
         }
     }
@@ -143,10 +153,7 @@ impl State {
                 let found = self.by_spiffe_id.of(id, after);
                 Box::new(found.filter(move |entry| parent.as_ref().is_none_or(|parent| entry.parent_id == *parent)))
             }
-            (None, Some(parent)) => {
-                let ids = self.by_parent.get(parent).map(|ids| ids.range::<EntryId, _>(behind));
-                Box::new(ids.into_iter().flatten().filter_map(|id| self.entries.get(id)))
-            }
+            (None, Some(parent)) => Box::new(self.by_parent.of(parent, after)),
             (None, None) => Box::new(self.entries.range::<EntryId, _>(behind).map(|(_, entry)| entry)),
         }
     }
@@ -157,8 +164,16 @@ impl State {
     }
 
     /// The entries whose parent is `id`.
-    pub(crate) fn children(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_parent.get(id).into_iter().flatten().filter_map(|id| self.entries.get(id))
+    pub(crate) fn children<'a>(&'a self, id: &SpiffeId) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
+        self.by_parent.of(id, None)
+    }
+
+    /// The entry, with the parent's ID in the copy that its other children have.
+    pub(crate) fn with_shared_parent(&self, entry: Entry) -> Entry {
+        match self.children(&entry.parent_id).next() {
+            Some(sibling) => Entry { parent_id: sibling.parent_id.clone(), ..entry },
+            None => entry,
+        }
     }
 
     /// The IDs for which this agent serves entries: its own, those of its aliases, and, as with SPIRE, those of entries that it
@@ -190,13 +205,8 @@ impl State {
     }
 }
 
-fn drop_from(index: &mut BTreeMap<SpiffeId, BTreeSet<EntryId>>, key: &SpiffeId, id: &EntryId) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
-    }
+fn is_inner(parent: &SpiffeId) -> bool {
+    !parent.path().starts_with("/spire/")
 }
 
 #[cfg(test)]

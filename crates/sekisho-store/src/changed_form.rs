@@ -1,23 +1,30 @@
 //! How the names of what changed are stored.
 
+use std::borrow::Cow;
+
 use sekisho_types::{EntryId, Revision, SpiffeId};
 
 use crate::{Changed, ChangedId, StoreError};
 
 /// Kind and id.
-pub(crate) fn key(what: &ChangedId) -> (&'static str, String) {
+pub(crate) fn key(what: &ChangedId) -> (&'static str, &str) {
     match what {
-        ChangedId::Entry { id, .. } => ("entry", id.as_str().to_owned()),
-        ChangedId::Node(id) => ("node", id.to_string()),
-        ChangedId::Authority(id) => ("authority", id.clone()),
-        ChangedId::Policy => ("policy", String::new()),
-        ChangedId::Revocation => ("revocation", String::new()),
+        ChangedId::Entry { id, .. } => ("entry", id.as_str()),
+        ChangedId::Node(id) => ("node", id.as_str()),
+        ChangedId::Authority(id) => ("authority", id),
+        ChangedId::Policy => ("policy", ""),
+        ChangedId::Revocation => ("revocation", ""),
     }
 }
 
 /// Parents and SPIFFE IDs, separated by spaces.
-pub(crate) fn relations(what: &ChangedId) -> (String, String) {
-    let joined = |ids: &[SpiffeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+pub(crate) fn relations(what: &ChangedId) -> (Cow<'_, str>, Cow<'_, str>) {
+    fn joined(ids: &[SpiffeId]) -> Cow<'_, str> {
+        match ids {
+            [only] => only.as_str().into(),
+            ids => ids.iter().map(SpiffeId::as_str).collect::<Vec<_>>().join(" ").into(),
+        }
+    }
     match what {
         ChangedId::Entry { parents, spiffe_ids, .. } => (joined(parents), joined(spiffe_ids)),
         _ => Default::default(),

@@ -1,80 +1,15 @@
-//! How words are stored: JSON forms that belong to this crate. A form that gains a field gives it a default.
+//! How words are stored: an entry as its record, others in JSON forms that belong to this crate. A form that gains a field gives it a
+//! default.
 
-use std::collections::BTreeSet;
-
-use sekisho_identity::{Entry, Node};
-use sekisho_types::{EntryId, Selector, SpiffeId, TrustDomain, UnixTime};
+use sekisho_identity::{Entry, Node, entry_from_own_record};
+use sekisho_types::{Selector, SelectorSet, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{AuthorityRecord, ServerId, StoreError};
 
-#[derive(Serialize, Deserialize)]
-struct EntryForm {
-    id: String,
-    spiffe_id: String,
-    parent_id: String,
-    selectors: Vec<String>,
-    x509_ttl: u32,
-    jwt_ttl: u32,
-    federates_with: Vec<String>,
-    admin: bool,
-    downstream: bool,
-    expires_at: Option<i64>,
-    dns_names: Vec<String>,
-    revision_number: i64,
-    store_svid: bool,
-    hint: String,
-    created_at: i64,
-    no_prefetch: bool,
-    jwt_jti: bool,
-}
-
-pub(crate) fn entry_to_text(entry: &Entry) -> Result<String, StoreError> {
-    let form = EntryForm {
-        id: entry.id.as_str().to_owned(),
-        spiffe_id: entry.spiffe_id.to_string(),
-        parent_id: entry.parent_id.to_string(),
-        selectors: entry.selectors.iter().map(ToString::to_string).collect(),
-        x509_ttl: entry.x509_ttl_seconds,
-        jwt_ttl: entry.jwt_ttl_seconds,
-        federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
-        admin: entry.admin,
-        downstream: entry.downstream,
-        expires_at: entry.expires_at.map(UnixTime::seconds),
-        dns_names: entry.dns_names.clone(),
-        revision_number: entry.revision_number,
-        store_svid: entry.store_svid,
-        hint: entry.hint.clone(),
-        created_at: entry.created_at.nanos(),
-        no_prefetch: entry.disable_x509_prefetch,
-        jwt_jti: entry.jwt_include_jti,
-    };
-    to_text(&form, "entry")
-}
-
+/// An entry is stored as the log commits to it.
 pub(crate) fn entry_from_text(text: &str) -> Result<Entry, StoreError> {
-    let form: EntryForm = from_text(text, "entry")?;
-    let damaged = |_| StoreError::Damaged("entry");
-    let domains = form.federates_with.iter().map(|name| TrustDomain::parse(name).map_err(damaged));
-    Ok(Entry {
-        id: EntryId::parse(&form.id).map_err(|_| StoreError::Damaged("entry"))?,
-        spiffe_id: SpiffeId::parse(&form.spiffe_id).map_err(damaged)?,
-        parent_id: SpiffeId::parse(&form.parent_id).map_err(damaged)?,
-        selectors: selectors(&form.selectors)?,
-        x509_ttl_seconds: form.x509_ttl,
-        jwt_ttl_seconds: form.jwt_ttl,
-        federates_with: domains.collect::<Result<_, _>>()?,
-        admin: form.admin,
-        downstream: form.downstream,
-        expires_at: form.expires_at.map(UnixTime::from_seconds),
-        dns_names: form.dns_names,
-        revision_number: form.revision_number,
-        store_svid: form.store_svid,
-        hint: form.hint,
-        created_at: UnixTime::from_nanos(form.created_at),
-        disable_x509_prefetch: form.no_prefetch,
-        jwt_include_jti: form.jwt_jti,
-    })
+    entry_from_own_record(text).ok_or(StoreError::Damaged("entry"))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,11 +113,6 @@ pub fn check_stored(text: &str) -> Result<(), StoreError> {
     read.into_iter().find(Result::is_ok).unwrap_or(Err(StoreError::Damaged("row")))
 }
 
-/// A form in which an entry is stored.
-pub fn stored_entry(entry: &Entry) -> Result<String, StoreError> {
-    entry_to_text(entry)
-}
-
 pub(crate) fn to_text<T: Serialize>(value: &T, what: &'static str) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|_| StoreError::Damaged(what))
 }
@@ -191,6 +121,6 @@ pub(crate) fn from_text<T: for<'de> Deserialize<'de>>(text: &str, what: &'static
     serde_json::from_str(text).map_err(|_| StoreError::Damaged(what))
 }
 
-fn selectors(texts: &[String]) -> Result<BTreeSet<Selector>, StoreError> {
+fn selectors(texts: &[String]) -> Result<SelectorSet, StoreError> {
     texts.iter().map(|text| Selector::parse(text).map_err(|_| StoreError::Damaged("selector"))).collect()
 }

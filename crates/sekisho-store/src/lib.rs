@@ -19,7 +19,7 @@ mod sqlite;
 mod store;
 
 pub use batch::{Batch, Change, Committed, Conflict, Delta, EntryVersion, Expect, Item, Write};
-pub use form::{check_stored, stored_entry};
+pub use form::check_stored;
 pub use memory::MemoryStore;
 pub use records::{
     AuthorityRecord, Changed, ChangedId, History, LogMark, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,

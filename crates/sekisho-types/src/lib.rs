@@ -2,7 +2,7 @@
 //!
 //! This crate knows nothing of wire formats, files, sockets or clocks, and nothing in it serialises
 //! itself: protobuf, SQL, JSON and configuration forms live at the edge that owns them. The one JSON here is
-//! the strict reader that several rooms share.
+//! the strict reader that several layers share.
 
 mod claims;
 mod digest;
@@ -12,6 +12,7 @@ mod id;
 mod json;
 mod secret;
 mod selector;
+mod selector_set;
 mod signer;
 mod spiffe_id;
 mod time;
@@ -25,6 +26,7 @@ pub use id::{EntryId, IdError, Revision};
 pub use json::{JsonError, parse_strict_json};
 pub use secret::Secret;
 pub use selector::{Selector, SelectorError};
+pub use selector_set::SelectorSet;
 pub use signer::{SignError, SignatureAlgorithm, Signer};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use time::UnixTime;

@@ -1,13 +1,17 @@
 //! SPIFFE IDs and trust domain names (SPIFFE-ID.md §2).
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
+
+const SCHEME: &str = "spiffe://";
 
 /// Longest SPIFFE ID accepted, in bytes (SPIFFE-ID.md §2.3).
 const MAX_URI_BYTES: usize = 2048;
 /// Longest trust domain name, in bytes (SPIFFE-ID.md §2.1).
 const MAX_TRUST_DOMAIN_BYTES: usize = 255;
 
-/// Why a text is no SPIFFE ID. The text itself is the sender's to mend.
+/// Why a text is no SPIFFE ID. Its sender can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeIdError {
     #[error("a SPIFFE ID starts with `spiffe://`")]
@@ -28,21 +32,15 @@ pub enum SpiffeIdError {
     NoPath,
 }
 
-/// A trust domain name: lower case, without scheme.
+/// A trust domain name: lower case, without scheme. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TrustDomain(String);
+pub struct TrustDomain(Arc<str>);
 
 impl TrustDomain {
     /// Parses a bare name such as `prod.internal`.
     pub fn parse(name: &str) -> Result<Self, SpiffeIdError> {
-        if name.is_empty() {
-            return Err(SpiffeIdError::EmptyTrustDomain);
-        }
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-        if name.len() > MAX_TRUST_DOMAIN_BYTES || !name.bytes().all(legal) {
-            return Err(SpiffeIdError::TrustDomainCharacter);
-        }
-        Ok(Self(name.to_owned()))
+        check_name(name)?;
+        Ok(Self(name.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -51,7 +49,7 @@ impl TrustDomain {
 
     /// The ID of the trust domain itself, as its authorities carry it.
     pub fn id(&self) -> SpiffeId {
-        SpiffeId { trust_domain: self.clone(), path: String::new() }
+        SpiffeId::of(self, "")
     }
 
     /// The ID of a workload below this trust domain; `path` starts with a slash.
@@ -60,11 +58,10 @@ impl TrustDomain {
         if path.is_empty() {
             return Err(SpiffeIdError::NoPath);
         }
-        let id = SpiffeId { trust_domain: self.clone(), path: path.to_owned() };
-        if id.uri_len() > MAX_URI_BYTES {
+        if SCHEME.len() + self.0.len() + path.len() > MAX_URI_BYTES {
             return Err(SpiffeIdError::TooLong);
         }
-        Ok(id)
+        Ok(SpiffeId::of(self, path))
     }
 }
 
@@ -74,11 +71,21 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// A SPIFFE ID in its one canonical form, so that comparing bytes compares identities.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpiffeId {
-    trust_domain: TrustDomain,
-    path: String,
+/// A SPIFFE ID in its one canonical form, so that comparing bytes compares identities. Clones share it: many entries have one
+/// parent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SpiffeId(Arc<str>);
+
+impl Ord for SpiffeId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for SpiffeId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl SpiffeId {
@@ -92,42 +99,73 @@ impl SpiffeId {
         if !scheme.eq_ignore_ascii_case("spiffe") {
             return Err(SpiffeIdError::Scheme);
         }
-        let (name, path) = match rest.find('/') {
-            Some(slash) => rest.split_at(slash),
-            None => (rest, ""),
-        };
+        let (name, path) = split_name(rest);
         check_path(path)?;
-        Ok(Self { trust_domain: TrustDomain::parse(&name.to_ascii_lowercase())?, path: path.to_owned() })
+        if scheme == "spiffe" && check_name(name).is_ok() {
+            return Ok(Self(uri.into()));
+        }
+        Ok(Self::of(&TrustDomain::parse(&name.to_ascii_lowercase())?, path))
     }
 
     /// Parses an ID that names a workload, not a trust domain.
     pub fn parse_workload(uri: &str) -> Result<Self, SpiffeIdError> {
         let id = Self::parse(uri)?;
-        if id.path.is_empty() { Err(SpiffeIdError::NoPath) } else { Ok(id) }
+        if id.path().is_empty() { Err(SpiffeIdError::NoPath) } else { Ok(id) }
     }
 
-    pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+    /// Of a path that was checked.
+    fn of(trust_domain: &TrustDomain, path: &str) -> Self {
+        Self([SCHEME, trust_domain.as_str(), path].concat().into())
+    }
+
+    /// The URI.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn trust_domain(&self) -> TrustDomain {
+        TrustDomain(self.parts().0.into())
+    }
+
+    /// The name of its trust domain.
+    pub fn trust_domain_name(&self) -> &str {
+        self.parts().0
     }
 
     /// The path with its leading slash, or nothing for a trust domain's own ID.
     pub fn path(&self) -> &str {
-        &self.path
+        self.parts().1
     }
 
     pub fn is_member_of(&self, trust_domain: &TrustDomain) -> bool {
-        self.trust_domain == *trust_domain
+        self.trust_domain_name() == trust_domain.as_str()
     }
 
-    fn uri_len(&self) -> usize {
-        "spiffe://".len() + self.trust_domain.0.len() + self.path.len()
+    fn parts(&self) -> (&str, &str) {
+        split_name(self.0.strip_prefix(SCHEME).unwrap_or_default())
     }
 }
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}{}", self.trust_domain, self.path)
+        f.write_str(&self.0)
     }
+}
+
+/// A trust domain's name and the path behind it.
+fn split_name(rest: &str) -> (&str, &str) {
+    rest.find('/').and_then(|slash| rest.split_at_checked(slash)).unwrap_or((rest, ""))
+}
+
+fn check_name(name: &str) -> Result<(), SpiffeIdError> {
+    if name.is_empty() {
+        return Err(SpiffeIdError::EmptyTrustDomain);
+    }
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    if name.len() > MAX_TRUST_DOMAIN_BYTES || !name.bytes().all(legal) {
+        return Err(SpiffeIdError::TrustDomainCharacter);
+    }
+    Ok(())
 }
 
 fn check_path(path: &str) -> Result<(), SpiffeIdError> {
@@ -159,7 +197,14 @@ mod tests {
     fn canonical_form_survives_parsing() {
         let id = SpiffeId::parse("SPIFFE://Prod.Internal/ns/Finance").unwrap();
         assert_eq!(id.to_string(), "spiffe://prod.internal/ns/Finance");
-        assert_eq!(SpiffeId::parse("spiffe://td").unwrap(), TrustDomain::parse("td").unwrap().id());
+        assert_eq!((id.trust_domain_name(), id.path()), ("prod.internal", "/ns/Finance"));
+        assert_eq!(
+            (id.trust_domain().workload(id.path()).unwrap(), SpiffeId::parse(id.as_str()).unwrap()),
+            (id.clone(), id)
+        );
+        let own = SpiffeId::parse("spiffe://td").unwrap();
+        assert_eq!((own.trust_domain_name(), own.path()), ("td", ""));
+        assert_eq!(own, TrustDomain::parse("td").unwrap().id());
     }
 
     #[test]

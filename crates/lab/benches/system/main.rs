@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 
+#[path = "../../tests/it/many_entries.rs"]
+mod many_entries;
 #[path = "../../tests/it/peers.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod peers;
@@ -48,6 +50,10 @@ fn main() {
     }
     if wants("entries") {
         runtime.block_on(identity::entries(&mut table));
+    }
+    // It takes minutes: only when it is named.
+    if wanted.iter().any(|word| word == "million") {
+        runtime.block_on(identity::million(&mut table));
     }
     if wants("sidecar") {
         sidecar::pair(&mut table);

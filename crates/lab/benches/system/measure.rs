@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::world::{cpu_micros, rss_mb};
+
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// The system's allocator, counting.
@@ -57,27 +59,6 @@ pub fn each(mut work: impl FnMut()) -> (f64, f64) {
     let spent = began.elapsed().as_secs_f64() * 1e6 / f64::from(count);
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     (spent, allocations as f64 / f64::from(count))
-}
-
-/// User and system time of a process, in microseconds.
-pub fn cpu_micros(pid: i32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<f64> = stat
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse().unwrap())
-        .collect();
-    (fields[0] + fields[1]) * 10_000.0
-}
-
-pub fn rss_mb(pid: i32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 /// The value below which this share of them lies, in milliseconds.

@@ -23,6 +23,7 @@ mod identity_theft;
 mod inbound_attacks;
 mod leaves;
 mod ledger_crash;
+mod many_entries;
 mod node_attacks;
 mod openssl;
 mod operating;

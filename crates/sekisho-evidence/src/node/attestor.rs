@@ -1,8 +1,6 @@
 //! The conversation in which a node proves itself: what each side of an attestor does.
 
-use std::collections::BTreeSet;
-
-use sekisho_types::{Claims, Digest, Selector, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+use sekisho_types::{Claims, Digest, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
 use crate::{Class, Evidence, EvidenceError, Piece};
 
@@ -107,7 +105,7 @@ impl Proved {
     pub(super) fn new(
         class: &'static Class,
         (measured_at, ends_at): (UnixTime, Option<UnixTime>),
-        selectors: BTreeSet<Selector>,
+        selectors: SelectorSet,
         (id, can_reattest): (SpiffeId, bool),
     ) -> Result<Self, NodeError> {
         Ok(Self { id, evidence: one_piece(class, measured_at, ends_at, selectors)?, can_reattest })
@@ -145,7 +143,7 @@ impl OneTime {
 
     /// It was spent just now, and was made for this agent.
     pub fn spent(self, agent: SpiffeId, now: UnixTime) -> Result<Proved, NodeError> {
-        Proved::new(self.class, (now, None), BTreeSet::new(), (agent, false))
+        Proved::new(self.class, (now, None), SelectorSet::new(), (agent, false))
     }
 }
 
@@ -154,7 +152,7 @@ pub(super) fn one_piece(
     class: &'static Class,
     measured_at: UnixTime,
     ends_at: Option<UnixTime>,
-    selectors: BTreeSet<Selector>,
+    selectors: SelectorSet,
 ) -> Result<Evidence, EvidenceError> {
     let mut evidence = Evidence::none();
     evidence.add(Piece::seal(class, measured_at, ends_at, selectors, Claims::default())?)?;

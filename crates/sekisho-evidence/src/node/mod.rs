@@ -7,9 +7,7 @@ mod attestor;
 mod join_token;
 mod x509pop;
 
-use std::collections::BTreeSet;
-
-use sekisho_types::{Selector, UnixTime};
+use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
     AnchorFile, Conversation, Given, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
@@ -32,7 +30,7 @@ pub fn node_evidence(
     class: &str,
     measured_at: UnixTime,
     ends_at: Option<UnixTime>,
-    selectors: BTreeSet<Selector>,
+    selectors: SelectorSet,
 ) -> Result<Evidence, EvidenceError> {
     let known = attestor(class).ok_or_else(|| EvidenceError::UnknownClass(class.to_owned()))?;
     attestor::one_piece(known.class(), measured_at, ends_at, selectors)

@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use sekisho_types::{EvidenceClass, Secret, SignError, SignatureAlgorithm, Signer, SpiffeId, TrustDomain};
+use sekisho_types::{EvidenceClass, Secret, Selector, SignError, SignatureAlgorithm, Signer, SpiffeId, TrustDomain};
 
 use super::*;
 
@@ -178,8 +179,8 @@ fn stored_evidence_is_of_a_known_class_and_its_selectors() {
     let stored = node_evidence("x509pop", NOW, Some(NOW), selectors("x509pop:subject:cn:a")).unwrap();
     assert_eq!(stored.sources(EvidenceClass::Node), "x509pop/1");
     assert_eq!(stored.ends_at(), Some(NOW));
-    assert!(node_evidence("tpm", NOW, None, BTreeSet::new()).is_err());
-    assert!(node_evidence("unix", NOW, None, BTreeSet::new()).is_err(), "of processes");
+    assert!(node_evidence("tpm", NOW, None, SelectorSet::new()).is_err());
+    assert!(node_evidence("unix", NOW, None, SelectorSet::new()).is_err(), "of processes");
     assert!(node_evidence("join_token", NOW, None, selectors("x509pop:subject:cn:a")).is_err());
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Keys on P-256 and P-384 and RSA keys of 2048 to 4096 bits are accepted. SPIRE's agents sign RSA-PSS with the longest salt.
 
-use std::collections::BTreeSet;
-
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PSS_2048_8192_SHA256, RsaPssSaltLength, UnparsedPublicKey,
@@ -12,7 +10,8 @@ use aws_lc_rs::signature::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
 use sekisho_types::{
-    EvidenceClass, Selector, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified, parse_strict_json,
+    EvidenceClass, Selector, SelectorSet, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified,
+    parse_strict_json,
 };
 use serde_json::{Value, json};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
@@ -77,7 +76,7 @@ pub struct NodeCertificate {
     pub ends_at: UnixTime,
     /// SHA-1 of the certificate, which names the agent as SPIRE does.
     pub fingerprint: String,
-    pub selectors: BTreeSet<Selector>,
+    pub selectors: SelectorSet,
 }
 
 const ECDSA_FORM: &str = "ecdsa_signature";
@@ -300,8 +299,8 @@ fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
     Some((seconds(validity.not_before), seconds(validity.not_after)))
 }
 
-fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: &TrustDomain) -> BTreeSet<Selector> {
-    let mut out = BTreeSet::new();
+fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: &TrustDomain) -> SelectorSet {
+    let mut out = SelectorSet::new();
     let mut add = |text: String| out.extend(Selector::new("x509pop", &text).ok());
     if let Some(name) = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok()) {
         add(format!("subject:cn:{name}"));

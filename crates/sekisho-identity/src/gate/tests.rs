@@ -1,3 +1,5 @@
+use sekisho_types::SelectorSet;
+
 use super::*;
 use sekisho_evidence::node::node_evidence;
 use sekisho_evidence::process_evidence;
@@ -6,7 +8,7 @@ fn id(path: &str) -> SpiffeId {
     SpiffeId::parse(&format!("spiffe://td{path}")).unwrap()
 }
 
-fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
+fn selectors(texts: &[&str]) -> SelectorSet {
     texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
 }
 
@@ -40,7 +42,7 @@ fn agent(standing: Standing) -> Caller {
 }
 
 fn node(ends_at: Option<UnixTime>) -> Evidence {
-    node_evidence("x509pop", now().plus_seconds(-86_400), ends_at, BTreeSet::new()).unwrap()
+    node_evidence("x509pop", now().plus_seconds(-86_400), ends_at, SelectorSet::new()).unwrap()
 }
 
 /// A process of a node, as measured so many seconds ago.
@@ -68,7 +70,7 @@ fn law_l1_what_is_allowed_is_the_entrys_and_nothing_else() {
 #[test]
 fn law_l3_an_empty_selector_set_matches_nothing() {
     let mut open = entry();
-    open.selectors.clear();
+    open.selectors = SelectorSet::new();
     let refused = x509(&agent(Standing::Good), &open, &csr(None), &process(&FULL, 0));
     assert!(matches!(refused, Err(Refusal::Selectors { .. })));
     assert!(crate::matches([&open], &selectors(&FULL), now()).is_empty());

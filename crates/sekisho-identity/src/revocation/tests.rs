@@ -145,7 +145,7 @@ fn a_change_revokes_if_it_takes_something_away() {
         |entry| entry.spiffe_id = id("/b"),
         |entry| entry.parent_id = id("/spire/agent/two"),
         |entry| entry.selectors.extend(Selector::parse("unix:path:/bin/x")),
-        |entry| entry.selectors = BTreeSet::from([Selector::parse("unix:uid:3").unwrap()]),
+        |entry| entry.selectors = [Selector::parse("unix:uid:3").unwrap()].into(),
         |entry| drop(entry.dns_names.pop()),
         |entry| entry.expires_at = Some(NOW.plus_seconds(-1)),
         |entry| entry.x509_ttl_seconds = 300,
@@ -154,7 +154,7 @@ fn a_change_revokes_if_it_takes_something_away() {
     assert_eq!(narrower.map(changed), [true; 8]);
     let wider: [fn(&mut Entry); 7] = [
         |_| {},
-        |entry| drop(entry.selectors.pop_first()),
+        |entry| entry.selectors = [Selector::parse("unix:uid:1").unwrap()].into(),
         |entry| entry.dns_names.reverse(),
         |entry| entry.dns_names.push("c.internal".into()),
         |entry| entry.expires_at = None,

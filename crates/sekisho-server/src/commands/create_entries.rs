@@ -24,19 +24,17 @@ impl Command for CreateEntries {
     type Error = RegistrationError;
 
     async fn run(self, domain: &Shared, by: &Operator) -> Result<Self::Reply, RegistrationError> {
-        let prepared: Vec<_> = self.entries.into_iter().map(|entry| prepare(domain, entry, by.name())).collect();
-        let creation = |(entry, created): &(Arc<Entry>, EntryCreated)| {
-            Item::default()
-                .expect(Expect::Unregistered(entry.clone()))
-                .expect(Expect::NoEntry(entry.id.clone()))
-                .write(Write::PutEntry(entry.clone()))
-                .record(Stamp::now(domain).leaf(created.clone()))
+        let mut items = Vec::with_capacity(self.entries.len());
+        let prepare = |entry| {
+            let (entry, item) = prepare(domain, entry, by.name())?;
+            items.push(item);
+            Ok(entry)
         };
-        let items = prepared.iter().filter_map(|one| one.as_ref().ok()).map(creation).collect();
+        let prepared: Vec<Result<Arc<Entry>, RegistrationError>> = self.entries.into_iter().map(prepare).collect();
         let committed = submit::all(domain, items).await?;
         let mut outcomes = committed.outcomes.into_iter();
         let results = prepared.into_iter().map(|one| {
-            let (entry, _) = one?;
+            let entry = one?;
             outcomes.next().unwrap_or_else(|| Err(Conflict::EntryChanged(entry.id.clone())))?;
             Ok(entry)
         });
@@ -44,17 +42,23 @@ impl Command for CreateEntries {
     }
 }
 
-fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Arc<Entry>, EntryCreated), RegistrationError> {
+fn prepare(domain: &Domain, mut entry: Entry, by: &str) -> Result<(Arc<Entry>, Item), RegistrationError> {
     entry.check(&domain.identity.name)?;
     entry.created_at = now();
     entry.revision_number = 0;
     // SPIRE's API has no way to say that this is meant, and its clients must go on working; REST has asked.
     warn_of_any_user(&entry);
+    let entry = Arc::new(domain.view.read(|state| state.with_shared_parent(entry)));
     let created = EntryCreated {
-        after: Some(personal(Box::new(entry.clone()))),
+        after: Some(personal(entry.clone())),
         by: personal(by.to_owned()),
         entry: entry.id.clone(),
         registration: None,
     };
-    Ok((Arc::new(entry), created))
+    let item = Item::default()
+        .expect(Expect::Unregistered(entry.clone()))
+        .expect(Expect::NoEntry(entry.id.clone()))
+        .write(Write::PutEntry(entry.clone()))
+        .record(Stamp::now(domain).leaf(created));
+    Ok((entry, item))
 }

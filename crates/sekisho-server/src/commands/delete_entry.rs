@@ -30,7 +30,7 @@ impl Command for DeleteEntry {
                 .write(Write::RemoveEntry(id.clone()));
             let ttl = domain.settings.x509_ttl_seconds;
             let item = domain.view.read(|state| revoke::entry(item, state, &old, "was deleted", ttl, now()));
-            let before = Some(personal(Box::new((*old).clone())));
+            let before = Some(personal(old.clone()));
             let deleted = EntryDeleted { before, by: personal(by.name().to_owned()), entry: id.clone() };
             Ok((item.record(Stamp::now(domain).leaf(deleted)), ()))
         };

@@ -47,8 +47,8 @@ where
             let ttl = domain.settings.x509_ttl_seconds;
             item = domain.view.read(|state| revoke::changed_entry(item, state, (&before, &entry), ttl, now()));
             let updated = EntryUpdated {
-                after: Some(personal(Box::new((*entry).clone()))),
-                before: Some(personal(Box::new((*before).clone()))),
+                after: Some(personal(entry.clone())),
+                before: Some(personal(before.clone())),
                 by: personal(by.name().to_owned()),
                 entry: id.clone(),
                 registration: None,

@@ -1,11 +1,10 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sekisho_identity::Entry;
 use sekisho_proto::spire::entry::v1 as wire;
 use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from_wire, types};
 use sekisho_runtime::now;
-use sekisho_types::{EntryId, Selector};
+use sekisho_types::{EntryId, SelectorSet};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::door::{answer, call};
@@ -17,6 +16,7 @@ use super::svid::entry_id;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
+use crate::entry_page::Page;
 use crate::executor::Call;
 use crate::refusal::Refusal;
 use crate::registration::{self, RegistrationError};
@@ -34,7 +34,7 @@ impl wire::entry_server::Entry for Service {
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
         call::<Operator, _>(&request)?;
         let filter = Filter::from_wire(request.into_inner().filter)?;
-        let count = self.0.view.read(|state| filter.of(state, None).count());
+        let count = self.0.view.read(|state| filter.listed(state, None).filter(|entry| filter.admits(entry)).count());
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
 
@@ -56,13 +56,11 @@ impl wire::entry_server::Entry for Service {
                 Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?)
             }
         };
-        let page: Vec<Arc<Entry>> =
-            self.0.view.read(|state| filter.of(state, after.as_ref()).take(size + 1).cloned().collect());
-        let more = page.len() > size;
-        let entries: Vec<types::Entry> =
-            page.iter().take(size).map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref())).collect();
-        let last = entries.last().map(|entry| entry.id.clone()).filter(|_| more);
-        Ok(Response::new(wire::ListEntriesResponse { entries, next_page_token: last.unwrap_or_default() }))
+        let admits = |entry: &Entry| filter.admits(entry);
+        let page = self.0.view.read(|state| Page::of(filter.listed(state, after.as_ref()), size, admits));
+        let entries = page.entries.iter().map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref()));
+        let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
+        Ok(Response::new(wire::ListEntriesResponse { entries: entries.collect(), next_page_token }))
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
@@ -219,7 +217,7 @@ fn to_result(
 struct Filter {
     spiffe_id: Option<sekisho_types::SpiffeId>,
     parent_id: Option<sekisho_types::SpiffeId>,
-    selectors: Option<(BTreeSet<Selector>, types::selector_match::MatchBehavior)>,
+    selectors: Option<(SelectorSet, types::selector_match::MatchBehavior)>,
     hint: Option<String>,
     downstream: Option<bool>,
 }
@@ -246,10 +244,9 @@ impl Filter {
         })
     }
 
-    /// The entries that it admits, by id, behind `after`.
-    fn of<'a>(&'a self, state: &'a State, after: Option<&EntryId>) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let listed = state.list(self.spiffe_id.as_ref(), self.parent_id.as_ref(), after);
-        listed.filter(|entry| self.admits(entry))
+    /// The entries among which are those that it admits, by id, behind `after`.
+    fn listed<'a>(&'a self, state: &'a State, after: Option<&EntryId>) -> impl Iterator<Item = &'a Arc<Entry>> {
+        state.list(self.spiffe_id.as_ref(), self.parent_id.as_ref(), after)
     }
 
     fn admits(&self, entry: &Entry) -> bool {

@@ -2,27 +2,25 @@
 
 use sekisho_proto::types::{Entry, EntryMask};
 
-/// `onto` with the fields that `mask` names taken from `from`. The id is no field that a mask can name.
-pub(super) fn merged(mut onto: Entry, from: &Entry, mask: &EntryMask) -> Entry {
-    macro_rules! take { ($($field:ident),*) => { $(if mask.$field { onto.$field.clone_from(&from.$field); })* } }
-    take!(
-        spiffe_id,
-        parent_id,
-        selectors,
-        x509_svid_ttl,
-        federates_with,
-        admin,
-        downstream,
-        expires_at,
-        dns_names,
-        revision_number,
-        store_svid,
-        jwt_svid_ttl,
-        hint,
-        created_at,
-        additional_attributes
-    );
-    onto
+/// The fields that a mask can name; the id is none of them. A field of SPIRE's message that is missing here does not compile.
+macro_rules! fields {
+    ($($field:ident),+ $(,)?) => {
+        /// Every field.
+        pub(super) const FULL: EntryMask = EntryMask { $($field: true),+ };
+
+        /// `onto` with the fields that `mask` names taken from `from`.
+        pub(super) fn merged(mut onto: Entry, from: &Entry, mask: &EntryMask) -> Entry {
+            $(if mask.$field {
+                onto.$field.clone_from(&from.$field);
+            })+
+            onto
+        }
+    };
+}
+
+fields! {
+    spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names, revision_number,
+    store_svid, jwt_svid_ttl, hint, created_at, additional_attributes,
 }
 
 /// What a client sees of an entry: all of it, if it names no mask.
@@ -32,25 +30,6 @@ pub(super) fn masked(entry: Entry, mask: Option<&EntryMask>) -> Entry {
         Some(mask) => merged(Entry { id: entry.id.clone(), ..Entry::default() }, &entry, mask),
     }
 }
-
-/// Every field.
-pub(super) const FULL: EntryMask = EntryMask {
-    spiffe_id: true,
-    parent_id: true,
-    selectors: true,
-    x509_svid_ttl: true,
-    federates_with: true,
-    admin: true,
-    downstream: true,
-    expires_at: true,
-    dns_names: true,
-    revision_number: true,
-    store_svid: true,
-    jwt_svid_ttl: true,
-    hint: true,
-    created_at: true,
-    additional_attributes: true,
-};
 
 #[cfg(test)]
 mod tests {
@@ -85,5 +64,18 @@ mod tests {
             assert_eq!(seen.id, "e");
         }
         assert_eq!(merged(Entry::default(), &whole, &FULL), Entry { id: String::new(), ..whole });
+    }
+
+    /// What SPIRE's message does not know would be lost with each change by one of its clients.
+    #[test]
+    fn a_change_of_nothing_changes_nothing() {
+        use sekisho_proto::{entry_from_wire, entry_to_wire};
+        for seed in 0..40 {
+            let known = sekisho_identity::Entry::sample(seed).unwrap();
+            let wire = merged(entry_to_wire(&known), &Entry::default(), &EntryMask::default());
+            let read = entry_from_wire(&wire, &known.id).unwrap();
+            // The server's own, which the wire has in whole seconds.
+            assert_eq!(sekisho_identity::Entry { created_at: known.created_at, ..read }, known);
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
 use crate::domain::Shared;
+use crate::entry_page::Page;
 use crate::executor::Call;
 use crate::registration::{RegistrationError, new_entry_id};
 
@@ -27,16 +28,11 @@ pub(super) async fn list(
     let (id, parent) = (parse(query.spiffe_id.as_deref())?, parse(query.parent_id.as_deref())?);
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
-    let mut entries: Vec<EntryForm> = domain.view.read(|state| {
-        let wanted = state.list(id.as_ref(), parent.as_ref(), after.as_ref());
-        let any_user = |wanted: bool, entry: &Entry| is_for_any_user(&entry.selectors) == wanted;
-        let wanted = wanted.filter(|entry| query.danger_any_user.is_none_or(|any| any_user(any, entry)));
-        wanted.take(limit + 1).map(|entry| EntryForm::from(entry.as_ref())).collect()
-    });
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let next = entries.last().and_then(|entry| entry.id.clone()).filter(|_| more);
-    Ok(Json(EntryList { entries, next }))
+    let admits = |entry: &Entry| query.danger_any_user.is_none_or(|any| is_for_any_user(&entry.selectors) == any);
+    let page =
+        domain.view.read(|state| Page::of(state.list(id.as_ref(), parent.as_ref(), after.as_ref()), limit, admits));
+    let entries = page.entries.iter().map(|entry| EntryForm::from(entry.as_ref())).collect();
+    Ok(Json(EntryList { entries, next: page.next.map(|id| id.as_str().to_owned()) }))
 }
 
 #[utoipa::path(post, path = "/v1/entries", request_body = EntryForm,

@@ -229,7 +229,8 @@ impl Rows for MemoryRows<'_> {
 
     fn put_changed(&mut self, revision: Revision, what: &ChangedId) -> Result<(), StoreError> {
         let (kind, id) = crate::changed_form::key(what);
-        match (self.tables.changed.get_mut(&(revision, kind, id.clone())), what) {
+        let key = (revision, kind, id.to_owned());
+        match (self.tables.changed.get_mut(&key), what) {
             (
                 Some(ChangedId::Entry { parents: known, spiffe_ids: given, .. }),
                 ChangedId::Entry { parents, spiffe_ids, .. },
@@ -238,7 +239,7 @@ impl Rows for MemoryRows<'_> {
                 given.extend(spiffe_ids.iter().cloned());
             }
             (Some(_), _) => {}
-            (None, _) => drop(self.tables.changed.insert((revision, kind, id), what.clone())),
+            (None, _) => drop(self.tables.changed.insert(key, what.clone())),
         }
         Ok(())
     }

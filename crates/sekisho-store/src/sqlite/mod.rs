@@ -1,6 +1,7 @@
 //! The store in one SQLite database: one writer thread, group commit, readers beside it.
 
 mod anew;
+mod before_6;
 mod reads;
 mod rows;
 mod schema;

@@ -1,5 +1,5 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
-use sekisho_identity::{Entry, Node, Revocation};
+use sekisho_identity::{Entry, Node, Revocation, entry_record};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::reads::{Reader, bounded};
@@ -61,7 +61,7 @@ impl Rows for SqliteRows<'_> {
         let sql = "SELECT value FROM entries INDEXED BY entries_by_identity
                    WHERE td = ?1 AND parent_id = ?2 AND spiffe_id = ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let key = params![self.td(), parent.to_string(), spiffe_id.to_string()];
+        let key = params![self.td(), parent.as_str(), spiffe_id.as_str()];
         let rows = statement.query_map(key, |row| row.get::<_, String>(0))?;
         rows.map(|text| form::entry_from_text(&text?)).collect()
     }
@@ -69,16 +69,15 @@ impl Rows for SqliteRows<'_> {
     fn child_ids(&mut self, parent: &SpiffeId) -> Result<Vec<EntryId>, StoreError> {
         let sql = "SELECT id FROM entries INDEXED BY entries_by_identity WHERE td = ?1 AND parent_id = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![self.td(), parent.to_string()], |row| row.get::<_, String>(0))?;
+        let rows = statement.query_map(params![self.td(), parent.as_str()], |row| row.get::<_, String>(0))?;
         rows.map(|text| EntryId::parse(&text?).map_err(|_| StoreError::Damaged("entry"))).collect()
     }
 
     fn put_entry(&mut self, entry: &Entry, revision: Revision) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO entries (td, id, parent_id, spiffe_id, revision, value)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (parent, id) = (entry.parent_id.to_string(), entry.spiffe_id.to_string());
-        let text = form::entry_to_text(entry)?;
-        self.run(sql, params![self.td(), entry.id.as_str(), parent, id, revision.0, text]).map(drop)
+        let (parent, id, record) = (entry.parent_id.as_str(), entry.spiffe_id.as_str(), entry_record(entry));
+        self.run(sql, params![self.td(), entry.id.as_str(), parent, id, revision.0, record]).map(drop)
     }
 
     fn delete_entry(&mut self, id: &EntryId) -> Result<(), StoreError> {

@@ -3,16 +3,33 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::before_6;
 use crate::StoreError;
 
 /// Each migration takes the schema one version further; none is ever edited once released.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("schema_1.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
-    include_str!("schema_4.sql"),
-    include_str!("schema_5.sql"),
+const MIGRATIONS: [Migration; 6] = [
+    Migration::Sql(include_str!("schema_1.sql")),
+    Migration::Sql(include_str!("schema_2.sql")),
+    Migration::Sql(include_str!("schema_3.sql")),
+    Migration::Sql(include_str!("schema_4.sql")),
+    Migration::Sql(include_str!("schema_5.sql")),
+    Migration::Rows(before_6::rewrite_entries),
 ];
+
+enum Migration {
+    Sql(&'static str),
+    /// Rows change, the tables stay.
+    Rows(fn(&Connection) -> Result<(), StoreError>),
+}
+
+impl Migration {
+    fn run(&self, connection: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Sql(sql) => Ok(connection.execute_batch(sql)?),
+            Self::Rows(rewrite) => rewrite(connection),
+        }
+    }
+}
 
 /// Brings the database at `path` to the newest schema. One of an earlier release is copied first; then all steps are one
 /// transaction, so that a failure leaves it as it was.
@@ -35,7 +52,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     }
     let transaction = connection.transaction()?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        transaction.execute_batch(migration)?;
+        migration.run(&transaction)?;
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
@@ -75,10 +92,15 @@ mod tests {
     fn of_version(path: &Path, version: usize) {
         let connection = Connection::open(path).unwrap();
         for migration in MIGRATIONS.iter().take(version) {
-            connection.execute_batch(migration).unwrap();
+            migration.run(&connection).unwrap();
         }
         connection.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
         connection.execute("INSERT INTO revisions (td, revision) VALUES ('example.org', 41)", []).unwrap();
+        let entry = "INSERT INTO entries VALUES ('example.org', ?1, 'spiffe://example.org/n', 'spiffe://example.org/a', 41, ?2)";
+        for id in ["ent_1", "ent_2"].iter().filter(|_| version < 6) {
+            let stored = before_6::tests::STORED.replace("ent_1", id);
+            connection.execute(entry, [*id, stored.as_str()]).unwrap();
+        }
     }
 
     fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -98,7 +120,9 @@ mod tests {
             of_version(&path, earlier);
             let store = SqliteStore::open(&path).unwrap();
             let name = sekisho_types::TrustDomain::parse("example.org").unwrap();
-            assert_eq!(store.read(|reader| reader.revision(&name)).unwrap().0, 41);
+            let state = store.read(|reader| reader.snapshot(&name)).unwrap();
+            assert_eq!((state.revision.0, state.entries.len()), (41, 2));
+            assert_eq!(state.entries.iter().map(|entry| entry.x509_ttl_seconds).sum::<u32>(), 1200);
             let [copy] = copies(folder.path()).try_into().unwrap();
             assert_eq!((version(&copy), version(&path)), (earlier as i64, MIGRATIONS.len() as i64));
             assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);

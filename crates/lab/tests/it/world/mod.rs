@@ -397,6 +397,27 @@ pub fn skipped(why: &str) {
     let _unread = writeln!(std::io::stderr().lock(), "\nskipped: {test}: {}", why.trim().replace('\n', " "));
 }
 
+/// User and system time of a process, in microseconds.
+pub fn cpu_micros(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse().unwrap())
+        .collect();
+    (fields[0] + fields[1]) * 10_000.0
+}
+
+pub fn rss_mb(pid: i32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
 /// A port that is free, and that the kernel gives to no other socket which asks for any port.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -1,12 +1,10 @@
 //! Changes of an entry. None of them drops a selector without saying so.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use hyper::Method;
 use sekisho_api::{EntryForm, UpdateQuery};
 use sekisho_identity::with_digest;
-use sekisho_types::{Digest, Selector};
+use sekisho_types::{Digest, Selector, SelectorSet};
 
 use super::form::{Options, describe};
 use crate::confirm::Question;
@@ -70,7 +68,7 @@ pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str
         let add = format!("sekisho entry update {id} --add-selector {digest}");
         Failure::failed(format!("{id} asks for no digest; to let it ask for this one: `{add}`"))
     })?;
-    let listed = |set: &BTreeSet<Selector>| set.iter().map(|s| format!("    {s}\n")).collect::<String>();
+    let listed = |set: &SelectorSet| set.iter().map(|s| format!("    {s}\n")).collect::<String>();
     let shown = format!(
         "{id} gives {} to processes with\n  before:\n{}  after:\n{}",
         entry.spiffe_id,
@@ -92,7 +90,7 @@ async fn put(
     rest: &Rest,
     id: &str,
     mut entry: EntryForm,
-    selectors: &BTreeSet<Selector>,
+    selectors: &SelectorSet,
     danger_loosen: bool,
 ) -> Result<EntryForm, Failure> {
     entry.selectors = selectors.iter().map(ToString::to_string).collect();
@@ -100,7 +98,7 @@ async fn put(
     rest.send(Method::PUT, &with_query(&format!("/v1/entries/{id}"), &query)?, &entry).await
 }
 
-fn parse(texts: &[String]) -> Result<BTreeSet<Selector>, Failure> {
+fn parse(texts: &[String]) -> Result<SelectorSet, Failure> {
     let one = |text: &String| Selector::parse(text).map_err(|e| Failure::new(Exit::Usage, format!("`{text}`: {e}")));
     texts.iter().map(one).collect()
 }

@@ -55,3 +55,36 @@ pub(super) fn describe(entry: &EntryForm) -> String {
         entry.selectors.join("\n          ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Members of the form that are no option: said elsewhere, the server's, or for clients of SPIRE's kind only.
+    const NO_OPTION: [&str; 11] = [
+        "created_at",
+        "disable_x509_svid_prefetch",
+        "downstream",
+        "federates_with",
+        "id",
+        "jwt_svid_include_jti",
+        "parent_id",
+        "revision_number",
+        "selectors",
+        "spiffe_id",
+        "store_svid",
+    ];
+
+    #[test]
+    fn each_member_of_the_form_is_an_option_or_is_known_to_be_none() {
+        let form = serde_json::to_value(EntryForm::default()).unwrap();
+        let options = Options::augment_args(clap::Command::new("entry"));
+        // Lifetimes of SVIDs are shorter here.
+        let options = options.get_arguments().map(|option| option.get_id().as_str().replace("_ttl", "_svid_ttl"));
+        let known: BTreeSet<String> = options.chain(NO_OPTION.map(str::to_owned)).collect();
+        let members: BTreeSet<String> = form.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(known, members);
+    }
+}

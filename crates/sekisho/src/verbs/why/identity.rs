@@ -188,7 +188,7 @@ impl Explanation {
 
 pub(super) fn difference_lines(out: &mut String, differences: &[DifferenceShown]) {
     for DifferenceShown { wants, found } in differences {
-        let property = Selector::parse(wants).map(|s| s.property()).unwrap_or_default();
+        let property = Selector::parse(wants).map(|s| s.property().to_owned()).unwrap_or_default();
         let found: Vec<String> = found.iter().map(|found| printable(found)).collect();
         let found = if found.is_empty() { "nothing of the kind".to_owned() } else { found.join(", ") };
         let _infallible = writeln!(out, "  {property} differs\n    wanted: {}\n    found:  {found}", printable(wants));
