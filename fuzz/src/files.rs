@@ -185,7 +185,7 @@ pub(crate) fn stored_entry() -> Vec<u8> {
         selectors: vec![sekisho_proto::types::Selector { r#type: "unix".into(), value: "uid:1".into() }],
         ..Default::default()
     };
-    let entry = sekisho_proto::entry_from_wire(&wire, &sekisho_types::EntryId::parse("e").unwrap()).unwrap();
+    let entry = sekisho_proto::entry_from_wire(&wire, &sekisho_types::EntryId::parse("e").unwrap(), None).unwrap();
     sekisho_identity::entry_record(&entry).into_bytes()
 }
 

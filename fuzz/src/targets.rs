@@ -417,7 +417,7 @@ fn wire_entry_samples() -> Vec<Vec<u8>> {
 fn wire_entry(input: &[u8]) -> String {
     let id = EntryId::parse("e1").unwrap();
     match <types::Entry as prost::Message>::decode(input) {
-        Ok(entry) => outcome(entry_from_wire(&entry, &id)),
+        Ok(entry) => outcome(entry_from_wire(&entry, &id, None)),
         Err(_) => "no message".to_owned(),
     }
 }

@@ -166,7 +166,7 @@ fn read(form: &Form) -> Option<Stored> {
     let entry = |text: &String| {
         let wire = types::Entry::decode(bytes(text)?.as_slice()).ok()?;
         let id = EntryId::parse(&wire.id).ok()?;
-        Some((id.clone(), Arc::new(entry_from_wire(&wire, &id).ok()?)))
+        Some((id.clone(), Arc::new(entry_from_wire(&wire, &id, None).ok()?)))
     };
     let entries = form.entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>()?;
     let policy = match &form.policy {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{Bundle, Entry, Revocations};
 use sekisho_proto::server as wire;
-use sekisho_types::{EntryId, Selector, SelectorSet, UnixTime};
+use sekisho_types::{EntryId, SelectorSet, UnixTime};
 use tokio::sync::watch;
 
 /// State that comes from the server.
@@ -65,7 +65,7 @@ impl Knowledge {
 
 #[cfg(test)]
 mod tests {
-    use sekisho_types::{SpiffeId, TrustDomain};
+    use sekisho_types::{Selector, SpiffeId, TrustDomain};
 
     use super::*;
 

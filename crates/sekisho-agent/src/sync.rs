@@ -194,7 +194,7 @@ fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Serv
 fn entries_from_wire(entries: &[types::Entry]) -> Result<BTreeMap<EntryId, Arc<Entry>>, ServerFailure> {
     let one = |wire: &types::Entry| {
         let id = EntryId::parse(&wire.id).map_err(|e| e.to_string())?;
-        let entry = entry_from_wire(wire, &id).map_err(|e| e.to_string())?;
+        let entry = entry_from_wire(wire, &id, None).map_err(|e| e.to_string())?;
         Ok((id, Arc::new(entry)))
     };
     let entries: Result<_, String> = entries.iter().map(one).collect();

@@ -99,7 +99,7 @@ pub fn csr_der(key: &dyn Signer, id: Option<&SpiffeId>) -> Result<Vec<u8>, SignE
     });
     let info = der::sequence(&[
         der::integer(0),
-        der::sequence(&[]),
+        der::tlv(der::SEQUENCE, &[]),
         key.public_key_der().to_vec(),
         der::tlv(0xa0, &extensions.unwrap_or_default()),
     ]);

@@ -14,27 +14,27 @@ pub(crate) const SET: u8 = 0x31;
 
 /// Tag, length and content.
 pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(content.len() + 6);
+    of(tag, &[content])
+}
+
+/// A constructed value of the given parts, each copied once.
+pub(crate) fn of(tag: u8, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.as_ref().len()).sum();
+    let mut out = Vec::with_capacity(length + 6);
     out.push(tag);
-    let length = content.len();
     if length < 0x80 {
         out.push(length as u8);
     } else {
         let bytes = length.to_be_bytes();
-        let significant: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
-        out.push(0x80 | significant.len() as u8);
-        out.extend_from_slice(&significant);
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        out.push(0x80 | (bytes.len() - zeros) as u8);
+        out.extend(bytes.iter().skip(zeros));
     }
-    out.extend_from_slice(content);
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_ref()));
     out
 }
 
-/// A constructed value of the given parts.
-pub(crate) fn of(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
-    tlv(tag, &parts.concat())
-}
-
-pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn sequence(parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     of(SEQUENCE, parts)
 }
 
@@ -128,6 +128,8 @@ mod tests {
         assert_eq!(hex::encode(named_bits(&[0])), "03020780");
         assert_eq!(hex::encode(named_bits(&[5, 6])), "03020106");
         assert_eq!(tlv(SEQUENCE, &[0; 200]).get(..3), Some(&[0x30, 0x81, 200][..]));
+        assert_eq!(tlv(SEQUENCE, &[0; 300]).get(..5), Some(&[0x30, 0x82, 1, 44, 0][..]));
+        assert_eq!(hex::encode(sequence(&[boolean(true), vec![], integer(0)])), "30060101ff020100");
         assert_eq!(time(UnixTime::from_seconds(0)).get(2..), Some(&b"700101000000Z"[..]));
     }
 }

@@ -33,6 +33,7 @@ macro_rules! entry {
                 vec![$((stringify!($field), Self { $field: other.$field.clone(), ..self.clone() }),)+]
             }
 
+            #[cfg(test)]
             pub(crate) const MEMBERS: &'static [&'static str] = &[$($member,)+];
 
             pub(crate) fn write_members<M: serde::ser::SerializeMap>(

@@ -42,36 +42,40 @@ pub struct CaTemplate<'a> {
     pub public_key: &'a [u8],
 }
 
-/// What an authority's leaves say of it, encoded once.
+/// What all leaves of an authority say alike, encoded once.
 #[derive(Debug, Clone)]
 pub struct Issuer {
     name: Vec<u8>,
-    authority_key_id: Vec<u8>,
+    /// Extensions: what the keys are for, and by whom the certificate is.
+    extensions: Vec<u8>,
 }
 
 impl Issuer {
     pub fn of(ca: &CaTemplate<'_>) -> Result<Self, ProfileError> {
         let key_id = subject_key_id(ca.public_key)?;
-        Ok(Self { name: ca_name(ca), authority_key_id: authority_key_id(&key_id) })
+        let extensions = [
+            key_usage(&[0, 2, 4]),
+            extension(&[2, 5, 29, 37], false, &der::sequence(&[server_auth(), client_auth()])),
+            basic_constraints(false),
+            authority_key_id(&key_id),
+        ];
+        Ok(Self { name: ca_name(ca), extensions: extensions.concat() })
     }
 }
 
 /// The bytes to be signed of a leaf below `issuer`.
 pub fn leaf_tbs(leaf: &LeafTemplate<'_>, issuer: &Issuer) -> Result<Vec<u8>, ProfileError> {
     let common_name = leaf.dns_names.first().map(String::as_str);
-    let mut extensions = vec![
-        key_usage(&[0, 2, 4]),
-        extension(&[2, 5, 29, 37], false, &der::sequence(&[server_auth(), client_auth()])),
-        basic_constraints(false),
-        extension(&[2, 5, 29, 14], false, &der::tlv(der::OCTET_STRING, &subject_key_id(leaf.public_key)?)),
-        issuer.authority_key_id.clone(),
-        subject_alt_name(leaf.spiffe_id, leaf.dns_names),
-    ];
-    if !leaf.claims.is_empty() {
-        extensions.push(extension(&claims_extension::CLAIMS_OID, false, &claims_extension::encode(leaf.claims)));
-    }
+    let claims = Some(leaf.claims).filter(|claims| !claims.is_empty()).map(claims_extension::encode);
+    let claims = claims.map(|claims| extension(&claims_extension::CLAIMS_OID, false, &claims));
     let origin = leaf.issuance.map(|origin| extension(&issuance::ISSUANCE_OID, false, &issuance::encode(origin)));
-    extensions.extend(origin);
+    let extensions = [
+        issuer.extensions.as_slice(),
+        &extension(&[2, 5, 29, 14], false, &der::tlv(der::OCTET_STRING, &subject_key_id(leaf.public_key)?)),
+        &subject_alt_name(leaf.spiffe_id, leaf.dns_names),
+        claims.as_deref().unwrap_or_default(),
+        origin.as_deref().unwrap_or_default(),
+    ];
     let subject = name(Some("SPIRE"), common_name);
     Ok(tbs(leaf.serial, &issuer.name, leaf.not_before, leaf.not_after, &subject, leaf.public_key, &extensions))
 }
@@ -98,7 +102,7 @@ pub fn assemble_certificate(
     if algorithm != SignatureAlgorithm::EcdsaP256Sha256 {
         return Err(ProfileError::SignatureAlgorithm);
     }
-    Ok(der::sequence(&[tbs.to_vec(), ecdsa_with_sha256(), der::bit_string(signature)]))
+    Ok(der::sequence(&[tbs, &ecdsa_with_sha256(), &der::bit_string(signature)]))
 }
 
 /// The key identifier of RFC 7093 §2 method 1: the leftmost 160 bits of the SHA-256 of the key bits.
@@ -118,17 +122,17 @@ fn tbs(
     not_after: UnixTime,
     subject: &[u8],
     public_key: &[u8],
-    extensions: &[Vec<u8>],
+    extensions: &[impl AsRef<[u8]>],
 ) -> Vec<u8> {
     der::sequence(&[
-        der::tlv(0xa0, &der::integer(2)),
-        der::unsigned(&serial),
-        ecdsa_with_sha256(),
-        issuer.to_vec(),
-        der::sequence(&[der::time(not_before), der::time(not_after)]),
-        subject.to_vec(),
-        public_key.to_vec(),
-        der::tlv(0xa3, &der::sequence(extensions)),
+        der::tlv(0xa0, &der::integer(2)).as_slice(),
+        &der::unsigned(&serial),
+        &ecdsa_with_sha256(),
+        issuer,
+        &der::sequence(&[der::time(not_before), der::time(not_after)]),
+        subject,
+        public_key,
+        &der::tlv(0xa3, &der::sequence(extensions)),
     ])
 }
 
@@ -180,7 +184,7 @@ fn key_usage(bits: &[u8]) -> Vec<u8> {
 }
 
 fn basic_constraints(authority: bool) -> Vec<u8> {
-    let value = if authority { der::sequence(&[der::boolean(true)]) } else { der::sequence(&[]) };
+    let value = if authority { der::sequence(&[der::boolean(true)]) } else { der::tlv(der::SEQUENCE, &[]) };
     extension(&[2, 5, 29, 19], true, &value)
 }
 
@@ -189,7 +193,7 @@ fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
 }
 
 fn subject_alt_name(id: &SpiffeId, dns_names: &[String]) -> Vec<u8> {
-    let mut names = vec![der::tlv(0x86, id.to_string().as_bytes())];
+    let mut names = vec![der::tlv(0x86, id.as_str().as_bytes())];
     names.extend(dns_names.iter().map(|dns| der::tlv(0x82, dns.as_bytes())));
     extension(&[2, 5, 29, 17], false, &der::sequence(&names))
 }

@@ -90,8 +90,9 @@ pub fn entry_to_wire(entry: &Entry) -> types::Entry {
     }
 }
 
-/// An entry from the wire; `id` is used when the sender chose none.
-pub fn entry_from_wire(wire: &types::Entry, id: &EntryId) -> Result<Entry, ConvertError> {
+/// An entry from the wire; `id` is used when the sender chose none. What the wire does not have, or not as exactly, stays as it is in
+/// the entry that is `known`.
+pub fn entry_from_wire(wire: &types::Entry, id: &EntryId, known: Option<&Entry>) -> Result<Entry, ConvertError> {
     let ttl = |value: i32, field| u32::try_from(value).map_err(|_| ConvertError::Number(field));
     let federates_with = wire.federates_with.iter().map(|name| {
         let name = name.strip_prefix("spiffe://").unwrap_or(name);
@@ -117,7 +118,7 @@ pub fn entry_from_wire(wire: &types::Entry, id: &EntryId) -> Result<Entry, Conve
         revision_number: wire.revision_number,
         store_svid: wire.store_svid,
         hint: wire.hint.clone(),
-        created_at: UnixTime::from_seconds(wire.created_at),
+        created_at: known.map_or(UnixTime::from_seconds(wire.created_at), |known| known.created_at),
         disable_x509_prefetch: attributes.disable_x509_svid_prefetch,
         jwt_include_jti: attributes.jwt_svid_include_jti,
     })
@@ -229,7 +230,7 @@ mod tests {
             |entry| entry.federates_with = vec!["other.example".into()],
         ];
         let id = EntryId::parse("other").unwrap();
-        let round = |wire: &types::Entry| entry_to_wire(&entry_from_wire(wire, &id).unwrap());
+        let round = |wire: &types::Entry| entry_to_wire(&entry_from_wire(wire, &id, None).unwrap());
         for change in changes {
             let mut wire = plain.clone();
             change(&mut wire);

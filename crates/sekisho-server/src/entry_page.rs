@@ -24,7 +24,7 @@ impl Page {
         admits: impl Fn(&Entry) -> bool,
     ) -> Self {
         let mut page = Self { entries: vec![], next: None };
-        let mut last = None;
+        let mut last: Option<&EntryId> = None;
         for (looked_at, entry) in listed.enumerate() {
             let is_admitted = admits(entry);
             if looked_at == LOOKED_AT || (is_admitted && page.entries.len() == limit) {

@@ -22,7 +22,8 @@ pub(crate) enum JournalError {
     Conflict(#[from] Conflict),
 }
 
-/// Bytes of leaves that are moved into the log at once.
+/// Leaves that are moved into the log at once, and their bytes.
+const AT_ONCE: usize = 1024;
 const APPEND_BYTES: usize = 3 * 1024 * 1024;
 
 /// A value that may say something of a person: the log commits to it.
@@ -106,7 +107,7 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     let _one_at_a_time = domain.log.draining.lock().await;
     loop {
-        let mut waiting = domain.store.outbox(&domain.identity.name, 256).await?;
+        let mut waiting = domain.store.outbox(&domain.identity.name, AT_ONCE).await?;
         // As many as one append takes; each alone is far below that.
         let mut bytes = 0;
         let fit = waiting.iter().take_while(|row| {

@@ -65,7 +65,7 @@ pub async fn create(world: &World, count: usize, parents: usize) -> (f64, f64) {
 }
 
 /// All that a filter admits, page by page, and the longest wait for a page.
-async fn list(world: &World, filter: wire::list_entries_request::Filter) -> (BTreeSet<String>, Duration) {
+async fn list(world: &World, filter: wire::Filter) -> (BTreeSet<String>, Duration) {
     let (mut registry, mut found, mut longest) = (registry(world), BTreeSet::new(), Duration::ZERO);
     let mut page_token = String::new();
     loop {
@@ -90,7 +90,7 @@ async fn list(world: &World, filter: wire::list_entries_request::Filter) -> (BTr
 }
 
 pub async fn measure(world: &mut World, count: usize, parents: usize) -> Measured {
-    use wire::list_entries_request::Filter;
+    use wire::Filter;
     let node = Attested::new(world).await;
     node.entry(world, "/bench/own");
     let (created_per_second, create_micros) = create(world, count, parents).await;

@@ -83,7 +83,7 @@ impl wire::entry_server::Entry for Service {
         let mut entries = Vec::with_capacity(request.entries.len());
         for wire_entry in &request.entries {
             let id = registration::new_entry_id().ok_or_else(|| Status::internal("no id"))?;
-            match entry_from_wire(wire_entry, &id) {
+            match entry_from_wire(wire_entry, &id, None) {
                 Ok(entry) => {
                     entries.push(entry);
                     results.push(None);
@@ -182,7 +182,7 @@ async fn update(
     let change = |known: &Entry| {
         // Fields outside the mask are those of the entry as it stands in this very write.
         let merged = merged(entry_to_wire(known), wire_entry, &mask);
-        entry_from_wire(&merged, &known.id).map_err(|e| RegistrationError::Form(e.to_string()))
+        entry_from_wire(&merged, &known.id, Some(known)).map_err(|e| RegistrationError::Form(e.to_string()))
     };
     answer(call, entry_id(&wire_entry.id).map(|id| UpdateEntry { id, change })).await
 }

@@ -1,9 +1,8 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sekisho_events::{AgentBanned, Leaf, Personal};
 use sekisho_identity::{Entry, Node};
-use sekisho_types::{EntryId, Revision, Selector, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{EntryId, Revision, Selector, SelectorSet, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{Batch, Conflict, Expect, Item, Store, Write};
 
@@ -24,7 +23,7 @@ pub(super) fn entry_id(name: &str) -> EntryId {
 }
 
 pub(super) fn entry(name: &str, parent: &str, path: &str) -> Entry {
-    let selectors = BTreeSet::from([Selector::parse("unix:uid:7").unwrap()]);
+    let selectors = SelectorSet::from([Selector::parse("unix:uid:7").unwrap()]);
     Entry { created_at: at(0), ..Entry::new(entry_id(name), id(path), id(parent), selectors) }
 }
 
@@ -37,7 +36,7 @@ pub(super) fn node(path: &str, serial: &str) -> Node {
         expires_at: at(900),
         attested_at: at(0),
         evidence_ends_at: None,
-        selectors: BTreeSet::new(),
+        selectors: SelectorSet::new(),
         banned: false,
         can_reattest: false,
         version: String::new(),

@@ -108,7 +108,7 @@ fn explain(answer: &WhyIdentityResponse) -> Result<Explanation, Failure> {
 
 fn read<'a>(wire: impl IntoIterator<Item = &'a types::Entry>) -> Result<Vec<Entry>, Failure> {
     let one = |wire: &types::Entry| {
-        entry_from_wire(wire, &EntryId::parse(&wire.id).map_err(Failure::failed)?).map_err(Failure::failed)
+        entry_from_wire(wire, &EntryId::parse(&wire.id).map_err(Failure::failed)?, None).map_err(Failure::failed)
     };
     wire.into_iter().map(one).collect()
 }
