@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sekisho_identity::Entry;
+
 use crate::kinds::Event;
 
 /// What one leaf of each kind looks like, as tables in Markdown.
@@ -28,5 +30,7 @@ pub fn reference() -> String {
     for (name, form) in forms {
         let _infallible = writeln!(out, "| `{name}` | {form} |");
     }
+    let members: Vec<String> = Entry::MEMBERS.iter().map(|member| format!("`{member}`")).collect();
+    let _infallible = writeln!(out, "\nMembers of an entry, beside its version `v`: {}.", members.join(" "));
     out
 }

@@ -33,8 +33,8 @@ macro_rules! entry {
                 vec![$((stringify!($field), Self { $field: other.$field.clone(), ..self.clone() }),)+]
             }
 
-            #[cfg(test)]
-            pub(crate) const MEMBERS: &'static [&'static str] = &[$($member,)+];
+            /// The members of a record, but for its version.
+            pub const MEMBERS: &'static [&'static str] = &[$($member,)+];
 
             pub(crate) fn write_members<M: serde::ser::SerializeMap>(
                 &self,
