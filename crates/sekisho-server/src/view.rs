@@ -100,10 +100,14 @@ impl View {
 }
 
 impl State {
-    /// All entries, in the order of their ids.
+    /// All entries, in the order of their ids. Two indexes are built at once: a start waits for them.
     fn set_entries(&mut self, entries: Vec<Arc<Entry>>) {
-        self.by_parent = EntryIndex::all(&entries);
-        self.by_spiffe_id = EntryIndex::all(&entries);
+        let by_parent = std::thread::scope(|scope| {
+            let by_parent = scope.spawn(|| EntryIndex::all(&entries));
+            self.by_spiffe_id = EntryIndex::all(&entries);
+            by_parent.join()
+        });
+        self.by_parent = by_parent.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         self.inner_parents = self.by_parent.ids().filter(|id| is_inner(id)).cloned().collect();
         let with_id = |entry: Arc<Entry>| (entry.id.clone(), entry);
         self.admins = entries.iter().filter(|entry| entry.admin).cloned().map(with_id).collect();

@@ -2,6 +2,7 @@
 
 mod anew;
 mod before_6;
+mod entries;
 mod reads;
 mod rows;
 mod schema;

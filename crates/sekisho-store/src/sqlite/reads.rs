@@ -1,10 +1,10 @@
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sekisho_identity::{Entry, Revocation};
+use sekisho_identity::Revocation;
 use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
+use super::entries;
 use crate::{
     AuthorityRecord, History, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, Snapshot, SpoolPosition, StoreError,
     TokenRecord, changed_form, form, revocation_form,
@@ -35,12 +35,10 @@ impl<'a> Reader<'a> {
     /// All of it at one revision.
     pub fn snapshot(&self, td: &TrustDomain) -> Result<Snapshot, StoreError> {
         let reading = self.connection.unchecked_transaction()?;
-        let entries = "SELECT value FROM entries WHERE td = ?1 ORDER BY id";
         let nodes = "SELECT value FROM nodes WHERE td = ?1 ORDER BY id";
-        let mut shared = SharedIds::default();
         let snapshot = Snapshot {
             revision: self.revision(td)?,
-            entries: self.values(entries, td, |text| Ok(Arc::new(shared.entry(form::entry_from_text(text)?))))?,
+            entries: entries::all(self.connection, td)?,
             nodes: self.values(nodes, td, |text| form::node_from_text(text).map(Arc::new))?,
             policy: self.policy(td, None)?.map(Arc::new),
             revocations: self.revocations(td)?.into_iter().map(Arc::new).collect(),
@@ -102,7 +100,7 @@ impl<'a> Reader<'a> {
         &self,
         sql: &str,
         td: &TrustDomain,
-        mut read: impl FnMut(&str) -> Result<T, StoreError>,
+        read: fn(&str) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([td.as_str()])?;
@@ -194,25 +192,6 @@ impl<'a> Reader<'a> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![td.as_str(), self.server.as_str(), limit], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-}
-
-/// SPIFFE IDs of which each is kept once: many entries have one parent, and many nodes serve one identity.
-#[derive(Default)]
-struct SharedIds(HashSet<SpiffeId>);
-
-impl SharedIds {
-    fn entry(&mut self, entry: Entry) -> Entry {
-        let (parent_id, spiffe_id) = (self.id(entry.parent_id), self.id(entry.spiffe_id));
-        Entry { parent_id, spiffe_id, ..entry }
-    }
-
-    fn id(&mut self, id: SpiffeId) -> SpiffeId {
-        if let Some(known) = self.0.get(&id) {
-            return known.clone();
-        }
-        self.0.insert(id.clone());
-        id
     }
 }
 
