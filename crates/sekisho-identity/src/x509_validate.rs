@@ -79,7 +79,7 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     };
     let facts = leaf_facts(leaf)?;
     if !facts.spiffe_id.is_member_of(&bundle.trust_domain) {
-        let found = facts.spiffe_id.trust_domain().clone();
+        let found = facts.spiffe_id.trust_domain();
         return Err(X509Error::TrustDomain { found, wanted: bundle.trust_domain.clone() });
     }
     let roots: Vec<CertificateDer<'_>> =

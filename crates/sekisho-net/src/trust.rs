@@ -51,9 +51,9 @@ fn verify_by_fingerprint(
     authorities: &[Digest],
     now: UnixTime,
 ) -> Result<Verified<LeafFacts>, X509Error> {
-    let mut bundle = Bundle::empty(id.trust_domain().clone());
+    let mut bundle = Bundle::empty(id.trust_domain());
     for certificate in chain.iter().skip(1) {
-        let mut candidate = Bundle::empty(id.trust_domain().clone());
+        let mut candidate = Bundle::empty(id.trust_domain());
         let known = candidate.add_x509(certificate.clone()).is_ok()
             && candidate.fingerprints().iter().all(|shown| authorities.contains(shown));
         if known {

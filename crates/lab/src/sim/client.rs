@@ -57,7 +57,7 @@ pub(super) fn key() -> MemoryKey {
 /// A channel to the server with this identity, or none.
 pub(super) fn dial(server: &str, authorities: &[Digest], identity: Option<&Identity>) -> Channel {
     let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
-    let bundle = Bundle::empty(id.trust_domain().clone());
+    let bundle = Bundle::empty(id.trust_domain());
     let source = TlsSource::new(TlsMaterial::new(identity, Arc::new(bundle)).unwrap());
     let expected = ExpectedServer::Fingerprint { id, authorities: authorities.to_vec() };
     grpc_over_tls(Dialer { source, address: server.to_owned(), expected, clock: now })

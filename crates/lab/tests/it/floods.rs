@@ -49,7 +49,7 @@ impl Ports {
         }
         let fingerprint = self.world.fingerprint.get().unwrap().lines().next().unwrap();
         let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
-        let bundle = sekisho_identity::Bundle::empty(id.trust_domain().clone());
+        let bundle = sekisho_identity::Bundle::empty(id.trust_domain());
         let source = TlsSource::new(TlsMaterial::new(Some(&self.peer.identity), bundle.into()).unwrap());
         let expected = ExpectedServer::Fingerprint { id, authorities: vec![Digest::parse(fingerprint).unwrap()] };
         let dialer = Dialer { source, address: self.world.address.clone(), expected, clock };

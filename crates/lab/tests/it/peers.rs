@@ -30,7 +30,7 @@ pub fn client(world: &World, identity: Option<&Identity>) -> Channel {
     let fingerprint = world.fingerprint.get_or_init(|| world.text(&["bundle", "show", "--form", "fingerprint"]));
     let authority = Digest::parse(fingerprint.lines().next().unwrap()).unwrap();
     let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
-    let bundle = Bundle::empty(id.trust_domain().clone());
+    let bundle = Bundle::empty(id.trust_domain());
     let source = TlsSource::new(TlsMaterial::new(identity, Arc::new(bundle)).unwrap());
     let expected = ExpectedServer::Fingerprint { id, authorities: vec![authority] };
     grpc_over_tls(Dialer { source, address: world.address.clone(), expected, clock })
