@@ -128,7 +128,13 @@ mod tests {
     }
 
     /// As every release has written it: leaves commit to these bytes.
-    const RECORD: &str = r#"{"admin":true,"created_at_ns":1800000000123456789,"disable_x509_prefetch":true,"dns_names":["b.internal","a.internal"],"downstream":true,"expires_at":1900000000,"federates_with":["other.org"],"hint":"main \"one\"","id":"ent_1","jwt_include_jti":true,"jwt_ttl_seconds":60,"parent_id":"spiffe://example.org/spire/agent/one","revision_number":3,"selectors":["unix:path:/a\nunix:uid:0","unix:uid:7"],"spiffe_id":"spiffe://example.org/a","store_svid":true,"v":1,"x509_ttl_seconds":600}"#;
+    const RECORD: &str = concat!(
+        r#"{"admin":true,"created_at_ns":1800000000123456789,"disable_x509_prefetch":true,"dns_names":["b.internal","a.internal"],"downstream":true,"#,
+        r#""expires_at":1900000000,"federates_with":["other.org"],"hint":"main \"one\"","id":"ent_1","#,
+        r#""jwt_include_jti":true,"jwt_ttl_seconds":60,"parent_id":"spiffe://example.org/spire/agent/one","#,
+        r#""revision_number":3,"selectors":["unix:path:/a\nunix:uid:0","unix:uid:7"],"spiffe_id":"spiffe://example.org/a","#,
+        r#""store_svid":true,"v":1,"x509_ttl_seconds":600}"#,
+    );
 
     #[test]
     fn records_keep_their_bytes_and_have_one_text() {
