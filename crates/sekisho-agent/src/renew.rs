@@ -18,12 +18,16 @@ use crate::svid::AgentSvid;
 pub(crate) async fn keep_cache(core: Arc<Core>) {
     loop {
         core.cache.save_wanted().await;
-        let saver = core.clone();
-        let saved = sekisho_runtime::blocking(move || saver.save()).await;
-        if let Ok(Err(error)) = saved {
-            tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
-        }
+        save(&core).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn save(core: &Arc<Core>) {
+    let saver = core.clone();
+    let saved = sekisho_runtime::blocking(move || saver.save()).await;
+    if let Ok(Err(error)) = saved {
+        tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
     }
 }
 
@@ -71,9 +75,13 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
             other => other?,
         }
     };
-    core.upstream.tls.replace(TlsMaterial::new(Some(&renewed.identity), core.known.bundle())?);
-    core.upstream.replace(renewed, dial(&core.upstream.tls, args)?);
-    core.cache.save_soon();
+    let material = TlsMaterial::new(Some(&renewed.identity), core.known.bundle())?;
+    let channel = dial(&core.upstream.tls, args)?;
+    core.upstream.hold(renewed);
+    // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would leave.
+    save(core).await;
+    core.upstream.tls.replace(material);
+    core.upstream.redial(channel);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::svid::AgentSvid;
 pub(crate) struct Upstream {
     pub address: String,
     pub tls: TlsSource,
-    /// Replaced together: an open connection goes on showing the SVID that it began with.
+    /// An open connection goes on showing the SVID that it began with.
     state: RwLock<(AgentSvid, Channel)>,
     /// Counts those replacements, so that the delta stream moves over.
     pub redialled: watch::Sender<u64>,
@@ -41,9 +41,14 @@ impl Upstream {
         self.state.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    /// Takes a new SVID into use, with a new connection that shows it.
-    pub(crate) fn replace(&self, own: AgentSvid, channel: Channel) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = (own, channel);
+    /// Takes a new SVID, which no connection shows yet.
+    pub(crate) fn hold(&self, own: AgentSvid) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).0 = own;
+    }
+
+    /// Goes over to a new connection, which shows the SVID that is held.
+    pub(crate) fn redial(&self, channel: Channel) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).1 = channel;
         self.redialled.send_modify(|count| *count += 1);
     }
 
