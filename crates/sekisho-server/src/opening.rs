@@ -9,7 +9,7 @@ use sekisho_disk::{Ledger, Segments, private_folder, write_atomic};
 use sekisho_events::ClockAhead;
 use sekisho_net::Rates;
 use sekisho_runtime::{Tasks, now};
-use sekisho_store::{Delta, LogMark, Marks, SqliteStore, Store};
+use sekisho_store::{Delta, LogMark, Marks};
 use sekisho_types::UnixTime;
 use tokio::sync::{Notify, broadcast};
 
@@ -81,7 +81,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     let keys = args.data.join("keys");
     private_folder(&keys)?;
     lineage::check_trust_domain(&args.data, &args.trust_domain)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&args.data.join("state.db"))?);
+    let store = sekisho_store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
     let (revision, records) = store.authorities(&name).await?;
     let Marks { log: mark, retention: believed } = store.marks(&name).await?;

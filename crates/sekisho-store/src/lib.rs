@@ -12,6 +12,7 @@ mod execute;
 mod form;
 mod memory;
 mod observers;
+mod open;
 mod records;
 mod revocation_form;
 mod rows;
@@ -21,6 +22,7 @@ mod store;
 pub use batch::{Batch, Change, Committed, Conflict, Delta, EntryVersion, Expect, Item, Write};
 pub use form::check_stored;
 pub use memory::MemoryStore;
+pub use open::{MemoryDevice, open};
 pub use records::{
     AuthorityRecord, Changed, ChangedId, History, LogMark, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
     TokenRecord,

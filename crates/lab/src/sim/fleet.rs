@@ -22,9 +22,9 @@ pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
         "--listen",
         "10.0.0.1:8081",
         "--ca-ttl-seconds",
-        "90",
+        "300",
         "--agent-ttl-seconds",
-        "60",
+        "300",
     ]);
     sekisho_server::run(args, Stop::new(), |_, _| ()).await.map_err(|error| error.to_string())
 }

@@ -3,12 +3,16 @@
 
 mod audit;
 mod client;
+mod faults;
 mod fleet;
 mod here;
 mod host;
+mod laws;
+mod lives;
 mod model;
 mod node;
 mod operator;
+mod sidecar;
 mod world;
 
 use std::ops::Range;

@@ -8,6 +8,8 @@ use sekisho_identity::LeafFacts;
 use sekisho_ports::Machine;
 use sekisho_types::Digest;
 
+use super::lives::Sidecars;
+
 /// What became of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer<T> {
@@ -87,6 +89,11 @@ pub(super) struct Known {
     pub agent_sockets: BTreeMap<String, std::path::PathBuf>,
     pub compared: Option<String>,
     pub counts: BTreeMap<&'static str, u64>,
+    pub sidecars: Sidecars,
+    /// When all agents had what the server has, for the first time after the faults.
+    pub converged: Option<Duration>,
+    /// When the last change was acknowledged.
+    pub last_deleted: Option<Duration>,
 }
 
 #[derive(Clone, Default)]
@@ -126,6 +133,20 @@ impl Model {
         };
         if count > 1 {
             self.broken("L4", &format!("a join token attested {count} times"));
+        }
+    }
+
+    /// Law L6: an agent's own SVID, which was renewed by one that attested at `since`, when the server let it go.
+    pub(super) fn renewed(&self, since: Duration, id: &str, left: Duration) {
+        let (banned, evicted) = {
+            let known = self.known();
+            (known.banned.get(id).copied(), known.evicted.get(id).copied())
+        };
+        if let Some(at) = banned.filter(|at| left > *at) {
+            self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after its ban was acknowledged at {at:?}"));
+        }
+        if let Some(at) = evicted.filter(|at| left > *at && since < *at) {
+            self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after it was evicted at {at:?}"));
         }
     }
 

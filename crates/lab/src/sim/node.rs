@@ -27,7 +27,8 @@ impl Node {
 
     pub(super) async fn run(mut self) -> Result<(), String> {
         loop {
-            tokio::time::sleep(Duration::from_millis(20 + random(600))).await;
+            let pause = if self.model.known().is_calm { 2000 } else { 20 };
+            tokio::time::sleep(Duration::from_millis(pause + random(600))).await;
             let Some((id, since, channel)) = self.held.clone() else {
                 self.attest().await;
                 continue;
@@ -76,10 +77,14 @@ impl Node {
     }
 
     async fn renew(&mut self, id: &str, since: Duration, channel: Channel) {
+        self.model.known().asked.insert(self.name.clone(), (id.to_owned(), String::new()));
         let answer = renew(channel).await;
+        self.model.known().asked.remove(&self.name);
         self.model.note(&self.name, &format!("renews {id}: {}", answer.says()));
         match answer {
-            Answer::Done(identity) => {
+            Answer::Done((identity, left)) => {
+                self.model.count("renewed");
+                self.model.renewed(since, id, left);
                 self.took(&identity);
                 self.hold(id.to_owned(), since, &identity);
             }

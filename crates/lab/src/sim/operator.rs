@@ -13,6 +13,7 @@ use tonic::metadata::MetadataValue;
 use super::client::{PATIENCE, SELECTOR, rest};
 use super::here::{elapsed, random};
 use super::model::{Answer, KnownEntry, Model, Stands};
+use super::sidecar::spiffe_id;
 
 const POLICIES: [&str; 3] = [
     "package workload.authz\nimport rego.v1\ndefault allow := false\n",
@@ -39,12 +40,13 @@ impl Operator {
             }
             if self.model.known().is_calm {
                 self.compare().await;
+                self.finale().await;
                 tokio::time::sleep(Duration::from_millis(400)).await;
                 continue;
             }
             tokio::time::sleep(Duration::from_millis(10 + random(250))).await;
             number += 1;
-            match random(22) {
+            match random(25) {
                 0..=5 => self.create(number).await,
                 6..=8 => self.delete().await,
                 9..=10 => self.update().await,
@@ -53,6 +55,7 @@ impl Operator {
                 16 => self.ban("evict").await,
                 17 => self.policy().await,
                 18..=19 => drop(self.bundle().await),
+                20..=22 => self.sidecar(number).await,
                 _ => self.checkpoint().await,
             }
         }
@@ -82,6 +85,10 @@ impl Operator {
         let Some(parent) = parent else { return };
         let id = format!("ent_{number:04}");
         let form = json!({"id": id, "spiffe_id": format!("spiffe://example.org/w/{number}"), "parent_id": parent, "selectors": [SELECTOR]});
+        self.create_entry(id, parent, form).await;
+    }
+
+    async fn create_entry(&self, id: String, parent: String, form: Value) {
         let stands = Stands::Unknown;
         self.model.known().entries.insert(id.clone(), KnownEntry { parent: parent.clone(), stands });
         let answer = self.ask(Method::POST, "/v1/entries", Some(form)).await;
@@ -96,24 +103,84 @@ impl Operator {
     fn some_entry(&self) -> Option<(String, KnownEntry)> {
         let known = self.model.known();
         // What somebody waits for at this moment is what a race is about.
-        let asked = known.asked.values().next().and_then(|(_, id)| known.entries.get_key_value(id));
+        let asked = known.asked.values().find_map(|(_, id)| known.entries.get_key_value(id));
         if let Some((id, entry)) = asked.filter(|_| random(4) != 0) {
             return Some((id.clone(), entry.clone()));
         }
-        let there: Vec<_> =
-            known.entries.iter().filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))).collect();
+        let there =
+            known.entries.iter().filter(|(id, entry)| !is_sidecars(id) && !matches!(entry.stands, Stands::Deleted(_)));
+        let there: Vec<_> = there.collect();
         let at = there.len().saturating_sub(1 + random(6) as usize);
         there.get(at).map(|(id, entry)| ((*id).clone(), (*entry).clone()))
     }
 
     async fn delete(&self) {
-        let Some((id, entry)) = self.some_entry() else { return };
+        if let Some((id, entry)) = self.some_entry() {
+            self.delete_entry(id, entry).await;
+        }
+    }
+
+    async fn delete_entry(&self, id: String, entry: KnownEntry) {
         let stands = |stands| KnownEntry { parent: entry.parent.clone(), stands };
         self.model.known().entries.insert(id.clone(), stands(Stands::Unknown));
         let answer = self.ask(Method::DELETE, &format!("/v1/entries/{id}"), None).await;
         if matches!(answer, Answer::Done(_)) {
             self.model.known().entries.insert(id, stands(Stands::Deleted(elapsed())));
         }
+    }
+
+    /// Makes the entry of a sidecar, or deletes it.
+    async fn sidecar(&self, number: u64) {
+        let at = random(2);
+        let (name, parent) = (format!("side-{at}"), format!("spiffe://example.org/spire/agent/join_token/agent-{at}"));
+        let (current, has_parent) = {
+            let known = self.model.known();
+            let id = known.sidecars.entries.get(&name);
+            let current =
+                id.and_then(|(id, _)| known.entries.get_key_value(id)).map(|(id, entry)| (id.clone(), entry.clone()));
+            (current, known.agents.contains(&parent))
+        };
+        match current {
+            Some((_, KnownEntry { stands: Stands::Created, .. })) if random(3) != 0 => {}
+            Some((id, entry)) if !matches!(entry.stands, Stands::Deleted(_)) => {
+                self.delete_entry(id.clone(), entry).await;
+                // It may never have been made.
+                if self.model.known().entries.get(&id).is_some_and(|entry| entry.stands == Stands::Unknown) {
+                    self.model.known().sidecars.entries.remove(&name);
+                }
+            }
+            _ if has_parent => {
+                let id = format!("side_{number:04}");
+                let selectors = [format!("unix:uid:{}", rustix::process::getuid().as_raw())];
+                let form =
+                    json!({"id": id, "spiffe_id": spiffe_id(&name), "parent_id": parent, "selectors": selectors});
+                self.model.known().sidecars.entries.insert(name, (id.clone(), elapsed()));
+                self.create_entry(id, parent, form).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Once all agents have what the server has and nothing fails: what is deleted now is in force at once.
+    async fn finale(&self) {
+        let last = {
+            let mut known = self.model.known();
+            if known.compared.is_some() || known.last_deleted.is_some() {
+                return;
+            }
+            let converged = *known.converged.get_or_insert_with(elapsed);
+            if elapsed() < converged + Duration::from_secs(1) {
+                return;
+            }
+            known.sidecars.troubled.clear();
+            let id = known.sidecars.entries.get("side-0");
+            id.and_then(|(id, _)| known.entries.get_key_value(id)).map(|(id, entry)| (id.clone(), entry.clone()))
+        };
+        if let Some((id, entry)) = last.filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))) {
+            self.delete_entry(id, entry).await;
+            self.model.count("last deletions");
+        }
+        self.model.known().last_deleted = Some(elapsed());
     }
 
     async fn update(&self) {
@@ -233,6 +300,11 @@ impl Operator {
         self.model.note("operator", &format!("compares {} entries: {different:?}", listed.len()));
         self.model.known().compared = different.into_iter().next();
     }
+}
+
+/// Entries of sidecars are changed on purpose only.
+fn is_sidecars(id: &str) -> bool {
+    id.starts_with("side_")
 }
 
 /// What an agent says of itself on its socket.

@@ -1,29 +1,32 @@
 //! The driver: machines, faults by seed, and time.
 
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use sekisho_disk::{LossyDisk, Unsynced};
-use sekisho_ports::{Fabric, Machine};
+use sekisho_ports::{Fabric, Machine, PeerCredentials};
+use sekisho_store::MemoryDevice;
 
 use super::host::Host;
 use super::model::Model;
 use super::node::Node;
 use super::operator::Operator;
+use super::sidecar::Sidecar;
 use super::{audit, fleet};
 
 const SERVER: &str = "10.0.0.1:8081";
 /// What is sent to another machine arrives after this time or later.
-const STEP: Duration = Duration::from_millis(10);
+pub(super) const STEP: Duration = Duration::from_millis(10);
 /// Faults happen until then.
 const CALM_AT: Duration = Duration::from_secs(16);
 /// By then all is compared.
 const END: Duration = Duration::from_secs(60);
-const NODES: usize = 3;
-const AGENTS: usize = 2;
+pub(super) const NODES: usize = 3;
+pub(super) const AGENTS: usize = 2;
 
 /// What became of a seed.
 pub struct Outcome {
@@ -42,18 +45,61 @@ impl Outcome {
     }
 }
 
-struct World {
-    at: Duration,
-    fabric: Fabric,
-    model: Model,
+pub(super) struct World {
+    pub at: Duration,
+    pub network: Network,
+    pub model: Model,
     /// Faults are drawn from its seed.
-    chance: std::sync::Arc<Machine>,
+    pub chance: Arc<Machine>,
+    pub machines: Machines,
+    pub is_calm: bool,
     folder: tempfile::TempDir,
-    server: Host,
-    operator: Host,
-    nodes: Vec<Host>,
-    agents: Vec<Host>,
-    is_calm: bool,
+    _workload: Workload,
+}
+
+pub(super) struct Network {
+    pub fabric: Fabric,
+    /// What the server cannot reach now.
+    pub parted: BTreeSet<IpAddr>,
+}
+
+pub(super) struct Machines {
+    pub server: Host,
+    pub operator: Host,
+    pub nodes: Vec<Host>,
+    pub agents: Vec<Host>,
+    /// One beside each agent.
+    pub sidecars: Vec<Host>,
+    /// By how much all of their clocks are ahead of the simulation's, in nanoseconds.
+    pub ahead: i64,
+    pub is_rotated: bool,
+}
+
+impl Machines {
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Host> {
+        let Self { server, operator, nodes, agents, sidecars, .. } = self;
+        [server, operator].into_iter().chain(nodes).chain(agents).chain(sidecars)
+    }
+}
+
+/// A process that agents can measure: the workloads of this simulation.
+struct Workload(Child);
+
+impl Workload {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("3600").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn credentials(&self) -> PeerCredentials {
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        PeerCredentials { pid: self.0.id().cast_signed(), uid, gid }
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
 }
 
 thread_local! {
@@ -94,34 +140,43 @@ impl World {
         };
         let nodes = (0..NODES).map(|number| host(&format!("node-{number}"), 16 + number as u64, number as u8 + 1));
         let agents = (0..AGENTS).map(|number| host(&format!("agent-{number}"), 32 + number as u64, number as u8 + 1));
+        let agents: Vec<Host> = agents.collect();
+        let workload = Workload::start();
+        let sidecars = agents.iter().enumerate().map(|(number, agent)| {
+            let seed = seed.wrapping_mul(1_000_003).wrapping_add(48 + number as u64);
+            let sidecar = Host::new(&format!("side-{number}"), seed, agent.machine.address(), &fabric);
+            sidecar.machine.set_process(workload.credentials());
+            sidecar
+        });
+        let server = host("server", 1, 1);
+        if seed.is_multiple_of(3) {
+            server.machine.device::<MemoryDevice>().install();
+        }
         Self {
             at: Duration::ZERO,
             model: Model::default(),
             chance: host("chance", 200, 9).machine,
-            server: host("server", 1, 1),
-            operator: host("operator", 2, 1),
-            nodes: nodes.collect(),
-            agents: agents.collect(),
-            folder,
-            fabric: fabric.clone(),
+            machines: Machines {
+                server,
+                operator: host("operator", 2, 1),
+                nodes: nodes.collect(),
+                sidecars: sidecars.collect(),
+                agents,
+                ahead: 0,
+                is_rotated: false,
+            },
+            network: Network { fabric: fabric.clone(), parted: BTreeSet::new() },
             is_calm: false,
+            folder,
+            _workload: workload,
         }
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    pub(super) fn data(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Whether something happens now that happens about once in `every` of the simulation.
-    fn happens(&self, every: Duration) -> bool {
-        !self.is_calm && (self.chance.random() % 1_000_000) < (STEP.as_micros() * 1_000_000 / every.as_micros()) as u64
-    }
-
-    fn random(&self, below: u64) -> u64 {
-        self.chance.random() % below.max(1)
-    }
-
-    fn note(&self, who: &str, what: &str) {
+    pub(super) fn note(&self, who: &str, what: &str) {
         self.model.note_at(self.at, who, what);
     }
 
@@ -131,10 +186,11 @@ impl World {
         }
         self.start_what_is_down();
         self.faults();
+        self.rotate();
+        self.note_trouble();
         self.at += STEP;
         let (at, mut ended) = (self.at, vec![]);
-        let hosts = [&mut self.server, &mut self.operator].into_iter().chain(&mut self.nodes).chain(&mut self.agents);
-        for host in hosts {
+        for host in self.machines.all() {
             if let Some(how) = host.run_until(at) {
                 ended.push((host.name.clone(), how));
             }
@@ -151,7 +207,7 @@ impl World {
         let why =
             how.as_ref().err().map_or("ended", String::as_str).replace(&self.folder.path().display().to_string(), "");
         self.note(name, &format!("ends: {why}"));
-        match self.agents.iter_mut().find(|agent| agent.name == name) {
+        match self.machines.agents.iter_mut().find(|agent| agent.name == name) {
             // An agent whose token was used in vain, or that could not reach the server, is started again.
             Some(agent) if !why.contains("panicked") => {
                 agent.starts_at = Some(self.at + Duration::from_millis(700));
@@ -165,30 +221,33 @@ impl World {
         let at = self.at;
         let is_due = |host: &Host| !host.is_up() && host.starts_at.is_none_or(|due| due <= at);
         let (data, socket) = (self.data("server"), self.data("server").join("api.sock"));
-        if is_due(&self.server) {
+        if is_due(&self.machines.server) {
             self.note("server", "starts");
-            self.server.start(at, || fleet::server(data));
+            self.machines.server.start(at, || fleet::server(data));
         }
-        if is_due(&self.operator) {
+        if is_due(&self.machines.operator) {
             let operator = Operator { socket, model: self.model.clone() };
-            self.operator.start(at, || operator.run());
+            self.machines.operator.start(at, || operator.run());
         }
-        for host in &mut self.nodes {
+        for host in &mut self.machines.nodes {
             if is_due(host) {
                 let node = Node::new(host.name.clone(), SERVER.to_owned(), self.model.clone());
                 host.start(at, || node.run());
             }
         }
-        for at_index in 0..self.agents.len() {
-            if is_due(&self.agents[at_index]) {
+        for at_index in 0..self.machines.agents.len() {
+            if is_due(&self.machines.agents[at_index]) {
                 self.start_agent(at_index);
+            }
+            if is_due(&self.machines.sidecars[at_index]) {
+                self.start_sidecar(at_index);
             }
         }
     }
 
     /// Starts an agent once it has a token, or what an earlier run kept.
     fn start_agent(&mut self, index: usize) {
-        let name = self.agents[index].name.clone();
+        let name = self.machines.agents[index].name.clone();
         let data = self.data(&name);
         let fingerprints: Vec<String> = self.model.known().authorities.iter().map(ToString::to_string).collect();
         if fingerprints.is_empty() {
@@ -206,87 +265,36 @@ impl World {
         self.note(&name, "starts");
         self.model.known().agent_sockets.insert(name, data.join("agent.sock"));
         let at = self.at;
-        self.agents[index].start(at, || fleet::agent(data, SERVER.to_owned(), fingerprints.join(",")));
+        self.machines.agents[index].start(at, || fleet::agent(data, SERVER.to_owned(), fingerprints.join(",")));
     }
 
-    fn faults(&mut self) {
-        let second = Duration::from_secs(1);
-        if self.server.is_up() && self.at > second && self.happens(9 * second) {
-            let down = Duration::from_millis(50 + self.random(4000));
-            self.crash("server", down);
-        }
-        for index in 0..self.agents.len() {
-            if self.agents[index].is_up() && self.happens(15 * second) {
-                let (name, down) = (self.agents[index].name.clone(), Duration::from_millis(50 + self.random(5000)));
-                self.crash(&name, down);
-            }
-        }
-        let server = self.server.machine.address();
-        let others: Vec<IpAddr> = self.nodes.iter().chain(&self.agents).map(|host| host.machine.address()).collect();
-        for address in others {
-            if self.happens(12 * second) {
-                self.note("network", &format!("parts the server and {address}"));
-                self.fabric.part(server, address);
-            }
-            if self.happens(6 * second) {
-                self.fabric.join(server, address);
-            }
-            if self.happens(10 * second) {
-                self.note("network", &format!("cuts the server and {address}"));
-                self.fabric.cut(server, address);
-            }
-        }
-        if self.happens(20 * second) {
-            let nanos = (self.random(40) as i64 - 20) * 1_000_000_000;
-            let which = self.random((NODES + AGENTS) as u64) as usize;
-            if let Some(host) = self.nodes.iter().chain(&self.agents).nth(which) {
-                self.note(&host.name, &format!("has a clock that is {} s ahead", nanos / 1_000_000_000));
-                host.machine.set_skew(nanos);
-            }
-        }
-    }
-
-    fn crash(&mut self, name: &str, down: Duration) {
-        let (at, loses_power) = (self.at, self.random(2) == 0);
-        let unsynced = if self.random(2) == 0 { Unsynced::Kept } else { Unsynced::Lost };
-        let folders: &[&str] = if name == "server" { &["ledger", "decisions"] } else { &["spool"] };
-        let how = if loses_power { format!("loses power, unsynced is {unsynced:?}") } else { "crashes".to_owned() };
-        self.note(name, &format!("{how}, back in {} ms", down.as_millis()));
-        let folders: Vec<PathBuf> = folders.iter().map(|folder| self.data(name).join(folder)).collect();
-        let host = if name == "server" {
-            Some(&mut self.server)
-        } else {
-            self.agents.iter_mut().find(|host| host.name == name)
+    fn start_sidecar(&mut self, index: usize) {
+        let listens = |host: &Host| SocketAddr::new(host.machine.address(), 9443);
+        let sidecars = &self.machines.sidecars;
+        let (own, peer) = (&sidecars[index], &sidecars[(index + 1) % sidecars.len()]);
+        let sidecar = Sidecar {
+            name: own.name.clone(),
+            agent: self.data(&self.machines.agents[index].name).join("agent.sock"),
+            listen: listens(own),
+            peer: (peer.name.clone(), listens(peer)),
+            model: self.model.clone(),
         };
-        let Some(host) = host else { return };
-        host.crash(at);
-        host.starts_at = Some(at + down);
-        if loses_power {
-            let disk = host.machine.device::<LossyDisk>();
-            for folder in folders.iter().filter(|folder| folder.is_dir()) {
-                disk.lose_power_at(folder, unsynced).unwrap();
-            }
-        }
-    }
-
-    /// The network is whole, clocks are right, everything runs.
-    fn calm(&mut self) {
-        self.is_calm = true;
-        self.fabric.join_all();
-        self.model.known().is_calm = true;
-        self.nodes.iter().chain(&self.agents).for_each(|host| host.machine.set_skew(0));
-        self.note("network", "is whole again");
+        self.note(&sidecar.name, "starts");
+        let at = self.at;
+        self.machines.sidecars[index].start(at, || sidecar.run());
     }
 
     fn is_settled(&self) -> bool {
-        self.is_calm && self.at > CALM_AT + Duration::from_secs(1) && self.model.known().compared.is_none()
+        let known = self.model.known();
+        self.is_calm
+            && known.compared.is_none()
+            && known.last_deleted.is_some_and(|last| self.at > last + Duration::from_secs(2))
     }
 
     fn finish(mut self) -> Outcome {
         let is_settled = self.is_settled();
         let at = self.at;
-        let hosts = [&mut self.server, &mut self.operator].into_iter().chain(&mut self.nodes).chain(&mut self.agents);
-        hosts.for_each(|host| host.crash(at));
+        self.machines.all().for_each(|host| host.crash(at));
         let compared = self.model.known().compared.clone();
         let mut broken = self.model.known().broken.take();
         if let Some(different) = compared.filter(|_| !is_settled) {

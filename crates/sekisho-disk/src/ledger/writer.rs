@@ -26,6 +26,9 @@ const BUSY: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a batch waits for a simulated disk, in milliseconds, at most.
 const SLOWEST_SYNC_MS: u64 = 12;
+/// One sync in so many is of a disk that is busy, and takes up to this time: what waits for it may be revoked meanwhile.
+const SLOW_SYNC_EVERY: u64 = 12;
+const SLOW_SYNC_MS: u64 = 500;
 /// The pause after a publication that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How many times its size the write-ahead file may reach while tiles cannot be written; memory holds as much.
@@ -100,7 +103,8 @@ impl Writer {
     pub(super) async fn run_as_task(mut self, mut queue: UnboundedReceiver<Append>) {
         while let Some(first) = queue.recv().await {
             let random = Machine::current().map_or(0, |machine| machine.random());
-            tokio::time::sleep(Duration::from_millis(random % SLOWEST_SYNC_MS)).await;
+            let slowest = if (random >> 32).is_multiple_of(SLOW_SYNC_EVERY) { SLOW_SYNC_MS } else { SLOWEST_SYNC_MS };
+            tokio::time::sleep(Duration::from_millis(random % slowest)).await;
             let mut batch = vec![first];
             batch.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(MAX_BATCH));
             let written =

@@ -36,6 +36,12 @@ impl MemoryStore {
         Self { server, ..self.clone() }
     }
 
+    /// The same state for a server that starts again: what observed the earlier one hears of nothing more.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        Self { observers: Observers::default(), ..self.clone() }
+    }
+
     fn with<T>(&self, td: &TrustDomain, work: impl FnOnce(&mut Tables) -> T) -> T {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         work(shared.entry(td.clone()).or_default())

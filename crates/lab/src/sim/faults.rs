@@ -1,0 +1,160 @@
+//! What fails, by the seed: programs, power, the network, clocks.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sekisho_disk::{LossyDisk, Unsynced};
+
+use super::world::{AGENTS, NODES, STEP, World};
+
+/// Of the life of an authority, which is 300 s: half is over, and the next one is made.
+const PREPARED: Duration = Duration::from_secs(152);
+/// Two thirds are over, and the next one signs.
+const ACTIVE: Duration = Duration::from_secs(203);
+
+impl World {
+    /// Whether something happens now that happens about once in `every` of the simulation.
+    fn happens(&self, every: Duration) -> bool {
+        !self.is_calm && (self.chance.random() % 1_000_000) < (STEP.as_micros() * 1_000_000 / every.as_micros()) as u64
+    }
+
+    fn random(&self, below: u64) -> u64 {
+        self.chance.random() % below.max(1)
+    }
+
+    /// Which sidecars cannot hear at once what the server says.
+    pub(super) fn note_trouble(&mut self) {
+        for (agent, sidecar) in self.machines.agents.iter().zip(&self.machines.sidecars) {
+            let is_whole = self.machines.server.is_up() && agent.is_up() && sidecar.is_up();
+            if !is_whole || self.network.parted.contains(&agent.machine.address()) {
+                self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
+            }
+        }
+    }
+
+    fn trouble(&self, address: IpAddr) {
+        for sidecar in self.machines.sidecars.iter().filter(|sidecar| sidecar.machine.address() == address) {
+            self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
+        }
+    }
+
+    pub(super) fn faults(&mut self) {
+        let second = Duration::from_secs(1);
+        if self.machines.ahead == 0 && self.at > 2 * second && self.happens(20 * second) {
+            self.time_passes(PREPARED);
+        }
+        if self.machines.server.is_up() && self.at > second && self.happens(9 * second) {
+            let down = Duration::from_millis(50 + self.random(4000));
+            self.crash("server", down);
+        }
+        for index in 0..self.machines.agents.len() {
+            if self.machines.agents[index].is_up() && self.happens(15 * second) {
+                let (name, down) =
+                    (self.machines.agents[index].name.clone(), Duration::from_millis(50 + self.random(5000)));
+                self.crash(&name, down);
+            }
+        }
+        for index in 0..self.machines.sidecars.len() {
+            if self.machines.sidecars[index].is_up() && self.happens(15 * second) {
+                let (name, down) =
+                    (self.machines.sidecars[index].name.clone(), Duration::from_millis(50 + self.random(2000)));
+                self.crash(&name, down);
+            }
+        }
+        let server = self.machines.server.machine.address();
+        let others: Vec<IpAddr> =
+            self.machines.nodes.iter().chain(&self.machines.agents).map(|host| host.machine.address()).collect();
+        for address in others {
+            if self.happens(12 * second) {
+                self.note("network", &format!("parts the server and {address}"));
+                self.network.fabric.part(server, address);
+                self.network.parted.insert(address);
+            }
+            if self.happens(6 * second) {
+                self.network.fabric.join(server, address);
+                self.network.parted.remove(&address);
+            }
+            if self.happens(10 * second) {
+                self.note("network", &format!("cuts the server and {address}"));
+                self.network.fabric.cut(server, address);
+                self.trouble(address);
+            }
+        }
+        if self.happens(20 * second) {
+            let nanos = (self.random(40) as i64 - 20) * 1_000_000_000;
+            let which = self.random((NODES + AGENTS) as u64) as usize;
+            if let Some(host) = self.machines.nodes.iter().chain(&self.machines.agents).nth(which) {
+                self.note(&host.name, &format!("has a clock that is {} s ahead", nanos / 1_000_000_000));
+                host.machine.set_skew(self.machines.ahead + nanos);
+                let address = host.machine.address();
+                self.machines
+                    .sidecars
+                    .iter()
+                    .filter(|other| other.machine.address() == address)
+                    .for_each(|other| other.machine.set_skew(self.machines.ahead + nanos));
+                self.trouble(address);
+            }
+        }
+    }
+
+    /// All clocks are right, by one that is ahead of the simulation's.
+    fn set_clocks(&mut self) {
+        let ahead = self.machines.ahead;
+        self.machines.all().for_each(|host| host.machine.set_skew(ahead));
+    }
+
+    /// For all of the fleet it is `second` of the first authority's life. The server starts again, and plans with that.
+    fn time_passes(&mut self, second: Duration) {
+        let ahead = second.saturating_sub(self.at);
+        self.machines.ahead = i64::try_from(ahead.as_nanos()).unwrap_or(i64::MAX);
+        self.set_clocks();
+        self.note("chance", &format!("all clocks are {} s ahead", ahead.as_secs()));
+        self.crash("server", Duration::from_millis(50));
+    }
+
+    /// The next authority signs, once all agents have heard of it. They have to come together once more.
+    pub(super) fn rotate(&mut self) {
+        if self.machines.ahead > 0 && !self.machines.is_rotated && self.model.known().converged.is_some() {
+            self.machines.is_rotated = true;
+            self.time_passes(ACTIVE);
+            self.model.count("rotated");
+            let mut known = self.model.known();
+            (known.converged, known.compared) = (None, Some("the next authority signs".to_owned()));
+        }
+    }
+
+    fn crash(&mut self, name: &str, down: Duration) {
+        let (at, loses_power) = (self.at, self.random(2) == 0);
+        let unsynced = if self.random(2) == 0 { Unsynced::Kept } else { Unsynced::Lost };
+        let folders: &[&str] = if name == "server" { &["ledger", "decisions"] } else { &["spool"] };
+        let how = if loses_power { format!("loses power, unsynced is {unsynced:?}") } else { "crashes".to_owned() };
+        self.note(name, &format!("{how}, back in {} ms", down.as_millis()));
+        let folders: Vec<PathBuf> = folders.iter().map(|folder| self.data(name).join(folder)).collect();
+        self.model.stops(name);
+        let host = if name == "server" {
+            Some(&mut self.machines.server)
+        } else {
+            self.machines.agents.iter_mut().chain(&mut self.machines.sidecars).find(|host| host.name == name)
+        };
+        let Some(host) = host else { return };
+        host.crash(at);
+        host.starts_at = Some(at + down);
+        if loses_power {
+            let disk = host.machine.device::<LossyDisk>();
+            for folder in folders.iter().filter(|folder| folder.is_dir()) {
+                disk.lose_power_at(folder, unsynced).unwrap();
+            }
+        }
+    }
+
+    /// The network is whole, clocks are right, everything runs.
+    pub(super) fn calm(&mut self) {
+        self.is_calm = true;
+        self.network.fabric.join_all();
+        self.network.parted.clear();
+        self.model.known().is_calm = true;
+        self.set_clocks();
+        self.note("network", "is whole again");
+    }
+}

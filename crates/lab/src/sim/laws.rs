@@ -1,0 +1,90 @@
+//! Laws L12 and L14 between sidecars: what a revoked peer is refused, and what an outage of the server does not end.
+
+use std::time::Duration;
+
+use sekisho_ports::now;
+
+use super::here::elapsed;
+use super::lives::Life;
+use super::model::{Model, Stands};
+
+/// A revocation is in force everywhere this soon after it was acknowledged, while nothing fails.
+const IN_FORCE: Duration = Duration::from_millis(600);
+/// How soon after a fault an agent follows its server again: its pauses double up to five seconds.
+const RECOVERY: Duration = Duration::from_secs(8);
+/// Clocks are up to this wrong, in seconds.
+const WRONG: i64 = 30;
+
+/// A request, as its caller begins it.
+pub(super) struct Call {
+    from: String,
+    to: String,
+    lives: Option<(Life, Life)>,
+}
+
+impl Model {
+    /// A sidecar starts.
+    pub(super) fn begins(&self, name: &str) -> u64 {
+        let mut known = self.known();
+        known.sidecars.holds.remove(name);
+        known.sidecars.starts += 1;
+        known.sidecars.starts
+    }
+
+    /// A sidecar ends, or its program is ended.
+    pub(super) fn stops(&self, name: &str) {
+        self.known().sidecars.holds.remove(name);
+    }
+
+    pub(super) fn holds(&self, name: &str, life: Option<Life>) {
+        let mut known = self.known();
+        match life {
+            Some(life) => known.sidecars.holds.insert(name.to_owned(), life),
+            None => known.sidecars.holds.remove(name),
+        };
+    }
+
+    /// Law L12: what a sidecar accepts from the SVID of an entry that was deleted.
+    pub(super) fn accepted(&self, by: &str, entry: Option<&str>) {
+        self.count("accepted");
+        let (deleted, troubled) = {
+            let known = self.known();
+            let stands = entry.and_then(|entry| known.entries.get(entry)).map(|entry| entry.stands.clone());
+            (stands, known.sidecars.troubled.get(by).copied())
+        };
+        let Some(Stands::Deleted(at)) = deleted else { return };
+        let recovered = troubled.map_or(Duration::ZERO, |troubled| troubled + RECOVERY);
+        if elapsed() > at.max(recovered) + IN_FORCE {
+            let entry = entry.unwrap_or_default();
+            self.broken("L12", &format!("{by} accepts an SVID of {entry}, whose deletion was acknowledged at {at:?}"));
+        }
+    }
+
+    /// Both identities, if both entries stand.
+    fn lives(&self, from: &str, to: &str) -> Option<(Life, Life)> {
+        let known = self.known();
+        let life = |name: &str| {
+            let (entry, made) = known.sidecars.entries.get(name)?;
+            let (entry, life) = (known.entries.get(entry)?, known.sidecars.holds.get(name)?);
+            let is_its = entry.stands == Stands::Created && life.since > *made;
+            let is_good = is_its && life.ends.seconds_since(now()) > WRONG;
+            is_good.then_some(*life)
+        };
+        Some((life(from)?, life(to)?))
+    }
+
+    pub(super) fn calls(&self, from: &str, to: &str) -> Call {
+        Call { from: from.to_owned(), to: to.to_owned(), lives: self.lives(from, to) }
+    }
+
+    /// Law L14: two that have spoken by the identities that both still hold go on, whatever became of the server and of agents.
+    pub(super) fn called(&self, call: &Call, was_accepted: bool) {
+        let Some(lives) = call.lives.filter(|lives| self.lives(&call.from, &call.to) == Some(*lives)) else { return };
+        let key = (call.from.clone(), lives.0, lives.1);
+        if was_accepted {
+            self.known().sidecars.spoken.insert(key);
+        } else if self.known().sidecars.spoken.contains(&key) {
+            self.broken("L14", &format!("{} no longer reaches {}, and both hold what they held", call.from, call.to));
+        }
+    }
+}

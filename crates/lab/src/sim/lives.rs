@@ -1,0 +1,30 @@
+//! What is known of the sidecars: which identity each holds, and by which they have spoken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sekisho_types::UnixTime;
+
+/// An identity that a sidecar holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Life {
+    /// Which run of the sidecar holds it.
+    pub start: u64,
+    pub generation: u64,
+    /// When it came.
+    pub since: Duration,
+    pub ends: UnixTime,
+}
+
+/// What is known of the sidecars.
+#[derive(Default)]
+pub(super) struct Sidecars {
+    pub starts: u64,
+    pub holds: BTreeMap<String, Life>,
+    /// Pairs of identities by which a request was accepted.
+    pub spoken: BTreeSet<(String, Life, Life)>,
+    /// The entry that the operator made last for each, and when it was asked for.
+    pub entries: BTreeMap<String, (String, Duration)>,
+    /// When an agent, its server, or what is between them last failed, by the sidecar of its machine.
+    pub troubled: BTreeMap<String, Duration>,
+}
