@@ -15,7 +15,7 @@ use sekisho_policy::{PolicySet, Replayed, RequestInput, Source, TestFile};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, server, types};
 use sekisho_proxy::guard;
 use sekisho_proxy::http1_scan::Scanner;
-use sekisho_runtime::{TraceParent, settings};
+use sekisho_runtime::{TraceParent, configuration};
 use sekisho_types::{
     EntryId, Secret, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, Verified, parse_strict_json,
 };
@@ -128,7 +128,7 @@ fn records_and_requests() -> Vec<Target> {
         target(
             "settings",
             || texts(&["a = 'b'\nc = [1, true]\n", "[a]\nb = 1\n"]),
-            |input| outcome(settings(&text(input))),
+            |input| outcome(configuration(&text(input))),
         ),
         target("stored-policy", || texts(&[r#"{"revision":1,"files":[["a.rego","package a"]]}"#]), files::stored),
         slow("sealed-cache", || vec![files::sealed(b"what an agent knows")], files::sealed_cache),

@@ -43,8 +43,9 @@ impl Dialer {
         let _best_effort = tcp.set_nodelay(true);
         let peer_address = tcp.peer_addr().map_err(io)?;
         let connector = TlsConnector::from(self.source.client_config(&self.expected, alpn)?);
-        // The name is never looked at: the server is known by its SPIFFE ID.
-        let name = ServerName::IpAddress(peer_address.ip().into());
+        // The server is known by its SPIFFE ID, whatever name it is asked for; of an address nothing is sent.
+        let address_only = || ServerName::IpAddress(peer_address.ip().into());
+        let name = self.expected.asked_name().map_or_else(address_only, ServerName::DnsName);
         let handshake = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, tcp)).await.map_err(timeout)?;
         let stream =
             handshake.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {

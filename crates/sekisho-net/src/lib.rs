@@ -4,6 +4,7 @@
 //! No session is ever resumed (law L10), and X25519MLKEM768 is preferred. This crate holds no policy: it says
 //! who the peer is, never what the peer may do.
 
+mod accept;
 mod dial;
 mod ending;
 mod grpc_only;
@@ -14,6 +15,7 @@ mod peer_credentials;
 mod places;
 mod rates;
 mod refused;
+mod sites;
 mod tally;
 mod tls;
 mod trust;
@@ -21,15 +23,17 @@ mod unix_authority;
 mod unix_places;
 mod web;
 
+pub use accept::Acceptor;
 pub use dial::{Dialer, TlsConnection, grpc_over_one, grpc_over_tls, grpc_over_unix};
 pub use grpc_only::grpc_only;
-pub use listen::{Acceptor, Listens, accept_each, listen_unix, serve_tls, serve_unix};
+pub use listen::{Listens, accept_each, listen_unix, serve_unix};
 pub use material::{Identity, NetError, Refuse, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
 pub use peer::{TlsPeer, UnixPeer};
 pub use peer_credentials::peer_of;
 pub use places::{Place, Places, network_of};
 pub use rates::Rates;
 pub use refused::{broken_rule, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
+pub use sites::{Site, Sites, TurnedAway, serve_tls};
 pub use tally::{Tallied, Tally};
 pub use trust::ExpectedServer;
 pub use unix_authority::mend_unix_authority;

@@ -13,80 +13,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use sekisho_ports::{TcpListener, TcpStream, UnixListener, UnixStream, is_simulated};
-use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::ending::end_streams;
-use crate::peer::Exported;
 use crate::peer_credentials::peer_of;
-use crate::places::MAX_CONNECTIONS;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
 use crate::unix_places::{State, UnixPlaces};
-use crate::{NetError, Places, TlsPeer, TlsSource, UnixPeer, network_of};
+use crate::{NetError, UnixPeer};
 
-/// A peer that has not finished its handshake by then is let go.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that has asked for nothing by then is let go: until its first request a connection is only a cost.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Connections open at one listener from one address.
-const MAX_PER_ADDRESS: usize = 16_384;
 /// How long open requests may finish after the wish to stop.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// A TLS server's side: made once, used for each connection.
-#[derive(Clone)]
-pub struct Acceptor {
-    source: TlsSource,
-    tls: TlsAcceptor,
-    /// For clients that ask for this protocol.
-    beside: Option<(&'static [u8], TlsAcceptor)>,
-}
-
-impl Acceptor {
-    /// Asks for a client certificate, which must come if `client_required`. SVID and bundle are those in force when a
-    /// connection comes.
-    pub fn new(source: &TlsSource, client_required: bool, alpn: &[&[u8]]) -> Result<Self, NetError> {
-        let tls = TlsAcceptor::from(source.server_config(client_required, alpn)?);
-        Ok(Self { source: source.clone(), tls, beside: None })
-    }
-
-    /// Serves a second protocol on the same port. A client that does not ask for it is served as without.
-    pub fn beside(mut self, protocol: &'static [u8]) -> Result<Self, NetError> {
-        self.beside = Some((protocol, TlsAcceptor::from(self.source.server_config(true, &[protocol])?)));
-        Ok(self)
-    }
-
-    async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        let Some((protocol, beside)) = &self.beside else { return self.tls.accept(stream).await };
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let asked = start.client_hello().alpn().is_some_and(|mut names| names.any(|name| name == *protocol));
-        let config = if asked { beside.config() } else { self.tls.config() };
-        start.into_stream(config.clone()).await
-    }
-
-    /// Takes one connection through its handshake, and says who the peer is.
-    pub async fn accept(
-        &self,
-        stream: impl Into<TcpStream>,
-        now: UnixTime,
-    ) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
-        let stream = stream.into();
-        let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
-        let failed = |reason: String| NetError::Handshake { address: address.to_string(), reason };
-        let _best_effort = stream.set_nodelay(true);
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream)).await;
-        let stream =
-            handshake.map_err(|_| NetError::Timeout(address.to_string()))?.map_err(|e| failed(e.to_string()))?;
-        let state = stream.get_ref().1;
-        let peer = TlsPeer::of(address, state, Exported::of(state)?, self.source.current().bundle(), now)?;
-        Ok((stream, peer))
-    }
-}
 
 /// Where connections come in.
 pub trait Listens: Sync {
@@ -129,51 +70,6 @@ pub async fn accept_each<L: Listens>(listener: &L, stop: &CancellationToken, mut
             }
         }
     }
-}
-
-/// Serves `router` over TLS until `stop`; each request carries an `Arc<TlsPeer>` as an extension. `turned_away` hears of
-/// each peer that did not come through the handshake, and why.
-pub async fn serve_tls(
-    listener: TcpListener,
-    source: TlsSource,
-    router: Router,
-    clock: fn() -> UnixTime,
-    turned_away: impl Fn(SocketAddr, String) + Clone + Send + 'static,
-    stop: CancellationToken,
-) {
-    let acceptor = match Acceptor::new(&source, false, &[b"h2", b"http/1.1"]) {
-        Ok(acceptor) => acceptor,
-        Err(error) => {
-            tracing::error!(%error, "nothing is served");
-            return;
-        }
-    };
-    let router = router.layer(from_fn_with_state(stop.clone(), end_streams));
-    let (graceful, places) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
-    accept_each(&listener, &stop, |(stream, address)| {
-        let Some(place) = places.take(network_of(address.ip())) else {
-            turned_away(address, "too many connections are open from this address".into());
-            return;
-        };
-        let (acceptor, router, watcher, turned_away) =
-            (acceptor.clone(), router.clone(), graceful.watcher(), turned_away.clone());
-        tokio::spawn(async move {
-            match acceptor.accept(stream, clock()).await {
-                Ok((stream, peer)) => {
-                    tracing::debug!(peer = %peer.address, group = %peer.group, "connection");
-                    let state = Arc::<State>::default();
-                    let broken = connection(stream, router, Arc::new(peer), &state, |c| watcher.watch(c)).await;
-                    if let Some(rule) = broken {
-                        turned_away(address, rule);
-                    }
-                }
-                Err(error) => turned_away(address, error.to_string()),
-            }
-            drop(place);
-        });
-    })
-    .await;
-    drain(graceful).await;
 }
 
 /// Makes a Unix socket that `mode` opens, in place of a stale one. A file that is not a socket is left alone.
@@ -250,8 +146,8 @@ type BoxedService = hyper_util::service::TowerToHyperService<
     tower::util::BoxCloneSyncService<Request<Incoming>, http::Response<Body>, std::convert::Infallible>,
 >;
 
-/// Serves one connection. Returns the rule that the peer broke, if that ended it.
-async fn connection<I, E, F>(
+/// Serves one connection, TLS or not. Returns the rule that the peer broke, if that ended it.
+pub(crate) async fn connection<I, E, F>(
     stream: I,
     router: Router,
     extension: E,
@@ -296,7 +192,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn drain(graceful: GracefulShutdown) {
+pub(crate) async fn drain(graceful: GracefulShutdown) {
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::info!("open connections were closed after {} s", DRAIN.as_secs());
     }

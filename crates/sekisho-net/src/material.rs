@@ -1,5 +1,6 @@
 //! What TLS is done with: certificates, keys, bundles, and what refuses peers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -25,6 +26,21 @@ pub enum NetError {
     NoIdentity,
     #[error("peer: {0}")]
     Peer(#[from] sekisho_identity::X509Error),
+    #[error(
+        "clients cannot ask for `{0}` as TLS server name (SNI), because it has not the form of a DNS name; make its trust domain the \
+         first of the server, or give it a server of its own"
+    )]
+    NoServerName(String),
+    #[error("a listener without a service is asked for")]
+    NoSite,
+    #[error("two trust domains of this server answer to the name `{0}`; give each name to one of them")]
+    NameTwice(String),
+}
+
+impl NetError {
+    pub(crate) fn handshake(address: SocketAddr, error: &std::io::Error) -> Self {
+        Self::Handshake { address: address.to_string(), reason: error.to_string() }
+    }
 }
 
 /// A chain, leaf first, and its private key in PKCS #8.

@@ -9,13 +9,19 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, version};
 
 use crate::material::{NetError, TlsSource};
-use crate::trust::{AnyClient, ExpectedServer, ServerCheck};
+use crate::trust::{AnyClient, Asked, ExpectedServer, ServerCheck};
 
 impl TlsSource {
     /// For listeners. A client certificate is asked for and, if one comes, checked; whether one is needed is the
     /// handler's rule.
-    pub(crate) fn server_config(&self, client_required: bool, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, NetError> {
-        let verifier = Arc::new(AnyClient { source: self.clone(), required: client_required, provider: provider() });
+    pub(crate) fn server_config(
+        &self,
+        client_required: bool,
+        alpn: &[&[u8]],
+        asked: Asked,
+    ) -> Result<Arc<ServerConfig>, NetError> {
+        let source = self.clone();
+        let verifier = Arc::new(AnyClient { source, required: client_required, asked, provider: provider() });
         let mut config = ServerConfig::builder_with_details(provider(), Arc::new(PortClock))
             .with_protocol_versions(&[&version::TLS13])?
             .with_client_cert_verifier(verifier)
@@ -26,7 +32,8 @@ impl TlsSource {
         Ok(Arc::new(config))
     }
 
-    /// For dialers: our SVID if we have one, and a server that must be `expected`.
+    /// For dialers: our SVID if we have one, and a server that must be `expected`. What is asked for is asked for by name
+    /// only if the dialer gives one.
     pub(crate) fn client_config(
         &self,
         expected: &ExpectedServer,
@@ -48,7 +55,6 @@ impl TlsSource {
             None => builder.with_no_client_auth(),
         };
         config.resumption = rustls::client::Resumption::disabled();
-        config.enable_sni = false;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }

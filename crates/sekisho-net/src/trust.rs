@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime as PkiTime};
+use rustls::pki_types::{CertificateDer, DnsName, ServerName, UnixTime as PkiTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 use sekisho_identity::{Bundle, LeafFacts, X509Error, verify_svid};
 use sekisho_types::{Digest, SpiffeId, UnixTime, Verified};
 
 use crate::material::{Refuse, TlsSource};
+
+/// The path of a server's own SPIFFE ID, in its trust domain.
+const SERVER_PATH: &str = "/spire/server";
 
 /// Whom a dialer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,16 @@ pub enum ExpectedServer {
     /// This SPIFFE ID, below an authority certificate with one of these SHA-256, which the server shows itself.
     /// For the first contact of a node that was given fingerprints.
     Fingerprint { id: SpiffeId, authorities: Vec<Digest> },
+}
+
+impl ExpectedServer {
+    /// The name to ask for (SNI). A server may serve several trust domains, each under its name. Of workloads nothing is
+    /// asked: the name is sent in clear text, and would say who talks to whom.
+    pub(crate) fn asked_name(&self) -> Option<DnsName<'static>> {
+        let (Self::Id(id) | Self::Fingerprint { id, .. }) = self;
+        let name = id.trust_domain_name();
+        if id.path() == SERVER_PATH { DnsName::try_from(name.to_owned()).ok() } else { None }
+    }
 }
 
 #[derive(Debug)]
@@ -99,12 +112,34 @@ impl ServerCertVerifier for ServerCheck {
     }
 }
 
+/// How clients came to what they are served with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nothing else is at this listener.
+    Alone,
+    /// By the name that they asked for, or by none.
+    ByName,
+}
+
 /// Any SVID of the trust domain in force.
 #[derive(Debug)]
 pub(crate) struct AnyClient {
     pub(crate) source: TlsSource,
     pub(crate) required: bool,
+    pub(crate) asked: Asked,
     pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl AnyClient {
+    fn refused(&self, error: X509Error) -> Error {
+        match error {
+            X509Error::TrustDomain { found, wanted } if self.asked == Asked::ByName => other(format!(
+                "the client's SVID is of trust domain `{found}`, and it connected to `{wanted}`; it reaches its own by the TLS \
+                 server name (SNI) `{found}`"
+            )),
+            error => refused(error),
+        }
+    }
 }
 
 impl ClientCertVerifier for AnyClient {
@@ -123,7 +158,8 @@ impl ClientCertVerifier for AnyClient {
         now: PkiTime,
     ) -> Result<ClientCertVerified, Error> {
         let bundle = self.source.current().bundle.clone();
-        let facts = verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now)).map_err(refused)?;
+        let facts = verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now));
+        let facts = facts.map_err(|error| self.refused(error))?;
         in_force(self.source.refuse.as_ref(), facts.get())?;
         Ok(ClientCertVerified::assertion())
     }

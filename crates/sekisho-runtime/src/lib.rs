@@ -14,7 +14,7 @@ mod tasks;
 mod traces;
 
 pub use child::{Ends, NOT_RUN, become_child, child_of_ours, has_become};
-pub use config::{ConfigError, Settings, load_settings, settings};
+pub use config::{ConfigError, Configuration, Settings, configuration, load_configuration};
 pub use danger::{danger, dangers};
 pub use hardening::{HardeningError, close_to_others, refuse_company};
 pub use limits::raise_open_files;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
+use tracing::{Instrument, Span};
 
 use crate::Stop;
 
@@ -12,16 +13,18 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The long-running tasks of a program, each under a name. None ends without being noticed: see [`Tasks::required`] and
-/// [`Tasks::restarted`].
+/// [`Tasks::restarted`]. Each logs in the span in which it was started.
 #[derive(Clone)]
 pub struct Tasks {
     stop: Stop,
+    /// The part of the program that these are of; none are of the whole.
+    part: Option<Arc<str>>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    tasks: BTreeMap<&'static str, TaskStatus>,
+    tasks: BTreeMap<(Option<Arc<str>>, &'static str), TaskStatus>,
     failed: Option<TaskFailure>,
 }
 
@@ -36,9 +39,11 @@ pub struct TaskStatus {
 /// A required task ended before the program was asked to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the task `{task}` {ending}, and this program cannot work without it; start it again, and report this as a defect with the log above"
+    "the task `{task}`{} {ending}, and this program cannot work without it; start it again, and report this as a defect with the log above",
+    part.as_ref().map(|part| format!(" of `{part}`")).unwrap_or_default()
 )]
 pub struct TaskFailure {
+    pub part: Option<Arc<str>>,
     pub task: &'static str,
     pub ending: Ending,
 }
@@ -62,7 +67,13 @@ impl fmt::Display for Ending {
 impl Tasks {
     /// Tasks that are dropped when `stop` is triggered, and that trigger it when they fail.
     pub fn new(stop: Stop) -> Self {
-        Self { stop, state: Arc::default() }
+        Self { stop, part: None, state: Arc::default() }
+    }
+
+    /// The tasks of a part of the program, which has a name of its own. The failure of one is the program's.
+    #[must_use]
+    pub fn of(&self, part: &str) -> Self {
+        Self { part: Some(part.into()), ..self.clone() }
     }
 
     /// Runs a task without which the program cannot work. If it ends or panics before `stop`, `stop` is triggered and
@@ -80,13 +91,13 @@ impl Tasks {
 
     /// As [`Tasks::required`], for a task that sees `stop` itself and has work left to do then.
     pub fn finishing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let tasks = self.clone();
+        let (tasks, task) = (self.clone(), task.in_current_span());
         tasks.started(name);
         tokio::spawn(async move {
             let ending = ending(tokio::spawn(task).await);
-            tasks.lock().tasks.entry(name).or_default().running = false;
+            tasks.lock().tasks.entry(tasks.key(name)).or_default().running = false;
             if !tasks.stop.is_triggered() {
-                tasks.fail(TaskFailure { task: name, ending });
+                tasks.fail(TaskFailure { part: tasks.part.clone(), task: name, ending });
             }
         })
     }
@@ -97,33 +108,36 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let tasks = self.clone();
+        let (tasks, span) = (self.clone(), Span::current());
         tasks.started(name);
         tokio::spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
-                let mut running = AbortOnDrop(tokio::spawn(task()));
+                let mut running = AbortOnDrop(tokio::spawn(task().instrument(span.clone())));
                 let ending = tokio::select! {
                     ended = &mut running.0 => ending(ended),
                     () = tasks.stop.wait() => return,
                 };
-                tracing::error!(task = name, %ending, pause = pause.as_secs(), "a task is started again after a pause");
-                tasks.lock().tasks.entry(name).or_default().running = false;
+                let part = tasks.part.as_deref();
+                tracing::error!(part, task = name, %ending, pause = pause.as_secs(), "a task is started again after a pause");
+                tasks.lock().tasks.entry(tasks.key(name)).or_default().running = false;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = tasks.stop.wait() => return,
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 let mut state = tasks.lock();
-                let status = state.tasks.entry(name).or_default();
+                let status = state.tasks.entry(tasks.key(name)).or_default();
                 *status = TaskStatus { running: true, restarts: status.restarts.saturating_add(1) };
             }
         });
     }
 
-    /// Each task by its name.
+    /// Each task of this part and of the whole, by its name.
     pub fn status(&self) -> BTreeMap<&'static str, TaskStatus> {
-        self.lock().tasks.clone()
+        let state = self.lock();
+        let ours = state.tasks.iter().filter(|((part, _), _)| part.is_none() || *part == self.part);
+        ours.map(|((_, name), status)| (*name, *status)).collect()
     }
 
     /// The failure that triggered `stop`, if one did.
@@ -132,11 +146,15 @@ impl Tasks {
     }
 
     fn started(&self, name: &'static str) {
-        self.lock().tasks.entry(name).or_default().running = true;
+        self.lock().tasks.entry(self.key(name)).or_default().running = true;
+    }
+
+    fn key(&self, name: &'static str) -> (Option<Arc<str>>, &'static str) {
+        (self.part.clone(), name)
     }
 
     fn fail(&self, failure: TaskFailure) {
-        tracing::error!(task = failure.task, ending = %failure.ending, "a required task ended; stopping");
+        tracing::error!(part = failure.part.as_deref(), task = failure.task, ending = %failure.ending, "a required task ended; stopping");
         self.lock().failed.get_or_insert(failure);
         self.stop.trigger();
     }
@@ -174,7 +192,7 @@ mod tests {
         let tasks = Tasks::new(stop.clone());
         tasks.required("outbox", async {});
         stop.wait().await;
-        assert_eq!(tasks.outcome(), Err(TaskFailure { task: "outbox", ending: Ending::Returned }));
+        assert_eq!(tasks.outcome(), Err(TaskFailure { part: None, task: "outbox", ending: Ending::Returned }));
         assert!(!tasks.status()["outbox"].running);
     }
 
@@ -186,16 +204,32 @@ mod tests {
         tasks.required("listener", std::future::pending());
         stop.wait().await;
         let failure = tasks.outcome().unwrap_err();
-        assert_eq!(failure, TaskFailure { task: "outbox", ending: Ending::Panicked("index 7".into()) });
+        assert_eq!(failure, TaskFailure { part: None, task: "outbox", ending: Ending::Panicked("index 7".into()) });
         assert!(failure.to_string().starts_with("the task `outbox` panicked: index 7, and"));
+    }
+
+    #[tokio::test]
+    async fn a_task_of_a_part_stops_the_program_with_the_names_of_both() {
+        let stop = Stop::new();
+        let tasks = Tasks::new(stop.clone());
+        let (one, two) = (tasks.of("a.example"), tasks.of("b.example"));
+        tasks.required("listener", std::future::pending());
+        one.required("outbox", std::future::pending());
+        two.required("outbox", async {});
+        stop.wait().await;
+        let failure = tasks.outcome().unwrap_err().to_string();
+        assert!(failure.starts_with("the task `outbox` of `b.example` ended unexpectedly"), "{failure}");
+        let names: Vec<_> = two.status().into_keys().collect();
+        assert_eq!(names, ["listener", "outbox"]);
+        assert!(!two.status()["outbox"].running);
     }
 
     #[tokio::test]
     async fn the_first_failure_is_the_reported_one() {
         let stop = Stop::new();
         let tasks = Tasks::new(stop.clone());
-        tasks.fail(TaskFailure { task: "first", ending: Ending::Returned });
-        tasks.fail(TaskFailure { task: "second", ending: Ending::Returned });
+        tasks.fail(TaskFailure { part: None, task: "first", ending: Ending::Returned });
+        tasks.fail(TaskFailure { part: None, task: "second", ending: Ending::Returned });
         assert_eq!(tasks.outcome().unwrap_err().task, "first");
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Signing {
 
 pub(crate) struct Authorities {
     trust_domain: TrustDomain,
+    /// Of the authorities that share the state, only this server's sign here, and only they are rotated.
+    server: ServerId,
     folder: PathBuf,
     held: RwLock<Held>,
 }
@@ -54,11 +56,12 @@ struct Held {
 impl Authorities {
     pub(crate) fn load(
         trust_domain: &TrustDomain,
+        server: &ServerId,
         folder: &Path,
         records: Vec<AuthorityRecord>,
     ) -> Result<Self, AuthorityError> {
-        let authorities =
-            Self { trust_domain: trust_domain.clone(), folder: folder.to_owned(), held: RwLock::default() };
+        let (trust_domain, server, folder) = (trust_domain.clone(), server.clone(), folder.to_owned());
+        let authorities = Self { trust_domain, server, folder, held: RwLock::default() };
         authorities.take(records)?;
         Ok(authorities)
     }
@@ -66,7 +69,7 @@ impl Authorities {
     /// Takes the authorities as they are in the database. What exists is known from then on even if the signing key cannot be
     /// read, so that a rotation that fails makes no further authority each time. A key in use is not read again.
     pub(crate) fn take(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
-        let active = records.iter().find(|record| record.slot == "active").cloned();
+        let active = self.active_of(&records).cloned();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.all = records;
         match (active, &held.signing) {
@@ -79,12 +82,16 @@ impl Authorities {
 
     /// Whether these are the authorities that are known, and the one that signs.
     pub(crate) fn are(&self, records: &[AuthorityRecord]) -> bool {
-        let active = records.iter().find(|record| record.slot == "active").map(|record| &record.id);
+        let active = self.active_of(records).map(|record| &record.id);
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         held.all == records && held.signing.as_ref().map(|signing| &signing.record.id) == active
     }
 
-    /// Whether an authority is still one of this server's.
+    fn active_of<'a>(&self, records: &'a [AuthorityRecord]) -> Option<&'a AuthorityRecord> {
+        records.iter().find(|record| record.server == self.server && record.slot == "active")
+    }
+
+    /// Whether an authority is still in the state.
     pub(crate) fn holds(&self, id: &str) -> bool {
         self.held.read().unwrap_or_else(PoisonError::into_inner).all.iter().any(|record| record.id == id)
     }
@@ -148,6 +155,7 @@ impl Authorities {
         Ok(bundle)
     }
 
+    /// This server's authorities, for their plan.
     pub(crate) fn rotation(&self) -> CaRotation {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let authority = |record: &AuthorityRecord| Authority {
@@ -161,7 +169,8 @@ impl Authorities {
             not_after: record.not_after,
             signed_until: record.signed_until,
         };
-        CaRotation { authorities: held.all.iter().map(authority).collect() }
+        let own = held.all.iter().filter(|record| record.server == self.server);
+        CaRotation { authorities: own.map(authority).collect() }
     }
 
     /// Makes a new authority's keys and certificate, not yet known to anybody.
@@ -188,7 +197,7 @@ impl Authorities {
         let certificate = assemble_certificate(&tbs, key.algorithm(), &key.sign(&tbs)?)?;
         Ok(AuthorityRecord {
             id,
-            server: ServerId::local(),
+            server: self.server.clone(),
             slot: slot_name(slot).to_owned(),
             not_before,
             not_after,
@@ -279,5 +288,52 @@ impl Authorities {
             gone => tracing::info!(gone, "key files of authorities that ended more than a week ago were unlinked"),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_identity::CaPlan;
+
+    use super::*;
+
+    fn now() -> UnixTime {
+        UnixTime::from_seconds(1_800_000_000)
+    }
+
+    fn of(server: &str, folder: &Path, records: &[AuthorityRecord]) -> Authorities {
+        let name = TrustDomain::parse("example.org").unwrap();
+        Authorities::load(&name, &ServerId::new(server), folder, records.to_vec()).unwrap()
+    }
+
+    /// An authority that this server made and that signs.
+    fn active(server: &str, folder: &Path, at: UnixTime) -> AuthorityRecord {
+        of(server, folder, &[]).creation(Slot::Active, 3600, at).unwrap().changed.remove(0)
+    }
+
+    #[test]
+    fn rotation_touches_the_authorities_of_its_own_server_only() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ended = now().plus_seconds(-100_000);
+        // That of the other server comes first, and its keys are not here.
+        let records = [active("two", other.path(), now()), active("one", own.path(), now())];
+        let one = of("one", own.path(), &records);
+        assert_eq!(one.signing().unwrap().record.id, records[1].id);
+        assert_eq!(one.rotation().authorities.len(), 1);
+        assert_eq!(one.bundle(1).unwrap().x509_authorities.len(), 2, "what another server signs is trusted");
+        assert!(one.are(&records));
+
+        // An old one of the other server's is removed by the other, and one that signs there is none that signs here.
+        let mut gone = active("two", other.path(), ended);
+        gone.slot = "old".into();
+        let one = of("one", own.path(), &[records[1].clone(), gone.clone()]);
+        assert!(matches!(one.rotation().plan(now(), now()), CaPlan::Wait(_)));
+        let two = of("two", other.path(), &[records[0].clone(), gone.clone()]);
+        assert_eq!(two.rotation().plan(now(), now()), CaPlan::Remove(gone.id));
+        let one = of("one", own.path(), &records[..1]);
+        assert!(matches!(one.signing(), Err(AuthorityError::None)));
+        assert_eq!(one.rotation().plan(now(), now()), CaPlan::Create(Slot::Active));
+        let made = one.creation(Slot::Active, 3600, now()).unwrap();
+        assert_eq!(made.changed[0].server, ServerId::new("one"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sekisho_disk::{DiskError, Segments, private_folder};
 use sekisho_ledger::{Frontier, TILE_WIDTH, leaf_hash};
-use sekisho_store::{SqliteStore, StoreError};
+use sekisho_store::{SqliteStore, Store, StoreError};
 use sekisho_types::TrustDomain;
 
 use crate::authorities::Authorities;
@@ -143,7 +143,7 @@ pub(crate) fn check(folder: &Path, trust_domain: &TrustDomain) -> Result<Copied,
     let store = SqliteStore::open(&folder.join("state.db"))?;
     let (marks, records) = store.read(|reader| Ok((reader.marks(trust_domain)?, reader.authorities(trust_domain)?)))?;
     check_mark(&ledger, marks.log.as_ref()).map_err(BackupError::NotWhole)?;
-    let keys = Authorities::load(trust_domain, &folder.join("keys"), records);
+    let keys = Authorities::load(trust_domain, store.server(), &folder.join("keys"), records);
     keys.map_err(|error| BackupError::NotWhole(error.to_string()))?;
     let decisions = Segments::open(&folder.join("decisions"), u64::MAX)?;
     Ok(Copied { log_size: size, damaged: decisions.damaged() })

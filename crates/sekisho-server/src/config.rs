@@ -1,5 +1,6 @@
 //! Settings of a server: those of each trust domain, and those of the program.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,8 +8,10 @@ use clap::Args;
 use sekisho_types::TrustDomain;
 
 use crate::anchors::AnchorArgs;
+use crate::error::ServerError;
 
-/// Settings of a trust domain.
+/// Settings of one trust domain. In the configuration file of a server of several, each further one is a table `[[domain]]` with
+/// these keys.
 #[derive(Debug, Clone, Args)]
 pub struct DomainArgs {
     /// Trust domain that this server is the authority of, for example `prod.internal`
@@ -20,6 +23,10 @@ pub struct DomainArgs {
     /// Unix socket for operators on this machine; default: `api.sock` in the data folder
     #[arg(long, env = "SEKISHO_SERVER_SOCKET")]
     pub socket: Option<PathBuf>,
+    /// Further names by which clients ask for this trust domain (SNI), for example the host in the `server_address` of its SPIRE
+    /// agents. A server of several trust domains needs them; by its own name each is found without
+    #[arg(long = "server-name", env = "SEKISHO_SERVER_NAMES", value_delimiter = ',')]
+    pub server_names: Vec<String>,
     /// Folder with Rego files; each change becomes a policy revision
     #[arg(long, env = "SEKISHO_POLICY_FOLDER")]
     pub policy_folder: Option<PathBuf>,
@@ -73,15 +80,20 @@ pub struct DomainArgs {
 /// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
+    /// The trust domain of clients that name none, and the only one of most servers.
     #[command(flatten)]
     pub own: DomainArgs,
+    /// Those that the configuration file adds.
+    #[arg(skip)]
+    pub further: Vec<DomainArgs>,
     /// Address for agents and remote operators (TLS 1.3); port 0 chooses a free one
     #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
+    /// TOML file whose keys are these flags' names; flags and environment variables take precedence. Each table `[[domain]]` adds
+    /// a trust domain, with a name, a data folder and settings of its own
     #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
     pub config: Option<PathBuf>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
@@ -92,6 +104,32 @@ pub struct ServerArgs {
     pub log: String,
 }
 
+impl ServerArgs {
+    pub(crate) fn domains(&self) -> impl Iterator<Item = &DomainArgs> {
+        std::iter::once(&self.own).chain(&self.further)
+    }
+
+    /// Refuses trust domains that share what each has for itself.
+    pub(crate) fn check(&self) -> Result<(), ServerError> {
+        let mut seen = BTreeSet::new();
+        for domain in self.domains() {
+            // A folder may be named in two ways; one that is not there yet has no other name.
+            let data = domain.data.canonicalize().unwrap_or_else(|_| domain.data.clone());
+            let own = [
+                ("name", domain.trust_domain.to_string()),
+                ("data folder", data.display().to_string()),
+                ("socket", domain.socket_path().display().to_string()),
+            ];
+            for (what, value) in own {
+                if !seen.insert((what, value.clone())) {
+                    return Err(ServerError::Twice { what, value });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl DomainArgs {
     pub(crate) fn socket_path(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.data.join("api.sock"))
@@ -100,4 +138,33 @@ impl DomainArgs {
 
 fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
     TrustDomain::parse(text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn parsed<T: Args + FromArgMatches>(line: &[&str]) -> T {
+        let command = T::augment_args(clap::Command::new("t").no_binary_name(true));
+        T::from_arg_matches(&command.try_get_matches_from(line).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn trust_domains_of_one_server_share_neither_name_nor_folder_nor_socket() {
+        let with = |further: &[&str]| {
+            let mut args: ServerArgs = parsed(&["--trust-domain", "a", "--data", "/a"]);
+            args.further = vec![parsed(further)];
+            args.check().err().map(|error| error.to_string())
+        };
+        assert_eq!(with(&["--trust-domain", "b", "--data", "/b"]), None);
+        assert!(with(&["--trust-domain", "a", "--data", "/b"]).is_some_and(|said| said.contains("same name, a;")));
+        assert!(
+            with(&["--trust-domain", "b", "--data", "/a"]).is_some_and(|said| said.contains("same data folder, /a;"))
+        );
+        let socket = with(&["--trust-domain", "b", "--data", "/b", "--socket", "/a/api.sock"]);
+        assert!(socket.is_some_and(|said| said.contains("same socket")));
+        assert!(with(&["--trust-domain", "b", "--data", "/tmp/../tmp/.."]).is_none());
+    }
 }

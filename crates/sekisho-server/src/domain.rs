@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -138,6 +139,8 @@ pub(crate) struct Keep {
 }
 
 pub(crate) struct Settings {
+    /// For operators on this machine.
+    pub socket: PathBuf,
     /// Whether anybody may read checkpoints, tiles and leaves.
     pub publish_log: bool,
     pub ca_ttl_seconds: u32,
@@ -150,3 +153,6 @@ pub(crate) struct Settings {
 }
 
 pub(crate) type Shared = Arc<Domain>;
+
+/// All that this server serves, the one for clients that name none first.
+pub(crate) type Domains = Arc<[Shared]>;

@@ -7,6 +7,7 @@ use sekisho_keys::KeyError;
 use sekisho_net::NetError;
 use sekisho_runtime::{TaskFailure, TracesError};
 use sekisho_store::StoreError;
+use sekisho_types::TrustDomain;
 
 use crate::authorities::AuthorityError;
 use crate::lineage::LineageError;
@@ -56,6 +57,17 @@ pub enum ServerError {
     PolicyFolder(String),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
+    #[error("trust domain `{name}`: {source}")]
+    Of { name: TrustDomain, source: Box<Self> },
+    #[error("two trust domains of this server have the same {what}, {value}; give each its own")]
+    Twice { what: &'static str, value: String },
+}
+
+impl ServerError {
+    /// One of this trust domain.
+    pub(crate) fn of(name: &TrustDomain, error: Self) -> Self {
+        Self::Of { name: name.clone(), source: Box::new(error) }
+    }
 }
 
 impl From<LineageError> for ServerError {

@@ -1,61 +1,97 @@
-//! What is served: one TLS listener, and a Unix socket for operators.
+//! What is served: trust domains at one TLS listener, and a Unix socket of each for its operators.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use sekisho_net::{UnixPeer, listen_unix, serve_tls, serve_unix};
-use sekisho_ports::TcpListener;
+use sekisho_net::{Site, Sites, UnixPeer, listen_unix, serve_tls, serve_unix};
+use sekisho_ports::{TcpListener, UnixListener};
 use sekisho_runtime::{Stop, Tasks, Traces, now};
+use tracing::{Instrument, Span};
 
 use crate::caller::Operator;
-use crate::config::ServerArgs;
-use crate::domain::Shared;
+use crate::config::{DomainArgs, ServerArgs};
+use crate::domain::Domains;
 use crate::error::ServerError;
 use crate::upkeep::Kept;
 use crate::{grpc, readiness, rest};
 
-/// Serves the domain until `stop`. `ready` is called with the addresses once requests are served.
+/// The door of one trust domain: all that a request can reach through it is of this domain.
+struct Door {
+    site: Site,
+    socket: UnixListener,
+    path: PathBuf,
+    /// Whose operators may use the socket.
+    own_uid: u32,
+}
+
+/// Serves the domains until `stop`. `ready` is called with the addresses once requests are served.
 pub(crate) async fn serve(
     args: &ServerArgs,
-    kept: &Kept,
+    kept: &[Kept],
     tasks: &Tasks,
     traces: &Traces,
     stop: &Stop,
     ready: impl FnOnce(SocketAddr, &Path),
 ) -> Result<(), ServerError> {
-    let (domain, own) = (&kept.domain, &args.own);
+    let domains: Domains = kept.iter().map(|kept| kept.domain.clone()).collect();
     let (reporter, health) = tonic_health::server::health_reporter();
-    let grpc = grpc::routes(domain, health).map_err(|e| ServerError::Reflection(e.to_string()))?;
-    let router: Router = grpc.merge(rest::routes(domain));
-    let router = router.layer(axum::middleware::from_fn_with_state(traces.clone(), traced));
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address: args.listen, source })?;
-    let socket_path = own.socket_path();
-    let socket = listen_unix(&socket_path, 0o600)?;
-    let own_uid = std::fs::metadata(&own.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
-    let admit = move |peer: UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
-    tasks.required("health", readiness::watch(domain.clone(), own.data.clone(), reporter));
-    tracing::info!(trust_domain = %domain.identity.name, %address, socket = %socket_path.display(), "serving");
-    ready(address, &socket_path);
-    let turned_away = turned_away(domain.clone());
-    let remote = serve_tls(listener, kept.source.clone(), router.clone(), now, turned_away, stop.token());
-    let remote = tasks.finishing("tls-listener", remote);
-    let local = tasks.finishing("unix-listener", serve_unix(socket, router, admit, stop.token()));
-    let _served = tokio::join!(remote, local);
+    let mut doors = vec![];
+    for (kept, settings) in kept.iter().zip(args.domains()) {
+        let grpc = grpc::routes(&kept.domain, health.clone()).map_err(|e| ServerError::Reflection(e.to_string()))?;
+        let router = grpc.merge(rest::routes(&kept.domain, &domains));
+        let router = router.layer(axum::middleware::from_fn_with_state((traces.clone(), kept.span.clone()), traced));
+        doors.push(door(kept, settings, router)?);
+    }
+    let looked = readiness::Looked::default();
+    for (kept, settings) in kept.iter().zip(args.domains()) {
+        let watch = readiness::watch(kept.domain.clone(), settings.data.clone(), looked.clone());
+        kept.span.in_scope(|| kept.domain.watch.tasks.required("health", watch));
+    }
+    tasks.required("health-report", readiness::report(domains.clone(), looked, reporter));
+    for (door, domain) in doors.iter().zip(domains.iter()) {
+        tracing::info!(trust_domain = %domain.identity.name, %address, socket = %door.path.display(), "serving");
+    }
+    if let Some(first) = doors.first() {
+        ready(address, &first.path);
+    }
+    let (mut sites, mut local) = (vec![], vec![]);
+    for (Door { site, socket, own_uid, .. }, domain) in doors.into_iter().zip(domains.iter()) {
+        let admit = move |peer: UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
+        let served = serve_unix(socket, site.router.clone(), admit, stop.token());
+        local.push(domain.watch.tasks.finishing("unix-listener", served));
+        sites.push(site);
+    }
+    let remote = serve_tls(listener, Sites::new(sites, stop.token())?, now);
+    let _served = tasks.finishing("tls-listener", remote).await;
+    for served in local {
+        let _served = served.await;
+    }
     Ok(())
 }
 
-/// Counts peers that did not come through the handshake; the counts are leaves.
-fn turned_away(domain: Shared) -> impl Fn(SocketAddr, String) + Clone + Send + 'static {
-    move |peer: SocketAddr, reason: String| domain.limits.refusals.turned_away(&peer.to_string(), &reason)
+fn door(kept: &Kept, args: &DomainArgs, router: Router) -> Result<Door, ServerError> {
+    let path = args.socket_path();
+    let socket = listen_unix(&path, 0o600)?;
+    let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
+    let own_name = kept.domain.identity.name.to_string();
+    let names = std::iter::once(own_name).chain(args.server_names.iter().cloned()).collect();
+    // Counts peers that did not come through the handshake; the counts are leaves.
+    let domain = kept.domain.clone();
+    let turned_away = Arc::new(move |peer: SocketAddr, reason: String| {
+        domain.limits.refusals.turned_away(&peer.to_string(), &reason);
+    });
+    Ok(Door { site: Site { names, source: kept.source.clone(), router, turned_away }, socket, path, own_uid })
 }
 
-/// A span for each request.
-async fn traced(State(traces): State<Traces>, request: Request, next: Next) -> Response {
-    traces.around(request, |request| next.run(request)).await
+/// A span for each request, in the log's span of its trust domain.
+async fn traced(State((traces, span)): State<(Traces, Span)>, request: Request, next: Next) -> Response {
+    traces.around(request, |request| next.run(request)).instrument(span).await
 }

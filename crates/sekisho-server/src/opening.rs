@@ -96,24 +96,12 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     let witnesses = witnesses(args, &ledger)?;
     let newest = log_search::newest_time(&ledger);
     let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
-    let authorities = Authorities::load(&name, &keys, records)?;
+    let authorities = Authorities::load(&name, store.server(), &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
     let domain = Domain {
         identity: Identity { name, server_id, authorities },
-        settings: Settings {
-            publish_log: args.publish_log,
-            ca_ttl_seconds: args.ca_ttl_seconds,
-            x509_ttl_seconds: args.x509_ttl_seconds,
-            jwt_ttl_seconds: args.jwt_ttl_seconds,
-            agent_ttl_seconds: args.agent_ttl_seconds,
-            keep: Keep {
-                decisions_days: args.keep_decisions_days,
-                ended_days: args.keep_ended_days,
-                openings_days: args.keep_openings_days,
-            },
-            anchors: args.anchors.read(unread)?,
-        },
+        settings: settings(args)?,
         store,
         view: View::new(bundle),
         log: Log {
@@ -143,6 +131,23 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
         },
     };
     Ok((domain, continues, later))
+}
+
+fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
+    Ok(Settings {
+        socket: args.socket_path(),
+        publish_log: args.publish_log,
+        ca_ttl_seconds: args.ca_ttl_seconds,
+        x509_ttl_seconds: args.x509_ttl_seconds,
+        jwt_ttl_seconds: args.jwt_ttl_seconds,
+        agent_ttl_seconds: args.agent_ttl_seconds,
+        keep: Keep {
+            decisions_days: args.keep_decisions_days,
+            ended_days: args.keep_ended_days,
+            openings_days: args.keep_openings_days,
+        },
+        anchors: args.anchors.read(unread)?,
+    })
 }
 
 fn unread(flag: &'static str, path: &Path, reason: String) -> ServerError {

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_runtime::now;
 use sekisho_store::Batch;
+use tokio::sync::Notify;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::domain::Shared;
+use crate::domain::{Domains, Shared};
 
 /// How often everything is looked at while all is well, and while something is not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -19,24 +20,42 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What a look writes: more than one block, so that a full disk shows.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// Looks at every part until the server stops, and keeps the gRPC health service to it.
-pub(crate) async fn watch(domain: Shared, data: PathBuf, reporter: HealthReporter) {
+/// Rings when a domain was looked at.
+pub(crate) type Looked = Arc<Notify>;
+
+/// Looks at every part of a domain until the server stops.
+pub(crate) async fn watch(domain: Shared, data: PathBuf, looked: Looked) {
     let mut said = vec![];
     loop {
         let failing = look(&domain, &data).await;
         *domain.watch.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
+        looked.notify_one();
         let failing = domain.watch.health.failing();
-        let status = if failing.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        reporter.set_service_status("", status).await;
         if failing != said {
+            let trust_domain = domain.identity.name.as_str();
             match failing.is_empty() {
-                true => tracing::info!("ready"),
-                false => tracing::error!(failing = failing.join(", "), "not ready"),
+                true => tracing::info!(trust_domain, "ready"),
+                false => tracing::error!(trust_domain, failing = failing.join(", "), "not ready"),
             }
         }
         let wait = if failing.is_empty() { LOOK_EVERY } else { LOOK_AGAIN };
         said = failing;
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// Keeps the gRPC health service to what was found: of the server as a whole, and of each trust domain under its name.
+pub(crate) async fn report(domains: Domains, looked: Looked, reporter: HealthReporter) {
+    loop {
+        let status = |well: bool| if well { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let mut all = true;
+        for domain in domains.iter() {
+            let well = domain.watch.health.failing().is_empty();
+            reporter.set_service_status(domain.identity.name.as_str(), status(well)).await;
+            all &= well;
+        }
+        reporter.set_service_status("", status(all)).await;
+        looked.notified().await;
     }
 }
 

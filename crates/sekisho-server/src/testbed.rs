@@ -47,7 +47,7 @@ impl Testbed {
         let store = Arc::new(MemoryStore::default());
         let keys = folder.path().join("keys");
         sekisho_disk::private_folder(&keys).unwrap();
-        let authorities = Authorities::load(&name, &keys, vec![]).unwrap();
+        let authorities = Authorities::load(&name, &sekisho_store::ServerId::local(), &keys, vec![]).unwrap();
         let key = Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
         let (ledger, _) = Ledger::open(&folder.path().join("ledger"), "example.org/test", key).unwrap();
         let decisions = Segments::open(&folder.path().join("decisions"), 64 << 20).unwrap();
@@ -245,6 +245,7 @@ impl Attestant for Joins {
 
 fn settings() -> Settings {
     Settings {
+        socket: "api.sock".into(),
         publish_log: false,
         ca_ttl_seconds: 86_400,
         x509_ttl_seconds: 900,

@@ -6,6 +6,7 @@ use sekisho_events::RotationFailed;
 use sekisho_net::TlsSource;
 use sekisho_runtime::{Stop, now};
 use tokio::task::JoinHandle;
+use tracing::Span;
 
 use crate::config::DomainArgs;
 use crate::domain::Shared;
@@ -21,6 +22,8 @@ pub(crate) struct Kept {
     pub domain: Shared,
     /// The server's own SVID in it, and its bundle.
     pub source: TlsSource,
+    /// What its lines in the program's log stand in.
+    pub span: Span,
     outbox: JoinHandle<()>,
 }
 
@@ -32,7 +35,7 @@ pub(crate) async fn keep(domain: Shared, args: &DomainArgs, stop: &Stop) -> Resu
     tasks.required("own-svid", own_svid::keep(domain.clone(), source.clone()));
     tasks.required("authorities", keep_authorities(domain.clone()));
     start_housekeeping(&domain, args, stop);
-    Ok(Kept { domain, source, outbox })
+    Ok(Kept { domain, source, span: Span::current(), outbox })
 }
 
 impl Kept {

@@ -4,20 +4,40 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use sekisho_runtime::{Stop, Tasks, Traces};
+use tracing::{Instrument, Span, error_span};
 
-use crate::config::ServerArgs;
+use crate::config::{DomainArgs, ServerArgs};
 use crate::error::ServerError;
+use crate::upkeep::Kept;
 use crate::{listener, opening, upkeep};
 
-/// Runs until `stop`. `ready` is called with the addresses once requests are served.
+/// Runs until `stop`. `ready` is called with the addresses once requests are served: that of the listener, and the socket of
+/// the first trust domain's operators.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
-    let tasks = Tasks::new(stop.clone());
-    let domain = opening::open(&args.own, tasks.clone()).await?;
-    let kept = upkeep::keep(domain, &args.own, &stop).await?;
+    args.check()?;
+    let (tasks, mut kept) = (Tasks::new(stop.clone()), vec![]);
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-server")?;
-    listener::serve(&args, &kept, &tasks, &traces, &stop, ready).await?;
+    let served = async {
+        for settings in args.domains() {
+            let name = &settings.trust_domain;
+            // The log of a server of several names the trust domain with each line.
+            let span = if args.further.is_empty() { Span::none() } else { error_span!("domain", %name) };
+            let opened = keep(settings, tasks.of(name.as_str()), &stop).instrument(span).await;
+            kept.push(opened.map_err(|error| ServerError::of(name, error))?);
+        }
+        listener::serve(&args, &kept, &tasks, &traces, &stop, ready).await
+    };
+    let served = served.await;
+    // One that cannot be served takes the others down in order.
     stop.trigger();
-    kept.finish().await;
+    for kept in kept {
+        kept.finish().await;
+    }
     let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
-    Ok(tasks.outcome()?)
+    served.and_then(|()| Ok(tasks.outcome()?))
+}
+
+async fn keep(args: &DomainArgs, tasks: Tasks, stop: &Stop) -> Result<Kept, ServerError> {
+    let domain = opening::open(args, tasks).await?;
+    upkeep::keep(domain, args, stop).await
 }

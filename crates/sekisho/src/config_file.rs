@@ -1,29 +1,35 @@
 //! A daemon's configuration file: TOML whose keys are the names of its flags. Flags go first, then environment
 //! variables, then the file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
-use sekisho_runtime::{Settings, load_settings};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use sekisho_runtime::{Settings, load_configuration};
+use sekisho_server::DomainArgs;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Verb};
 
 const DAEMONS: [&str; 3] = ["server", "agent", "proxy"];
 
 /// Parses the command line, with what a configuration file adds to it.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let (mut command, mut further) = (Cli::command(), vec![]);
     if let Some((daemon, path, flags)) = named(&arguments) {
         let given = |id: &str| {
             let source = flags.try_contains_id(id).is_ok_and(|known| known).then(|| flags.value_source(id)).flatten();
             matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
-        command = with_file(command, daemon, &path, given)
+        (command, further) = with_file(command, daemon, &path, given)
             .map_err(|reason| Cli::command().error(clap::error::ErrorKind::InvalidValue, reason))?;
     }
-    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    let mut cli = Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+    if let Verb::Server(role) = &mut cli.verb {
+        role.own.further = further;
+    }
+    Ok(cli)
 }
 
 /// The daemon that is to run, and the file that was named for it.
@@ -36,55 +42,80 @@ fn named(arguments: &[OsString]) -> Option<(&'static str, PathBuf, ArgMatches)> 
     Some((daemon, path.clone(), flags.clone()))
 }
 
-/// The grammar with a file's settings as defaults.
-fn with_file(command: Command, daemon: &str, path: &Path, given: impl Fn(&str) -> bool) -> Result<Command, String> {
-    let settings = load_settings(path).map_err(|error| error.to_string())?;
-    with_settings(command, daemon, settings, given)
-        .map_err(|reason| format!("configuration file {}: {reason}", path.display()))
+/// The grammar with a file's settings as defaults, and the further trust domains of the file.
+fn with_file(
+    command: Command,
+    daemon: &str,
+    path: &Path,
+    given: impl Fn(&str) -> bool,
+) -> Result<(Command, Vec<DomainArgs>), String> {
+    let file = load_configuration(path).map_err(|error| error.to_string())?;
+    let found = || {
+        let verb = command.find_subcommand(daemon).cloned().unwrap_or_default();
+        let verb = with_settings(verb, &format!("`sekisho {daemon}`"), file.settings, given)?;
+        Ok::<_, String>((verb, further(daemon, file.tables)?))
+    };
+    let (verb, further) = found().map_err(|reason| format!("configuration file {}: {reason}", path.display()))?;
+    Ok((command.mut_subcommand(daemon, |_| verb), further))
 }
 
+/// The trust domains that a server's file adds (`[[domain]]`).
+fn further(daemon: &str, tables: BTreeMap<String, Vec<Settings>>) -> Result<Vec<DomainArgs>, String> {
+    let mut further = vec![];
+    for (name, tables) in tables {
+        if (daemon, name.as_str()) != ("server", "domain") {
+            return Err(format!("`[[{name}]]` is not a setting of `sekisho {daemon}`"));
+        }
+        for settings in tables {
+            further.push(domain(settings).map_err(|reason| format!("a `[[domain]]`: {reason}"))?);
+        }
+    }
+    Ok(further)
+}
+
+fn domain(settings: Settings) -> Result<DomainArgs, String> {
+    for needed in ["trust-domain", "data"] {
+        if !settings.contains_key(needed) {
+            return Err(format!("it has no `{needed}`; each trust domain has a name and a folder of its own"));
+        }
+    }
+    let command = DomainArgs::augment_args(Command::new("domain").no_binary_name(true));
+    // Variables are of the first trust domain.
+    let command = command.mut_args(|flag| flag.env(None::<&'static str>));
+    let command = with_settings(command, "a `[[domain]]`, but may be one of the server", settings, |_| false)?;
+    let parsed = command.try_get_matches_from([""; 0]).and_then(|matches| DomainArgs::from_arg_matches(&matches));
+    parsed.map_err(|error| error.to_string())
+}
+
+/// A verb with these settings as defaults; `of` names it.
 fn with_settings(
-    mut command: Command,
-    daemon: &str,
+    mut verb: Command,
+    of: &str,
     settings: Settings,
     given: impl Fn(&str) -> bool,
 ) -> Result<Command, String> {
     for (key, values) in settings {
-        let verb = command.find_subcommand(daemon);
-        let flag = verb.and_then(|verb| {
-            verb.get_arguments().find(|flag| flag.get_long() == Some(key.as_str()) && key != "config")
-        });
-        let Some((id, takes_many)) = flag.map(|flag| (flag.get_id().clone(), flag.get_value_delimiter().is_some()))
-        else {
-            return Err(format!(
-                "`{key}` is not a setting of `sekisho {daemon}`; `sekisho {daemon} --help` lists them"
-            ));
+        let flag = verb.get_arguments().find(|flag| flag.get_long() == Some(key.as_str()) && key != "config");
+        let Some(flag) = flag else {
+            return Err(format!("`{key}` is not a setting of {of}; `--help` lists the settings"));
         };
         // A flag that excludes this setting goes first, as the same flag would.
-        let excluded = command.find_subcommand(daemon).is_some_and(|verb| {
-            let flag = verb.get_arguments().find(|flag| *flag.get_id() == id);
-            flag.is_some_and(|flag| {
-                verb.get_arg_conflicts_with(flag).iter().any(|other| given(other.get_id().as_str()))
-            })
-        });
-        if excluded {
+        if verb.get_arg_conflicts_with(flag).iter().any(|other| given(other.get_id().as_str())) {
             continue;
         }
-        if values.len() != 1 && !takes_many {
+        if values.len() != 1 && flag.get_value_delimiter().is_none() {
             return Err(format!("`{key}` takes one value"));
         }
-        command = command.mut_subcommand(daemon, |verb| {
-            // What the file gives need not be given again.
-            verb.mut_arg(id, |flag| flag.required(false).default_values(values))
-        });
+        // What the file gives need not be given again.
+        let id = flag.get_id().clone();
+        verb = verb.mut_arg(id, |flag| flag.required(false).default_values(values));
     }
-    Ok(command)
+    Ok(verb)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Verb;
 
     fn parse_with(text: &str, arguments: &[&str]) -> Result<Cli, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -115,6 +146,41 @@ mod tests {
         assert!(args.own.trust_bundle.is_none() && !args.own.fingerprint.is_empty());
         let Verb::Agent(args) = parse_with(text, &["agent"]).unwrap().verb else { panic!("another verb") };
         assert!(args.own.trust_bundle.is_some());
+    }
+
+    #[test]
+    fn a_servers_file_adds_trust_domains_with_settings_of_their_own() {
+        let text = "trust-domain = 'a.example'\ndata = '/a'\nx509-ttl-seconds = 600\n\n[[domain]]\ntrust-domain = 'b.example'\n\
+                    data = '/b'\npublish-log = true\nserver-name = ['b.net', 'b.org']\n\n[[domain]]\ntrust-domain = 'c.example'\n\
+                    data = '/c'\njwt-ttl-seconds = 60\n";
+        let line = ["server", "--policy-folder", "/p", "--agent-ttl-seconds", "60"];
+        let Verb::Server(role) = parse_with(text, &line).unwrap().verb else { panic!("another verb") };
+        let args = role.own;
+        assert_eq!((args.own.trust_domain.as_str(), args.own.x509_ttl_seconds), ("a.example", 600));
+        let [b, c] = args.further.try_into().unwrap();
+        assert_eq!((b.trust_domain.as_str(), b.data.to_str(), b.publish_log), ("b.example", Some("/b"), true));
+        assert_eq!(b.server_names, ["b.net", "b.org"]);
+        // Neither the first domain's settings nor the flags are those of a further one.
+        assert_eq!((b.x509_ttl_seconds, b.agent_ttl_seconds, b.policy_folder), (900, 14_400, None));
+        assert_eq!((c.jwt_ttl_seconds, c.publish_log), (60, false));
+    }
+
+    #[test]
+    fn a_trust_domain_of_a_file_is_refused_for_what_it_lacks_or_what_it_cannot_set() {
+        for (table, part) in [
+            ("data = '/b'", "a `[[domain]]`: it has no `trust-domain`"),
+            ("trust-domain = 'b'", "it has no `data`"),
+            ("trust-domain = 'b'\ndata = '/b'\nlisten = '127.0.0.1:1'", "`listen` is not a setting of a `[[domain]]`"),
+            ("trust-domain = 'B'\ndata = '/b'", "invalid value 'B'"),
+            ("trust-domain = 'b'\ndata = '/b'\njwt-ttl-seconds = 301", "301"),
+            ("trust-domain = 'b'\ndata = ['/b', '/c']", "`data` takes one value"),
+        ] {
+            let text = format!("[[domain]]\n{table}\n");
+            let refused = parse_with(&text, &["server", "--trust-domain", "a"]).unwrap_err();
+            assert!(refused.contains(part), "{table}: {refused}");
+        }
+        let refused = parse_with("[[domain]]\ndata = '/b'\n", &["agent", "--trust-domain", "a"]).unwrap_err();
+        assert!(refused.contains("`[[domain]]` is not a setting of `sekisho agent`"), "{refused}");
     }
 
     #[test]

@@ -51,7 +51,10 @@ async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
         &mut crate::world::unix(&world.path("s/api.sock")),
         "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     );
-    let gauge = metrics.lines().find_map(|line| line.strip_prefix("sekisho_clock_ahead_seconds ")).unwrap();
+    let gauge = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("sekisho_clock_ahead_seconds{trust_domain=\"example.org\"} "))
+        .unwrap();
     assert!((27 * 3600..=29 * 3600).contains(&gauge.trim().parse::<i64>().unwrap()), "{gauge}");
     let doctor = world.sekisho(&["doctor"]).1;
     assert!(doctor.contains("believed-clock") && doctor.contains("jumped"), "{doctor}");

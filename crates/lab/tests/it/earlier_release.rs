@@ -1,4 +1,4 @@
-//! The state of the release before this one: it opens, what was proved stays proved, and the server goes on.
+//! The state of releases before this one: it opens, what was proved stays proved, and the server goes on.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use sekisho_events::Receipt;
 use sekisho_ledger::TrustPolicy;
 
 use crate::faults::{Full, Shim};
+use crate::ledger_crash::server_refuses;
 use crate::world::{POLICY, World, eventually, manifest_folder};
 
 /// When the server that wrote the fixture stopped, in Unix seconds.
@@ -25,7 +26,20 @@ fn copies(world: &World) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() {
+fn a_folder_of_schema_3_opens_its_proofs_hold_and_issuing_goes_on() {
+    opens(3, |_| ());
+}
+
+#[test]
+fn a_folder_of_schema_4_opens_its_proofs_hold_and_issuing_goes_on() {
+    opens(4, |world| {
+        let revocations = world.json(&["revocation", "list"]);
+        assert!(revocations.to_string().contains("spiffe://example.org/shop/gone"), "{revocations}");
+    });
+}
+
+/// Opens the fixture of this schema, and goes on from it.
+fn opens(version: u32, as_it_was: impl FnOnce(&World)) {
     // Some minutes after its server stopped, whatever the time is now.
     let shim = Shim::new();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -34,7 +48,7 @@ fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() 
     let (server_environment, agent_environment) = (environment.clone(), environment);
     let mut world = World::nowhere();
     (world.server_environment, world.agent_environment) = (server_environment, agent_environment);
-    let fixture = manifest_folder().join("tests/it/fixtures/state-v3/state.tar.gz");
+    let fixture = manifest_folder().join(format!("tests/it/fixtures/state-v{version}/state.tar.gz"));
     let unpacked = Command::new("tar").arg("-xpzf").arg(fixture).arg("-C").arg(world.folder.path()).status().unwrap();
     assert!(unpacked.success());
     std::fs::create_dir(world.path("policy")).unwrap();
@@ -42,7 +56,7 @@ fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() 
     world.start_server();
 
     let [copy] = copies(&world).try_into().unwrap();
-    assert_eq!(schema(&copy), 3);
+    assert_eq!(schema(&copy), version);
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     let entries = world.json(&["entry", "list"]);
     let shop = |name: &str| {
@@ -51,6 +65,8 @@ fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() 
     assert!(shop("ledger") && shop("till") && !shop("gone"), "{entries}");
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 1);
     assert!(world.json(&["policy", "show"])["revision"].as_u64().unwrap() >= 2);
+
+    as_it_was(&world);
 
     // What that release proved verifies, and this one proves the same under the same trust policy.
     let trust = TrustPolicy::parse(&std::fs::read_to_string(world.path("proofs/trust")).unwrap()).unwrap();
@@ -78,4 +94,23 @@ fn a_folder_of_the_previous_release_opens_its_proofs_hold_and_issuing_goes_on() 
     drop(world.server.take());
     world.start_server();
     assert_eq!(copies(&world), [copy], "a database of this release is not copied");
+}
+
+#[test]
+fn a_folder_of_a_newer_release_is_refused_with_its_version_and_left_alone() {
+    let mut world = World::nowhere();
+    std::fs::create_dir(world.path("policy")).unwrap();
+    world.start_server();
+    drop(world.server.take());
+    let file = world.path("s/state.db");
+    // What is in the journal beside it takes precedence over the header.
+    for journal in ["s/state.db-wal", "s/state.db-shm"] {
+        let _none = std::fs::remove_file(world.path(journal));
+    }
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[60..64].copy_from_slice(&77u32.to_be_bytes());
+    std::fs::write(&file, &bytes).unwrap();
+    let said = server_refuses(&world);
+    assert!(said.contains("schema 77"), "{said}");
+    assert_eq!((std::fs::read(&file).unwrap(), copies(&world).len()), (bytes, 0));
 }

@@ -40,6 +40,7 @@ mod revocations;
 mod revoked_peers;
 mod revoked_tokens;
 mod scrub;
+mod several_domains;
 mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;

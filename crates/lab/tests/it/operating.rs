@@ -65,10 +65,10 @@ fn metrics_say_what_the_server_did() {
     let scrape = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), scrape);
     for line in [
-        "sekisho_attestations_total 1",
-        "sekisho_agents 1",
+        "sekisho_attestations_total{trust_domain=\"example.org\"} 1",
+        "sekisho_agents{trust_domain=\"example.org\"} 1",
         "# TYPE sekisho_log_size_entries gauge",
-        "sekisho_task_running{task=\"outbox\"} 1",
+        "sekisho_task_running{trust_domain=\"example.org\",task=\"outbox\"} 1",
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }

@@ -14,7 +14,7 @@ use sekisho_types::{Digest, Selector, SignatureAlgorithm, SpiffeId, UnixTime};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::world::World;
+use crate::world::{TRUST_DOMAIN, World};
 
 pub fn clock() -> UnixTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -29,11 +29,16 @@ pub fn key() -> MemoryKey {
 pub fn client(world: &World, identity: Option<&Identity>) -> Channel {
     let fingerprint = world.fingerprint.get_or_init(|| world.text(&["bundle", "show", "--form", "fingerprint"]));
     let authority = Digest::parse(fingerprint.lines().next().unwrap()).unwrap();
-    let id = SpiffeId::parse("spiffe://example.org/spire/server").unwrap();
+    channel_to(&world.address, TRUST_DOMAIN, authority, identity)
+}
+
+/// A TLS client of a server of this trust domain.
+pub fn channel_to(address: &str, trust_domain: &str, authority: Digest, identity: Option<&Identity>) -> Channel {
+    let id = SpiffeId::parse(&format!("spiffe://{trust_domain}/spire/server")).unwrap();
     let bundle = Bundle::empty(id.trust_domain());
     let source = TlsSource::new(TlsMaterial::new(identity, Arc::new(bundle)).unwrap());
     let expected = ExpectedServer::Fingerprint { id, authorities: vec![authority] };
-    grpc_over_tls(Dialer { source, address: world.address.clone(), expected, clock })
+    grpc_over_tls(Dialer { source, address: address.to_owned(), expected, clock })
 }
 
 /// A TLS client of the server that shows no certificate.
@@ -43,8 +48,13 @@ pub fn stranger(world: &World) -> Channel {
 
 /// Attests, and returns the SVID with its key.
 pub async fn attest(world: &World, kind: &str, payload: &[u8]) -> Result<Identity, Status> {
+    attest_at(stranger(world), kind, payload).await
+}
+
+/// The same at another server.
+pub async fn attest_at(server: Channel, kind: &str, payload: &[u8]) -> Result<Identity, Status> {
     let key = key();
-    let svid = attest_with(stranger(world), kind, payload, &csr_der(&key, None).unwrap()).await?;
+    let svid = attest_with(server, kind, payload, &csr_der(&key, None).unwrap()).await?;
     Ok(Identity { chain: svid.cert_chain, key: key.pkcs8().clone() })
 }
 

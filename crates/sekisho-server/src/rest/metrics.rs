@@ -1,6 +1,5 @@
 //! Metrics in Prometheus' text format, for operators' scrapers.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::PoisonError;
 
@@ -8,7 +7,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use sekisho_events::Counter;
-use sekisho_runtime::TaskStatus;
 
 use crate::counters::{Counters, Shown, shown};
 use crate::domain::Shared;
@@ -21,11 +19,11 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
         (state.entries.len(), state.nodes.len(), state.revision.0, policy)
     });
     let ends = domain.identity.authorities.signing().map_or(0, |signing| signing.record.not_after.seconds());
-    let mut out = counted(&domain.watch.counters);
+    let mut text = Exposition::of(domain.identity.name.as_str());
+    text.counted(&domain.watch.counters);
     let mut add = |name: &str, kind: &str, help: &str, value: u64| {
-        // Writing to a string does not fail.
-        let _written =
-            writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}\nsekisho_{name} {value}");
+        text.head(name, kind, help);
+        text.sample(name, None, value);
     };
     add(
         "log_size_entries",
@@ -55,42 +53,49 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     let dangers = sekisho_runtime::dangers().len() as u64;
     add("dangers", "gauge", "Settings in force that weaken safety; the log names them at the start.", dangers);
     let tasks = domain.watch.tasks.status();
-    let running = |status: &TaskStatus| u64::from(status.running);
-    tasks_metric(&mut out, "task_running", "gauge", "1 while a long-running task runs.", &tasks, running);
-    let help = "How often a task ended and was started again.";
-    tasks_metric(&mut out, "task_restarts_total", "counter", help, &tasks, |status| status.restarts);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out)
-}
-
-/// What was recorded, by what it was.
-fn counted(counters: &Counters) -> String {
-    let (mut out, mut before) = (String::new(), "");
-    for counter in Counter::ALL {
-        let Shown { name, label, help } = shown(*counter);
-        // Writing to a string does not fail.
-        if name != before {
-            let _written = writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} counter");
-        }
-        before = name;
-        let label = label.map(|(name, value)| format!("{{{name}=\"{value}\"}}")).unwrap_or_default();
-        let _written = writeln!(out, "sekisho_{name}{label} {}", counters.value(*counter));
+    text.head("task_running", "gauge", "1 while a long-running task runs.");
+    for (task, status) in &tasks {
+        text.sample("task_running", Some(("task", task)), status.running.into());
     }
-    out
+    text.head("task_restarts_total", "counter", "How often a task ended and was started again.");
+    for (task, status) in &tasks {
+        text.sample("task_restarts_total", Some(("task", task)), status.restarts);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.out)
 }
 
-/// One sample for each task, labelled with its name. Names are ours: they need no escaping.
-fn tasks_metric(
-    out: &mut String,
-    name: &str,
-    kind: &str,
-    help: &str,
-    tasks: &BTreeMap<&'static str, TaskStatus>,
-    value: impl Fn(&TaskStatus) -> u64,
-) {
-    // Writing to a string does not fail.
-    let _written = writeln!(out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}");
-    for (task, status) in tasks {
-        let _written = writeln!(out, "sekisho_{name}{{task=\"{task}\"}} {}", value(status));
+/// The metrics of one trust domain: each sample is labelled with it. Names of trust domains, tasks and labels need no escaping.
+struct Exposition<'a> {
+    out: String,
+    trust_domain: &'a str,
+}
+
+impl<'a> Exposition<'a> {
+    const fn of(trust_domain: &'a str) -> Self {
+        Self { out: String::new(), trust_domain }
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _written = writeln!(self.out, "# HELP sekisho_{name} {help}\n# TYPE sekisho_{name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: u64) {
+        let label = label.map(|(name, value)| format!(",{name}=\"{value}\"")).unwrap_or_default();
+        let _written = writeln!(self.out, "sekisho_{name}{{trust_domain=\"{}\"{label}}} {value}", self.trust_domain);
+    }
+
+    /// What was recorded, by what it was.
+    fn counted(&mut self, counters: &Counters) {
+        let mut before = "";
+        for counter in Counter::ALL {
+            let Shown { name, label, help } = shown(*counter);
+            if name != before {
+                self.head(name, "counter", help);
+            }
+            before = name;
+            self.sample(name, label, counters.value(*counter));
+        }
     }
 }
 
@@ -100,12 +105,13 @@ mod tests {
 
     #[test]
     fn metrics_of_one_name_stand_together() {
-        let out = counted(&Counters::default());
-        assert!(out.contains("# TYPE sekisho_attestations_total counter\nsekisho_attestations_total 0\n"), "{out}");
-        assert!(
-            out.contains("\nsekisho_entry_changes_total{event=\"created\"} 0\nsekisho_entry_changes_total{event="),
-            "{out}"
-        );
+        let mut text = Exposition::of("td");
+        text.counted(&Counters::default());
+        let out = text.out;
+        let once = "# TYPE sekisho_attestations_total counter\nsekisho_attestations_total{trust_domain=\"td\"} 0\n";
+        assert!(out.contains(once), "{out}");
+        let sample = "\nsekisho_entry_changes_total{trust_domain=\"td\",event=";
+        assert!(out.contains(&format!("{sample}\"created\"}} 0{sample}")), "{out}");
         let named: Vec<_> = out.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let once: std::collections::BTreeSet<_> = named.iter().collect();
         assert_eq!(named.len(), once.len(), "{out}");

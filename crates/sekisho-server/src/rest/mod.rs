@@ -15,12 +15,12 @@ mod state;
 mod tokens;
 
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::Shared;
+use crate::domain::{Domains, Shared};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -57,7 +57,8 @@ pub fn openapi_document() -> String {
     open_api_router().into_openapi().to_pretty_json().unwrap_or_default()
 }
 
-pub(crate) fn routes(domain: &Shared) -> Router {
+/// The routes of a domain. `all` is what the server serves beside it, for those who watch the server.
+pub(crate) fn routes(domain: &Shared, all: &Domains) -> Router {
     let (router, document) = open_api_router().split_for_parts();
     router
         .merge(published::routes())
@@ -65,6 +66,7 @@ pub(crate) fn routes(domain: &Shared) -> Router {
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
+        .layer(Extension(all.clone()))
         .layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024))
         .with_state(domain.clone())
 }

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use axum::Json;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use sekisho_api::{AuthorityForm, BundleForm, HealthForm, IdentitiesQuery, IdentityForm, Problem, TaskForm};
 use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
@@ -12,7 +12,8 @@ use sekisho_store::AuthorityRecord;
 use sekisho_types::SpiffeId;
 
 use super::problem::Refused;
-use crate::domain::Shared;
+use crate::caller::Operator;
+use crate::domain::{Domains, Shared};
 use crate::log_search;
 
 #[utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm)))]
@@ -47,7 +48,15 @@ fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
 }
 
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
-pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthForm>, Refused> {
+pub(super) async fn health(
+    State(domain): State<Shared>,
+    Extension(all): Extension<Domains>,
+    local: Option<Extension<Operator>>,
+) -> Result<Json<HealthForm>, Refused> {
+    // One who may administer this trust domain from elsewhere learns nothing of the others.
+    let others = all.iter().filter(|other| local.is_some() && !Arc::ptr_eq(other, &domain));
+    let socket = |other: &Shared| (other.identity.name.to_string(), other.settings.socket.display().to_string());
+    let beside = others.map(socket).collect();
     let outbox = domain.store.outbox_length(&domain.identity.name).await.map_err(|e| Refused::unavailable(&e))?;
     let policy_in_force = policy_in_force(&domain);
     let clock = sekisho_runtime::now();
@@ -75,6 +84,7 @@ pub(super) async fn health(State(domain): State<Shared>) -> Result<Json<HealthFo
         tasks,
         outbox,
         log_damage: domain.watch.scrub.damage().iter().map(ToString::to_string).collect(),
+        beside,
         dangers: sekisho_runtime::dangers().into_iter().map(str::to_owned).collect(),
     })))
 }

@@ -18,7 +18,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     checks.extend(agent::checks(global).await);
     let rows: Vec<Row> = checks.iter().map(Row::of).collect();
     let columns: [Column<Row>; 4] = [
-        ("CHECK", |row| row.id.to_owned()),
+        ("CHECK", |row| row.of.as_ref().map_or_else(|| row.id.to_owned(), |of| format!("{} of {of}", row.id))),
         ("OK", |row| row.ok.to_string()),
         ("FOUND", |row| row.found.clone()),
         ("FIX", |row| or_dash(row.fix)),
@@ -31,6 +31,8 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
 #[derive(Serialize)]
 struct Row {
     id: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<String>,
     ok: bool,
     found: String,
     fix: Option<&'static str>,
@@ -40,6 +42,6 @@ impl Row {
     fn of(check: &Check) -> Self {
         let (Ok(found) | Err(found)) = &check.result;
         let ok = check.result.is_ok();
-        Self { id: check.id, ok, found: found.clone(), fix: (!ok).then_some(check.fix) }
+        Self { id: check.id, of: check.of.clone(), ok, found: found.clone(), fix: (!ok).then_some(check.fix) }
     }
 }

@@ -15,19 +15,31 @@ const CLOCK_SLACK_MS: i64 = 5000;
 /// Leaves that wait for longer than a moment are not taken by the ledger.
 const WAITING_LEAVES: u64 = 1000;
 
+/// Checks of each trust domain of the server: of the one whose socket was named, and of those that it says are beside it.
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let socket = global.server_socket();
+    let (mut checks, health) = of_domain(&socket).await;
+    let Some(health) = health.filter(|health| !health.beside.is_empty()) else { return checks };
+    checks = checks.into_iter().map(|check| check.of(&health.trust_domain)).collect();
+    for (name, socket) in &health.beside {
+        let (of_other, _) = of_domain(Path::new(socket)).await;
+        checks.extend(of_other.into_iter().map(|check| check.of(name)));
+    }
+    checks
+}
+
+async fn of_domain(socket: &Path) -> (Vec<Check>, Option<HealthForm>) {
     let asked = now().millis();
-    let health: HealthForm = match Rest::new(&socket).get("/v1/health").await {
+    let health: HealthForm = match Rest::new(socket).get("/v1/health").await {
         Ok(health) => health,
         Err(failure) => {
             let fix =
                 "start `sekisho server`, or pass `--server-socket`; a server that does not start says why on stderr";
-            return vec![Check::new("server", Err(failure.to_string()), fix)];
+            return (vec![Check::new("server", Err(failure.to_string()), fix)], None);
         }
     };
     let mut checks = judged(&health, asked, now().millis());
-    let ready = Rest::new(&socket).get_text("/readyz").await;
+    let ready = Rest::new(socket).get_text("/readyz").await;
     checks.push(Check::new(
         "server-ready",
         ready.map(|_| "it can attest, issue and record".to_owned()).map_err(|failure| failure.to_string()),
@@ -35,14 +47,14 @@ pub(super) async fn checks(global: &Global) -> Vec<Check> {
     ));
     checks.push(machine::space("server-disk", socket.parent().unwrap_or(Path::new("/"))));
     let query = EntriesQuery { danger_any_user: Some(true), limit: Some(1000), ..Default::default() };
-    let any_user = Rest::new(&socket).find("/v1/entries", &query).await;
+    let any_user = Rest::new(socket).find("/v1/entries", &query).await;
     checks.push(Check::new(
         "entries",
         any_user.map_err(|failure| failure.to_string()).and_then(|page| for_any_user(&page)),
         "sekisho entry update <id> --add-selector unix:uid:<number>",
     ));
-    checks.extend(machine::files("server-files", &socket));
-    checks
+    checks.extend(machine::files("server-files", socket));
+    (checks, Some(health))
 }
 
 fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
