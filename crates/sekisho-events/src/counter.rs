@@ -34,6 +34,7 @@ counters! {
     TokensUsed,
     TokensRevoked,
     PolicyRevisions,
+    SettingsChanges,
     Revocations,
     KeyEvents,
 }

@@ -9,6 +9,7 @@ use sekisho_types::{Digest, EntryId, EvidenceClass, SpiffeId, UnixTime};
 
 use crate::declare::events;
 use crate::personal::Personal;
+use crate::settings::SettingList;
 use crate::words::{AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
 
 events! {
@@ -176,6 +177,11 @@ events! {
         by: Personal<String>,
         digest: Digest,
         revision: u64,
+    }
+    /// settings of the server are not those of its last start, or it started for the first time
+    SettingsChanged = "settings" => SettingsChanges {
+        after: SettingList,
+        before: Option<SettingList>,
     }
     /// a batch of decisions and refusals made on a node, by the root of its Merkle tree
     DecisionsRecorded = "decision-batch" => RecordsTaken(count) {

@@ -18,6 +18,7 @@ mod node;
 mod personal;
 mod receipt;
 mod reference;
+mod settings;
 mod words;
 
 pub use commitment::{Commitment, Opening};
@@ -33,6 +34,7 @@ pub use node::{
 pub use personal::Personal;
 pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
 pub use reference::reference;
+pub use settings::SettingList;
 pub use words::{AttestationId, DecisionId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
 
 #[cfg(test)]

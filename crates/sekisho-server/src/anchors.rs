@@ -62,6 +62,11 @@ impl AnchorArgs {
 }
 
 impl Anchors {
+    /// Each attestor that has a file, with its certificates.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &[Vec<u8>])> {
+        self.0.iter().map(|(attestor, certificates)| (*attestor, certificates.as_slice()))
+    }
+
     /// Those of one attestor; none if it has no file.
     pub(crate) fn of(&self, attestor: &str) -> &[Vec<u8>] {
         self.0.get(attestor).map_or(&[], Vec::as_slice)

@@ -79,6 +79,7 @@ pub(crate) const fn shown(counter: Counter) -> Shown {
         Counter::TokensUsed => (TOKENS, Some("used")),
         Counter::TokensRevoked => (TOKENS, Some("revoked")),
         Counter::PolicyRevisions => (("policy_revisions_total", "Policies that came into force."), None),
+        Counter::SettingsChanges => (("settings_changes_total", "Starts with other settings than before."), None),
         Counter::Revocations => (("revocations_total", "Revocations by operators."), None),
         Counter::KeyEvents => (("key_events_total", "Events of authorities, the log and the clock."), None),
     };

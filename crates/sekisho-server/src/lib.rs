@@ -47,6 +47,7 @@ mod revoke;
 mod roles;
 mod rotation;
 mod scrub;
+mod settings_log;
 mod standing;
 mod submit;
 #[cfg(test)]

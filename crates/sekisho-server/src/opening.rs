@@ -29,7 +29,7 @@ use crate::lineage::{Earlier, Opened};
 use crate::refusal_counts::Refusals;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{journal, lineage, log_search, rotation};
+use crate::{journal, lineage, log_search, rotation, settings_log};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
@@ -55,6 +55,7 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
             committed(&domain, delta);
         }
     }));
+    settings_log::record(&domain, &args.data).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     Ok(domain)
 }
 
