@@ -16,7 +16,7 @@ use sekisho_proto::{
 use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::known::Known;
+use crate::known::{Known, Position};
 use crate::svid::{AgentSvid, HeldKey, HeldSvid};
 
 pub(crate) struct Cache {
@@ -35,6 +35,9 @@ pub(crate) struct Stored {
 struct Form {
     own: OwnForm,
     revision: u64,
+    /// Absent in caches of an earlier release: the server then begins with everything.
+    #[serde(default)]
+    position: Option<PositionForm>,
     bundle: String,
     entries: Vec<String>,
     policy: Option<String>,
@@ -42,6 +45,12 @@ struct Form {
     #[serde(default)]
     revocations: Option<String>,
     held: Vec<HeldForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PositionForm {
+    epoch: String,
+    revision: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +108,7 @@ impl Cache {
                 not_after: own.not_after.nanos(),
             },
             revision: known.revision,
+            position: known.position.as_ref().map(position_form),
             bundle: hex::encode(bundle_to_wire(&known.bundle).encode_to_vec()),
             entries: known.entries.values().map(|entry| hex::encode(entry_to_wire(entry).encode_to_vec())).collect(),
             policy: known.policy.as_ref().map(|policy| hex::encode(policy.encode_to_vec())),
@@ -133,6 +143,10 @@ impl Cache {
 pub fn check_cached(plain: &[u8]) -> Result<(), String> {
     let form = serde_json::from_slice(plain).map_err(|error| error.to_string())?;
     read(&form).map(drop).ok_or_else(|| "a part of it has no such form".to_owned())
+}
+
+fn position_form(position: &Position) -> PositionForm {
+    PositionForm { epoch: hex::encode(&position.epoch), revision: position.revision }
 }
 
 fn held_form(key: &HeldKey, svid: &HeldSvid) -> HeldForm {
@@ -197,7 +211,11 @@ fn read(form: &Form) -> Option<Stored> {
         // An earlier release knew of none.
         None => Some(Arc::default()),
     };
+    let position = match &form.position {
+        Some(form) => Some(Position { epoch: bytes(&form.epoch)?, revision: form.revision }),
+        None => None,
+    };
     let bundle = Arc::new(bundle);
-    let known = Known { revision: form.revision, entries, bundle, policy, revocations };
+    let known = Known { revision: form.revision, position, entries, bundle, policy, revocations };
     Some(Stored { own, known, held })
 }

@@ -1,6 +1,6 @@
 //! What the server said last. It counts until the server says otherwise (law L14).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sekisho_identity::{Bundle, Entry, Revocations};
@@ -8,10 +8,20 @@ use sekisho_proto::server as wire;
 use sekisho_types::{EntryId, SelectorSet, UnixTime};
 use tokio::sync::watch;
 
+/// A revision that was applied, and the history that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub epoch: Vec<u8>,
+    pub revision: u64,
+}
+
 /// State that comes from the server.
 #[derive(Clone)]
 pub(crate) struct Known {
+    /// The highest that a server has shown.
     pub revision: u64,
+    /// From where the server goes on; `None` if it must begin with everything.
+    pub position: Option<Position>,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     pub bundle: Arc<Bundle>,
     pub policy: Option<wire::Policy>,
@@ -54,6 +64,22 @@ impl Knowledge {
         self.changed.subscribe()
     }
 
+    /// Of the newest message that was applied whole.
+    pub(crate) fn position(&self) -> Option<wire::Position> {
+        self.read(|known| {
+            // Without revocations, those of before are missing as well.
+            let position = known.position.as_ref().filter(|_| known.revocations.is_some())?;
+            let parents: BTreeSet<String> = known.entries.values().map(|entry| entry.parent_id.to_string()).collect();
+            Some(wire::Position {
+                epoch: position.epoch.clone(),
+                revision: position.revision,
+                parent_ids: parents.into_iter().collect(),
+                bundle_sequence: known.bundle.sequence.unwrap_or(0),
+                policy_revision: known.policy.as_ref().map_or(0, |policy| policy.revision),
+            })
+        })
+    }
+
     /// The entries that a process with these selectors matches.
     pub(crate) fn matches(&self, selectors: &SelectorSet, now: UnixTime) -> Vec<Arc<Entry>> {
         self.read(|known| {
@@ -72,7 +98,8 @@ mod tests {
     #[test]
     fn what_is_learned_rings_and_is_matched_whole() {
         let bundle = Arc::new(Bundle::empty(TrustDomain::parse("td").unwrap()));
-        let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
+        let known =
+            Known { revision: 0, position: None, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
         let (knowledge, now) = (Knowledge::new(known), UnixTime::from_seconds(1_800_000_000));
         let selectors = |texts: &[&str]| texts.iter().map(|text| Selector::parse(text).unwrap()).collect();
         let (id, spiffe) = (EntryId::parse("e1").unwrap(), |path: &str| SpiffeId::parse(path).unwrap());

@@ -4,6 +4,7 @@
 //! holds while the server is gone (law L14), and a process's identity ends with the process (law L11).
 
 mod attest;
+mod backoff;
 mod cache;
 mod caller;
 mod config;

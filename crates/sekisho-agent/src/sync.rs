@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_identity::Entry;
+use sekisho_identity::{Entry, held_digest};
 use sekisho_net::TlsMaterial;
 use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, types};
+use sekisho_runtime::random_u32;
 use sekisho_types::EntryId;
 
 use crate::attest::fetch_bundle;
+use crate::backoff::Backoff;
 use crate::core::Core;
 use crate::error::AgentError;
-use crate::known::Known;
+use crate::known::{Known, Position};
 use crate::revocations;
 use crate::server_failure::{Kind, ServerFailure};
 
@@ -24,10 +26,12 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Follows the server until it bans this agent.
 pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
-    let mut pause = Duration::from_millis(100);
+    let mut backoff = Backoff::default();
     loop {
         let ended = watch(&core).await;
-        core.upstream.connected.send_replace(false);
+        if core.upstream.connected.send_replace(false) {
+            backoff = Backoff::default();
+        }
         if ended.as_ref().is_err_and(|failure| failure.kind != Kind::Unimplemented) {
             revocations::unreachable(&core);
         }
@@ -46,10 +50,9 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
                     core.upstream.attest_wanted.notify_one();
                 }
             }
-            Ok(()) => pause = Duration::from_millis(100),
+            Ok(()) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
+        tokio::time::sleep(backoff.pause(random_u32())).await;
     }
 }
 
@@ -58,18 +61,19 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
     // Before the server says where it is: one whose state was put back learns from this how far it had been.
     let held = core.known.read(|known| known.revision);
-    report(core, &acknowledge, held);
+    let position = core.known.position();
+    let _first = acknowledge.try_send(WatchRequest { position, ..reported(core, held) });
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut messages = NodeClient::new(core.upstream.channel()).watch(stream).await?.into_inner();
     post_status(core).await;
     let (mut waiting, mut applied) = (None, held);
-    let mut reported = core.delegations.reported.subscribe();
-    reported.mark_changed();
+    let mut reports = core.delegations.reported.subscribe();
+    reports.mark_changed();
     loop {
         let message = tokio::select! {
             message = messages.message() => message?,
             // What sidecars run is the server's to know as soon as they say it (law L15).
-            _reported = reported.changed() => {
+            _reported = reports.changed() => {
                 report(core, &acknowledge, applied);
                 continue;
             }
@@ -92,11 +96,14 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
 }
 
 fn report(core: &Core, acknowledge: &tokio::sync::mpsc::Sender<WatchRequest>, applied_revision: u64) {
+    // A full channel means that the server reads slowly; the next acknowledgement covers this one.
+    let _late = acknowledge.try_send(reported(core, applied_revision));
+}
+
+fn reported(core: &Core, applied_revision: u64) -> WatchRequest {
     let policy_in_force = core.delegations.policy_in_force().into_iter().collect();
     let revocations_applied = core.delegations.applied().into_iter().collect();
-    let request = WatchRequest { applied_revision, policy_in_force, revocations_applied };
-    // A full channel means that the server reads slowly; the next acknowledgement covers this one.
-    let _late = acknowledge.try_send(request);
+    WatchRequest { applied_revision, policy_in_force, revocations_applied, position: None }
 }
 
 /// Entries in messages that belong together, at most.
@@ -110,6 +117,8 @@ fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Op
             whole.removed_entry_ids.extend(part.removed_entry_ids);
             whole.bundle = part.bundle.or(whole.bundle);
             whole.policy = part.policy.or(whole.policy);
+            whole.removed_parent_ids.extend(part.removed_parent_ids);
+            whole.held_sha256 = part.held_sha256;
             whole.more = part.more;
             whole
         }
@@ -146,17 +155,40 @@ fn apply(core: &Core, message: WatchResponse) -> Result<(), ServerFailure> {
     if let Some(bundle) = &bundle {
         take_bundle(core, bundle.clone())?;
     }
+    let removed_parents: BTreeSet<&str> = message.removed_parent_ids.iter().map(String::as_str).collect();
+    let is_gone = |entry: &Entry| {
+        let parent = || entry.parent_id.to_string();
+        removed.contains(entry.id.as_str())
+            || (!removed_parents.is_empty() && removed_parents.contains(parent().as_str()))
+    };
     core.known.learn(|known| {
         if message.complete {
             known.entries.clear();
         }
-        known.entries.retain(|id, _| !removed.contains(id.as_str()));
+        known.entries.retain(|_, entry| !is_gone(entry));
         known.entries.extend(entries);
+        let epoch = match (message.epoch.is_empty(), known.position.take()) {
+            (true, before) => before.map(|position| position.epoch),
+            (false, _) => Some(message.epoch),
+        };
+        known.position = epoch.map(|epoch| Position { epoch, revision: message.revision });
         // A server whose state was put back jumps beyond this when it hears of it; until then it does not count as seen.
         known.revision = known.revision.max(message.revision);
         take_policy(known, message.policy);
     });
-    Ok(())
+    check_held(core, &message.held_sha256)
+}
+
+/// Whether what is held is what the server counts. If not, it begins with everything next time.
+fn check_held(core: &Core, expected: &[u8]) -> Result<(), ServerFailure> {
+    let held = core.known.read(|known| held_digest(known.entries.values().map(AsRef::as_ref)));
+    if expected.is_empty() || held.as_bytes() == expected {
+        return Ok(());
+    }
+    core.known.learn(|known| known.position = None);
+    Err(ServerFailure::outage(
+        "what it sent does not lead from what is held to what this agent may have; asking for everything",
+    ))
 }
 
 /// Takes a policy unless it is older than the one held. What a restored server gives out lies beyond all earlier revisions.
@@ -210,7 +242,10 @@ async fn poll(core: &Arc<Core>) -> Result<(), ServerFailure> {
         }
         let changed = core.known.read(|known| known.entries != entries);
         if changed {
-            core.known.learn(|known| known.entries = entries);
+            core.known.learn(|known| {
+                known.entries = entries;
+                known.position = None;
+            });
             core.cache.save_soon();
         }
         // SPIRE's server revokes no single SVIDs.

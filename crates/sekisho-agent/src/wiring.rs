@@ -105,7 +105,14 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
             let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?.as_ref()).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
-            let known = Known { revision: 0, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
+            let known = Known {
+                revision: 0,
+                position: None,
+                entries: BTreeMap::new(),
+                bundle,
+                policy: None,
+                revocations: None,
+            };
             (own, known, BTreeMap::new(), tls)
         }
     };

@@ -11,6 +11,8 @@ pub(crate) struct Budgets {
     /// Bytes of the leaves of tokens and of X.509-SVIDs, and of what opens their commitments.
     token_bytes: Rates<SpiffeId>,
     svid_bytes: Rates<SpiffeId>,
+    /// Streams of changes: each begins with a look at all that the agent may have.
+    streams: Rates<SpiffeId>,
     /// Leaves of batches of records: a batch may hold one record.
     records: Rates<SpiffeId>,
 }
@@ -23,6 +25,7 @@ impl Budgets {
             tokens: Rates::new(200.0, 2000.0),
             token_bytes: Rates::new(256.0 * 1024.0, 4.0 * 1024.0 * 1024.0),
             svid_bytes: Rates::new(2.0 * 1024.0 * 1024.0, 64.0 * 1024.0 * 1024.0),
+            streams: Rates::new(1.0, 30.0),
             records: Rates::new(200.0, 2000.0),
         }
     }
@@ -38,6 +41,11 @@ impl Budgets {
     /// A sidecar sends ten batches a second at most while there is more to send, and each batch takes a leaf.
     pub(crate) fn records(&self, agent: &SpiffeId, now: UnixTime) -> bool {
         self.records.take(agent.clone(), now)
+    }
+
+    /// An honest agent opens one when it starts, when its SVID is renewed, and after each loss of its connection.
+    pub(crate) fn stream(&self, agent: &SpiffeId, now: UnixTime) -> bool {
+        self.streams.take(agent.clone(), now)
     }
 
     pub(crate) fn x509(&self, agent: &SpiffeId, bytes: usize, now: UnixTime) -> bool {
@@ -63,6 +71,8 @@ mod tests {
         assert_eq!(small, 2000);
         assert_eq!((0..100_000).filter(|_| budgets.x509(&one, 1200, now)).count(), 64 * 1024 * 1024 / 1200);
         assert_eq!((0..50_000).filter(|_| budgets.records(&one, now)).count(), 2000);
+        assert_eq!((0..1000).filter(|_| budgets.stream(&one, now)).count(), 30);
+        assert!(budgets.stream(&other, now) && budgets.stream(&one, now.plus_seconds(1)));
         assert!(budgets.records(&other, now) && budgets.records(&one, now.plus_seconds(1)));
         assert!(budgets.refusal(&other.to_string(), now) && budgets.x509(&other, 1200, now));
         assert!(budgets.refusal(&one.to_string(), now.plus_seconds(1)));

@@ -14,8 +14,9 @@ use sekisho_runtime::now;
 use sekisho_types::{EntryId, SpiffeId};
 use tokio::sync::watch;
 
+use crate::recent::Generation;
 use crate::standing::{SUPERSEDED, says};
-use crate::view::{Generation, View};
+use crate::view::View;
 
 /// A peer that does not read what its connection has taken delays an acknowledgement no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

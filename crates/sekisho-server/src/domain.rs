@@ -11,7 +11,7 @@ use sekisho_net::Rates;
 use sekisho_runtime::Tasks;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -19,6 +19,7 @@ use crate::behind::Behind;
 use crate::belief::Belief;
 use crate::budget::Budgets;
 use crate::counters::Counters;
+use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::health::Health;
 use crate::refusal_counts::Refusals;
@@ -31,7 +32,7 @@ pub(crate) struct Domain {
     pub identity: Identity,
     pub settings: Settings,
     pub store: Arc<dyn Store>,
-    pub view: View,
+    pub view: Arc<View>,
     pub log: Log,
     pub limits: Limits,
     pub streams: Streams,
@@ -73,8 +74,8 @@ pub(crate) struct Limits {
 
 /// What is on its way to agents, and what they report.
 pub(crate) struct Streams {
-    /// Rings after each change of the view.
-    pub changes: broadcast::Sender<()>,
+    /// Changes on their way to agents.
+    pub delivery: Delivery,
     /// Answers with identities that are on their way out.
     pub departures: Departures,
     /// Whether agents have seen later revisions than this server has.

@@ -17,9 +17,10 @@ use crate::budget::Budgets;
 use crate::denied::Denied;
 use crate::domain::{Domain, Identity};
 use crate::journal::{self, JournalError, Stamp, Written, personal};
+use crate::recent::Generation;
 use crate::refusal::Fault;
 use crate::standing::SUPERSEDED;
-use crate::view::{Generation, State, View};
+use crate::view::{State, View};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssueError {

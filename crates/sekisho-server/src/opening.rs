@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use sekisho_disk::{Ledger, Segments, private_folder, write_atomic};
 use sekisho_events::ClockAhead;
 use sekisho_net::Rates;
-use sekisho_runtime::{Tasks, now};
-use sekisho_store::{Delta, LogMark, Marks};
+use sekisho_runtime::{Tasks, now, random_bytes};
+use sekisho_store::{Batch, Delta, Epoch, LogMark, Marks, Write};
 use sekisho_types::UnixTime;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use crate::authorities::Authorities;
 use crate::backup::COPY_MARK;
@@ -21,6 +21,7 @@ use crate::bound::{self, LaterState};
 use crate::budget::Budgets;
 use crate::config::DomainArgs;
 use crate::counters::Counters;
+use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::error::ServerError;
@@ -29,7 +30,7 @@ use crate::lineage::{Earlier, Opened};
 use crate::refusal_counts::Refusals;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{journal, lineage, log_search, rotation, settings_log};
+use crate::{journal, lineage, log_search, recent, rotation, settings_log};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
@@ -48,7 +49,8 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
     rotation::rotate(&domain, now()).await?;
 
     let domain: Shared = Arc::new(domain);
-    domain.view.fill(domain.store.snapshot(&domain.identity.name).await?);
+    let past = domain.store.past(&domain.identity.name, recent::KEPT).await?;
+    domain.view.fill(domain.store.snapshot(&domain.identity.name).await?, past);
     let viewed = Arc::downgrade(&domain);
     domain.store.observe(Box::new(move |delta| {
         if let Some(domain) = viewed.upgrade().filter(|domain| domain.identity.name == delta.trust_domain) {
@@ -91,6 +93,8 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
         return Err(ServerError::OlderState(later.to_string(), args.data.display().to_string()));
     }
+    // Before all else that this run writes: agents that know of a later revision than this have seen another history.
+    store.commit(Batch::of(&name, Write::BeginEpoch(Epoch(random_bytes())))).await?;
     tracing::info!(size = recovered.size, replayed = recovered.replayed, origin, "ledger");
     write_atomic(&args.data.join("trust-policy"), format!("log {}\nquorum none\n", ledger.verifier()).as_bytes())?;
     let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
@@ -100,11 +104,13 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     let authorities = Authorities::load(&name, store.server(), &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
+    let view = Arc::new(View::new(bundle));
+    let delivery = Delivery::new(view.clone(), server_id.clone());
     let domain = Domain {
         identity: Identity { name, server_id, authorities },
         settings: settings(args)?,
         store,
-        view: View::new(bundle),
+        view,
         log: Log {
             ledger,
             decisions,
@@ -116,7 +122,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
         },
         limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
         streams: Streams {
-            changes: broadcast::channel(64).0,
+            delivery,
             departures: Departures::new(),
             behind: Behind::new(revision),
             policy_in_force: Mutex::new(BTreeMap::new()),
@@ -167,12 +173,7 @@ fn witnesses(args: &DomainArgs, ledger: &Ledger) -> Result<Option<Arc<Witnesses>
 
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
 fn committed(domain: &Shared, batch: &Delta) {
-    if !batch.changes.is_empty() || batch.revision.is_some() {
-        domain.view.apply(batch.revision, &batch.changes);
-    }
-    if !batch.changes.is_empty() {
-        let _nobody_listens = domain.streams.changes.send(());
-    }
+    domain.streams.delivery.committed(batch);
     if batch.has_leaf {
         domain.log.outbox_filled.notify_one();
     }

@@ -28,7 +28,7 @@ pub(crate) async fn material(domain: &Shared) -> Result<(TlsMaterial, UnixTime),
 
 /// Renews the server's SVID at half life, and takes each new bundle into its listener.
 pub(crate) async fn keep(domain: Shared, source: TlsSource) {
-    let mut changes = domain.streams.changes.subscribe();
+    let mut bundles = domain.streams.delivery.bundles();
     let mut sequence = domain.view.read(|state| state.bundle.sequence);
     let mut renew = UnixTime::default();
     loop {
@@ -50,6 +50,6 @@ pub(crate) async fn keep(domain: Shared, source: TlsSource) {
         let wait = u64::try_from(renew.seconds_since(now())).unwrap_or(0).clamp(1, 10);
         let wait = Duration::from_secs(wait);
         // Whatever woke us, the next round looks at everything.
-        let _woken = tokio::time::timeout(wait, changes.recv()).await;
+        let _woken = tokio::time::timeout(wait, bundles.changed()).await;
     }
 }

@@ -59,7 +59,6 @@ async fn follow(domain: &Domain) -> Result<(), AuthorityError> {
     }
     let taken = authorities.take(records);
     // Also if the key cannot be read: what exists is published.
-    domain.view.set_bundle(authorities.bundle(revision.0)?);
-    let _nobody_listens = domain.streams.changes.send(());
+    domain.streams.delivery.publish(authorities.bundle(revision.0)?);
     taken
 }

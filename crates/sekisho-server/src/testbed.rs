@@ -15,7 +15,7 @@ use sekisho_net::{Rates, TlsPeer, UnixPeer};
 use sekisho_runtime::{Stop, Tasks, now};
 use sekisho_store::{MemoryStore, Store};
 use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, Verified};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -25,6 +25,7 @@ use crate::budget::Budgets;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateToken, Opening};
 use crate::counters::Counters;
+use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::executor::{Admitted, Call, Connection, admit};
@@ -52,11 +53,12 @@ impl Testbed {
         let (ledger, _) = Ledger::open(&folder.path().join("ledger"), "example.org/test", key).unwrap();
         let decisions = Segments::open(&folder.path().join("decisions"), 64 << 20).unwrap();
         let bundle = authorities.bundle(0).unwrap();
+        let (view, id) = (Arc::new(View::new(bundle)), name.workload("/spire/server").unwrap());
         let domain = Arc::new(Domain {
-            identity: Identity { server_id: name.workload("/spire/server").unwrap(), name, authorities },
+            identity: Identity { server_id: id.clone(), name, authorities },
             settings: settings(),
             store: store.clone(),
-            view: View::new(bundle),
+            view: view.clone(),
             log: Log {
                 ledger,
                 decisions,
@@ -68,7 +70,7 @@ impl Testbed {
             },
             limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
             streams: Streams {
-                changes: broadcast::channel(64).0,
+                delivery: Delivery::new(view, id),
                 departures: Departures::new(),
                 behind: Behind::new(Default::default()),
                 policy_in_force: Mutex::new(BTreeMap::new()),
@@ -85,7 +87,7 @@ impl Testbed {
         });
         let viewed = Arc::downgrade(&domain);
         store.observe(Box::new(move |delta| {
-            viewed.upgrade().unwrap().view.apply(delta.revision, &delta.changes);
+            viewed.upgrade().unwrap().streams.delivery.committed(delta);
         }));
         rotation::rotate(&domain, now()).await.unwrap();
         Self { domain, _folder: folder }

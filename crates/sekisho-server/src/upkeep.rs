@@ -52,6 +52,11 @@ fn start_housekeeping(domain: &Shared, args: &DomainArgs, stop: &Stop) {
     let of = domain.clone();
     tasks.restarted("refusal-counts", move || refusals::keep_count(of.clone()));
     let of = domain.clone();
+    tasks.restarted("entry-ends", move || {
+        let domain = of.clone();
+        async move { domain.streams.delivery.keep_ends().await }
+    });
+    let of = domain.clone();
     tasks.restarted("retention", move || retention::keep(of.clone()));
     let rate = args.scrub_bundles_per_second;
     if rate > 0 {

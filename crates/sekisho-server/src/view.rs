@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sekisho_identity::{Bundle, Entry, Node, Revocations};
-use sekisho_store::{Change, PolicyRecord, Snapshot};
+use sekisho_identity::{Bundle, Entry, Node, Revocation, Revocations};
+use sekisho_store::{Change, Past, PolicyRecord, Snapshot};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
+use crate::concerned::Concerned;
+use crate::ends::Ends;
 use crate::entry_index::{EntryIndex, Identity, Parent};
-
-/// Counts each change of the view, whoever made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(u64);
+use crate::recent::{Generation, Recent};
 
 pub(crate) struct State {
     pub revision: Revision,
@@ -29,6 +28,8 @@ pub(crate) struct State {
     pub bundle: Arc<Bundle>,
     pub policy: Option<Arc<PolicyRecord>>,
     pub revocations: Arc<Revocations>,
+    pub recent: Recent,
+    pub ends: Ends,
 }
 
 pub(crate) struct View(RwLock<State>);
@@ -38,7 +39,7 @@ impl View {
     pub(crate) fn new(bundle: Bundle) -> Self {
         Self(RwLock::new(State {
             revision: Revision::default(),
-            generation: Generation(0),
+            generation: Generation::default(),
             entries: BTreeMap::new(),
             by_parent: EntryIndex::default(),
             by_spiffe_id: EntryIndex::default(),
@@ -48,6 +49,8 @@ impl View {
             bundle: Arc::new(bundle),
             policy: None,
             revocations: Arc::default(),
+            recent: Recent::default(),
+            ends: Ends::default(),
         }))
     }
 
@@ -61,41 +64,76 @@ impl View {
         state.generation.0 += 1;
     }
 
-    /// Takes the state as it is stored, in place of what was there.
-    pub(crate) fn fill(&self, snapshot: Snapshot) {
+    /// Takes the state as it is stored, and what is stored of its past, in place of what was there.
+    pub(crate) fn fill(&self, snapshot: Snapshot, past: Past) {
         let Snapshot { revision, entries, nodes, policy, revocations } = snapshot;
-        self.0.write().unwrap_or_else(PoisonError::into_inner).set_entries(entries);
-        let nodes = nodes.into_iter().map(Change::Node);
-        let policy = policy.into_iter().map(Change::Policy);
-        let revoked = revocations.into_iter().map(Change::Revoked);
-        self.apply(Some(revision), &nodes.chain(policy).chain(revoked).collect::<Vec<_>>());
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.set_entries(entries);
+        state.nodes.extend(nodes.into_iter().map(|node| (node.id.clone(), node)));
+        state.policy = policy;
+        revocations.iter().for_each(|revocation| state.revoke(revocation));
+        state.revision = revision;
+        state.generation.0 += 1;
+        state.recent = Recent::of(past, state.generation);
     }
 
-    /// Applies a committed batch.
-    pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change]) {
+    /// Applies a committed batch. Whom it concerns is the caller's to wake.
+    pub(crate) fn apply(&self, revision: Option<Revision>, changes: &[Change]) -> Concerned {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.revision = revision.unwrap_or(state.revision);
+        state.generation.0 += 1;
+        let (generation, mut concerned) = (state.generation, Concerned::default());
         for change in changes {
             match change {
-                Change::Entry(entry) => state.put(entry.clone()),
-                Change::EntryRemoved(id) => state.remove(id),
+                Change::Entry(entry) => state.change(&entry.id, Some(entry), &mut concerned),
+                Change::EntryRemoved(id) => state.change(id, None, &mut concerned),
                 Change::Node(node) => {
                     state.nodes.insert(node.id.clone(), node.clone());
+                    concerned.agents.insert(node.id.clone());
                 }
                 Change::NodeRemoved(id) => {
                     state.nodes.remove(id);
+                    concerned.agents.insert(id.clone());
                 }
                 Change::Revoked(revocation) => {
-                    let revocations = Arc::make_mut(&mut state.revocations);
-                    revocations.prune(revocation.at);
-                    revocations.add((**revocation).clone());
+                    state.revoke(revocation);
+                    state.recent.revoked(revocation, generation);
+                    concerned.all = true;
                 }
-                Change::Policy(policy) => state.policy = Some(policy.clone()),
+                Change::Policy(policy) => {
+                    state.policy = Some(policy.clone());
+                    concerned.all = true;
+                }
                 // The bundle follows when the keys are at hand.
                 Change::Authorities => {}
             }
         }
-        state.revision = revision.unwrap_or(state.revision);
+        concerned
+    }
+
+    /// Lets entries go whose end has passed. They stay in the state; agents have them no more.
+    pub(crate) fn end(&self, now: UnixTime) -> Concerned {
+        let mut concerned = Concerned::default();
+        if self.read(|state| !state.ends.is_back(now) && state.ends.next().is_none_or(|end| end > now)) {
+            return concerned;
+        }
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
         state.generation.0 += 1;
+        let at = (state.generation, state.revision);
+        if state.ends.is_back(now) {
+            // What had ended has not: agents that have nothing of it are sent everything.
+            state.ends.begin_again(state.entries.values().map(AsRef::as_ref));
+            state.recent.forget_all(at);
+            state.recent.moved(state.generation);
+            concerned.all = true;
+        }
+        for id in state.ends.take(now) {
+            let Some(entry) = state.entries.get(&id).cloned() else { continue };
+            let gives = state.inner_parents.contains(&entry.spiffe_id);
+            state.note(&entry, gives, &mut concerned);
+        }
+        concerned
     }
 }
 
@@ -110,8 +148,46 @@ impl State {
         self.by_parent = by_parent.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         self.inner_parents = self.by_parent.ids().filter(|id| is_inner(id)).cloned().collect();
         let with_id = |entry: Arc<Entry>| (entry.id.clone(), entry);
+        entries.iter().for_each(|entry| self.ends.put(entry));
         self.admins = entries.iter().filter(|entry| entry.admin).cloned().map(with_id).collect();
         self.entries = entries.into_iter().map(with_id).collect();
+    }
+
+    /// Changes or removes an entry, and notes whom that concerns.
+    fn change(&mut self, id: &EntryId, after: Option<&Arc<Entry>>, concerned: &mut Concerned) {
+        let before = self.entries.get(id).cloned();
+        let versions = || before.iter().chain(after);
+        let is_inner = |state: &Self, id: &SpiffeId| state.inner_parents.contains(id);
+        let was: Vec<(bool, bool)> =
+            versions().map(|entry| (is_inner(self, &entry.parent_id), is_inner(self, &entry.spiffe_id))).collect();
+        match after {
+            Some(entry) => self.put(entry.clone()),
+            None => self.remove(id),
+        }
+        for (entry, (parent_was_inner, gave)) in versions().zip(was) {
+            self.note(entry, gave || is_inner(self, &entry.spiffe_id), concerned);
+            if parent_was_inner != is_inner(self, &entry.parent_id) {
+                // Those who serve an entry that gives this parent begin to serve it, or cease.
+                self.recent.moved(self.generation);
+                concerned
+                    .parents
+                    .extend(self.by_spiffe_id.of(&entry.parent_id, None).map(|giver| giver.parent_id.clone()));
+            }
+        }
+    }
+
+    /// Notes that an entry as it is or was has changed. `gives` says whether other entries have its SPIFFE ID as parent.
+    fn note(&mut self, entry: &Arc<Entry>, gives: bool, concerned: &mut Concerned) {
+        self.recent.changed(&entry.parent_id, &entry.id, (self.generation, self.revision));
+        if concerned.note(entry) || gives {
+            self.recent.moved(self.generation);
+        }
+    }
+
+    fn revoke(&mut self, revocation: &Arc<Revocation>) {
+        let revocations = Arc::make_mut(&mut self.revocations);
+        revocations.prune(revocation.at);
+        revocations.add((**revocation).clone());
     }
 
     fn put(&mut self, entry: Arc<Entry>) {
@@ -124,6 +200,7 @@ impl State {
             self.admins.insert(entry.id.clone(), entry.clone());
         }
         self.by_spiffe_id.put(entry.clone());
+        self.ends.put(&entry);
         self.entries.insert(entry.id.clone(), entry);
     }
 
@@ -136,6 +213,7 @@ impl State {
         self.admins.remove(id);
         let Some(old) = self.entries.remove(id) else { return };
         self.by_spiffe_id.remove(&old);
+        self.ends.remove(&old);
         self.by_parent.remove(&old);
         if self.children(&old.parent_id).next().is_none() {
             self.inner_parents.remove(&old.parent_id);
@@ -203,9 +281,16 @@ impl State {
 
     /// The entries that this agent may serve now.
     pub(crate) fn authorized(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> Vec<Arc<Entry>> {
-        let parents = self.serves(node, server, now);
-        let entries = parents.iter().flat_map(|parent| self.children(parent));
-        entries.filter(|entry| !entry.is_expired(now)).cloned().collect()
+        self.live(&self.serves(node, server, now), now).cloned().collect()
+    }
+
+    /// The entries with these parents that have not ended.
+    pub(crate) fn live<'a>(
+        &'a self,
+        parents: &'a BTreeSet<SpiffeId>,
+        now: UnixTime,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
+        parents.iter().flat_map(|parent| self.children(parent)).filter(move |entry| !entry.is_expired(now))
     }
 }
 

@@ -1,133 +1,103 @@
-//! The delta stream to one agent: first everything that it may know, then each change.
+//! An agent's stream: what it is sent (`delivery`), and what it reports on the way back.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
 
-use sekisho_identity::{Entry, Node, Standing};
-use sekisho_proto::types::permission_denied_details::Reason;
-use sekisho_proto::{
-    REVOCATIONS_PER_MESSAGE, bundle_to_wire, entry_to_wire, reason_status, revocation_to_wire, server as wire,
-};
+use futures_util::{Stream, StreamExt};
+use sekisho_identity::Standing;
+use sekisho_proto::server as wire;
 use sekisho_runtime::now;
-use sekisho_store::PolicyRecord;
-use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
-use tokio::sync::{broadcast, mpsc};
-use tonic::Status;
+use sekisho_store::Epoch;
+use sekisho_types::{Revision, SpiffeId};
+use tokio::sync::oneshot;
+use tonic::{Status, Streaming};
 
+use crate::caller::AgentCaller;
+use crate::delivery::{Cursor, Ended, Position, Shown};
+use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::grpc::status::denied;
+use crate::jump;
+use crate::recent::Since;
 
-/// What one agent was sent.
-struct Sent {
-    entries: BTreeMap<EntryId, Arc<Entry>>,
-    bundle_sequence: Option<u64>,
-    policy_revision: u64,
-    /// Of the newest revocation.
-    revoked: Revision,
+pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
+
+/// An agent that serves more parents begins with everything.
+const MAX_PARENTS: usize = 4096;
+
+/// Opens the stream of an agent, which reports by `requests`.
+pub(crate) fn open(domain: &Shared, agent: AgentCaller, requests: Streaming<wire::WatchRequest>) -> Changes {
+    let shown = Shown { agent: agent.id.get().clone(), serial: agent.serial.clone(), ends: agent.not_after };
+    let (first, position) = oneshot::channel();
+    let feed = domain.streams.delivery.open(shown, position);
+    tokio::spawn(hear(domain.clone(), agent, requests, first));
+    futures_util::stream::unfold(feed, |mut feed| async move {
+        let next = feed.next().await?;
+        Some((next.map_err(end_status), feed))
+    })
+    .boxed()
 }
 
-/// Feeds `to` until the agent goes, is banned or shows an SVID that was replaced (laws L6 and L12).
-pub(crate) async fn feed(
+fn end_status(ended: Ended) -> Status {
+    match ended {
+        Ended::Replaced => Status::aborted("another stream of this agent took the place of this one; an agent has one"),
+        Ended::Expired => Denied::Expired.into(),
+        Ended::Standing(standing) => Denied::Standing(standing).into(),
+    }
+}
+
+/// Hears what an agent reports while it stands well, and from where it goes on.
+async fn hear(
     domain: Shared,
-    agent: SpiffeId,
-    (serial, ends): (String, UnixTime),
-    changes: broadcast::Receiver<()>,
-    to: mpsc::Sender<Result<wire::WatchResponse, Status>>,
+    agent: AgentCaller,
+    mut requests: Streaming<wire::WatchRequest>,
+    first: oneshot::Sender<Option<Position>>,
 ) {
-    let mut changes = changes;
-    let mut sent =
-        Sent { entries: BTreeMap::new(), bundle_sequence: None, policy_revision: 0, revoked: Revision::default() };
-    let mut first = true;
-    loop {
-        let node = domain.view.read(|state| state.nodes.get(&agent).cloned());
-        let standing = Node::standing(node.as_deref(), &serial);
-        let (Some(node), Standing::Good) = (node, standing) else {
-            let _gone = to.send(Err(denied(standing))).await;
+    let mut first = Some(first);
+    while let Ok(Some(mut request)) = requests.message().await {
+        if let Some(first) = first.take() {
+            let _gone = first.send(request.position.take().and_then(position_from_wire));
+        }
+        tracing::debug!(agent = %agent.id.get(), revision = request.applied_revision, "applied");
+        if agent.standing(&domain) != Standing::Good {
             return;
-        };
-        let (message, changed) = sent.next(&domain, &node, first);
-        if changed || first {
-            for part in parts(message) {
-                if to.send(Ok(part)).await.is_err() {
-                    return;
-                }
-            }
         }
-        first = false;
-        // Lagging is no loss: what is sent is the difference to the newest state.
-        tokio::select! {
-            heard = changes.recv() => if matches!(heard, Err(broadcast::error::RecvError::Closed)) { return },
-            () = to.closed() => return,
-            // A stream lives no longer than the SVID that opened it.
-            () = tokio::time::sleep(Duration::from_secs(u64::try_from(ends.seconds_since(now())).unwrap_or(0))) => {
-                let _gone = to.send(Err(reason_status("the agent's SVID has expired", Reason::AgentExpired))).await;
-                return;
-            }
-        }
+        jump::heard(&domain, agent.id.get(), request.applied_revision).await;
+        take_report(&domain, &agent, &request);
     }
 }
 
-/// Entries in one message at most: far below the four mebibytes that clients of gRPC read.
-const PART: usize = 500;
+/// `None` for what is no position: an agent of which this server understands nothing begins with everything.
+fn position_from_wire(wire: wire::Position) -> Option<Position> {
+    if wire.parent_ids.len() > MAX_PARENTS {
+        return None;
+    }
+    let parents = wire.parent_ids.iter().map(|id| SpiffeId::parse(id)).collect::<Result<_, _>>();
+    Some(Position {
+        epoch: Epoch(wire.epoch.try_into().ok()?),
+        cursor: Cursor {
+            since: Since::Revision(Revision(wire.revision)),
+            parents: Arc::new(parents.ok()?),
+            bundle_sequence: Some(wire.bundle_sequence),
+            policy_revision: wire.policy_revision,
+        },
+    })
+}
 
-/// One message after the other, the last without `more`.
-fn parts(mut whole: wire::WatchResponse) -> Vec<wire::WatchResponse> {
-    let mut entries = std::mem::take(&mut whole.entries).into_iter();
-    let mut revocations = std::mem::take(&mut whole.revocations).into_iter();
-    let mut out = Vec::new();
-    loop {
-        let part = wire::WatchResponse {
-            entries: entries.by_ref().take(PART).collect(),
-            revocations: revocations.by_ref().take(REVOCATIONS_PER_MESSAGE).collect(),
-            ..whole
-        };
-        whole = wire::WatchResponse { revision: part.revision, complete: part.complete, ..Default::default() };
-        let more = entries.len() > 0 || revocations.len() > 0;
-        out.push(wire::WatchResponse { more, ..part });
-        if !more {
-            return out;
+/// An agent reports for the identities that it serves, and for no other's.
+fn take_report(domain: &Shared, agent: &AgentCaller, report: &wire::WatchRequest) {
+    let id = agent.id.get();
+    let served = domain.view.read(|state| state.authorized(&agent.node, &domain.identity.server_id, now()));
+    let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
+    let applied = &report.revocations_applied;
+    let applied = served.iter().filter_map(|own| Some((own.clone(), *applied.get(own)?))).collect();
+    domain.streams.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), applied);
+    let mut in_force = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
+    for served in served {
+        let nodes = in_force.entry(served.clone()).or_default();
+        match report.policy_in_force.get(&served) {
+            Some(revision) => drop(nodes.insert(id.clone(), *revision)),
+            None => drop(nodes.remove(id)),
         }
     }
-}
-
-impl Sent {
-    fn next(&mut self, domain: &Shared, node: &Node, complete: bool) -> (wire::WatchResponse, bool) {
-        let (revision, entries, bundle, policy, revoked) = domain.view.read(|state| {
-            let entries = state.authorized(node, &domain.identity.server_id, now());
-            (state.revision, entries, state.bundle.clone(), state.policy.clone(), state.revocations.clone())
-        });
-        let entries: BTreeMap<EntryId, Arc<Entry>> = entries.into_iter().map(|e| (e.id.clone(), e)).collect();
-        let fresh = entries.iter().filter(|(id, entry)| self.entries.get(*id) != Some(*entry));
-        let fresh: Vec<_> = fresh.map(|(_, entry)| entry_to_wire(entry)).collect();
-        let removed = self.entries.keys().filter(|id| !entries.contains_key(*id));
-        let removed: Vec<String> = removed.map(|id| id.as_str().to_owned()).collect();
-        let bundle_changed = self.bundle_sequence != bundle.sequence;
-        let policy = policy.filter(|policy| policy.revision != self.policy_revision);
-        let revoked: Vec<_> = revoked.iter().filter(|one| one.revision > self.revoked).collect();
-        let newest = revoked.iter().map(|one| one.revision).max();
-        let revocations: Vec<_> = revoked.into_iter().map(revocation_to_wire).collect();
-        let changed =
-            !revocations.is_empty() || !fresh.is_empty() || !removed.is_empty() || bundle_changed || policy.is_some();
-        self.entries = entries;
-        self.revoked = newest.unwrap_or(self.revoked);
-        self.bundle_sequence = bundle.sequence;
-        self.policy_revision = policy.as_ref().map_or(self.policy_revision, |policy| policy.revision);
-        let message = wire::WatchResponse {
-            revision: revision.0,
-            complete,
-            entries: fresh,
-            removed_entry_ids: removed,
-            bundle: bundle_changed.then(|| bundle_to_wire(&bundle)),
-            policy: policy.map(|policy| policy_to_wire(&policy)),
-            more: false,
-            revocations,
-        };
-        (message, changed)
-    }
-}
-
-fn policy_to_wire(policy: &PolicyRecord) -> wire::Policy {
-    let file = |(name, text): &(String, String)| wire::PolicyFile { name: name.clone(), text: text.clone() };
-    wire::Policy { revision: policy.revision, files: policy.files.iter().map(file).collect() }
+    in_force.retain(|_, nodes| !nodes.is_empty());
 }

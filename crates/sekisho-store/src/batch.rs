@@ -10,7 +10,7 @@ use sekisho_events::{Event, Leaf, LeafError};
 use sekisho_identity::{Entry, Node, Revocation, Revoked, Standing};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
+use crate::{AuthorityRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
 
 /// A condition that must hold in the transaction.
 #[derive(Debug, Clone)]
@@ -109,6 +109,8 @@ pub enum Write {
     MarkRetention(UnixTime),
     /// How far the log has come, so that an older copy of it is noticed.
     MarkLog(LogMark),
+    /// A run of a server begins. Its first write: what it writes later belongs to it.
+    BeginEpoch(Epoch),
     /// The ledger has made this server's leaves durable, up to this one.
     Drained(i64),
     /// Takes a revision far beyond `floor` and beyond all before. The policy in force is stored under it again, since sidecars take no

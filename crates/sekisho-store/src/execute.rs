@@ -20,6 +20,8 @@ const SPOOLS_PER_NODE: usize = 4096;
 const KEPT_CHANGES: usize = 100_000;
 /// Trimmed after about so many new ones: it looks at all of them.
 const TRIM_EVERY: u64 = 8192;
+/// Runs of servers that are known to readers which were away.
+const KEPT_EPOCHS: usize = 256;
 /// Revocations are kept this much longer than they hold, for clocks that differ.
 const REVOCATION_GRACE_SECONDS: i64 = 3600;
 
@@ -186,6 +188,7 @@ impl<R: Rows> Run<'_, R> {
             Write::RemoveFormerParentsBefore(time) => self.rows.delete_former_parents(time),
             Write::MarkRetention(at) => self.rows.put_retention_mark(at),
             Write::MarkLog(mark) => self.rows.put_log_mark(&mark),
+            Write::BeginEpoch(epoch) => self.rows.put_epoch(epoch, KEPT_EPOCHS),
             Write::Drained(through) => self.rows.delete_leaves(through),
             // Before the item's leaves, which stand at its revision.
             Write::JumpBeyond { .. } => Ok(()),

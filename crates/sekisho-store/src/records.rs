@@ -91,6 +91,28 @@ pub struct OutboxLeaf {
     pub side: Vec<u8>,
 }
 
+/// A run of a server on this state: what it wrote goes on from the revision at which it began. A reader that has applied a revision of a
+/// run which this state does not know, or a later one of that run than was kept, comes from another history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(pub [u8; 16]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochRecord {
+    pub epoch: Epoch,
+    pub from: Revision,
+}
+
+/// What readers that come back go on from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// All changes after this revision are in `changed`.
+    pub since: Revision,
+    /// In the order of their revisions.
+    pub changed: Vec<Changed>,
+    /// In their order; the last one runs.
+    pub epochs: Vec<EpochRecord>,
+}
+
 /// What changed after a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum History {

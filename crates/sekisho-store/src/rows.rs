@@ -3,7 +3,7 @@
 use sekisho_identity::{Entry, Node, Revocation};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
-use crate::{AuthorityRecord, ChangedId, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord};
+use crate::{AuthorityRecord, ChangedId, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord};
 
 type Done<T = ()> = Result<T, StoreError>;
 
@@ -51,6 +51,9 @@ pub(crate) trait Rows {
     fn delete_former_parents(&mut self, before: UnixTime) -> Done;
     fn put_retention_mark(&mut self, at: UnixTime) -> Done;
     fn put_log_mark(&mut self, mark: &LogMark) -> Done;
+
+    /// From the revision of now on. Only the newest `keep` are kept.
+    fn put_epoch(&mut self, epoch: Epoch, keep: usize) -> Done;
 
     fn push_leaf(&mut self, leaf: &[u8], side: &[u8]) -> Done;
     fn delete_leaves(&mut self, through: i64) -> Done;

@@ -7,8 +7,8 @@ use sekisho_identity::{Entry, Node, Revocation};
 use sekisho_types::{Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{
-    AuthorityRecord, Batch, Committed, Delta, History, LogMark, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
-    StoreError, TokenRecord,
+    AuthorityRecord, Batch, Committed, Delta, History, LogMark, OutboxLeaf, Past, PolicyRecord, ServerId,
+    SpoolPosition, StoreError, TokenRecord,
 };
 
 /// An answer that is being worked on.
@@ -32,6 +32,9 @@ pub trait Store: Send + Sync {
 
     /// What changed after `since`, while that is known.
     fn history(&self, td: &TrustDomain, since: Revision) -> Answer<'_, History>;
+
+    /// The newest changes, `at_most` of them and whole revisions, and the runs of servers.
+    fn past(&self, td: &TrustDomain, at_most: usize) -> Answer<'_, Past>;
 
     fn revision(&self, td: &TrustDomain) -> Answer<'_, Revision>;
 

@@ -47,6 +47,7 @@ mod sidecar_faults;
 mod sidecar_limits;
 mod spire_agent;
 mod spire_forms;
+mod streams;
 mod tokens;
 mod traces;
 mod units;

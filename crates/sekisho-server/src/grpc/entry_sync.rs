@@ -11,7 +11,6 @@ use sekisho_proto::spire::entry::v1 as wire;
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{entry_to_wire, reason_status, types};
 use sekisho_runtime::now;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -39,17 +38,17 @@ impl Sync {
         }
     }
 
-    /// The next request. The agent is judged again on every change (law L12), so that an idle stream ends with a ban, too.
+    /// The next request. The agent is judged again whenever an agent's standing may have changed (law L12), so that an idle stream ends with a ban, too.
     async fn next(
         &self,
         incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>,
     ) -> Result<Option<wire::SyncAuthorizedEntriesRequest>, Status> {
-        let mut changes = self.domain.streams.changes.subscribe();
+        let mut agents = self.domain.streams.delivery.agents();
         loop {
             self.check()?;
             tokio::select! {
                 request = incoming.message() => return request,
-                changed = changes.recv() => if matches!(changed, Err(RecvError::Closed)) { return Ok(None) },
+                changed = agents.changed() => if changed.is_err() { return Ok(None) },
             }
         }
     }

@@ -1,17 +1,10 @@
 //! Our own service beside SPIRE's: pushed changes, issuing with evidence, records.
 
-use std::pin::Pin;
-use std::sync::PoisonError;
-
-use futures_util::Stream;
 use sekisho_evidence::{Evidence, process_evidence};
-use sekisho_identity::Standing;
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::departing::departing;
@@ -22,12 +15,9 @@ use super::svid;
 use crate::caller::AgentCaller;
 use crate::commands::{IssueJwt, Record};
 use crate::domain::Shared;
-use crate::jump;
-use crate::watch;
+use crate::watch::{self, Changes};
 
 pub(crate) struct Service(pub(crate) Shared);
-
-type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl wire::node_server::Node for Service {
@@ -36,41 +26,13 @@ impl wire::node_server::Node for Service {
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
         let agent = call.caller.clone();
-        let mut acknowledgements = request.into_inner();
-        let (to, from) = mpsc::channel(4);
-        let (domain, id) = (self.0.clone(), agent.id.get().clone());
-        let shown = (agent.serial.clone(), agent.not_after);
-        tokio::spawn(watch::feed(domain.clone(), id.clone(), shown, self.0.streams.changes.subscribe(), to));
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = acknowledgements.message().await {
-                tracing::debug!(agent = %id, revision = message.applied_revision, "applied");
-                if agent.standing(&domain) != Standing::Good {
-                    return;
-                }
-                jump::heard(&domain, &id, message.applied_revision).await;
-                // An agent reports for the identities that it serves, and for no other's.
-                let served = domain.view.read(|state| state.authorized(&agent.node, &domain.identity.server_id, now()));
-                let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
-                let applied = &message.revocations_applied;
-                let applied = served.iter().filter_map(|own| Some((own.clone(), *applied.get(own)?))).collect();
-                domain
-                    .streams
-                    .revocations_applied
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(id.clone(), applied);
-                let mut in_force = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-                for served in served {
-                    let nodes = in_force.entry(served.clone()).or_default();
-                    match message.policy_in_force.get(&served) {
-                        Some(revision) => drop(nodes.insert(id.clone(), *revision)),
-                        None => drop(nodes.remove(&id)),
-                    }
-                }
-                in_force.retain(|_, nodes| !nodes.is_empty());
-            }
-        });
-        Ok(Response::new(recorded(call, ReceiverStream::new(from))))
+        if !self.0.limits.budgets.stream(agent.id.get(), now()) {
+            let status = Status::resource_exhausted(
+                "this agent opens streams too often; keep one open, and wait before the next",
+            );
+            return Err(call.refuse(status).await.into_error());
+        }
+        Ok(Response::new(recorded(call, watch::open(&self.0, agent, request.into_inner()))))
     }
 
     async fn issue_x509(

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use sekisho_types::{Revision, TrustDomain};
 
 use super::samples::{commit, creation, domain, entry, entry_id, id, node, written};
-use crate::{Batch, Change, ChangedId, History, Store, Write};
+use crate::{Batch, Change, ChangedId, Epoch, EpochRecord, History, Store, Write};
 
 pub(super) async fn observers_hear_before_the_caller_goes_on(store: &dyn Store) {
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -55,6 +55,27 @@ pub(super) async fn history_of_a_time_that_is_unknown_is_too_old(store: &dyn Sto
     assert_eq!(store.history(&domain(), Revision(1)).await.unwrap(), History::Known(vec![]));
     written(store, Write::JumpBeyond { floor: Revision(9), since: Revision(0) }).await;
     assert_eq!(store.history(&domain(), Revision(1)).await.unwrap(), History::TooOld);
+}
+
+pub(super) async fn the_past_is_bounded_and_names_its_epochs(store: &dyn Store) {
+    let began = |byte: u8| Write::BeginEpoch(Epoch([byte; 16]));
+    assert_eq!(written(store, began(1)).await, None, "an epoch takes no revision");
+    for name in ["a", "b"] {
+        written(store, creation(name, "/node", &format!("/{name}"))).await;
+    }
+    written(store, began(2)).await;
+    written(store, creation("c", "/node", "/c")).await;
+    let past = store.past(&domain(), 10).await.unwrap();
+    let record = |byte: u8, from| EpochRecord { epoch: Epoch([byte; 16]), from: Revision(from) };
+    assert_eq!(past.epochs, [record(1, 0), record(2, 2)]);
+    assert_eq!((past.since, past.changed.len()), (Revision(0), 3));
+    let past = store.past(&domain(), 2).await.unwrap();
+    let revisions: Vec<u64> = past.changed.iter().map(|one| one.revision.0).collect();
+    assert_eq!((past.since, revisions), (Revision(1), vec![2, 3]));
+    for byte in 0..=255 {
+        written(store, began(byte)).await;
+    }
+    assert_eq!(store.past(&domain(), 0).await.unwrap().epochs.len(), 256);
 }
 
 pub(super) async fn trust_domains_do_not_mix(store: &dyn Store) {

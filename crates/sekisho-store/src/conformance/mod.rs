@@ -50,6 +50,7 @@ on_each_store!(
     changes::observers_hear_before_the_caller_goes_on,
     changes::history_names_what_changed_and_its_parents,
     changes::history_of_a_time_that_is_unknown_is_too_old,
+    changes::the_past_is_bounded_and_names_its_epochs,
     changes::trust_domains_do_not_mix,
 );
 

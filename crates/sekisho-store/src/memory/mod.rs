@@ -11,8 +11,8 @@ pub(crate) use self::rows::{MemoryRows, Tables};
 use crate::execute::execute;
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Changed, Committed, History, Marks, Observer, OutboxLeaf, PolicyRecord, ServerId,
-    Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
+    Answer, AuthorityRecord, Batch, Changed, Committed, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord,
+    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
 };
 
 /// A handle to a state in memory, for one server. Clones, and handles for other servers, share the state.
@@ -94,6 +94,16 @@ impl Store for MemoryStore {
             let changed = tables.changed.iter().filter(|((revision, ..), _)| *revision > since);
             let changed = changed.map(|((revision, ..), what)| Changed { revision: *revision, what: what.clone() });
             History::Known(changed.collect())
+        })
+    }
+
+    fn past(&self, td: &TrustDomain, at_most: usize) -> Answer<'_, Past> {
+        self.answer(td, |tables| {
+            let beyond = tables.changed.keys().rev().nth(at_most).map(|(revision, ..)| *revision);
+            let since = beyond.map_or(tables.changes_from, |revision| revision.max(tables.changes_from));
+            let changed = tables.changed.iter().filter(|((revision, ..), _)| *revision > since);
+            let changed = changed.map(|((revision, ..), what)| Changed { revision: *revision, what: what.clone() });
+            Past { since, changed: changed.collect(), epochs: tables.epochs.clone() }
         })
     }
 

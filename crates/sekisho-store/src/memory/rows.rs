@@ -6,8 +6,8 @@ use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition, StoreError,
-    TokenRecord,
+    AuthorityRecord, ChangedId, Epoch, EpochRecord, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
+    StoreError, TokenRecord,
 };
 
 /// The state of one trust domain.
@@ -30,6 +30,7 @@ pub(crate) struct Tables {
     last_leaf: i64,
     /// By revision, kind and id.
     pub changed: BTreeMap<ChangedKey, ChangedId>,
+    pub epochs: Vec<EpochRecord>,
 }
 
 type ChangedKey = (Revision, &'static str, String);
@@ -224,6 +225,13 @@ impl Rows for MemoryRows<'_> {
         if let Some(outbox) = self.tables.outbox.get_mut(self.server) {
             outbox.retain(|leaf| leaf.sequence > through);
         }
+        Ok(())
+    }
+
+    fn put_epoch(&mut self, epoch: Epoch, keep: usize) -> Result<(), StoreError> {
+        let Tables { epochs, revision, .. } = &mut *self.tables;
+        epochs.push(EpochRecord { epoch, from: *revision });
+        epochs.drain(..epochs.len().saturating_sub(keep));
         Ok(())
     }
 

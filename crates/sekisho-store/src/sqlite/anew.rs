@@ -26,6 +26,8 @@ pub fn begin_anew(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(
     let sql = "UPDATE revisions SET revision = MAX(revision, ?2) + ?1, changes_from = MAX(revision, ?2) + ?1";
     connection.execute(sql, [jump, floor])?;
     connection.execute("DELETE FROM changes", [])?;
+    // Readers of before begin with everything.
+    connection.execute("DELETE FROM epochs", [])?;
     connection.execute(
         "INSERT INTO policies (td, revision, digest, at_ms, files)
          SELECT td, MAX(MAX(revision), ?2) + ?1, digest, at_ms, files FROM policies GROUP BY td",

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use self::writer::{Job, Jobs, Writer};
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Committed, History, Marks, Observer, OutboxLeaf, PolicyRecord, ServerId, Snapshot,
-    SpoolPosition, Store, StoreError, TokenRecord,
+    Answer, AuthorityRecord, Batch, Committed, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord, ServerId,
+    Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
 };
 
 pub use self::anew::begin_anew;
@@ -129,6 +129,11 @@ impl Store for SqliteStore {
     fn history(&self, td: &TrustDomain, since: Revision) -> Answer<'_, History> {
         let td = td.clone();
         self.answer(move |reader| reader.history(&td, since))
+    }
+
+    fn past(&self, td: &TrustDomain, at_most: usize) -> Answer<'_, Past> {
+        let td = td.clone();
+        self.answer(move |reader| reader.past(&td, at_most))
     }
 
     fn revision(&self, td: &TrustDomain) -> Answer<'_, Revision> {

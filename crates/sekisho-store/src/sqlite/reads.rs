@@ -6,8 +6,8 @@ use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::entries;
 use crate::{
-    AuthorityRecord, History, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, Snapshot, SpoolPosition, StoreError,
-    TokenRecord, changed_form, form, revocation_form,
+    AuthorityRecord, Epoch, EpochRecord, History, LogMark, Marks, OutboxLeaf, Past, PolicyRecord, ServerId, Snapshot,
+    SpoolPosition, StoreError, TokenRecord, changed_form, form, revocation_form,
 };
 
 /// Reads of committed state, for threads that may block.
@@ -69,6 +69,26 @@ impl<'a> Reader<'a> {
         drop(statement);
         reading.finish()?;
         Ok(History::Known(changed))
+    }
+
+    pub fn past(&self, td: &TrustDomain, at_most: usize) -> Result<Past, StoreError> {
+        let (newest, oldest) = self.revisions(td)?;
+        let sql = "SELECT revision FROM changes WHERE td = ?1 ORDER BY revision DESC LIMIT 1 OFFSET ?2";
+        let key = params![td.as_str(), i64::try_from(at_most).unwrap_or(i64::MAX)];
+        let beyond = self.connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+        let since = beyond.map_or(oldest, |revision| oldest.max(Revision(revision)));
+        let epochs = self.epochs(td)?;
+        Ok(match self.history(td, since)? {
+            History::Known(changed) => Past { since, changed, epochs },
+            History::TooOld => Past { since: newest, changed: vec![], epochs },
+        })
+    }
+
+    fn epochs(&self, td: &TrustDomain) -> Result<Vec<EpochRecord>, StoreError> {
+        let sql = "SELECT epoch, from_revision FROM epochs WHERE td = ?1 ORDER BY seq";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let row = |row: &Row<'_>| Ok(EpochRecord { epoch: Epoch(row.get(0)?), from: Revision(row.get(1)?) });
+        Ok(statement.query_map([td.as_str()], row)?.collect::<Result<_, _>>()?)
     }
 
     /// Join tokens that were not used.

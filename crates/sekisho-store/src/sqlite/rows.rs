@@ -5,8 +5,8 @@ use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 use super::reads::{Reader, bounded};
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, LogMark, PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord, changed_form,
-    form, revocation_form,
+    AuthorityRecord, ChangedId, Epoch, LogMark, PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
+    changed_form, form, revocation_form,
 };
 
 /// Rows of one trust domain, in a transaction that is open.
@@ -226,6 +226,15 @@ impl Rows for SqliteRows<'_> {
     fn delete_leaves(&mut self, through: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM outbox WHERE td = ?1 AND server = ?2 AND seq <= ?3";
         self.run(sql, params![self.td(), self.server.as_str(), through]).map(drop)
+    }
+
+    fn put_epoch(&mut self, epoch: Epoch, keep: usize) -> Result<(), StoreError> {
+        let sql = "INSERT INTO epochs (td, epoch, from_revision)
+                   SELECT ?1, ?2, COALESCE((SELECT revision FROM revisions WHERE td = ?1), 0)";
+        self.run(sql, params![self.td(), epoch.0])?;
+        let sql = "DELETE FROM epochs WHERE td = ?1 AND seq NOT IN
+                   (SELECT seq FROM epochs WHERE td = ?1 ORDER BY seq DESC LIMIT ?2)";
+        self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
     }
 
     fn put_changed(&mut self, revision: Revision, what: &ChangedId) -> Result<(), StoreError> {
