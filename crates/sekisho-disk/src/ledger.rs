@@ -109,6 +109,17 @@ impl Ledger {
     /// Appends entries, one behind the other, and returns the index of the first. Durable when this returns; if one
     /// cannot be an entry, none is appended.
     pub async fn append(&self, entries: Vec<NewEntry>) -> Appended {
+        self.append_numbered(entries, vec![]).await
+    }
+
+    /// Appends leaves of an outbox, each once: the batch that makes them durable says their numbers, and one whose number is not above
+    /// all before is left out. Numbers ascend and are never used twice (decisions/0042).
+    pub async fn append_once(&self, leaves: Vec<(i64, NewEntry)>) -> Result<(), Arc<DiskError>> {
+        let (numbers, entries) = leaves.into_iter().unzip();
+        self.append_numbered(entries, numbers).await.map(drop)
+    }
+
+    async fn append_numbered(&self, entries: Vec<NewEntry>, numbers: Vec<i64>) -> Appended {
         if entries.iter().any(|entry| entry.leaf.len() > sekisho_ledger::MAX_LEAF_BYTES) {
             return Err(Arc::new(DiskError::Rule("a leaf is longer than 65535 bytes".into())));
         }
@@ -116,15 +127,21 @@ impl Ledger {
             return Err(Arc::new(DiskError::Rule("more than 4 MiB cannot be appended at once".into())));
         }
         let stopped = || Arc::new(DiskError::Stopped("the ledger's writer is gone".into()));
-        self.send(entries, false)?.await.unwrap_or_else(|_| Err(stopped()))
+        let (done, wait) = oneshot::channel();
+        self.send(Append { entries, numbers, settle: false, done })?;
+        wait.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    fn send(&self, entries: Vec<NewEntry>, settle: bool) -> Result<oneshot::Receiver<Appended>, Arc<DiskError>> {
+    /// Empties the write-ahead file.
+    fn settle(&self) -> Result<oneshot::Receiver<Appended>, Arc<DiskError>> {
         let (done, wait) = oneshot::channel();
-        if !self.appends.send(Append { entries, settle, done }) {
-            return Err(Arc::new(DiskError::Stopped("the ledger's writer is gone".into())));
-        }
+        self.send(Append { entries: vec![], numbers: vec![], settle: true, done })?;
         Ok(wait)
+    }
+
+    fn send(&self, append: Append) -> Result<(), Arc<DiskError>> {
+        let stopped = || Arc::new(DiskError::Stopped("the ledger's writer is gone".into()));
+        self.appends.send(append).then_some(()).ok_or_else(stopped)
     }
 
     /// The key to verify this log with, as `name+hash+base64`.
@@ -179,7 +196,7 @@ impl Ledger {
         // What the write-ahead file holds would be written again by a restart, and can be read in it.
         let stopped = |_| DiskError::Stopped("the ledger's writer is gone".into());
         let refused = |error: Arc<DiskError>| DiskError::Rule(format!("openings were not erased: {error}"));
-        let settled = self.send(vec![], true).map_err(refused)?.blocking_recv().map_err(stopped)?;
+        let settled = self.settle().map_err(refused)?.blocking_recv().map_err(stopped)?;
         settled.map_err(refused)?;
         left.iter().try_for_each(|number| erase_side(&self.folder, *number))?;
         Ok(left.len() as u64)
@@ -200,5 +217,7 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod once;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
 
 use crate::DiskError;
+use crate::ledger_entry::Logged;
 use crate::ledger_files::{read_bundle, read_side, read_tile, restore_frontier, side_path, split_side};
 use crate::wal::{Part, salvage};
 
@@ -78,7 +79,10 @@ impl LogCheck {
         let mut first = base.unwrap_or(0);
         for part in parts {
             match part {
-                Part::Records(records) => first += records.len() as u64,
+                Part::Records(records) => {
+                    let is_entry = |record: &&&[u8]| matches!(Logged::read(record), Some(Logged::Entry { .. }));
+                    first += records.iter().filter(is_entry).count() as u64;
+                }
                 Part::Lost(_) => {
                     let what = "it is damaged in the middle";
                     return Some(LogDamage { file: "wal".into(), first, last: self.size.max(first + 1) - 1, what });

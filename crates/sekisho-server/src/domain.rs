@@ -11,7 +11,6 @@ use sekisho_net::Rates;
 use sekisho_runtime::Tasks;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
-use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -22,6 +21,7 @@ use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::health::Health;
+use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::scrub::Scrub;
 use crate::unstored::Unstored;
@@ -56,10 +56,8 @@ pub(crate) struct Log {
     pub witnesses: Option<Arc<Witnesses>>,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
-    /// Held while leaves go from the outbox into the log.
-    pub draining: tokio::sync::Mutex<()>,
-    /// Rings when leaves wait in the outbox.
-    pub outbox_filled: Notify,
+    /// What waits between the state and the log.
+    pub outbox: Outbox,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.
     pub log_time: AtomicI64,
 }

@@ -1,9 +1,10 @@
 //! Whether this server can do its work now, as far as is known.
 
-use std::sync::PoisonError;
-use std::sync::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use sekisho_disk::DiskError;
+use sekisho_store::StoreError;
 
 /// How the last append to the ledger went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +17,19 @@ enum Journal {
 
 pub(crate) struct Health {
     journal: Mutex<Journal>,
+    /// Whether the store refused the last batch.
+    store_fails: AtomicBool,
     /// The parts that are not usable; before the first look, all of it.
     pub failing: RwLock<Vec<&'static str>>,
 }
 
 impl Health {
     pub(crate) fn new() -> Self {
-        Self { journal: Mutex::new(Journal::Works), failing: RwLock::new(vec!["starting"]) }
+        Self {
+            journal: Mutex::new(Journal::Works),
+            store_fails: AtomicBool::new(false),
+            failing: RwLock::new(vec!["starting"]),
+        }
     }
 
     /// The parts that are not usable now.
@@ -31,6 +38,9 @@ impl Health {
         // Known at once, not at the next look.
         if self.journal() != Journal::Works && !failing.contains(&"ledger") {
             failing.push("ledger");
+        }
+        if self.store_fails.load(Ordering::Relaxed) && !failing.contains(&"store") {
+            failing.push("store");
         }
         failing
     }
@@ -45,6 +55,11 @@ impl Health {
             Err(_) => Journal::Failed,
         };
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    }
+
+    /// Remembers how a write to the store went.
+    pub(crate) fn stored<T>(&self, outcome: &Result<T, StoreError>) {
+        self.store_fails.store(outcome.is_err(), Ordering::Relaxed);
     }
 
     fn journal(&self) -> Journal {
@@ -65,6 +80,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn a_store_that_refused_a_write_is_not_ready_until_it_takes_one() {
+        let health = Health::new();
+        health.failing.write().unwrap().clear();
+        health.stored(&Err::<(), _>(StoreError::NotCommitted));
+        assert_eq!(health.failing(), ["store"]);
+        health.stored(&Ok(()));
+        assert!(health.failing().is_empty());
+    }
 
     fn failed(error: DiskError) -> Result<u64, Arc<DiskError>> {
         Err(Arc::new(error))

@@ -23,7 +23,7 @@ pub(crate) enum JournalError {
 }
 
 /// Leaves that are moved into the log at once, and their bytes.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 4096;
 const APPEND_BYTES: usize = 3 * 1024 * 1024;
 
 /// A value that may say something of a person: the log commits to it.
@@ -102,10 +102,15 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
     appended.map_err(JournalError::Disk)
 }
 
-/// Moves all leaves of the outbox into the log, in order. A crash between the two writes leaves a leaf in both; it
-/// is then logged twice, never lost.
+/// Moves all leaves of the outbox into the log, in order and each once: what the log has already, it leaves out (decisions/0042).
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
-    let _one_at_a_time = domain.log.draining.lock().await;
+    let _one_at_a_time = domain.log.outbox.draining.lock().await;
+    let drained = drain(domain).await;
+    domain.log.outbox.drained(drained.is_ok());
+    drained
+}
+
+async fn drain(domain: &Domain) -> Result<(), JournalError> {
     loop {
         let mut waiting = domain.store.outbox(&domain.identity.name, AT_ONCE).await?;
         // As many as one append takes; each alone is far below that.
@@ -117,9 +122,13 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
         let fit = fit.count().max(1);
         waiting.truncate(fit);
         let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
-        let entries = waiting.into_iter().map(|row| NewEntry { leaf: row.leaf, side: row.side });
-        append_all(domain, entries.collect()).await?;
+        let count = waiting.len();
+        let leaves = waiting.into_iter().map(|row| (row.sequence, NewEntry { leaf: row.leaf, side: row.side }));
+        let appended = domain.log.ledger.append_once(leaves.collect()).await;
+        domain.watch.health.appended(&appended);
+        appended.map_err(JournalError::Disk)?;
         submit::write::<JournalError>(domain, Write::Drained(last)).await?;
+        domain.log.outbox.went(count);
     }
 }
 

@@ -34,6 +34,7 @@ mod lineage;
 mod listener;
 mod log_search;
 mod opening;
+mod outbox;
 mod own_svid;
 mod policy_folder;
 mod readiness;
@@ -52,6 +53,7 @@ mod roles;
 mod rotation;
 mod scrub;
 mod settings_log;
+mod settle;
 mod standing;
 mod submit;
 #[cfg(test)]

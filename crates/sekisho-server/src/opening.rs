@@ -11,7 +11,6 @@ use sekisho_net::Rates;
 use sekisho_runtime::{Tasks, now, random_bytes};
 use sekisho_store::{Batch, Delta, Epoch, LogMark, Marks, Write};
 use sekisho_types::UnixTime;
-use tokio::sync::Notify;
 
 use crate::authorities::Authorities;
 use crate::backup::COPY_MARK;
@@ -27,21 +26,26 @@ use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Sha
 use crate::error::ServerError;
 use crate::health::Health;
 use crate::lineage::{Earlier, Opened};
+use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{journal, lineage, log_search, recent, rotation, settings_log};
+use crate::{journal, lineage, log_search, recent, rotation, settings_log, settle};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
     if let Some(folder) = args.policy_folder.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(ServerError::PolicyFolder(folder.display().to_string()));
     }
-    let (domain, continues, later) = load(args, tasks).await?;
+    let (domain, Beginning { continues, later, outbox }) = load(args, tasks).await?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
         journal::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
+    // Before anything is recorded: what waits keeps its place, and no number is given twice.
+    let settled = settle::settle(&domain, outbox, later.is_some()).await;
+    settled.map_err(|e| ServerError::Journal(e.to_string()))?;
+    journal::drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     if let Some(later) = later {
         bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
@@ -57,6 +61,8 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
             committed(&domain, delta);
         }
     }));
+    // From here on each commit is counted.
+    domain.log.outbox.begins_with(domain.store.outbox_length(&domain.identity.name).await?);
     settings_log::record(&domain, &args.data).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     Ok(domain)
 }
@@ -76,8 +82,17 @@ fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     Ok(lineage::open_when_closed(&args.data, name)?)
 }
 
-/// The domain, what its log was before if it goes on under a new origin, and of which later state its log speaks.
-async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier>, Option<LaterState>), ServerError> {
+/// How state and log were found.
+struct Beginning {
+    /// What the log was before, if it goes on under a new origin.
+    continues: Option<Earlier>,
+    /// Of which later state the log speaks.
+    later: Option<LaterState>,
+    /// Up to which number the log holds the leaves of the outbox.
+    outbox: Option<i64>,
+}
+
+async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), ServerError> {
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
@@ -87,7 +102,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
     let store = sekisho_store::open(&args.data.join("state.db"))?;
     let name = args.trust_domain.clone();
     let (revision, records) = store.authorities(&name).await?;
-    let Marks { log: mark, retention: believed } = store.marks(&name).await?;
+    let Marks { log: mark, retention: believed, .. } = store.marks(&name).await?;
     let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
     let later = bound::later_state(&ledger, mark.as_ref(), revision);
     if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
@@ -116,8 +131,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
             decisions,
             witnesses,
             recording: std::array::from_fn(|_| Arc::default()),
-            draining: tokio::sync::Mutex::default(),
-            outbox_filled: Notify::new(),
+            outbox: Outbox::new(),
             log_time: AtomicI64::new(newest.unwrap_or(0)),
         },
         limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
@@ -137,7 +151,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Option<Earlier
             policy_folder_refused: Mutex::default(),
         },
     };
-    Ok((domain, continues, later))
+    Ok((domain, Beginning { continues, later, outbox: recovered.outbox }))
 }
 
 fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
@@ -174,8 +188,8 @@ fn witnesses(args: &DomainArgs, ledger: &Ledger) -> Result<Option<Arc<Witnesses>
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
 fn committed(domain: &Shared, batch: &Delta) {
     domain.streams.delivery.committed(batch);
-    if batch.has_leaf {
-        domain.log.outbox_filled.notify_one();
+    if batch.leaves > 0 {
+        domain.log.outbox.came(batch.leaves);
     }
 }
 

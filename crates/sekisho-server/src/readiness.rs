@@ -1,13 +1,13 @@
 //! Looks again and again whether this server can do its work: what `/readyz` and the gRPC health service say.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_runtime::now;
-use sekisho_store::Batch;
+use sekisho_store::{Batch, Write};
 use tokio::sync::Notify;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -64,8 +64,8 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
     let looked = sekisho_runtime::blocking(move || probe_disk(&probe).map_err(|error| error.to_string()));
     let Ok(disk) = looked.await else { return vec!["store"] };
     let read = domain.store.revision(&domain.identity.name).await;
-    // A writer that has stopped takes no batch, not even one that changes nothing.
-    let written = domain.store.commit(Batch::new(&domain.identity.name, vec![])).await;
+    let written = domain.store.commit(Batch::of(&domain.identity.name, Write::Probe)).await;
+    domain.watch.health.stored(&written);
     let store = read.map(drop).and(written.map(drop)).map_err(|error| error.to_string());
     let authority = match domain.identity.authorities.signing() {
         Ok(signing) if signing.record.not_before > now() => {
@@ -78,8 +78,12 @@ async fn look(domain: &Shared, data: &Path) -> Vec<&'static str> {
     if disk.is_ok() {
         domain.watch.health.disk_works();
     }
+    let outbox = match domain.log.outbox.is_stuck() {
+        true => Err("leaves of changes wait and the log takes none".to_owned()),
+        false => Ok(()),
+    };
     let mut failing = vec![];
-    for (part, result) in [("disk", disk), ("store", store), ("authority", authority)] {
+    for (part, result) in [("disk", disk), ("store", store), ("authority", authority), ("ledger", outbox)] {
         if let Err(error) = result {
             tracing::debug!(part, error, "not usable");
             failing.push(part);

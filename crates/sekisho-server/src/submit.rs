@@ -39,10 +39,15 @@ where
     Ok(all(domain, vec![item.into()]).await?.only()?)
 }
 
-/// Writes changes together: one that conflicts keeps no other out.
+/// Writes changes together: one that conflicts keeps no other out. Refused while the log takes no leaves of changes.
 pub(crate) async fn all(domain: &Domain, items: Vec<Item>) -> Result<Committed, StoreError> {
     let counts: Vec<Counts> = items.iter().map(Counts::of).collect();
-    let committed = domain.store.commit(Batch::new(&domain.identity.name, items)).await?;
+    if items.iter().any(|item| item.events().next().is_some()) {
+        domain.log.outbox.room(items.iter().any(Item::revokes)).await?;
+    }
+    let committed = domain.store.commit(Batch::new(&domain.identity.name, items)).await;
+    domain.watch.health.stored(&committed);
+    let committed = committed?;
     for (counts, outcome) in counts.iter().zip(&committed.outcomes) {
         if outcome.is_ok() {
             domain.watch.counters.written(counts);

@@ -15,7 +15,6 @@ use sekisho_net::{Rates, TlsPeer, UnixPeer};
 use sekisho_runtime::{Stop, Tasks, now};
 use sekisho_store::{MemoryStore, Store};
 use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, Verified};
-use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -30,6 +29,7 @@ use crate::departure::Departures;
 use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::executor::{Admitted, Call, Connection, admit};
 use crate::health::Health;
+use crate::outbox::Outbox;
 use crate::refusal::Refusal;
 use crate::refusal_counts::Refusals;
 use crate::roles::Role;
@@ -64,8 +64,7 @@ impl Testbed {
                 decisions,
                 witnesses: None,
                 recording: std::array::from_fn(|_| Arc::default()),
-                draining: tokio::sync::Mutex::default(),
-                outbox_filled: Notify::new(),
+                outbox: Outbox::new(),
                 log_time: 0.into(),
             },
             limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },

@@ -85,14 +85,14 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
     let mut marked = 0;
     loop {
         let stopping = tokio::select! {
-            () = domain.log.outbox_filled.notified() => false,
+            () = domain.log.outbox.filled.notified() => false,
             () = tokio::time::sleep(MARK_EVERY) => false,
             () = stop.wait() => true,
         };
         if let Err(error) = drain_outbox(&domain).await {
             tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
             tokio::time::sleep(Duration::from_secs(1)).await;
-            domain.log.outbox_filled.notify_one();
+            domain.log.outbox.filled.notify_one();
         }
         let size = domain.log.ledger.size();
         if size != marked {

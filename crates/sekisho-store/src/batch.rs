@@ -113,6 +113,13 @@ pub enum Write {
     BeginEpoch(Epoch),
     /// The ledger has made this server's leaves durable, up to this one.
     Drained(i64),
+    /// Of this server's leaves the ledger holds these, and none of the others. Numbers go on beyond `beyond`, those of the others too.
+    SettleOutbox {
+        held: Vec<i64>,
+        beyond: i64,
+    },
+    /// Writes what is deleted with it: whether the store takes a change now.
+    Probe,
     /// Takes a revision far beyond `floor` and beyond all before. The policy in force is stored under it again, since sidecars take no
     /// older one than they hold; revocations of revisions after `since` are renewed, since what they concern may have been issued at
     /// revisions up to `floor`.
@@ -148,6 +155,11 @@ impl Item {
     pub fn record(mut self, leaf: Leaf) -> Self {
         self.leaves.push(leaf);
         self
+    }
+
+    /// Whether it takes a right away from somebody.
+    pub fn revokes(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::Revoke { .. }))
     }
 
     /// What it records.
@@ -247,8 +259,8 @@ pub struct Delta {
     pub trust_domain: TrustDomain,
     pub revision: Option<Revision>,
     pub changes: Vec<Change>,
-    /// Whether leaves wait in the outbox because of it.
-    pub has_leaf: bool,
+    /// How many leaves it put into the outbox.
+    pub leaves: u32,
 }
 
 #[derive(Debug, Clone)]

@@ -27,14 +27,14 @@ const REVOCATION_GRACE_SECONDS: i64 = 3600;
 
 /// Runs a batch. An error leaves rows half written: the caller takes the transaction back.
 pub(crate) fn execute(rows: &mut impl Rows, server: &ServerId, batch: Batch) -> Result<(Committed, Delta), StoreError> {
-    let mut run = Run { rows, server, revision: None, changes: vec![], has_leaf: false, read: None };
+    let mut run = Run { rows, server, revision: None, changes: vec![], leaves: 0, read: None };
     let outcomes = batch.items.into_iter().map(|item| run.item(item)).collect::<Result<Vec<_>, _>>()?;
     let period = (TRIM_EVERY / (run.changes.len() as u64).max(1)).max(1);
     if run.revision.is_some_and(|revision| revision.0.is_multiple_of(period)) {
         run.rows.trim_changed(KEPT_CHANGES)?;
     }
-    let Run { revision, changes, has_leaf, .. } = run;
-    let delta = Delta { trust_domain: batch.trust_domain, revision, changes, has_leaf };
+    let Run { revision, changes, leaves, .. } = run;
+    let delta = Delta { trust_domain: batch.trust_domain, revision, changes, leaves };
     Ok((Committed { revision, outcomes }, delta))
 }
 
@@ -43,7 +43,7 @@ struct Run<'a, R> {
     server: &'a ServerId,
     revision: Option<Revision>,
     changes: Vec<Change>,
-    has_leaf: bool,
+    leaves: u32,
     /// The entry that this item has looked at last.
     read: Option<(EntryId, Option<Entry>)>,
 }
@@ -73,7 +73,7 @@ impl<R: Rows> Run<'_, R> {
         item.writes.into_iter().try_for_each(|write| self.write(write))?;
         for Encoded { leaf, side } in leaves {
             self.rows.push_leaf(&leaf, &side)?;
-            self.has_leaf = true;
+            self.leaves += 1;
         }
         Ok(Ok(()))
     }
@@ -190,6 +190,8 @@ impl<R: Rows> Run<'_, R> {
             Write::MarkLog(mark) => self.rows.put_log_mark(&mark),
             Write::BeginEpoch(epoch) => self.rows.put_epoch(epoch, KEPT_EPOCHS),
             Write::Drained(through) => self.rows.delete_leaves(through),
+            Write::SettleOutbox { held, beyond } => self.rows.settle_leaves(&held, beyond),
+            Write::Probe => self.rows.probe(),
             // Before the item's leaves, which stand at its revision.
             Write::JumpBeyond { .. } => Ok(()),
         }

@@ -46,6 +46,10 @@ pub enum StoreError {
     NotCommitted,
     #[error("the database failed while it took the change; whether it was kept shows after the server's next start")]
     Unknown,
+    #[error(
+        "{0} records of changes wait for the log, which takes none now; the server's log says why, and it tries again each second"
+    )]
+    OutboxWaits(i64),
     #[error("the store's writer has stopped; its log says why, and a restart is needed")]
     Stopped,
 }

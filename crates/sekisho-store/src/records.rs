@@ -86,6 +86,7 @@ pub struct LogMark {
 /// A leaf that waits for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxLeaf {
+    /// Ascends with each commit of its server, and is never used twice: the ledger takes each once.
     pub sequence: i64,
     pub leaf: Vec<u8>,
     pub side: Vec<u8>,

@@ -57,6 +57,11 @@ pub(crate) trait Rows {
 
     fn push_leaf(&mut self, leaf: &[u8], side: &[u8]) -> Done;
     fn delete_leaves(&mut self, through: i64) -> Done;
+    /// Deletes those in `held`, and gives all others new numbers beyond `beyond` and all before, in their order.
+    fn settle_leaves(&mut self, held: &[i64], beyond: i64) -> Done;
+
+    /// Writes a row and deletes it.
+    fn probe(&mut self) -> Done;
 
     /// One thing that changes twice under one revision is one row, with all its parents.
     fn put_changed(&mut self, revision: Revision, what: &ChangedId) -> Done;

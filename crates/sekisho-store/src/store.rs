@@ -83,4 +83,6 @@ pub struct Marks {
     pub log: Option<LogMark>,
     /// The time by which things were last deleted.
     pub retention: Option<UnixTime>,
+    /// The highest number that was given to a leaf; a database that was restored does not know it.
+    pub last_leaf: i64,
 }

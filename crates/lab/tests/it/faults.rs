@@ -23,6 +23,8 @@ pub enum Full {
     Nobody = 0,
     Everybody = 1,
     Decisions = 2,
+    Database = 3,
+    Log = 4,
 }
 
 impl Shim {
@@ -130,6 +132,91 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     let of_entry = world.leaves("issuance").iter().filter(|leaf| leaf["entry"] == entry.as_str()).count();
     assert!((1..=2).contains(&of_entry), "{of_entry}");
     world.text(&["entry", "show", &entry]);
+}
+
+fn readiness(world: &World) -> String {
+    raw(&mut unix(&world.path("s/api.sock")), "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+}
+
+/// Creates an entry by one call, and nothing after it; whether that was acknowledged.
+pub fn create_at_once(world: &World, name: &str) -> bool {
+    let parent = &world.agent_id;
+    let entry = serde_json::json!([{
+        "id": name, "spiffe_id": format!("spiffe://example.org/{name}"), "parent_id": parent, "selectors": ["unix:uid:1"]
+    }]);
+    let body = entry[0].to_string();
+    let head = "host: localhost\r\nconnection: close\r\ncontent-type: application/json";
+    let request = format!("POST /v1/entries HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    raw(&mut unix(&world.path("s/api.sock")), &request).starts_with("HTTP/1.1 201")
+}
+
+/// How many leaves each of these entries has, of its creation and of its deletion.
+pub fn changes(world: &World, names: &[String]) -> Vec<usize> {
+    let leaves = world.leaves("entry-change");
+    names.iter().map(|name| leaves.iter().filter(|leaf| leaf["entry"] == name.as_str()).count()).collect()
+}
+
+/// A change is durable with its leaf, and answered. While the log takes none, the next are refused, so that what waits is bounded; what
+/// takes a right away is not.
+#[test]
+fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_what_waited_is_in_it_once() {
+    let shim = Shim::new();
+    let mut world = World::with_environment(&[], shim.environment(), vec![]);
+    assert!(create_at_once(&world, "before"));
+    shim.set(0, 0, Full::Log);
+    let mut created = vec!["before".to_owned()];
+    let refused = eventually("a change is refused", || {
+        let name = format!("waits{}", created.len());
+        if create_at_once(&world, &name) {
+            created.push(name);
+            return None;
+        }
+        Some(name)
+    });
+    let (_, _, why) = world.sekisho(&[
+        "entry",
+        "create",
+        "--spiffe-id",
+        "spiffe://example.org/later",
+        "--parent-id",
+        &world.agent_id,
+        "--selector",
+        "unix:uid:1",
+    ]);
+    assert!(why.contains("its log says why"), "{why}");
+    let ready = readiness(&world);
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("ledger"), "{ready}");
+    world.text(&["entry", "delete", "before"]);
+    shim.set(0, 0, Full::Nobody);
+    eventually("the log takes them", || create_at_once(&world, "after").then_some(()));
+    created.push("after".into());
+    let expected: Vec<usize> = created.iter().map(|name| if name == "before" { 2 } else { 1 }).collect();
+    eventually("all are in the log", || {
+        (changes(&world, &created).iter().sum::<usize>() > created.len()).then_some(())
+    });
+    assert_eq!(changes(&world, &created), expected);
+    drop(world.server.take());
+    world.start_server();
+    assert_eq!(changes(&world, &created), expected, "after a restart");
+    assert_eq!(changes(&world, &[refused]), [0]);
+}
+
+#[test]
+fn a_database_that_takes_no_write_shows_in_readiness_until_it_takes_one() {
+    let shim = Shim::new();
+    let world = World::with_environment(&[], shim.environment(), vec![]);
+    eventually("the server is ready", || readiness(&world).starts_with("HTTP/1.1 200").then_some(()));
+    shim.set(0, 0, Full::Database);
+    assert!(!create_at_once(&world, "refused"));
+    let failing = readiness(&world);
+    assert!(failing.starts_with("HTTP/1.1 503") && failing.contains("store"), "{failing}");
+    // Not only because a caller's change failed: it is looked at again and again.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(readiness(&world).starts_with("HTTP/1.1 503"));
+    shim.set(0, 0, Full::Nobody);
+    eventually("the server is ready again", || readiness(&world).starts_with("HTTP/1.1 200").then_some(()));
+    assert!(create_at_once(&world, "taken"));
+    assert_eq!(changes(&world, &["refused".into()]), [0]);
 }
 
 /// The kernel reports an error of the disk once; what was not written stays in its page cache, and the next sync succeeds.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sekisho_ledger::{Bundle, Checkpoint, Frontier, Hash, Note, tile_path};
 
+use crate::faults::{changes, create_at_once};
 use crate::peers::{Attested, attest};
 use crate::world::World;
 
@@ -104,6 +105,24 @@ async fn kill_9_forks_nothing_loses_nothing_acknowledged_and_spends_no_token_twi
     }
     assert!(!done.entries.is_empty() && !done.issued.is_empty() && !done.spent.is_empty());
     check(&world, &ledger, &done).await;
+}
+
+/// The server dies right after its answer: the leaf may be in the log while its row of the outbox is still there.
+#[test]
+fn law_l5_a_change_has_one_leaf_when_kill_9_follows_its_answer() {
+    let mut world = World::start();
+    let mut created = vec![];
+    for round in 0..12u64 {
+        let name = format!("once{round}");
+        let pid = world.server.as_ref().unwrap().pid();
+        assert!(create_at_once(&world, &name));
+        std::thread::sleep(Duration::from_millis(round % 4));
+        std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        world.server.take().unwrap().kill();
+        world.start_server();
+        created.push(name);
+        assert_eq!(changes(&world, &created), vec![1; created.len()], "round {round}");
+    }
 }
 
 async fn check(world: &World, ledger: &Path, done: &Acknowledged) {

@@ -1,6 +1,6 @@
 /* What a test may do to a role: set its clocks off, make its disk slow, make it full. The file named by SHIM holds seven
-   numbers: seconds by which the clock is off, milliseconds that an fsync takes, 1 when the disk is full or 2 when only
-   decisions find no room, seconds by which the machine seems to have run longer, and how many syncs of the log fail with EIO
+   numbers: seconds by which the clock is off, milliseconds that an fsync takes, 1 when the disk is full, 2 when only
+   decisions find no room, 3 the database, 4 the log's write-ahead file, seconds by which the machine seems to have run longer, and how many syncs of the log fail with EIO
    from the moment at which the next number, a serial, changes, and 1 if those of the database fail instead of the log's. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -84,8 +84,12 @@ static int is_full(int fd) {
     struct stat found;
     if (fstat(fd, &found) || !S_ISREG(found.st_mode)) return 0;
     look();
-    if (values[2] != 2) return values[2] == 1;
-    return is_below(fd, "/decisions/");
+    switch (values[2]) {
+    case 2: return is_below(fd, "/decisions/");
+    case 3: return is_below(fd, "/state.db");
+    case 4: return is_below(fd, "/ledger/wal");
+    default: return values[2] == 1;
+    }
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) {

@@ -288,7 +288,7 @@ async fn settled(folder: &Path, key: Arc<dyn Signer>) -> (u64, Hash) {
     let size = 17 * TILE_WIDTH + 104;
     let first = ledger.append((0..size).map(entry).collect()).await.unwrap();
     assert_eq!(first, 0);
-    ledger.send(vec![], true).unwrap().await.unwrap().unwrap();
+    ledger.settle().unwrap().await.unwrap().unwrap();
     (size, ledger.root(size).unwrap())
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::DiskError;
 use crate::disk::{Disk, replace_file};
-use crate::ledger_entry::{Append, BATCH_BYTES, Pace, Recovered};
+use crate::ledger_entry::{Append, BATCH_BYTES, Logged, Pace, Recovered};
 use crate::ledger_files::restore_frontier;
 use crate::ledger_tiles::Tiles;
 use crate::wal::Wal;
@@ -52,6 +52,8 @@ pub(super) struct Writer {
     disk: Disk,
     wal: Wal,
     tiles: Tiles,
+    /// Up to which number the log holds the leaves of the outbox.
+    outbox: Option<i64>,
     pace: Pace,
     published: watch::Sender<Published>,
     _lock: std::fs::File,
@@ -78,11 +80,12 @@ impl Writer {
             return Err(DiskError::Inconsistent("there is a write-ahead file but no checkpoint"));
         }
         let mut tiles = Tiles::restore(disk.clone(), folder, base)?;
-        replay(&mut tiles, &records, checkpoint.as_ref(), &wal_path)?;
-        let recovered = Recovered { size: tiles.frontier.size(), replayed: records.len() as u64 };
+        let outbox = replay(&mut tiles, &records, checkpoint.as_ref(), &wal_path)?;
+        let size = tiles.frontier.size();
+        let recovered = Recovered { size, replayed: size - base, outbox };
         let (published, watched) = watch::channel((0, Arc::from("")));
         let (folder, origin) = (folder.to_owned(), origin.to_owned());
-        let mut writer = Self { folder, origin, key, disk, wal, tiles, pace, published, _lock: lock };
+        let mut writer = Self { folder, origin, key, disk, wal, tiles, outbox, pace, published, _lock: lock };
         writer.publish(false)?;
         writer.tiles.remove_older()?;
         Ok((writer, recovered, watched))
@@ -160,18 +163,25 @@ impl Writer {
 
     /// Makes a batch durable and answers its callers. A batch that could not be written is refused whole; the log
     /// goes on behind it.
-    fn write(&mut self, batch: Vec<Append>) -> Result<(), DiskError> {
-        let records = batch.iter().flat_map(|append| &append.entries);
-        let lengths: Vec<[u8; 4]> = records.clone().map(|entry| (entry.leaf.len() as u32).to_be_bytes()).collect();
-        let parts = records.zip(&lengths).map(|(entry, length)| [&length[..], &entry.leaf, &entry.side]);
+    fn write(&mut self, mut batch: Vec<Append>) -> Result<(), DiskError> {
+        let mut outbox = self.outbox;
+        batch.iter_mut().for_each(|append| append.leave_out(&mut outbox));
+        let entries = batch.iter().flat_map(|append| &append.entries);
+        let heads: Vec<[u8; 4]> = entries.clone().map(|entry| Logged::head(&entry.leaf)).collect();
+        let entries = entries.zip(&heads).map(|(entry, head)| [&head[..], &entry.leaf, &entry.side]);
+        // In the frame of the entries: both are durable, or neither.
+        let through = outbox.filter(|_| outbox != self.outbox).map(Logged::through);
+        let records = entries.chain(through.iter().map(|through| [&through[..], &[], &[]]));
         let usable = self.usable_wal();
-        if let Err(error) = usable.and_then(|()| if lengths.is_empty() { Ok(()) } else { self.wal.append(parts) }) {
+        let any = !heads.is_empty() || through.is_some();
+        if let Err(error) = usable.and_then(|()| if any { self.wal.append(records) } else { Ok(()) }) {
             let error = Arc::new(error);
             for append in batch {
                 let _gone = append.done.send(Err(error.clone()));
             }
             return if error.is_io() { Ok(()) } else { Err(DiskError::Stopped(error.to_string())) };
         }
+        self.outbox = outbox;
         let mut settling = vec![];
         for append in batch {
             let first = self.tiles.frontier.size();
@@ -205,7 +215,8 @@ impl Writer {
         if settle || self.wal.is_broken() || self.wal.len() > self.pace.wal_bytes {
             self.tiles.sync()?;
             self.disk.write_atomic(&path, checkpoint.as_bytes())?;
-            self.wal.begin_anew(self.tiles.frontier.size(), [])?;
+            let through = self.outbox.map(Logged::through);
+            self.wal.begin_anew(self.tiles.frontier.size(), through.iter().map(<[u8; 12]>::as_slice))?;
             self.tiles.begins_here();
         } else {
             replace_file(&path, checkpoint.as_bytes())?;
@@ -223,19 +234,23 @@ impl Writer {
     }
 }
 
-/// Pushes the entries of the write-ahead file, and holds the tree against the last checkpoint.
+/// Pushes the entries of the write-ahead file, and holds the tree against the last checkpoint. Returns up to which number they hold
+/// the leaves of the outbox.
 fn replay(
     tiles: &mut Tiles,
     records: &[Vec<u8>],
     checkpoint: Option<&Checkpoint>,
     wal_path: &Path,
-) -> Result<(), DiskError> {
+) -> Result<Option<i64>, DiskError> {
+    let mut outbox = None;
     let base = tiles.frontier.size();
     let mut seen = checkpoint.filter(|c| c.size <= base).map(|c| older_root(tiles, c)).transpose()?;
     for record in records {
-        let (leaf, side) = split_record(record)
-            .ok_or_else(|| DiskError::Damaged { path: wal_path.to_owned(), what: "a record is no entry" })?;
-        tiles.push(leaf, side)?;
+        match Logged::read(record) {
+            Some(Logged::Entry { leaf, side }) => tiles.push(leaf, side)?,
+            Some(Logged::Through(number)) => outbox = Some(number),
+            None => return Err(DiskError::Damaged { path: wal_path.to_owned(), what: "a record is no entry" }),
+        }
         if checkpoint.is_some_and(|c| c.size == tiles.frontier.size()) {
             seen = Some(tiles.frontier.root());
         }
@@ -245,7 +260,7 @@ fn replay(
         (Some(checkpoint), Some(root)) if checkpoint.root != root => {
             Err(DiskError::Inconsistent("the entries have another root"))
         }
-        _ => Ok(()),
+        _ => Ok(outbox),
     }
 }
 
@@ -288,9 +303,4 @@ fn older_root(tiles: &Tiles, checkpoint: &Checkpoint) -> Result<Hash, DiskError>
     }
     let frontier = restore_frontier(tiles.folder(), checkpoint.size, checkpoint.size);
     frontier.map(|f| f.root()).ok_or(DiskError::Inconsistent("tiles of the checkpoint are missing"))
-}
-
-fn split_record(record: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = record.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }

@@ -18,7 +18,7 @@ pub(super) async fn observers_hear_before_the_caller_goes_on(store: &dyn Store) 
     assert!(matches!(&heard[0].changes[..], [Change::Entry(entry)] if entry.id.as_str() == "a"));
     assert_eq!((heard[0].revision, heard[1].changes.len(), heard[1].revision), (Some(Revision(1)), 0, None));
     assert!(matches!(&heard[3].changes[..], [Change::Node(node)] if node.version == "2"));
-    assert_eq!((heard[3].revision, heard[3].has_leaf), (None, false));
+    assert_eq!((heard[3].revision, heard[3].leaves), (None, 0));
 }
 
 pub(super) async fn history_names_what_changed_and_its_parents(store: &dyn Store) {

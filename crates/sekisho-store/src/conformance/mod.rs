@@ -47,6 +47,7 @@ on_each_store!(
     others::a_spool_goes_on_from_where_it_was_read,
     others::authorities_name_their_server,
     others::a_leaf_waits_with_its_change_or_not_at_all,
+    others::leaves_that_the_log_holds_are_settled_and_numbers_are_never_used_twice,
     changes::observers_hear_before_the_caller_goes_on,
     changes::history_names_what_changed_and_its_parents,
     changes::history_of_a_time_that_is_unknown_is_too_old,

@@ -4,10 +4,10 @@ use sekisho_events::{Leaf, LogContinued, PolicyApplied};
 use sekisho_identity::Revoked;
 use sekisho_types::{Digest, Revision};
 
-use super::samples::{at, commit, domain, id, leaf, written};
+use super::samples::{at, commit, domain, id, leaf, recorded, written};
 use crate::{
-    AuthorityRecord, Batch, Conflict, Expect, Item, LogMark, Marks, PolicyRecord, ServerId, SpoolPosition, Store,
-    TokenRecord, Write,
+    AuthorityRecord, Batch, Conflict, Expect, Item, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
+    Store, TokenRecord, Write,
 };
 
 fn token(hash: &str) -> TokenRecord {
@@ -132,7 +132,7 @@ pub(super) async fn marks_and_former_parents_are_remembered(store: &dyn Store) {
     let mark = LogMark { size: 7, root: vec![1; 32] };
     let item = Item::from(Write::MarkLog(mark.clone())).write(Write::MarkRetention(at(3)));
     assert_eq!(written(store, item).await, None);
-    assert_eq!(store.marks(&domain()).await.unwrap(), Marks { log: Some(mark), retention: Some(at(3)) });
+    assert_eq!(store.marks(&domain()).await.unwrap(), Marks { log: Some(mark), retention: Some(at(3)), last_leaf: 0 });
     for (parent, seconds) in [("/q", 10), ("/p", 20), ("/p", 30)] {
         written(store, Write::PutFormerParent { id: id("/a"), parent: id(parent), until: at(seconds) }).await;
     }
@@ -180,7 +180,7 @@ pub(super) async fn authorities_name_their_server(store: &dyn Store) {
 pub(super) async fn a_leaf_waits_with_its_change_or_not_at_all(store: &dyn Store) {
     let heard = Arc::new(std::sync::Mutex::new(vec![]));
     let to = heard.clone();
-    store.observe(Box::new(move |delta| to.lock().unwrap().push((delta.has_leaf, delta.changes.len()))));
+    store.observe(Box::new(move |delta| to.lock().unwrap().push((delta.leaves, delta.changes.len()))));
     let change = Item::from(revoke("/a", 0, 9)).record(leaf("one")).record(leaf("two"));
     written(store, change).await;
     commit(store, spend("none", 0).record(leaf("never"))).await.unwrap_err();
@@ -204,5 +204,29 @@ pub(super) async fn a_leaf_waits_with_its_change_or_not_at_all(store: &dyn Store
     let kept = store.snapshot(&domain()).await.unwrap().revocations;
     let has = |path: &str| kept.iter().any(|one| one.what == Revoked::SpiffeId(id(path)));
     assert!(has("/b") && !has("/long"));
-    assert_eq!(heard.lock().unwrap()[..2], [(true, 1), (false, 0)]);
+    assert_eq!(heard.lock().unwrap()[..2], [(2, 1), (0, 0)]);
+}
+
+pub(super) async fn leaves_that_the_log_holds_are_settled_and_numbers_are_never_used_twice(store: &dyn Store) {
+    for name in ["a", "b", "c"] {
+        written(store, recorded(name)).await;
+    }
+    let texts = |leaves: &[OutboxLeaf]| leaves.iter().map(|row| row.leaf.clone()).collect::<Vec<_>>();
+    let waiting = store.outbox(&domain(), 9).await.unwrap();
+    let [a, b, c] = waiting.clone().try_into().unwrap();
+    assert_eq!(store.marks(&domain()).await.unwrap().last_leaf, c.sequence);
+    written(store, Write::SettleOutbox { held: vec![b.sequence], beyond: 1000 }).await;
+    let left = store.outbox(&domain(), 9).await.unwrap();
+    assert_eq!(texts(&left), [a.leaf, c.leaf], "in their order");
+    assert!(left.iter().all(|row| row.sequence > 1000) && left[0].sequence < left[1].sequence);
+    // Also when nothing waits, and never back.
+    written(store, Write::Drained(left[1].sequence)).await;
+    written(store, Write::SettleOutbox { held: vec![], beyond: 2000 }).await;
+    written(store, Write::SettleOutbox { held: vec![], beyond: 5 }).await;
+    written(store, recorded("d")).await;
+    let next = store.outbox(&domain(), 9).await.unwrap();
+    assert!(next.len() == 1 && next[0].sequence > 2000, "{next:?}");
+    assert_eq!(store.marks(&domain()).await.unwrap().last_leaf, next[0].sequence);
+    written(store, Write::Probe).await;
+    assert_eq!(store.marks(&domain()).await.unwrap().retention, None);
 }

@@ -116,7 +116,7 @@ impl Store for MemoryStore {
     }
 
     fn marks(&self, td: &TrustDomain) -> Answer<'_, Marks> {
-        self.answer(td, |tables| tables.marks.clone())
+        self.answer(td, |tables| Marks { last_leaf: tables.last_leaf, ..tables.marks.clone() })
     }
 
     fn tokens(&self, td: &TrustDomain) -> Answer<'_, Vec<TokenRecord>> {

@@ -27,7 +27,7 @@ pub(crate) struct Tables {
     pub marks: Marks,
     /// By server.
     pub outbox: BTreeMap<ServerId, VecDeque<OutboxLeaf>>,
-    last_leaf: i64,
+    pub last_leaf: i64,
     /// By revision, kind and id.
     pub changed: BTreeMap<ChangedKey, ChangedId>,
     pub epochs: Vec<EpochRecord>,
@@ -232,6 +232,17 @@ impl Rows for MemoryRows<'_> {
         let Tables { epochs, revision, .. } = &mut *self.tables;
         epochs.push(EpochRecord { epoch, from: *revision });
         epochs.drain(..epochs.len().saturating_sub(keep));
+        Ok(())
+    }
+
+    fn settle_leaves(&mut self, held: &[i64], beyond: i64) -> Result<(), StoreError> {
+        let outbox = self.tables.outbox.remove(self.server).unwrap_or_default();
+        self.tables.last_leaf = self.tables.last_leaf.max(beyond);
+        let mut others = outbox.into_iter().filter(|leaf| !held.contains(&leaf.sequence));
+        others.try_for_each(|OutboxLeaf { leaf, side, .. }| self.push_leaf(&leaf, &side))
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub fn begin_anew(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(
     connection.execute("DELETE FROM changes", [])?;
     // Readers of before begin with everything.
     connection.execute("DELETE FROM epochs", [])?;
+    // Numbers that came after the copy may be in the log: the server's next start goes beyond them.
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'", [])?;
     connection.execute(
         "INSERT INTO policies (td, revision, digest, at_ms, files)
          SELECT td, MAX(MAX(revision), ?2) + ?1, digest, at_ms, files FROM policies GROUP BY td",

@@ -193,9 +193,11 @@ impl<'a> Reader<'a> {
         let at = |row: &Row<'_>| Ok(UnixTime::from_millis(row.get(0)?));
         let marked = "SELECT size, root FROM log_marks WHERE td = ?1";
         let retained = "SELECT at_ms FROM retention WHERE td = ?1";
+        let given = "SELECT seq FROM sqlite_sequence WHERE name = 'outbox'";
         Ok(Marks {
             log: self.connection.query_row(marked, [td.as_str()], log).optional()?,
             retention: self.connection.query_row(retained, [td.as_str()], at).optional()?,
+            last_leaf: self.connection.query_row(given, [], |row| row.get(0)).optional()?.unwrap_or(0),
         })
     }
 

@@ -237,6 +237,29 @@ impl Rows for SqliteRows<'_> {
         self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
     }
 
+    fn settle_leaves(&mut self, held: &[i64], beyond: i64) -> Result<(), StoreError> {
+        let (td, server) = (self.td(), self.server.as_str());
+        for number in held {
+            self.run("DELETE FROM outbox WHERE td = ?1 AND server = ?2 AND seq = ?3", params![td, server, number])?;
+        }
+        // https://www.sqlite.org/autoinc.html: the table may be written, and a table that has no row in it begins at its highest number.
+        let sql = "SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0),
+                              COALESCE((SELECT MAX(seq) FROM outbox), 0), ?1)";
+        let last: i64 = self.connection.query_row(sql, [beyond], |row| row.get(0))?;
+        self.run("DELETE FROM sqlite_sequence WHERE name = 'outbox'", [])?;
+        self.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", [last])?;
+        let sql = "INSERT INTO outbox (td, server, leaf, side) SELECT td, server, leaf, side FROM outbox
+                   WHERE td = ?1 AND server = ?2 ORDER BY seq";
+        self.run(sql, params![td, server])?;
+        self.delete_leaves(last)
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        // The row of no trust domain.
+        self.run("INSERT OR REPLACE INTO retention (td, at_ms) VALUES ('', 0)", [])?;
+        self.run("DELETE FROM retention WHERE td = ''", []).map(drop)
+    }
+
     fn put_changed(&mut self, revision: Revision, what: &ChangedId) -> Result<(), StoreError> {
         let sql = "INSERT INTO changes (td, revision, kind, id, parents, spiffe_ids) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                    ON CONFLICT (td, revision, kind, id)

@@ -26,7 +26,7 @@ fn cpu() -> Duration {
 }
 
 fn delta(revision: u64, change: Change) -> Delta {
-    Delta { trust_domain: domain(), revision: Some(Revision(revision)), changes: vec![change], has_leaf: false }
+    Delta { trust_domain: domain(), revision: Some(Revision(revision)), changes: vec![change], leaves: 0 }
 }
 
 fn agent(number: usize) -> String {

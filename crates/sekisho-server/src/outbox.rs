@@ -1,0 +1,142 @@
+//! Leaves of changes on their way from the state into the log: how many wait, and whether the log takes them (decisions/0042).
+//!
+//! A change is durable with its leaf, so it is answered before the log has that leaf. While the log takes none, changes are refused: what
+//! waits is bounded. What takes a right away is not refused before very much waits.
+
+use std::time::Duration;
+
+use sekisho_runtime::instant;
+use sekisho_store::StoreError;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
+
+/// The log has stopped taking leaves if it took none for so long while some wait. As long a change waits for room.
+const STUCK: Duration = Duration::from_secs(15);
+/// Leaves that wait at most, about: a change waits for room then.
+const MOST: i64 = 65_536;
+
+pub(crate) struct Outbox {
+    /// Held while leaves go into the log.
+    pub draining: Mutex<()>,
+    /// Rings when leaves wait.
+    pub filled: Notify,
+    state: watch::Sender<State>,
+    patience: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Below zero for a moment, when a leaf is in the log before its change has been counted here.
+    waiting: i64,
+    /// When the log last took leaves, or the first of these came.
+    moved: Instant,
+    /// Whether the log refused leaves when they were last offered.
+    is_refused: bool,
+}
+
+impl State {
+    fn is_stuck(&self, patience: Duration) -> bool {
+        self.is_refused || (self.waiting > 0 && self.moved.elapsed() >= patience)
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self::with_patience(STUCK)
+    }
+
+    fn with_patience(patience: Duration) -> Self {
+        let state = State { waiting: 0, moved: instant(), is_refused: false };
+        Self { draining: Mutex::default(), filled: Notify::new(), state: watch::channel(state).0, patience }
+    }
+
+    /// So many wait before the first commit is counted.
+    pub(crate) fn begins_with(&self, leaves: u64) {
+        let waiting = i64::try_from(leaves).unwrap_or(i64::MAX);
+        self.state.send_modify(|state| *state = State { waiting, moved: instant(), is_refused: false });
+        self.filled.notify_one();
+    }
+
+    /// Leaves were committed.
+    pub(crate) fn came(&self, leaves: u32) {
+        let now = instant();
+        self.state.send_modify(|state| {
+            if state.waiting <= 0 {
+                state.moved = now;
+            }
+            state.waiting += i64::from(leaves);
+        });
+        self.filled.notify_one();
+    }
+
+    /// Leaves are in the log, and wait no longer.
+    pub(crate) fn went(&self, leaves: usize) {
+        let (leaves, moved) = (i64::try_from(leaves).unwrap_or(i64::MAX), instant());
+        self.state.send_modify(|state| *state = State { waiting: state.waiting - leaves, moved, is_refused: false });
+    }
+
+    /// How an attempt ended to bring all into the log.
+    pub(crate) fn drained(&self, is_done: bool) {
+        self.state.send_modify(|state| state.is_refused = !is_done);
+    }
+
+    /// Whether leaves wait that the log does not take.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.state.borrow().is_stuck(self.patience)
+    }
+
+    /// Waits until a change with a leaf may be written.
+    pub(crate) async fn room(&self, revokes: bool) -> Result<(), StoreError> {
+        let mut states = self.state.subscribe();
+        let waiting = states.borrow().waiting;
+        if !revokes && self.is_stuck() {
+            return Err(StoreError::OutboxWaits(waiting));
+        }
+        let room = tokio::time::timeout(self.patience, states.wait_for(|state| state.waiting < MOST)).await;
+        room.map(drop).map_err(|_| StoreError::OutboxWaits(waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(200);
+
+    #[tokio::test]
+    async fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_revocations_until_very_many_wait() {
+        let outbox = Outbox::with_patience(SHORT);
+        let room = async |revokes| outbox.room(revokes).await.is_ok();
+        assert!(room(false).await);
+        outbox.came(2);
+        assert!(room(false).await, "the log is on its way");
+        tokio::time::sleep(SHORT).await;
+        assert!(outbox.is_stuck() && !room(false).await && room(true).await);
+        outbox.went(1);
+        assert!(room(false).await, "one went: the log works");
+        outbox.drained(false);
+        assert!(!room(false).await && room(true).await);
+        outbox.went(1);
+        outbox.drained(true);
+        tokio::time::sleep(SHORT).await;
+        assert!(room(false).await, "nothing waits");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_room_is_waited_for() {
+        let outbox = Outbox::with_patience(SHORT);
+        outbox.came(u32::try_from(MOST).unwrap());
+        let refused = outbox.room(true).await.unwrap_err().to_string();
+        assert!(refused.starts_with("65536 records"), "{refused}");
+        let later = async {
+            tokio::time::sleep(SHORT / 4).await;
+            outbox.went(1);
+        };
+        assert!(tokio::join!(outbox.room(true), later).0.is_ok());
+        // A leaf may be in the log before it is counted as waiting.
+        let early = Outbox::with_patience(Duration::ZERO);
+        early.went(1);
+        early.came(1);
+        assert!(!early.is_stuck());
+    }
+}
