@@ -105,12 +105,6 @@ async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, Jour
 /// Moves all leaves of the outbox into the log, in order and each once: what the log has already, it leaves out (decisions/0042).
 pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
     let _one_at_a_time = domain.log.outbox.draining.lock().await;
-    let drained = drain(domain).await;
-    domain.log.outbox.drained(drained.is_ok());
-    drained
-}
-
-async fn drain(domain: &Domain) -> Result<(), JournalError> {
     loop {
         let mut waiting = domain.store.outbox(&domain.identity.name, AT_ONCE).await?;
         // As many as one append takes; each alone is far below that.
@@ -126,6 +120,7 @@ async fn drain(domain: &Domain) -> Result<(), JournalError> {
         let leaves = waiting.into_iter().map(|row| (row.sequence, NewEntry { leaf: row.leaf, side: row.side }));
         let appended = domain.log.ledger.append_once(leaves.collect()).await;
         domain.watch.health.appended(&appended);
+        domain.log.outbox.offered(appended.is_ok());
         appended.map_err(JournalError::Disk)?;
         submit::write::<JournalError>(domain, Write::Drained(last)).await?;
         domain.log.outbox.went(count);

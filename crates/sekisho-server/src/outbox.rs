@@ -75,9 +75,9 @@ impl Outbox {
         self.state.send_modify(|state| *state = State { waiting: state.waiting - leaves, moved, is_refused: false });
     }
 
-    /// How an attempt ended to bring all into the log.
-    pub(crate) fn drained(&self, is_done: bool) {
-        self.state.send_modify(|state| state.is_refused = !is_done);
+    /// Whether the log took leaves that were offered to it.
+    pub(crate) fn offered(&self, is_taken: bool) {
+        self.state.send_modify(|state| state.is_refused = !is_taken);
     }
 
     /// Whether leaves wait that the log does not take.
@@ -114,10 +114,10 @@ mod tests {
         assert!(outbox.is_stuck() && !room(false).await && room(true).await);
         outbox.went(1);
         assert!(room(false).await, "one went: the log works");
-        outbox.drained(false);
+        outbox.offered(false);
         assert!(!room(false).await && room(true).await);
         outbox.went(1);
-        outbox.drained(true);
+        outbox.offered(true);
         tokio::time::sleep(SHORT).await;
         assert!(room(false).await, "nothing waits");
     }
