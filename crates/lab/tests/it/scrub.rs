@@ -46,10 +46,12 @@ async fn a_flipped_bit_in_an_old_entry_or_opening_is_found_while_the_server_runs
     assert!(said.contains("tile/entries/000"), "{said}");
     let report = world.json(&["ledger", "fsck", "--data", &data]);
     let damage = report["damage"].as_array().unwrap();
-    assert_eq!(damage.len(), 1, "{damage:?}");
-    assert!(damage[0]["file"].as_str().unwrap().ends_with("s/ledger/tile/entries/000"));
-    let entries = (damage[0]["first_entry"].as_u64().unwrap(), damage[0]["last_entry"].as_u64().unwrap());
-    assert!(entries.0 == entries.1 && entries.0 < 10, "{damage:?}");
+    assert!(damage[0]["file"].as_str().unwrap().ends_with("s/ledger/tile/entries/000"), "{damage:?}");
+    // If the bit is of a commitment, its opening is named too.
+    for damage in damage {
+        let entries = (damage["first_entry"].as_u64().unwrap(), damage["last_entry"].as_u64().unwrap());
+        assert!(entries.0 == entries.1 && entries.0 < 10, "{damage:?}");
+    }
     assert_eq!(fsck().0, 2);
     flip(&bundle, 700);
     assert_eq!(fsck().0, 0);
