@@ -1,4 +1,4 @@
-//! What changed lately: one log that all streams read, each from where it is. A stream that falls behind costs nobody memory: what it
+//! What changed lately: one log that all streams read, each from where it is. A stream that falls behind uses no memory: what it
 //! missed is no longer here, and it begins with everything.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +12,7 @@ use sekisho_types::{EntryId, Revision, SpiffeId};
 pub(crate) const KEPT: usize = 50_000;
 const KEPT_REVOCATIONS: usize = 1000;
 
-/// Counts each change of the view, whoever made it.
+/// Counts each change of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Generation(pub u64);
 

@@ -43,7 +43,7 @@ pub(crate) trait Fault: From<JournalError> {
     }
 }
 
-/// Our own failure is no refusal.
+/// A failure of ours is not a refusal.
 impl Fault for JournalError {
     fn is_callers(&self) -> bool {
         false

@@ -33,7 +33,7 @@ pub(crate) async fn record(domain: &Domain, folder: &Path) -> Result<(), Journal
 
 /// What an auditor asks of a server: how long identities live, what is kept, who attests nodes, and who sees the log.
 fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
-    // Where this machine's operators connect is no matter of the log.
+    // The log does not say where operators of this machine connect.
     let Settings {
         socket: _,
         publish_log,

@@ -66,7 +66,7 @@ async fn hear(
     }
 }
 
-/// `None` for what is no position: an agent of which this server understands nothing begins with everything.
+/// `None` if it is not a position: an agent of which this server understands nothing begins with everything.
 fn position_from_wire(wire: wire::Position) -> Option<Position> {
     if wire.parent_ids.len() > MAX_PARENTS {
         return None;

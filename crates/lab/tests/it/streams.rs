@@ -73,7 +73,7 @@ async fn a_stream_goes_on_from_its_position_over_a_restart_of_the_server() {
     world.text(&["entry", "delete", &kept]);
     let third = next(&mut changes).await.unwrap();
     assert_eq!((third.removed_entry_ids.as_slice(), third.revocations.len()), ([kept].as_slice(), 1));
-    // A position that nobody was given.
+    // A position that no agent was given.
     let lie = Position { revision: 1 << 50, ..position(&agent, &second.epoch, &third) };
     assert!(open(&world, &agent, Some(lie)).await.unwrap().1.complete);
     let unknown = Position { epoch: vec![7; 16], ..position(&agent, &second.epoch, &third) };
