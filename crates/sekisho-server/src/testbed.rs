@@ -38,6 +38,7 @@ use crate::{journal, rotation};
 
 pub(crate) struct Testbed {
     pub domain: Shared,
+    pub store: Arc<MemoryStore>,
     _folder: tempfile::TempDir,
 }
 
@@ -89,7 +90,7 @@ impl Testbed {
             viewed.upgrade().unwrap().streams.delivery.committed(delta);
         }));
         rotation::rotate(&domain, now()).await.unwrap();
-        Self { domain, _folder: folder }
+        Self { domain, store, _folder: folder }
     }
 
     /// Everything that is on record by now, opened.

@@ -77,6 +77,9 @@ pub(crate) enum AttestError {
     Issue { agent: SpiffeId, error: IssueError },
     #[error("agent `{agent}` is banned, and attested")]
     Banned { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
+    /// Its SVID is in the log, and the database did not take the agent.
+    #[error("agent `{agent}` was not registered: {error}")]
+    Unregistered { agent: SpiffeId, withdrawn: Vec<IssuanceId>, error: JournalError },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -99,7 +102,7 @@ impl From<Conflict> for AttestError {
 impl Fault for AttestError {
     fn is_callers(&self) -> bool {
         match self {
-            Self::Silent | Self::Gone | Self::Journal(_) => false,
+            Self::Silent | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
             Self::Issue { error, .. } => error.is_callers(),
             _ => true,
         }
@@ -118,7 +121,7 @@ impl Fault for AttestError {
 
     fn concerns(&self) -> Option<&SpiffeId> {
         match self {
-            Self::Issue { agent, .. } | Self::Banned { agent, .. } => Some(agent),
+            Self::Issue { agent, .. } | Self::Banned { agent, .. } | Self::Unregistered { agent, .. } => Some(agent),
             _ => None,
         }
     }
@@ -126,7 +129,7 @@ impl Fault for AttestError {
     fn withdraws(&self) -> &[IssuanceId] {
         match self {
             Self::Issue { error, .. } => error.withdraws(),
-            Self::Banned { withdrawn, .. } => withdrawn,
+            Self::Banned { withdrawn, .. } | Self::Unregistered { withdrawn, .. } => withdrawn,
             _ => &[],
         }
     }
@@ -230,8 +233,13 @@ async fn admit(
         let admission = admission(domain, &node).ok_or_else(|| banned(vec![issued.log_id]))?;
         Ok::<_, AttestError>((admission, ()))
     };
-    submit::change(domain, admission).await?;
-    Ok(issued)
+    match submit::change(domain, admission).await {
+        Ok(_) => Ok(issued),
+        Err(AttestError::Journal(error)) => {
+            Err(AttestError::Unregistered { agent: id.clone(), withdrawn: vec![issued.log_id], error })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the SVID before

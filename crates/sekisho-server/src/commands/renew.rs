@@ -104,6 +104,10 @@ impl Command for Renew {
             Err(RenewError::Changed { denied, .. }) => {
                 Err(RenewError::Changed { denied, withdrawn: vec![issued.log_id] })
             }
+            // The database did not take it: the SVID does not leave.
+            Err(RenewError::Issue(IssueError::Journal(error))) => {
+                Err(RenewError::Changed { denied: error.into(), withdrawn: vec![issued.log_id] })
+            }
             Err(error) => Err(error),
         }
     }

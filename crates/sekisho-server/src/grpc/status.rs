@@ -113,7 +113,7 @@ impl From<AttestError> for Status {
             | AttestError::Node(_) => Self::invalid_argument(says),
             AttestError::Banned { .. } => denied(Standing::Banned),
             AttestError::Issue { error, .. } => error.into(),
-            AttestError::Journal(error) => error.into(),
+            AttestError::Journal(error) | AttestError::Unregistered { error, .. } => error.into(),
         }
     }
 }

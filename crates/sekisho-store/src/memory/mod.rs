@@ -12,7 +12,7 @@ use crate::execute::execute;
 use crate::observers::Observers;
 use crate::{
     Answer, AuthorityRecord, Batch, Changed, Committed, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord,
-    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
+    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord, Write,
 };
 
 /// A handle to a state in memory, for one server. Clones, and handles for other servers, share the state.
@@ -21,11 +21,20 @@ pub struct MemoryStore {
     shared: Arc<Mutex<BTreeMap<TrustDomain, Tables>>>,
     observers: Observers,
     server: ServerId,
+    fails: Arc<Mutex<Option<Fails>>>,
 }
+
+/// Which writes are not taken.
+type Fails = Box<dyn Fn(&Write) -> bool + Send + Sync>;
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { shared: Arc::default(), observers: Observers::default(), server: ServerId::local() }
+        Self {
+            shared: Arc::default(),
+            observers: Observers::default(),
+            server: ServerId::local(),
+            fails: Arc::default(),
+        }
     }
 }
 
@@ -40,6 +49,11 @@ impl MemoryStore {
     #[must_use]
     pub fn reopened(&self) -> Self {
         Self { observers: Observers::default(), ..self.clone() }
+    }
+
+    /// From now on each batch with such a write fails, as on a full disk.
+    pub fn fail_when(&self, fails: impl Fn(&Write) -> bool + Send + Sync + 'static) {
+        *self.fails.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(fails));
     }
 
     fn with<T>(&self, td: &TrustDomain, work: impl FnOnce(&mut Tables) -> T) -> T {
@@ -59,6 +73,11 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, batch: Batch) -> Answer<'_, Committed> {
+        let fails = self.fails.lock().unwrap_or_else(PoisonError::into_inner);
+        if fails.as_ref().is_some_and(|fails| batch.items.iter().flat_map(|item| &item.writes).any(fails)) {
+            return Box::pin(std::future::ready(Err(StoreError::NotCommitted)));
+        }
+        drop(fails);
         let td = batch.trust_domain.clone();
         let written = self.with(&td, |tables| {
             let mut rows = MemoryRows { tables, server: &self.server };

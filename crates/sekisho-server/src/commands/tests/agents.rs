@@ -1,6 +1,7 @@
 use sekisho_events::{Counter, Event};
 use sekisho_evidence::token_hash;
 use sekisho_identity::Standing;
+use sekisho_store::Write;
 use sekisho_types::SpiffeId;
 
 use super::{says, words};
@@ -51,6 +52,19 @@ async fn law_l5_a_banned_agent_that_attests_is_on_record_once_under_its_name() {
     let [refused] = bed.refusals().await.try_into().unwrap();
     let (caller, reason, withdrawn) = says(&refused);
     assert!(caller == ID && reason.contains("is banned, and attested") && withdrawn == 0, "{caller}: {reason}");
+}
+
+#[tokio::test]
+async fn law_l5_an_svid_that_the_database_did_not_take_is_withdrawn_on_record() {
+    let bed = Testbed::new().await;
+    let renewing = bed.joined("host-b").await;
+    let token = bed.token("host-a").await;
+    bed.store.fail_when(|write| matches!(write, Write::PutNode(_) | Write::RenewNode { .. }));
+    assert!(matches!(bed.attest(&token).await, Err(AttestError::Unregistered { .. })));
+    let renewed = bed.agent(&renewing).await.execute(Renew { csr: csr() }).await.map(drop).map_err(Refusal::into_error);
+    assert!(matches!(renewed, Err(RenewError::Changed { denied: Denied::Journal(_), .. })), "{renewed:?}");
+    let [joining, renewing] = bed.refusals().await.try_into().unwrap();
+    assert_eq!((says(&joining).0.as_str(), says(&joining).2, says(&renewing).2), (ID, 1, 1));
 }
 
 #[tokio::test]
