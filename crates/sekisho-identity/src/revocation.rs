@@ -40,6 +40,17 @@ pub struct IssuedSvid<'a> {
     pub issuance: Option<&'a Issuance>,
 }
 
+impl IssuedSvid<'_> {
+    /// What can be revoked of which it is, by what it says of itself. `agent` is the one that asked for it.
+    pub fn revocable(&self, agent: Option<SpiffeId>) -> Vec<Revoked> {
+        let id = self.spiffe_id;
+        let own = [Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(self.serial.to_owned())];
+        let entry = self.issuance.and_then(|issuance| issuance.entry.clone());
+        let entry = entry.map(|entry| Revoked::Entry { id: entry, spiffe_id: id.clone() });
+        own.into_iter().chain(entry).chain(agent.map(Revoked::Agent)).collect()
+    }
+}
+
 impl<'a> From<&'a LeafFacts> for IssuedSvid<'a> {
     fn from(leaf: &'a LeafFacts) -> Self {
         let LeafFacts { spiffe_id, not_before, serial, issuance, .. } = leaf;
@@ -119,18 +130,11 @@ impl Revocations {
             return None;
         }
         let svid = svid.into();
-        let id = svid.spiffe_id;
-        let mut whats =
-            vec![Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(svid.serial.to_owned())];
-        match svid.issuance {
-            Some(issuance) => {
-                let entry = issuance.entry.clone();
-                whats.extend(entry.map(|entry| Revoked::Entry { id: entry, spiffe_id: id.clone() }));
-                let agent = issuance.agent.and_then(|key| self.agents.get(&key));
-                whats.extend(agent.map(|agent| Revoked::Agent(agent.clone())));
-            }
+        let agent = svid.issuance.and_then(|issuance| self.agents.get(&issuance.agent?));
+        let mut whats = svid.revocable(agent.cloned());
+        if svid.issuance.is_none() {
             // Which entry gave it and which agent asked for it is unknown, so each that may have counts.
-            None => whats.extend(self.by_what.keys().filter(|what| may_have_given(what, id)).cloned()),
+            whats.extend(self.by_what.keys().filter(|what| may_have_given(what, svid.spiffe_id)).cloned());
         }
         let found = whats.iter().filter_map(|what| self.by_what.get(what));
         found.into_iter().find(|revocation| revocation.concerns(&svid))

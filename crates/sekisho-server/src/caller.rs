@@ -4,29 +4,44 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Node, Standing};
+use sekisho_identity::{Entry, IssuedSvid, LeafFacts, Node, Standing};
 use sekisho_net::{TlsPeer, UnixPeer};
 use sekisho_runtime::now;
+use sekisho_store::{EntryVersion, Expect};
 use sekisho_types::{SpiffeId, UnixTime, Verified};
 
 use crate::denied::Denied;
 use crate::domain::Domain;
 use crate::issue::Asker;
-use crate::view::View;
+use crate::view::{State, View};
 
 /// An operator whose right to act was checked.
-#[derive(Debug, Clone)]
-pub(crate) struct Operator(String);
+#[derive(Clone)]
+pub(crate) struct Operator {
+    name: String,
+    /// What it showed, unless it is on this machine: its right may end while it is served.
+    shown: Option<Arc<ShownByOperator>>,
+}
+
+struct ShownByOperator {
+    leaf: LeafFacts,
+    /// The agent that asked for it; looked up once for all that one call writes.
+    agent: OnceLock<Option<SpiffeId>>,
+}
 
 impl Operator {
     /// Root and this server's own user may use its local socket.
     pub(crate) fn on_socket(peer: &UnixPeer, own_uid: u32) -> Option<Self> {
-        (peer.uid == 0 || peer.uid == own_uid).then(|| Self(format!("uid:{}", peer.uid)))
+        (peer.uid == 0 || peer.uid == own_uid).then(|| Self::local(format!("uid:{}", peer.uid)))
     }
 
     /// The person who configured a policy folder and writes into it.
     pub(crate) fn of_folder(folder: &Path) -> Self {
-        Self(folder.display().to_string())
+        Self::local(folder.display().to_string())
+    }
+
+    const fn local(name: String) -> Self {
+        Self { name, shown: None }
     }
 
     /// The operator behind a connection: already admitted on the local socket, or with an admin entry over TLS.
@@ -35,14 +50,33 @@ impl Operator {
             return Some(local.clone());
         }
         let leaf = peer?.leaf.as_ref()?.get();
-        let now = now();
-        let admin = view.read(|state| state.is_admin(&leaf.spiffe_id, now) && state.revocations.find(leaf).is_none());
-        (admin && leaf.not_after > now).then(|| Self(leaf.spiffe_id.to_string()))
+        view.read(|state| administers(state, leaf).map(drop))?;
+        let shown = ShownByOperator { leaf: leaf.clone(), agent: OnceLock::new() };
+        Some(Self { name: leaf.spiffe_id.to_string(), shown: Some(Arc::new(shown)) })
+    }
+
+    /// Judges it again. What it writes relies on what it was judged by; on this machine that does not change.
+    pub(crate) fn stands(&self, view: &View) -> Result<Option<Expect>, Denied> {
+        let Some(ShownByOperator { leaf, agent }) = self.shown.as_deref() else { return Ok(None) };
+        view.read(|state| {
+            let entry = administers(state, leaf).ok_or(Denied::NoOperator)?;
+            let key = leaf.issuance.as_ref().and_then(|issuance| issuance.agent);
+            let agent = agent.get_or_init(|| state.agent_of(key?, entry));
+            let revocable = IssuedSvid::from(leaf).revocable(agent.clone());
+            Ok(Some(Expect::Operator { entry: EntryVersion::of(entry), revocable, judged_at: state.revision }))
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
+}
+
+/// The entry by which the holder of an SVID may administer now.
+fn administers<'a>(state: &'a State, leaf: &LeafFacts) -> Option<&'a Arc<Entry>> {
+    let now = now();
+    let is_good = leaf.not_after > now && state.revocations.find(leaf).is_none();
+    state.admin_entry(&leaf.spiffe_id, now).filter(|_| is_good)
 }
 
 /// The agent behind a call, as its SVID names it, and how it stands.

@@ -15,6 +15,11 @@ pub(crate) enum Denied {
     Host,
     #[error("no row of the role table is for this call")]
     NoRow,
+    #[error("the request is longer than {0} bytes")]
+    TooLong(usize),
+    /// The caller went, or broke off.
+    #[error("the request did not come whole")]
+    Incomplete,
     #[error("this call needs an agent's SVID as client certificate")]
     NoSvid,
     #[error("the client certificate is not an agent's")]
@@ -47,7 +52,7 @@ impl From<Conflict> for Denied {
 
 impl Fault for Denied {
     fn is_callers(&self) -> bool {
-        !matches!(self, Self::Journal(_))
+        !matches!(self, Self::Journal(_) | Self::Incomplete)
     }
 
     fn says(&self) -> String {

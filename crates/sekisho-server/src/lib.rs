@@ -20,6 +20,7 @@ mod delivery;
 mod denied;
 mod departure;
 mod domain;
+mod door;
 mod ends;
 mod entry_index;
 mod entry_page;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
 use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
+use sekisho_identity::Standing;
 use sekisho_ledger::Batch;
 use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
@@ -66,8 +67,13 @@ pub(crate) enum RecordError {
 
 impl Fault for RecordError {
     fn is_callers(&self) -> bool {
-        // A conflict passes when the agent has attested again.
-        !matches!(self, Self::Journal(_) | Self::Store(_) | Self::Conflict(_) | Self::Disk(_))
+        match self {
+            // An honest agent's connection ends with its SVID.
+            Self::Conflict(Conflict::Standing { standing, .. }) => *standing != Standing::Superseded,
+            // Another conflict passes when the agent has attested again.
+            Self::Journal(_) | Self::Store(_) | Self::Conflict(_) | Self::Disk(_) => false,
+            _ => true,
+        }
     }
 
     fn says(&self) -> String {
@@ -116,6 +122,11 @@ pub(crate) async fn batch(
     }
     check_times(&domain.watch.belief, domain.settings.keep.decisions_days, &kept)?;
     let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
+    // Right before the leaf. The answer waits for the position, which is written for an agent in good standing only.
+    let standing = agent.standing(domain);
+    if standing != Standing::Good {
+        return Err(Conflict::Standing { agent: agent.id.get().clone(), standing }.into());
+    }
     let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
     let log_index = match earlier {
         Some(log_index) => log_index,

@@ -7,6 +7,7 @@ use sekisho_runtime::{now, time_ordered_id, to_hex};
 use sekisho_store::{Conflict, Write};
 use sekisho_types::{EntryId, SpiffeId};
 
+use crate::denied::Denied;
 use crate::journal::JournalError;
 use crate::refusal::Fault;
 use crate::view::View;
@@ -44,6 +45,8 @@ pub(crate) enum RegistrationError {
     TokenLife,
     #[error(transparent)]
     SpiffeId(#[from] sekisho_types::SpiffeIdError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -89,8 +92,12 @@ pub(crate) fn former_parent(entry: &Entry) -> Write {
 
 impl Fault for RegistrationError {
     fn is_callers(&self) -> bool {
-        // What another operator did first is no fault.
-        !matches!(self, Self::Exists(_) | Self::IdTaken(_) | Self::ChangedMeanwhile(_) | Self::Journal(_))
+        match self {
+            // What another operator did first is no fault.
+            Self::Exists(_) | Self::IdTaken(_) | Self::ChangedMeanwhile(_) | Self::Journal(_) => false,
+            Self::Denied(denied) => denied.is_callers(),
+            _ => true,
+        }
     }
 
     fn says(&self) -> String {

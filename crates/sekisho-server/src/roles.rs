@@ -42,6 +42,14 @@ pub(crate) const METHODS: &[(&str, Role)] = &[
     ("spire.api.server.svid.v1.SVID/NewJWTSVID", Agent),
 ];
 
+/// Those of the methods to which a caller sends several messages.
+const STREAMS: &[&str] = &[
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "sekisho.server.v1.Node/Watch",
+    "spire.api.server.agent.v1.Agent/AttestAgent",
+    "spire.api.server.entry.v1.Entry/SyncAuthorizedEntries",
+];
+
 /// REST, by method and path as the router has it.
 pub(crate) const ROUTES: &[(&str, &str, Role)] = &[
     ("GET", "/checkpoint", LogReader),
@@ -79,6 +87,10 @@ pub(crate) fn of_method(name: &str) -> Option<Role> {
     METHODS.iter().find(|(known, _)| *known == name).map(|(_, role)| *role)
 }
 
+pub(crate) fn is_stream(name: &str) -> bool {
+    STREAMS.contains(&name)
+}
+
 /// What answers a GET answers a HEAD as well, by the same rule.
 pub(crate) fn of_route(method: &str, path: &str) -> Option<Role> {
     let method = if method == "HEAD" { "GET" } else { method };
@@ -105,7 +117,12 @@ mod tests {
                 let name = [file.package(), service.name()].join(".");
                 let name = name.trim_start_matches('.');
                 if !OF_AGENTS.contains(&name) {
-                    declared.extend(service.method.iter().map(|method| format!("{name}/{}", method.name())));
+                    for method in &service.method {
+                        let full = format!("{name}/{}", method.name());
+                        // What is no stream is judged again when it has come whole.
+                        assert!(of_method(&full).is_none() || is_stream(&full) == method.client_streaming(), "{full}");
+                        declared.insert(full);
+                    }
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::counters::Counts;
 use crate::domain::Domain;
 
 /// A view is stale only while another change is under way: so many in a row are a fault.
-const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// Writes what `prepare` makes of the view: a change, and what it comes to.
 pub(crate) async fn change<T, E>(

@@ -9,7 +9,7 @@ use axum::http::Extensions;
 use sekisho_disk::{Ledger, Segments};
 use sekisho_events::{Event, Leaf, Refused, RotationFailed};
 use sekisho_evidence::{Evidence, process_evidence};
-use sekisho_identity::{Entry, LeafFacts, csr_der};
+use sekisho_identity::{AgentKey, Entry, Issuance, LeafFacts, csr_der};
 use sekisho_keys::MemoryKey;
 use sekisho_net::{Rates, TlsPeer, UnixPeer};
 use sekisho_runtime::{Stop, Tasks, now};
@@ -22,7 +22,7 @@ use crate::behind::Behind;
 use crate::belief::Belief;
 use crate::budget::Budgets;
 use crate::caller::{AgentCaller, Operator};
-use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateToken, Opening};
+use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateEntries, CreateToken, Opening};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::departure::Departures;
@@ -35,6 +35,9 @@ use crate::refusal_counts::Refusals;
 use crate::roles::Role;
 use crate::view::View;
 use crate::{journal, rotation};
+
+/// The entry that makes its holder an operator.
+pub(crate) const ADMIN: &str = "ent_admin";
 
 pub(crate) struct Testbed {
     pub domain: Shared,
@@ -155,6 +158,29 @@ impl Testbed {
     /// Attests an agent, and what it shows from then on.
     pub(crate) async fn joined(&self, name: &str) -> LeafFacts {
         facts(&self.attest(&self.token(name).await).await.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// What an operator shows that has its SVID by the entry [`ADMIN`] from this agent.
+    pub(crate) async fn admin(&self, host: &LeafFacts) -> LeafFacts {
+        let entry = Entry { admin: true, ..entry(ADMIN, "/admin", &host.spiffe_id) };
+        let (id, spiffe_id) = (entry.id.clone(), entry.spiffe_id.clone());
+        self.operator()
+            .await
+            .execute_all(CreateEntries { entries: vec![entry] })
+            .await
+            .map_err(Refusal::into_error)
+            .unwrap();
+        let revision = self.domain.view.read(|state| state.revision);
+        let issuance = Issuance { revision, entry: Some(id), agent: Some(AgentKey::of(&host.spiffe_id)) };
+        LeafFacts { spiffe_id, serial: "ad01".into(), issuance: Some(issuance), ..host.clone() }
+    }
+
+    /// A call of an operator that shows this SVID.
+    pub(crate) async fn remote_operator(&self, shown: &LeafFacts) -> Call<Operator> {
+        match self.admitted(&over_tls(Some(shown.clone())), Role::Operator).await {
+            Ok(Admitted::Operator(call)) => call,
+            other => panic!("{:?}", other.err()),
+        }
     }
 
     /// A call of an agent that shows this SVID.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sekisho_identity::{Bundle, Entry, Node, Revocation, Revocations};
+use sekisho_identity::{AgentKey, Bundle, Entry, Node, Revocation, Revocations};
 use sekisho_store::{Change, Past, PolicyRecord, Snapshot};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
@@ -204,9 +204,14 @@ impl State {
         self.entries.insert(entry.id.clone(), entry);
     }
 
-    /// Whether the holder of `id` may administer.
-    pub(crate) fn is_admin(&self, id: &SpiffeId, now: UnixTime) -> bool {
-        self.admins.values().any(|entry| entry.spiffe_id == *id && !entry.is_expired(now))
+    /// The entry by which the holder of `id` may administer.
+    pub(crate) fn admin_entry(&self, id: &SpiffeId, now: UnixTime) -> Option<&Arc<Entry>> {
+        self.admins.values().find(|entry| entry.spiffe_id == *id && !entry.is_expired(now))
+    }
+
+    /// The agent with this key that asked for an SVID of `entry`: its parent most often, or one that serves the parent.
+    pub(crate) fn agent_of(&self, key: AgentKey, entry: &Entry) -> Option<SpiffeId> {
+        std::iter::once(&entry.parent_id).chain(self.nodes.keys()).find(|id| AgentKey::of(id) == key).cloned()
     }
 
     fn remove(&mut self, id: &EntryId) {

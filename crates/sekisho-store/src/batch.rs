@@ -27,6 +27,8 @@ pub enum Expect {
     Node { id: SpiffeId, is: Option<Arc<Node>> },
     /// The agent is not banned, and the SVID with this serial number is its own.
     Standing { agent: SpiffeId, serial: String },
+    /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since `judged_at`.
+    Operator { entry: EntryVersion, revocable: Vec<Revoked>, judged_at: Revision },
     /// A join token with this hash is unused, and has not expired at `at`.
     Token { hash: String, at: UnixTime },
     /// No join token has this hash.
@@ -150,6 +152,13 @@ impl Item {
         self
     }
 
+    /// Before all else that it expects: a writer that may not write learns nothing of the rest.
+    #[must_use]
+    pub fn expect_first(mut self, expect: Option<Expect>) -> Self {
+        self.expects.splice(..0, expect);
+        self
+    }
+
     /// The leaf goes into the outbox of the same transaction, with the batch's revision.
     #[must_use]
     pub fn record(mut self, leaf: Leaf) -> Self {
@@ -206,6 +215,8 @@ pub enum Conflict {
     NodeChanged(SpiffeId),
     #[error("agent `{agent}` may not write")]
     Standing { agent: SpiffeId, standing: Standing },
+    #[error("what lets this operator act changed meanwhile")]
+    OperatorChanged,
     #[error("the join token is unknown, was used or has expired")]
     Token,
     #[error("a join token with this value exists; create one with another value")]
@@ -225,6 +236,7 @@ impl Conflict {
             Self::EntryChanged(_)
             | Self::ChildrenChanged(_)
             | Self::NodeChanged(_)
+            | Self::OperatorChanged
             | Self::PolicyChanged
             | Self::SpoolMoved => true,
             Self::EntryExists(_)

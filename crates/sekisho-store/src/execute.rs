@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sekisho_events::Encoded;
-use sekisho_identity::{Entry, Node, Revocation};
+use sekisho_identity::{Entry, Node, Revocation, Revoked};
 use sekisho_types::{EntryId, Revision, SpiffeId};
 
 use crate::rows::Rows;
@@ -122,6 +122,10 @@ impl<R: Rows> Run<'_, R> {
                 let conflict = Conflict::Standing { agent: agent.clone(), standing };
                 (standing == sekisho_identity::Standing::Good, conflict)
             }
+            Expect::Operator { entry, revocable, judged_at } => {
+                let stands = self.rows.entry(&entry.id)?.is_some_and(|found| EntryVersion::of(&found) == *entry);
+                (stands && !self.is_revoked(revocable, *judged_at)?, Conflict::OperatorChanged)
+            }
             Expect::Token { hash, at } => {
                 (self.rows.token(hash)?.is_some_and(|token| token.expires_at > *at), Conflict::Token)
             }
@@ -130,6 +134,16 @@ impl<R: Rows> Run<'_, R> {
             Expect::Spool { node, spool, is } => (self.rows.spool(node, spool)? == *is, Conflict::SpoolMoved),
         };
         Ok((!holds).then_some(conflict))
+    }
+
+    /// Whether one of these was revoked since.
+    fn is_revoked(&mut self, revocable: &[Revoked], since: Revision) -> Result<bool, StoreError> {
+        for what in revocable {
+            if self.rows.revoked_at(what)?.is_some_and(|revision| revision > since) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn registered(&mut self, entry: &Entry) -> Result<Option<Conflict>, StoreError> {

@@ -16,13 +16,24 @@ struct RevocationForm {
     reason: String,
 }
 
-fn to_form(revocation: &Revocation) -> RevocationForm {
-    let (kind, value, spiffe_id) = match &revocation.what {
+/// Kind, value, and an entry's SPIFFE ID.
+fn parts(what: &Revoked) -> (&'static str, String, Option<String>) {
+    match what {
         Revoked::Entry { id, spiffe_id } => ("entry", id.as_str().to_owned(), Some(spiffe_id.to_string())),
         Revoked::Agent(id) => ("agent", id.to_string(), None),
         Revoked::SpiffeId(id) => ("spiffe_id", id.to_string(), None),
         Revoked::Serial(serial) => ("serial", serial.clone(), None),
-    };
+    }
+}
+
+/// What is revoked, as the key of its row.
+pub(crate) fn key(what: &Revoked) -> String {
+    let (kind, value, spiffe_id) = parts(what);
+    [kind, &value, spiffe_id.as_deref().unwrap_or("")].join(" ")
+}
+
+fn to_form(revocation: &Revocation) -> RevocationForm {
+    let (kind, value, spiffe_id) = parts(&revocation.what);
     RevocationForm {
         kind: kind.to_owned(),
         value,
@@ -52,9 +63,7 @@ fn from_form(form: RevocationForm) -> Result<Revocation, StoreError> {
 
 /// Of what it is, and the revocation.
 pub(crate) fn to_texts(revocation: &Revocation) -> Result<(String, String), StoreError> {
-    let form = to_form(revocation);
-    let key = [form.kind.as_str(), &form.value, form.spiffe_id.as_deref().unwrap_or("")].join(" ");
-    Ok((key, form::to_text(&form, "revocation")?))
+    Ok((key(&revocation.what), form::to_text(&to_form(revocation), "revocation")?))
 }
 
 pub(crate) fn from_text(text: &str) -> Result<Revocation, StoreError> {

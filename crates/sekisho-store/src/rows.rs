@@ -1,6 +1,6 @@
 //! What an implementation stores of one trust domain, row by row. What a write means is said once, in `execute.rs`, for all of them.
 
-use sekisho_identity::{Entry, Node, Revocation};
+use sekisho_identity::{Entry, Node, Revocation, Revoked};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::{AuthorityRecord, ChangedId, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord};
@@ -39,6 +39,8 @@ pub(crate) trait Rows {
     fn put_policy(&mut self, policy: &PolicyRecord, keep: usize) -> Done;
 
     fn revocations(&mut self) -> Done<Vec<Revocation>>;
+    /// The revision that revoked this last.
+    fn revoked_at(&mut self, what: &Revoked) -> Done<Option<Revision>>;
     /// An earlier one of the same thing may end later; that end stays.
     fn put_revocation(&mut self, revocation: &Revocation) -> Done;
     fn delete_revocations(&mut self, ended_before: UnixTime) -> Done;

@@ -2,11 +2,24 @@
 
 use std::process::Command;
 
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
+use prost::Message;
 use sekisho_net::{Dialer, ExpectedServer};
+use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, GetAuthorizedEntriesRequest};
+use sekisho_proto::types;
 use sekisho_sdk::IdentitySource;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::transport::Channel;
+use tower::ServiceExt;
 
+use crate::peers::{Attested, client};
 use crate::world::{TRUST_DOMAIN, World};
 
 fn clock() -> UnixTime {
@@ -35,6 +48,74 @@ async fn over_tls_only_an_admin_entry_administers() {
     assert!(ask().await.starts_with("HTTP/1.1 403"));
     world.text(&["entry", "update", &entry, "--admin", "true"]);
     assert!(ask().await.starts_with("HTTP/1.1 200"));
+}
+
+/// A request of which all but the last bytes are sent; the rest goes when that is ordered.
+fn begun(server: &Channel, method: &str, path: &str, content: &[u8]) -> (mpsc::Sender<Bytes>, Bytes, Answering) {
+    let (first, rest) = content.split_at(content.len() - 3);
+    let (sender, parts) = mpsc::channel(2);
+    sender.try_send(Bytes::copy_from_slice(first)).unwrap();
+    let parts = ReceiverStream::new(parts).map(|part| Ok::<_, tonic::Status>(Frame::data(part)));
+    let is_rest = path.starts_with("/v1/");
+    let kind = if is_rest { "application/json" } else { "application/grpc" };
+    let request = Request::builder().method(method).uri(format!("https://sekisho{path}")).header("content-type", kind);
+    let request = request.header("te", "trailers").body(Body::new(StreamBody::new(parts))).unwrap();
+    let answering = tokio::spawn(server.clone().oneshot(request));
+    (sender, Bytes::copy_from_slice(rest), answering)
+}
+
+type Answering = tokio::task::JoinHandle<Result<Response<Body>, tonic::transport::Error>>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l6_a_request_of_which_the_rest_comes_when_its_caller_may_no_more_is_refused() {
+    let world = World::start();
+    let agent = Attested::new(&world).await;
+    let id = "spiffe://example.org/own/operator";
+    let entry = ["entry", "create", "--spiffe-id", id, "--parent-id", &agent.id, "--selector", "unix:uid:7"];
+    let entry = world.json(&[&entry[..], &["--admin", "true"]].concat());
+    let operator = client(&world, Some(&agent.identity_of(entry["id"].as_str().unwrap()).await));
+    let late = types::Entry {
+        spiffe_id: Some(types::Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: "/own/late".into() }),
+        parent_id: Some(types::Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: "/spire/server".into() }),
+        selectors: vec![types::Selector { r#type: "unix".into(), value: "uid:7".into() }],
+        admin: true,
+        ..Default::default()
+    };
+    let framed = |message: Vec<u8>| {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[0], &length[..], &message].concat()
+    };
+    let create = framed(BatchCreateEntryRequest { entries: vec![late], ..Default::default() }.encode_to_vec());
+    let mask = types::EntryMask { spiffe_id: true, ..Default::default() };
+    let authorized = framed(GetAuthorizedEntriesRequest { output_mask: Some(mask) }.encode_to_vec());
+    let begin = || {
+        [
+            begun(&operator, "POST", "/spire.api.server.entry.v1.Entry/BatchCreateEntry", &create),
+            begun(&operator, "POST", "/v1/tokens", br#"{"ttl":600,"agent_id":"late"}"#),
+            begun(&operator, "GET", "/v1/entries", b"not read"),
+            begun(&agent.channel, "POST", "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries", &authorized),
+        ]
+    };
+    let finish = async |begun: [(mpsc::Sender<Bytes>, Bytes, Answering); 4]| {
+        let mut answers = vec![];
+        for (sender, rest, answering) in begun {
+            sender.send(rest).await.unwrap();
+            drop(sender);
+            let answer = answering.await.unwrap().unwrap();
+            let of_grpc = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+            answers.push(of_grpc.unwrap_or_else(|| answer.status().as_u16().to_string()));
+        }
+        answers
+    };
+    let both = begin();
+    // They wait at the door.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    world.text(&["agents", "ban", &agent.id]);
+    assert_eq!(finish(both).await, ["7", "403", "403", "7"]);
+    assert!(!world.text(&["entry", "list"]).contains("/own/late"));
+    assert!(!world.text(&["token", "list"]).contains("late"));
+    world.log_says("this call is for operators");
+    world.log_says("the agent is banned");
 }
 
 #[test]

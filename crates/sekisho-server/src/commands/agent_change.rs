@@ -6,13 +6,16 @@ use sekisho_runtime::now;
 use sekisho_store::{Expect, Item, Write};
 use sekisho_types::SpiffeId;
 
+use super::by_operator;
+use crate::caller::Operator;
 use crate::domain::Domain;
 use crate::journal::Stamp;
 use crate::registration::RegistrationError;
-use crate::{revoke, submit};
+use crate::revoke;
 
 pub(super) async fn change_agent(
     domain: &Domain,
+    by: &Operator,
     id: SpiffeId,
     event: &Event,
     reason: &str,
@@ -25,7 +28,7 @@ pub(super) async fn change_agent(
         let leaf = Stamp::now(domain).leaf(event.clone());
         Ok((revoke::agent(item, &id, reason, now()).record(leaf), ()))
     };
-    let written = submit::change(domain, prepare).await;
+    let written = by_operator::change(domain, by, prepare).await;
     domain.streams.departures.settle(|departure| departure.is_to(&id)).await;
     written.map(drop)
 }

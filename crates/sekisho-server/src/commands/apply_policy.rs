@@ -1,14 +1,15 @@
 use sekisho_events::PolicyApplied;
 use sekisho_policy::{PolicyError, Source, load_tested};
 use sekisho_runtime::now;
-use sekisho_store::{Expect, Item, PolicyRecord, Write};
+use sekisho_store::{Conflict, Expect, Item, PolicyRecord, StoreError, Write};
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
+use crate::denied::Denied;
 use crate::domain::Shared;
 use crate::journal::{JournalError, Stamp, personal};
 use crate::refusal::Fault;
-use crate::submit;
 
 /// Policy revisions kept for replay.
 const KEEP_REVISIONS: usize = 256;
@@ -18,12 +19,30 @@ pub(crate) enum ApplyError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+impl From<Conflict> for ApplyError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Journal(conflict.into())
+    }
 }
 
 impl Fault for ApplyError {
     fn is_callers(&self) -> bool {
-        matches!(self, Self::Policy(_))
+        match self {
+            Self::Policy(_) => true,
+            Self::Denied(denied) => denied.is_callers(),
+            Self::Journal(_) => false,
+        }
     }
 
     fn says(&self) -> String {
@@ -52,13 +71,13 @@ impl Command for ApplyPolicy {
             let running = domain.view.read(|state| state.policy.clone());
             let expected = Item::default().expect(Expect::Policy(running.as_ref().map(|running| running.revision)));
             if let Some(running) = running.filter(|running| running.digest == policy.digest) {
-                return Ok::<_, JournalError>((expected, Some(running.revision)));
+                return Ok::<_, ApplyError>((expected, Some(running.revision)));
             }
             let applied = PolicyApplied { by: personal(by.name().to_owned()), digest: policy.digest, revision: 0 };
             let write = Write::PutPolicy { policy: policy.clone(), keep: KEEP_REVISIONS };
             Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), None))
         };
-        let (same, revision) = submit::change(domain, prepare).await?;
+        let (same, revision) = by_operator::change(domain, by, prepare).await?;
         if let Some(revision) = same {
             return Ok(revision);
         }

@@ -25,6 +25,6 @@ impl Command for BanAgent {
     async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
         let event = AgentBanned { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
         let ban = |node: &Node| Write::PutNode(Arc::new(Node { banned: true, ..node.clone() }));
-        change_agent(domain, self.id, &event, "was banned", ban).await
+        change_agent(domain, by, self.id, &event, "was banned", ban).await
     }
 }

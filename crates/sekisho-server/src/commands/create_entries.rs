@@ -5,12 +5,12 @@ use sekisho_identity::Entry;
 use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, Item, Write};
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
 use crate::domain::{Domain, Shared};
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, warn_of_any_user};
-use crate::submit;
 
 /// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be created
 /// keeps no other out.
@@ -31,8 +31,7 @@ impl Command for CreateEntries {
             Ok(entry)
         };
         let prepared: Vec<Result<Arc<Entry>, RegistrationError>> = self.entries.into_iter().map(prepare).collect();
-        let committed = submit::all(domain, items).await?;
-        let mut outcomes = committed.outcomes.into_iter();
+        let mut outcomes = by_operator::all::<RegistrationError>(domain, by, items).await?.into_iter();
         let results = prepared.into_iter().map(|one| {
             let entry = one?;
             outcomes.next().unwrap_or_else(|| Err(Conflict::EntryChanged(entry.id.clone())))?;

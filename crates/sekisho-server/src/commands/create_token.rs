@@ -4,12 +4,12 @@ use sekisho_runtime::{now, random_hex};
 use sekisho_store::{Expect, Item, TokenRecord, Write};
 use sekisho_types::{SpiffeId, UnixTime};
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
 use crate::domain::{Domain, Shared};
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
-use crate::submit;
 use crate::tokens::id_of;
 
 /// Where agents are that attest by token. A token gives no other kind of agent's ID away.
@@ -70,7 +70,7 @@ impl Command for CreateToken {
                 .record(Stamp::now(domain).leaf(created.clone()));
             Ok((item, ()))
         };
-        submit::change(domain, creation).await?;
+        by_operator::change(domain, by, creation).await?;
         Ok(NewToken { id, token, agent_id, expires_at })
     }
 }

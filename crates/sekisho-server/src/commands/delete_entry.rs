@@ -3,12 +3,13 @@ use sekisho_runtime::now;
 use sekisho_store::{EntryVersion, Expect, Item, Write};
 use sekisho_types::EntryId;
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
 use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, former_parent, known_entry};
-use crate::{revoke, submit};
+use crate::revoke;
 
 /// Deletes an entry. When this has run, no identity of it leaves any more.
 pub(crate) struct DeleteEntry {
@@ -34,7 +35,7 @@ impl Command for DeleteEntry {
             let deleted = EntryDeleted { before, by: personal(by.name().to_owned()), entry: id.clone() };
             Ok((item.record(Stamp::now(domain).leaf(deleted)), ()))
         };
-        let written = submit::change(domain, prepare).await;
+        let written = by_operator::change(domain, by, prepare).await;
         domain.streams.departures.settle(|departure| departure.is_by(&id)).await;
         written.map(drop)
     }

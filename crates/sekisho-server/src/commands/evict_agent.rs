@@ -23,6 +23,6 @@ impl Command for EvictAgent {
     async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
         let event = AgentEvicted { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
         let evict = |node: &Node| Write::RemoveNode(node.id.clone());
-        change_agent(domain, self.id, &event, "was evicted", evict).await
+        change_agent(domain, by, self.id, &event, "was evicted", evict).await
     }
 }

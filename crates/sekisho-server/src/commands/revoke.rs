@@ -4,13 +4,13 @@ use sekisho_runtime::now;
 use sekisho_store::{Expect, Item, Write};
 use sekisho_types::UnixTime;
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
 use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::RegistrationError;
 use crate::revocations::Plan;
-use crate::submit;
 
 const MAX_REASON: usize = 200;
 
@@ -40,7 +40,7 @@ impl Command for Revoke {
             let write = Write::Revoke { what: what.clone(), reason: reason.clone(), at: now(), until };
             Ok((item.write(write).record(Stamp::now(domain).leaf(event(&what, until, &reason, by.name()))), ()))
         };
-        let written: Result<_, RegistrationError> = submit::change(domain, prepare).await;
+        let written: Result<_, RegistrationError> = by_operator::change(domain, by, prepare).await;
         domain.streams.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
         written?;
         let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == what).cloned());

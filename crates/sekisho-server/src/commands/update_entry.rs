@@ -6,12 +6,13 @@ use sekisho_runtime::now;
 use sekisho_store::{EntryVersion, Expect, Item, Write};
 use sekisho_types::EntryId;
 
+use super::by_operator;
 use crate::caller::Operator;
 use crate::command::Command;
 use crate::domain::Shared;
 use crate::journal::{Stamp, personal};
 use crate::registration::{RegistrationError, former_parent, known_entry, warn_of_any_user};
-use crate::{revoke, submit};
+use crate::revoke;
 
 /// Changes an entry; `change` gets it as it is and returns it as it is to be.
 pub(crate) struct UpdateEntry<F> {
@@ -55,7 +56,7 @@ where
             };
             Ok((item.write(Write::PutEntry(entry.clone())).record(Stamp::now(domain).leaf(updated)), entry))
         };
-        let updated = submit::change(domain, prepare).await;
+        let updated = by_operator::change(domain, by, prepare).await;
         domain.streams.departures.settle(|departure| departure.is_by(&id)).await;
         updated.map(|(entry, _)| entry)
     }

@@ -8,9 +8,13 @@ use tonic::Status;
 
 use crate::command::{Caller, Command};
 use crate::domain::Shared;
-use crate::executor::{Call, Connection, admit};
+use crate::door::{Door, LONGEST};
+use crate::executor::{Call, Connection};
 use crate::refusal::Fault;
 use crate::roles;
+
+/// One message, with its length and whether it is compressed.
+const MAX_REQUEST: usize = LONGEST + 5;
 
 /// An adapter's own fault: of the form of a message.
 impl Fault for Status {
@@ -28,9 +32,14 @@ pub(super) async fn admit_to_method(State(domain): State<Shared>, mut request: R
     let role = roles::of_method(request.uri().path().trim_start_matches('/'));
     let Some(role) = role else { return Status::unimplemented("there is no such method here").into_http() };
     let connection = Connection::of(&domain, request.extensions());
-    match admit(&connection, role).await {
-        Ok(admitted) => admitted.into_extension(request.extensions_mut()),
-        Err(refusal) => return Status::from(refusal.into_error()).into_http(),
+    let is_stream = roles::is_stream(request.uri().path().trim_start_matches('/'));
+    let limit = (!is_stream).then_some(MAX_REQUEST);
+    let entered = match Door::open(&connection, role).await {
+        Ok(door) => door.enter(&mut request, limit).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = entered {
+        return Status::from(refusal.into_error()).into_http();
     }
     let answer = next.run(request).await;
     // A message that cannot be read does not come as far as a command, and an adapter may refuse its form.

@@ -21,9 +21,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use self::departing::judged_last;
 use self::door::admit_to_method;
 use crate::domain::Shared;
-
-/// Largest message accepted, in bytes.
-const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+use crate::door::LONGEST;
 
 /// All services of the server.
 pub(crate) fn routes<H: Health>(
@@ -40,11 +38,11 @@ pub(crate) fn routes<H: Health>(
         .build_v1()?;
     let mut routes = Routes::builder();
     routes
-        .add_service(agent.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(bundle.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(entry.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(svid.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(node.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(agent.max_decoding_message_size(LONGEST))
+        .add_service(bundle.max_decoding_message_size(LONGEST))
+        .add_service(entry.max_decoding_message_size(LONGEST))
+        .add_service(svid.max_decoding_message_size(LONGEST))
+        .add_service(node.max_decoding_message_size(LONGEST))
         .add_service(health)
         .add_service(reflection);
     let router = routes.routes().into_axum_router();

@@ -4,6 +4,7 @@ use sekisho_evidence::node::NodeError;
 use sekisho_identity::{Refusal, Standing};
 use sekisho_proto::types::permission_denied_details::Reason;
 use sekisho_proto::{id_to_wire, reason_status, types};
+use sekisho_store::Conflict;
 use tonic::{Code, Status};
 
 use crate::commands::{AttestError, RenewError};
@@ -48,6 +49,8 @@ impl From<Denied> for Status {
             Denied::NoOperator | Denied::Host | Denied::NoRow | Denied::NoSvid | Denied::NoAgent => {
                 Self::permission_denied(says)
             }
+            Denied::TooLong(_) => Self::out_of_range(says),
+            Denied::Incomplete => Self::cancelled(says),
             Denied::Journal(error) => error.into(),
         }
     }
@@ -133,6 +136,7 @@ impl From<RecordError> for Status {
     fn from(error: RecordError) -> Self {
         let says = error.to_string();
         match error {
+            RecordError::Conflict(Conflict::Standing { standing, .. }) => denied(standing),
             RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_) | RecordError::Conflict(_) => {
                 unavailable(&says)
             }
@@ -153,6 +157,7 @@ impl From<RegistrationError> for Status {
         let code = match error {
             RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
             RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Code::NotFound,
+            RegistrationError::Denied(denied) => return denied.into(),
             RegistrationError::Journal(error) => return error.into(),
             _ => Code::InvalidArgument,
         };

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use super::problem::Refused;
 use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::executor::{Admitted, Connection, admit};
+use crate::door::{Door, LONGEST};
+use crate::executor::Connection;
 use crate::roles;
 
 /// Lets through whom the role table names, operators with their call as an extension; refuses browsers of other origins and
@@ -19,17 +20,20 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
     let Some(path) = path else { return next.run(request).await };
     let connection = Connection::of(&domain, request.extensions());
     let is_own = is_own_host(request.headers());
-    let admitted = match roles::of_route(request.method().as_str(), &path) {
+    let door = match roles::of_route(request.method().as_str(), &path) {
         None => Err(connection.refuse(Denied::NoRow).await),
-        Some(role) => match admit(&connection, role).await {
-            Ok(Admitted::Operator(_)) if !is_own => Err(connection.refuse(Denied::Host).await),
-            admitted => admitted,
+        Some(role) => match Door::open(&connection, role).await {
+            Ok(door) if door.is_for_operator() && !is_own => Err(connection.refuse(Denied::Host).await),
+            door => door,
         },
     };
-    let is_operator = matches!(admitted, Ok(Admitted::Operator(_)));
-    match admitted {
-        Ok(admitted) => admitted.into_extension(request.extensions_mut()),
-        Err(refusal) => return Refused::from(refusal).into_response(),
+    let is_operator = door.as_ref().is_ok_and(Door::is_for_operator);
+    let entered = match door {
+        Ok(door) => door.enter(&mut request, Some(LONGEST)).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = entered {
+        return Refused::from(refusal).into_response();
     }
     let says = format!("{} {path}", request.method());
     let answer = next.run(request).await;

@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::{Domains, Shared};
+use crate::door::LONGEST;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -67,7 +68,7 @@ pub(crate) fn routes(domain: &Shared, all: &Domains) -> Router {
         .route("/readyz", get(probes::readyz))
         .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
         .layer(Extension(all.clone()))
-        .layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024))
+        .layer(axum::extract::DefaultBodyLimit::max(LONGEST))
         .with_state(domain.clone())
 }
 

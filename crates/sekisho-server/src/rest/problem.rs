@@ -62,6 +62,7 @@ impl From<RegistrationError> for Refused {
             RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoToken(_) => {
                 Self::not_found(detail)
             }
+            RegistrationError::Denied(denied) => denied.into(),
             RegistrationError::Journal(error) => Self::unavailable(&error),
             _ => Self::invalid(detail),
         }
@@ -81,6 +82,8 @@ impl From<Denied> for Refused {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Journal(error) => error.into(),
+            Denied::TooLong(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, denied.to_string()),
+            Denied::Incomplete => Self::invalid(denied.to_string()),
             denied => Self::forbidden(denied.to_string()),
         }
     }
@@ -108,6 +111,7 @@ impl From<ApplyError> for Refused {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Policy(error) => Self::invalid(error.to_string()),
+            ApplyError::Denied(denied) => denied.into(),
             ApplyError::Journal(error) => Self::unavailable(&error),
         }
     }

@@ -71,6 +71,14 @@ async fn law_l6_a_write_needs_a_current_standing() {
 }
 
 #[tokio::test]
+async fn law_l6_an_operator_writes_while_it_is_one() {
+    let (_folder, stores) = one_of_each();
+    for store in &stores {
+        others::an_operator_writes_while_it_is_one(store.as_ref()).await;
+    }
+}
+
+#[tokio::test]
 async fn law_l4_a_token_is_spent_once() {
     let (_folder, stores) = one_of_each();
     for store in &stores {

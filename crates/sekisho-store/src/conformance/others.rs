@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use sekisho_events::{Leaf, LogContinued, PolicyApplied};
-use sekisho_identity::Revoked;
+use sekisho_identity::{Entry, Revoked};
 use sekisho_types::{Digest, Revision};
 
-use super::samples::{at, commit, domain, id, leaf, recorded, written};
+use super::samples::{at, commit, creation, domain, entry, id, leaf, recorded, written};
 use crate::{
-    AuthorityRecord, Batch, Conflict, Expect, Item, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
-    Store, TokenRecord, Write,
+    AuthorityRecord, Batch, Conflict, EntryVersion, Expect, Item, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId,
+    SpoolPosition, Store, TokenRecord, Write,
 };
 
 fn token(hash: &str) -> TokenRecord {
@@ -94,6 +94,41 @@ pub(super) async fn policies_are_kept_up_to_a_number(store: &dyn Store) {
 
 fn revoke(path: &str, from: i64, until: i64) -> Write {
     Write::Revoke { what: Revoked::SpiffeId(id(path)), reason: "was deleted".into(), at: at(from), until: at(until) }
+}
+
+pub(super) async fn an_operator_writes_while_it_is_one(store: &dyn Store) {
+    let admin = Arc::new(entry("adm", "/agent", "/admin"));
+    let mut judged_at = written(store, Write::PutEntry(admin.clone())).await.unwrap();
+    let revocable = [
+        Revoked::SpiffeId(id("/admin")),
+        Revoked::Agent(id("/agent")),
+        Revoked::Serial("01".into()),
+        Revoked::Entry { id: admin.id.clone(), spiffe_id: id("/admin") },
+    ];
+    let as_operator = |judged_at: Revision, item: Item| {
+        let revocable = revocable.to_vec();
+        item.expect_first(Some(Expect::Operator { entry: EntryVersion::of(&admin), revocable, judged_at }))
+    };
+    let refused = Err(Conflict::OperatorChanged);
+    assert!(Conflict::OperatorChanged.is_stale());
+    let what = |path: &str| Revoked::SpiffeId(id(path));
+    for revoked in revocable.iter().cloned().chain([what("/other")]) {
+        let is_its_own = revoked != what("/other");
+        let write = Write::Revoke { what: revoked, reason: String::new(), at: at(0), until: at(9000) };
+        let revoked_at = written(store, write).await.unwrap();
+        // Before it learns that the id is taken.
+        let late = commit(store, as_operator(judged_at, creation("adm", "/agent", "/late"))).await;
+        assert_eq!(late == refused, is_its_own, "{late:?}");
+        // It was judged by the state that has the revocation: that is not the store's question.
+        judged_at = revoked_at;
+        written(store, as_operator(judged_at, Item::default())).await;
+    }
+    let changed = Entry { revision_number: 1, ..(*admin).clone() };
+    written(store, Write::PutEntry(Arc::new(changed))).await;
+    assert_eq!(commit(store, as_operator(judged_at, creation("late", "/agent", "/late"))).await, refused);
+    written(store, Write::RemoveEntry(admin.id.clone())).await;
+    assert_eq!(commit(store, as_operator(judged_at, creation("late", "/agent", "/late"))).await, refused);
+    assert!(store.snapshot(&domain()).await.unwrap().entries.is_empty());
 }
 
 pub(super) async fn a_later_revocation_ends_no_earlier(store: &dyn Store) {

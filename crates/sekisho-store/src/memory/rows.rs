@@ -154,6 +154,10 @@ impl Rows for MemoryRows<'_> {
         Ok(self.tables.revocations.values().cloned().collect())
     }
 
+    fn revoked_at(&mut self, what: &Revoked) -> Result<Option<Revision>, StoreError> {
+        Ok(self.tables.revocations.get(what).map(|revocation| revocation.revision))
+    }
+
     fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StoreError> {
         let mut revocation = revocation.clone();
         if let Some(earlier) = self.tables.revocations.get(&revocation.what) {

@@ -1,5 +1,5 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
-use sekisho_identity::{Entry, Node, Revocation, entry_record};
+use sekisho_identity::{Entry, Node, Revocation, Revoked, entry_record};
 use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::reads::{Reader, bounded};
@@ -153,6 +153,13 @@ impl Rows for SqliteRows<'_> {
 
     fn revocations(&mut self) -> Result<Vec<Revocation>, StoreError> {
         self.read().revocations(self.trust_domain)
+    }
+
+    fn revoked_at(&mut self, what: &Revoked) -> Result<Option<Revision>, StoreError> {
+        let sql = "SELECT value FROM revocations WHERE td = ?1 AND what = ?2";
+        let key = params![self.td(), revocation_form::key(what)];
+        let found: Option<String> = self.connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+        found.map(|text| Ok(revocation_form::from_text(&text)?.revision)).transpose()
     }
 
     fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StoreError> {

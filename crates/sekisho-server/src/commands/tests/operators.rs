@@ -1,14 +1,22 @@
+use futures_util::FutureExt;
 use sekisho_events::Event;
-use sekisho_identity::Entry;
+use sekisho_identity::{Entry, Revoked};
 use sekisho_policy::Source;
+use sekisho_runtime::now;
+use sekisho_store::{Batch, Item, Write};
 use sekisho_types::{EntryId, SpiffeId};
 
 use super::words;
-use crate::commands::{ApplyPolicy, CreateEntries, CreateToken, DeleteEntry, RevokeToken, UpdateEntry};
-use crate::commands::{BanAgent, EvictAgent};
+use crate::command::Command;
+use crate::commands::{
+    ApplyError, ApplyPolicy, BanAgent, CreateEntries, CreateToken, DeleteEntry, EvictAgent, Revoke, RevokeToken,
+    UpdateEntry,
+};
+use crate::denied::Denied;
 use crate::refusal::Refusal;
 use crate::registration::RegistrationError;
-use crate::testbed::{Testbed, entry};
+use crate::revocations::Plan;
+use crate::testbed::{ADMIN, Testbed, entry};
 
 fn parent() -> SpiffeId {
     SpiffeId::parse("spiffe://example.org/spire/agent/join_token/host-a").unwrap()
@@ -75,4 +83,97 @@ async fn tokens_agents_and_policies_change_with_their_leaves() {
     assert_eq!(of(|event| matches!(event, Event::TokenRevoked(_))), 1);
     assert_eq!(of(|event| matches!(event, Event::AgentBanned(_) | Event::AgentEvicted(_))), 2);
     assert_eq!(of(|event| matches!(event, Event::PolicyApplied(_))), 1);
+}
+
+fn policy() -> ApplyPolicy {
+    let text = "package workload.authz\n\ndefault allow := false\n".to_owned();
+    ApplyPolicy { sources: vec![Source { name: "a.rego".into(), text }] }
+}
+
+#[tokio::test]
+async fn law_l6_no_command_writes_for_an_operator_that_is_none_any_more() {
+    let bed = Testbed::new().await;
+    let host = bed.joined("host-a").await;
+    let admin = bed.remote_operator(&bed.admin(&host).await).await;
+    let local = bed.operator().await;
+    let entries = vec![entry("ent_1", "/shop", &host.spiffe_id)];
+    local.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+    let token = || CreateToken { agent: None, token: None, ttl_seconds: 60 };
+    let made = admin.execute(token()).await.map_err(Refusal::into_error).unwrap();
+    local.execute(BanAgent { id: host.spiffe_id.clone() }).await.unwrap();
+    let (before, id) = (bed.recorded().await.len(), EntryId::parse("ent_1").unwrap());
+    async fn refused<K: Command<Error = RegistrationError>>(
+        call: &crate::executor::Call<K::Caller>,
+        command: K,
+    ) -> bool {
+        let done = call.execute(command).await.map(drop).map_err(Refusal::into_error);
+        matches!(done, Err(RegistrationError::Denied(Denied::NoOperator)))
+    }
+    let plan = Plan {
+        what: Revoked::SpiffeId(host.spiffe_id.clone()),
+        until: now(),
+        cuts: vec![],
+        then: "",
+        evicts: None,
+        known: true,
+    };
+    let change = |old: &Entry| Ok(Entry { hint: "late".into(), ..old.clone() });
+    assert!(refused(&admin, CreateEntries { entries: vec![entry("ent_2", "/late", &host.spiffe_id)] }).await);
+    assert!(refused(&admin, UpdateEntry { id: id.clone(), change }).await);
+    assert!(refused(&admin, DeleteEntry { id }).await);
+    assert!(refused(&admin, token()).await);
+    assert!(refused(&admin, RevokeToken { id: made.id }).await);
+    assert!(refused(&admin, BanAgent { id: host.spiffe_id.clone() }).await);
+    assert!(refused(&admin, EvictAgent { id: host.spiffe_id.clone() }).await);
+    assert!(refused(&admin, Revoke { plan, reason: String::new() }).await);
+    // Its tests have run by then.
+    let applied = admin.execute(policy()).await.map_err(Refusal::into_error);
+    assert!(matches!(applied, Err(ApplyError::Denied(Denied::NoOperator))), "{applied:?}");
+    assert_eq!((bed.recorded().await.len() - before, bed.refusals().await.len()), (9, 9));
+}
+
+/// What the change of an entry commits after its operator was judged, and before it is written.
+async fn changed_amid(amid: impl Fn(&Testbed) -> Item + Sync) -> (Result<i64, RegistrationError>, usize) {
+    let bed = Testbed::new().await;
+    let host = bed.joined("host-a").await;
+    let admin = bed.remote_operator(&bed.admin(&host).await).await;
+    let entries = vec![entry("ent_1", "/shop", &host.spiffe_id)];
+    bed.operator().await.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+    let done = std::sync::Once::new();
+    let change = |old: &Entry| {
+        done.call_once(|| {
+            let batch = Batch::of(&bed.domain.identity.name, amid(&bed));
+            bed.domain.store.commit(batch).now_or_never().unwrap().unwrap().only().unwrap();
+        });
+        Ok(Entry { hint: "late".into(), ..old.clone() })
+    };
+    let updated = admin.execute(UpdateEntry { id: EntryId::parse("ent_1").unwrap(), change }).await;
+    let updated = updated.map(|entry| entry.revision_number).map_err(Refusal::into_error);
+    let refusals = bed.refusals().await.len();
+    let hint = bed.domain.view.read(|state| state.entries[&EntryId::parse("ent_1").unwrap()].hint.clone());
+    assert_eq!(hint == "late", updated.is_ok());
+    (updated, refusals)
+}
+
+#[tokio::test]
+async fn law_l6_a_right_that_ends_between_judgement_and_commit_keeps_the_write_out() {
+    let revoked = |what: Revoked| {
+        Item::from(Write::Revoke { what, reason: String::new(), at: now(), until: now().plus_seconds(900) })
+    };
+    let admin = || EntryId::parse(ADMIN).unwrap();
+    let ban = changed_amid(|_| revoked(Revoked::Agent(parent()))).await;
+    let serial = changed_amid(|_| revoked(Revoked::Serial("ad01".into()))).await;
+    let deleted = changed_amid(|_| Item::from(Write::RemoveEntry(admin()))).await;
+    for ended in [ban, serial, deleted] {
+        assert!(matches!(ended, (Err(RegistrationError::Denied(Denied::NoOperator)), 1)), "{ended:?}");
+    }
+    // One that is still an operator is not held up.
+    let renamed = changed_amid(|bed| {
+        let old = bed.domain.view.read(|state| state.entries[&admin()].clone());
+        let hint = "renamed".into();
+        Item::from(Write::PutEntry(Entry { hint, revision_number: 1, ..(*old).clone() }.into()))
+    });
+    assert!(matches!(renamed.await, (Ok(1), 0)));
+    let other = changed_amid(|_| revoked(Revoked::Serial("02".into()))).await;
+    assert!(matches!(other, (Ok(1), 0)));
 }

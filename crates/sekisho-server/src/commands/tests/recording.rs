@@ -38,4 +38,6 @@ async fn law_l5_a_batch_is_recorded_once_and_what_is_foreign_is_refused() {
     let late = Record { batch_key: "s:2".into(), records: vec![record(4, "/shop")], lost: 0 };
     let late = call.execute(late).await.map_err(Refusal::into_error);
     assert!(matches!(late, Err(RecordError::Conflict(_))), "{late:?}");
+    let batches = bed.recorded().await.into_iter().filter(|event| matches!(event, Event::DecisionsRecorded(_)));
+    assert_eq!((batches.count(), bed.refusals().await.len()), (1, 2), "no leaf but that of its refusal");
 }

@@ -1,0 +1,62 @@
+//! What is the same at the doors of gRPC and REST: a caller is judged by its headers, so that strangers send no content, and again
+//! when its request has come whole. It may take its time in between, and its right may end meanwhile (law L6).
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use http_body_util::LengthLimitError;
+
+use crate::denied::Denied;
+use crate::executor::{Admitted, Connection, admit};
+use crate::refusal::Refusal;
+use crate::roles::Role;
+
+/// Longest message, and longest content of a REST request, in bytes.
+pub(crate) const LONGEST: usize = 4 * 1024 * 1024;
+
+/// Whom it judged by the headers of a request.
+pub(crate) struct Door {
+    connection: Arc<Connection>,
+    role: Role,
+    admitted: Admitted,
+}
+
+impl Door {
+    pub(crate) async fn open(connection: &Arc<Connection>, role: Role) -> Result<Self, Refusal<Denied>> {
+        let admitted = admit(connection, role).await?;
+        Ok(Self { connection: connection.clone(), role, admitted })
+    }
+
+    pub(crate) const fn is_for_operator(&self) -> bool {
+        matches!(self.admitted, Admitted::Operator(_))
+    }
+
+    /// Lets a request through when it is here, up to `limit` bytes, and its caller may still make it. Without a limit it is of several
+    /// messages: what answers it judges its caller at each.
+    pub(crate) async fn enter(self, request: &mut Request, limit: Option<usize>) -> Result<(), Refusal<Denied>> {
+        let Self { connection, role, mut admitted } = self;
+        // The right of anyone does not end.
+        if let Some(limit) = limit.filter(|_| !matches!(admitted, Admitted::Anyone(_))) {
+            *request.body_mut() = match whole(std::mem::take(request.body_mut()), limit).await {
+                Ok(body) => body,
+                Err(denied) => return Err(connection.refuse(denied).await),
+            };
+            admitted = admit(&connection, role).await?;
+        }
+        admitted.into_extension(request.extensions_mut());
+        Ok(())
+    }
+}
+
+async fn whole(body: Body, limit: usize) -> Result<Body, Denied> {
+    let bytes = to_bytes(body, limit).await.map_err(|error| {
+        let is_too_long = error.source().is_some_and(<dyn Error>::is::<LengthLimitError>);
+        if is_too_long { Denied::TooLong(limit) } else { Denied::Incomplete }
+    })?;
+    Ok(Body::from(bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{Extensions, Method, header};
+use futures_util::{StreamExt, stream};
+use prost::Message;
+use sekisho_events::Event;
+use sekisho_identity::{Entry, LeafFacts, Revoked};
+use sekisho_proto::server::RecordRequest;
+use sekisho_proto::spire::agent::v1::PostStatusRequest;
+use sekisho_proto::spire::entry::v1::{
+    BatchCreateEntryRequest, CountEntriesRequest, GetAuthorizedEntriesRequest, ListEntriesRequest,
+};
+use sekisho_runtime::now;
+use sekisho_types::{EntryId, SpiffeId};
+use tokio::sync::{mpsc, watch};
+use tonic::codegen::Service;
+
+use super::LONGEST;
+use crate::caller::Operator;
+use crate::commands::{BanAgent, DeleteEntry, Revoke, UpdateEntry};
+use crate::executor::Call;
+use crate::revocations::Plan;
+use crate::testbed::{ADMIN, Testbed, over_tls};
+use crate::{grpc, rest};
+
+/// Requests whose last byte comes when their caller may not make them any more.
+struct Late {
+    router: Router,
+    caller: Extensions,
+    begun: mpsc::UnboundedSender<()>,
+    goes_on: watch::Receiver<bool>,
+}
+
+impl Late {
+    /// The status of HTTP, or gRPC's.
+    async fn call(&self, method: Method, path: &str, kind: &str, content: &[u8]) -> (String, u16) {
+        let (last, first) = content.split_last().unwrap();
+        let (first, last) = (Bytes::copy_from_slice(first), Bytes::copy_from_slice(&[*last]));
+        let (begun, mut goes_on) = (self.begun.clone(), self.goes_on.clone());
+        let last = async move {
+            begun.send(()).unwrap();
+            goes_on.wait_for(|goes_on| *goes_on).await.unwrap();
+            last
+        };
+        let body = stream::iter([first]).chain(stream::once(last)).map(Ok::<_, Infallible>);
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+        let mut request = request.body(Body::from_stream(body)).unwrap();
+        *request.extensions_mut() = self.caller.clone();
+        let answer = self.router.clone().call(request).await.unwrap();
+        let of_grpc = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().parse().unwrap());
+        (path.to_owned(), of_grpc.unwrap_or(answer.status().as_u16()))
+    }
+
+    async fn grpc(&self, method: &str, message: &impl Message) -> (String, u16) {
+        let message = message.encode_to_vec();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let frame = [&[0], &length[..], &message].concat();
+        self.call(Method::POST, &format!("/{method}"), "application/grpc", &frame).await
+    }
+
+    async fn rest(&self, method: Method, path: &str, json: &str) -> (String, u16) {
+        self.call(method, path, "application/json", json.as_bytes()).await
+    }
+}
+
+/// Makes `count` requests of the holder of `leaf`; when all wait for their last byte, `end` runs.
+async fn late<F>(
+    bed: &Testbed,
+    leaf: &LeafFacts,
+    count: usize,
+    requests: F,
+    end: impl Future<Output = ()>,
+) -> Vec<(String, u16)>
+where
+    F: AsyncFnOnce(&Late) -> Vec<(String, u16)>,
+{
+    let (_, health) = tonic_health::server::health_reporter();
+    let router = grpc::routes(&bed.domain, health).unwrap();
+    let router = router.merge(rest::routes(&bed.domain, &[bed.domain.clone()].into()));
+    let ((begun, mut begins), (go_on, goes_on)) = (mpsc::unbounded_channel(), watch::channel(false));
+    let late = Late { router, caller: over_tls(Some(leaf.clone())), begun, goes_on };
+    let ending = async {
+        for _ in 0..count {
+            begins.recv().await.unwrap();
+        }
+        end.await;
+        go_on.send(true).unwrap();
+    };
+    tokio::join!(requests(&late), ending).0
+}
+
+/// All that an operator's right can end by.
+async fn ends(operator: &Call<Operator>, by: &str, agent: &SpiffeId) {
+    let id = EntryId::parse(ADMIN).unwrap();
+    match by {
+        "the entry is no longer admin" => {
+            let change = |old: &Entry| Ok(Entry { admin: false, ..old.clone() });
+            operator.execute(UpdateEntry { id, change }).await.map(drop).unwrap();
+        }
+        "the entry is deleted" => operator.execute(DeleteEntry { id }).await.unwrap(),
+        "the agent is banned" => operator.execute(BanAgent { id: agent.clone() }).await.unwrap(),
+        _ => {
+            let what = Revoked::Serial("ad01".into());
+            let plan = Plan { what, until: now().plus_seconds(900), cuts: vec![], then: "", evicts: None, known: true };
+            operator.execute(Revoke { plan, reason: String::new() }).await.map(drop).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn law_l6_an_operator_whose_right_ends_while_its_request_comes_is_refused_on_record() {
+    for by in ["the entry is no longer admin", "the entry is deleted", "the agent is banned", "the SVID is revoked"] {
+        let bed = Testbed::new().await;
+        let host = bed.joined("host-a").await;
+        let (admin, local) = (bed.admin(&host).await, bed.operator().await);
+        let before = bed.recorded().await.len();
+        let policy = r#"{"files":[{"name":"a.rego","text":"package workload.authz\n\ndefault allow := false\n"}]}"#;
+        let requests = async |late: &Late| {
+            let create = BatchCreateEntryRequest { entries: vec![Default::default()], ..Default::default() };
+            let list = ListEntriesRequest { page_size: 7, ..Default::default() };
+            let count = CountEntriesRequest { filter: Some(Default::default()) };
+            let (a, b, c, d, e, f) = tokio::join!(
+                late.grpc("spire.api.server.entry.v1.Entry/BatchCreateEntry", &create),
+                late.grpc("spire.api.server.entry.v1.Entry/ListEntries", &list),
+                late.grpc("spire.api.server.entry.v1.Entry/CountEntries", &count),
+                late.rest(Method::POST, "/v1/entries", "{}"),
+                late.rest(Method::POST, "/v1/tokens", r#"{"ttl":60}"#),
+                late.rest(Method::PUT, "/v1/policy", policy),
+            );
+            vec![a, b, c, d, e, f]
+        };
+        let answers = late(&bed, &admin, 6, requests, ends(&local, by, &host.spiffe_id)).await;
+        for (path, status) in answers {
+            assert!(matches!(status, 7 | 403), "{by}: {path} was answered {status}");
+        }
+        let refused = bed.refusals().await;
+        assert_eq!(refused.len(), 6, "{by}: {refused:?}");
+        let others = bed.recorded().await.into_iter().skip(before).filter(|event| !matches!(event, Event::Refused(_)));
+        assert_eq!(others.count(), 1, "{by}: only that");
+    }
+}
+
+#[tokio::test]
+async fn law_l6_an_agent_that_is_banned_while_its_request_comes_is_refused_on_record() {
+    let bed = Testbed::new().await;
+    let host = bed.joined("host-a").await;
+    let local = bed.operator().await;
+    let requests = async |late: &Late| {
+        let mask = sekisho_proto::types::EntryMask { spiffe_id: true, ..Default::default() };
+        let authorized = GetAuthorizedEntriesRequest { output_mask: Some(mask) };
+        let record = RecordRequest { batch_key: "s:0".into(), records: vec![b"{}".to_vec().into()], lost: 0 };
+        let status = PostStatusRequest { agent_version: "2".into(), ..Default::default() };
+        let (a, b, c) = tokio::join!(
+            late.grpc("spire.api.server.entry.v1.Entry/GetAuthorizedEntries", &authorized),
+            late.grpc("sekisho.server.v1.Node/Record", &record),
+            late.grpc("spire.api.server.agent.v1.Agent/PostStatus", &status),
+        );
+        vec![a, b, c]
+    };
+    let ban = async { local.execute(BanAgent { id: host.spiffe_id.clone() }).await.unwrap() };
+    let answers = late(&bed, &host, 3, requests, ban).await;
+    assert!(answers.iter().all(|(_, status)| *status == 7), "{answers:?}");
+    let refused = bed.refusals().await;
+    assert_eq!(refused.len(), 3);
+    assert!(refused.iter().all(|refused| refused.reason.value().unwrap().contains("is banned")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_request_is_taken_up_to_its_limit() {
+    let bed = Testbed::new().await;
+    let (host, nothing) = (bed.joined("host-a").await, async {});
+    let admin = bed.admin(&host).await;
+    let requests = async |late: &Late| {
+        let long = format!(r#"{{"ttl":60,"agent_id":"{}"}}"#, "a".repeat(LONGEST));
+        let name = PostStatusRequest { agent_version: "v".repeat(LONGEST), ..Default::default() };
+        let listed = ListEntriesRequest { page_token: "v".repeat(LONGEST), ..Default::default() };
+        let (a, b, c, d) = tokio::join!(
+            late.rest(Method::POST, "/v1/tokens", &long),
+            late.rest(Method::POST, "/v1/tokens", r#"{"ttl":60}"#),
+            late.grpc("spire.api.server.entry.v1.Entry/ListEntries", &listed),
+            late.grpc("spire.api.server.agent.v1.Agent/PostStatus", &name),
+        );
+        vec![a, b, c, d]
+    };
+    let statuses = late(&bed, &admin, 1, requests, nothing).await.into_iter().map(|(_, status)| status);
+    // Too long, made, out of range; and an operator is no agent.
+    assert_eq!(statuses.collect::<Vec<_>>(), [413, 201, 11, 7]);
+}
