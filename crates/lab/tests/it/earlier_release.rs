@@ -38,6 +38,14 @@ fn a_folder_of_schema_4_opens_its_proofs_hold_and_issuing_goes_on() {
     });
 }
 
+/// Puts the fixture of this schema where the world's server looks.
+fn unpack(world: &World, version: u32) {
+    let fixture = manifest_folder().join(format!("tests/it/fixtures/state-v{version}/state.tar.gz"));
+    let unpacked = Command::new("tar").arg("-xpzf").arg(fixture).arg("-C").arg(world.folder.path()).status().unwrap();
+    assert!(unpacked.success());
+    std::fs::create_dir(world.path("policy")).unwrap();
+}
+
 /// Opens the fixture of this schema, and goes on from it.
 fn opens(version: u32, as_it_was: impl FnOnce(&World)) {
     // Some minutes after its server stopped, whatever the time is now.
@@ -48,10 +56,7 @@ fn opens(version: u32, as_it_was: impl FnOnce(&World)) {
     let (server_environment, agent_environment) = (environment.clone(), environment);
     let mut world = World::nowhere();
     (world.server_environment, world.agent_environment) = (server_environment, agent_environment);
-    let fixture = manifest_folder().join(format!("tests/it/fixtures/state-v{version}/state.tar.gz"));
-    let unpacked = Command::new("tar").arg("-xpzf").arg(fixture).arg("-C").arg(world.folder.path()).status().unwrap();
-    assert!(unpacked.success());
-    std::fs::create_dir(world.path("policy")).unwrap();
+    unpack(&world, version);
     std::fs::write(world.path("policy/p.rego"), POLICY).unwrap();
     world.start_server();
 
@@ -98,15 +103,9 @@ fn opens(version: u32, as_it_was: impl FnOnce(&World)) {
 
 #[test]
 fn a_folder_of_a_newer_release_is_refused_with_its_version_and_left_alone() {
-    let mut world = World::nowhere();
-    std::fs::create_dir(world.path("policy")).unwrap();
-    world.start_server();
-    drop(world.server.take());
+    let world = World::nowhere();
+    unpack(&world, 4);
     let file = world.path("s/state.db");
-    // What is in the journal beside it takes precedence over the header.
-    for journal in ["s/state.db-wal", "s/state.db-shm"] {
-        let _none = std::fs::remove_file(world.path(journal));
-    }
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[60..64].copy_from_slice(&77u32.to_be_bytes());
     std::fs::write(&file, &bytes).unwrap();
