@@ -1,9 +1,9 @@
-//! The table of `ARCHITECTURE.md` that says where a change goes names files that exist.
+//! The section of `ARCHITECTURE.md` on where a change goes names files that exist.
 
 use std::path::Path;
 
 const BEGIN: &str = "## Where a change goes\n";
-/// Typical changes that the table has at least.
+/// The section has at least this many changes.
 const LEAST: usize = 10;
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
@@ -13,16 +13,16 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
 
 fn findings(document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let after = document.split_once(BEGIN).map(|(_, after)| after).unwrap_or_default();
-    let table = after.split("\n## ").next().unwrap_or_default();
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let section = after.split("\n## ").next().unwrap_or_default();
+    let changes: Vec<&str> = section.split("\n### ").skip(1).collect();
     let mut out = Vec::new();
-    if rows.len() < LEAST {
-        out.push(format!("ARCHITECTURE.md: \"Where a change goes\" has {} changes, fewer than {LEAST}", rows.len()));
+    if changes.len() < LEAST {
+        out.push(format!("ARCHITECTURE.md: \"Where a change goes\" has {} changes, fewer than {LEAST}", changes.len()));
     }
-    for row in rows {
-        let change = row.split('|').nth(1).unwrap_or_default().trim();
+    for text in changes {
+        let change = text.lines().next().unwrap_or_default();
         // Every other piece is within backticks.
-        let mut files = row.split('`').skip(1).step_by(2).filter(|name| name.contains('/')).peekable();
+        let mut files = text.split('`').skip(1).step_by(2).filter(|name| name.contains('/')).peekable();
         if files.peek().is_none() {
             out.push(format!("ARCHITECTURE.md: \"{change}\" names no file"));
         }
@@ -36,22 +36,22 @@ fn findings(document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn document(row: &str) -> String {
-        let others: String = (0..9).map(|n| format!("| change {n} | `a/b.rs` | text |\n")).collect();
-        format!("# A\n{BEGIN}\n| change | begins in | and |\n|---|---|---|\n{others}{row}\n## B\n| c | `gone/x` | |\n")
+    fn document(change: &str) -> String {
+        let others: String = (0..9).map(|n| format!("\n### change {n}\n- `a/b.rs`: text\n")).collect();
+        format!("# A\n{BEGIN}\n{others}\n### {change}\n## B\n- `gone/x`\n")
     }
 
     #[test]
-    fn a_row_with_files_that_exist_is_no_finding() {
-        let found = findings(&document("| a metric | `a/b.rs` | `a/b.rs` if it counts |"), |file| file == "a/b.rs");
+    fn files_that_exist_are_accepted() {
+        let found = findings(&document("a metric\n- `a/b.rs`\n- `a/b.rs`, if it counts\n"), |file| file == "a/b.rs");
         assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]
-    fn a_missing_file_or_table_is_a_finding() {
-        let found = findings(&document("| a metric | `a/c.rs` | |"), |file| file == "a/b.rs");
+    fn a_missing_file_or_section_is_found() {
+        let found = findings(&document("a metric\n- `a/c.rs`\n"), |file| file == "a/b.rs");
         assert_eq!(found, ["ARCHITECTURE.md: \"a metric\" names `a/c.rs`, which does not exist"]);
-        assert_eq!(findings(&document("| a metric | somewhere | |"), |_| true).len(), 1);
+        assert_eq!(findings(&document("a metric\n- somewhere\n"), |_| true).len(), 1);
         assert_eq!(findings("# A\n", |_| true).len(), 1);
     }
 }

@@ -190,25 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn two_files_that_use_each_other_are_a_circle() {
+    fn mutual_use_of_two_files_is_a_circle() {
         let files = [("lib", "mod a; mod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { crate::a::g(); }")];
         assert_eq!(of(&files), [["a", "b"]]);
     }
 
     #[test]
-    fn a_use_in_one_direction_is_no_circle() {
+    fn use_in_one_direction_is_not_a_circle() {
         let files = [("lib", "mod a; mod b;"), ("a", "use crate::b::{B, self};"), ("b", "use std::fmt;")];
         assert!(of(&files).is_empty());
     }
 
     #[test]
-    fn a_name_that_the_root_exports_again_leads_to_its_file() {
+    fn a_reexported_name_leads_to_its_file() {
         let files = [("lib", "mod a; mod b; pub use a::A;"), ("a", "use crate::b::B;"), ("b", "use crate::A;")];
         assert_eq!(of(&files), [["a", "b"]]);
     }
 
     #[test]
-    fn a_module_and_one_below_it_can_be_a_circle() {
+    fn a_module_and_its_child_form_a_circle() {
         let files = [("lib", "mod a;"), ("a", "mod c; fn f() { c::g() }"), ("a/c", "use super::A;")];
         assert_eq!(of(&files), [["a", "a/c"]]);
         let files = [("lib", "mod a;"), ("a", "mod c; pub use c::C;"), ("a/c", "use std::fmt;")];

@@ -79,7 +79,7 @@ mod tests {
 
     /// `MIT AND GPL-3.0-only` was accepted, since one of its words was on the list.
     #[test]
-    fn every_licence_of_an_and_is_needed_and_one_of_an_or() {
+    fn licences_joined_by_and_are_all_needed() {
         for good in [
             "MIT",
             "MIT/Apache-2.0",

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_marked_parts_of_a_document_are_replaced() {
+    fn only_marked_parts_of_a_document_change() {
         let document = |one: &str, two: &str| format!("a\n{BEGIN}{one}\n{END}\nb\n{BEGIN}{two}\n{END}\nc\n");
         let parts = ["new\n".to_owned(), "also new\n".to_owned()];
         assert_eq!(replaced(&document("old", "older"), &parts), Some(document("new", "also new")));

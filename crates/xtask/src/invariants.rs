@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_law_without_a_test_and_a_test_without_a_law_are_findings() {
+    fn a_law_needs_a_test_and_vice_versa() {
         let mut tests = two();
         tests.insert(17, BTreeSet::new());
         let found = missing("## L1 One gate\n", &tests);

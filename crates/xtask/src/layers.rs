@@ -104,7 +104,8 @@ fn findings(metadata: &Metadata) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What is built alone, as `make up` and a release build it, has no simulated machine: `sekisho-ports` has no feature enabled.
+    /// A program that is built alone, as `make up` and a release build it, has no simulated machine: no feature of
+    /// `sekisho-ports` is enabled.
     #[test]
     fn programs_that_are_shipped_cannot_simulate_their_machine() {
         let tree = |package: &str| {

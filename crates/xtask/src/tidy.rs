@@ -9,8 +9,6 @@ const FILE_MEDIAN: usize = 150;
 const FILE_P90: usize = 400;
 const FILE_MAX: usize = 800;
 const FUNCTION_MAX: usize = 70;
-/// Line lengths beyond this hide what they say.
-const COLUMNS: usize = 160;
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
@@ -28,9 +26,6 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
         }
         if lines > FILE_MAX && !test {
             out.push(format!("{shown} has {lines} lines, more than {FILE_MAX}: split it"));
-        }
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| line.chars().count() > COLUMNS) {
-            out.push(format!("{shown}:{} has {} columns, more than {COLUMNS}", number + 1, line.chars().count()));
         }
         if !test {
             out.extend(long_functions(&shown, &text)?);
