@@ -14,7 +14,7 @@ fn samples() -> impl Iterator<Item = Event> {
 }
 
 #[test]
-fn every_event_comes_back_from_its_leaf_and_openings() {
+fn every_event_decodes_from_leaf_and_openings() {
     let forms: BTreeSet<_> = samples().map(|event| event.says()).collect();
     assert_eq!(forms.len(), Event::FORMS.len(), "an event has no sample");
     for event in samples() {
@@ -30,7 +30,7 @@ fn every_event_comes_back_from_its_leaf_and_openings() {
 }
 
 #[test]
-fn a_leaf_has_one_encoding_and_no_other_members() {
+fn a_leaf_has_one_encoding() {
     for event in Event::samples(7) {
         let bytes = leaf(event).encode().unwrap().leaf;
         let text = String::from_utf8(bytes.clone()).unwrap();
@@ -70,7 +70,7 @@ fn an_opening_that_fits_nothing_is_refused() {
 }
 
 #[test]
-fn leaves_of_this_and_earlier_releases_decode_to_their_bytes() {
+fn stored_leaves_decode_to_their_bytes() {
     let golden = include_str!("golden_leaves.txt");
     let mut seen = BTreeSet::new();
     for line in golden.lines().filter(|line| !line.starts_with('#')) {
@@ -85,7 +85,7 @@ fn leaves_of_this_and_earlier_releases_decode_to_their_bytes() {
 }
 
 #[test]
-fn names_of_members_are_those_of_one_form_each() {
+fn each_member_name_has_one_form() {
     for form in Event::FORMS {
         for member in form.members {
             assert!(

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_about_the_node_travel_under_their_class_only() {
+    fn claims_about_the_node_stay_in_their_class() {
         let token = Piece::seal(&JOIN_TOKEN, NOW, None, SelectorSet::new(), Claims::default()).unwrap();
         let chip = Piece::seal(&CHIP, NOW, Some(NOW), SelectorSet::new(), claims(&["chip.key"])).unwrap();
         let unix = Piece::seal(&UNIX, NOW, None, selectors(&["unix:uid:1"]), claims(&["executable_sha256"])).unwrap();

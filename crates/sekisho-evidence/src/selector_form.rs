@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors_that_nothing_can_measure_are_refused_with_what_was_meant() {
+    fn unmeasurable_selectors_are_refused_with_a_hint() {
         let upper = format!("unix:sha256:{}", "0A".repeat(32));
         for (text, hint) in [
             ("unix:sha256:XYZ", "64 lowercase"),

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_a_file_of_holes_is_refused_and_not_read() {
+    fn law_l9_a_sparse_file_is_refused_unread() {
         let mut file = tempfile::tempfile().unwrap();
         file.set_len(MAX_EXECUTABLE + 1).unwrap();
         let cache = DigestCache::default();

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_found_by_its_ends_and_known_by_its_cookie() {
+    fn a_connection_is_found_by_ends_and_cookie() {
         for (bind, dial) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
             let listener = TcpListener::bind(bind).unwrap();
             let port = listener.local_addr().unwrap().port();

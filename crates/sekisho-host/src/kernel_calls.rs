@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_names_the_users_that_the_status_shows() {
+    fn kernel_and_status_name_the_same_users() {
         let own = rustix::process::getpid();
         let pidfd = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()).unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();

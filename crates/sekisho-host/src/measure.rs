@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn law_l11_a_process_is_measured_while_it_lives_and_not_after() {
+    async fn law_l11_a_dead_process_is_not_measured() {
         let cache = DigestCache::default();
         let own = Process::open(std::process::id().cast_signed()).unwrap();
         let measured = measure(&own, &cache).unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
     /// A program that is updated while it runs goes on as what it is: its file loses a name, which changes the time of its inode.
     #[tokio::test]
-    async fn a_running_program_stays_the_same_when_its_file_is_replaced() {
+    async fn replacing_a_file_keeps_the_running_digest() {
         let folder = tempfile::tempdir().unwrap();
         let (file, next) = (folder.path().join("program"), folder.path().join("next"));
         std::fs::copy("/bin/sleep", &file).unwrap();

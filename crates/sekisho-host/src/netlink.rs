@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_a_damaged_answer_is_an_error_and_no_panic() {
+    fn law_l9_a_damaged_netlink_answer_is_an_error() {
         let whole = message(b"12345678", Ask::One);
         let mut answers = vec![];
         assert!(matches!(read(&whole, &mut answers), Ok(Progress::More)));

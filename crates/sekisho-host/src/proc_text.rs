@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_that_looks_like_fields_deceives_no_one() {
+    fn a_command_cannot_imitate_fields() {
         let stat = "7 (a) R 1 (b) S 5 7 7 0 -1 4194560";
         assert_eq!((stat_field(stat, 1), stat_field(stat, 0)), (Some(5), None));
         assert_eq!(stat_field("7 (a", 1), None);

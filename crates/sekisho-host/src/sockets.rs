@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l11_a_reset_connection_whose_port_the_workload_reuses_is_not_the_workloads() {
+    async fn law_l11_a_reused_port_does_not_change_the_owner() {
         let (ownership, listener) = (ownership(), TcpListener::bind("127.0.0.1:0").unwrap());
         let at = listener.local_addr().unwrap();
         for _ in 0..50 {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_workload_that_sends_its_last_byte_early_is_still_known_and_one_that_left_is_not() {
+    async fn only_a_half_close_keeps_the_owner() {
         let (ownership, listener) = (ownership(), TcpListener::bind("127.0.0.1:0").unwrap());
         let at = listener.local_addr().unwrap();
         let client = dial_from(0, at);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_is_looked_up_again_once_another_listens_there() {
+    async fn a_replaced_listener_is_searched_again() {
         let ownership = ownership();
         let reusable = || {
             let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l11_the_other_end_of_a_connection_is_known_with_all_who_hold_it() {
+    async fn law_l11_all_holders_of_a_connection_are_found() {
         let own = Process::open(std::process::id().cast_signed()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let peer = unix_peer(own_end(&ours), &own).unwrap().unwrap();

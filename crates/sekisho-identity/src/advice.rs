@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_entry_is_named_and_nothing_is_proposed_for_it() {
+    fn an_expired_entry_is_named_without_advice() {
         let ended = Entry { expires_at: Some(UnixTime::from_seconds(5)), ..entry("e", set(&["unix:uid:7"])) };
         let found = set(&["unix:uid:7"]);
         let near = near([&ended], &found, UnixTime::from_seconds(6), 3);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_an_entry_is_in_its_record_and_a_record_has_one_form() {
+    fn an_entry_record_is_complete() {
         for (entry, other) in samples().zip(samples().skip(1)) {
             let text = entry_record(&entry);
             assert_eq!(entry_from_record(&text).as_ref(), Some(&entry));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_in_a_selector_makes_no_second_selector() {
+    fn a_newline_does_not_split_a_selector() {
         let one: SelectorSet = [Selector::new("unix", "path:/a\nunix:uid:0").unwrap()].into();
         let two: SelectorSet = ["unix:path:/a", "unix:uid:0"].map(|text| Selector::parse(text).unwrap()).into();
         assert_ne!(selectors_record(&one), selectors_record(&two));

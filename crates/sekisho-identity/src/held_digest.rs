@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_of_the_set_and_of_each_version() {
+    fn the_digest_covers_the_set_and_each_version() {
         let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap();
         let selectors: SelectorSet = [Selector::parse("unix:uid:1").unwrap()].into();
         let entry = |name: &str| Entry::new(EntryId::parse(name).unwrap(), id("a"), id("n"), selectors.clone());

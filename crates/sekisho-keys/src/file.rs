@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l8_key_files_are_0600_and_exposed_ones_are_refused() {
+    fn law_l8_exposed_key_files_are_refused() {
         let folder = std::env::temp_dir().join(format!("sekisho-keys-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("k");

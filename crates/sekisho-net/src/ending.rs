@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_stream_of_grpc_ends_when_the_server_stops_and_what_has_an_end_is_sent() {
+    async fn grpc_streams_close_when_the_server_stops() {
         let stop = CancellationToken::new();
         let grpc = [(CONTENT_TYPE, "application/grpc")];
         let router = Router::new()

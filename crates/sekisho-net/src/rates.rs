@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_a_flood_of_peers_is_bounded_and_one_peer_runs_dry() {
+    fn law_l9_a_flood_of_peers_is_bounded() {
         let rates = Rates::new(1.0, 2.0);
         let now = UnixTime::from_seconds(1_800_000_000);
         assert!(rates.take(1u32, now) && rates.take(1, now) && !rates.take(1, now));

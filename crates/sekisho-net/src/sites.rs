@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_name_that_a_client_asks_for_chooses_its_site_and_the_first_serves_the_others() {
+    async fn the_server_name_selects_the_site() {
         let sites = of(vec![site("a.example", &[]), site("b.example", &["b.net"]), site("c", &[])]).unwrap();
         for (name, expected) in [
             (Some("a.example"), "a.example"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_belongs_to_one_site_and_a_further_site_has_one() {
+    async fn each_further_site_has_its_own_name() {
         let refused = |further: Vec<Site>| {
             let sites = std::iter::once(site("a.example", &[])).chain(further).collect();
             of(sites).err().map(|error| error.to_string())
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l9_the_peers_of_one_site_take_no_place_from_another() {
+    async fn law_l9_sites_have_separate_connection_limits() {
         let sites = of(vec![site("a", &[]), site("b", &[])]).unwrap();
         let peer = IpAddr::from([192, 0, 2, 1]);
         let taken: Vec<_> = std::iter::from_fn(|| sites.of(Some("a")).places.take(peer)).collect();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_asked_for_by_its_trust_domain_and_a_workload_by_nothing() {
+    fn only_servers_are_dialled_with_a_name() {
         use crate::ExpectedServer;
         let id = |text: &str| ExpectedServer::Id(sekisho_types::SpiffeId::parse(text).unwrap());
         let asked = |text: &str| id(text).asked_name().map(|name| name.as_ref().to_owned());

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_authority_is_mended_however_the_bytes_arrive() {
+    async fn only_the_authority_is_rewritten_for_any_segmentation() {
         let head = |block: &[u8]| [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1], block].concat();
         let data = [&[0, 0, 4, 0, 1, 0, 0, 0, 1][..], b"a%2F"].concat();
         let literal = |authority: &str| {

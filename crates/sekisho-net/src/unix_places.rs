@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l9_one_user_with_many_processes_keeps_no_other_out() {
+    fn law_l9_many_processes_of_one_user_block_no_user() {
         let places = UnixPlaces::with(LIMITS);
         let taken: Vec<_> = (0..100).filter_map(|n| places.place(user(7), n % 9)).collect();
         assert_eq!(taken.len(), 10);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l9_no_number_of_users_keeps_out_one_who_has_none() {
+    fn law_l9_a_new_user_always_gets_a_connection() {
         let places = UnixPlaces::with(LIMITS);
         let flood = fill(&places, (1..=30).map(user));
         assert_eq!(lock(&places.open).all, 40);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l9_connections_that_give_way_are_closed_before_many_more_come() {
+    async fn law_l9_displaced_connections_close_first() {
         let places = UnixPlaces::with(LIMITS);
         let flood = fill(&places, (1..=4).map(user));
         let mut waits = std::pin::pin!(places.settled());
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_asked_for_nothing_gives_way_first() {
+    fn an_idle_connection_is_displaced_first() {
         let places = UnixPlaces::with(LIMITS);
         let flood = fill(&places, (1..=4).map(user));
         flood.iter().enumerate().for_each(|(n, place)| place.state.asked.store(n % 10 != 3, Ordering::Relaxed));
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_this_namespace_is_not_a_guest() {
+    fn a_process_of_this_namespace_is_local() {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(is_in_our_user_namespace(own) && !is_in_our_user_namespace(i32::MAX));
     }

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l13_a_name_that_stands_for_a_metadata_service_is_not_dialled() {
+    fn law_l13_metadata_services_are_not_dialled() {
         for bad in ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:169.254.169.254", "224.0.0.1", "ff02::1"] {
             assert!(!is_host(bad.parse().unwrap()), "{bad}");
         }

@@ -12,7 +12,7 @@ use crate::builtins;
 const FLOOR: f64 = 0.70;
 
 #[test]
-fn opa_s_own_cases_pass_to_the_share_that_the_documents_name() {
+fn opa_s_own_cases_pass_as_documented() {
     let Some(folder) = std::env::var_os("OPA_CASES").map(PathBuf::from) else {
         // Past the harness, which shows nothing of a test that passes; `.ci/run` counts these lines.
         let test = std::thread::current().name().unwrap_or_default().to_owned();

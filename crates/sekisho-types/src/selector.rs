@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selector_has_one_text_and_is_ordered_by_its_type_first() {
+    fn selectors_sort_by_type() {
         let parse = |text| Selector::parse(text).unwrap();
         assert_eq!(Selector::new("unix", "uid:7").unwrap(), parse("unix:uid:7"));
         assert_eq!((parse("unix:uid:7").kind(), parse("unix:uid:7").value()), ("unix", "uid:7"));

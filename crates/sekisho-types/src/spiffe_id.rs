@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_that_two_parsers_could_read_differently_are_refused() {
+    fn ambiguous_forms_are_refused() {
         for bad in [
             "",
             "spiffe:/td/a",

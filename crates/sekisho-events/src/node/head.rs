@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_says_what_it_is_and_when_or_is_refused() {
+    fn a_record_needs_kind_and_time() {
         let read = |id: &str, rest: &str| RecordHead::read(format!("{{\"id\":\"{id}\",{rest}}}").as_bytes());
         let (decision, refusal) = ("dec_00000000000500112233445566778899", "ref_00000000000500112233445566778899");
         let input = r#""input":{"destination":"spiffe://td/a"}"#;

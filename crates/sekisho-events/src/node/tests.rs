@@ -19,7 +19,7 @@ fn form_of(event: &NodeEvent) -> &'static str {
 }
 
 #[test]
-fn records_of_this_and_earlier_releases_decode_to_their_bytes() {
+fn stored_records_decode_to_their_bytes() {
     let mut seen = BTreeSet::new();
     for record in records() {
         let event = NodeEvent::decode(record.as_bytes()).unwrap_or_else(|e| panic!("{e}: {record}"));
@@ -57,7 +57,7 @@ fn a_member_of_another_form_is_refused() {
 }
 
 #[test]
-fn a_record_without_a_member_that_it_needs_is_refused() {
+fn a_record_without_a_required_member_is_refused() {
     let decided = records().next().unwrap();
     for name in
         ["at_ms", "effect", "facts", "id", "input", "kind", "latency_us", "now_ns", "policy_revision", "span_id"]

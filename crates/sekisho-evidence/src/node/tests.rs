@@ -45,7 +45,7 @@ fn law_l4_a_token_proves_nothing_until_it_is_spent() {
 }
 
 #[test]
-fn a_token_that_could_be_guessed_or_is_a_path_is_refused() {
+fn a_weak_token_or_a_path_is_refused() {
     for bad in ["", "short", "../../../../../../etc/x", &"a".repeat(129), "0123456789abcdef\n"] {
         let begun = attestor("join_token").unwrap().begin(bad.as_bytes(), &given(&td(), &[]));
         assert!(matches!(begun, Err(NodeError::Refused(_))), "{bad:?}");
@@ -138,7 +138,7 @@ fn challenged(proof: &impl NodeProof, anchors: &[Vec<u8>]) -> (Vec<u8>, Box<dyn 
 }
 
 #[test]
-fn a_node_that_holds_its_certificate_s_key_is_proved() {
+fn a_node_proves_its_certificate_key() {
     let (roots, proof) = node_of_an_authority();
     let (challenge, next) = challenged(&proof, &roots);
     let answer = proof.answer(&challenge, &session()).unwrap();
@@ -174,7 +174,7 @@ fn without_authorities_no_certificate_is_taken() {
 }
 
 #[test]
-fn stored_evidence_is_of_a_known_class_and_its_selectors() {
+fn stored_evidence_keeps_class_and_selectors() {
     let selectors = |text: &str| [Selector::parse(text).unwrap()].into();
     let stored = node_evidence("x509pop", NOW, Some(NOW), selectors("x509pop:subject:cn:a")).unwrap();
     assert_eq!(stored.sources(EvidenceClass::Node), "x509pop/1");

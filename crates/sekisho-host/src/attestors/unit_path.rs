@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l3_a_path_that_systemd_would_not_make_names_no_unit() {
+    fn law_l3_a_path_unlike_systemds_has_no_unit() {
         for path in [
             "/",
             "",

@@ -59,7 +59,7 @@ fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &Evidence
 const FULL: [&str; 3] = ["unix:uid:1", "unix:sha256:aa", "unix:gid:7"];
 
 #[test]
-fn law_l1_what_is_allowed_is_the_entrys_and_nothing_else() {
+fn law_l1_only_the_entrys_identity_is_allowed() {
     let allowed = x509(&agent(Standing::Good), &entry(), &csr(None), &process(&FULL, 0)).unwrap();
     assert_eq!(allowed.spiffe_id(), &id("/web"));
     assert_eq!(allowed.evidence(), EvidenceClass::Process);
@@ -77,7 +77,7 @@ fn law_l3_an_empty_selector_set_matches_nothing() {
 }
 
 #[test]
-fn law_l6_a_node_gets_only_what_its_entries_allow_and_nothing_once_banned() {
+fn law_l6_a_node_gets_its_own_entries_until_banned() {
     let good = process(&FULL, 0);
     for (standing, refusal) in [
         (Standing::Banned, Refusal::AgentBanned(id("/spire/agent/join_token/a"))),
@@ -95,7 +95,7 @@ fn law_l6_a_node_gets_only_what_its_entries_allow_and_nothing_once_banned() {
 }
 
 #[test]
-fn law_l7_a_token_lives_five_minutes_whatever_the_entry_says() {
+fn law_l7_a_token_lives_at_most_five_minutes() {
     let mut long = entry();
     long.jwt_ttl_seconds = 86_400;
     let (process, shown) = (process(&FULL, 0), Shown::Process);
@@ -140,7 +140,7 @@ fn nothing_outlives_its_authority() {
 }
 
 #[test]
-fn an_identity_ends_with_its_entry_and_a_nodes_with_its_evidence() {
+fn an_identity_expires_with_entry_and_evidence() {
     let mut short = entry();
     short.expires_at = Some(now().plus_seconds(40));
     let process = process(&FULL, 0);
@@ -161,7 +161,7 @@ fn an_identity_ends_with_its_entry_and_a_nodes_with_its_evidence() {
 }
 
 #[test]
-fn a_workload_s_identity_ends_with_its_node_s_evidence() {
+fn a_workload_identity_expires_with_node_evidence() {
     let (mut entry, caller) = (entry(), agent(Standing::Good));
     entry.x509_ttl_seconds = 86_400;
     let measured = || process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
@@ -178,7 +178,7 @@ fn a_workload_s_identity_ends_with_its_node_s_evidence() {
 }
 
 #[test]
-fn law_l3_a_request_rests_on_all_that_its_kind_needs() {
+fn law_l3_a_request_needs_all_evidence_of_its_kind() {
     let (entry, csr, caller) = (entry(), csr(None), agent(Standing::Good));
     let measured = || process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
     let unit = || process_evidence("systemd/1", now(), selectors(&["systemd:unit:a.service"])).unwrap();
@@ -199,7 +199,7 @@ fn law_l3_a_request_rests_on_all_that_its_kind_needs() {
 }
 
 #[test]
-fn selectors_of_the_node_are_none_of_the_process() {
+fn node_selectors_do_not_match_a_process() {
     let mut wants = entry();
     wants.selectors.insert(Selector::parse("x509pop:subject:cn:a").unwrap());
     let node = node_evidence("x509pop", now(), None, selectors(&["x509pop:subject:cn:a"])).unwrap();
@@ -218,7 +218,7 @@ fn each_piece_has_its_own_age() {
 }
 
 #[test]
-fn claims_are_what_they_were_and_add_those_of_new_classes() {
+fn claims_keep_their_names_and_new_classes_add() {
     let names = |allowed: &Allowed| allowed.claims().iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
     let allowed = x509(&agent(Standing::Good), &entry(), &csr(None), &process(&FULL, 0)).unwrap();
     assert_eq!(names(&allowed), ["attestor", "evidence", "executable_sha256", "hw_attested"]);

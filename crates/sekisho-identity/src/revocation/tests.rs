@@ -48,7 +48,7 @@ fn with(whats: Vec<Revoked>) -> Revocations {
 }
 
 #[test]
-fn law_l12_each_way_to_revoke_concerns_what_was_issued_before_it_and_nothing_else() {
+fn law_l12_a_revocation_concerns_earlier_svids_only() {
     let (node, other) = ("/spire/agent/one", "/spire/agent/two");
     for what in
         [of_entry("ent_1", "/a"), Revoked::Agent(id(node)), Revoked::SpiffeId(id("/a")), Revoked::Serial("0a".into())]
@@ -72,7 +72,7 @@ fn law_l12_each_way_to_revoke_concerns_what_was_issued_before_it_and_nothing_els
 }
 
 #[test]
-fn an_svid_that_does_not_say_where_it_comes_from_is_judged_by_spiffe_id_and_time() {
+fn an_svid_without_origin_uses_id_and_time() {
     let old = LeafFacts { issuance: None, ..leaf("/spire/agent/one", 0) };
     let all = with(vec![of_entry("ent_9", "/a")]);
     assert!(all.find(&old).is_some());
@@ -82,7 +82,7 @@ fn an_svid_that_does_not_say_where_it_comes_from_is_judged_by_spiffe_id_and_time
 
 /// Which agent asked for it is not in it, so a ban that came later is taken to mean it.
 #[test]
-fn law_l12_an_svid_of_an_earlier_release_falls_under_each_later_ban() {
+fn law_l12_a_later_ban_revokes_svids_of_earlier_releases() {
     let old = LeafFacts { issuance: None, ..leaf("/spire/agent/one", 0) };
     let all = with(vec![Revoked::Agent(id("/spire/agent/one"))]);
     assert!(all.find(&old).is_some());
@@ -94,7 +94,7 @@ fn law_l12_an_svid_of_an_earlier_release_falls_under_each_later_ban() {
 }
 
 #[test]
-fn a_later_revocation_covers_an_earlier_one_and_never_shortens_it() {
+fn a_later_revocation_never_shortens_an_earlier_one() {
     let mut all = with(vec![of_entry("ent_1", "/a")]);
     let later = Revocation { until: NOW, ..revocation(of_entry("ent_1", "/a"), 9) };
     assert!(all.add(later.clone()) && !all.add(later));
@@ -104,7 +104,7 @@ fn a_later_revocation_covers_an_earlier_one_and_never_shortens_it() {
 }
 
 #[test]
-fn law_l9_a_revocation_is_kept_until_the_last_svid_that_it_concerns_has_expired() {
+fn law_l9_a_revocation_outlives_its_svids() {
     let mut all = with(vec![of_entry("ent_1", "/a"), Revoked::Agent(id("/spire/agent/one"))]);
     all.prune(NOW.plus_seconds(905));
     assert_eq!(all.len(), 2);

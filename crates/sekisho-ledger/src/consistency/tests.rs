@@ -14,7 +14,7 @@ fn proof(log: &TestLog, old: u64, new: u64) -> ConsistencyProof {
 }
 
 #[test]
-fn every_older_tree_is_shown_to_be_the_beginning_and_no_other_one_is() {
+fn consistency_holds_for_every_older_tree_only() {
     let log = log_of(70);
     let policy = TrustPolicy::parse(&log.policy()).unwrap();
     for new in 1..=70 {
@@ -33,7 +33,7 @@ fn every_older_tree_is_shown_to_be_the_beginning_and_no_other_one_is() {
 }
 
 #[test]
-fn a_consistency_proof_has_one_form_and_one_log() {
+fn a_consistency_proof_has_one_form() {
     let (log, mut other) = (log_of(9), log_of(9));
     let text = proof(&log, 5, 9).to_string();
     for changed in [
@@ -53,7 +53,7 @@ fn a_consistency_proof_has_one_form_and_one_log() {
 }
 
 #[test]
-fn a_witness_answer_counts_by_its_own_key_and_over_this_checkpoint_only() {
+fn a_cosignature_counts_for_its_key_and_checkpoint() {
     let (log, witness, other) = (log_of(3), TestKey::new(), TestKey::new());
     let key = witness.verifier("w.example", 4);
     let (note, text) = (log.signed(3), log.at(3).to_string());
@@ -69,7 +69,7 @@ fn a_witness_answer_counts_by_its_own_key_and_over_this_checkpoint_only() {
 }
 
 #[test]
-fn two_checkpoints_of_one_history_are_told_from_two_histories() {
+fn two_histories_are_detected() {
     let log = log_of(20);
     let policy = TrustPolicy::parse(&log.policy()).unwrap();
     let check =

@@ -49,7 +49,7 @@ fn a_tree_has_the_root_of_rfc_6962() {
 }
 
 #[test]
-fn an_inclusion_proof_holds_for_its_own_leaf_index_and_size_only() {
+fn an_inclusion_proof_binds_leaf_and_size() {
     let (leaves, stored) = (leaves(), tree());
     let get = |level: u8, index: u64| stored.get(&(level, index)).copied();
     for size in 1..=MOST as u64 {
@@ -70,7 +70,7 @@ fn an_inclusion_proof_holds_for_its_own_leaf_index_and_size_only() {
 }
 
 #[test]
-fn a_consistency_proof_holds_for_two_sizes_of_one_log_only() {
+fn a_consistency_proof_is_bound_to_two_sizes() {
     let (leaves, stored) = (leaves(), tree());
     let get = |level: u8, index: u64| stored.get(&(level, index)).copied();
     for new in 1..=MOST as u64 {
@@ -87,7 +87,7 @@ fn a_consistency_proof_holds_for_two_sizes_of_one_log_only() {
 }
 
 #[test]
-fn each_record_of_a_batch_has_a_path_of_its_own() {
+fn each_record_of_a_batch_has_its_path() {
     let records: Vec<Vec<u8>> = (0..MOST).map(|number| vec![number as u8; 3]).collect();
     for size in 1..=MOST {
         let batch = Batch::of(records[..size].iter().map(Vec::as_slice));

@@ -26,7 +26,7 @@ fn one_key_is_one_party_whatever_its_names() {
 }
 
 #[test]
-fn two_cosignatures_by_one_key_are_not_two_witnesses() {
+fn one_key_is_one_witness() {
     let (log, key, other) = (TestLog::new("example.org/sekisho"), TestKey::new(), TestKey::new());
     let own = log.key.verifier("example.org/sekisho", 1);
     let (a, b) = (key.verifier("w1.example", 4), other.verifier("w2.example", 4));
@@ -44,7 +44,7 @@ fn two_cosignatures_by_one_key_are_not_two_witnesses() {
 }
 
 #[test]
-fn a_key_serves_in_the_role_of_its_kind_only() {
+fn a_key_serves_one_role() {
     let (log, key) = (TestKey::new(), TestKey::new());
     let policy = |log_kind: u8, witness_kind: u8| {
         let (log, witness) = (log.verifier("l.example", log_kind), key.verifier("w.example", witness_kind));
@@ -56,7 +56,7 @@ fn a_key_serves_in_the_role_of_its_kind_only() {
 }
 
 #[test]
-fn words_are_parted_by_spaces_and_tabs_and_numbers_are_decimal() {
+fn policy_words_are_split_at_blanks() {
     let (log, key) = (TestKey::new().verifier("l.example", 1), TestKey::new().verifier("w.example", 4));
     let policy = |text: String| TrustPolicy::parse(&text);
     let with = |group: &str| policy(format!("log {log}\nwitness w\t{key}\n{group}\nquorum g\n"));

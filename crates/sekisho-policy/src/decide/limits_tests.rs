@@ -82,7 +82,7 @@ fn law_l9_no_policy_within_the_limits_takes_long() {
 
 /// Lists that hold another list twice are small in memory and endless to compare.
 #[test]
-fn law_l9_values_that_double_are_refused_when_they_are_loaded() {
+fn law_l9_doubling_values_are_refused_at_load() {
     let lines = |link: &str| -> String {
         (1..=40).map(|n| format!("\tx{n} := {}\n", link.replace("@", &format!("x{}", n - 1)))).collect()
     };

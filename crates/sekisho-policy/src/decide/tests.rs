@@ -44,7 +44,7 @@ pub(super) fn now() -> UnixTime {
 }
 
 #[test]
-fn the_printed_policy_denies_for_the_one_condition_that_fails() {
+fn the_documented_policy_denies_by_one_condition() {
     let v1 = V0.replace("default allow = false", "default allow := false").replace("allow {", "allow if {");
     for text in [V0, v1.as_str()] {
         let policy = load(text).unwrap();
@@ -103,7 +103,7 @@ fn law_l9_an_endless_evaluation_ends_as_a_denial() {
 }
 
 #[test]
-fn a_broken_policy_is_refused_with_file_line_and_reason() {
+fn a_broken_policy_is_refused_with_its_place() {
     let broken = load("package workload.authz\nimport rego.v1\nallow if {\n input.method ==\n}\n");
     assert!(
         matches!(broken, Err(PolicyError::At { ref file, line: 4 | 5, .. }) if file == "authz.rego"),
@@ -136,7 +136,7 @@ fn law_l13_a_policy_cannot_call_out() {
 }
 
 #[test]
-fn law_l3_an_error_in_a_rule_that_feeds_a_deny_denies() {
+fn law_l3_an_error_behind_a_deny_denies() {
     let text = "package workload.authz\nimport rego.v1\nallow if not blocked\n\
                 blocked if to_number(input.method) > 1\n";
     let decision = load(text).unwrap().decide(&request(true), now());
@@ -200,7 +200,7 @@ fn law_l9_builtins_make_nothing_larger_than_a_decision_may() {
 }
 
 #[test]
-fn the_sample_is_v1_and_passes_its_own_tests() {
+fn the_sample_passes_its_own_tests() {
     let sample = include_str!("../../../../policies/dev/authz_test.yaml");
     let (policy, tests) =
         (include_str!("../../../../policies/dev/authz.rego"), include_str!("../../../../policies/dev/authz_test.rego"));
@@ -213,7 +213,7 @@ fn the_sample_is_v1_and_passes_its_own_tests() {
 
 /// Rules one behind the other are followed on the stack as well.
 #[test]
-fn law_l9_a_long_chain_of_rules_is_refused_and_the_longest_fits_a_small_stack() {
+fn law_l9_a_long_chain_of_rules_is_refused() {
     let chain = |length: usize| {
         let links: String = (1..length).map(|n| format!("f{n}(x) := f{}(x) + 0\n", n + 1)).collect();
         format!("package workload.authz\nimport rego.v1\nallow if f1(input.now) > 0\n{links}f{length}(x) := x\n")
@@ -233,7 +233,7 @@ fn law_l9_a_long_chain_of_rules_is_refused_and_the_longest_fits_a_small_stack() 
 
 /// The engine's own panic, reached by what a request says.
 #[test]
-fn a_panic_of_the_engine_is_one_requests_denial() {
+fn a_panic_of_the_engine_denies_one_request() {
     let policy = load(V0).unwrap();
     let mut hurt = load(V0).unwrap();
     hurt.lowered.apart = false;
@@ -263,7 +263,7 @@ fn an_input_of_ten_mebibytes_is_decided() {
 
 /// A peer with another token than the policy wants: its token stands nowhere in the decision.
 #[test]
-fn what_records_mask_is_masked_where_a_condition_looked_at_it_as_well() {
+fn masked_values_are_masked_in_unmet_conditions() {
     for condition in [
         "input.headers.authorization == \"Bearer good\"",
         "input.headers[\"x-api-key\"] == \"good\"",
@@ -288,7 +288,7 @@ fn refusal_of(body: &str) -> String {
 }
 
 #[test]
-fn a_function_that_does_not_exist_is_refused_at_load_wherever_it_stands() {
+fn an_unknown_function_is_refused_at_load() {
     assert_eq!(
         refusal_of("startswit(input.path[0], \"v\")"),
         "authz.rego:5: `startswit` is neither a builtin nor a function of this set; did you mean `startswith`"
@@ -305,7 +305,7 @@ fn a_function_that_does_not_exist_is_refused_at_load_wherever_it_stands() {
 }
 
 #[test]
-fn a_place_that_the_input_does_not_have_is_refused_at_load() {
+fn an_unknown_input_member_is_refused_at_load() {
     for (body, reason) in [
         ("not input.subject.claim.revoked", "`input.subject` has no member `claim`; did you mean `claims`"),
         ("input.subjct.spiffe_id == \"x\"", "`input` has no member `subjct`; did you mean `subject`"),
@@ -331,7 +331,7 @@ fn a_place_that_the_input_does_not_have_is_refused_at_load() {
 }
 
 #[test]
-fn a_test_case_whose_input_could_not_exist_fails() {
+fn a_test_case_with_impossible_input_fails() {
     let policy = load(V0).unwrap();
     for (input, reason) in [
         ("{method: GET, path: /admin}", "`input.path` must be a list, not `\"/admin\"`"),
@@ -353,7 +353,7 @@ fn a_test_case_whose_input_could_not_exist_fails() {
 
 /// Errors, prints and queries are looked at by who may see records, and by who may see the log.
 #[test]
-fn law_l8_errors_and_queries_carry_no_value_of_the_request() {
+fn law_l8_errors_carry_no_value_of_the_request() {
     for condition in [
         "input.headers.authorization + 1 > 0",
         "input.headers.authorization * 2 == 4",
@@ -399,7 +399,7 @@ fn law_l3_fractions_are_left_to_the_engine() {
 }
 
 #[test]
-fn a_set_whose_own_test_fails_is_not_loaded_and_the_test_is_named() {
+fn a_set_with_a_failing_test_is_refused() {
     let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
     let policy = source("a.rego", "package workload.authz\nallow if input.method == \"GET\"\n");
     let rego = |wanted: &str| {

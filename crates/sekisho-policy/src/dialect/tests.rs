@@ -28,7 +28,7 @@ fn request(method: &str) -> RequestInput {
 
 /// Read as v0, each of these allows everything.
 #[test]
-fn law_l3_a_file_with_forms_of_both_versions_is_refused_with_a_line_of_each() {
+fn law_l3_a_file_of_both_versions_is_refused() {
     for (body, line, old_line) in [
         (
             "default allow := false\nallow if {\n  input.method == \"GET\"\n}\nhelper {\n  input.method == \"x\"\n}",
@@ -62,7 +62,7 @@ fn law_l3_a_file_with_forms_of_both_versions_is_refused_with_a_line_of_each() {
 }
 
 #[test]
-fn a_file_of_one_version_is_read_in_it() {
+fn a_file_is_read_in_its_version() {
     for body in [
         "default allow = false\nallow {\n  input.method == \"GET\"\n}",
         "allow { contains(input.method, \"GE\"); x := {1, 2}; count(x) == 2 }",
@@ -99,7 +99,7 @@ fn a_file_of_one_version_is_read_in_it() {
 
 /// Each of these ended the process: 16 kB of policy is a tree that no stack holds.
 #[test]
-fn law_l9_a_deep_policy_is_refused_before_anything_follows_it() {
+fn law_l9_a_deep_policy_is_refused_early() {
     let chain = |link: &str, count: usize| link.repeat(count);
     for body in [
         format!("allow if input.now{} > 0", chain("\n + 1", 4_000)),
@@ -135,7 +135,7 @@ fn a_long_policy_loads() {
 }
 
 #[test]
-fn lines_that_begin_with_not_are_statements_of_their_own() {
+fn lines_beginning_with_not_are_statements() {
     let lines: String = (0..2_000).map(|n| format!("\n  not input.method == \"m{n}\"")).collect();
     for body in [format!("allow if {{{lines}\n}}"), format!("allow {{{lines}\n}}")] {
         assert!(load(&body).unwrap().decide(&request("GET"), UnixTime::default()).effect.is_allow());
@@ -148,7 +148,7 @@ fn lines_that_begin_with_not_are_statements_of_their_own() {
 
 /// What is loaded is followed on the stack of whoever decides: the deepest that loads fits a small one.
 #[test]
-fn law_l9_the_deepest_policy_that_loads_is_decided_on_a_small_stack() {
+fn law_l9_the_deepest_policy_fits_a_small_stack() {
     let deep = |links: usize| format!("allow if input.now{} > 0", "\n + 1".repeat(links));
     let links = (1..MAX_DEPTH).rev().find(|links| load(&deep(*links)).is_ok()).unwrap();
     assert!(links > 50);

@@ -107,7 +107,7 @@ fn law_l3_an_error_of_a_lowered_builtin_denies() {
 }
 
 #[test]
-fn one_rule_for_the_engine_leaves_the_others_to_the_lowering() {
+fn one_engine_rule_leaves_others_to_the_lowering() {
     let rules: String = (0..1_000).fold(String::new(), |mut out, n| {
         writeln!(out, "allow if {{\n\tinput.method == \"GET\"\n\tinput.path[1] == \"p{n}\"\n}}").unwrap();
         out
@@ -129,7 +129,7 @@ fn one_rule_for_the_engine_leaves_the_others_to_the_lowering() {
 
 /// A rule of each kind holds on one request, and they differ.
 #[test]
-fn law_l3_rules_with_different_values_deny_wherever_they_are_decided() {
+fn law_l3_rules_with_different_values_deny() {
     for other in ["false", "\"yes\"", "{\"a\": 1}", "[true]"] {
         let set = load(&format!(
             "allow if input.method == \"GET\"\nallow := {other} if {{ some step in input.path; step == \"v1\" }}"
@@ -145,7 +145,7 @@ fn law_l3_rules_with_different_values_deny_wherever_they_are_decided() {
 }
 
 #[test]
-fn what_could_change_the_entry_rule_leaves_all_to_the_engine() {
+fn a_changed_entry_rule_needs_the_engine() {
     for rules in [
         "allow if input.method == \"GET\"\nallow if { some s in input.path; s == \"v1\" }\nimport data.x as y",
         "allow if startswith(input.method, \"G\")\nstartswith(x, y) if x == \"PUT\"",

@@ -14,7 +14,7 @@ fn refusal_of_rules(rules: &str) -> String {
 }
 
 #[test]
-fn a_call_with_another_number_of_arguments_is_refused() {
+fn a_wrong_number_of_arguments_is_refused() {
     for (body, reason) in [
         ("startswith(input.path[0])", "a.rego:5: `startswith` has 2 arguments, and this call gives it 1"),
         ("not startswith(input.path[0], \"v\", \"x\")", "`startswith` has 2 arguments, and this call gives it 3"),
@@ -66,7 +66,7 @@ fn law_l3_a_rule_that_does_not_exist_is_refused() {
 
 /// A sidecar gives headers by their names in lower case.
 #[test]
-fn a_header_in_upper_case_is_refused_with_its_name_in_lower_case() {
+fn upper_case_headers_are_refused_with_a_hint() {
     for body in [
         "not input.headers[\"X-Blocked\"]",
         "input.headers.Authorization == \"x\"",
@@ -128,7 +128,7 @@ fn law_l3_a_constant_of_another_kind_is_refused() {
 }
 
 #[test]
-fn an_input_of_a_test_that_no_request_could_be_is_refused() {
+fn an_impossible_test_input_is_refused() {
     for (test, reason) in [
         ("{\"metod\": \"GET\"}", "`input` has no member `metod`; did you mean `method`"),
         ("{\"path\": \"/admin\"}", "`input.path` is a list, and `\"/admin\"` is not"),

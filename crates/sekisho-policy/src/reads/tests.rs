@@ -31,7 +31,7 @@ fn a_policy_of_shown_places_reads_nothing_hidden() {
 }
 
 #[test]
-fn an_import_that_a_local_name_hides_is_not_followed() {
+fn a_hidden_import_is_not_followed() {
     let policy = reads(
         "import input.headers as h\nallow if {\n\th := input.subject.claims\n\th.region == \"eu\"\n}\nallow if h.authorization == \"a\"",
     );

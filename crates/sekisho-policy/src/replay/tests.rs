@@ -143,7 +143,7 @@ fn a_path_at_its_bound_is_recorded_whole() {
 }
 
 #[test]
-fn what_another_policy_asks_for_the_first_time_is_uncertain_and_named() {
+fn a_new_question_of_a_policy_is_uncertain() {
     let request = request(&[("authorization", "Bearer good")], "");
     let asked = load(&asking("startswith(HERE, \"Bearer \")", "input.headers.authorization"));
     let record = record(&asked, &request);
@@ -169,7 +169,7 @@ fn what_another_policy_asks_for_the_first_time_is_uncertain_and_named() {
 
 /// Whatever is more than a question is a read of the whole value, wherever it hides.
 #[test]
-fn a_read_that_no_answer_replaces_is_never_guessed() {
+fn an_unanswered_read_is_never_guessed() {
     let bodies = [
         "allow if lower(input.headers.authorization) == \"bearer good\"",
         "allow if split(input.headers.authorization, \" \")[0] == \"Bearer\"",
@@ -219,7 +219,7 @@ fn guessed(body: &str) -> Result<(), String> {
 }
 
 #[test]
-fn a_read_that_is_not_evaluated_leaves_the_outcome_certain() {
+fn an_unevaluated_read_keeps_the_outcome_certain() {
     let request = request(&[("authorization", "Bearer good")], "a=b");
     let record = record(&load("allow if input.method == \"GET\"\n"), &request);
     for (body, wanted) in [

@@ -108,7 +108,7 @@ fn becomes(process: &Process, wanted: &[&str]) {
 const SLEEP: &str = "exec sleep 60";
 
 #[tokio::test]
-async fn a_process_has_the_unit_that_root_put_it_into() {
+async fn a_process_has_the_unit_of_root() {
     let Some(mut slice) = Slice::new("a") else { return };
     let unit = slice.make("web.service");
     mark(&unit, "trusted.invocation_id", ID);
@@ -124,7 +124,7 @@ async fn a_process_has_the_unit_that_root_put_it_into() {
 }
 
 #[tokio::test]
-async fn law_l11_a_process_that_changes_its_unit_is_not_what_it_was() {
+async fn law_l11_a_change_of_unit_is_noticed() {
     let Some(mut slice) = Slice::new("b") else { return };
     slice.make("web.service");
     let other = slice.make("other.service");
@@ -147,7 +147,7 @@ async fn law_l11_a_process_that_changes_its_unit_is_not_what_it_was() {
 
 /// What a user may do within a unit that is delegated to it, as `user@1000.service` is.
 #[tokio::test]
-async fn law_l11_the_owner_of_a_unit_forges_no_other_unit() {
+async fn law_l11_a_unit_owner_forges_no_unit() {
     let Some(mut slice) = Slice::new("c") else { return };
     let unit = slice.make("user@1.service");
     let bank = slice.make("bank.service");
@@ -190,7 +190,7 @@ async fn law_l11_the_owner_of_a_unit_forges_no_other_unit() {
 }
 
 #[tokio::test]
-async fn law_l11_a_slice_that_is_not_root_s_names_no_unit() {
+async fn law_l11_a_user_slice_names_no_unit() {
     let Some(mut slice) = Slice::new("d") else { return };
     let stem = slice.folder.file_stem().unwrap().to_str().unwrap().to_owned();
     let inner = format!("{stem}-x.slice");
