@@ -1,4 +1,5 @@
-//! The pages that people type from, run line by line as they are written: `docs/quick-start.md` and `docs/two-hosts.md`.
+//! Pages whose commands a reader types: `docs/tutorial.md`, `docs/quick-start.md` and `docs/two-hosts.md`. Each command is run
+//! from the text of the page, and its output is compared with the block that follows it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,38 +9,77 @@ use std::time::{Duration, Instant};
 
 use crate::world::{manifest_folder, program};
 
-/// One command of a page, and the host that it is for.
+/// One command of a page, its host, and the output that the page shows (`…` stands for any text).
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     host: String,
     command: String,
+    shows: Option<String>,
 }
 
-/// The commands of the fenced `sh` blocks, in order. A command goes on behind `\`, to the end of a loop, and to the
-/// end of a here-document.
+/// What a fenced block holds.
+#[derive(Clone, Debug)]
+enum Block {
+    Commands(String),
+    Output,
+    Other,
+}
+
+impl Block {
+    fn of(kind: &str) -> Self {
+        match kind.strip_prefix("sh") {
+            Some(host) => Self::Commands(host.trim().to_owned()),
+            None if kind == "text" => Self::Output,
+            None => Self::Other,
+        }
+    }
+}
+
+/// The commands of the fenced `sh` blocks, in order. A command continues behind `\`, to the end of a loop, and to the end of
+/// a here-document. A `text` block is the output of the command before it.
 fn steps(page: &str) -> Vec<Step> {
-    let (mut out, mut host, mut command) = (vec![], None::<String>, String::new());
+    let (mut out, mut block, mut command) = (Vec::<Step>::new(), None::<Block>, String::new());
     for line in page.lines() {
-        match (&host, line.strip_prefix("```")) {
-            (None, Some(kind)) => host = kind.strip_prefix("sh").map(|host| host.trim().to_owned()),
+        match (&block, line.strip_prefix("```")) {
+            (None, Some(kind)) => block = Some(Block::of(kind)),
             (Some(_), Some(_)) => {
-                assert!(command.is_empty(), "a block ends within a command: {command}");
-                host = None;
+                assert!(command.is_empty(), "a block is closed within a command: {command}");
+                block = None;
             }
-            (None, None) => {}
-            (Some(on), None) => {
+            (Some(Block::Output), None) => {
+                let step = out.last_mut().unwrap_or_else(|| panic!("output without a command: {line}"));
+                step.shows.get_or_insert_default().push_str(&format!("{line}\n"));
+            }
+            (None | Some(Block::Other), None) => {}
+            (Some(Block::Commands(host)), None) => {
                 command.push_str(line);
                 let document = command.contains("<<'END'") && line != "END";
                 let inner = command.starts_with("for ") && !line.starts_with("done");
                 if line.ends_with('\\') || document || inner {
                     command.push('\n');
                 } else if !command.trim().is_empty() {
-                    out.push(Step { host: on.clone(), command: std::mem::take(&mut command) });
+                    out.push(Step { host: host.clone(), command: std::mem::take(&mut command), shows: None });
                 }
             }
         }
     }
     out
+}
+
+/// Whether a text is what the page shows of it: `…` stands for any text, also for lines.
+fn fits(shown: &str, printed: &str) -> bool {
+    let plain = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned();
+    let (shown, printed) = (plain(shown), plain(printed));
+    let mut pieces = shown.split('…');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = printed.strip_prefix(first) else { return false };
+    let pieces: Vec<&str> = pieces.collect();
+    let Some((last, middle)) = pieces.split_last() else { return rest.is_empty() };
+    for piece in middle {
+        let Some((_, behind)) = rest.split_once(piece) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
 }
 
 /// A shell on a host: a network namespace, and a mount namespace in which `/var/lib/sekisho` and `/run` are its own.
@@ -70,29 +110,33 @@ impl Shell {
         Self { child, input, lines }
     }
 
-    /// Types one command and waits until it has ended; of a daemon, until it says that it serves.
-    fn run(&mut self, command: &str) {
+    /// Types one command and waits until it is done; of a daemon, until it serves. Returns what it printed.
+    fn run(&mut self, command: &str) -> String {
         println!("$ {command}");
         let daemon = command.ends_with('&');
         writeln!(self.input, "{command}").unwrap();
         if daemon {
-            self.wait(command, |line| line.starts_with("ready ").then_some(()));
-        } else {
-            // On a line of its own, whatever the command printed last.
-            writeln!(self.input, "printf '\\n::ended %s\\n' $?").unwrap();
-            let code = self.wait(command, |line| line.strip_prefix("::ended ").map(str::to_owned));
-            assert_eq!(code, "0", "{command}");
+            return self.wait(command, |line| line.starts_with("ready ").then_some(())).1;
         }
+        // On a line of its own, whatever the command printed last.
+        writeln!(self.input, "printf '\\n::done %s\\n' $?").unwrap();
+        let (code, printed) = self.wait(command, |line| line.strip_prefix("::done ").map(str::to_owned));
+        // A page may show a command that fails (exit code 2 is "the answer is no").
+        assert!(code == "0" || (code == "2" && command.ends_with("# no")), "{command}: exit code {code}");
+        printed
     }
 
-    fn wait<T>(&self, command: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+    /// What `wanted` finds in a line, and the lines before it.
+    fn wait<T>(&self, command: &str, wanted: impl Fn(&str) -> Option<T>) -> (T, String) {
         let end = Instant::now() + Duration::from_secs(60);
+        let mut printed = String::new();
         loop {
             let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("nothing came of `{command}` within 60 s"));
+            let line = line.unwrap_or_else(|_| panic!("no output of `{command}` within 60 s"));
             if let Some(found) = wanted(&line) {
-                return found;
+                return (found, printed);
             }
+            printed.push_str(&format!("{line}\n"));
         }
     }
 }
@@ -168,30 +212,57 @@ fn follow(page: &str, name: &str, working: impl Fn(&Path) -> PathBuf) {
     let mut shells = hosts.0.each_ref().map(|namespace| Shell::on(namespace, &working, &environment));
     for step in steps {
         let host = usize::from(step.host == "B");
-        shells[host].run(&step.command);
+        let printed = shells[host].run(&step.command);
+        if let Some(shown) = &step.shows {
+            assert!(fits(shown, &printed), "{}\nshown:\n{shown}\nprinted:\n{printed}", step.command);
+        }
     }
 }
 
+/// An empty folder to work in.
+fn empty(folder: &Path) -> PathBuf {
+    let working = folder.join("work");
+    std::fs::create_dir(&working).unwrap();
+    working
+}
+
 #[test]
-fn the_quick_start_runs_as_it_is_written() {
+fn the_tutorial_runs_and_prints_what_it_shows() {
+    follow("tutorial.md", "l", empty);
+}
+
+#[test]
+fn the_quick_start_runs_as_written() {
     follow("quick-start.md", "q", |_| std::fs::canonicalize(manifest_folder().join("../..")).unwrap());
 }
 
 #[test]
-fn the_page_on_two_hosts_runs_as_it_is_written() {
-    follow("two-hosts.md", "t", |folder| {
-        let working = folder.join("work");
-        std::fs::create_dir(&working).unwrap();
-        working
-    });
+fn the_page_on_two_hosts_runs_as_written() {
+    follow("two-hosts.md", "t", empty);
+}
+
+#[test]
+fn shown_output_fits_with_gaps() {
+    assert!(fits("a … c\n", "a b c  \n"));
+    assert!(fits("a\n…\nz\n", "a\nb\nc\nz\n"));
+    assert!(!fits("a\n", "a\nb\n"));
+    assert!(!fits("a … c\n", "a b d\n"));
 }
 
 #[test]
 fn a_page_is_read_as_a_shell_would() {
-    let page =
-        "a\n```sh\nx \\\n  y\nfor s in 1; do\n  z\ndone\n\n```\n```\nno\n```\n```sh B\ncat > f <<'END'\nq\nEND\n```\n";
-    let step = |host: &str, command: &str| Step { host: host.into(), command: command.into() };
+    let page = "a\n```sh\nx \\\n  y\nfor s in 1; do\n  z\ndone\n\n```\n```\nno\n```\n```text\none …\ntwo\n```\n\
+                ```sh B\ncat > f <<'END'\nq\nEND\n```\n";
+    let step = |host: &str, command: &str, shows: Option<&str>| Step {
+        host: host.into(),
+        command: command.into(),
+        shows: shows.map(str::to_owned),
+    };
     let read = steps(page);
-    let expected = [step("", "x \\\n  y"), step("", "for s in 1; do\n  z\ndone"), step("B", "cat > f <<'END'\nq\nEND")];
+    let expected = [
+        step("", "x \\\n  y", None),
+        step("", "for s in 1; do\n  z\ndone", Some("one …\ntwo\n")),
+        step("B", "cat > f <<'END'\nq\nEND", None),
+    ];
     assert_eq!(read, expected);
 }
