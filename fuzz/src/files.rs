@@ -35,7 +35,7 @@ pub(crate) fn proc(input: &[u8]) -> String {
         assert_eq!(
             proc_text::stat_field(&named, 1),
             Some(1),
-            "a command's name is no field, although it holds {start}"
+            "a command's name is not a field, although it holds {start}"
         );
     }
     let credentials = proc_text::credentials(&text).is_some();
@@ -83,7 +83,7 @@ pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
             .append("a", key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
             .unwrap();
     }
-    walk(folder.path()).into_iter().map(|file| std::fs::read(file).unwrap()).collect()
+    files_below(folder.path()).into_iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
 const KEPT: u64 = 1 << 30;
@@ -115,7 +115,7 @@ pub(crate) fn ledger_tiles(input: &[u8]) -> String {
         block_on(append.as_mut()).unwrap();
         block_on(std::pin::pin!(ledger.checkpoint_covering(4)).as_mut()).unwrap().0
     };
-    let mut files: Vec<_> = walk(folder.path());
+    let mut files: Vec<_> = files_below(folder.path());
     files.sort();
     let byte = |at: usize| input.get(at).copied().unwrap_or_default();
     let file = &files[usize::from(byte(0)) % files.len()];
@@ -144,7 +144,7 @@ pub(crate) fn ledger_tiles(input: &[u8]) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match opened {
         Ok((ledger, recovered)) => {
-            assert!(recovered.size >= size, "{name}: entries are gone and nothing was said");
+            assert!(recovered.size >= size, "{name}: entries are missing and nothing was reported");
             // What is read is what was written, or nothing.
             let root = ledger.root(size);
             for index in 0..size {
@@ -162,9 +162,9 @@ pub(crate) fn ledger_tiles(input: &[u8]) -> String {
     }
 }
 
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
-    items.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+    items.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 fn block_on<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Output {

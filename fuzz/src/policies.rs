@@ -250,7 +250,7 @@ impl Grammar<'_> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn most_policies_of_the_grammar_load_and_reach_every_outcome() {
+    fn most_generated_policies_load_and_reach_every_outcome() {
         let outcomes: Vec<String> = super::samples().iter().map(|sample| super::run(sample)).collect();
         let loaded = outcomes.iter().filter(|outcome| !outcome.starts_with("refused")).count();
         assert!(loaded * 2 > outcomes.len(), "{outcomes:?}");

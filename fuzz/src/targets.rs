@@ -1,4 +1,5 @@
-//! One target for each parser. A target panics when a promise of its parser is broken, and otherwise says what came out.
+//! One target for each parser. A target panics when a promise of its parser is broken, and otherwise says what came
+//! out.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -44,7 +45,7 @@ const fn target(name: &'static str, samples: fn() -> Vec<Vec<u8>>, run: fn(&[u8]
     Target { name, samples, run, short: SHORT }
 }
 
-/// Who somebody is, and what is configured and kept of that.
+/// Identities, and what is configured and kept about them.
 fn identities() -> Vec<Target> {
     vec![
         target(
@@ -251,7 +252,7 @@ fn x509pop(input: &[u8]) -> String {
     let token = String::from_utf8_lossy(input);
     let good = node_certificate(x509pop_payload().as_bytes());
     let proof = good.unwrap().get().verify_answer(&[1; 32], input);
-    assert!(proof.is_err(), "nobody holds that key");
+    assert!(proof.is_err(), "no party holds that key");
     format!(
         "{}; {}; {}; {}",
         outcome(proof),
@@ -266,7 +267,7 @@ fn key_file(input: &[u8]) -> String {
     format!("{}; {}", read(SignatureAlgorithm::EcdsaP256Sha256), read(SignatureAlgorithm::Ed25519))
 }
 
-/// An identity as an agent lends it: a certificate, or a key, that may be none.
+/// An identity as an agent delegates it: bytes that may or may not be a certificate or a key.
 fn identity(input: &[u8]) -> String {
     let material = |chain: &[u8], key: &[u8]| {
         let identity = Identity { chain: vec![chain.to_vec()], key: Secret::new(key.to_vec()) };
@@ -300,7 +301,7 @@ fn unix_authority(input: &[u8]) -> String {
     // As it stands, and behind what begins each such connection.
     let mut changed = 0;
     for written in [input.to_vec(), [PREFACE, input].concat()] {
-        let read = sekisho_net::mend_unix_authority(&written);
+        let read = sekisho_net::rewrite_unix_authority(&written);
         assert_eq!(read.len(), written.len(), "nothing is left out, nothing comes in");
         for (was, is) in written.iter().zip(&read) {
             assert!(was == is || (*was, *is) == (b'%', b'-'), "{was} became {is}");

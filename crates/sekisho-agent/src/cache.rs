@@ -190,8 +190,8 @@ fn read(form: &Form) -> Option<Stored> {
     let held = |form: &HeldForm| {
         let key = (EntryId::parse(&form.entry_id).ok()?, Digest::parse(&form.measurement).ok()?);
         let identity = identity(&form.chain, &form.key)?;
-        // One that does not say where it comes from, as an earlier release issued it, falls under revocations that do not
-        // concern it, so it is replaced at once.
+        // One that does not say where it comes from, as an earlier release issued it, falls under revocations that do
+        // not concern it, so it is replaced at once.
         let unmarked =
             identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).is_some_and(|leaf| leaf.issuance.is_none());
         let svid = HeldSvid {

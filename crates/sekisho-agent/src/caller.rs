@@ -54,7 +54,7 @@ pub(crate) async fn admit(host: &Host, peer: UnixPeer) -> Option<Admitted> {
     };
     let looked = match process {
         Ok(process) => host.executable(uid, process).await,
-        Err(HostError::Ended(_)) => return None,
+        Err(HostError::Stopped(_)) => return None,
         Err(error) => Err(unmeasured(error)),
     };
     match looked {

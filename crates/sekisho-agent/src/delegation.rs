@@ -30,8 +30,8 @@ pub(crate) struct Delegation {
     pub stream: delegations::Stream,
 }
 
-/// How often it is looked at what a workload runs whose identity is in use. The kernel does not say: a pidfd is silent about
-/// exec, and the events of processes (proc connector) take CAP_NET_ADMIN.
+/// How often it is looked at what a workload runs whose identity is in use. The kernel does not say: a pidfd is silent
+/// about exec, and the events of processes (proc connector) take CAP_NET_ADMIN.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Delegation {
@@ -69,8 +69,8 @@ impl Delegation {
                 () = tokio::time::sleep(wait) => {}
                 heard = changes.changed() => if heard.is_err() { return Ok(()) },
                 () = self.changed(&measured) => {}
-                () = workload.ended() => return Err(Refusal::ended("the workload has ended, and its identity with it")),
-                () = borrower.process.ended() => return Ok(()),
+                () = workload.stopped() => return Err(Refusal::stopped("the workload has stopped")),
+                () = borrower.process.stopped() => return Ok(()),
                 () = to.closed() => return Ok(()),
             }
         }
@@ -81,7 +81,7 @@ impl Delegation {
             let may = self.borrower.uid == 0 || self.borrower.uid == owner;
             may.then_some(()).ok_or(Refusal::NoSidecar("a sidecar runs as its workload's user, or as root"))
         };
-        let owner = self.workload.owner().map_err(|error| Refusal::ended(&error.to_string()))?;
+        let owner = self.workload.owner().map_err(|error| Refusal::stopped(&error.to_string()))?;
         may_borrow(owner)?;
         let (measured, at) = self.core.host.measure(owner, self.workload.clone(), |process| process).await?;
         may_borrow(measured.uid)?;
@@ -133,7 +133,8 @@ impl Delegation {
     }
 }
 
-/// Refuses a sidecar that is not in its workload's group: a set-group-ID program has one that the user who starts it may lack.
+/// Refuses a sidecar that is not in its workload's group: a set-group-ID program has one that the user who starts it
+/// may lack.
 fn check_group(sidecar: &Process, uid: u32, gid: u32) -> Result<(), Refusal> {
     // A process that cannot be read shares nothing.
     if uid == 0 || sidecar.is_in_group(gid).unwrap_or(false) {

@@ -103,8 +103,8 @@ impl Delegations {
         speaks
     }
 
-    /// The policy revision in force for each identity: the lowest that one of its sidecars runs, so that none hides another that is
-    /// behind (law L15).
+    /// The policy revision in force for each identity: the lowest that one of its sidecars runs, so that none hides
+    /// another that is behind (law L15).
     pub(crate) fn policy_in_force(&self) -> BTreeMap<String, u64> {
         let state = self.lock();
         let mut lowest = BTreeMap::new();

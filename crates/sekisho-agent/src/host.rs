@@ -48,7 +48,7 @@ impl Host {
         };
         match sekisho_runtime::blocking(look).await.map_err(|_| Refusal::failed("measuring failed"))? {
             Ok(found) => Ok(Some(found)),
-            Err(HostError::Ended(_)) => Ok(None),
+            Err(HostError::Stopped(_)) => Ok(None),
             Err(error) => Err(unmeasured(error)),
         }
     }
@@ -71,7 +71,8 @@ impl Host {
         Ok((measured.map_err(unmeasured)?, now()))
     }
 
-    /// Refuses to send to a process that is no longer what it was when it was measured. For the last moment before sending.
+    /// Refuses to send to a process that is no longer what it was when it was measured. For the last moment before
+    /// sending.
     pub(crate) async fn still_measured<H: Send + Sync + 'static>(
         &self,
         holder: &Arc<H>,
@@ -91,7 +92,7 @@ impl Host {
 
 pub(crate) fn unmeasured(error: HostError) -> Refusal {
     match error {
-        HostError::Ended(_) => Refusal::ended("the process has ended"),
+        HostError::Stopped(_) => Refusal::stopped("the process has stopped"),
         HostError::Proc { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied && !traces_others() => {
             Refusal::Closed
         }

@@ -45,8 +45,8 @@ impl Journal {
         }
     }
 
-    /// Records what a process was refused, and returns the record's id, if there is one: one user who asks without end fills
-    /// neither the spool nor what the server keeps, and beyond a rate refusals are counted only.
+    /// Records what a process was refused, and returns the record's id, if there is one: one user who asks without end
+    /// fills neither the spool nor what the server keeps, and beyond a rate refusals are counted only.
     pub(crate) async fn refused(
         &self,
         kind: Kind,

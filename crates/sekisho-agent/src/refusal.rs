@@ -98,7 +98,7 @@ impl Refusal {
         Self::Failed(error.to_string())
     }
 
-    pub(crate) fn ended(what: &str) -> Self {
+    pub(crate) fn stopped(what: &str) -> Self {
         Self::Ended(what.to_owned())
     }
 

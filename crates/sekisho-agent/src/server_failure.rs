@@ -48,7 +48,8 @@ impl ServerFailure {
         !self.has_passed() && matches!(self.kind, Kind::Denied | Kind::NotFound | Kind::Invalid)
     }
 
-    /// What was asked on the connection of an SVID that has been replaced since, or for an entry that changed meanwhile.
+    /// What was asked on the connection of an SVID that has been replaced since, or for an entry that changed
+    /// meanwhile.
     pub(crate) fn has_passed(&self) -> bool {
         self.kind == Kind::Passed || self.reason == Some(Reason::AgentNotActive)
     }

@@ -58,7 +58,7 @@ pub(crate) async fn feed<T: PartialEq, E>(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = caller.process.ended() => return Err(Refusal::ended("the process has ended")),
+            () = caller.process.stopped() => return Err(Refusal::stopped("the process has stopped")),
             () = to.closed() => return Ok(()),
         }
     }

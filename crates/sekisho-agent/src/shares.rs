@@ -1,5 +1,5 @@
-//! What the processes of one user may ask the server for: a share of what the server's log takes from this node, so that no
-//! user uses up what the others need (law L9). The server's own budget for a node is in its `budget.rs`.
+//! What the processes of one user may ask the server for: a share of what the server's log takes from this node, so
+//! that no user uses up what the others need (law L9). The server's own budget for a node is in its `budget.rs`.
 
 use sekisho_identity::{Entry, selectors_record};
 use sekisho_net::Rates;

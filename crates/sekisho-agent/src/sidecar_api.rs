@@ -46,7 +46,7 @@ impl Sidecar for Service {
         let workload = Process::open(workload_pid).map_err(gone)?;
         if workload.start_time() != workload_start_time {
             return Err(Status::not_found(format!(
-                "process {workload_pid} is not the workload: that one has ended, and its number was given to another"
+                "process {workload_pid} is not the workload: that one has stopped, and its number was given to another"
             )));
         }
         let workload = Arc::new(workload);
@@ -164,7 +164,8 @@ impl Service {
         Err(Refusal::UnknownSidecar(digest))
     }
 
-    /// The caller, if it may act as a sidecar or has an identity of its own: who refuses peers must know which are revoked.
+    /// The caller, if it may act as a sidecar or has an identity of its own: who refuses peers must know which are
+    /// revoked.
     async fn holder<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Refusal> {
         let caller = Caller::of(request)?;
         let (measured, at) = caller.measure(&self.0.host).await?;

@@ -2,13 +2,13 @@
 //!
 //! A program can connect and then run the attested one in the same process, while its parent keeps the connection and
 //! reads the key. So (decisions/0024):
-//! - the caller itself holds the other end, by descriptors that exec would have closed: no program before the one that was
-//!   measured left it behind;
-//! - of all processes of its user whose descriptors can be read, none holds it, in any of its threads, but the caller and its
-//!   forks, which run the same file.
+//! - the caller itself holds the other end, by descriptors that exec would have closed: no program before the one that
+//!   was measured left it behind;
+//! - of all processes of its user whose descriptors can be read, none holds it, in any of its threads, but the caller
+//!   and its forks, which run the same file.
 //!
-//! What remains: a descriptor in flight between two processes (SCM_RIGHTS) is in no table, and the attested program itself,
-//! or a process that may trace it, can hand on whatever it has. `docs/threat-model.md` has the list.
+//! What remains: a descriptor in flight between two processes (SCM_RIGHTS) is in no table, and the attested program
+//! itself, or a process that may trace it, can hand on whatever it has. `docs/threat-model.md` has the list.
 
 use std::sync::Arc;
 
@@ -64,14 +64,14 @@ fn unknown(error: &HostError) -> Refusal {
 /// The socket at the other end, which the caller itself must hold.
 fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Refusal> {
     let failed = |error: HostError| match error {
-        HostError::Ended(_) => Refusal::ended("the process has ended"),
+        HostError::Stopped(_) => Refusal::stopped("the process has stopped"),
         other => unknown(&other),
     };
     let socket = match caller.other_end.get() {
         Some(socket) => *socket,
         None => {
             let found = unix_peer(caller.socket, &caller.process).map_err(failed)?;
-            let found = found.ok_or_else(|| Refusal::ended("the connection was closed"))?;
+            let found = found.ok_or_else(|| Refusal::stopped("the connection was closed"))?;
             *caller.other_end.get_or_init(|| found)
         }
     };
@@ -83,15 +83,15 @@ fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Re
     }
 }
 
-/// Refuses if one of these processes holds the socket and is neither the caller nor like it: a fork that goes on in the same
-/// file as the same user is as much the attested program as the caller is.
+/// Refuses if one of these processes holds the socket and is neither the caller nor like it: a fork that goes on in the
+/// same file as the same user is as much the attested program as the caller is.
 fn no_strangers(caller: &Caller, pids: &[i32], socket: u32) -> Result<(), Refusal> {
     for &pid in pids.iter().filter(|pid| **pid != caller.process.pid()) {
         let Ok(other) = Process::open(pid) else { continue };
         let alike = ExecutableId::of(&other).is_ok_and(|executable| executable == caller.executable)
             && other.owner().is_ok_and(|owner| owner == caller.uid);
         // A child between fork and exec has given it up by now.
-        if alike || matches!(hold_of(&other, socket), Ok(Hold::Nothing) | Err(HostError::Ended(_))) {
+        if alike || matches!(hold_of(&other, socket), Ok(Hold::Nothing) | Err(HostError::Stopped(_))) {
             continue;
         }
         return Err(Refusal::HeldByOther(pid));
@@ -99,12 +99,13 @@ fn no_strangers(caller: &Caller, pids: &[i32], socket: u32) -> Result<(), Refusa
     Ok(())
 }
 
-/// Refuses if one of these processes could hold anything. With CAP_SYS_PTRACE only processes that another system protects
-/// from us are unreadable: root's, which nothing is kept from, or those of a security module, which could be hostile.
+/// Refuses if one of these processes could hold anything. With CAP_SYS_PTRACE only processes that another system
+/// protects from us are unreadable: root's, which nothing is kept from, or those of a security module, which could be
+/// hostile.
 fn none_hidden(unreadable: &[i32]) -> Result<(), Refusal> {
     for &pid in unreadable {
         let owner = Process::open(pid).and_then(|process| process.owner());
-        if !matches!(owner, Ok(0) | Err(HostError::Ended(_))) {
+        if !matches!(owner, Ok(0) | Err(HostError::Stopped(_))) {
             return Err(Refusal::Hidden(pid));
         }
     }

@@ -91,7 +91,7 @@ mod tests {
     fn what_is_on_record_is_not_recorded_again() {
         let status = |refusal: Refusal| Status::from(refusal);
         assert!(is_unrecorded(&status(Refusal::NotHeld)) && is_unrecorded(&status(Refusal::Streams(7))));
-        assert!(!is_unrecorded(&status(Refusal::ended("gone"))));
+        assert!(!is_unrecorded(&status(Refusal::stopped("gone"))));
         assert!(!is_unrecorded(&status(Refusal::NotHeld.on_record())));
         let none = Refusal::NoIdentity { pid: 7, record: Some("ref_1".into()) };
         let said = "no identity issued (ref_1); `sekisho why identity --pid 7` says why";

@@ -15,14 +15,14 @@ const MAX_IDLE: usize = 1024;
 /// How long a process waits for others of its user.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Threads for the first turn of each user, and for all further ones. Together they leave a third of the threads that may block
-/// (512, as tokio has them) to this program's own files.
+/// Threads for the first turn of each user, and for all further ones. Together they leave a third of the threads that
+/// may block (512, as tokio has them) to this program's own files.
 const OWN: (usize, usize) = (160, 96);
 /// The same for users of other user namespaces: one user may have many thousands of them (subuid(5)).
 const GUESTS: (usize, usize) = (48, 32);
 
-/// Turns by user. Measuring reads files of the measured process's choice, and may take as long as that process likes: a file
-/// system in user space (FUSE) need not answer at all, and what waits for it cannot be ended.
+/// Turns by user. Measuring reads files of the measured process's choice, and may take as long as that process likes: a
+/// file system in user space (FUSE) need not answer at all, and what waits for it cannot be ended.
 pub(crate) struct Turns {
     at_once: usize,
     own: Pool,

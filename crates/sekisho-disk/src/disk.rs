@@ -1,8 +1,8 @@
 //! The one place that asks the kernel to make bytes durable.
 //!
-//! After an fsync that failed the kernel may mark pages clean that never reached the disk: a second fsync of that inode then
-//! succeeds and means nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So what is written here goes
-//! into a new inode each time, and an inode whose fsync failed is given up.
+//! After an fsync that failed the kernel may mark pages clean that never reached the disk: a second fsync of that inode
+//! then succeeds and means nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+//! So what is written here goes into a new inode each time, and an inode whose fsync failed is given up.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -28,7 +28,8 @@ pub struct InUse {
 }
 
 impl DiskError {
-    /// Whether the disk failed, which space or another attempt may fix: what was to be written goes into new files then.
+    /// Whether the disk failed, which space or another attempt may fix: what was to be written goes into new files
+    /// then.
     pub(crate) const fn is_io(&self) -> bool {
         matches!(self, Self::Io { .. })
     }

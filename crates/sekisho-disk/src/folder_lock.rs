@@ -9,8 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{DiskError, InUse};
 
-/// Takes a folder until the file that this returns is dropped, or the process ends: any other process that asks gets our number. The
-/// lock is the kernel's (flock(2)), so that what a crash leaves behind keeps no one out.
+/// Takes a folder until the file that this returns is dropped, or the process ends: any other process that asks gets
+/// our number. The lock is the kernel's (flock(2)), so that what a crash leaves behind keeps no one out.
 pub fn lock_folder(folder: &Path) -> Result<File, DiskError> {
     let path = folder.join("lock");
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -23,8 +23,8 @@ pub fn lock_folder(folder: &Path) -> Result<File, DiskError> {
     Ok(lock)
 }
 
-/// Keeps others out of a folder that a process has used, without writing into it; `None` if none ever has. The folder may be
-/// on a read-only medium.
+/// Keeps others out of a folder that a process has used, without writing into it; `None` if none ever has. The folder
+/// may be on a read-only medium.
 pub fn lock_used_folder(folder: &Path) -> Result<Option<File>, DiskError> {
     let path = folder.join("lock");
     let lock = match File::open(&path) {

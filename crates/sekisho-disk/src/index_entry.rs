@@ -1,4 +1,5 @@
-/// A record's place: the first eight bytes of its key, its segment, and the offset of its frame behind three bits of its class.
+/// A record's place: the first eight bytes of its key, its segment, and the offset of its frame behind three bits of
+/// its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub prefix: u64,

@@ -1,4 +1,5 @@
-//! One sorted run of an index on disk: blocks of entries, then what each block begins with and its checksum, kept in memory.
+//! One sorted run of an index on disk: blocks of entries, then what each block begins with and its checksum, kept in
+//! memory.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -151,7 +152,8 @@ impl Run {
         (0..run.fences.len()).flat_map(move |at| run.block(at))
     }
 
-    /// The entries of these classes whose prefix is at most `most`, the greatest first. Blocks without such a class are not read.
+    /// The entries of these classes whose prefix is at most `most`, the greatest first. Blocks without such a class are
+    /// not read.
     pub(crate) fn descending(self: &Arc<Self>, most: u64, classes: u8) -> impl Iterator<Item = Entry> + use<> {
         let run = self.clone();
         let blocks = run.fences.partition_point(|fence| fence.first <= most);

@@ -1,8 +1,8 @@
-//! Where records stand, by their keys: sorted runs on disk, merged as they grow in number, so that a lookup reads one block of each of
-//! a logarithmic number of runs, whoever reported the record and however old it says it is.
+//! The positions of records, by their keys: sorted runs on disk, merged as their number grows. A lookup reads one block
+//! of each of a logarithmic number of runs, for every reporter and every time that a record names.
 //!
-//! A run is derived from segments and says of which bytes of them. What no run covers is read from the segments at the start;
-//! a run that is damaged is dropped there and made again.
+//! A run is derived from segments and says of which bytes of them. What no run covers is read from the segments at the
+//! start; a run that is damaged is dropped there and made again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -37,8 +37,8 @@ pub(crate) struct KeyIndex {
 impl KeyIndex {
     /// Opens the runs in a folder. `length` tells which segments there are, and how long they are.
     pub(crate) fn open(folder: &Path, length: impl Fn(u32) -> Option<u64>) -> Result<Self, DiskError> {
-        // A run of more than is there belongs to other files, as in a copy that was taken meanwhile: what is appended next
-        // would count as covered.
+        // A run of more than is there belongs to other files, as in a copy that was taken meanwhile: what is appended
+        // next would count as covered.
         let fits = |span: &Span| length(span.segment).is_none_or(|length| span.to <= length);
         let is_good = |run: &Run| {
             let spans = run.spans();
@@ -126,7 +126,8 @@ impl KeyIndex {
         self.folder.join(format!("{:016x}.index", self.next - 1))
     }
 
-    /// Drops runs of which nothing is left, and names work to do away from the lock: runs to merge, and the file for the result.
+    /// Drops runs of which nothing is left, and names work to do away from the lock: runs to merge, and the file for
+    /// the result.
     pub(crate) fn due(&mut self, is_there: impl Fn(u32) -> bool) -> Option<(Vec<Arc<Run>>, PathBuf)> {
         let live =
             |run: &Run| run.spans().iter().filter(|span| is_there(span.segment)).map(|span| span.entries).sum::<u64>();
@@ -159,7 +160,7 @@ impl KeyIndex {
     }
 }
 
-/// Merges runs into a new one, without what stands in segments that are gone.
+/// Merges runs into a new one, without records of deleted segments.
 pub(crate) fn merge(runs: &[Arc<Run>], path: &Path, is_there: impl Fn(u32) -> bool) -> Result<Run, DiskError> {
     let mut writer = RunWriter::new(path)?;
     let mut heads: Vec<_> = runs.iter().map(|run| run.ascending()).collect();

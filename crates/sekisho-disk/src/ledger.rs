@@ -2,7 +2,7 @@
 //!
 //! Order of a batch: write-ahead file durable → callers hear their index → tiles → signed checkpoint. A
 //! checkpoint covers only what the write-ahead file or durable tiles hold, so after a crash the log is replayed
-//! to at least every checkpoint that anybody saw. Under load several batches share one publication: tiles and
+//! to at least every published checkpoint. Under load several batches share one publication: tiles and
 //! checkpoint follow an entry within 100 ms.
 
 use std::ops::Range;
@@ -112,8 +112,8 @@ impl Ledger {
         self.append_numbered(entries, vec![]).await
     }
 
-    /// Appends leaves of an outbox, each once: the batch that makes them durable says their numbers, and one whose number is not above
-    /// all before is left out. Numbers ascend and are never used twice (decisions/0042).
+    /// Appends leaves of an outbox, each once: the batch that makes them durable says their numbers, and one whose
+    /// number is not above all before is left out. Numbers ascend and are never used twice (decisions/0042).
     pub async fn append_once(&self, leaves: Vec<(i64, NewEntry)>) -> Result<(), Arc<DiskError>> {
         let (numbers, entries) = leaves.into_iter().unzip();
         self.append_numbered(entries, numbers).await.map(drop)
@@ -181,8 +181,8 @@ impl Ledger {
         read_entries(&self.folder, number, size)
     }
 
-    /// Erases the side data of these bundles, which are full, wherever it stands; returns for how many of them it was still
-    /// there. Nothing that is hashed changes. Writes files and waits for the writer: not for async threads.
+    /// Erases the side data of these bundles, which are full, wherever it stands; returns for how many of them it was
+    /// still there. Nothing that is hashed changes. Writes files and waits for the writer: not for async threads.
     pub fn erase_side(&self, bundles: Range<u64>) -> Result<u64, DiskError> {
         let mut left = vec![];
         for number in bundles {

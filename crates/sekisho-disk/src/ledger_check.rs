@@ -1,5 +1,5 @@
-//! A log on disk, read part by part and held against what depends on it: entries against their tile, a tile against the one above it,
-//! the whole against its checkpoint.
+//! A log on disk, read part by part and held against what depends on it: entries against their tile, a tile against the
+//! one above it, the whole against its checkpoint.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl LogCheck {
         self.size.div_ceil(TILE_WIDTH)
     }
 
-    /// Checks one bundle, what stands beside it, and the tiles that it completes. `opens` judges a leaf's side data.
+    /// Checks one bundle, its openings, and the tiles that it completes. `opens` judges a leaf's side data.
     pub fn bundle(&self, number: u64, opens: impl Fn(&[u8], &[u8]) -> bool) -> Vec<LogDamage> {
         let mut damage: Vec<LogDamage> = self.entries(number).err().into_iter().collect();
         damage.extend(self.side(number, opens).err());
@@ -166,8 +166,8 @@ impl LogCheck {
     }
 }
 
-/// Refuses a log whose edge, from which it grows, is not what its tiles say: the bundle that is not full, the last full one, the tiles
-/// above them.
+/// Refuses a log whose edge, from which it grows, is not what its tiles say: the bundle that is not full, the last full
+/// one, the tiles above them.
 pub(crate) fn check_edge(folder: &Path, size: u64) -> Result<(), DiskError> {
     let check = LogCheck::new(folder, size);
     let bundles = check.bundles();

@@ -1,4 +1,5 @@
-//! Where the parts of a log stand on disk, and how they are read. A partial tile that is gone is the beginning of a wider one.
+//! Where the parts of a log stand on disk, and how they are read. A partial tile that is gone is the beginning of a
+//! wider one.
 
 use std::path::{Path, PathBuf};
 
@@ -105,7 +106,8 @@ pub(crate) fn has_side(folder: &Path, number: u64) -> Result<bool, DiskError> {
     Ok(length != ERASED.len() as u64 || path.with_added_extension("p").exists())
 }
 
-/// Puts empty frames in the place of a full bundle's side data. What the write-ahead file holds of it is the caller's to end.
+/// Puts empty frames in the place of a full bundle's side data. What the write-ahead file holds of it is the caller's
+/// to end.
 pub(crate) fn erase_side(folder: &Path, number: u64) -> Result<(), DiskError> {
     let path = full_side(folder, number)?;
     let partial = path.with_added_extension("p");

@@ -1,4 +1,5 @@
-//! Files that survive a crash: the ledger's tiles behind a write-ahead file, spools, segments of records, and sealed caches.
+//! Files that survive a crash: the ledger's tiles behind a write-ahead file, spools, segments of records, and sealed
+//! caches.
 //!
 //! This crate knows what must be on disk before what; it does not know what the bytes mean.
 

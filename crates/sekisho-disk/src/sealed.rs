@@ -1,7 +1,7 @@
 //! A cache on disk that only this machine's agent reads: AES-256-GCM under a key in a file of mode 0600.
 //!
-//! That key is as safe as the file: whoever is root or the agent's user reads both. A TPM will seal it later;
-//! the file says what sealed it, so that nobody takes the one for the other.
+//! That key is as safe as the file: root and the agent's user read both. A TPM will seal it later; the file names its
+//! seal, so that the two cannot be confused.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! One frame of a segment: a batch of records, or those of them that are kept here, with what proves their place in the batch.
+//! One frame of a segment: a batch of records, or those of them that are kept here, with what proves their place in the
+//! batch.
 
 use std::collections::BTreeMap;
 use std::ops::{BitOr, Range};

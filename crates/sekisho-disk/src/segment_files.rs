@@ -14,7 +14,8 @@ use crate::wal::{self, Wal};
 /// Whose records a file holds, and of which kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeriesId {
-    /// The beginning of the SHA-256 of the reporter's name; 0 in segments of the release before this one, which held all reporters'.
+    /// The beginning of the SHA-256 of the reporter's name; 0 in segments of the release before this one, which held
+    /// all reporters'.
     reporter: u64,
     pub is_rare: bool,
 }
@@ -39,7 +40,7 @@ impl SeriesId {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
-    /// No two have the same, whoever's they are.
+    /// Unique among all reporters.
     pub number: u32,
     pub bytes: u64,
     pub path: PathBuf,
@@ -131,7 +132,7 @@ pub(crate) fn frames_of(path: &Path, from: u64) -> Option<Vec<Placed>> {
         }
     };
     if path.extension().is_some_and(|ending| ending == "segment") && wal::has_rest(&bytes) {
-        tracing::error!(path = %path.display(), "a segment is damaged; what stands behind the damage is not readable");
+        tracing::error!(path = %path.display(), "a segment is damaged; records behind the damage are not readable");
     }
     let placed = |(from, to, payload): (u64, u64, &[u8])| {
         let mut parts = wal::split_payload(payload)?.into_iter();
@@ -145,7 +146,7 @@ pub(crate) fn reopen(disk: &Disk, path: &Path) -> Result<Option<Wal>, DiskError>
     match Wal::open(disk, path) {
         Ok(opened) => Ok(opened.map(|(wal, ..)| wal)),
         Err(DiskError::Damaged { .. }) => {
-            tracing::error!(path = %path.display(), "a segment is damaged; what stands before the damage stays readable");
+            tracing::error!(path = %path.display(), "a segment is damaged; records before the damage stay readable");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -1,8 +1,10 @@
-//! Records in append-only segments: each batch is a frame behind one fsync, or two, and a record is found by its key through an index.
+//! Records in append-only segments: each batch is a frame behind one fsync, or two, and a record is found by its key
+//! through an index.
 //!
-//! Each reporter has a file for records of class 0, which are the many, and one for all others. Each of the two kinds may have half
-//! of the space; when there is too much, the reporter that holds most of its kind loses its oldest segment. So no reporter can
-//! displace what others keep, and no flood of class 0 displaces the rest. This module knows a record's key and class, not what it says.
+//! Each reporter has a file for records of class 0, which are the many, and one for all others. Each of the two kinds
+//! may have half of the space; when there is too much, the reporter that holds most of its kind loses its oldest
+//! segment. So no reporter can displace what others keep, and no flood of class 0 displaces the rest. This module knows
+//! a record's key and class, not what it says.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -57,7 +59,7 @@ struct Open {
     segment: Segment,
     /// Opened when it is written to.
     wal: Option<Wal>,
-    /// Written to since somebody last looked.
+    /// Written to since the last check.
     busy: bool,
 }
 
@@ -89,8 +91,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Opens the folder, in which about `max_bytes` are kept. A torn last frame is cut off; a segment that is damaged is not
-    /// written to any more, and the log says so.
+    /// Opens the folder, in which about `max_bytes` are kept. A torn last frame is cut off; a segment that is damaged
+    /// is not written to any more, and the log says so.
     pub fn open(folder: &Path, max_bytes: u64) -> Result<Self, DiskError> {
         private_folder(folder)?;
         let mut series: BTreeMap<SeriesId, Series> = BTreeMap::new();
@@ -122,7 +124,8 @@ impl Segments {
         Ok(segments)
     }
 
-    /// Appends a batch of `reporter` that stands under the leaf `log_index`; durable on return. Writes a file: not for async threads.
+    /// Appends a batch of `reporter` that stands under the leaf `log_index`; durable on return. Writes a file: not for
+    /// async threads.
     pub fn append(&self, reporter: &str, log_index: u64, records: &[RecordKept]) -> Result<(), DiskError> {
         let tree = BatchTree::of(records);
         for is_rare in [false, true] {
@@ -190,13 +193,13 @@ impl Segments {
         }
     }
 
-    /// Drops segments whose records are all older than `age`, by a clock that says `now` in Unix milliseconds; to be called
-    /// from time to time. Writes files: not for async threads.
+    /// Drops segments whose records are all older than `age`, by a clock that says `now` in Unix milliseconds; to be
+    /// called from time to time. Writes files: not for async threads.
     pub fn expire(&self, now: u64, age: Duration) -> Result<(), DiskError> {
         let key_at = |age: Duration| key_at(now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let (before, closing) = (key_at(age), key_at(LONGEST_OPEN.min(age)));
         let mut state = self.state();
-        // First what makes room for the rest.
+        // First the deletions, which free space for the rest.
         state.series.values_mut().for_each(|series| drop_older(series, before));
         let mut closed = Ok(());
         for (id, series) in &mut state.series {
@@ -239,8 +242,8 @@ impl Segments {
         self.frames_read.load(Ordering::Relaxed) + runs.iter().map(|run| run.reads()).sum::<u64>()
     }
 
-    /// The oldest record with this key for which `is` holds, and its place in its batch: one that comes later under the same key
-    /// takes nothing's place. Reads files.
+    /// The oldest record with this key for which `is` holds, and its place in its batch: one that comes later under the
+    /// same key takes nothing's place. Reads files.
     pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, BatchPath)> {
         let prefix = prefix_of(key);
         let Snapshot { memory, runs } = self.state().index.with_prefix(prefix);

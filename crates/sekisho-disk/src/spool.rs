@@ -13,7 +13,8 @@ use crate::wal::{Part, Wal, salvage};
 
 /// Most bytes in one batch, well below what one message may carry.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Names of files: up to where records are acknowledged, and of how many losses the server has heard; how many were lost.
+/// Names of files: up to where records are acknowledged, and of how many losses the server has heard; how many were
+/// lost.
 const ACKNOWLEDGED: &str = "acknowledged";
 const LOST: &str = "lost";
 /// Above this the file is rewritten with what still waits.
@@ -54,14 +55,15 @@ impl State {
     }
 }
 
-/// What is known of a damaged spool beside its file: up to where it was acknowledged, and losses of which the server has not heard.
+/// What is known of a damaged spool beside its file: up to where it was acknowledged, and losses of which the server
+/// has not heard.
 struct Known {
     acknowledged: Option<u64>,
     unheard: u64,
 }
 
-/// Makes a new spool of what can be read of a damaged one. Positions are not sure behind damage, and the server takes no position
-/// twice: so the new one has a name of its own. What was sent and not acknowledged is recorded once more.
+/// Makes a new spool of what can be read of a damaged one. Positions are not sure behind damage, and the server takes
+/// no position twice: so the new one has a name of its own. What was sent and not acknowledged is recorded once more.
 fn take_what_is_readable(disk: &Disk, folder: &Path, new_id: &str, known: Known) -> Result<State, DiskError> {
     let path = folder.join("spool");
     let file = std::fs::read(&path).map_err(DiskError::io(&path))?;
@@ -107,8 +109,9 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool at `folder`, with what an earlier run left in it. A new spool is named `new_id`, and keeps that name. So is one
-    /// whose file is damaged: what is readable is taken, what is not is counted as lost, and the file is kept as `spool.damaged`.
+    /// Opens the spool at `folder`, with what an earlier run left in it. A new spool is named `new_id`, and keeps that
+    /// name. So is one whose file is damaged: what is readable is taken, what is not is counted as lost, and the file
+    /// is kept as `spool.damaged`.
     pub fn open(folder: &Path, max_bytes: usize, new_id: &str) -> Result<Self, DiskError> {
         Self::open_on(Disk::of_machine(), folder, max_bytes, new_id)
     }
@@ -302,8 +305,8 @@ mod tests {
         let path = folder.path().join("spool");
         let whole = std::fs::read(&path).unwrap();
         let at = |text: &str| whole.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
-        // A record's text, its length and its frame's length: behind the last two nothing tells how many are lost. One that was
-        // acknowledged is no loss. Without the file's head all are sent again.
+        // A record's text, its length and its frame's length: behind the last two nothing tells how many are lost. One
+        // that was acknowledged is not a loss. Without the file's head all are sent again.
         let in_doubt = [(at("record 0023") - 2, 1, 25), (at("record 0020") - 13, 1, 25), (3, 1, 50)];
         for (position, lost, left) in
             [(at("record 0023"), 10, 25), (at("record 0003"), 0, 35)].into_iter().chain(in_doubt)

@@ -1,4 +1,4 @@
-//! Write-ahead files: framed records whose torn tail is told from damage.
+//! Write-ahead files: framed records whose torn tail is distinguished from damage.
 //!
 //! A file begins with sixteen bytes: a magic word and a number that its owner chooses. Then comes a frame for each
 //! append: the length of its payload as u32, the first eight bytes of the payload's SHA-256, the payload. A payload is
@@ -67,7 +67,8 @@ impl Wal {
         Ok(Self { disk, path, file, length, written: length, buffer: vec![], broken: false })
     }
 
-    /// Makes a new file with these records in the place of this one. On failure nothing can be appended until another attempt succeeds.
+    /// Makes a new file with these records in the place of this one. On failure nothing can be appended until another
+    /// attempt succeeds.
     pub(crate) fn begin_anew<'a>(
         &mut self,
         number: u64,
@@ -102,7 +103,8 @@ impl Wal {
         if (1..torn).any(|skip| rest.get(skip..).is_some_and(|tail| frame(tail).is_some_and(|(r, _)| !r.is_empty()))) {
             return Err(damaged("a record in the middle does not fit its checksum"));
         }
-        // What was read may stand in the page cache only, behind a sync that failed: it is written again, to a new inode.
+        // What was read may stand in the page cache only, behind a sync that failed: it is written again, to a new
+        // inode.
         let rewritten = disk.write_atomic(path, bytes.get(..length).unwrap_or_default());
         let mut wal = Self::at(disk, path, length as u64)?;
         if let Err(error) = rewritten {
@@ -243,11 +245,11 @@ fn number_of(file: &[u8]) -> Option<u64> {
 pub(crate) enum Part<'a> {
     /// The records of a whole frame.
     Records(Vec<&'a [u8]>),
-    /// Bytes that are not readable, and how many records they held if that can be told.
+    /// Bytes that are not readable, and their number of records if it is known.
     Lost(Option<u64>),
 }
 
-/// The number of a damaged file, if its head is readable, and its parts in order. A torn tail is no part.
+/// The number of a damaged file, if its head is readable, and its parts in order, without a torn tail.
 pub(crate) fn salvage(file: &[u8]) -> (Option<u64>, Vec<Part<'_>>) {
     let number = number_of(file);
     let mut rest = file.get(HEAD..).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Prints the references of `docs/formats.md` in their order there, as a JSON array; `cargo xtask gen` puts them into it.
+//! Prints the references of `docs/formats.md` in their order there, as a JSON array; `cargo xtask gen` puts them into
+//! it.
 
 use std::io::Write as _;
 

@@ -1,5 +1,5 @@
-//! Personal values are logged as salted commitments. Destroying nonce and value erases the person from the
-//! log while every proof still holds.
+//! Personal data is logged as a salted hash (a commitment). Erasing nonce and value erases the person from the log, and
+//! every proof stays valid.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ const PREFIX: &str = "sha256c:";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment(Hash);
 
-/// What opens a commitment. Its holder can show the value; without it the commitment says nothing.
+/// The opening of a commitment: nonce and value. Without it the commitment reveals nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     pub field: String,

@@ -1,4 +1,4 @@
-//! What is counted of what is recorded. Each event says in its declaration which counters it adds to (`kinds.rs`).
+//! Counters of recorded events. The declaration of each event names the counters that it increments (`kinds.rs`).
 
 use crate::words::IssuanceIds;
 

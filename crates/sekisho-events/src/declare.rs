@@ -19,9 +19,9 @@ pub(crate) struct MemberForm {
     pub is_optional: bool,
 }
 
-/// Declares events: a type for each, the enum of all, how each is written and read, and what each counts. An event without a tag
-/// stands behind the tagged ones of its kind. `=> Refusals(count)` adds the member `count` to the counter of refusals; without a
-/// member, an event adds one.
+/// Declares events: a type for each, the enum of all, how each is written and read, and what each counts. An event
+/// without a tag stands behind the tagged ones of its kind. `=> Refusals(count)` adds the member `count` to the counter
+/// of refusals; without a member, an event adds one.
 macro_rules! events {
     ($(
         #[doc = $says:literal]

@@ -3,7 +3,7 @@ use sekisho_types::{EntryId, SpiffeId, UnixTime};
 use crate::kinds::Event;
 use crate::personal::Personal;
 
-/// What an attestation or an issuance gave to whom.
+/// The identity that an attestation or an issuance gave, and its receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The id of the attestation or issuance.
@@ -21,7 +21,7 @@ impl Event {
         self.kind() == "key-event"
     }
 
-    /// What the event gave to whom, if it is an attestation or an issuance.
+    /// The identity that the event gave, if it is an attestation or an issuance.
     pub fn identity(&self) -> Option<Identity> {
         let open = |id: &Personal<SpiffeId>| id.value().cloned();
         Some(match self {

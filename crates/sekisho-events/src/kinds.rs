@@ -1,6 +1,7 @@
 //! The events. To add one: declare it here, with what it counts, and construct it where it happens.
 //!
-//! What earlier releases wrote stays readable: a member that a release added is an `Option`, as is one that a release dropped.
+//! What earlier releases wrote stays readable: a member that a release added is an `Option`, as is one that a release
+//! dropped.
 
 use std::sync::Arc;
 

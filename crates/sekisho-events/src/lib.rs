@@ -1,8 +1,8 @@
 //! Everything that is recorded, as types: one enum of events, one encoder and one decoder.
 //!
-//! `kinds.rs` declares each event of the log and its members once; encoder, decoder, reference (`docs/formats.md`), samples for
-//! tests and fuzzing all follow from that declaration. `node/` does the same for what sidecars and agents record. Readers match on
-//! [`Event`] and [`NodeEvent`]; none looks a member up by its name.
+//! `kinds.rs` declares each event of the log and its members once; encoder, decoder, reference (`docs/formats.md`),
+//! samples for tests and fuzzing all follow from that declaration. `node/` does the same for what sidecars and agents
+//! record. Readers match on [`Event`] and [`NodeEvent`]; none looks a member up by its name.
 //!
 //! This crate knows nothing of files, clocks or randomness: the nonce of a commitment comes with the value.
 

@@ -1,8 +1,8 @@
-//! What sidecars and agents record: decisions, and refusals made on a node. They wait in a spool, and a server keeps them as
-//! they were made, below a leaf with the root of their batch.
+//! What sidecars and agents record: decisions, and refusals made on a node. They wait in a spool, and a server keeps
+//! them as they were made, below a leaf with the root of their batch.
 //!
-//! A record is canonical JSON, and its bytes are what a proof covers: none is encoded again once it was made. So a reader passes over
-//! members that it does not know, and a record is shown by its own bytes.
+//! A record is canonical JSON, and its bytes are what a proof covers: none is encoded again once it was made. So a
+//! reader passes over members that it does not know, and a record is shown by its own bytes.
 
 mod class;
 mod decode;

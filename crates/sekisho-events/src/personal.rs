@@ -1,4 +1,4 @@
-//! Values that may say something of a person: the log commits to them, and what opens a commitment is kept beside the log.
+//! Personal data: the log holds a salted hash, and the opening of the hash is kept beside the log.
 
 use std::marker::PhantomData;
 

@@ -1,6 +1,6 @@
-//! Receipts: a proof file that carries all it proves, so that it is checked with nothing but itself and a
-//! trust policy. The leaf, what opens its commitments and, for a decision, the record and its place in the
-//! batch stand in the proof's `extra` line as JSON, in one form: what re-encodes to other bytes is refused.
+//! Receipts: a proof file with everything that it proves, so that verification needs only the file and a trust policy.
+//! The leaf, its openings and, for a decision, the record and its place in the batch are in the proof's `extra` line as
+//! JSON, in one form: JSON that re-encodes to other bytes is refused.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ pub enum ReceiptError {
     Batch(#[from] MerkleError),
     #[error("the proof carries a record, but its leaf is not that of a batch")]
     NotABatch,
-    #[error("the proof says that the batch has {said} records; its leaf says {logged}")]
-    Count { said: u64, logged: u64 },
+    #[error("the proof says that the batch has {stated} records; its leaf says {logged}")]
+    Count { stated: u64, logged: u64 },
 }
 
 /// What a receipt is about.
@@ -80,7 +80,7 @@ impl Receipt {
                 let Event::DecisionsRecorded(batch) = &leaf.event else { return Err(ReceiptError::NotABatch) };
                 // With the size from the leaf, the path's length and turns leave one index (RFC 6962 §2.1.1).
                 if place.size != batch.count {
-                    return Err(ReceiptError::Count { said: place.size, logged: batch.count });
+                    return Err(ReceiptError::Count { stated: place.size, logged: batch.count });
                 }
                 place.verify(record.as_bytes(), batch.root.as_bytes())?;
                 leaf

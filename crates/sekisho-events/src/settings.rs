@@ -1,4 +1,4 @@
-//! Settings, in the text that the log says them in.
+//! Settings, in the text form of the log.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::member::Word;
 pub struct SettingList(BTreeMap<String, String>);
 
 impl SettingList {
-    /// A value that is no word is left out: none of ours is.
+    /// A value with a blank is left out; none of ours has one.
     pub fn of(settings: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let settings = settings.into_iter().filter(|(name, value)| is_word(name) && is_word(value));
         Self(settings.map(|(name, value)| (name.to_owned(), value)).collect())

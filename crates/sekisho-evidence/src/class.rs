@@ -1,8 +1,8 @@
-//! Classes of evidence: each attestor's own, and the namespace of all that it may say.
+//! Classes of evidence: one for each attestor, with the namespace of its selectors and claims.
 
 use sekisho_types::EvidenceClass;
 
-/// What one attestor shows. Selectors of its kind and claims of its namespace come from it alone.
+/// The evidence of one attestor. Only this attestor gives selectors of its type and claims of its namespace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Class {
     /// The attestor's name, the type of its selectors, and the first part of its claims' names.
@@ -12,20 +12,21 @@ pub struct Class {
     /// The version of what it shows, which follows its name in records.
     pub version: u32,
     pub age: Age,
-    /// Rooted in hardware: what it shows cannot be copied to another machine.
+    /// Rooted in hardware: its evidence cannot be copied to another machine.
     pub is_hardware: bool,
-    /// Names of its selectors, each with the form of its value. Empty for an attestor whose selectors have no grammar here.
+    /// Names of its selectors, each with the form of its value. Empty for an attestor whose selectors have no grammar
+    /// here.
     pub selectors: &'static [(&'static str, Form)],
     /// Claims that follow from one of its selectors: the selector's name, and the claim.
     pub claims: &'static [(&'static str, &'static str)],
 }
 
-/// How long after it was measured a piece of evidence counts.
+/// How long a piece of evidence is valid after its measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// Until it ends: a node that proved itself.
+    /// Until it expires: a node that proved itself.
     Lasting,
-    /// Only just after: a process, which may become another one.
+    /// Only briefly: a process, which may become another one.
     Fresh,
 }
 
@@ -42,7 +43,7 @@ impl Class {
     }
 }
 
-/// What stands behind the name of a selector.
+/// The form of a selector's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Number,

@@ -1,7 +1,7 @@
 //! Evidence in, claims out: what a node or a process shows, checked and turned into typed claims.
 //!
-//! [`Evidence`] is sealed: it comes from the verifiers of this crate and from nowhere else. This crate knows nothing of who may
-//! have which identity; that is `sekisho-identity`'s gate, which judges what is made here.
+//! [`Evidence`] is sealed: it comes from the verifiers of this crate and from nowhere else. This crate knows nothing of
+//! who may have which identity; that is `sekisho-identity`'s gate, which judges what is made here.
 
 mod class;
 pub mod node;

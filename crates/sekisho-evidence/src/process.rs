@@ -1,4 +1,4 @@
-//! What attestors on a node measured of a process: whose attestors these may be, and what follows of it.
+//! Measurements of a process by the attestors of its node: which attestors are accepted, and which claims follow.
 
 use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
 
@@ -25,8 +25,8 @@ pub static UNIX: Class = Class {
     claims: &[("sha256", "executable_sha256")],
 };
 
-/// The unit of systemd that a process belongs to. `id` is SPIRE's name for `unit`; a path (`fragment_path`) is measured by
-/// SPIRE's agent only.
+/// The unit of systemd that a process belongs to. `id` is SPIRE's name for `unit`; a path (`fragment_path`) is measured
+/// by SPIRE's agent only.
 pub static SYSTEMD: Class = Class {
     name: "systemd",
     about: EvidenceClass::Process,
@@ -40,7 +40,8 @@ pub static SYSTEMD: Class = Class {
 /// Those whose evidence is taken.
 pub(crate) static PROCESS_CLASSES: [&Class; 2] = [&UNIX, &SYSTEMD];
 
-/// Checks what an agent says that its attestors measured. `sources` names them with their versions, separated by blanks.
+/// Checks what an agent says that its attestors measured. `sources` names them with their versions, separated by
+/// blanks.
 pub fn process_evidence(
     sources: &str,
     measured_at: UnixTime,
@@ -64,7 +65,7 @@ pub fn process_evidence(
         out.add(Piece::seal(class, measured_at, None, own, claims)?)?;
     }
     match (left.iter().next(), out.pieces().first()) {
-        // Of no attestor that the evidence names: those that it names may not say it.
+        // The evidence names no attestor that may give this selector.
         (Some(foreign), Some(piece)) => {
             Err(EvidenceError::ForeignClass { class: piece.class().name, what: foreign.property().to_owned() })
         }

@@ -1,4 +1,5 @@
-//! Evidence after it was checked. Only this crate's verifiers make it: no other code can say that something was attested.
+//! Evidence after it was checked. Only this crate's verifiers make it: no other code can say that something was
+//! attested.
 
 use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
 
@@ -6,7 +7,7 @@ use crate::Class;
 
 const MAX_SELECTORS: usize = 256;
 
-/// Why what an attestor shows is no evidence.
+/// Why the data of an attestor is not evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
     #[error("the evidence has no selector, or more than {MAX_SELECTORS}")]
@@ -124,8 +125,8 @@ impl Evidence {
         self.0.iter().filter_map(|piece| piece.ends_at).min()
     }
 
-    /// What an identity of this `subject` may carry: whose evidence it is, and what its class says. Claims about something else
-    /// travel only under the name of their class.
+    /// What an identity of this `subject` may carry: whose evidence it is, and what its class says. Claims about
+    /// something else travel only under the name of their class.
     pub fn claims(&self, subject: EvidenceClass) -> Claims {
         let mut out = Claims::default();
         for piece in &self.0 {

@@ -1,7 +1,7 @@
-//! The grammar of the selectors that we, and SPIRE's attestors, measure. It is checked when an entry is written: a
-//! selector that nothing can ever measure is a typing error of its author, and would be found out much later.
+//! The grammar of the selectors that we, and SPIRE's attestors, measure. It is checked when an entry is written:
+//! a selector that no attestor can measure is a typing error, which would be noticed much later.
 //!
-//! Types that are not listed are taken as they are, as SPIRE does: an attestor of somebody else may measure them.
+//! Types that are not listed are accepted unchanged, as SPIRE does: a custom attestor may measure them.
 
 use sekisho_types::{Selector, SpiffeId};
 
@@ -133,7 +133,7 @@ pub fn is_unit_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> Result<(), String> {
+    fn outcome(text: &str) -> Result<(), String> {
         check_selector(&Selector::parse(text).unwrap()).map_err(|error| error.to_string())
     }
 
@@ -162,7 +162,7 @@ mod tests {
             "x509pop:subject:cn:a",
             "mine:anything at all",
         ] {
-            assert_eq!(said(text), Ok(()), "{text}");
+            assert_eq!(outcome(text), Ok(()), "{text}");
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
             ("systemd:invocation:00", "measures no `invocation`"),
             ("spiffe_id:http://td", "SPIFFE ID"),
         ] {
-            let error = said(text).unwrap_err();
+            let error = outcome(text).unwrap_err();
             assert!(error.contains(hint) && error.contains(text), "{text}: {error}");
         }
     }

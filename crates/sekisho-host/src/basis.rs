@@ -1,4 +1,4 @@
-//! What the kernel shows of every process, before any attestor looks at it.
+//! The kernel's data about every process, before any attestor runs.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -53,8 +53,8 @@ impl Basis {
     }
 }
 
-/// The path of a process's executable, if that path leads to it for this agent as well: within a mount namespace of its own
-/// a process chooses what its path looks like.
+/// The path of a process's executable, if that path leads to it for this agent as well: within a mount namespace of its
+/// own a process chooses what its path looks like.
 fn path_here(link: &str, executable: ExecutableId) -> Option<String> {
     let path = std::fs::read_link(link).ok()?;
     let meta = std::fs::metadata(&path).ok()?;

@@ -1,7 +1,7 @@
 //! Tables of descriptors, as /proc lists them.
 //!
-//! The threads of a process share one table, unless one of them asked for its own (unshare(CLONE_FILES)): what that one opens is
-//! not in `/proc/<pid>/fd`.
+//! The threads of a process share one table, unless one of them asked for its own (unshare(CLONE_FILES)): what that one
+//! opens is not in `/proc/<pid>/fd`.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -14,8 +14,8 @@ use crate::kernel_calls::share_descriptors;
 
 /// Calls `look` for each table of process `pid`, with a thread that has it and with what opens its folder.
 ///
-/// Each thread is compared with the first and with the last that had another table (kcmp(2)), so that the cost of a thread is one
-/// question or one table. Where the kernel does not compare, each thread's table is looked at.
+/// Each thread is compared with the first and with the last that had another table (kcmp(2)), so that the cost of a
+/// thread is one question or one table. Where the kernel does not compare, each thread's table is looked at.
 pub(crate) fn tables(
     proc: &OwnedFd,
     pid: i32,
@@ -23,7 +23,7 @@ pub(crate) fn tables(
 ) -> Result<(), Errno> {
     let first = match look(pid, &|| folder(proc, format!("{pid}/fd"))) {
         Err(error) if error == Errno::TOOBIG => return Err(error),
-        // The others may be readable: a first thread that has ended is root's.
+        // The others may be readable: a first thread that has stopped belongs to root.
         first => first,
     };
     let tasks = format!("{pid}/task");
@@ -41,7 +41,7 @@ pub(crate) fn tables(
         }
         last = thread;
         match look(thread, &|| folder(&tasks, format!("{thread}/fd"))) {
-            // This thread has ended.
+            // This thread has stopped.
             Err(Errno::NOENT | Errno::SRCH) => Ok(()),
             other => other,
         }
@@ -67,8 +67,8 @@ pub(crate) fn number(name: &CStr) -> Option<i32> {
     std::str::from_utf8(name.to_bytes()).ok()?.parse().ok()
 }
 
-/// The inode of the socket behind a descriptor: its link is `socket:[inode]`. Fails if the link may not be read; the folder
-/// of another's descriptors opens for root even where the links do not.
+/// The inode of the socket behind a descriptor: its link is `socket:[inode]`. Fails if the link may not be read; the
+/// folder of another's descriptors opens for root even where the links do not.
 pub(crate) fn socket_behind(descriptors: &OwnedFd, descriptor: &CStr) -> Result<Option<u32>, Errno> {
     // Only a socket's link has its form and is so short.
     let mut buffer = [MaybeUninit::<u8>::uninit(); 32];

@@ -35,8 +35,8 @@ pub fn is_family(process: &Process, pid: i32) -> Result<bool, HostError> {
     Ok(found)
 }
 
-/// By process, the descriptor of the socket that was found last: the next one is near it, since the kernel gives the lowest
-/// number that is free.
+/// By process, the descriptor of the socket that was found last: the next one is near it, since the kernel gives the
+/// lowest number that is free.
 pub(crate) type Hints = BTreeMap<i32, u32>;
 
 /// Descriptors that are looked at before all of them are.
@@ -127,8 +127,8 @@ fn family(root: i32) -> Vec<i32> {
     out
 }
 
-/// Calls `each` with the number and the inode of each socket that a process has open, those `near` first, while it wants
-/// more.
+/// Calls `each` with the number and the inode of each socket that a process has open, those `near` first, while it
+/// wants more.
 fn sockets_of(pid: i32, near: Range<u32>, mut each: impl FnMut(u32, u32) -> bool) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(format!("/proc/{pid}/fd"), flags, Mode::empty())?;

@@ -1,7 +1,7 @@
 //! Which processes hold a socket open: their descriptors, as /proc lists them.
 //!
-//! It is a look, not a snapshot. A descriptor that is on its way between two processes (SCM_RIGHTS) is nowhere, and one
-//! that moves while others are looked at can be missed; `hold_of` closes that gap for exec.
+//! It is a search, not a snapshot. A descriptor in flight between two processes (SCM_RIGHTS) is in no table, and one
+//! that moves during the search can be missed; `hold_of` closes that gap for exec.
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -17,7 +17,7 @@ use crate::proc_text::{all_users, closed_on_exec};
 use crate::process::is_gone;
 use crate::{HostError, Process};
 
-/// What one look may read, in descriptors: about a second's work. Beyond it the users who have so many open get no answer.
+/// The limit of one search, in descriptors: about a second's work. A user with more open descriptors gets no answer.
 const MAX_READ: u32 = 1_000_000;
 /// What opening a table costs, in descriptors.
 const TABLE: u32 = 8;
@@ -44,9 +44,9 @@ pub enum Hold {
     AcrossExec,
 }
 
-/// All processes of `users` that hold one of these sockets, in any of their threads. Another user has such a socket only if a
-/// process of these gave it away, and what another user's processes have open may not cost anything here. Reads the descriptors
-/// of every process of `users`: not for async threads.
+/// All processes of `users` that hold one of these sockets, in any of their threads. Another user has such a socket
+/// only if a process of these gave it away, and what another user's processes have open may not cost anything here.
+/// Reads the descriptors of every process of `users`: not for async threads.
 pub fn socket_holders(wanted: &BTreeSet<u32>, users: &BTreeSet<u32>) -> Result<Holders, HostError> {
     holders_within(MAX_READ, wanted, users)
 }
@@ -58,7 +58,7 @@ pub(crate) fn holders_within(left: u32, wanted: &BTreeSet<u32>, users: &BTreeSet
         other => HostError::Sockets(other.into()),
     };
     let proc = folder(CWD, c"/proc").map_err(error)?;
-    let mut look = Look { wanted, left, large: vec![], found: Holders::default() };
+    let mut look = HolderSearch { wanted, left, large: vec![], found: Holders::default() };
     each(&proc, |name| match number(name) {
         Some(pid) if is_of(&proc, name, pid, users) => look.process(&proc, pid),
         _ => Ok(()),
@@ -67,7 +67,7 @@ pub(crate) fn holders_within(left: u32, wanted: &BTreeSet<u32>, users: &BTreeSet
     Ok(look.found)
 }
 
-struct Look<'a> {
+struct HolderSearch<'a> {
     wanted: &'a BTreeSet<u32>,
     /// What may still be read.
     left: u32,
@@ -76,7 +76,7 @@ struct Look<'a> {
     found: Holders,
 }
 
-impl Look<'_> {
+impl HolderSearch<'_> {
     fn process(&mut self, proc: &OwnedFd, pid: i32) -> Result<(), Errno> {
         let held_before = self.found.held.len();
         let read = tables(proc, pid, |thread, open| {
@@ -105,7 +105,7 @@ impl Look<'_> {
         held.dedup();
         self.found.held.append(&mut held);
         match read {
-            // It ended meanwhile.
+            // It stopped meanwhile.
             Ok(()) | Err(Errno::NOENT | Errno::SRCH) => Ok(()),
             Err(Errno::ACCESS | Errno::PERM) => {
                 self.found.unreadable.push(pid);
@@ -132,7 +132,7 @@ fn is_of(proc: &OwnedFd, name: &CStr, pid: i32, users: &BTreeSet<u32>) -> bool {
             });
             all.is_empty() || all.iter().any(|uid| users.contains(uid))
         }
-        // It has ended.
+        // It has stopped.
         Err(_) => false,
     }
 }
@@ -195,8 +195,8 @@ mod tests {
         file.metadata().unwrap().ino().try_into().unwrap()
     }
 
-    /// A set-user-ID program that a user starts, or a process that took another user within a user namespace, is owned in /proc by
-    /// its effective user only.
+    /// A set-user-ID program that a user starts, or a process that took another user within a user namespace, is owned
+    /// in /proc by its effective user only.
     #[test]
     fn law_l11_a_holder_that_hides_its_user_is_found() {
         if crate::own_uid() != 0 {

@@ -1,4 +1,5 @@
-//! Two questions to the kernel that neither rustix nor libc wraps safely. Neither passes a pointer but to a buffer of its own.
+//! Two questions to the kernel that neither rustix nor libc wraps safely. Neither passes a pointer but to a buffer of
+//! its own.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,7 +21,8 @@ pub(crate) fn share_descriptors(one: i32, other: i32) -> io::Result<bool> {
     if order < 0 { Err(io::Error::last_os_error()) } else { Ok(order == 0) }
 }
 
-/// All users of the process behind a pidfd. It costs a fifth of reading its status, and an older kernel does not know it.
+/// All users of the process behind a pidfd. It costs a fifth of reading its status, and an older kernel does not know
+/// it.
 #[expect(unsafe_code, reason = "ioctl(PIDFD_GET_INFO) has no safe wrapper in libc, rustix or nix")]
 pub(crate) fn users_behind(pidfd: impl AsFd) -> io::Result<[u32; 4]> {
     // The first word asks for nothing but what is always there.

@@ -26,9 +26,9 @@ pub struct Measurement {
 
 /// Measures a process. Reads files, and hashes the executable when it is not cached: not for async threads.
 pub fn measure(process: &Process, cache: &DigestCache) -> Result<Measurement, HostError> {
-    // What failed because the process ended is not a fault of the process.
+    // A failure because the process stopped is not a fault of the process.
     measure_living(process, cache).map_err(|error| match process.check_alive() {
-        Err(ended @ HostError::Ended(_)) => ended,
+        Err(ended @ HostError::Stopped(_)) => ended,
         _ => error,
     })
 }
@@ -57,9 +57,9 @@ fn of_its_class(attestor: &dyn WorkloadAttestor, found: Found) -> SelectorSet {
     found.into_iter().filter_map(selector).collect()
 }
 
-/// Whether a process is still what it was when it was measured: its executable, user, group and user namespace, and what each
-/// attestor finds beside those. Cheap enough for each use of what was issued to it, though not for async threads: its executable
-/// may be on a slow disk.
+/// Whether a process is still what it was when it was measured: its executable, user, group and user namespace, and
+/// what each attestor finds beside those. Cheap enough for each use of what was issued to it, though not for async
+/// threads: its executable may be on a slow disk.
 pub fn is_unchanged(process: &Process, measured: &Measurement) -> Result<bool, HostError> {
     let pid = process.pid();
     let (uid, gid, _) = credentials(&process.read("status")?).ok_or(HostError::Format { pid, what: "status" })?;
@@ -100,10 +100,11 @@ mod tests {
         held.check_alive().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        held.ended().await;
+        held.stopped().await;
         assert!(measure(&held, &cache).is_err(), "law L11: identity ends with its process");
     }
-    /// A program that is updated while it runs goes on as what it is: its file loses a name, which changes the time of its inode.
+    /// A program that is updated while it runs goes on as what it is: its file loses a name, which changes the time of
+    /// its inode.
     #[tokio::test]
     async fn replacing_a_file_keeps_the_running_digest() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Questions to the kernel's socket tables (sock_diag(7)). One question names one socket, so that its cost does not grow
-//! with what others have open.
+//! Questions to the kernel's socket tables (sock_diag(7)). One question names one socket, so that its cost does not
+//! grow with what others have open.
 
 use std::io;
 

@@ -1,8 +1,8 @@
-//! Texts that the kernel writes below /proc, and the local user files: read without trusting their form. A process names
-//! itself in some of them.
+//! Texts that the kernel writes below /proc, and the local user files: read without trusting their form. A process
+//! names itself in some of them.
 
-/// Field `index` of `/proc/<pid>/stat`, counted from the state behind the command's last parenthesis: a command may hold
-/// parentheses and spaces.
+/// Field `index` of `/proc/<pid>/stat`, counted from the state behind the command's last parenthesis: a command may
+/// hold parentheses and spaces.
 pub fn stat_field(stat: &str, index: usize) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_whitespace().nth(index)?.parse().ok()

@@ -10,18 +10,16 @@ use crate::proc_text;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("process {0} has ended")]
-    Ended(i32),
+    #[error("process {0} has stopped")]
+    Stopped(i32),
     #[error("process {pid}: {what}: {source}")]
     Proc { pid: i32, what: &'static str, source: std::io::Error },
     #[error("process {pid}: /proc shows `{what}` in a form that is not understood")]
     Format { pid: i32, what: &'static str },
-    #[error(
-        "its user's processes have over a million descriptors open, too many to look for a socket among them; close some"
-    )]
+    #[error("its user's processes have over a million open descriptors, too many to search for a socket; close some")]
     ManyDescriptors,
-    #[error("the main thread of process {0} has ended, and what its others run is not measured: keep the main thread")]
-    MainThreadEnded(i32),
+    #[error("the main thread of process {0} has stopped, and its other threads are not measured: keep the main thread")]
+    MainThreadStopped(i32),
     #[error("the kernel does not say whose a socket is: {0}")]
     Sockets(std::io::Error),
     #[error(
@@ -29,9 +27,7 @@ pub enum HostError {
          use Unix sockets on this hop, or give the sidecar CAP_SYS_PTRACE"
     )]
     Descriptors(String),
-    #[error(
-        "process {0} is in another network namespace, where this program cannot look up its socket; that takes CAP_SYS_ADMIN"
-    )]
+    #[error("process {0} is in another network namespace; looking up its socket there needs CAP_SYS_ADMIN")]
     OtherNetwork(i32),
 }
 
@@ -45,8 +41,8 @@ pub struct Process {
 impl Process {
     /// Holds the process that has number `pid` now.
     pub fn open(pid: i32) -> Result<Self, HostError> {
-        let number = Pid::from_raw(pid).ok_or(HostError::Ended(pid))?;
-        let pidfd = pidfd_open(number, PidfdFlags::NONBLOCK).map_err(|_| HostError::Ended(pid))?;
+        let number = Pid::from_raw(pid).ok_or(HostError::Stopped(pid))?;
+        let pidfd = pidfd_open(number, PidfdFlags::NONBLOCK).map_err(|_| HostError::Stopped(pid))?;
         Self::hold(pid, pidfd)
     }
 
@@ -73,7 +69,7 @@ impl Process {
         self.start_time
     }
 
-    /// Fails once the process has ended. What was read from /proc before this succeeds was its own.
+    /// Fails once the process has stopped. Data that was read from /proc before this succeeds belongs to this process.
     pub fn check_alive(&self) -> Result<(), HostError> {
         let mut polled = [PollFd::from_borrowed_fd(self.pidfd.get_ref().as_fd(), PollFlags::IN)];
         let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
@@ -84,9 +80,9 @@ impl Process {
                 Err(HostError::Proc { source, pid, what }) if !is_gone(&source) => {
                     Err(HostError::Proc { pid, what, source })
                 }
-                _ => Err(HostError::Ended(self.pid)),
+                _ => Err(HostError::Stopped(self.pid)),
             },
-            _ => Err(HostError::Ended(self.pid)),
+            _ => Err(HostError::Stopped(self.pid)),
         }
     }
 
@@ -107,8 +103,8 @@ impl Process {
     }
 
     /// Waits until the process ends.
-    pub async fn ended(&self) {
-        // An error here means that the pidfd is of no more use, which is as good as ended.
+    pub async fn stopped(&self) {
+        // An error here means that the pidfd is unusable, which counts as stopped.
         let _ready = self.pidfd.readable().await;
     }
 
@@ -122,8 +118,8 @@ impl Process {
     /// Whether the process is in this program's own user namespace. In a namespace of its own a process may choose what
     /// `/proc/<pid>/exe` shows (PR_SET_MM_EXE_FILE asks for a capability in *its* namespace).
     ///
-    /// A process never comes back from such a namespace: what was read of it *before* this succeeds was not forged there.
-    /// A namespace that cannot be looked at counts as another one.
+    /// A process never returns from such a namespace: data that was read *before* this succeeds was not forged there.
+    /// A namespace that cannot be read counts as another one.
     pub fn is_in_own_user_namespace(&self) -> bool {
         let namespace = |of: &str| {
             let meta = std::fs::metadata(format!("/proc/{of}/ns/user")).ok()?;
@@ -133,14 +129,14 @@ impl Process {
         own.is_some() && own == namespace(&self.pid.to_string())
     }
 
-    /// Why `/proc/<pid>/exe` cannot be read. It shows what the first thread runs: nothing once that one has ended, although the
-    /// process goes on.
+    /// Why `/proc/<pid>/exe` cannot be read. It shows the executable of the first thread: nothing once that thread has
+    /// stopped, although the process continues.
     pub(crate) fn without_executable(&self, source: std::io::Error) -> HostError {
         let pid = self.pid;
         let threads = || Some(std::fs::metadata(format!("/proc/{pid}/task")).ok()?.nlink().saturating_sub(2));
-        let has_ended = || Some(self.read("stat").ok()?.rsplit_once(") ")?.1.starts_with(['Z', 'X']));
-        if is_gone(&source) && threads().is_some_and(|threads| threads > 1) && has_ended() == Some(true) {
-            return HostError::MainThreadEnded(pid);
+        let has_stopped = || Some(self.read("stat").ok()?.rsplit_once(") ")?.1.starts_with(['Z', 'X']));
+        if is_gone(&source) && threads().is_some_and(|threads| threads > 1) && has_stopped() == Some(true) {
+            return HostError::MainThreadStopped(pid);
         }
         HostError::Proc { pid, what: "exe", source }
     }

@@ -17,7 +17,7 @@ use crate::holders::holders_within;
 use crate::inet_diag::{TcpSocket, TcpState, tcp_listeners, tcp_socket, tcp_socket_with_cookie};
 use crate::{HostError, Process, is_family};
 
-/// Whose the other end of a connection is.
+/// The owner of the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The process or one of its descendants holds it.
@@ -42,7 +42,7 @@ fn is_still_held(socket: &TcpSocket) -> Result<bool, HostError> {
 /// A holder of a descriptor, by number and start time.
 type Holder = (i32, u64);
 
-/// Who listens at an address, once that was looked up.
+/// The listeners at an address, after a search.
 #[derive(Debug, Default)]
 struct Listening {
     /// By the socket's inode.
@@ -60,8 +60,8 @@ pub struct Ownership {
     named: Mutex<Option<Instant>>,
 }
 
-/// Between two looks for the number of a process that is refused, and the descriptors that one look may read: the process that
-/// dials decides how often there is one to name, and how much there is to read.
+/// Between two looks for the number of a process that is refused, and the descriptors that one look may read: the
+/// process that dials decides how often there is one to name, and how much there is to read.
 const NAME_EVERY: Duration = Duration::from_secs(1);
 const NAME_WITHIN: u32 = 20_000;
 
@@ -87,9 +87,9 @@ impl Ownership {
 
     /// Who holds the other end of an accepted loopback connection with these ends and this `cookie_of` it.
     ///
-    /// The peer's socket comes first and ours last: two live sockets with the same ends cannot exist, so if ours is still
-    /// connected after the peer's was found, they are the two ends of one connection. A connection that was reset, whose
-    /// port another process has by now, is `Gone`. A peer that has sent its last byte still holds its end.
+    /// The peer's socket comes first and ours last: two live sockets with the same ends cannot exist, so if ours is
+    /// still connected after the peer's was found, they are the two ends of one connection. A connection that was
+    /// reset, whose port another process has by now, is `Gone`. A peer that has sent its last byte still holds its end.
     pub async fn of_tcp_peer(
         self: &Arc<Self>,
         local: SocketAddr,
@@ -115,8 +115,9 @@ impl Ownership {
 
     /// Who answers a loopback connection from `local` (ours) to the service at `remote`.
     ///
-    /// All listeners that could have taken it must be the workload's: of two, the kernel chooses. If it has been accepted,
-    /// the user who accepted it must be one of the workload's too, since a listener may have been another's a moment ago.
+    /// All listeners that could have taken it must be the workload's: of two, the kernel chooses. If it has been
+    /// accepted, the user who accepted it must be one of the workload's too, since a listener may have been another's a
+    /// moment ago.
     pub async fn of_tcp_service(self: &Arc<Self>, local: SocketAddr, remote: SocketAddr) -> Result<Owner, HostError> {
         let Some(taken) = tcp_socket(remote, local)? else { return Ok(Owner::Gone) };
         if matches!(taken.state, TcpState::Other | TcpState::Listen) {
@@ -157,8 +158,8 @@ impl Ownership {
         self.listening().remove(&address);
     }
 
-    /// Whose the listeners at `address` are. What was found is kept by inode, and is good while the listeners are the same
-    /// and their holders live.
+    /// Whose the listeners at `address` are. What was found is kept by inode, and is good while the listeners are the
+    /// same and their holders live.
     async fn of_listeners(self: &Arc<Self>, address: SocketAddr) -> Result<Owner, HostError> {
         let now = tcp_listeners(address)?;
         self.process.check_alive()?;
@@ -215,7 +216,7 @@ impl Ownership {
             let ownership = self.clone();
             tokio::task::spawn_blocking(move || ownership.scan());
         }
-        hears.await.unwrap_or(Err(HostError::Ended(self.process.pid())))
+        hears.await.unwrap_or(Err(HostError::Stopped(self.process.pid())))
     }
 
     /// Answers those who wait, all of them by one reading, until no request is left.

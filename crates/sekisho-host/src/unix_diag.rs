@@ -25,7 +25,8 @@ pub struct UnixSocket {
 
 /// The inode of the socket at the other end of `socket`, which `caller` has connected; `None` once that end is closed.
 ///
-/// An accepted socket belongs to the network namespace of the process that connected (unix(7)), so it is looked up there.
+/// An accepted socket belongs to the network namespace of the process that connected (unix(7)), so it is looked up
+/// there.
 pub fn unix_peer(socket: UnixSocket, caller: &Process) -> Result<Option<u32>, HostError> {
     let request = request(socket);
     let ours = sock_diag(&request, Ask::One).map_err(HostError::Sockets)?;

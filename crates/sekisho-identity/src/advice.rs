@@ -1,5 +1,5 @@
-//! What an operator can do for a process that got no identity. No advice makes an entry ask for less (law L16): a
-//! command that is pasted without a thought must not give one service's identity to another process.
+//! Advice for an operator when a process got no identity. No advice makes an entry ask for less (law L16): a command
+//! that is pasted without care must not give one service's identity to another process.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ const PROGRAM: &str = "unix:path";
 pub enum Advice<'a> {
     /// Start the process as this entry describes it.
     StartAsRegistered { entry: &'a Entry, wants: Vec<Selector> },
-    /// All but the executable's digest is as the entry wants it: perhaps a new release, which somebody must approve.
+    /// All selectors match, except the executable's digest: perhaps a new release, which an operator must approve.
     ApproveDigest { entry: &'a Entry, sha256: String, program: Option<String> },
-    /// The entry has expired; whether it gets a new end is for its owner to say.
+    /// The entry has expired; its owner decides on a new expiry.
     Expired { entry: &'a Entry },
     /// Register the process under an identity of its own, by its user and its executable.
     Register { user: Selector, executable: Selector },
 }
 
-/// What can be done, the least first. `near` holds the nearest entries, as [`crate::near`] finds them.
+/// Possible actions, the smallest first. `near` holds the nearest entries, as [`crate::near`] finds them.
 pub fn advice<'a>(near: &[Near<'a>], found: &SelectorSet) -> Vec<Advice<'a>> {
     let mut out: Vec<Advice<'a>> = near.iter().flat_map(|near| for_entry(near, found)).collect();
     if let (Some(user), Some(executable)) = (only(found, USER), only(found, DIGEST)) {

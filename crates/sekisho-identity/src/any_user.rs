@@ -1,4 +1,4 @@
-//! What an executable proves, and what it does not (decisions/0025).
+//! What an executable proves and does not prove (decisions/0025).
 
 use sekisho_types::{Selector, SelectorSet};
 
@@ -8,9 +8,9 @@ const OF_A_USER: [&str; 6] =
 
 /// Whether these selectors ask for an executable and for nothing else.
 ///
-/// Everyone who may run a file may also decide what it does: by LD_PRELOAD, by ptrace(2), by the script that an interpreter
-/// is given. So path and digest say which file runs, and only a user, a group or a container says for whom. Selectors of
-/// other attestors (container engines, systemd, nodes) are such bounds.
+/// Everyone who may run a file also controls what it does: by LD_PRELOAD, by ptrace(2), by the script of an
+/// interpreter. So path and digest state which file runs; only a user, a group or a container states for whom.
+/// Selectors of other attestors (container engines, systemd, nodes) are such bounds.
 pub fn is_for_any_user(selectors: &SelectorSet) -> bool {
     let bound = |selector: &Selector| selector.kind() != "unix" || OF_A_USER.contains(&selector.property());
     !selectors.iter().any(bound)

@@ -1,8 +1,8 @@
 //! When authorities come and go: the next is prepared at half life, becomes active before five sixths, and
-//! the old one stays in the bundle until the last SVID that it signed has ended.
+//! the old one stays in the bundle until the last SVID that it signed has expired.
 //!
-//! Two times count. What is made goes by the clock: a server that was away for long must be able to sign at once. What is
-//! taken away goes by the time that is believed, which a clock that jumps does not move (decisions/0021).
+//! Two times count. Creation follows the clock: a server that was off for long must be able to sign at once. Removal
+//! follows the believed time, which a jump of the clock does not move (decisions/0021).
 
 use sekisho_types::UnixTime;
 
@@ -37,8 +37,8 @@ impl Authority {
         self.not_after.seconds_since(self.not_before)
     }
 
-    /// When nothing that it signed can be valid any more, by clocks that are up to two hours wrong. What is removed
-    /// is gone: a clock that jumped ahead for a moment must not be the reason.
+    /// When nothing that it signed can be valid any more, by clocks that are up to two hours wrong. A removal cannot be
+    /// undone, so a short jump of the clock must not cause it.
     fn remove_at(&self) -> UnixTime {
         let ends = if matches!(self.slot, Slot::Old) { self.signed_until.min(self.not_after) } else { self.not_after };
         ends.plus_seconds(self.life().min(7200))
@@ -64,9 +64,9 @@ impl Authority {
 pub enum CaPlan {
     /// Make a new authority in this slot.
     Create(Slot),
-    /// Let the prepared authority sign and the active one rest.
+    /// Let the prepared authority sign instead of the active one.
     Activate(String),
-    /// Take an old authority out of the bundle.
+    /// Remove an old authority from the bundle.
     Remove(String),
     /// Nothing before this time.
     Wait(UnixTime),
@@ -93,8 +93,8 @@ impl CaRotation {
         self.authorities.iter().find(|authority| authority.slot == slot)
     }
 
-    /// The next step. Carry it out and ask again, until the answer is to wait. `believed` is the time by which authorities
-    /// may be taken away; it does not count beyond the clock.
+    /// The next step. Carry it out and ask again, until the answer is to wait. `believed` is the time by which
+    /// authorities may be taken away; it does not count beyond the clock.
     pub fn plan(&self, now: UnixTime, believed: UnixTime) -> CaPlan {
         let believed = believed.min(now);
         if let Some(ended) = self.authorities.iter().find(|authority| authority.remove_at() <= believed) {
@@ -192,7 +192,7 @@ mod tests {
         };
         assert_eq!(run(&mut machine, start, start), "ca1");
         let ahead = start.plus_seconds(28 * 3600);
-        // If the clock is right, this one serves.
+        // If the clock is right, this one signs.
         assert_eq!(run(&mut machine, ahead, start), "ca2");
         assert!(machine.authorities.iter().any(|a| a.id == "ca1"), "nothing is gone");
         let right = start.plus_seconds(300);

@@ -1,8 +1,8 @@
 //! What follows from the declaration of entries.
 
-/// Declares entries: their type, the entry that says nothing, and how a record of one is written and read. Fields stand in the order
-/// of a record's members. `always`: a member of each record. `if_set`: a member of records in which it is not the default; fields
-/// that a release adds are of this kind, so that earlier records keep their bytes. `given` are those that each entry must have.
+/// Declares entries: their type, the empty entry, and how a record is written and read. Fields are in the order of a
+/// record's members. `always`: a member of each record. `if_set`: a member only where it is not the default; new fields
+/// are of this kind, so that earlier records keep their bytes. `given`: each entry must have it.
 macro_rules! entry {
     (
         $(#[$about:meta])*
@@ -16,13 +16,13 @@ macro_rules! entry {
         }
 
         impl Entry {
-            /// An entry that says nothing but what each must: the server's defaults, no end and no rights.
+            /// An entry with its required fields only: the server's defaults, no expiry and no rights.
             pub fn new($($given: $given_form),+) -> Self {
                 Self { $($field: entry!(@begin $rule $field),)+ }
             }
 
-            /// For tests and fuzzing: some entry, with something in most fields. Seeds that follow each other give entries that differ in
-            /// all of them.
+            /// For tests and fuzzing: some entry, with something in most fields. Seeds that follow each other give
+            /// entries that differ in all of them.
             pub fn sample(seed: u64) -> Option<Self> {
                 Some(Self { $($field: $crate::entry_field::Field::sample(seed)?,)+ })
             }
@@ -49,7 +49,8 @@ macro_rules! entry {
                 Ok(())
             }
 
-            /// Reads a record's members; `other` takes those that are not of a field, and refuses what it does not know.
+            /// Reads a record's members; `other` takes those that are not of a field, and refuses what it does not
+            /// know.
             pub(crate) fn read_members<'de, A: serde::de::MapAccess<'de>>(
                 mut members: A,
                 mut other: impl FnMut(&'de str, &mut A) -> Result<(), A::Error>,

@@ -1,5 +1,5 @@
-//! An entry as the log commits to it and as the store keeps it: canonical JSON with a version, every field and nothing else. One
-//! entry has one text, so equal texts are equal entries.
+//! The record of an entry, to which the log commits and which the store keeps: canonical JSON with a version and every
+//! field. One entry has one text, so equal texts are equal entries.
 
 use std::fmt;
 
@@ -31,7 +31,8 @@ pub fn entry_from_record(text: &str) -> Option<Entry> {
     entry_from_own_record(text).filter(|entry| text.len() <= MAX_BYTES && entry_record(entry) == text)
 }
 
-/// Reads an entry's record that we wrote ourselves: that it is the one text of its entry is not checked, which takes as long again.
+/// Reads an entry's record that we wrote ourselves. It does not check that the text is the canonical one, which would
+/// double the time.
 pub fn entry_from_own_record(text: &str) -> Option<Entry> {
     serde_json::from_str::<Owned>(text).ok().map(|read| read.0)
 }
@@ -89,7 +90,7 @@ pub fn selectors_record<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -
     Value::from(selector_texts(selectors)).to_string()
 }
 
-/// Reads what leaves say of selectors. Earlier releases joined them by newline.
+/// Reads the selectors of a leaf. Earlier releases joined them by newline.
 pub fn selectors_from_record(text: &str) -> Option<SelectorSet> {
     let old = || text.lines().map(|line| Selector::parse(line).ok()).collect();
     if !text.starts_with('[') {

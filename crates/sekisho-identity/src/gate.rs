@@ -8,7 +8,7 @@ use sekisho_types::{ClaimValue, Claims, EntryId, EvidenceClass, Selector, Spiffe
 
 use crate::{BACKDATE_SECONDS, Csr, Entry};
 
-/// Who asks, as the transport verified it.
+/// The caller, as the transport verified it.
 #[derive(Debug, Clone)]
 pub enum Caller {
     /// This server, for its own TLS certificate.
@@ -30,7 +30,7 @@ pub enum Standing {
     Superseded,
 }
 
-/// What is asked for, with the evidence that stands behind it.
+/// The requested identity, with its evidence.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
     ServerSvid { public_key: &'a [u8] },
@@ -39,10 +39,10 @@ pub enum Request<'a> {
     WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: Shown, evidence: &'a Evidence },
 }
 
-/// What a request for a workload's identity claims to show.
+/// What a request for a workload's identity proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// SPIRE's API: the agent vouches for the process and shows nothing of it. The identity's claims say so.
+    /// SPIRE's API: the agent vouches for the process without evidence. The identity's claims state this.
     NodeOnly,
     Process,
 }
@@ -56,15 +56,14 @@ enum Need {
     Class(&'static str),
 }
 
-/// What stands behind a request: all that it needs, and nothing about other things than it is for.
+/// The evidence behind a request: all that it needs, and nothing about another subject.
 #[derive(Debug)]
 struct Rule {
     needs: &'static [Need],
     takes: &'static [EvidenceClass],
 }
 
-/// One row for each kind of request. A new class of evidence counts by what it is about; where it is *required*, it is named
-/// here.
+/// One row for each kind of request. A new class of evidence counts by its subject; a *required* class is named here.
 const SERVER: Rule = Rule { needs: &[], takes: &[] };
 const NODE: Rule = Rule { needs: &[Need::Any(EvidenceClass::Node)], takes: &[EvidenceClass::Node] };
 const VOUCHED_WORKLOAD: Rule = NODE;
@@ -129,7 +128,7 @@ pub struct Limits {
     pub jwt_ttl_seconds: u32,
     pub node_ttl_seconds: u32,
     pub evidence_max_age_seconds: i64,
-    /// Nothing that is signed outlives the authority that signs it.
+    /// No signature outlives its authority.
     pub authority_ends: UnixTime,
 }
 
@@ -156,7 +155,7 @@ pub enum Refusal {
     EvidenceStale(i64),
     #[error("the evidence was measured {0} s in the future; check the node's clock")]
     EvidenceAhead(i64),
-    #[error("what the node proved itself with has expired; renew its certificate")]
+    #[error("the node's evidence has expired; renew the node's certificate")]
     EvidenceEnded,
     #[error("the evidence shows nothing of {0}")]
     EvidenceMissing(&'static str),
@@ -173,7 +172,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// One word for it, without what it is about.
+    /// One word for it, without details.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::AgentBanned(_) => "agent banned",
@@ -201,7 +200,7 @@ fn list(selectors: &[Selector]) -> String {
     selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Something that may be issued, exactly as it stands here.
+/// An identity that may be issued, exactly as written here.
 #[derive(Debug, Clone)]
 pub struct Allowed {
     spiffe_id: SpiffeId,
@@ -277,7 +276,7 @@ pub fn authorize(caller: &Caller, request: Request<'_>, limits: &Limits, now: Un
             if !(1..=16).contains(&audience.len()) || audience.iter().any(|a| a.is_empty() || a.len() > 512) {
                 return Err(Refusal::Audience);
             }
-            // Law L7: a token that no key is bound to lives five minutes at most.
+            // Law L7: a token that is not bound to a key lives five minutes at most.
             let ttl = or_default(entry.jwt_ttl_seconds, limits.jwt_ttl_seconds).min(300);
             let mut allowed = allow(entry.spiffe_id.clone(), &[], ttl, &request, limits, now)?;
             // A verifier counts a token's life from its `iat`, so it is not backdated.
@@ -327,7 +326,7 @@ fn check_entry(
     Ok(())
 }
 
-/// Whether the evidence is what this kind of request rests on, and each piece of it still counts.
+/// Checks that the evidence is complete for this kind of request, and that each piece is still valid.
 fn check_evidence(request: &Request<'_>, limits: &Limits, now: UnixTime) -> Result<(), Refusal> {
     let (rule, pieces) = (request.rule(), request.evidence().map(Evidence::pieces).unwrap_or_default());
     for piece in pieces {
@@ -388,7 +387,7 @@ const fn or_default(own: u32, default: u32) -> u32 {
     if own == 0 { default } else { own }
 }
 
-/// The only constructor of [`Allowed`]. Nothing outlives its authority, its entry, or any evidence that it rests on.
+/// The only constructor of [`Allowed`]. An identity outlives neither its authority, nor its entry, nor its evidence.
 fn allow(
     spiffe_id: SpiffeId,
     public_key: &[u8],
@@ -419,7 +418,7 @@ fn allow(
     })
 }
 
-/// What the identity carries: what was attested. Whatever was not is absent or false.
+/// The claims of the identity. A claim that was not attested is absent or false.
 fn claims(request: &Request<'_>, class: EvidenceClass) -> Claims {
     let mut out = request.evidence().unwrap_or(&Evidence::none()).claims(request.subject());
     out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));

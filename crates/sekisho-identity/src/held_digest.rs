@@ -4,8 +4,8 @@ use sekisho_types::Digest;
 
 use crate::Entry;
 
-/// The SHA-256 of which entries these are, in which versions: by it an agent that went on from an earlier position sees that it holds
-/// what it may have. Times of creation count in whole seconds, as they pass the wire.
+/// The SHA-256 over entries and their versions. An agent that continued from an earlier position checks by it that it
+/// holds the right entries. Times of creation count in whole seconds, as on the wire.
 pub fn held_digest<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Digest {
     let version = |entry: &'a Entry| (entry.id.as_str(), entry.revision_number, entry.created_at.seconds());
     let versions: BTreeSet<_> = entries.into_iter().map(version).collect();

@@ -1,4 +1,4 @@
-//! Attested nodes: what a server knows of an agent, and how the agent stands.
+//! Attested nodes: the server's record of an agent, and the agent's standing.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +15,12 @@ pub struct Node {
     pub attestation_type: String,
     /// Serial number of its newest SVID, in hexadecimal.
     pub serial: String,
-    /// The one before, which stays good until the new one was used.
+    /// The previous one, which is valid until the new one was used.
     pub previous_serial: Option<String>,
     pub expires_at: UnixTime,
     /// When it proved itself; zero for one that did so before this was kept.
     pub attested_at: UnixTime,
-    /// The end of what it proved itself with; what its workloads get ends no later.
+    /// When its evidence expires. Identities of its workloads expire no later.
     pub evidence_ends_at: Option<UnixTime>,
     pub selectors: SelectorSet,
     pub banned: bool,
@@ -48,7 +48,7 @@ impl Node {
         }
     }
 
-    /// What it proved, on which everything that it asks for rests.
+    /// Its evidence, on which all its requests depend.
     pub fn evidence(&self) -> Result<Evidence, EvidenceError> {
         let selectors = self.selectors.clone();
         node_evidence(&self.attestation_type, self.attested_at, self.evidence_ends_at, selectors)

@@ -1,8 +1,8 @@
 //! Revocations: which SVIDs are refused although they have not expired (laws L6 and L12).
 //!
-//! A revocation names what is revoked and the revision of the state that revoked it. It concerns SVIDs that were issued by
-//! an earlier revision only, so an agent that attests again, or an entry that is changed back, works at once with new SVIDs,
-//! and no clock takes part. It is kept until the last SVID that it can concern has expired.
+//! A revocation names what is revoked and the revision of the state that revoked it. It concerns SVIDs that were issued
+//! by an earlier revision only, so an agent that attests again, or an entry that is changed back, works at once with
+//! new SVIDs, and no clock takes part. It is kept until the last SVID that it can concern has expired.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ pub enum Revoked {
     Serial(String),
 }
 
-/// What of an SVID, X.509 or JWT, decides whether a revocation concerns it.
+/// The properties of an SVID (X.509 or JWT) that decide whether a revocation concerns it.
 #[derive(Debug, Clone, Copy)]
 pub struct IssuedSvid<'a> {
     pub spiffe_id: &'a SpiffeId,
@@ -41,7 +41,7 @@ pub struct IssuedSvid<'a> {
 }
 
 impl IssuedSvid<'_> {
-    /// What can be revoked of which it is, by what it says of itself. `agent` is the one that asked for it.
+    /// The kinds of revocation that can concern it, from its own content. `agent` is the one that asked for it.
     pub fn revocable(&self, agent: Option<SpiffeId>) -> Vec<Revoked> {
         let id = self.spiffe_id;
         let own = [Revoked::SpiffeId(id.clone()), Revoked::Agent(id.clone()), Revoked::Serial(self.serial.to_owned())];
@@ -170,7 +170,7 @@ fn may_have_given(what: &Revoked, id: &SpiffeId) -> bool {
 /// Whether a change of an entry takes something away that its SVIDs in use still have: another SPIFFE ID or parent,
 /// a selector that not each holder has, fewer DNS names, an earlier end, a shorter life.
 pub fn narrows(before: &Entry, after: &Entry) -> bool {
-    // One without a rest: a field that is added says here whether its loss revokes.
+    // The pattern lists every field: a new field states here whether its loss revokes.
     let Entry {
         spiffe_id,
         parent_id,

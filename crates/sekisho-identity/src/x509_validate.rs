@@ -13,7 +13,7 @@ const MAX_CHAIN: usize = 8;
 /// Largest certificate that is looked at, in bytes.
 const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
 
-/// Why a certificate is no X.509-SVID that we accept. Each is the peer's to mend but the last two.
+/// Why a certificate is not an X.509-SVID that we accept. The peer can fix each, except the last two.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum X509Error {
     #[error("no certificate, more than {MAX_CHAIN}, or one larger than 32 KiB")]
@@ -42,7 +42,7 @@ pub enum X509Error {
     Path(String),
 }
 
-/// What a leaf certificate says, once its own rules hold; not yet that anybody vouches for it.
+/// The content of a leaf certificate whose own rules hold. Its chain is not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafFacts {
     pub spiffe_id: SpiffeId,
@@ -87,7 +87,7 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     if roots.is_empty() {
         return Err(X509Error::EmptyBundle(bundle.trust_domain.clone()));
     }
-    // webpki takes an anchor as it is, whenever it was or will be valid.
+    // webpki does not check the validity of an anchor.
     let valid = roots.iter().filter(|root| is_valid(root, now));
     let anchors: Vec<_> = valid.filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
     if anchors.is_empty() {
@@ -114,8 +114,8 @@ pub fn verify_svid(chain: &[Vec<u8>], bundle: &Bundle, now: UnixTime) -> Result<
     Ok(Verified::assertion(facts))
 }
 
-/// How early an authority counts. The bundle says that it is trusted, and the leaf's own beginning is checked to the second: a
-/// clock that was set back by an hour must not cut everything off.
+/// How early an authority counts. The bundle says that it is trusted, and the leaf's own beginning is checked to the
+/// second: a clock that was set back by an hour must not cut everything off.
 const EARLY_SECONDS: i64 = 24 * 3600;
 
 /// Whether an authority has begun, or is about to, and has not expired.

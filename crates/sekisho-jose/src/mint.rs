@@ -30,7 +30,7 @@ pub fn signing_input(mint: &Mint<'_>) -> String {
     format!("{}.{}", encode(header.to_string()), encode(Value::Object(payload).to_string()))
 }
 
-/// The token of a signing input and its ASN.1 signature; `None` when the signature is no P-256 one.
+/// The token of a signing input and its ASN.1 signature; `None` when the signature is not a P-256 signature.
 pub fn token(signing_input: &str, der_signature: &[u8]) -> Option<String> {
     let fixed = fixed_signature(der_signature)?;
     Some(format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(fixed)))

@@ -1,4 +1,4 @@
-//! Signers that are no TPM: keys in memory and keys in files of mode 0600. Only this room makes private keys.
+//! Signers that are not a TPM: keys in memory and keys in files of mode 0600. Only this crate creates private keys.
 
 mod file;
 mod memory;

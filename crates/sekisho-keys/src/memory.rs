@@ -19,9 +19,7 @@ pub enum KeyError {
          `sekisho restore`"
     )]
     Missing { path: String },
-    #[error(
-        "key file {path} can be read by others (mode {mode:o}); make it 0600 and replace the key, since others may have it"
-    )]
+    #[error("key file {path} can be read by others (mode {mode:o}); replace the key, and give the file mode 0600")]
     Exposed { path: String, mode: u32 },
 }
 
@@ -41,7 +39,8 @@ pub struct MemoryKey {
     pkcs8: Secret<Vec<u8>>,
 }
 
-/// Keys and the numbers that signatures need come from the operating system also in a simulation: aws-lc takes no other source.
+/// Keys and the numbers that signatures need come from the operating system also in a simulation: aws-lc takes no other
+/// source.
 #[expect(clippy::disallowed_methods, reason = "aws-lc-rs has no key generation from a given source")]
 fn os_random() -> SystemRandom {
     SystemRandom::new()

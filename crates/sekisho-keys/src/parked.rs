@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parked_key_stays_until_its_believed_time() {
+    fn a_parked_key_comes_back_whole_and_goes_only_when_its_time_is_believed_to_have_passed() {
         let folder = std::env::temp_dir().join(format!("sekisho-parked-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("k.x509.key");

@@ -75,8 +75,8 @@ impl ConsistencyProof {
     }
 }
 
-/// Checks that two verified checkpoints are of one history: the tree of the smaller is the beginning of the larger one's, by
-/// `proof` if their sizes differ.
+/// Checks that two verified checkpoints are of one history: the tree of the smaller is the beginning of the larger
+/// one's, by `proof` if their sizes differ.
 pub fn check_consistent(
     one: &Checkpoint,
     other: &Checkpoint,
@@ -94,7 +94,8 @@ pub fn check_consistent(
     if proof.verify(old, policy)? == *new { Ok(()) } else { Err(ConsistencyError::OtherCheckpoint) }
 }
 
-/// Whether the tree of `old` is the beginning of the tree of `new`. The empty tree is that of every one, by an empty path.
+/// Whether the tree of `old` is the beginning of the tree of `new`. The empty tree is that of every one, by an empty
+/// path.
 pub fn check_growth(old: &Checkpoint, new: &Checkpoint, path: &[Hash]) -> Result<(), MerkleError> {
     if old.size > 0 {
         return verify_consistency(old.size, new.size, &old.root, &new.root, path);
@@ -116,8 +117,8 @@ impl std::fmt::Display for ConsistencyProof {
     }
 }
 
-/// The signature lines of `answer` by `witness` over the note `checkpoint`, each ending in a newline. Lines by other keys are
-/// passed over (c2sp.org/tlog-witness); a wrong one by this key is an error, and so is an answer without any.
+/// The signature lines of `answer` by `witness` over the note `checkpoint`, each ending in a newline. Lines by other
+/// keys are passed over (c2sp.org/tlog-witness); a wrong one by this key is an error, and so is an answer without any.
 pub fn cosignatures(checkpoint: &str, answer: &str, witness: &VerifierKey) -> Result<String, NoteError> {
     let note = Note::parse(checkpoint)?;
     let mut lines = String::new();

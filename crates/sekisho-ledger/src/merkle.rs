@@ -91,7 +91,7 @@ pub fn inclusion_path(
     }
     let mut path = Vec::new();
     let (mut start, mut end) = (0u64, size);
-    // Walk from the root to the leaf, noting the sibling range at each fork.
+    // From the root to the leaf; the sibling range at each fork is part of the path.
     while end - start > 1 {
         let split = start + largest_power_below(end - start);
         if index < split {
@@ -106,8 +106,8 @@ pub fn inclusion_path(
     Ok(path)
 }
 
-/// The consistency path from the tree of `old_size` to the tree of `new_size` (RFC 6962 §2.1.2); `stored` reads complete
-/// subtrees.
+/// The consistency path from the tree of `old_size` to the tree of `new_size` (RFC 6962 §2.1.2); `stored` reads
+/// complete subtrees.
 pub fn consistency_path(
     old_size: u64,
     new_size: u64,

@@ -36,8 +36,8 @@ pub struct TlogProof {
 }
 
 impl TlogProof {
-    /// Reads a proof file. One proof has one form: bytes that differ from it are refused, so that nobody can pass off one
-    /// proof as two, or keep something in it that was not checked.
+    /// Reads a proof file. One proof has one form: bytes that differ from it are refused, so that one
+    /// proof has no second form and holds nothing unchecked.
     pub fn parse(file: &str) -> Result<Self, ProofError> {
         if file.len() > MAX_PROOF_BYTES {
             return Err(ProofError::TooLong);

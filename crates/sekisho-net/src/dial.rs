@@ -50,7 +50,7 @@ impl Dialer {
         let stream =
             handshake.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
                 true => NetError::Handshake { address: address.clone(), reason: error.to_string() },
-                // It went away, which is no verdict on who it is.
+                // It closed the connection, which does not judge its identity.
                 false => io(error),
             })?;
         let state = stream.get_ref().1;
@@ -81,8 +81,8 @@ pub fn grpc_over_tls(dialer: Dialer) -> Channel {
     }))
 }
 
-/// A gRPC channel over one TLS connection, and who is at its other end. It never connects again, so what is bound to the
-/// connection stays on it.
+/// A gRPC channel over one TLS connection, and who is at its other end. It never connects again, so what is bound to
+/// the connection stays on it.
 pub async fn grpc_over_one(dialer: &Dialer) -> Result<(Channel, TlsPeer), NetError> {
     let TlsConnection { stream, peer } = dialer.connect(&[b"h2"]).await?;
     let (mut once, address) = (Some(TokioIo::new(stream)), dialer.address.clone());

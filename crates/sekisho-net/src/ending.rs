@@ -1,5 +1,5 @@
-//! Streams of gRPC that are open when a server stops: each ends with a status, and its client looks for the next server. Without it the
-//! server would wait for clients that wait for it.
+//! gRPC streams that are open when a server stops: each is closed with a status, so that its client connects to the
+//! next server. Without it the server would wait for clients that wait for it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

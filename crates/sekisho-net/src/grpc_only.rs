@@ -1,4 +1,4 @@
-//! What is not gRPC finds nothing among gRPC services.
+//! Requests that are not gRPC get 404 from gRPC services.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -21,12 +21,12 @@ use crate::ending::end_streams;
 use crate::peer_credentials::peer_of;
 use crate::refused::broken_rule;
 use crate::unix_authority::UnixAuthority;
-use crate::unix_places::{State, UnixPlaces};
+use crate::unix_slots::{State, UnixSlots};
 use crate::{NetError, UnixPeer};
 
-/// A peer that has asked for nothing by then is let go: until its first request a connection is only a cost.
+/// A connection without a request by then is closed: until its first request it is only a cost.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long open requests may finish after the wish to stop.
+/// Time for open requests to finish after a stop was requested.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Where connections come in.
@@ -107,32 +107,32 @@ pub async fn serve_unix<E, F>(
     F: Future<Output = Option<E>> + Send + 'static,
 {
     let router = router.layer(from_fn_with_state(stop.clone(), end_streams));
-    let (graceful, places) = (GracefulShutdown::new(), UnixPlaces::new());
-    accept_each(&WhenSettled(&listener, &places), &stop, |stream| {
+    let (graceful, slots) = (GracefulShutdown::new(), UnixSlots::new());
+    accept_each(&SettledListener(&listener, &slots), &stop, |stream| {
         let Ok(peer) = peer_of(&stream) else { return };
-        let Some(place) = places.take(&peer) else { return };
+        let Some(slot) = slots.take(&peer) else { return };
         let (pid, uid) = (peer.pid, peer.uid);
         let (router, admitted, watcher) = (router.clone(), admit(peer), graceful.watcher());
         tokio::spawn(async move {
-            let state = place.state.clone();
+            let state = slot.state.clone();
             let served = async {
                 let extension = admitted.await?;
                 connection(UnixAuthority::new(stream), router, extension, &state, |c| watcher.watch(c)).await
             };
             if let Some(Some(rule)) = state.given_away.run_until_cancelled(served).await {
-                tracing::info!(pid, uid, rule, "a connection was ended");
+                tracing::info!(pid, uid, rule, "a connection was closed");
             }
-            drop(place);
+            drop(slot);
         });
     })
     .await;
     drain(graceful).await;
 }
 
-/// Accepts only while few connections are open beyond the places.
-struct WhenSettled<'a>(&'a UnixListener, &'a UnixPlaces);
+/// Accepts only while few connections are open beyond the slots.
+struct SettledListener<'a>(&'a UnixListener, &'a UnixSlots);
 
-impl Listens for WhenSettled<'_> {
+impl Listens for SettledListener<'_> {
     type Stream = UnixStream;
 
     async fn accept_one(&self) -> std::io::Result<Self::Stream> {
@@ -146,7 +146,7 @@ type BoxedService = hyper_util::service::TowerToHyperService<
     tower::util::BoxCloneSyncService<Request<Incoming>, http::Response<Body>, std::convert::Infallible>,
 >;
 
-/// Serves one connection, TLS or not. Returns the rule that the peer broke, if that ended it.
+/// Serves one connection, TLS or not. Returns the rule that the peer broke, if that closed it.
 pub(crate) async fn connection<I, E, F>(
     stream: I,
     router: Router,
@@ -173,7 +173,7 @@ where
         Err(_) if state.asked.load(Ordering::Relaxed) => served.await,
         Err(_) => Ok(()),
     };
-    // A peer that goes away is no news to anybody.
+    // A peer that closes its connection is not logged.
     ended.err().and_then(|error| broken_rule(error.as_ref()))
 }
 

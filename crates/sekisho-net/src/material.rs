@@ -1,4 +1,4 @@
-//! What TLS is done with: certificates, keys, bundles, and what refuses peers.
+//! The material of TLS: certificates, keys, bundles, and the reasons to refuse peers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -94,7 +94,8 @@ impl Refuse {
     }
 }
 
-/// The material in force, replaced as SVIDs and bundles rotate; what is open stays on what it began with.
+/// The material in force, replaced as SVIDs and bundles rotate. Open connections keep the material with which they
+/// began.
 #[derive(Clone)]
 pub struct TlsSource {
     material: Arc<ArcSwap<TlsMaterial>>,

@@ -1,5 +1,5 @@
-//! One of two places with `unsafe` outside the kernel crate: SO_PEERPIDFD has no safe wrapper yet. The other is `kernel_calls.rs` of
-//! `sekisho-host`.
+//! One of two places with `unsafe` outside the kernel crate: SO_PEERPIDFD has no safe wrapper yet. The other is
+//! `kernel_calls.rs` of `sekisho-host`.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -11,11 +11,11 @@ use crate::UnixPeer;
 /// Linux 6.5, asm-generic.
 const SO_PEERPIDFD: libc::c_int = 77;
 
-/// Who is at the other end. SO_PEERCRED names the process that connected, as the kernel recorded it then.
+/// The process at the other end. SO_PEERCRED names the process that connected, as the kernel recorded it then.
 pub fn peer_of(stream: &UnixStream) -> std::io::Result<UnixPeer> {
     match stream.kernel() {
         Ok(stream) => kernel_peer_of(stream),
-        // A simulated one: the process is what the simulation says, and no descriptor stands for it.
+        // Simulated: the simulation names the process, and there is no descriptor.
         Err(peer) => {
             let peer = peer.ok_or(std::io::ErrorKind::NotConnected)?;
             Ok(UnixPeer { pid: peer.pid, uid: peer.uid, gid: peer.gid, pidfd: None, socket: (1, 1) })
@@ -47,10 +47,10 @@ fn pidfd_of(stream: &KernelStream) -> std::io::Result<Option<OwnedFd>> {
     };
     if result != 0 {
         let error = std::io::Error::last_os_error();
-        // An older kernel does not know the option. Any other failure, above all that the process is gone, is a refusal:
-        // its number may be another's by now.
+        // An older kernel does not know the option. Any other failure, above all that the process is gone, is a
+        // refusal: its number may be another's by now.
         return if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(None) } else { Err(error) };
     }
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
+    // SAFETY: the call succeeded, so `fd` is a new descriptor without another owner.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

@@ -1,4 +1,4 @@
-//! Rates per peer: a flood from one does not keep others out.
+//! Rates per peer: a flood from one peer does not block others.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -31,7 +31,7 @@ impl<K: Ord> Rates<K> {
             let refilled = (self.burst / self.per_second) as i64;
             buckets.retain(|_, (_, at)| now.seconds_since(*at) < refilled);
             if buckets.len() >= MAX_PEERS {
-                // Half of what is there goes, so that a flood pays for this walk once in many calls.
+                // Half of the peers are dropped, so that a flood pays for this scan once in many calls.
                 let mut keep = false;
                 buckets.retain(|_, _| {
                     keep = !keep;

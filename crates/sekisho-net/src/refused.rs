@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_counts_once_for_its_caller() {
+    fn a_refusal_is_seen_once_and_only_if_the_caller_is_at_fault() {
         let headers = |status: Status| status.into_http::<()>().headers().clone();
         let denied = Status::permission_denied("because of \u{e9}");
         assert_eq!(unrecorded_refusal(&headers(denied.clone())).unwrap().message(), "because of \u{e9}");

@@ -1,5 +1,5 @@
-//! Several services at one TLS listener. Which of them serves a connection is decided by the name that the client asks for
-//! (SNI, RFC 6066 §3), before any certificate is shown; nothing that comes later can choose another.
+//! Several services at one TLS listener. The name that the client asks for (SNI, RFC 6066 §3) selects the service,
+//! before any certificate is shown. Nothing later in the connection can select another.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::{Acceptor, HANDSHAKE_TIMEOUT};
 use crate::ending::end_streams;
 use crate::listen::{accept_each, connection, drain};
-use crate::places::MAX_CONNECTIONS;
+use crate::slots::MAX_CONNECTIONS;
 use crate::trust::Asked;
-use crate::unix_places::State;
-use crate::{NetError, Place, Places, TlsSource, network_of};
+use crate::unix_slots::State;
+use crate::{NetError, Slot, Slots, TlsSource, network_of};
 
-/// Connections open at one site from one address, and as many that have not yet said which site they want.
+/// Open connections of one address at one site; and the same number that have not selected a site yet.
 const MAX_PER_ADDRESS: usize = 16_384;
 const TOO_MANY: &str = "too many connections are open from this address";
 
@@ -50,8 +50,8 @@ struct Served {
     acceptor: Acceptor,
     router: Router,
     turned_away: TurnedAway,
-    /// Of its own: the peers of one site take no place from another's.
-    places: Arc<Places<IpAddr>>,
+    /// Separate: the peers of one site do not use up the connections of another.
+    slots: Arc<Slots<IpAddr>>,
 }
 
 impl Served {
@@ -60,7 +60,7 @@ impl Served {
             acceptor: Acceptor::of_site(&site.source, asked)?,
             router: site.router.clone().layer(from_fn_with_state(stop.clone(), end_streams)),
             turned_away: site.turned_away.clone(),
-            places: Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS),
+            slots: Slots::new(MAX_CONNECTIONS, MAX_PER_ADDRESS),
         }))
     }
 }
@@ -104,7 +104,7 @@ impl Sites {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        arriving: Place<IpAddr>,
+        arriving: Slot<IpAddr>,
         clock: fn() -> UnixTime,
         watcher: Watcher,
     ) {
@@ -120,7 +120,7 @@ impl Sites {
             Err(error) => return (self.default.turned_away)(address, error.to_string()),
         };
         let site = self.of(hello.client_hello().server_name());
-        let Some(_place) = site.places.take(network_of(address.ip())) else {
+        let Some(_slot) = site.slots.take(network_of(address.ip())) else {
             return (site.turned_away)(address, TOO_MANY.into());
         };
         drop(arriving);
@@ -141,13 +141,13 @@ impl Sites {
 /// Serves `sites` over TLS until they are asked to stop.
 pub async fn serve_tls(listener: TcpListener, sites: Sites, clock: fn() -> UnixTime) {
     let sites = Arc::new(sites);
-    let (open, arriving) = (GracefulShutdown::new(), Places::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
+    let (open, arriving) = (GracefulShutdown::new(), Slots::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
     accept_each(&listener, &sites.stop, |(stream, address)| {
-        let Some(place) = arriving.take(network_of(address.ip())) else {
+        let Some(slot) = arriving.take(network_of(address.ip())) else {
             return (sites.default.turned_away)(address, TOO_MANY.into());
         };
         let (sites, watcher) = (sites.clone(), open.watcher());
-        tokio::spawn(async move { sites.serve_one(stream, address, place, clock, watcher).await });
+        tokio::spawn(async move { sites.serve_one(stream, address, slot, clock, watcher).await });
     })
     .await;
     drain(open).await;
@@ -215,9 +215,9 @@ mod tests {
     async fn law_l9_sites_have_separate_connection_limits() {
         let sites = of(vec![site("a", &[]), site("b", &[])]).unwrap();
         let peer = IpAddr::from([192, 0, 2, 1]);
-        let taken: Vec<_> = std::iter::from_fn(|| sites.of(Some("a")).places.take(peer)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| sites.of(Some("a")).slots.take(peer)).collect();
         assert_eq!(taken.len(), MAX_PER_ADDRESS);
-        assert!(sites.of(Some("a")).places.take(peer).is_none() && sites.of(Some("b")).places.take(peer).is_some());
+        assert!(sites.of(Some("a")).slots.take(peer).is_none() && sites.of(Some("b")).slots.take(peer).is_some());
     }
 
     #[test]

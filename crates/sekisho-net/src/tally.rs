@@ -1,17 +1,17 @@
-//! What peers did before anybody knew who they are, by reason: whoever can open a connection can do it without end, so it
-//! is counted in windows of time, and a window has few records whatever comes.
+//! Failures of unauthenticated peers, counted by reason. Anyone who can open a connection can cause any number of them,
+//! so they are counted in windows of time, and a window has few records.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Reasons that are told apart in one window; a peer may choose parts of them.
+/// Distinct reasons in one window; a peer may choose parts of them.
 const MAX_REASONS: usize = 8;
 /// Characters of a reason.
 const MAX_REASON: usize = 300;
 /// The reason of all the others.
 const OTHERS: &str = "other reasons";
 
-/// What came for one reason in one window.
+/// The failures for one reason in one window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tallied {
     pub reason: String,

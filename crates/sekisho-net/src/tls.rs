@@ -32,8 +32,8 @@ impl TlsSource {
         Ok(Arc::new(config))
     }
 
-    /// For dialers: our SVID if we have one, and a server that must be `expected`. What is asked for is asked for by name
-    /// only if the dialer gives one.
+    /// For dialers: our SVID if we have one, and a server that must be `expected`. What is asked for is asked for by
+    /// name only if the dialer gives one.
     pub(crate) fn client_config(
         &self,
         expected: &ExpectedServer,
@@ -86,7 +86,7 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Shows our SVID to whoever asks: the server was checked before it can.
+/// Shows our SVID to every server that asks: the server was verified before it can ask.
 #[derive(Debug)]
 struct OwnIdentity(Arc<CertifiedKey>);
 

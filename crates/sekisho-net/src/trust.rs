@@ -26,8 +26,8 @@ pub enum ExpectedServer {
 }
 
 impl ExpectedServer {
-    /// The name to ask for (SNI). A server may serve several trust domains, each under its name. Of workloads nothing is
-    /// asked: the name is sent in clear text, and would say who talks to whom.
+    /// The name to ask for (SNI). A server may serve several trust domains, each under its name. Of workloads nothing
+    /// is asked: the name is sent in clear text, and would say who talks to whom.
     pub(crate) fn asked_name(&self) -> Option<DnsName<'static>> {
         let (Self::Id(id) | Self::Fingerprint { id, .. }) = self;
         let name = id.trust_domain_name();
@@ -112,7 +112,7 @@ impl ServerCertVerifier for ServerCheck {
     }
 }
 
-/// How clients came to what they are served with.
+/// How the client selected its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// Nothing else is at this listener.

@@ -1,6 +1,6 @@
 //! gRPC's C core, and so its clients in Python, C++, Ruby and others, names a Unix socket in `:authority` with its path
-//! percent-encoded (`tmp%2Fagent.sock`). That is no authority (RFC 3986 §3.2), and the HTTP/2 library resets the
-//! stream. Nobody looks at the name on a Unix socket, so on its way in each `%` of it becomes a `-`.
+//! percent-encoded (`tmp%2Fagent.sock`). That is not an authority (RFC 3986 §3.2), and the HTTP/2 library resets the
+//! stream. The name has no meaning on a Unix socket, so each `%` of it is replaced by a `-` before it is parsed.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
-/// The longest frame that is looked into; the library refuses longer ones.
+/// The longest frame that is parsed; the library refuses longer ones.
 const MAX_FRAME: usize = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ enum At {
     Other,
 }
 
-/// A stream whose HTTP/2 heads are mended as they are read.
+/// A stream whose HTTP/2 heads are rewritten while they are read.
 pub(crate) struct UnixAuthority<S> {
     inner: S,
     at: At,
@@ -78,7 +78,7 @@ impl<S> UnixAuthority<S> {
 }
 
 /// What a service would read of bytes that a client wrote.
-pub fn mend_unix_authority(written: &[u8]) -> Vec<u8> {
+pub fn rewrite_unix_authority(written: &[u8]) -> Vec<u8> {
     let mut stream = UnixAuthority { raw: written.to_vec(), ..UnixAuthority::new(()) };
     stream.look();
     // At the end what is not whole passes as it is.
@@ -100,12 +100,12 @@ fn frame(raw: &mut [u8]) -> Option<(usize, At)> {
     let payload = raw.get_mut(skip + FRAME_HEAD..whole)?;
     // Padding and priority stand before the block (RFC 9113 §6.2).
     let before = usize::from(flags & 0x08 != 0) + if flags & 0x20 == 0 { 0 } else { 5 };
-    payload.get_mut(before..).and_then(mend);
+    payload.get_mut(before..).and_then(rewrite);
     Some((whole, At::Frame))
 }
 
-/// Walks the fields of a header block (RFC 7541 §6) to a literal `:authority` in plain text, and mends its value.
-fn mend(block: &mut [u8]) -> Option<()> {
+/// Searches a header block (RFC 7541 §6) for a literal `:authority` in plain text, and rewrites its value.
+fn rewrite(block: &mut [u8]) -> Option<()> {
     let mut at = 0;
     loop {
         let first = *block.get(at)?;

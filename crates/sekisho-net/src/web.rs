@@ -1,5 +1,6 @@
-//! A client for the few web servers that a configuration names, such as witnesses: HTTPS by the public authorities of a PEM
-//! file, or plain HTTP on this machine. It follows no redirect and looks at the address that a name resolves to (law L13).
+//! A client for the few web servers that a configuration names, such as witnesses: HTTPS by the public authorities of a
+//! PEM file, or plain HTTP on this machine. It follows no redirect and looks at the address that a name resolves to
+//! (law L13).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use regorus::unstable::{BUILTINS, Expr, Ref, Source, Span};
 use regorus::{Engine, Value};
 use sekisho_types::UnixTime;
 
+use crate::nodes::{Node, nodes};
 use crate::refs::reference;
-use crate::walk::{Node, nodes};
 use crate::work::Cost;
 
 /// Most bytes in a text that a builtin makes.
@@ -57,8 +57,8 @@ const BOUNDED: [(&str, Fits); 10] = [
 const OURS: [&str; 7] =
     ["graph.reachable_paths", "print", "rand.intn", "strings.count", "time.now_ns", "trace", "walk"];
 
-/// Builtins that a replay answers in another way ([`crate::oracle`]), so they are not bounded here: they only look at what there
-/// is, and the steps for it are fewer where it is large.
+/// Builtins that a replay answers in another way ([`crate::oracle`]), so they are not bounded here: they only look at
+/// what there is, and the steps for it are fewer where it is large.
 const ASKED: [&str; 5] = ["contains", "count", "endswith", "regex.match", "startswith"];
 
 /// Names that the engine answers although its table of builtins lacks them.
@@ -124,7 +124,7 @@ pub(crate) fn native(name: &'static str, arity: u8) -> Box<dyn regorus::Extensio
 
 /// The engine's own builtin, if its result stays within bounds.
 fn bounded(name: &'static str, arity: u8, fits: Fits) -> Box<dyn regorus::Extension> {
-    // Spans are for the engine's messages; what failed is said by name.
+    // Spans are for the engine's messages; the failed builtin is reported by name.
     let place = Source::from_contents(name.to_owned(), name.to_owned()).map(|source| Span {
         source,
         line: 1,

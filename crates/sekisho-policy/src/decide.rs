@@ -83,7 +83,8 @@ impl PolicySet {
         self.explained(&facts, result)
     }
 
-    /// Whether some rule that is decided here allows; `None` when one of them cannot be decided: it may err, and so deny all.
+    /// Whether some rule that is decided here allows; `None` when one of them cannot be decided: it may err, and so
+    /// deny all.
     fn verdict(&self, facts: &Memo<'_, impl Facts>) -> Option<bool> {
         if !self.lowered.apart {
             return None;
@@ -121,7 +122,8 @@ impl PolicySet {
         run(&self.engine, input, now).map(|value| value == Value::from(true))
     }
 
-    /// Where tokens stand for what a record hides, and `oracle` answers for them. `watched` wants to know what was evaluated.
+    /// Where tokens stand for what a record hides, and `oracle` answers for them. `watched` wants to know what was
+    /// evaluated.
     pub(crate) fn decide_asking(
         &self,
         request: &RequestInput,
@@ -166,7 +168,7 @@ impl PolicySet {
                     Truth::Unmet => unmet += 1,
                     Truth::Unknown => unknown += 1,
                 }
-                // One that is no better already needs no further look.
+                // A rule that cannot be nearer is skipped.
                 if unmet > best.map_or(usize::MAX, |((fewest, _), _)| fewest) || (unmet > 0 && effect.is_allow()) {
                     break;
                 }
@@ -213,8 +215,8 @@ fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
     out
 }
 
-/// What a record says of an error: where it arose, and of which kind. The engine's own message may quote the input, and so
-/// a header that records mask.
+/// What a record says of an error: where it arose, and of which kind. The engine's own message may quote the input, and
+/// so a header that records mask.
 fn shown_error(message: &str) -> String {
     const KINDS: [(&str, &str); 6] = [
         ("more work than", "its builtins do more work than a decision may do"),

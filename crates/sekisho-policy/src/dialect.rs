@@ -1,4 +1,4 @@
-//! Which version of Rego a file is written in, and how deep its expressions go: both told by its tokens, before
+//! The version of Rego of a file, and the depth of its expressions: both follow from its tokens, before
 //! anything parses it.
 //!
 //! Read as v0, `allow if { … }` is an unconditional `allow` and a rule named `if`. So a file counts as v0 only when
@@ -9,8 +9,8 @@ use regorus::unstable::{Expr, Lexer, Module, Parser, Rule, RuleHead, Source as C
 use crate::refs::reference;
 use crate::source::{PolicyError, Source};
 
-/// Deepest expression: brackets, and links of one chain of operators, fields or calls, taken together. The engine follows
-/// them on its stack.
+/// Deepest expression: brackets, and links of one chain of operators, fields or calls, taken together. The engine
+/// follows them on its stack.
 const MAX_DEPTH: usize = 100;
 /// Most brackets within each other.
 const MAX_BRACKETS: usize = 14;
@@ -122,7 +122,8 @@ fn modern_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
     let (mut depth, mut before): (usize, Option<&Word<'_>>) = (0, None);
     for (at, word) in words.iter().enumerate() {
         let field = before.is_some_and(|before| before.is("."));
-        // The builtin `contains` is called where a value may stand; what stands first outside is a rule of that name.
+        // The builtin `contains` is called in the place of a value; at the beginning of a statement it is a rule of
+        // that name.
         let called = words.get(at + 1).is_some_and(|next| next.is("("));
         let value = depth > 0 || before.is_some_and(|before| before.line == word.line && before.continues());
         let form = match word.text {
@@ -163,8 +164,8 @@ fn old_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
     None
 }
 
-/// The first rule of a v0 file that holds on any input, though it may only look so: a word alone, or an `allow` without a
-/// body.
+/// The first rule of a v0 file that holds on any input, though it may only look so: a word alone, or an `allow` without
+/// a body.
 fn bare_rule(module: &Module) -> Option<u32> {
     let named = |rule: &Rule| {
         let Rule::Spec { span, head, bodies } = rule else { return None };
@@ -182,8 +183,8 @@ fn is_allow(refr: &Expr) -> bool {
     reference(refr).is_some_and(|path| path == ["allow"])
 }
 
-/// The parser reads some brackets twice, and nested ones twice each time; and nothing in it bounds chains: `1 + 1 + …` is
-/// a tree as deep as it is long.
+/// The parser reads some brackets twice, and nested ones twice each time; and nothing in it bounds chains: `1 + 1 + …`
+/// is a tree as deep as it is long.
 fn depth_is_bounded(source: &Source, words: &[Word<'_>]) -> Result<(), PolicyError> {
     let (mut chains, mut total) = (vec![0usize], 0usize);
     for (at, word) in words.iter().enumerate() {

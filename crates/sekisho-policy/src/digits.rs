@@ -1,14 +1,15 @@
-//! How large values may become. The engine multiplies without a limit, and twenty squarings one behind the other make a number
-//! that fills the memory. It keeps a list that holds another twice as one, and compares it as two: forty of those one behind
-//! the other are compared without end. So products, and names within lists, sets and objects, are bounded when a set is loaded.
+//! How large values may become. The engine multiplies without a limit, and twenty squarings one behind the other make a
+//! number that fills the memory. It keeps a list that holds another twice as one, and compares it as two: forty of
+//! those one behind the other are compared without end. So products, and names within lists, sets and objects, are
+//! bounded when a set is loaded.
 
 use std::collections::BTreeMap;
 
 use regorus::unstable::{ArithOp, AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
 
 use crate::names::Unresolved;
+use crate::nodes::{Node, children, rule_nodes};
 use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, resolve};
-use crate::walk::{Node, children, rule_nodes};
 
 /// Most factors in a product, with those of the names in it.
 const MAX_FACTORS: u32 = 64;

@@ -15,6 +15,7 @@ mod load;
 mod lower;
 mod mask;
 mod names;
+mod nodes;
 #[cfg(test)]
 mod opa_cases;
 mod oracle;
@@ -28,7 +29,6 @@ mod schema;
 mod scope;
 mod source;
 mod test_runner;
-mod walk;
 mod work;
 
 pub use decide::{Decision, RuleOutcome, Unmet};

@@ -1,5 +1,5 @@
-//! Constants that stand beside a place of the input are checked against what can stand there. A comparison with a value of
-//! another kind never holds, `not` of it always does, and nothing says so when it runs.
+//! Constants that stand beside a place of the input are checked against what can stand there. A comparison with a value
+//! of another kind never holds, `not` of it always does, and nothing says so when it runs.
 
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, LiteralStmt, Ref};
@@ -92,7 +92,8 @@ fn shown(expr: &Ref<Expr>) -> String {
     expr.span().text().to_owned()
 }
 
-/// Whether a constant could stand at a place, as far as it is constant. Of texts more is known where they have to be equal.
+/// Whether a constant could stand at a place, as far as it is constant. Of texts more is known where they have to be
+/// equal.
 fn check(place: &Place, found: &Ref<Expr>, shown: &str, scope: &Scope, exact: bool) -> Result<(), String> {
     let other = |found: &str| {
         Err(format!("`{shown}` is {}, and {found} is not: this has the same result for every request", kind(place)))

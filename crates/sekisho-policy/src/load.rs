@@ -17,7 +17,8 @@ use crate::source::{ENTRY_RULE, MAX_FILES, MAX_POLICY_BYTES, PolicyError, Source
 use crate::{builtins, digits, names, work};
 
 const LOAD_STACK: usize = 16 * 1024 * 1024;
-/// Most steps that one decision may take before it is an error, and so a denial: about 25 ms where nothing in it is large.
+/// Most steps that one decision may take before it is an error, and so a denial: about 25 ms where nothing in it is
+/// large.
 const MAX_STEPS: u32 = 100_000;
 /// Parts of an input that leave all of them: values, and blocks of 256 bytes in texts.
 const PARTS: u32 = 128;
@@ -42,7 +43,8 @@ impl PolicySet {
             return Err(PolicyError::TooLarge);
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
-        // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are called.
+        // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are
+        // called.
         let Loaded { engine, rest, lowered, reads, dialects } = std::thread::scope(|scope| {
             let load = || catch_unwind(AssertUnwindSafe(|| Self::load_sorted(&sources)));
             let thread = std::thread::Builder::new().stack_size(LOAD_STACK).spawn_scoped(scope, load);
@@ -120,8 +122,8 @@ struct Loaded {
 fn engine_of(sources: &[Source]) -> Result<(Engine, Vec<Dialect>), PolicyError> {
     let mut engine = Engine::new();
     engine.set_strict_builtin_errors(true);
-    // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that a
-    // decision comes out alike on a slow machine and in a replay.
+    // The engine looks at its clock after this many steps, and any time is then too long: steps are the limit, so that
+    // a decision comes out alike on a slow machine and in a replay.
     limit_steps(&mut engine, &regorus::Value::Undefined);
     // `print` would write what it prints, masked headers too, to standard error. Gathered, it ends with its decision.
     engine.set_gather_prints(true);

@@ -4,8 +4,8 @@
 //! `time.now_ns()` and arithmetic, where a name may be bound by a one-line rule. A statement outside it
 //! becomes [`condition::Condition::Opaque`]: it is shown, and never guessed at.
 //!
-//! A rule that lies in the fragment is decided here, the others by an engine that has only those ([`rest`]). What could be an
-//! error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
+//! A rule that lies in the fragment is decided here, the others by an engine that has only those ([`rest`]). What could
+//! be an error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
 
 mod call;
 mod condition;

@@ -1,14 +1,14 @@
-//! Names are resolved when a set is loaded: functions, rules, and places of the input. A name that means nothing would wait
-//! behind an unmet condition and then deny, or under `not` and then allow.
+//! Names are resolved when a set is loaded: functions, rules, and places of the input. A name that means nothing would
+//! wait behind an unmet condition and then deny, or under `not` and then allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{BUILTINS, Expr, Module, Ref, Rule, RuleHead};
 
+use crate::nodes::{Node, nodes};
 use crate::refs::{head_of, leading_path, reference, resolve};
 use crate::schema::{check_path, nearest};
 use crate::scope::Scope;
-use crate::walk::{Node, nodes};
 use crate::{builtins, literals};
 
 /// A name that means nothing, and where it stands.

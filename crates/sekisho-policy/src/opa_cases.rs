@@ -1,5 +1,5 @@
-//! OPA's own test cases against the engine behind our builtins and limits, where `OPA_CASES` names their folder: JSON files of
-//! `{"cases": [...]}` in OPA's form, in any depth.
+//! OPA's own test cases against the engine behind our builtins and limits, where `OPA_CASES` names their folder: JSON
+//! files of `{"cases": [...]}` in OPA's form, in any depth.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::builtins;
 
 /// The least share of cases that has to pass; see docs/policy.md for what fails and why.
-const FLOOR: f64 = 0.70;
+const MIN_SHARE: f64 = 0.70;
 
 #[test]
 fn opa_s_own_cases_pass_as_documented() {
@@ -39,7 +39,7 @@ fn opa_s_own_cases_pass_as_documented() {
     let mut groups: Vec<_> = failed.into_iter().collect();
     groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     println!("{passed} of {all} cases of OPA pass; most failures: {:?}", groups.iter().take(12).collect::<Vec<_>>());
-    assert!(all > 0 && passed as f64 / all as f64 >= FLOOR);
+    assert!(all > 0 && passed as f64 / all as f64 >= MIN_SHARE);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -1,5 +1,5 @@
-//! Builtins for a replay: where a value was hidden, a token stands in its place, and the questions of the policy about it are
-//! answered from the record.
+//! Builtins for a replay: where a value was hidden, a token stands in its place, and the questions of the policy about
+//! it are answered from the record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// What a builtin comes to. The inner `None`: it asks what has no answer; the outer: it asks about nothing that is hidden.
+    /// What a builtin comes to. The inner `None`: it asks what has no answer; the outer: it asks about nothing that is
+    /// hidden.
     pub(crate) fn answer(&self, name: &str, arguments: &[Value]) -> Option<Option<Value>> {
         let concerned = arguments.iter().any(|argument| self.answers(argument).is_some());
         concerned.then(|| self.known(name, arguments))

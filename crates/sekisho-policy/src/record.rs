@@ -1,5 +1,5 @@
-//! What is recorded of a decision: what a log keeps, and what a replay needs. Values that may hold a secret are masked; of what
-//! the policy asked about them, and about values that are cut, the record has the answers.
+//! What is recorded of a decision: what a log keeps, and what a replay needs. Values that may hold a secret are masked;
+//! of what the policy asked about them, and about values that are cut, the record has the answers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -46,8 +46,8 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
     Some(Recursion { file: node.file.clone(), line: node.line, reason: format!("`{}` {what}", name.join(".")) })
 }
 
-/// Follows what a rule uses, depth first and without a stack of calls. `lengths` holds the chain behind each rule that is
-/// done, and 0 for those on the way.
+/// Follows what a rule uses, depth first and without a stack of calls. `lengths` holds the chain behind each rule that
+/// is done, and 0 for those on the way.
 fn followed<'a>(
     nodes: &'a Nodes,
     start: &'a Name,
@@ -167,7 +167,7 @@ fn collect_rule(rule: &Rule, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
     }
 }
 
-/// What stands in the brackets of a rule's own head.
+/// The content of the brackets in a rule's own head.
 fn collect_indexes(head: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
     match head {
         Expr::RefBrack { refr, index, .. } => {
@@ -242,7 +242,7 @@ fn collect(expr: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
     }
 }
 
-/// What a reference begins with when that is no name: a call, a literal.
+/// The beginning of a reference that is not a name: a call, a literal.
 fn collect_root(expr: &Expr, scope: &Scope<'_>, uses: &mut BTreeSet<Name>) {
     match expr {
         Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => collect_root(refr, scope, uses),

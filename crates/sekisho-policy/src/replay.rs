@@ -1,7 +1,8 @@
 //! Deciding a recorded decision again, by the same policy or another one.
 //!
-//! A record hides some values. Whatever a policy may ask about them is answered by the record, or tried with each answer that
-//! fits: an outcome counts only if it is the same for all of them. So nothing is counted that was not established.
+//! A record hides some values. Whatever a policy may ask about them is answered by the record, or tried with each
+//! answer that fits: an outcome counts only if it is the same for all of them. So nothing is counted that was not
+//! established.
 
 mod candidates;
 
@@ -58,8 +59,8 @@ impl Recorded {
 }
 
 impl PolicySet {
-    /// Decides a recorded decision again, as it was then: the clock is the record's. `judge` is the policy set that decided,
-    /// if it is at hand; without it answers in the record mean nothing.
+    /// Decides a recorded decision again, as it was then: the clock is the record's. `judge` is the policy set that
+    /// decided, if it is at hand; without it answers in the record mean nothing.
     pub fn replay(&self, recorded: &Recorded, judge: Option<&Self>) -> Replayed {
         let same = recorded.policy_digest == Some(self.digest());
         let judge = if same { Some(self) } else { judge };

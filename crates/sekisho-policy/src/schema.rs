@@ -1,11 +1,11 @@
 //! The closed schema of the input: what a policy may name, and what a test case may hold. A name outside of it is a
-//! mistake that would be undefined for ever, and `not` of it would allow.
+//! mistake that would always be undefined, and `not` of it would allow.
 
 use regorus::Value;
 use sekisho_types::SpiffeId;
 use serde_json::Value as Json;
 
-/// What stands at one place of the input.
+/// The kind of value at one place of the input.
 #[derive(Debug)]
 pub(crate) enum Place {
     Text,
@@ -50,8 +50,8 @@ pub(crate) enum Step {
     Any,
 }
 
-/// What the input can hold at `steps`; the message names the first step that it cannot have. `None` for what is known only when
-/// the policy runs.
+/// What the input can hold at `steps`; the message names the first step that it cannot have. `None` for what is known
+/// only when the policy runs.
 pub(crate) fn check_path(steps: &[Step]) -> Result<Option<&'static Place>, String> {
     let (mut at, mut shown) = (&INPUT, "input".to_owned());
     for step in steps {
@@ -60,7 +60,7 @@ pub(crate) fn check_path(steps: &[Step]) -> Result<Option<&'static Place>, Strin
                 Some((_, place)) => place,
                 None => return Err(unknown_member(&shown, name, members)),
             },
-            // A policy that looks for a name of its own choosing: nothing can be said before it runs.
+            // A policy that computes the name: nothing can be checked before it runs.
             (Members(_), Step::Any) => return Ok(None),
             (Place::Headers, Step::Name(name)) => is_header(name).map(|()| &Text)?,
             (Place::Headers, Step::Any) => &Text,
@@ -94,14 +94,15 @@ pub(crate) fn is_header(name: &str) -> Result<(), String> {
     Err(format!("header names are in lower case, so `{name}` is never there; write `input.headers[\"{lower}\"]`"))
 }
 
-/// Whether what stands at these keys is a text, where it stands at all.
+/// Whether the value at these keys is a text, if there is one.
 pub(crate) fn is_text(keys: &[Value]) -> bool {
     let step = |key: &Value| key.as_string().map_or(Step::Number, |name| Step::Name(name.to_string()));
     let place = check_path(&keys.iter().map(step).collect::<Vec<_>>());
     matches!(place, Ok(Some(Text | Place::Method | Place::Segment | Place::SpiffeId)))
 }
 
-/// Whether `document` could be an input, in whole or in part: members may be absent, none may be unknown or of another kind.
+/// Whether `document` could be an input, in whole or in part: members may be absent, none may be unknown or of another
+/// kind.
 pub(crate) fn check_document(document: &Json) -> Result<(), String> {
     check_place(&INPUT, document, "input")
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
 
+use crate::nodes::{Node, nodes};
 use crate::refs::{aliases, reference, resolve};
 use crate::schema::Step;
-use crate::walk::{Node, nodes};
 
 pub(crate) struct Scope {
     pub(crate) package: Vec<String>,
@@ -81,8 +81,8 @@ impl Scope {
     }
 }
 
-/// Names that a module binds in one place only, with what they are bound to: those alone mean the same everywhere. And the names
-/// that it binds at all.
+/// Names that a module binds in one place only, with what they are bound to: those alone mean the same everywhere. And
+/// the names that it binds at all.
 pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
     let mut bound = BTreeMap::<String, Option<Ref<Expr>>>::new();
     let mut bind = |name: String, value: Option<Ref<Expr>>| {

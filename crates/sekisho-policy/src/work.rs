@@ -1,5 +1,6 @@
-//! What builtins may do in one decision. The engine counts a call as one step, however long its texts are; here calls are
-//! counted by the size of what they take and give. It is a count and not a clock, so that a replay comes to the same.
+//! What builtins may do in one decision. The engine counts a call as one step, however long its texts are; here calls
+//! are counted by the size of what they take and give. It is a count and not a clock, so that a replay comes to the
+//! same.
 
 use std::cell::Cell;
 

@@ -14,8 +14,8 @@ pub fn now() -> UnixTime {
     UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// A moment of this machine, to measure how long something takes: no one sets this clock. On a simulated machine it is the runtime's own,
-/// whose time is paused.
+/// A moment of this machine, to measure how long something takes: no one sets this clock. On a simulated machine it is
+/// the runtime's own, whose time is paused.
 pub fn instant() -> Instant {
     Instant::now()
 }

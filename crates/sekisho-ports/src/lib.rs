@@ -1,8 +1,10 @@
-//! What a program asks of its machine: the time, randomness, threads for work that blocks, and the network. Each is either the real
-//! machine's or, with the feature `simulation`, that of a simulated [`Machine`], which a simulator enters around the runtime of one program.
+//! What a program asks of its machine: the time, randomness, threads for work that blocks, and the network. Each is
+//! either the real machine's or, with the feature `simulation`, that of a simulated [`Machine`], which a simulator
+//! enters around the runtime of one program.
 //!
-//! Nothing else in the workspace reads a clock, the operating system's randomness or a listener directly; `clippy.toml` bans it. Only the
-//! lab has the feature: a shipped program holds no clock and no randomness that could be set (`cargo xtask layers` checks it).
+//! Nothing else in the workspace reads a clock, the operating system's randomness or a listener directly; `clippy.toml`
+//! bans it. Only the lab has the feature: a shipped program holds no clock and no randomness that could be set
+//! (`cargo xtask layers` checks it).
 
 mod clock;
 mod net;
@@ -25,7 +27,8 @@ pub use simulation::Fabric;
 pub use simulation::Machine;
 pub use work::blocking;
 
-/// Whether this thread runs a program of a simulated machine. In a shipped program the answer is no, known when it is compiled.
+/// Whether this thread runs a program of a simulated machine. In a shipped program the result is `false` at compile
+/// time.
 pub fn is_simulated() -> bool {
     Machine::current().is_some()
 }

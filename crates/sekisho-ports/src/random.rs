@@ -2,8 +2,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::Machine;
 
-/// Random bytes from the operating system, or from a simulated machine's seed. Without them nothing secure can go on, so failing ends
-/// the process.
+/// Random bytes from the operating system, or from a simulated machine's seed. Without them nothing secure can go on,
+/// so failing ends the process.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut out = [0u8; N];
     if let Some(machine) = Machine::current() {

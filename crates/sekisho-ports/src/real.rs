@@ -1,5 +1,5 @@
-//! Without the feature `simulation` each machine is real. The types of a simulated one are here so that one code serves both, and have no
-//! value, so that the compiler drops what would serve them.
+//! Without the feature `simulation` each machine is real. The types of a simulated one are here so that one code serves
+//! both, and have no value, so that the compiler drops what would serve them.
 
 use std::io;
 use std::net::SocketAddr;

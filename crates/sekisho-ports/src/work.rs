@@ -2,8 +2,8 @@ use tokio::task::JoinHandle;
 
 use crate::Machine;
 
-/// Does work that blocks, away from the threads that serve. A simulated machine has one thread: there it is a task, so that the order of
-/// everything follows from the seed.
+/// Does work that blocks, away from the threads that serve. A simulated machine has one thread: there it is a task, so
+/// that the order of everything follows from the seed.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match Machine::current() {
         Some(_) => tokio::spawn(async move { work() }),

@@ -90,8 +90,8 @@ pub fn entry_to_wire(entry: &Entry) -> types::Entry {
     }
 }
 
-/// An entry from the wire; `id` is used when the sender chose none. What the wire does not have, or not as exactly, stays as it is in
-/// the entry that is `known`.
+/// An entry from the wire; `id` is used when the sender chose none. What the wire does not have, or not as exactly,
+/// stays as it is in the entry that is `known`.
 pub fn entry_from_wire(wire: &types::Entry, id: &EntryId, known: Option<&Entry>) -> Result<Entry, ConvertError> {
     let ttl = |value: i32, field| u32::try_from(value).map_err(|_| ConvertError::Number(field));
     let federates_with = wire.federates_with.iter().map(|name| {
@@ -203,7 +203,7 @@ mod tests {
 
     /// SPIRE #6636: one flag was copied into another. Each field alone goes there and back.
     #[test]
-    fn an_entry_goes_over_the_wire_and_back_field_by_field() {
+    fn an_entry_survives_the_wire_field_by_field() {
         let plain = types::Entry {
             id: "e".into(),
             spiffe_id: Some(types::Spiffeid { trust_domain: "td.example".into(), path: "/a".into() }),

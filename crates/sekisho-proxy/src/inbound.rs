@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use sekisho_net::{Acceptor, Places, accept_each, broken_rule, network_of};
+use sekisho_net::{Acceptor, Slots, accept_each, broken_rule, network_of};
 use sekisho_policy::RequestInput;
 use sekisho_runtime::{Span, SpanSide, TraceParent, now, random_hex};
 use sekisho_types::{Effect, SpiffeId};
@@ -38,7 +38,7 @@ use crate::upstream::UpstreamError;
 
 /// Connections open at this listener; half of them from one address.
 const MAX_CONNECTIONS: usize = 16_384;
-/// A connection whose first request has not come by then gives up its place.
+/// A connection whose first request has not come by then releases its slot.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -65,10 +65,10 @@ impl Inbound {
                 return;
             }
         };
-        let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS / 2);
+        let slots = Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS / 2);
         let token = inbound.stop.token();
         accept_each(&listener, &token, |(stream, address)| {
-            let Some(place) = places.take(network_of(address.ip())) else {
+            let Some(slot) = slots.take(network_of(address.ip())) else {
                 inbound.decider.refuse_stranger(&address.to_string(), "too many connections are open");
                 return;
             };
@@ -76,7 +76,7 @@ impl Inbound {
             let stop = inbound.stop.clone();
             stop.spawn(async move {
                 inbound.connection(&acceptor, stream).await;
-                drop(place);
+                drop(slot);
             });
         })
         .await;

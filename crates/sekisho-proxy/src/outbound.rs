@@ -15,9 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_host::Ownership;
 use sekisho_identity::LeafFacts;
-use sekisho_net::{
-    Dialer, ExpectedServer, Listens, NetError, Places, TlsConnection, TlsPeer, accept_each, listen_unix,
-};
+use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Slots, TlsConnection, TlsPeer, accept_each, listen_unix};
 use sekisho_ports::{UnixListener, UnixStream};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
@@ -165,9 +163,9 @@ impl Outbound {
     pub(crate) async fn serve(self, listener: Listener) {
         let outbound = Arc::new(self);
         let token = outbound.stop.token();
-        let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
+        let slots = Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS);
         accept_each(&listener, &token, |stream| {
-            let Some(place) = places.take(()) else {
+            let Some(slot) = slots.take(()) else {
                 let listen = outbound.spec.listen.to_string();
                 outbound.decider.refuse("local dial", &listen, "too many connections are open");
                 return;
@@ -185,7 +183,7 @@ impl Outbound {
                     // Refused as well, and not an attack.
                     Err(error) => tracing::warn!(listen, %error, "a local connection was not taken"),
                 }
-                drop(place);
+                drop(slot);
             });
         })
         .await;

@@ -44,10 +44,10 @@ pub async fn run(
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
     let spoken_for =
         Workload { pid: workload.pid(), start_time: workload.start_time(), spiffe_id: args.spiffe_id.clone() };
-    let identity = IdentitySource::lent(&args.agent_socket, &args.trust_domain, spoken_for)?;
+    let identity = IdentitySource::delegated(&args.agent_socket, &args.trust_domain, spoken_for)?;
     let tasks = Tasks::new(stop.clone());
     let followed = identity.clone();
-    tasks.required("identity", async move { followed.ended().await });
+    tasks.required("identity", async move { followed.stopped().await });
     let (decider, revocations) = follow_agent(&args, &identity, &tasks)?;
 
     let shared = Listeners {
@@ -63,11 +63,11 @@ pub async fn run(
     tokio::select! {
         held = identity.ready() => ready(&held.spiffe_id, inbound),
         () = stop.wait() => {}
-        () = workload.ended() => {}
+        () = workload.stopped() => {}
     }
     tokio::select! {
         () = stop.wait() => {}
-        () = workload.ended() => tracing::info!(pid = workload.pid(), "the workload has ended; its sidecar stops"),
+        () = workload.stopped() => tracing::info!(pid = workload.pid(), "the workload has stopped; its sidecar stops"),
     }
     stop.trigger();
     stop.drained(12).await;

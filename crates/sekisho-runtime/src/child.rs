@@ -1,5 +1,5 @@
-//! Children that end with us and get nothing of ours but the three standard streams. A child has to ask for both itself,
-//! so that this executable starts in its place, asks, and becomes the program.
+//! Children that end with us and get nothing of ours but the three standard streams. A child has to ask for both
+//! itself, so that this executable starts in its place, asks, and becomes the program.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -34,8 +34,8 @@ pub fn child_of_ours(program: impl AsRef<OsStr>, ends: Ends) -> Command {
     command
 }
 
-/// Becomes the program if this executable was started in a child's place. Returns why it cannot; `None` if it was started
-/// otherwise.
+/// Becomes the program if this executable was started in a child's place. Returns why it cannot; `None` if it was
+/// started otherwise.
 pub fn become_child(mut arguments: impl Iterator<Item = OsString>) -> Option<io::Error> {
     if arguments.nth(1)? != IN_PLACE {
         return None;
@@ -51,9 +51,9 @@ pub fn become_child(mut arguments: impl Iterator<Item = OsString>) -> Option<io:
     if let Err(error) = set_parent_process_death_signal(Some(signal)) {
         return Some(error.into());
     }
-    // It may have ended before the kernel was asked.
+    // It may have stopped before the kernel was asked.
     if parent.is_none() || getppid() != parent {
-        return Some(io::Error::other("its parent has ended"));
+        return Some(io::Error::other("its parent has stopped"));
     }
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
     let mut command = Command::new(&program);

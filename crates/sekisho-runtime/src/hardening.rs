@@ -17,8 +17,8 @@ pub enum HardeningError {
 
 /// Fails if a library was put into this program, or if another process traces it.
 ///
-/// Such a library runs before this does, and could hide: this stops accidents and simple thefts. What an attacker of the same
-/// user can do is in `docs/threat-model.md`.
+/// Such a library runs before this does, and could hide: this stops accidents and simple thefts. What an attacker of
+/// the same user can do is in `docs/threat-model.md`.
 pub fn refuse_company() -> Result<(), HardeningError> {
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(name) = LOADED_WITH.into_iter().find(|name| set(name)) {
@@ -35,7 +35,8 @@ fn tracer(status: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
 }
 
-/// Closes this process to others of its user, but not to root: no ptrace(2), no reading of its memory and descriptors, no core.
+/// Closes this process to others of its user, but not to root: no ptrace(2), no reading of its memory and descriptors,
+/// no core.
 pub fn close_to_others() -> Result<(), HardeningError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| HardeningError::Dumpable(error.into()))
 }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracer_is_read_from_the_kernels_line_and_no_other() {
+    fn a_tracer_is_read_from_one_line() {
         assert_eq!(tracer("Name:\tTracerPid: 1\nTracerPid:\t7\n"), Some(7));
         assert_eq!(tracer("Name:\tx\n"), None);
     }

@@ -1,7 +1,8 @@
-//! Variables that decide which code runs within a program before and besides its own, and how names are resolved for it.
+//! Variables that decide which code runs within a program before and besides its own, and how names are resolved for
+//! it.
 //!
-//! The C library ignores them in set-user-ID programs (glibc's `unsecvars.h`); for a program that holds keys they are as wrong.
-//! They act before `main`, so that the program starts itself again without them. Its children get them back.
+//! The C library ignores them in set-user-ID programs (glibc's `unsecvars.h`); for a program that holds keys they are
+//! as wrong. They act before `main`, so that the program starts itself again without them. Its children get them back.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loaders_variables_are_set_aside_and_ours_are_not() {
+    fn only_the_loaders_variables_are_removed() {
         let aside = |name: &str| is_set_aside(OsStr::new(name));
         assert!(["LD_LIBRARY_PATH", "LD_PROFILE_OUTPUT", "GCONV_PATH", "RES_OPTIONS"].into_iter().all(aside));
         assert!(!["LD_PRELOAD", "LD_AUDIT", "LDFLAGS", "SEKISHO_LOG", "PATH"].into_iter().any(aside));

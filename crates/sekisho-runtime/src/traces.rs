@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLin
 
 use crate::{now, random_bytes, to_hex};
 
-/// Why traces are not sent. Whoever configured the endpoint mends it.
+/// Why traces are not sent. The operator who configured the endpoint can fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     #[error(
@@ -80,7 +80,7 @@ pub enum SpanSide {
     Client,
 }
 
-/// One thing that was done for somebody.
+/// One operation for a caller.
 #[derive(Debug)]
 pub struct Span {
     pub trace: [u8; 16],

@@ -29,8 +29,8 @@ pub struct RevocationKeeper {
     current: ArcSwap<Revocations>,
     keep: Keep,
     clock: fn() -> UnixTime,
-    /// Whether the agent has sent those in force in this run: until then each peer counts as revoked (law L3). An agent that
-    /// cannot reach its server sends the last that it heard of.
+    /// Whether the agent has sent those in force in this run: until then each peer counts as revoked (law L3). An agent
+    /// that cannot reach its server sends the last that it heard of.
     is_complete: AtomicBool,
     /// Rings after each change, so that open connections are judged again (law L12).
     changed: watch::Sender<u64>,

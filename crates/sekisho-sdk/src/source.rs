@@ -31,8 +31,8 @@ pub struct IdentitySource {
     pub held: watch::Receiver<Option<Held>>,
     /// Why there is no identity, for messages.
     pub trouble: watch::Receiver<Option<String>>,
-    /// Of an identity of one's own: TLS refuses peers by them. What is open when its peer is revoked stays open, so a service
-    /// ends it itself, at [`RevocationKeeper::revoked`]. A sidecar has its own.
+    /// Of an identity of one's own: TLS refuses peers by them. What is open when its peer is revoked stays open, so a
+    /// service ends it itself, at [`RevocationKeeper::revoked`]. A sidecar has its own.
     pub revocations: Option<Arc<RevocationKeeper>>,
 }
 
@@ -69,12 +69,12 @@ impl IdentitySource {
     }
 
     /// The identity of another process, delegated while that process lives.
-    pub fn lent(socket: &Path, trust_domain: &TrustDomain, workload: Workload) -> Result<Self, NetError> {
+    pub fn delegated(socket: &Path, trust_domain: &TrustDomain, workload: Workload) -> Result<Self, NetError> {
         Self::start(socket, trust_domain, Some(workload), None)
     }
 
     /// Returns when the identity is not followed any more, which a defect only can cause.
-    pub async fn ended(&self) {
+    pub async fn stopped(&self) {
         let mut held = self.held.clone();
         while held.changed().await.is_ok() {}
     }

@@ -15,7 +15,7 @@ pub enum ClaimValue {
 
 /// Claims by name, in one canonical order.
 ///
-/// A claim that nobody attested is absent; [`Claims::flag`] reads an absent one as `false`.
+/// A claim that was not attested is absent; [`Claims::flag`] reads an absent claim as `false`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims(BTreeMap<ClaimName, ClaimValue>);
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a decision comes to. Everything that is not an explicit allow is a deny (law L3).
+/// The outcome of a decision. Everything that is not an explicit allow is a deny (law L3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Allow,

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Why a text is no selector.
+/// Why a text is not a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     #[error("a selector is written `type:value`, for example `unix:uid:1000`")]
@@ -92,7 +92,7 @@ mod tests {
         for (text, property) in [("unix:uid:7", "unix:uid"), ("unix:uid:", "unix:uid"), ("mine:one", "mine")] {
             assert_eq!(parse(text).property(), property);
         }
-        // As texts they would stand the other way round.
+        // As texts they would have the opposite order.
         assert!(parse("unix:a") < parse("unix-2:a") && parse("unix:a:b") < parse("unix:b"));
         for (text, error) in
             [("unix", SelectorError::NoColon), (":a", SelectorError::Empty), ("a:", SelectorError::Empty)]

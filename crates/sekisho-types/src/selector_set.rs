@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::Selector;
 
-/// Selectors in their order, each once. They are few and seldom change, so they stand in one block that fits them: a server may
-/// hold millions of such sets.
+/// Sorted selectors, each once. A set is small and seldom changes, so it is one block of memory of the exact size: a
+/// server may hold millions of sets.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SelectorSet(Box<[Selector]>);
 

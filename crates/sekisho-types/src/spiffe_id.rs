@@ -11,7 +11,7 @@ const MAX_URI_BYTES: usize = 2048;
 /// Longest trust domain name, in bytes (SPIFFE-ID.md §2.1).
 const MAX_TRUST_DOMAIN_BYTES: usize = 255;
 
-/// Why a text is no SPIFFE ID. Its sender can fix it.
+/// Why a text is not a SPIFFE ID. Its sender can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeIdError {
     #[error("a SPIFFE ID starts with `spiffe://`")]
@@ -71,8 +71,8 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// A SPIFFE ID in its one canonical form, so that comparing bytes compares identities. Clones share it: many entries have one
-/// parent.
+/// A SPIFFE ID in its one canonical form, so that comparing bytes compares identities. Clones share it: many entries
+/// have one parent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SpiffeId(Arc<str>);
 
@@ -90,7 +90,7 @@ impl PartialOrd for SpiffeId {
 
 impl SpiffeId {
     /// Parses `spiffe://trust-domain/path`. Scheme and trust domain are read without regard to case
-    /// (SPIFFE-ID.md §2.4); the path is taken as it stands.
+    /// (SPIFFE-ID.md §2.4); the path is not changed.
     pub fn parse(uri: &str) -> Result<Self, SpiffeIdError> {
         if uri.len() > MAX_URI_BYTES {
             return Err(SpiffeIdError::TooLong);

@@ -1,6 +1,6 @@
-//! Trust as a type: what somebody says, and what we have checked.
+//! Trust as a type: claimed values, and verified values.
 
-/// A value that a peer asserts and nobody has checked.
+/// A value that a peer asserts and that was not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed<T>(T);
 
@@ -15,7 +15,7 @@ impl<T> Claimed<T> {
     }
 }
 
-/// A value whose proof was checked. Search for `Verified::assertion` to see each place that may say so.
+/// A value whose proof was checked. Search for `Verified::assertion` to see each place that creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T>(T);
 

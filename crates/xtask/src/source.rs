@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn comments_and_strings_are_found() {
-        let source = "fn f<'a>(x: &'a str) { // one\n let y = \"two // no\"; let c = '\"'; r#\"three \"q\" x\"#; }\n/* four\nfive */ '\\'' \"\\\"six\"";
+        let source = "fn f<'a>(x: &'a str) { // one\n let y = \"two // no\"; let c = '\"'; r#\"three \"q\" x\"#; }\n\
+                      /* four\nfive */ '\\'' \"\\\"six\"";
         let texts: Vec<(usize, Piece, String)> = pieces(source);
         let shown: Vec<String> = texts.iter().map(|(line, kind, text)| format!("{line} {kind:?} {text}")).collect();
         let wanted = [

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn words_are_found_whole() {
-        let table = "## Refused words\n\n| refused | say |\n|---|---|\n| told, news | sent |\n| for ever | permanently |\n| is no | is not a |\n";
+        let table = "## Refused words\n\n| refused | say |\n|---|---|\n\
+                     | told, news | sent |\n| for ever | permanently |\n| is no | is not a |\n";
         let words = Words::parse(table);
         let found = |line: &str| words.find(line).into_iter().map(|(word, _)| word).collect::<Vec<_>>();
         assert_eq!(found("Told for ever: an outage is no refusal"), ["told", "for ever", "is no"]);

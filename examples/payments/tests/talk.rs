@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 #[test]
-fn the_gateway_reaches_transactions_and_is_nobody_there() {
+fn the_gateway_reaches_transactions_without_an_identity() {
     let folder = std::env::temp_dir().join(format!("payments-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let address = format!("unix:{}/s", folder.display());

@@ -1,5 +1,5 @@
-//! A disk that forgets: it knows what would still be there after a loss of power. Simulated machines have one, and so have tests of
-//! crash images.
+//! A disk that forgets: it knows what would still be there after a loss of power. Simulated machines have one, and so
+//! have tests of crash images.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;

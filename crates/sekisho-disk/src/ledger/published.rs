@@ -1,5 +1,5 @@
-//! What the log publishes (c2sp.org/tlog-tiles): tiles and entry bundles of its newest checkpoint's tree, and paths between
-//! two of its sizes. Side data is never among it.
+//! What the log publishes (c2sp.org/tlog-tiles): tiles and entry bundles of its newest checkpoint's tree, and paths
+//! between two of its sizes. Side data is never among it.
 
 use sekisho_ledger::{Bundle, Hash, TileRequest, consistency_path};
 
@@ -8,8 +8,8 @@ use crate::DiskError;
 use crate::ledger_files::{read_bundle, read_tile};
 
 impl Ledger {
-    /// The tile or bundle that is asked for, or `None` when the published tree has nothing of it yet. A partial one is cut from
-    /// whatever wider one is stored. Reads files.
+    /// The tile or bundle that is asked for, or `None` when the published tree has nothing of it yet. A partial one is
+    /// cut from whatever wider one is stored. Reads files.
     pub fn published(&self, request: &TileRequest) -> Option<Vec<u8>> {
         let size = self.size();
         if request.width > request.stored(size)?.width {

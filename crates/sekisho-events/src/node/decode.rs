@@ -37,7 +37,8 @@ struct Signs {
 }
 
 impl NodeEvent {
-    /// Reads a record as a node made it. Members that this version does not know are passed over: they are in its bytes.
+    /// Reads a record as a node made it. Members that this version does not know are passed over: they are in its
+    /// bytes.
     pub fn decode(record: &[u8]) -> Result<Self, NodeEventError> {
         Self::from_json(&parse_strict_json(record, MAX_RECORD_BYTES)?)
     }

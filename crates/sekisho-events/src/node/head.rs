@@ -1,4 +1,5 @@
-//! What a server reads of each record that it takes: its id, its time, its class and whose it is. The rest is kept as it is.
+//! What a server reads of each record that it takes: its id, its time, its class and whose it is. The rest is kept as
+//! it is.
 
 use sekisho_types::SpiffeId;
 use serde::Deserialize;
@@ -39,7 +40,8 @@ impl RecordHead {
             ("refusal", None) => RecordClass::Refusal,
             _ => return None,
         };
-        // A node names its own records, and nothing that the server names; an id that lies about its time would not be found.
+        // A node names its own records, and nothing that the server names; an id that lies about its time would not be
+        // found.
         let id =
             RecordId::parse(head.id).filter(|id| id.at_ms() == head.at_ms && RecordId::of(class, id.key()) == *id)?;
         let destination = head.input.map(|input| input.destination.0);

@@ -1,19 +1,19 @@
-//! The conversation in which a node proves itself: what each side of an attestor does.
+//! The exchange in which a node proves itself: both sides of an attestor.
 
 use sekisho_types::{Claims, Digest, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
 use crate::{Class, Evidence, EvidenceError, Piece};
 
-/// What both ends of the connection know, and where nonces come from.
+/// The connection's keying material, and the source of nonces.
 pub struct Session<'a> {
-    /// Keying material that only the two ends of this connection have (RFC 8446 §7.5): a proof that covers it cannot be relayed
-    /// over another one.
+    /// Keying material that only the two ends of this connection have (RFC 8446 §7.5): a proof that covers it cannot be
+    /// relayed over another one.
     pub exporter: [u8; 32],
     /// Random bytes, different at each call.
     pub fresh: &'a (dyn Fn() -> [u8; 32] + Sync),
 }
 
-/// What the server judges by.
+/// The server's inputs for a judgement.
 pub struct Given<'a> {
     pub session: Session<'a>,
     pub trust_domain: &'a TrustDomain,
@@ -33,7 +33,7 @@ pub struct AnchorFile {
 
 /// One way in which nodes prove themselves, as the server judges it.
 pub trait NodeAttestor: Sync {
-    /// Its name on the wire, and the namespace of all that it shows.
+    /// Its name on the wire, and the namespace of its evidence.
     fn class(&self) -> &'static Class;
 
     fn anchor_file(&self) -> Option<&'static AnchorFile> {
@@ -46,9 +46,9 @@ pub trait NodeAttestor: Sync {
 
 /// What the server does next.
 pub enum Step {
-    /// It sends this, and the answer goes on.
+    /// It sends this, and waits for the answer.
     Challenge(Vec<u8>, Box<dyn Conversation>),
-    /// It spends a secret that is good once, by one atomic write (law L4), and hears whose it was.
+    /// It spends a single-use secret by one atomic write (law L4), which returns the secret's owner.
     Spend(OneTime),
     Proved(Proved),
 }
@@ -68,7 +68,7 @@ pub trait NodeProof: Send + Sync {
     /// The answer to a challenge.
     fn answer(&self, challenge: &[u8], session: &Session<'_>) -> Result<Vec<u8>, NodeError>;
 
-    /// What of it is good once: after a refusal it is not shown again.
+    /// Its single-use part: after a refusal it is not sent again.
     fn one_time(&self) -> Option<Digest> {
         None
     }
@@ -77,7 +77,7 @@ pub trait NodeProof: Send + Sync {
     fn can_repeat(&self) -> bool;
 }
 
-/// Why a node is not believed, or cannot prove itself.
+/// Why a node is refused, or cannot prove itself.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// By the rules of its attestor.
@@ -124,7 +124,7 @@ impl Proved {
     }
 }
 
-/// A secret that is good once.
+/// A single-use secret.
 #[derive(Debug)]
 pub struct OneTime {
     class: &'static Class,
@@ -136,7 +136,7 @@ impl OneTime {
         Self { class, hash }
     }
 
-    /// Under which it is stored.
+    /// The key under which it is stored.
     pub const fn hash(&self) -> Digest {
         self.hash
     }

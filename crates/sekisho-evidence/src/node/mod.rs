@@ -1,6 +1,6 @@
-//! How nodes prove themselves: a conversation in steps, as SPIRE's `AttestAgent` carries it, with the rules of both its sides.
+//! How nodes prove themselves: an exchange in steps, as in SPIRE's `AttestAgent`, with the rules of both sides.
 //!
-//! An attestor is a file here with both sides, its row in [`ATTESTORS`], and what the agent makes its proof from
+//! An attestor is a file here with both sides, its row in [`ATTESTORS`], and the source of the agent's proof
 //! (`sekisho-agent`, `proofs.rs`). The server's adapter, its store and the gate name no attestor.
 
 mod attestor;

@@ -1,6 +1,7 @@
 //! Node attestation by a certificate and proof of its key (SPIRE's `x509pop`).
 //!
-//! Keys on P-256 and P-384 and RSA keys of 2048 to 4096 bits are accepted. SPIRE's agents sign RSA-PSS with the longest salt.
+//! Keys on P-256 and P-384 and RSA keys of 2048 to 4096 bits are accepted. SPIRE's agents sign RSA-PSS with the longest
+//! salt.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::{
@@ -67,7 +68,7 @@ impl From<X509PopError> for NodeError {
     }
 }
 
-/// A node's certificate whose chain was verified; that the node holds its key is not yet shown.
+/// A node's certificate whose chain was verified. Possession of its key is not proved yet.
 #[derive(Debug, Clone)]
 pub struct NodeCertificate {
     key: Key,
@@ -229,7 +230,7 @@ impl<K: Signer + Send + Sync> NodeProof for X509PopProof<K> {
     }
 }
 
-/// What Go signs with when it is not told otherwise, and so SPIRE.
+/// Go's default, and so SPIRE's.
 const LONGEST_SALT: &dyn VerificationAlgorithm =
     &const { RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) };
 
@@ -270,7 +271,7 @@ fn verify_path(
     now: UnixTime,
 ) -> Result<Vec<Vec<u8>>, X509PopError> {
     let error = |e: webpki::Error| X509PopError::Path(e.to_string());
-    // webpki takes an anchor as it is, whenever it was or will be valid.
+    // webpki does not check the validity of an anchor.
     let valid = |der: &&Vec<u8>| validity(der).is_some_and(|(begin, end)| begin <= now && now <= end);
     let roots: Vec<_> = roots.iter().filter(valid).map(|der| CertificateDer::from(der.as_slice())).collect();
     if roots.is_empty() {
@@ -308,7 +309,7 @@ fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: 
     for authority in authorities {
         add(format!("ca:fingerprint:{}", hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, authority))));
     }
-    // A number, as SPIRE writes it: DER's sign byte is no part of it.
+    // A number, as SPIRE writes it: without DER's sign byte.
     let serial = leaf.raw_serial();
     let significant = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len().saturating_sub(1));
     add(format!("serialnumber:{}", hex::encode(serial.get(significant..).unwrap_or_default())));

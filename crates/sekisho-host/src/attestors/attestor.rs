@@ -14,6 +14,7 @@ pub(crate) trait WorkloadAttestor: Sync {
     /// What it finds of a living process; nothing where it has nothing to say. Whatever cannot be checked is not found.
     fn measure(&self, process: &Process, basis: &Basis) -> Result<Found, HostError>;
 
-    /// What it finds now, to compare it with what it found; `None` if that follows from the basis, which is compared anyway.
+    /// What it finds now, to compare it with what it found; `None` if that follows from the basis, which is compared
+    /// anyway.
     fn look_again(&self, process: &Process) -> Result<Option<Found>, HostError>;
 }

@@ -1,4 +1,5 @@
-//! The workload attestors: each in a file of its own, with a row here and its class in `sekisho-evidence` (`process.rs`).
+//! The workload attestors: each in a file of its own, with a row here and its class in `sekisho-evidence`
+//! (`process.rs`).
 
 mod attestor;
 mod systemd;

@@ -1,10 +1,10 @@
 //! The unit of systemd that a process belongs to, from its control group (cgroup v2).
 //!
-//! The kernel says in which group a process is. What the group's name is worth depends on who could have made it, and who could
-//! have moved the process there. So the unit counts only if root alone may write to every group above it, and a path that this
-//! program sees from its own cgroup namespace counts for nothing. systemd keeps a unit's invocation in two attributes of its group:
-//! `trusted.invocation_id`, which takes CAP_SYS_ADMIN to read and to write, and `user.invocation_id`, which the group's owner may
-//! change and which therefore counts only where the owner is root.
+//! The kernel names the group of a process. The name can be trusted if no user could create the group or move the
+//! process into it. So the unit counts only if root alone may write to every group above it, and only in the first
+//! cgroup namespace. systemd keeps a unit's invocation in two attributes of its group: `trusted.invocation_id`, which
+//! needs CAP_SYS_ADMIN to read and to write, and `user.invocation_id`, which the group's owner may change. The second
+//! counts only where the owner is root.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -61,7 +61,8 @@ fn unit_of(root: &OwnedFd, process: &Process) -> Result<Found, HostError> {
     for _ in 0..LOOKS {
         let before = process.read("cgroup")?;
         let found = unified_group(&before).and_then(unit_path).and_then(|path| look(root, &path));
-        // A group that has a process is not removed: what was read is of the group that the process was in all the time.
+        // A group that has a process is not removed: what was read is of the group that the process was in all the
+        // time.
         if process.read("cgroup")? == before {
             process.check_alive()?;
             return Ok(found.unwrap_or_default());

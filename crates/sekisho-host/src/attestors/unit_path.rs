@@ -1,4 +1,4 @@
-//! Where in the path of a control group the name of systemd's unit stands.
+//! The systemd unit in the path of a control group.
 
 use sekisho_evidence::is_unit_name;
 
@@ -13,9 +13,9 @@ pub(super) struct UnitPath<'a> {
     pub name: String,
 }
 
-/// Reads a path from the root of the hierarchy: slices, then the unit. What lies below the unit is the unit's business: its
-/// owner may make groups of any name there, so the *outermost* unit is the one (user@1000.service, never what a user's own manager
-/// made below it).
+/// Reads a path from the root of the hierarchy: slices, then the unit. What lies below the unit is the unit's business:
+/// its owner may make groups of any name there, so the *outermost* unit is the one (user@1000.service, never what a
+/// user's own manager made below it).
 pub(super) fn unit_path(path: &str) -> Option<UnitPath<'_>> {
     let mut slices = vec![];
     let mut above: Option<&str> = None;
@@ -38,8 +38,8 @@ pub(super) fn unit_path(path: &str) -> Option<UnitPath<'_>> {
     None
 }
 
-/// systemd writes an underscore before a name that is also one of the kernel's files (`cpu.service`), and before one that begins
-/// with an underscore.
+/// systemd writes an underscore before a name that is also one of the kernel's files (`cpu.service`), and before one
+/// that begins with an underscore.
 fn unescaped(group: &str) -> &str {
     group.strip_prefix('_').unwrap_or(group)
 }

@@ -33,8 +33,8 @@ impl WorkloadAttestor for Unix {
     }
 }
 
-/// User and group names come from the local files. Directory services are not asked: a lookup over the network has no place
-/// between a process and its identity.
+/// User and group names come from the local files. Directory services are not asked: a lookup over the network has no
+/// place between a process and its identity.
 fn local_file(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }

@@ -71,7 +71,8 @@ fn law_l9_no_policy_within_the_limits_takes_long() {
         ("deep values", doubled("[@]", 9000)),
     ] {
         let took = longest(name, &rules);
-        // An operator on what the policy itself makes is one step for the engine, however large that is: not yet bounded.
+        // An operator on what the policy itself makes is one step for the engine, however large that is: not yet
+        // bounded.
         let operator = name.starts_with("membership in a ") || name == "sets without builtins";
         if took > Duration::from_secs(if operator { 30 } else { 3 }) {
             slow.push((name, took));

@@ -79,7 +79,7 @@ fn law_l3_errors_and_undefined_deny() {
         let policy = policy.unwrap_or_else(|error| panic!("{body} does not load: {error}"));
         assert_eq!(policy.decide(&request(true), now()).effect, Effect::Deny, "{body}");
     }
-    // What fails while it runs is said, and stands in the record.
+    // A failure at run time is reported, and is in the record.
     let both = "package workload.authz\nimport rego.v1\nallow := true if input.method\nallow := false if input.path\n";
     let decision = load(both).unwrap().decide(&request(true), now());
     assert!(decision.effect == Effect::Deny && decision.error.is_some(), "{decision:?}");
@@ -144,7 +144,7 @@ fn law_l3_an_error_behind_a_deny_denies() {
     assert!(decision.error.is_some());
 }
 
-/// Each of these ended the process once: the engine follows them until its stack or the memory ends.
+/// Each of these crashed the process once: the engine recurses until its stack or the memory is exhausted.
 #[test]
 fn recursion_by_functions_is_refused_at_load() {
     for body in [

@@ -97,7 +97,7 @@ fn a_file_is_read_in_its_version() {
     assert!(!both.decide(&request("POST"), UnixTime::default()).effect.is_allow());
 }
 
-/// Each of these ended the process: 16 kB of policy is a tree that no stack holds.
+/// Each of these crashed the process: 16 kB of policy is a tree that no stack holds.
 #[test]
 fn law_l9_a_deep_policy_is_refused_early() {
     let chain = |link: &str, count: usize| link.repeat(count);
@@ -146,7 +146,7 @@ fn lines_beginning_with_not_are_statements() {
     }
 }
 
-/// What is loaded is followed on the stack of whoever decides: the deepest that loads fits a small one.
+/// A loaded policy is evaluated on the decider's stack: the deepest policy that loads fits a small one.
 #[test]
 fn law_l9_the_deepest_policy_fits_a_small_stack() {
     let deep = |links: usize| format!("allow if input.now{} > 0", "\n + 1".repeat(links));

@@ -75,7 +75,7 @@ impl<'a, F: Facts> Memo<'a, F> {
 
 /// What conditions look at: a request as the sidecar holds it, or any document.
 pub(crate) trait Facts {
-    /// What stands at `path`; `None` where the input has nothing.
+    /// The value at `path`; `None` where the input has nothing.
     fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>>;
 }
 

@@ -174,8 +174,8 @@ const fn constant(value: Value, weight: usize) -> Term {
     Term::Constant(Constant { value, weight })
 }
 
-/// Rules that only give a value a name, and are alone in doing so: `workload_id := input.subject.spiffe_id`. And the first
-/// word of every rule's name.
+/// Rules that only give a value a name, and are alone in doing so: `workload_id := input.subject.spiffe_id`. And the
+/// first word of every rule's name.
 fn bindings(modules: &[&Ref<Module>]) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
     let mut named = BTreeMap::<String, Option<Ref<Expr>>>::new();
     for rule in modules.iter().flat_map(|module| &module.policy) {

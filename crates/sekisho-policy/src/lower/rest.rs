@@ -1,12 +1,13 @@
-//! The rules that the lowering leaves to the engine, as a policy set of their own: the same files, in which the other rules of
-//! the entry rule have another name. Lines stay where they were.
+//! The rules that the lowering leaves to the engine, as a policy set of their own: the same files, in which the other
+//! rules of the entry rule have another name. Lines stay where they were.
 
 use super::{Head, Lowered};
 use crate::source::Source;
 
 const NAME: &str = "allow";
 
-/// The files without the rules that are decided here, and without the default; `None` where the engine has to see them all.
+/// The files without the rules that are decided here, and without the default; `None` where the engine has to see them
+/// all.
 pub(crate) fn sources(lowered: &Lowered, sources: &[Source]) -> Option<Vec<Source>> {
     // A file is found again by its name.
     if sources.windows(2).any(|two| matches!(two, [one, other] if one.name == other.name)) {

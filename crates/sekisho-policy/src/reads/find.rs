@@ -1,5 +1,5 @@
-//! Finding what a set reads. Whatever is not understood here counts as a read of the whole value: a wrong guess can make a
-//! replay uncertain, and cannot make it wrong.
+//! Finding what a set reads. Whatever is not understood here counts as a read of the whole value: a wrong guess can
+//! make a replay uncertain, and cannot make it wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use regorus::unstable::{AssignOp, BoolOp, Expr, Import, Literal, LiteralStmt, Mo
 
 use super::{At, Extent, FreeRead, Reads};
 use crate::names;
+use crate::nodes::{Node, nodes};
 use crate::question::{Place, Question, matches};
 use crate::refs::{leading_path, reference};
 use crate::schema::Step;
 use crate::scope::{Scope, bound_once};
-use crate::walk::{Node, nodes};
 
 /// All reads of a set.
 pub(crate) fn find(modules: &[Ref<Module>]) -> Reads {
@@ -247,7 +247,7 @@ impl Finder<'_> {
         }
     }
 
-    /// The reference that a longer one begins with. What stands in brackets is looked at by itself.
+    /// The reference with which a longer one begins. Brackets are searched separately.
     fn claim_below(&mut self, expr: &Expr) {
         let mut inner = expr;
         while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = inner {

@@ -1,5 +1,5 @@
-//! Random policies, random requests: a replay comes to the true effect, or says that it is uncertain. Many more cases run with
-//! `REPLAY_CASES=1000000`.
+//! Random policies, random requests: a replay comes to the true effect, or says that it is uncertain. Many more cases
+//! run with `REPLAY_CASES=1000000`.
 
 use super::tests::{now, record, replay, request};
 use super::*;

@@ -73,8 +73,8 @@ impl Fabric {
         !state.parted.is_empty() && state.parted.contains(&(a.min(b), a.max(b)))
     }
 
-    /// How long what connection `id` is given at `now` takes. It follows from the moment, not from how much was sent before: the length of
-    /// a signature must not change what comes after it.
+    /// How long what connection `id` is given at `now` takes. It follows from the moment, not from how much was sent
+    /// before: the length of a signature must not change what comes after it.
     pub(super) fn delay(&self, id: u64, now: Duration) -> Duration {
         let state = self.state();
         let moment = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);

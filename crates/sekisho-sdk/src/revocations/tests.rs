@@ -48,7 +48,7 @@ fn keeper(kept: &[Revocation]) -> (Arc<RevocationKeeper>, Arc<Mutex<Vec<usize>>>
 }
 
 #[test]
-fn law_l3_a_peer_is_refused_until_all_revocations_are_known() {
+fn law_l3_peers_are_refused_until_revocations_are_known() {
     let (keeper, _) = keeper(&[]);
     assert!(keeper.find(&leaf("till")).unwrap().contains("not known yet"));
     keeper.take(&message(&[], true));
@@ -76,7 +76,7 @@ fn law_l14_revocations_of_an_earlier_run_stay_in_force() {
 }
 
 #[test]
-fn what_is_not_understood_leaves_the_others_in_force() {
+fn unknown_revocations_leave_the_others_in_force() {
     let (keeper, _) = keeper(&[]);
     let mut both = message(&[revocation("till", 900)], false);
     both.revocations.insert(0, sekisho_proto::server::Revocation::default());

@@ -1,5 +1,5 @@
-//! Answers `GET /v1/balance` and `POST /v1/transactions` to whoever its sidecar lets through, and names the caller that
-//! the sidecar names.
+//! Answers `GET /v1/balance` and `POST /v1/transactions` to every caller that its sidecar admits, and names the caller
+//! that the sidecar names.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 fn main() -> std::io::Result<()> {
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:9000".to_owned());
     if let Some(path) = address.strip_prefix("unix:") {
-        // A socket that an earlier run left is nobody's any more.
+        // A socket of an earlier run has no owner.
         let _stale = std::fs::remove_file(path);
         for stream in UnixListener::bind(path)?.incoming().flatten() {
             std::thread::spawn(move || stream.try_clone().map(|copy| serve(copy, stream)));

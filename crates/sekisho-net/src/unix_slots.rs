@@ -1,9 +1,9 @@
-//! How many connections a Unix listener takes, in all, from one user and from one process: descriptors are few, and one user
-//! must not keep the others out, nor this program from its own files and its server.
+//! Limits on the connections of a Unix listener: in total, from one user and from one process. Descriptors are scarce.
+//! One user must not block the others, nor this program's own files and its connection to the server.
 //!
-//! While there are places, each user may have a quarter of them. When all are taken, a user who has fewer than another gets
-//! a place of the one who has the most, so that no number of users keeps out one who has none. Users of other user
-//! namespaces count as one in this: a single user may have many thousands of them (subuid(5)).
+//! While slots are free, each user may have a quarter of them. When all are used, a user with fewer than another gets a
+//! slot of the user with the most, so that no number of users blocks a user without a slot. Users of other user
+//! namespaces count as one user: a single user may have many thousands of them (subuid(5)).
 
 use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::UnixPeer;
-use crate::places::MAX_CONNECTIONS;
+use crate::slots::MAX_CONNECTIONS;
 
 /// A connection is a socket, and a process that is held by its pidfd.
 const DESCRIPTORS: u64 = 2;
@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Users whose refused connections are counted one by one.
 const MAX_COUNTED: usize = 1024;
-/// Connections that may be open beyond the places, because others were not closed yet.
+/// Connections that may be open beyond the slots, because others are not closed yet.
 const MAX_LEAVING: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,22 +49,22 @@ impl Limits {
     }
 }
 
-/// Whose a connection is.
+/// The owner of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Whose {
+struct Owner {
     /// Of another user namespace than ours.
     is_guest: bool,
     uid: u32,
 }
 
-impl Whose {
+impl Owner {
     fn of(peer: &UnixPeer) -> Self {
         Self { is_guest: !is_in_our_user_namespace(peer.pid), uid: peer.uid }
     }
 }
 
-/// One that cannot be looked at is another one. The process may have ended, and its number be another's: then this is wrong for
-/// that other one's number of places, and for nothing else.
+/// One that cannot be read counts as another one. The process may have stopped, and its number be another's: then this
+/// is wrong for that other one's number of slots, and for nothing else.
 fn is_in_our_user_namespace(pid: i32) -> bool {
     let namespace = |of: &str| {
         let meta = std::fs::metadata(format!("/proc/{of}/ns/user")).ok()?;
@@ -78,30 +78,30 @@ fn is_in_our_user_namespace(pid: i32) -> bool {
 struct Open {
     all: usize,
     guests: usize,
-    /// Connections whose place was given away, and which are not closed yet.
+    /// Connections that lost their slot and are not closed yet.
     leaving: usize,
     /// Counts connections.
     number: u64,
-    users: BTreeMap<Whose, OfUser>,
+    users: BTreeMap<Owner, UserConnections>,
 }
 
 #[derive(Default)]
-struct OfUser {
+struct UserConnections {
     processes: BTreeMap<i32, usize>,
     /// The oldest first.
     connections: BTreeMap<u64, (i32, Arc<State>)>,
 }
 
-/// What a connection and its place share.
+/// What a connection and its slot share.
 #[derive(Default)]
 pub(crate) struct State {
     /// Whether anything was asked on it.
     pub asked: AtomicBool,
-    /// Rings when another user gets its place.
+    /// Rings when another user gets its slot.
     pub given_away: CancellationToken,
 }
 
-/// Why a connection gets no place.
+/// Why a connection gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
     Process,
@@ -114,17 +114,17 @@ impl Full {
         match self {
             Self::Process => "too many connections are open of this process",
             Self::User => "too many connections are open of this user",
-            Self::All => "all places for connections are taken, and no other user has more than this one",
+            Self::All => "all slots for connections are taken, and no other user has more than this one",
         }
     }
 }
 
 impl Open {
-    fn of(&self, whose: Whose) -> usize {
+    fn of(&self, whose: Owner) -> usize {
         self.users.get(&whose).map_or(0, |user| user.connections.len())
     }
 
-    fn put(&mut self, whose: Whose, pid: i32) -> (u64, Arc<State>) {
+    fn put(&mut self, whose: Owner, pid: i32) -> (u64, Arc<State>) {
         let (number, state) = (self.number, Arc::<State>::default());
         self.number += 1;
         self.all += 1;
@@ -135,8 +135,8 @@ impl Open {
         (number, state)
     }
 
-    /// Takes a connection out, if it still has a place.
-    fn remove(&mut self, whose: Whose, number: u64) -> Option<Arc<State>> {
+    /// Takes a connection out, if it still has a slot.
+    fn remove(&mut self, whose: Owner, number: u64) -> Option<Arc<State>> {
         let user = self.users.get_mut(&whose)?;
         let (pid, state) = user.connections.remove(&number)?;
         self.all -= 1;
@@ -153,9 +153,9 @@ impl Open {
         Some(state)
     }
 
-    /// The user whose connection gives way to one of `to`: of those who have the most. The guests are one user first, and share
-    /// among themselves what they have.
-    fn gives_way(&self, to: Whose) -> Option<Whose> {
+    /// The user whose connection gives way to one of `to`: of those who have the most. The guests are one user first,
+    /// and share among themselves what they have.
+    fn gives_way(&self, to: Owner) -> Option<Owner> {
         let most = |guests: bool| {
             let users = self.users.iter().filter(|(whose, _)| whose.is_guest == guests);
             users.map(|(whose, user)| (user.connections.len(), *whose)).max_by_key(|(count, _)| *count)
@@ -175,25 +175,25 @@ impl Open {
     }
 }
 
-pub(crate) struct UnixPlaces {
+pub(crate) struct UnixSlots {
     limits: Limits,
     open: Arc<Mutex<Open>>,
-    /// Rings when one that gave its place away is closed.
+    /// Rings when one that gave its slot away is closed.
     left: Arc<Notify>,
     refused: Refused,
     ended: Refused,
 }
 
-/// The place of one connection, given back when dropped.
-pub(crate) struct UnixPlace {
+/// The slot of one connection, released when dropped.
+pub(crate) struct UnixSlot {
     open: Arc<Mutex<Open>>,
-    whose: Whose,
+    whose: Owner,
     number: u64,
     left: Arc<Notify>,
     pub state: Arc<State>,
 }
 
-impl Drop for UnixPlace {
+impl Drop for UnixSlot {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         if open.remove(self.whose, self.number).is_none() {
@@ -208,7 +208,7 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl UnixPlaces {
+impl UnixSlots {
     pub(crate) fn new() -> Self {
         Self::with(Limits::within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)))
     }
@@ -223,12 +223,12 @@ impl UnixPlaces {
         }
     }
 
-    /// A place for a connection. It may be another user's until then, whose connection ends.
-    pub(crate) fn take(&self, peer: &UnixPeer) -> Option<UnixPlace> {
-        self.place(Whose::of(peer), peer.pid)
+    /// A slot for a connection. It may be another user's until then, whose connection ends.
+    pub(crate) fn take(&self, peer: &UnixPeer) -> Option<UnixSlot> {
+        self.slot(Owner::of(peer), peer.pid)
     }
 
-    fn place(&self, whose: Whose, pid: i32) -> Option<UnixPlace> {
+    fn slot(&self, whose: Owner, pid: i32) -> Option<UnixSlot> {
         let mut open = lock(&self.open);
         let checked = self.check(&mut open, whose, pid);
         let put = checked.map(|loser| (open.put(whose, pid), loser));
@@ -238,9 +238,9 @@ impl UnixPlaces {
                 let now = instant();
                 if let Some((uid, count)) = loser.and_then(|loser| Some((loser.uid, self.ended.count(loser.uid, now)?)))
                 {
-                    tracing::warn!(uid, count, "ended: its place was given to another user; this one has the most");
+                    tracing::warn!(uid, count, "closed: its slot was given to another user; this one has the most");
                 }
-                Some(UnixPlace { open: self.open.clone(), whose, number, left: self.left.clone(), state })
+                Some(UnixSlot { open: self.open.clone(), whose, number, left: self.left.clone(), state })
             }
             Err(full) => {
                 if let Some(count) = self.refused.count(whose.uid, instant()) {
@@ -251,7 +251,7 @@ impl UnixPlaces {
         }
     }
 
-    /// Returns once few connections are open beyond the places.
+    /// Returns once few connections are open beyond the slots.
     pub(crate) async fn settled(&self) {
         loop {
             let mut left = std::pin::pin!(self.left.notified());
@@ -263,8 +263,8 @@ impl UnixPlaces {
         }
     }
 
-    /// Whether there is a place, and who gave it up for this.
-    fn check(&self, open: &mut Open, whose: Whose, pid: i32) -> Result<Option<Whose>, Full> {
+    /// Whether there is a slot, and who gave it up for this.
+    fn check(&self, open: &mut Open, whose: Owner, pid: i32) -> Result<Option<Owner>, Full> {
         let of_process = open.users.get(&whose).and_then(|user| user.processes.get(&pid)).copied();
         if open.of(whose) >= self.limits.per_user {
             return Err(Full::User);
@@ -324,72 +324,72 @@ mod tests {
 
     const LIMITS: Limits = Limits { total: 40, per_user: 10, per_process: 4 };
 
-    const fn user(uid: u32) -> Whose {
-        Whose { is_guest: false, uid }
+    const fn user(uid: u32) -> Owner {
+        Owner { is_guest: false, uid }
     }
 
-    const fn guest(uid: u32) -> Whose {
-        Whose { is_guest: true, uid }
+    const fn guest(uid: u32) -> Owner {
+        Owner { is_guest: true, uid }
     }
 
-    fn fill(places: &UnixPlaces, users: impl Iterator<Item = Whose>) -> Vec<UnixPlace> {
-        users.flat_map(|whose| (0..20).filter_map(move |n| places.place(whose, n))).collect()
+    fn fill(slots: &UnixSlots, users: impl Iterator<Item = Owner>) -> Vec<UnixSlot> {
+        users.flat_map(|whose| (0..20).filter_map(move |n| slots.slot(whose, n))).collect()
     }
 
-    fn kept(places: &[UnixPlace], whose: Whose) -> usize {
-        places.iter().filter(|place| place.whose == whose && !place.state.given_away.is_cancelled()).count()
+    fn kept(slots: &[UnixSlot], whose: Owner) -> usize {
+        slots.iter().filter(|slot| slot.whose == whose && !slot.state.given_away.is_cancelled()).count()
     }
 
     #[test]
     fn law_l9_many_processes_of_one_user_block_no_user() {
-        let places = UnixPlaces::with(LIMITS);
-        let taken: Vec<_> = (0..100).filter_map(|n| places.place(user(7), n % 9)).collect();
+        let slots = UnixSlots::with(LIMITS);
+        let taken: Vec<_> = (0..100).filter_map(|n| slots.slot(user(7), n % 9)).collect();
         assert_eq!(taken.len(), 10);
-        let other: Vec<_> = (0..9).filter_map(|_| places.place(user(8), 1)).collect();
+        let other: Vec<_> = (0..9).filter_map(|_| slots.slot(user(8), 1)).collect();
         assert_eq!(other.len(), 4, "one process of another user");
         drop(taken);
-        // A refused connection keeps no place.
-        assert!(places.place(user(7), 1).is_some());
+        // A refused connection keeps no slot.
+        assert!(slots.slot(user(7), 1).is_some());
     }
 
     #[test]
     fn law_l9_a_new_user_always_gets_a_connection() {
-        let places = UnixPlaces::with(LIMITS);
-        let flood = fill(&places, (1..=30).map(user));
-        assert_eq!(lock(&places.open).all, 40);
+        let slots = UnixSlots::with(LIMITS);
+        let flood = fill(&slots, (1..=30).map(user));
+        assert_eq!(lock(&slots.open).all, 40);
         // The first four have filled it, and were cut to the same share as all who came after them.
         assert!((1..=30).all(|uid| (1..=2).contains(&kept(&flood, user(uid)))));
-        assert_eq!(lock(&places.open).leaving, flood.len() - 40);
-        let honest: Vec<_> = (0..8).filter_map(|pid| places.place(user(99), pid)).collect();
+        assert_eq!(lock(&slots.open).leaving, flood.len() - 40);
+        let honest: Vec<_> = (0..8).filter_map(|pid| slots.slot(user(99), pid)).collect();
         assert!(!honest.is_empty() && kept(&honest, user(99)) == honest.len());
         // What was given away is not given back a second time.
         drop(flood);
-        assert_eq!(lock(&places.open).all, honest.len());
+        assert_eq!(lock(&slots.open).all, honest.len());
         drop(honest);
-        let open = lock(&places.open);
+        let open = lock(&slots.open);
         assert!(open.users.is_empty() && (open.all, open.guests, open.leaving) == (0, 0, 0));
     }
 
     #[test]
     fn law_l9_the_subordinate_users_of_one_user_are_one() {
-        let places = UnixPlaces::with(LIMITS);
-        let flood: Vec<_> = (0..200).filter_map(|uid| places.place(guest(100_000 + uid), 1)).collect();
+        let slots = UnixSlots::with(LIMITS);
+        let flood: Vec<_> = (0..200).filter_map(|uid| slots.slot(guest(100_000 + uid), 1)).collect();
         assert_eq!(flood.len(), 40, "each has one");
-        let honest: Vec<_> = (0..9).filter_map(|pid| places.place(user(99), pid)).collect();
+        let honest: Vec<_> = (0..9).filter_map(|pid| slots.slot(user(99), pid)).collect();
         assert_eq!(kept(&honest, user(99)), 9);
         // Among themselves they share as well.
-        let places = UnixPlaces::with(LIMITS);
-        let flood = fill(&places, (1..=4).map(guest));
-        assert!(places.place(guest(5), 1).is_some());
+        let slots = UnixSlots::with(LIMITS);
+        let flood = fill(&slots, (1..=4).map(guest));
+        assert!(slots.slot(guest(5), 1).is_some());
         assert_eq!((1..=4).map(|uid| kept(&flood, guest(uid))).sum::<usize>(), 39);
     }
 
     #[tokio::test]
     async fn law_l9_displaced_connections_close_first() {
-        let places = UnixPlaces::with(LIMITS);
-        let flood = fill(&places, (1..=4).map(user));
-        let mut waits = std::pin::pin!(places.settled());
-        let _newcomers: Vec<_> = (10..18).filter_map(|uid| places.place(user(uid), 1)).collect();
+        let slots = UnixSlots::with(LIMITS);
+        let flood = fill(&slots, (1..=4).map(user));
+        let mut waits = std::pin::pin!(slots.settled());
+        let _newcomers: Vec<_> = (10..18).filter_map(|uid| slots.slot(user(uid), 1)).collect();
         let soon = Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, waits.as_mut()).await.is_err());
         drop(flood);
@@ -398,11 +398,11 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_displaced_first() {
-        let places = UnixPlaces::with(LIMITS);
-        let flood = fill(&places, (1..=4).map(user));
-        flood.iter().enumerate().for_each(|(n, place)| place.state.asked.store(n % 10 != 3, Ordering::Relaxed));
-        let _place = places.place(user(9), 1).unwrap();
-        let ended: Vec<_> = flood.iter().filter(|place| place.state.given_away.is_cancelled()).collect();
+        let slots = UnixSlots::with(LIMITS);
+        let flood = fill(&slots, (1..=4).map(user));
+        flood.iter().enumerate().for_each(|(n, slot)| slot.state.asked.store(n % 10 != 3, Ordering::Relaxed));
+        let _slot = slots.slot(user(9), 1).unwrap();
+        let ended: Vec<_> = flood.iter().filter(|slot| slot.state.given_away.is_cancelled()).collect();
         assert!(ended.len() == 1 && !ended[0].state.asked.load(Ordering::Relaxed));
     }
 

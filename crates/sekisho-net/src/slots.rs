@@ -1,4 +1,4 @@
-//! How many connections are open, in all and from one peer: one peer cannot take all the room.
+//! Limits on open connections, in total and from one peer: one peer cannot use all of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,20 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Connections open at one listener.
 pub(crate) const MAX_CONNECTIONS: usize = 65_536;
 
-/// Room for connections, counted by peer: an address, a process.
-pub struct Places<K: Hash + Eq + Clone> {
+/// Slots for connections, counted by peer: an address, a process.
+pub struct Slots<K: Hash + Eq + Clone> {
     total: usize,
     per_peer: usize,
     open: Mutex<(usize, HashMap<K, usize>)>,
 }
 
-impl<K: Hash + Eq + Clone> Places<K> {
+impl<K: Hash + Eq + Clone> Slots<K> {
     pub fn new(total: usize, per_peer: usize) -> Arc<Self> {
         Arc::new(Self { total, per_peer, open: Mutex::default() })
     }
 
-    /// A place for one connection of `peer`, given back when dropped; `None` when there is none left for it.
-    pub fn take(self: &Arc<Self>, peer: K) -> Option<Place<K>> {
+    /// A slot for one connection of `peer`, released when dropped; `None` when none is left for it.
+    pub fn take(self: &Arc<Self>, peer: K) -> Option<Slot<K>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_peer) = &mut *open;
         let of_peer = by_peer.get(&peer).copied().unwrap_or(0);
@@ -30,19 +30,19 @@ impl<K: Hash + Eq + Clone> Places<K> {
         }
         *all += 1;
         by_peer.insert(peer.clone(), of_peer + 1);
-        Some(Place { places: self.clone(), peer })
+        Some(Slot { slots: self.clone(), peer })
     }
 }
 
-/// One connection's place.
-pub struct Place<K: Hash + Eq + Clone> {
-    places: Arc<Places<K>>,
+/// The slot of one connection.
+pub struct Slot<K: Hash + Eq + Clone> {
+    slots: Arc<Slots<K>>,
     peer: K,
 }
 
-impl<K: Hash + Eq + Clone> Drop for Place<K> {
+impl<K: Hash + Eq + Clone> Drop for Slot<K> {
     fn drop(&mut self) {
-        let mut open = self.places.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.slots.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_peer) = &mut *open;
         *all = all.saturating_sub(1);
         if let Some(count) = by_peer.get_mut(&self.peer) {
@@ -54,8 +54,7 @@ impl<K: Hash + Eq + Clone> Drop for Place<K> {
     }
 }
 
-/// What counts as one peer: an IPv4 address, or the network of 64 bits of an IPv6 one, since one host has as many of those
-/// as it likes.
+/// One peer: an IPv4 address, or the 64-bit network of an IPv6 address, because one host can use any number of those.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
@@ -72,13 +71,13 @@ mod tests {
 
     #[test]
     fn law_l9_one_peer_cannot_take_all_places() {
-        let places = Places::new(3, 2);
-        let first = places.take("a").unwrap();
-        let _second = places.take("a").unwrap();
-        assert!(places.take("a").is_none());
-        let _other = places.take("b").unwrap();
-        assert!(places.take("c").is_none());
+        let slots = Slots::new(3, 2);
+        let first = slots.take("a").unwrap();
+        let _second = slots.take("a").unwrap();
+        assert!(slots.take("a").is_none());
+        let _other = slots.take("b").unwrap();
+        assert!(slots.take("c").is_none());
         drop(first);
-        assert!(places.take("a").is_some());
+        assert!(slots.take("a").is_some());
     }
 }
