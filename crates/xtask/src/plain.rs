@@ -156,7 +156,13 @@ impl<'a> File<'a> {
 
 fn in_markdown(words: &Words, file: &mut File<'_>) {
     let text = std::mem::take(&mut file.text);
+    let mut generated = false;
     for (number, line) in text.lines().enumerate() {
+        // The rows of a generated table follow from the code.
+        generated = (generated || line.starts_with("<!-- written by")) && line != "<!-- end -->";
+        if generated {
+            continue;
+        }
         let most = if line.starts_with('|') { ROW_COLUMNS } else { MARKDOWN_COLUMNS };
         file.columns(number + 1, &markdown::without_targets(line), most);
     }
