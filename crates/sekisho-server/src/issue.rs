@@ -1,6 +1,9 @@
 //! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1). The commands that issue
 //! pass here; what they refuse, the executor records.
 
+use std::sync::Arc;
+
+use sekisho_disk::DiskError;
 use sekisho_events::{Event, IssuanceId, JwtIssued, Selectors, X509Issued};
 use sekisho_evidence::EvidenceError;
 use sekisho_identity::{
@@ -26,6 +29,9 @@ use crate::view::{State, View};
 pub(crate) enum IssueError {
     #[error("no entry `{0}` that this agent serves")]
     NoEntry(EntryId),
+    /// What asks for one identity of several is not of the form of a request.
+    #[error("{0}")]
+    Malformed(String),
     #[error("the certificate signing request: {0}")]
     Csr(String),
     #[error(transparent)]
@@ -154,6 +160,43 @@ pub(crate) struct IssuedJwt {
 
 /// Issues an X.509-SVID, which is in the log when this returns.
 pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
+    let (prepared, leaf) = prepare(domain, asker, request)?;
+    let log_index = journal::append_leaf(domain, leaf).await?;
+    sign(domain, asker, request, prepared, log_index)
+}
+
+/// Issues X.509-SVIDs, each for itself; their leaves share one append, and so one wait for the log.
+pub(crate) async fn x509_all(
+    domain: &Domain,
+    asker: &Asker,
+    requests: &[Request<'_>],
+) -> Vec<Result<IssuedX509, IssueError>> {
+    let mut leaves = Vec::with_capacity(requests.len());
+    let prepared = requests.iter().map(|request| {
+        let (prepared, leaf) = prepare(domain, asker, *request)?;
+        leaves.push(leaf);
+        Ok::<_, IssueError>(prepared)
+    });
+    let prepared: Vec<_> = prepared.collect();
+    let mut appended = journal::append_leaves(domain, leaves).await.into_iter();
+    let issued = prepared.into_iter().zip(requests).map(|(prepared, request)| {
+        let prepared = prepared?;
+        let unanswered = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
+        let log_index = appended.next().unwrap_or_else(unanswered)?;
+        sign(domain, asker, *request, prepared, log_index)
+    });
+    issued.collect()
+}
+
+/// What the gate allowed, in the form in which it is signed once its leaf is in the log.
+struct Prepared {
+    signing: Arc<Signing>,
+    allowed: Allowed,
+    serial: [u8; 16],
+    tbs: Vec<u8>,
+}
+
+fn prepare(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<(Prepared, Written), IssueError> {
     let signing = domain.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this SVID.
     let revision = domain.view.read(|state| state.revision);
@@ -171,9 +214,7 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
         claims: allowed.claims(),
         issuance: Some(&origin),
     };
-    let form = |e: sekisho_identity::ProfileError| IssueError::Form(e.to_string());
     let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
-    let log_id = IssuanceId::new(serial);
     let leaf = dated(
         domain,
         X509Issued {
@@ -182,14 +223,27 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
             caller: personal(asker.name()),
             entry: allowed.entry_id().cloned(),
             evidence: allowed.evidence(),
-            id: log_id,
+            id: IssuanceId::new(serial),
             not_after: allowed.not_after(),
             selectors: personal(Selectors::of(request.selectors())),
             spiffe_id: personal(allowed.spiffe_id().clone()),
             tbs_sha256: Digest::new(sha256_of(&tbs)),
         },
     )?;
-    let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::x509)?).await?;
+    let leaf = within_budget(domain, asker, leaf, Budgets::x509)?;
+    Ok((Prepared { signing, allowed, serial, tbs }, leaf))
+}
+
+/// Signs what is in the log, if it may still be issued.
+fn sign(
+    domain: &Domain,
+    asker: &Asker,
+    request: Request<'_>,
+    prepared: Prepared,
+    log_index: u64,
+) -> Result<IssuedX509, IssueError> {
+    let Prepared { signing, allowed, serial, tbs } = prepared;
+    let log_id = IssuanceId::new(serial);
     let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
     let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
     let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
@@ -202,6 +256,10 @@ pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -
         log_index,
         judged_at,
     })
+}
+
+fn form(error: sekisho_identity::ProfileError) -> IssueError {
+    IssueError::Form(error.to_string())
 }
 
 /// Issues a JWT-SVID.

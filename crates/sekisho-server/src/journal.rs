@@ -1,6 +1,7 @@
 //! Leaves: what the server writes to the log, and the way of the outbox into it.
 
-use sekisho_disk::{DiskError, Ledger, NewEntry};
+use futures_util::future::join_all;
+use sekisho_disk::{Appended, DiskError, Ledger, NewEntry};
 use sekisho_events::{Encoded, Event, Leaf, LeafError, Personal};
 use sekisho_runtime::random_bytes;
 use sekisho_store::{Conflict, LogMark, StoreError, Write};
@@ -15,7 +16,7 @@ pub(crate) enum JournalError {
     #[error(transparent)]
     Leaf(#[from] LeafError),
     #[error("{0}")]
-    Disk(Arc<DiskError>),
+    Disk(#[from] Arc<DiskError>),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -71,17 +72,47 @@ impl Written {
 }
 
 pub(crate) async fn append_leaf(domain: &Domain, written: Written) -> Result<u64, JournalError> {
-    append_written(domain, vec![written]).await
+    Ok(append_written(domain, vec![written]).await?)
 }
 
-async fn append_written(domain: &Domain, all: Vec<Written>) -> Result<u64, JournalError> {
+/// Appends leaves of which each is for itself, with one wait for as many as an append takes. Returns the index
+/// of each, in order.
+pub(crate) async fn append_leaves(domain: &Domain, all: Vec<Written>) -> Vec<Result<u64, JournalError>> {
+    let groups = groups(all).into_iter().map(|group| async {
+        let count = group.len() as u64;
+        let first = append_written(domain, group).await;
+        (0..count).map(|offset| Ok(first.clone()? + offset)).collect::<Vec<_>>()
+    });
+    join_all(groups).await.into_iter().flatten().collect()
+}
+
+fn groups(all: Vec<Written>) -> Vec<Vec<Written>> {
+    let (mut groups, mut bytes): (Vec<Vec<Written>>, _) = (vec![], 0);
+    for written in all {
+        let length = written.length() + 8;
+        bytes += length;
+        match groups.last_mut() {
+            Some(group) if bytes <= APPEND_BYTES => group.push(written),
+            _ => {
+                groups.push(vec![written]);
+                bytes = length;
+            }
+        }
+    }
+    groups
+}
+
+async fn append_written(domain: &Domain, all: Vec<Written>) -> Appended {
     let (events, entries): (Vec<_>, Vec<_>) = all
         .into_iter()
         .map(|Written { event, bytes }| (event, NewEntry { leaf: bytes.leaf, side: bytes.side }))
         .unzip();
-    let index = append_all(domain, entries).await?;
-    events.iter().for_each(|event| domain.watch.counters.recorded(event));
-    Ok(index)
+    let appended = domain.log.ledger.append(entries).await;
+    domain.watch.health.appended(&appended);
+    if appended.is_ok() {
+        events.iter().for_each(|event| domain.watch.counters.recorded(event));
+    }
+    appended
 }
 
 /// Two events, together or not at all. Returns the index of the second.
@@ -93,13 +124,6 @@ pub(crate) async fn append_both(
     let stamp = Stamp::now(domain);
     let both = vec![Written::of(stamp.clone().leaf(first))?, Written::of(stamp.leaf(second))?];
     Ok(append_written(domain, both).await? + 1)
-}
-
-/// Appends entries, and lets the server's health know how that went.
-async fn append_all(domain: &Domain, entries: Vec<NewEntry>) -> Result<u64, JournalError> {
-    let appended = domain.log.ledger.append(entries).await;
-    domain.watch.health.appended(&appended);
-    appended.map_err(JournalError::Disk)
 }
 
 /// Moves all leaves of the outbox into the log, in order and each once: what the log has already, it leaves out (decisions/0042).

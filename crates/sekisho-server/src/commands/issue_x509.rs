@@ -1,8 +1,9 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Csr, Entry, Request};
-use sekisho_types::EntryId;
+use sekisho_identity::{Csr, Entry, Request, Shown};
+use sekisho_types::{EntryId, Verified};
 
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
@@ -10,8 +11,14 @@ use crate::command::Command;
 use crate::domain::Shared;
 use crate::issue::{self, IssueError, IssuedX509};
 
-/// One X.509-SVID for an entry. Several that run at once share one wait for the log.
+/// X.509-SVIDs, each for itself: one that is refused keeps no other out. An item that could not be read is
+/// refused with the others.
 pub(crate) struct IssueX509 {
+    pub items: Vec<Result<AskedX509, IssueError>>,
+}
+
+/// One X.509-SVID for an entry.
+pub(crate) struct AskedX509 {
     pub entry: EntryId,
     pub csr: Vec<u8>,
     /// What the agent measured of the process. As SPIRE's agents ask, without: the identity's claims say so.
@@ -20,15 +27,40 @@ pub(crate) struct IssueX509 {
 
 impl Command for IssueX509 {
     type Caller = AgentCaller;
-    type Reply = (IssuedX509, Arc<Entry>);
+    type Reply = Vec<Result<(IssuedX509, Arc<Entry>), IssueError>>;
     type Error = IssueError;
 
     async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<Self::Reply, IssueError> {
-        let entry = entry(&domain.view, self.entry)?;
-        let csr = Csr::verify(&self.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
-        let (shown, evidence) = shown(agent, self.process)?;
-        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence: &evidence };
-        let issued = issue::x509(domain, agent.asker(domain), request).await?;
-        Ok((issued, entry))
+        let read: Vec<_> = self.items.into_iter().map(|item| Read::of(domain, agent, item?)).collect();
+        let requests: Vec<_> = read.iter().flatten().map(Read::request).collect();
+        let mut issued = issue::x509_all(domain, agent.asker(domain), &requests).await.into_iter();
+        drop(requests);
+        let replies = read.into_iter().map(|read| {
+            let entry = read?.entry;
+            let issued = issued.next().unwrap_or_else(|| Err(IssueError::Form("it was not answered".into())))?;
+            Ok((issued, entry))
+        });
+        Ok(replies.collect())
+    }
+}
+
+/// What is asked for, found and checked as far as it is for itself.
+struct Read<'a> {
+    entry: Arc<Entry>,
+    csr: Verified<Csr>,
+    shown: Shown,
+    evidence: Cow<'a, Evidence>,
+}
+
+impl<'a> Read<'a> {
+    fn of(domain: &Shared, agent: &'a AgentCaller, asked: AskedX509) -> Result<Self, IssueError> {
+        let entry = entry(&domain.view, asked.entry)?;
+        let csr = Csr::verify(&asked.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
+        let (shown, evidence) = shown(agent, asked.process)?;
+        Ok(Self { entry, csr, shown, evidence })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request::WorkloadX509 { entry: &self.entry, csr: &self.csr, shown: self.shown, evidence: &self.evidence }
     }
 }

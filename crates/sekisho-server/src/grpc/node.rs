@@ -15,6 +15,7 @@ use super::svid;
 use crate::caller::AgentCaller;
 use crate::commands::{IssueJwt, Record};
 use crate::domain::Shared;
+use crate::issue::IssueError;
 use crate::watch::{self, Changes};
 
 pub(crate) struct Service(pub(crate) Shared);
@@ -42,11 +43,11 @@ impl wire::node_server::Node for Service {
         let call = call::<AgentCaller, _>(&request)?;
         let items = request.into_inner().items;
         svid::check_count(items.len())?;
-        let commands = items.into_iter().map(|item| {
+        let asked = items.into_iter().map(|item| {
             let process = evidence_from_wire(item.evidence.as_ref())?;
             svid::asked(&item.entry_id, item.csr, Some(process))
         });
-        let (results, departure) = svid::issue(&call, commands).await;
+        let (results, departure) = svid::issue(&call, asked.collect()).await?;
         let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
@@ -61,7 +62,8 @@ impl wire::node_server::Node for Service {
     ) -> Result<Response<wire::IssueJwtResponse>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
         let request = request.into_inner();
-        let command = evidence_from_wire(request.evidence.as_ref()).and_then(|process| {
+        let process = evidence_from_wire(request.evidence.as_ref()).map_err(Status::from);
+        let command = process.and_then(|process| {
             let entry = svid::entry_id(&request.entry_id)?;
             Ok(IssueJwt { entry, audience: request.audience, process: Some(process) })
         });
@@ -80,10 +82,9 @@ impl wire::node_server::Node for Service {
 }
 
 /// What an agent shows of a process.
-fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, Status> {
-    let evidence = evidence
-        .ok_or_else(|| Status::invalid_argument("`evidence` is missing; SPIRE's SVID service issues without it"))?;
-    let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let at = UnixTime::from_nanos(evidence.measured_at_ns);
-    process_evidence(&evidence.source, at, selectors).map_err(|e| Status::invalid_argument(e.to_string()))
+fn evidence_from_wire(evidence: Option<&wire::ProcessEvidence>) -> Result<Evidence, IssueError> {
+    let missing = || IssueError::Malformed("`evidence` is missing; SPIRE's SVID service issues without it".into());
+    let evidence = evidence.ok_or_else(missing)?;
+    let selectors = selectors_from_wire(&evidence.selectors).map_err(|e| IssueError::Malformed(e.to_string()))?;
+    Ok(process_evidence(&evidence.source, UnixTime::from_nanos(evidence.measured_at_ns), selectors)?)
 }

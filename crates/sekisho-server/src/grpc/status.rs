@@ -74,7 +74,9 @@ impl From<IssueError> for Status {
             IssueError::Denied(denied) => denied.into(),
             IssueError::Refused(refusal) => gate_status(&refusal, says),
             IssueError::NoEntry(_) => Self::not_found(says),
-            IssueError::Csr(_) | IssueError::Evidence(_) | IssueError::Form(_) => Self::invalid_argument(says),
+            IssueError::Malformed(_) | IssueError::Csr(_) | IssueError::Evidence(_) | IssueError::Form(_) => {
+                Self::invalid_argument(says)
+            }
             IssueError::Superseded => Self::aborted(says),
             IssueError::Budget(_) => Self::resource_exhausted(says),
             IssueError::Authority(_) | IssueError::Journal(_) => unavailable(&says),

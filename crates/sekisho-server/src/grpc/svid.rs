@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use sekisho_evidence::Evidence;
 use sekisho_identity::Entry;
 use sekisho_proto::spire::svid::v1 as wire;
@@ -12,10 +11,11 @@ use super::departing::departing;
 use super::door::{answer, call};
 use super::status::{result_to_wire, svid_to_wire};
 use crate::caller::AgentCaller;
-use crate::commands::{IssueJwt, IssueX509};
+use crate::commands::{AskedX509, IssueJwt, IssueX509};
 use crate::departure::{Departure, Issued};
 use crate::executor::Call;
-use crate::issue::{IssuedJwt, IssuedX509};
+use crate::issue::{IssueError, IssuedJwt, IssuedX509};
+use crate::refusal::Refusal;
 
 /// SPIRE's agents ask for 500 at most.
 const MAX_ITEMS: usize = 500;
@@ -31,8 +31,8 @@ impl wire::svid_server::Svid for Service {
         let call = call::<AgentCaller, _>(&request)?;
         let params = request.into_inner().params;
         check_count(params.len())?;
-        let commands = params.into_iter().map(|item| asked(&item.entry_id, item.csr, None));
-        let (results, departure) = issue(&call, commands).await;
+        let items = params.into_iter().map(|item| asked(&item.entry_id, item.csr, None)).collect();
+        let (results, departure) = issue(&call, items).await?;
         let results = results.into_iter().map(|result| {
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::batch_new_x509svid_response::Result { status: Some(status), svid }
@@ -65,9 +65,10 @@ pub(super) fn entry_id(text: &str) -> Result<EntryId, Status> {
     EntryId::parse(text).map_err(|e| Status::invalid_argument(e.to_string()))
 }
 
-/// The command that one item of a batch is.
-pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<IssueX509, Status> {
-    Ok(IssueX509 { entry: entry_id(entry)?, csr, process })
+/// One item of a batch.
+pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<AskedX509, IssueError> {
+    let entry = EntryId::parse(entry).map_err(|error| IssueError::Malformed(error.to_string()))?;
+    Ok(AskedX509 { entry, csr, process })
 }
 
 /// An identity that was issued by an entry, or why not.
@@ -76,16 +77,18 @@ pub(super) type Given = Result<(IssuedX509, Arc<Entry>), Status>;
 /// Issues all at once, so that their leaves share one wait; and what the connection is to judge once more before it takes the answer.
 pub(super) async fn issue(
     call: &Call<AgentCaller>,
-    commands: impl IntoIterator<Item = Result<IssueX509, Status>>,
-) -> (Vec<Given>, Departure) {
-    let results = join_all(commands.into_iter().map(|command| answer(call, command))).await;
+    items: Vec<Result<AskedX509, IssueError>>,
+) -> Result<(Vec<Given>, Departure), Status> {
+    let results = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error)?;
+    let given = |result: Result<_, Refusal<IssueError>>| result.map_err(|refusal| refusal.into_error().into());
+    let results: Vec<Given> = results.into_iter().map(given).collect();
     let issued = results.iter().flatten().map(|(issued, entry)| Issued {
         log_id: issued.log_id,
         entry: Some(entry.clone()),
         judged_at: issued.judged_at,
     });
     let departure = Departure::new(call.caller.id.get().clone(), call.caller.serial.clone(), issued.collect());
-    (results, departure)
+    Ok((results, departure))
 }
 
 pub(super) fn jwt_departure(agent: &AgentCaller, issued: &IssuedJwt, entry: &Arc<Entry>) -> Departure {

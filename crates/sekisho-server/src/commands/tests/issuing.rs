@@ -1,12 +1,15 @@
+use std::sync::Arc;
+
 use sekisho_events::Counter;
-use sekisho_identity::LeafFacts;
+use sekisho_identity::{Entry, LeafFacts, leaf_facts};
 use sekisho_types::EntryId;
 
 use super::{says, words};
-use crate::commands::{BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid};
+use crate::caller::AgentCaller;
+use crate::commands::{AskedX509, BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid};
 use crate::departure::{Departure, Issued};
-use crate::executor::execute_own;
-use crate::issue::IssueError;
+use crate::executor::{Call, execute_own};
+use crate::issue::{IssueError, IssuedX509};
 use crate::refusal::{self, Refusal, Whom};
 use crate::testbed::{Testbed, csr, entry, measured};
 use crate::withheld::Withheld;
@@ -24,14 +27,20 @@ fn ent(id: &str) -> EntryId {
     EntryId::parse(id).unwrap()
 }
 
+/// The SVID of this entry for a process that was measured just now.
+async fn x509(call: &Call<AgentCaller>, entry: &str) -> Result<(IssuedX509, Arc<Entry>), IssueError> {
+    let items = vec![Ok(AskedX509 { entry: ent(entry), csr: csr(), process: measured() })];
+    let mut answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error)?;
+    answers.remove(0).map_err(Refusal::into_error)
+}
+
 #[tokio::test]
 async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
     let bed = Testbed::new().await;
     let shown = with_entry(&bed).await;
     let before = bed.recorded().await.len();
     let call = bed.agent(&shown).await;
-    let x509 = IssueX509 { entry: ent("ent_1"), csr: csr(), process: measured() };
-    let (issued, by) = call.execute(x509).await.map_err(Refusal::into_error).unwrap();
+    let (issued, by) = x509(&call, "ent_1").await.unwrap();
     assert_eq!((issued.spiffe_id.path(), by.id.as_str()), ("/shop", "ent_1"));
     let jwt = IssueJwt { entry: ent("ent_1"), audience: vec!["ledger".into()], process: None };
     let (jwt, _) = call.execute(jwt).await.map_err(Refusal::into_error).unwrap();
@@ -44,13 +53,13 @@ async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
         sekisho_runtime::now(),
         [sekisho_types::Selector::parse("unix:uid:8").unwrap()].into(),
     );
-    for command in [
-        IssueX509 { entry: ent("ent_2"), csr: csr(), process: measured() },
-        IssueX509 { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) },
-        IssueX509 { entry: ent("ent_1"), csr: vec![0x30], process: measured() },
-    ] {
-        assert!(call.execute(command).await.is_err());
-    }
+    let items = vec![
+        Ok(AskedX509 { entry: ent("ent_2"), csr: csr(), process: measured() }),
+        Ok(AskedX509 { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) }),
+        Ok(AskedX509 { entry: ent("ent_1"), csr: vec![0x30], process: measured() }),
+    ];
+    let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_err));
     let nobody = IssueJwt { entry: ent("ent_1"), audience: vec![], process: None };
     assert!(call.execute(nobody).await.is_err());
     let refusals = bed.refusals().await;
@@ -64,12 +73,34 @@ async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
 }
 
 #[tokio::test]
+async fn law_l5_identities_of_one_call_are_appended_together() {
+    let bed = Testbed::new().await;
+    let shown = with_entry(&bed).await;
+    let before = bed.recorded().await.len();
+    let call = bed.agent(&shown).await;
+    let item = |entry: &str| AskedX509 { entry: ent(entry), csr: csr(), process: measured() };
+    let unread = Err(IssueError::Malformed("no id".into()));
+    let items = vec![Ok(item("ent_1")), unread, Ok(item("ent_1")), Ok(item("ent_none")), Ok(item("ent_1"))];
+    let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(Refusal::into_error)).collect();
+    let indexes: Vec<u64> = answers.iter().flatten().map(|(issued, _)| issued.log_index).collect();
+    assert_eq!(indexes, [indexes[0], indexes[0] + 1, indexes[0] + 2]);
+    assert!(matches!(&answers[1], Err(IssueError::Malformed(_))) && matches!(&answers[3], Err(IssueError::NoEntry(_))));
+    for (issued, _) in answers.iter().flatten() {
+        let facts = leaf_facts(&issued.certificate).unwrap();
+        assert_eq!((facts.serial, facts.spiffe_id.path()), (issued.serial.clone(), "/shop"));
+    }
+    let recorded = words(&bed, before).await;
+    assert_eq!(recorded[..3], ["an X.509-SVID was issued"; 3]);
+    assert_eq!(recorded.len(), 5, "{recorded:?}");
+}
+
+#[tokio::test]
 async fn law_l6_what_was_signed_and_may_not_leave_is_withdrawn_on_record() {
     let bed = Testbed::new().await;
     let shown = with_entry(&bed).await;
     let call = bed.agent(&shown).await;
-    let command = || IssueX509 { entry: ent("ent_1"), csr: csr(), process: measured() };
-    let (issued, by) = call.execute(command()).await.map_err(Refusal::into_error).unwrap();
+    let (issued, by) = x509(&call, "ent_1").await.unwrap();
     bed.operator().await.execute(DeleteEntry { id: ent("ent_1") }).await.unwrap();
     let identity = Issued { log_id: issued.log_id, entry: Some(by), judged_at: issued.judged_at };
     let departure = Departure::new(shown.spiffe_id.clone(), shown.serial.clone(), vec![identity]);
@@ -78,7 +109,7 @@ async fn law_l6_what_was_signed_and_may_not_leave_is_withdrawn_on_record() {
     let refusal = refusal::record(&bed.domain, Whom::Agent(departure.agent()), withheld).await;
     assert!(refusal.into_error().to_string().contains("an entry changed"));
     // The call began before; its entry is gone.
-    let gone = call.execute(command()).await.map(drop).map_err(Refusal::into_error);
+    let gone = x509(&call, "ent_1").await.map(drop);
     assert!(matches!(gone, Err(IssueError::NoEntry(_))), "{gone:?}");
     let refusals: Vec<_> = bed.refusals().await.iter().map(says).collect();
     assert_eq!(refusals.iter().map(|(.., withdrawn)| *withdrawn).collect::<Vec<_>>(), [1, 0], "{refusals:?}");
