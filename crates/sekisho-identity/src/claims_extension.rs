@@ -9,7 +9,7 @@
 use sekisho_types::{ClaimValue, Claims};
 use x509_parser::asn1_rs::{Any, FromDer, Sequence, Tag};
 
-use crate::der;
+use crate::der::{self, Der};
 
 /// The extension's object identifier, below ITU-T's example arc until an arc of our own is assigned; each
 /// part fits 28 bits, since Go's parser refuses certificates with larger ones (`docs/decisions/0004`).
@@ -20,22 +20,24 @@ const MAX_CLAIMS: usize = 64;
 /// Whether these are the content bytes of our identifier. Bytes are compared, since not every parser reads arcs of
 /// 2.48 and above right.
 pub(crate) fn is_ours(oid: &[u8]) -> bool {
-    der::oid(&CLAIMS_OID).get(2..) == Some(oid)
+    der::written(|der| der.oid(&CLAIMS_OID)).get(2..) == Some(oid)
 }
 
-pub(crate) fn encode(claims: &Claims) -> Vec<u8> {
-    let items: Vec<Vec<u8>> = claims
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                ClaimValue::Bool(flag) => der::boolean(*flag),
-                ClaimValue::Integer(number) => der::integer(*number),
-                ClaimValue::Text(text) => der::tlv(der::UTF8_STRING, text.as_bytes()),
-            };
-            der::sequence(&[der::tlv(der::UTF8_STRING, name.as_bytes()), value])
-        })
-        .collect();
-    der::sequence(&[der::integer(VERSION), der::sequence(&items)])
+pub(crate) fn write(claims: &Claims, der: &mut Der) {
+    let claim = |der: &mut Der, name: &str, value: &ClaimValue| {
+        der.sequence(|der| {
+            der.tlv(der::UTF8_STRING, name.as_bytes());
+            match value {
+                ClaimValue::Bool(flag) => der.boolean(*flag),
+                ClaimValue::Integer(number) => der.integer(*number),
+                ClaimValue::Text(text) => der.tlv(der::UTF8_STRING, text.as_bytes()),
+            }
+        });
+    };
+    der.sequence(|der| {
+        der.integer(VERSION);
+        der.sequence(|der| claims.iter().for_each(|(name, value)| claim(der, name, value)));
+    });
 }
 
 /// Reads the extension's value, or `None` when any of it is not as written above.
@@ -82,7 +84,7 @@ mod tests {
         claims.set("hw_attested", ClaimValue::Bool(false));
         claims.set("level", ClaimValue::Integer(-300));
         claims.set("region", ClaimValue::Text("東京".into()));
-        let bytes = encode(&claims);
+        let bytes = der::written(|der| write(&claims, der));
         assert_eq!(decode(&bytes), Some(claims));
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");

@@ -7,7 +7,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
-use crate::der;
+use crate::der::{self, Der};
 
 /// Largest request that is read, in bytes; one with an RSA-4096 key fits.
 const MAX_CSR_BYTES: usize = 16 * 1024;
@@ -91,23 +91,39 @@ fn claimed_id(csr: &X509CertificationRequest<'_>) -> Result<Option<SpiffeId>, Cs
 
 /// A request for `key`, with the SPIFFE ID asked for, if any.
 pub fn csr_der(key: &dyn Signer, id: Option<&SpiffeId>) -> Result<Vec<u8>, SignError> {
-    let extensions = id.map(|id| {
-        let names = der::sequence(&[der::tlv(0x86, id.to_string().as_bytes())]);
-        let san = der::sequence(&[der::oid(&[2, 5, 29, 17]), der::tlv(der::OCTET_STRING, &names)]);
-        let request = der::of(der::SET, &[der::sequence(&[san])]);
-        der::sequence(&[der::oid(&[1, 2, 840, 113_549, 1, 9, 14]), request])
+    let info = der::written(|der| {
+        der.sequence(|der| {
+            der.integer(0);
+            der.tlv(der::SEQUENCE, &[]);
+            der.raw(key.public_key_der());
+            der.of(0xa0, |der| id.into_iter().for_each(|id| extension_request(der, id)));
+        });
     });
-    let info = der::sequence(&[
-        der::integer(0),
-        der::tlv(der::SEQUENCE, &[]),
-        key.public_key_der().to_vec(),
-        der::tlv(0xa0, &extensions.unwrap_or_default()),
-    ]);
-    let algorithm = match key.algorithm() {
-        SignatureAlgorithm::EcdsaP256Sha256 => der::oid(&[1, 2, 840, 10045, 4, 3, 2]),
-        SignatureAlgorithm::Ed25519 => der::oid(&[1, 3, 101, 112]),
+    let algorithm: &[u32] = match key.algorithm() {
+        SignatureAlgorithm::EcdsaP256Sha256 => &[1, 2, 840, 10045, 4, 3, 2],
+        SignatureAlgorithm::Ed25519 => &[1, 3, 101, 112],
         SignatureAlgorithm::RsaPssSha256 => return Err(SignError("no SVID is asked for with an RSA key".to_owned())),
     };
     let signature = key.sign(&info)?;
-    Ok(der::sequence(&[info, der::sequence(&[algorithm]), der::bit_string(&signature)]))
+    Ok(der::written(|der| {
+        der.sequence(|der| {
+            der.raw(&info);
+            der.sequence(|der| der.oid(algorithm));
+            der.bit_string(&signature);
+        });
+    }))
+}
+
+/// The attribute that asks for an extension: a subject alternative name with the SPIFFE ID (RFC 2985 §5.4.2).
+fn extension_request(der: &mut Der, id: &SpiffeId) {
+    let name = |der: &mut Der| {
+        der.sequence(|der| {
+            der.oid(&[2, 5, 29, 17]);
+            der.of(der::OCTET_STRING, |der| der.sequence(|der| der.tlv(0x86, id.as_str().as_bytes())));
+        });
+    };
+    der.sequence(|der| {
+        der.oid(&[1, 2, 840, 113_549, 1, 9, 14]);
+        der.of(der::SET, |der| der.sequence(name));
+    });
 }

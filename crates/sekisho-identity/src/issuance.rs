@@ -8,7 +8,8 @@
 use sekisho_types::{ClaimValue, Claims, EntryId, Revision, SpiffeId};
 use serde_json::{Map, Value};
 
-use crate::{claims_extension, der};
+use crate::claims_extension;
+use crate::der::{self, Der};
 
 /// Beside the claims' own identifier.
 pub const ISSUANCE_OID: [u32; 4] = [2, 999, 7355, 2];
@@ -45,10 +46,10 @@ pub struct Issuance {
 }
 
 pub(crate) fn is_ours(oid: &[u8]) -> bool {
-    der::oid(&ISSUANCE_OID).get(2..) == Some(oid)
+    der::written(|der| der.oid(&ISSUANCE_OID)).get(2..) == Some(oid)
 }
 
-pub(crate) fn encode(issuance: &Issuance) -> Vec<u8> {
+pub(crate) fn write(issuance: &Issuance, der: &mut Der) {
     let mut names = Claims::default();
     if let Some(key) = issuance.agent {
         names.set("agent", ClaimValue::Text(key.to_string()));
@@ -58,7 +59,7 @@ pub(crate) fn encode(issuance: &Issuance) -> Vec<u8> {
     }
     let revision = i64::try_from(issuance.revision.0).unwrap_or(i64::MAX);
     names.set("revision", ClaimValue::Integer(revision));
-    claims_extension::encode(&names)
+    claims_extension::write(&names, der);
 }
 
 /// Reads the extension's value, or `None` when any of it is not as written above.
@@ -122,13 +123,14 @@ mod tests {
         };
         let bare = Issuance { revision: Revision(0), entry: None, agent: None };
         for issuance in [whole, bare] {
-            let bytes = encode(&issuance);
+            let bytes = der::written(|der| write(&issuance, der));
             assert_eq!(issuance_from_claim(&issuance_to_claim(&issuance)).as_ref(), Some(&issuance));
             assert_eq!(decode(&bytes), Some(issuance));
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
             }
         }
+        let encode = |names: &Claims| der::written(|der| claims_extension::write(names, der));
         for (name, value) in [
             ("agent", ClaimValue::Text("00".into())),
             ("agent", ClaimValue::Bool(true)),
@@ -139,9 +141,9 @@ mod tests {
             let mut names = Claims::default();
             names.set("revision", ClaimValue::Integer(1));
             names.set(name, value);
-            assert_eq!(decode(&claims_extension::encode(&names)), None, "{name}");
+            assert_eq!(decode(&encode(&names)), None, "{name}");
         }
-        assert_eq!(decode(&claims_extension::encode(&Claims::default())), None, "no revision");
+        assert_eq!(decode(&encode(&Claims::default())), None, "no revision");
         for claim in [
             json!({}),
             json!([]),

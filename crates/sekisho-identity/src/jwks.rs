@@ -124,20 +124,29 @@ fn spki_of(key: &Map<String, Value>) -> Option<Vec<u8>> {
             if x.len() != width || y.len() != width {
                 return None;
             }
-            let parameters = [der::oid(&[1, 2, 840, 10045, 2, 1]), der::oid(curve)];
-            (der::sequence(&parameters), [vec![4], x, y].concat())
+            let algorithm =
+                der::written(|der| [&[1, 2, 840, 10045, 2, 1], curve].iter().for_each(|arcs| der.oid(arcs)));
+            (algorithm, [vec![4], x, y].concat())
         }
         "RSA" => {
             let (n, e) = (bytes("n")?, bytes("e")?);
             if !(256..=1024).contains(&n.len()) {
                 return None;
             }
-            let parameters = [der::oid(&[1, 2, 840, 113_549, 1, 1, 1]), der::tlv(0x05, &[])];
-            (der::sequence(&parameters), der::sequence(&[der::unsigned(&n), der::unsigned(&e)]))
+            let algorithm = der::written(|der| {
+                der.oid(&[1, 2, 840, 113_549, 1, 1, 1]);
+                der.tlv(0x05, &[]);
+            });
+            (algorithm, der::written(|der| der.sequence(|der| [n, e].iter().for_each(|number| der.unsigned(number)))))
         }
         _ => return None,
     };
-    Some(der::sequence(&[algorithm, der::bit_string(&bits)]))
+    Some(der::written(|der| {
+        der.sequence(|der| {
+            der.sequence(|der| der.raw(&algorithm));
+            der.bit_string(&bits);
+        });
+    }))
 }
 
 /// The bundle as a SPIFFE bundle document.

@@ -3,10 +3,17 @@
 use sekisho_types::{Claims, SignatureAlgorithm, SpiffeId, TrustDomain, UnixTime};
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
-use crate::{Issuance, claims_extension, der, issuance};
+use crate::der::{self, Der};
+use crate::{Issuance, claims_extension, issuance};
 
 /// A certificate is valid from this long before it is issued, against clocks that run behind.
 pub const BACKDATE_SECONDS: i64 = 10;
+
+/// What is signed of a usual certificate is shorter.
+const USUAL_BYTES: usize = 1024;
+/// Extended key usages.
+const SERVER_AUTH: &[u32] = &[1, 3, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: &[u32] = &[1, 3, 6, 1, 5, 5, 7, 3, 2];
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
@@ -53,44 +60,52 @@ pub struct Issuer {
 impl Issuer {
     pub fn of(ca: &CaTemplate<'_>) -> Result<Self, ProfileError> {
         let key_id = subject_key_id(ca.public_key)?;
-        let extensions = [
-            key_usage(&[0, 2, 4]),
-            extension(&[2, 5, 29, 37], false, &der::sequence(&[server_auth(), client_auth()])),
-            basic_constraints(false),
-            authority_key_id(&key_id),
-        ];
-        Ok(Self { name: ca_name(ca), extensions: extensions.concat() })
+        let extensions = der::written(|der| {
+            key_usage(der, &[0, 2, 4]);
+            extension(der, &[2, 5, 29, 37], false, |der| {
+                der.sequence(|der| [SERVER_AUTH, CLIENT_AUTH].iter().for_each(|purpose| der.oid(purpose)));
+            });
+            basic_constraints(der, false);
+            // The authority's key identifier.
+            extension(der, &[2, 5, 29, 35], false, |der| der.sequence(|der| der.tlv(0x80, &key_id)));
+        });
+        Ok(Self { name: der::written(|der| ca_name(der, ca)), extensions })
     }
 }
 
 /// The bytes to be signed of a leaf below `issuer`.
 pub fn leaf_tbs(leaf: &LeafTemplate<'_>, issuer: &Issuer) -> Result<Vec<u8>, ProfileError> {
     let common_name = leaf.dns_names.first().map(String::as_str);
-    let claims = Some(leaf.claims).filter(|claims| !claims.is_empty()).map(claims_extension::encode);
-    let claims = claims.map(|claims| extension(&claims_extension::CLAIMS_OID, false, &claims));
-    let origin = leaf.issuance.map(|origin| extension(&issuance::ISSUANCE_OID, false, &issuance::encode(origin)));
-    let extensions = [
-        issuer.extensions.as_slice(),
-        &extension(&[2, 5, 29, 14], false, &der::tlv(der::OCTET_STRING, &subject_key_id(leaf.public_key)?)),
-        &subject_alt_name(leaf.spiffe_id, leaf.dns_names),
-        claims.as_deref().unwrap_or_default(),
-        origin.as_deref().unwrap_or_default(),
-    ];
-    let subject = name(Some("SPIRE"), common_name);
-    Ok(tbs(leaf.serial, &issuer.name, leaf.not_before, leaf.not_after, &subject, leaf.public_key, &extensions))
+    let key_id = subject_key_id(leaf.public_key)?;
+    let signed = Signed { serial: leaf.serial, not_before: leaf.not_before, not_after: leaf.not_after };
+    let (issuer_name, subject) =
+        (|der: &mut Der| der.raw(&issuer.name), |der: &mut Der| name(der, "SPIRE", common_name));
+    let extensions = |der: &mut Der| {
+        der.raw(&issuer.extensions);
+        subject_key(der, &key_id);
+        subject_alt_name(der, leaf.spiffe_id, leaf.dns_names);
+        if !leaf.claims.is_empty() {
+            extension(der, &claims_extension::CLAIMS_OID, false, |der| claims_extension::write(leaf.claims, der));
+        }
+        if let Some(origin) = leaf.issuance {
+            extension(der, &issuance::ISSUANCE_OID, false, |der| issuance::write(origin, der));
+        }
+    };
+    Ok(tbs(&signed, issuer_name, subject, leaf.public_key, extensions))
 }
 
 /// The bytes to be signed of an authority's own certificate. It carries the trust domain's SPIFFE ID.
 pub fn ca_tbs(ca: &CaTemplate<'_>) -> Result<Vec<u8>, ProfileError> {
     let key_id = subject_key_id(ca.public_key)?;
-    let extensions = [
-        key_usage(&[5, 6]),
-        basic_constraints(true),
-        extension(&[2, 5, 29, 14], false, &der::tlv(der::OCTET_STRING, &key_id)),
-        subject_alt_name(&ca.trust_domain.id(), &[]),
-    ];
-    let name = ca_name(ca);
-    Ok(tbs(ca.serial, &name, ca.not_before, ca.not_after, &name, ca.public_key, &extensions))
+    let signed = Signed { serial: ca.serial, not_before: ca.not_before, not_after: ca.not_after };
+    let name = |der: &mut Der| ca_name(der, ca);
+    let extensions = |der: &mut Der| {
+        key_usage(der, &[5, 6]);
+        basic_constraints(der, true);
+        subject_key(der, &key_id);
+        subject_alt_name(der, &ca.trust_domain.id(), &[]);
+    };
+    Ok(tbs(&signed, name, name, ca.public_key, extensions))
 }
 
 /// The certificate of signed bytes.
@@ -102,7 +117,13 @@ pub fn assemble_certificate(
     if algorithm != SignatureAlgorithm::EcdsaP256Sha256 {
         return Err(ProfileError::SignatureAlgorithm);
     }
-    Ok(der::sequence(&[tbs, &ecdsa_with_sha256(), &der::bit_string(signature)]))
+    Ok(der::written_in(tbs.len() + signature.len() + 32, |der| {
+        der.sequence(|der| {
+            der.raw(tbs);
+            ecdsa_with_sha256(der);
+            der.bit_string(signature);
+        });
+    }))
 }
 
 /// The key identifier of RFC 7093 §2 method 1: the leftmost 160 bits of the SHA-256 of the key bits.
@@ -115,54 +136,61 @@ pub fn subject_key_id(public_key: &[u8]) -> Result<[u8; 20], ProfileError> {
     digest.as_bytes().first_chunk::<20>().copied().ok_or(ProfileError::PublicKey)
 }
 
-fn tbs(
+/// What is written of every certificate by its template.
+struct Signed {
     serial: [u8; 16],
-    issuer: &[u8],
     not_before: UnixTime,
     not_after: UnixTime,
-    subject: &[u8],
+}
+
+fn tbs(
+    signed: &Signed,
+    issuer: impl FnOnce(&mut Der),
+    subject: impl FnOnce(&mut Der),
     public_key: &[u8],
-    extensions: &[impl AsRef<[u8]>],
+    extensions: impl FnOnce(&mut Der),
 ) -> Vec<u8> {
-    der::sequence(&[
-        der::tlv(0xa0, &der::integer(2)).as_slice(),
-        &der::unsigned(&serial),
-        &ecdsa_with_sha256(),
-        issuer,
-        &der::sequence(&[der::time(not_before), der::time(not_after)]),
-        subject,
-        public_key,
-        &der::tlv(0xa3, &der::sequence(extensions)),
-    ])
+    der::written_in(USUAL_BYTES, |der| {
+        der.sequence(|der| {
+            der.of(0xa0, |der| der.integer(2));
+            der.unsigned(&signed.serial);
+            ecdsa_with_sha256(der);
+            issuer(der);
+            der.sequence(|der| [signed.not_before, signed.not_after].into_iter().for_each(|at| der.time(at)));
+            subject(der);
+            der.raw(public_key);
+            der.of(0xa3, |der| der.sequence(extensions));
+        });
+    })
 }
 
-fn ecdsa_with_sha256() -> Vec<u8> {
-    der::sequence(&[der::oid(&[1, 2, 840, 10045, 4, 3, 2])])
-}
-
-fn server_auth() -> Vec<u8> {
-    der::oid(&[1, 3, 6, 1, 5, 5, 7, 3, 1])
-}
-
-fn client_auth() -> Vec<u8> {
-    der::oid(&[1, 3, 6, 1, 5, 5, 7, 3, 2])
+fn ecdsa_with_sha256(der: &mut Der) {
+    der.sequence(|der| der.oid(&[1, 2, 840, 10045, 4, 3, 2]));
 }
 
 /// The default subject of SPIRE's SVIDs, so that tools that look at it find what they expect.
-fn name(organisation: Option<&str>, common_name: Option<&str>) -> Vec<u8> {
-    let attribute = |arcs: &[u32], tag: u8, value: &str| {
-        der::of(der::SET, &[der::sequence(&[der::oid(arcs), der::tlv(tag, value.as_bytes())])])
+fn name(der: &mut Der, organisation: &str, common_name: Option<&str>) {
+    let attribute = |der: &mut Der, arcs: &[u32], tag: u8, value: &str| {
+        der.of(der::SET, |der| {
+            der.sequence(|der| {
+                der.oid(arcs);
+                der.tlv(tag, value.as_bytes());
+            });
+        });
     };
-    let mut parts = vec![attribute(&[2, 5, 4, 6], 0x13, "US")];
-    parts.extend(organisation.map(|o| attribute(&[2, 5, 4, 10], der::UTF8_STRING, o)));
-    parts.extend(common_name.map(|cn| attribute(&[2, 5, 4, 3], der::UTF8_STRING, cn)));
-    der::sequence(&parts)
+    der.sequence(|der| {
+        attribute(der, &[2, 5, 4, 6], 0x13, "US");
+        attribute(der, &[2, 5, 4, 10], der::UTF8_STRING, organisation);
+        if let Some(common_name) = common_name {
+            attribute(der, &[2, 5, 4, 3], der::UTF8_STRING, common_name);
+        }
+    });
 }
 
 /// Authorities that overlap differ in name, so that a verifier tries the right one.
-fn ca_name(ca: &CaTemplate<'_>) -> Vec<u8> {
+fn ca_name(der: &mut Der, ca: &CaTemplate<'_>) {
     let serial: String = ca.serial.iter().map(|byte| format!("{byte:02x}")).collect();
-    name(Some("Sekisho"), Some(&format!("{} {serial}", short(ca.trust_domain.as_str()))))
+    name(der, "Sekisho", Some(&format!("{} {serial}", short(ca.trust_domain.as_str()))));
 }
 
 /// A common name is at most 64 characters (RFC 5280 appendix A, ub-common-name); the serial takes 33.
@@ -170,30 +198,42 @@ fn short(trust_domain: &str) -> &str {
     trust_domain.get(..31).unwrap_or(trust_domain)
 }
 
-fn extension(arcs: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
-    let mut parts = vec![der::oid(arcs)];
-    if critical {
-        parts.push(der::boolean(true));
-    }
-    parts.push(der::tlv(der::OCTET_STRING, value));
-    der::sequence(&parts)
+fn extension(der: &mut Der, arcs: &[u32], critical: bool, value: impl FnOnce(&mut Der)) {
+    der.sequence(|der| {
+        der.oid(arcs);
+        if critical {
+            der.boolean(true);
+        }
+        der.of(der::OCTET_STRING, value);
+    });
 }
 
-fn key_usage(bits: &[u8]) -> Vec<u8> {
-    extension(&[2, 5, 29, 15], true, &der::named_bits(bits))
+fn key_usage(der: &mut Der, bits: &[u8]) {
+    extension(der, &[2, 5, 29, 15], true, |der| der.named_bits(bits));
 }
 
-fn basic_constraints(authority: bool) -> Vec<u8> {
-    let value = if authority { der::sequence(&[der::boolean(true)]) } else { der::tlv(der::SEQUENCE, &[]) };
-    extension(&[2, 5, 29, 19], true, &value)
+fn basic_constraints(der: &mut Der, authority: bool) {
+    extension(der, &[2, 5, 29, 19], true, |der| {
+        der.sequence(|der| {
+            if authority {
+                der.boolean(true);
+            }
+        });
+    });
 }
 
-fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
-    extension(&[2, 5, 29, 35], false, &der::sequence(&[der::tlv(0x80, key_id)]))
+fn subject_key(der: &mut Der, key_id: &[u8]) {
+    extension(der, &[2, 5, 29, 14], false, |der| der.tlv(der::OCTET_STRING, key_id));
 }
 
-fn subject_alt_name(id: &SpiffeId, dns_names: &[String]) -> Vec<u8> {
-    let mut names = vec![der::tlv(0x86, id.as_str().as_bytes())];
-    names.extend(dns_names.iter().map(|dns| der::tlv(0x82, dns.as_bytes())));
-    extension(&[2, 5, 29, 17], false, &der::sequence(&names))
+fn subject_alt_name(der: &mut Der, id: &SpiffeId, dns_names: &[String]) {
+    extension(der, &[2, 5, 29, 17], false, |der| {
+        der.sequence(|der| {
+            der.tlv(0x86, id.as_str().as_bytes());
+            dns_names.iter().for_each(|name| der.tlv(0x82, name.as_bytes()));
+        });
+    });
 }
+
+#[cfg(test)]
+mod tests;
