@@ -15,6 +15,7 @@ mod identity;
 mod measure;
 mod rules;
 mod sidecar;
+mod streams;
 
 use measure::Table;
 
@@ -50,6 +51,9 @@ fn main() {
     }
     if wants("entries") {
         runtime.block_on(identity::entries(&mut table));
+    }
+    if wants("streams") {
+        runtime.block_on(streams::streams(&mut table));
     }
     // It takes minutes: only when it is named.
     if wanted.iter().any(|word| word == "million") {
