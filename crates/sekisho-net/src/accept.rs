@@ -10,7 +10,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 
 use crate::peer::Exported;
-use crate::trust::Asked;
+use crate::trust::SiteSelection;
 use crate::{NetError, TlsPeer, TlsSource};
 
 /// A peer that has not finished its handshake by then is let go.
@@ -29,12 +29,12 @@ impl Acceptor {
     /// Asks for a client certificate, which must come if `client_required`. SVID and bundle are those in force when a
     /// connection comes.
     pub fn new(source: &TlsSource, client_required: bool, alpn: &[&[u8]]) -> Result<Self, NetError> {
-        let tls = TlsAcceptor::from(source.server_config(client_required, alpn, Asked::Alone)?);
+        let tls = TlsAcceptor::from(source.server_config(client_required, alpn, SiteSelection::Alone)?);
         Ok(Self { source: source.clone(), tls, beside: None })
     }
 
     /// That of one site of a listener.
-    pub(crate) fn of_site(source: &TlsSource, asked: Asked) -> Result<Self, NetError> {
+    pub(crate) fn of_site(source: &TlsSource, asked: SiteSelection) -> Result<Self, NetError> {
         let tls = TlsAcceptor::from(source.server_config(false, &[b"h2", b"http/1.1"], asked)?);
         Ok(Self { source: source.clone(), tls, beside: None })
     }
@@ -46,7 +46,8 @@ impl Acceptor {
 
     /// Serves a second protocol on the same port. A client that does not ask for it is served as without.
     pub fn beside(mut self, protocol: &'static [u8]) -> Result<Self, NetError> {
-        self.beside = Some((protocol, TlsAcceptor::from(self.source.server_config(true, &[protocol], Asked::Alone)?)));
+        self.beside =
+            Some((protocol, TlsAcceptor::from(self.source.server_config(true, &[protocol], SiteSelection::Alone)?)));
         Ok(self)
     }
 

@@ -18,7 +18,7 @@ use crate::accept::{Acceptor, HANDSHAKE_TIMEOUT};
 use crate::ending::end_streams;
 use crate::listen::{accept_each, connection, drain};
 use crate::slots::MAX_CONNECTIONS;
-use crate::trust::Asked;
+use crate::trust::SiteSelection;
 use crate::unix_slots::State;
 use crate::{NetError, Slot, Slots, TlsSource, network_of};
 
@@ -55,7 +55,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(site: &Site, asked: Asked, stop: &CancellationToken) -> Result<Arc<Self>, NetError> {
+    fn new(site: &Site, asked: SiteSelection, stop: &CancellationToken) -> Result<Arc<Self>, NetError> {
         Ok(Arc::new(Self {
             acceptor: Acceptor::of_site(&site.source, asked)?,
             router: site.router.clone().layer(from_fn_with_state(stop.clone(), end_streams)),
@@ -68,7 +68,7 @@ impl Served {
 impl Sites {
     /// The first is the default. They are served until `stop`.
     pub fn new(sites: Vec<Site>, stop: CancellationToken) -> Result<Self, NetError> {
-        let asked = if sites.len() > 1 { Asked::ByName } else { Asked::Alone };
+        let asked = if sites.len() > 1 { SiteSelection::ByName } else { SiteSelection::Alone };
         let mut further = sites.into_iter();
         let Some(default) = further.next() else { return Err(NetError::NoSite) };
         let mut sites = Self { default: Served::new(&default, asked, &stop)?, named: HashMap::new(), stop };

@@ -9,7 +9,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, version};
 
 use crate::material::{NetError, TlsSource};
-use crate::trust::{AnyClient, Asked, ExpectedServer, ServerCheck};
+use crate::trust::{AnyClient, ExpectedServer, ServerCheck, SiteSelection};
 
 impl TlsSource {
     /// For listeners. A client certificate is asked for and, if one comes, checked; whether one is needed is the
@@ -18,7 +18,7 @@ impl TlsSource {
         &self,
         client_required: bool,
         alpn: &[&[u8]],
-        asked: Asked,
+        asked: SiteSelection,
     ) -> Result<Arc<ServerConfig>, NetError> {
         let source = self.clone();
         let verifier = Arc::new(AnyClient { source, required: client_required, asked, provider: provider() });

@@ -114,7 +114,7 @@ impl ServerCertVerifier for ServerCheck {
 
 /// How the client selected its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum SiteSelection {
     /// Nothing else is at this listener.
     Alone,
     /// By the name that they asked for, or by none.
@@ -126,14 +126,14 @@ pub(crate) enum Asked {
 pub(crate) struct AnyClient {
     pub(crate) source: TlsSource,
     pub(crate) required: bool,
-    pub(crate) asked: Asked,
+    pub(crate) asked: SiteSelection,
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
 impl AnyClient {
     fn refused(&self, error: X509Error) -> Error {
         match error {
-            X509Error::TrustDomain { found, wanted } if self.asked == Asked::ByName => other(format!(
+            X509Error::TrustDomain { found, wanted } if self.asked == SiteSelection::ByName => other(format!(
                 "the client's SVID is of trust domain `{found}`, and it connected to `{wanted}`; it reaches its own by the TLS \
                  server name (SNI) `{found}`"
             )),

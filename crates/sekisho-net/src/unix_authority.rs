@@ -14,7 +14,7 @@ const FRAME_HEAD: usize = 9;
 const MAX_FRAME: usize = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum ParseState {
     Preface,
     Frame,
     /// Inside a frame that is passed on as it is, with so many bytes to come.
@@ -26,7 +26,7 @@ enum At {
 /// A stream whose HTTP/2 heads are rewritten while they are read.
 pub(crate) struct UnixAuthority<S> {
     inner: S,
-    at: At,
+    at: ParseState,
     /// Read, and not yet looked at.
     raw: Vec<u8>,
     /// Looked at, and not yet passed on: up to `passed` it was.
@@ -36,37 +36,37 @@ pub(crate) struct UnixAuthority<S> {
 
 impl<S> UnixAuthority<S> {
     pub(crate) const fn new(inner: S) -> Self {
-        Self { inner, at: At::Preface, raw: vec![], ready: vec![], passed: 0 }
+        Self { inner, at: ParseState::Preface, raw: vec![], ready: vec![], passed: 0 }
     }
 
     /// Moves what is whole from `raw` to `ready`.
     fn look(&mut self) {
         loop {
             let take = match self.at {
-                At::Preface if self.raw.len() >= PREFACE.len() => {
-                    self.at = if self.raw.starts_with(PREFACE) { At::Frame } else { At::Other };
+                ParseState::Preface if self.raw.len() >= PREFACE.len() => {
+                    self.at = if self.raw.starts_with(PREFACE) { ParseState::Frame } else { ParseState::Other };
                     continue;
                 }
-                At::Preface if PREFACE.starts_with(&self.raw) => return,
-                At::Preface => {
-                    self.at = At::Other;
+                ParseState::Preface if PREFACE.starts_with(&self.raw) => return,
+                ParseState::Preface => {
+                    self.at = ParseState::Other;
                     continue;
                 }
-                At::Frame => match frame(&mut self.raw) {
+                ParseState::Frame => match frame(&mut self.raw) {
                     Some((take, then)) => {
                         self.at = then;
                         take
                     }
                     None => return,
                 },
-                At::Passing(left) => {
+                ParseState::Passing(left) => {
                     let take = left.min(self.raw.len());
-                    self.at = if take == left { At::Frame } else { At::Passing(left - take) };
+                    self.at = if take == left { ParseState::Frame } else { ParseState::Passing(left - take) };
                     take
                 }
-                At::Other => self.raw.len(),
+                ParseState::Other => self.raw.len(),
             };
-            if take == 0 && !matches!(self.at, At::Frame) {
+            if take == 0 && !matches!(self.at, ParseState::Frame) {
                 return;
             }
             self.ready.extend(self.raw.drain(..take));
@@ -81,13 +81,13 @@ impl<S> UnixAuthority<S> {
 pub fn rewrite_unix_authority(written: &[u8]) -> Vec<u8> {
     let mut stream = UnixAuthority { raw: written.to_vec(), ..UnixAuthority::new(()) };
     stream.look();
-    // At the end what is not whole passes as it is.
+    // ParseState the end what is not whole passes as it is.
     stream.ready.append(&mut stream.raw);
     stream.ready
 }
 
 /// Bytes of a frame that can be passed on, and what follows; `None` while a head is not whole.
-fn frame(raw: &mut [u8]) -> Option<(usize, At)> {
+fn frame(raw: &mut [u8]) -> Option<(usize, ParseState)> {
     // The preface stands before the first frame.
     let skip = if raw.starts_with(PREFACE) { PREFACE.len() } else { 0 };
     let head = raw.get(skip..skip + FRAME_HEAD)?;
@@ -95,13 +95,13 @@ fn frame(raw: &mut [u8]) -> Option<(usize, At)> {
     let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
     let whole = skip + FRAME_HEAD + length;
     if kind != 1 || length > MAX_FRAME {
-        return Some((skip + FRAME_HEAD, At::Passing(length)));
+        return Some((skip + FRAME_HEAD, ParseState::Passing(length)));
     }
     let payload = raw.get_mut(skip + FRAME_HEAD..whole)?;
     // Padding and priority stand before the block (RFC 9113 §6.2).
     let before = usize::from(flags & 0x08 != 0) + if flags & 0x20 == 0 { 0 } else { 5 };
     payload.get_mut(before..).and_then(rewrite);
-    Some((whole, At::Frame))
+    Some((whole, ParseState::Frame))
 }
 
 /// Searches a header block (RFC 7541 §6) for a literal `:authority` in plain text, and rewrites its value.
@@ -188,7 +188,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for UnixAuthority<S> {
             ready!(Pin::new(&mut this.inner).poll_read(context, &mut read))?;
             if read.filled().is_empty() {
                 // The end: what was held back is for the library to judge.
-                this.at = At::Other;
+                this.at = ParseState::Other;
                 this.ready.append(&mut this.raw);
                 if this.ready.is_empty() {
                     return Poll::Ready(Ok(()));

@@ -103,13 +103,13 @@ pub(crate) struct State {
 
 /// Why a connection gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Full {
+enum NoSlot {
     Process,
     User,
     All,
 }
 
-impl Full {
+impl NoSlot {
     const fn reason(self) -> &'static str {
         match self {
             Self::Process => "too many connections are open of this process",
@@ -264,24 +264,24 @@ impl UnixSlots {
     }
 
     /// Whether there is a slot, and who gave it up for this.
-    fn check(&self, open: &mut Open, whose: Owner, pid: i32) -> Result<Option<Owner>, Full> {
+    fn check(&self, open: &mut Open, whose: Owner, pid: i32) -> Result<Option<Owner>, NoSlot> {
         let of_process = open.users.get(&whose).and_then(|user| user.processes.get(&pid)).copied();
         if open.of(whose) >= self.limits.per_user {
-            return Err(Full::User);
+            return Err(NoSlot::User);
         }
         if of_process.unwrap_or(0) >= self.limits.per_process {
-            return Err(Full::Process);
+            return Err(NoSlot::Process);
         }
         if open.all < self.limits.total {
             return Ok(None);
         }
-        let loser = open.gives_way(whose).ok_or(Full::All)?;
-        let user = open.users.get(&loser).ok_or(Full::All)?;
+        let loser = open.gives_way(whose).ok_or(NoSlot::All)?;
+        let user = open.users.get(&loser).ok_or(NoSlot::All)?;
         // The newest on which nothing was asked, else the newest.
         let idle = |state: &State| !state.asked.load(Ordering::Relaxed);
         let unasked = user.connections.iter().rev().find(|(_, (_, state))| idle(state));
         let number = unasked.or_else(|| user.connections.iter().next_back()).map(|(number, _)| *number);
-        let ended = number.and_then(|number| open.remove(loser, number)).ok_or(Full::All)?;
+        let ended = number.and_then(|number| open.remove(loser, number)).ok_or(NoSlot::All)?;
         ended.given_away.cancel();
         open.leaving += 1;
         Ok(Some(loser))

@@ -7,7 +7,7 @@ use sekisho_types::{Effect, UnixTime};
 
 use crate::input::RequestInput;
 use crate::load::{PolicySet, limit_steps};
-use crate::lower::{Facts, LoweredRule, Memo, Truth};
+use crate::lower::{FactCache, Facts, LoweredRule, Truth};
 use crate::oracle::{Evaluated, Oracle};
 use crate::source::ENTRY_RULE;
 use crate::{builtins, work};
@@ -85,7 +85,7 @@ impl PolicySet {
 
     /// Whether some rule that is decided here allows; `None` when one of them cannot be decided: it may err, and so
     /// deny all.
-    fn verdict(&self, facts: &Memo<'_, impl Facts>) -> Option<bool> {
+    fn verdict(&self, facts: &FactCache<'_, impl Facts>) -> Option<bool> {
         if !self.lowered.apart {
             return None;
         }
@@ -108,7 +108,7 @@ impl PolicySet {
         Some(allowed)
     }
 
-    fn explained(&self, facts: &Memo<'_, impl Facts>, result: Result<bool, String>) -> Decision {
+    fn explained(&self, facts: &FactCache<'_, impl Facts>, result: Result<bool, String>) -> Decision {
         let (effect, error) = match result {
             Ok(true) => (Effect::Allow, None),
             Ok(false) => (Effect::Deny, None),
@@ -158,7 +158,7 @@ impl PolicySet {
     }
 
     /// The body that allowed, or the one that came nearest to it.
-    fn telling(&self, facts: &Memo<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
+    fn telling(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
         let mut best: Option<((usize, usize), &LoweredRule)> = None;
         for rule in &self.lowered.rules {
             let (mut unmet, mut unknown) = (0, 0);
@@ -199,7 +199,7 @@ fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
     catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
 }
 
-fn outcome(rule: &LoweredRule, facts: &Memo<'_, impl Facts>) -> RuleOutcome {
+fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome {
     let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
     for stated in &rule.conditions {
         match stated.truth(facts) {

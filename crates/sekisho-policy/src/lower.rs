@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 
 use regorus::unstable::{Expr, Module, Ref, Rule, RuleHead};
 
-use condition::Stated;
+use condition::StatedCondition;
 use extent::{ENTRY_PACKAGE, is_above, is_plain, is_syntax_import, only_allows};
-pub(crate) use facts::{Facts, Memo, Truth};
+pub(crate) use facts::{FactCache, Facts, Truth};
 use read::Reader;
 use sekisho_types::UnixTime;
 
@@ -57,7 +57,7 @@ pub(crate) struct Head {
 pub(crate) struct LoweredRule {
     pub file: String,
     pub line: u32,
-    pub conditions: Vec<Stated>,
+    pub conditions: Vec<StatedCondition>,
     /// Whether it is decided here: the engine has nothing more to say on it.
     pub decided: bool,
     /// Whether every condition is met or not met on any input; one that is not met then settles the rule.
@@ -71,8 +71,8 @@ impl Lowered {
     }
 
     /// What one decision looks at.
-    pub(crate) fn memo<'a, F: Facts>(&self, facts: &'a F, now: UnixTime) -> Memo<'a, F> {
-        Memo::new(facts, now, self.slots, self.conditions)
+    pub(crate) fn memo<'a, F: Facts>(&self, facts: &'a F, now: UnixTime) -> FactCache<'a, F> {
+        FactCache::new(facts, now, self.slots, self.conditions)
     }
 }
 
@@ -110,7 +110,7 @@ impl Lowered {
             }
             _ => return,
         };
-        let lowered = |conditions: Vec<Stated>| LoweredRule {
+        let lowered = |conditions: Vec<StatedCondition>| LoweredRule {
             file: span.source.file().clone(),
             line: span.line,
             decided: conditions.iter().all(|stated| stated.condition.is_clear()),

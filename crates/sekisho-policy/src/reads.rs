@@ -14,18 +14,18 @@ use crate::question::{Place, Question, put};
 /// Most answers that a record keeps of one value.
 const MAX_ANSWERS: usize = 1024;
 
-/// Where a policy reads.
+/// The place in a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct At {
+pub(crate) struct Position {
     pub file: String,
     pub line: u32,
 }
 
-/// A read of more than the answer to a question.
+/// A read of the whole value, not only of the answer to a question.
 #[derive(Debug)]
-pub(crate) struct FreeRead {
+pub(crate) struct UnboundedRead {
     pub of: Extent,
-    pub at: At,
+    pub at: Position,
     /// Lines at which the engine evaluates it, if it does.
     pub lines: BTreeSet<u32>,
 }
@@ -38,17 +38,17 @@ pub(crate) enum Extent {
     One(Place),
 }
 
-/// All that a set reads of them.
+/// The reads of a policy set.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    questions: BTreeMap<Place, BTreeMap<Question, At>>,
-    free: Vec<FreeRead>,
+    questions: BTreeMap<Place, BTreeMap<Question, Position>>,
+    free: Vec<UnboundedRead>,
     /// Names the questions and their order.
     digest: String,
 }
 
 impl Reads {
-    fn new(questions: BTreeMap<Place, BTreeMap<Question, At>>, free: Vec<FreeRead>) -> Self {
+    fn new(questions: BTreeMap<Place, BTreeMap<Question, Position>>, free: Vec<UnboundedRead>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for (place, asked) in &questions {
             put(&mut context, place.name().as_bytes());
@@ -60,13 +60,13 @@ impl Reads {
     }
 
     /// The questions that the set asks of `place`, in the order of their answers.
-    pub(crate) fn questions(&self, place: &Place) -> impl Iterator<Item = (&Question, &At)> {
+    pub(crate) fn questions(&self, place: &Place) -> impl Iterator<Item = (&Question, &Position)> {
         self.questions.get(place).into_iter().flatten()
     }
 
     /// The reads of `place` that no answers replace.
-    pub(crate) fn free<'a>(&'a self, place: &Place) -> Vec<&'a FreeRead> {
-        let concerned = |read: &&FreeRead| match &read.of {
+    pub(crate) fn free<'a>(&'a self, place: &Place) -> Vec<&'a UnboundedRead> {
+        let concerned = |read: &&UnboundedRead| match &read.of {
             Extent::Everything => true,
             Extent::Headers => matches!(place, Place::Header(_)),
             Extent::One(one) => one == place,

@@ -15,7 +15,7 @@ use crate::load::PolicySet;
 use crate::mask::MASK;
 use crate::oracle::Oracle;
 use crate::question::Place;
-use crate::reads::FreeRead;
+use crate::reads::UnboundedRead;
 use crate::record::{Recorded, is_hidden};
 use candidates::{Candidate, Hidden};
 
@@ -125,7 +125,7 @@ impl PolicySet {
         &self,
         recorded: &Recorded,
         candidates: &[Candidate],
-        free: &[(String, &FreeRead)],
+        free: &[(String, &UnboundedRead)],
         open: &impl Fn() -> (String, String),
     ) -> Result<Decision, (String, String)> {
         let mut request = (*recorded.request).clone();

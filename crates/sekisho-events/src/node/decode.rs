@@ -28,9 +28,9 @@ pub enum NodeEventError {
     Kind(String),
 }
 
-/// What tells the forms apart.
+/// The members that distinguish the forms.
 #[derive(Deserialize)]
-struct Signs {
+struct FormMembers {
     kind: String,
     input: Option<IgnoredAny>,
     selectors: Option<IgnoredAny>,
@@ -45,7 +45,7 @@ impl NodeEvent {
 
     /// Reads a record from a tree, as an answer of the server holds it.
     pub fn from_json(record: &Json) -> Result<Self, NodeEventError> {
-        let signs: Signs = form(record)?;
+        let signs: FormMembers = form(record)?;
         match (signs.kind.as_str(), signs.input.is_some(), signs.selectors.is_some()) {
             ("decision", ..) => decided(form(record)?).map(|decided| Self::Decided(Box::new(decided))),
             ("refusal", true, _) => Ok(Self::PeerRefused(peer_refused(form(record)?))),

@@ -10,46 +10,46 @@ use crate::work::Cost;
 
 /// What a builtin answers when all its arguments are texts; one that answers nothing special may then be an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnTexts {
+enum TextResult {
     Text,
     Other,
     MayErr,
 }
 
 /// Builtins whose work and result are linear in their arguments.
-const LOWERED: [(&str, OnTexts); 32] = [
-    ("array.reverse", OnTexts::MayErr),
-    ("array.slice", OnTexts::MayErr),
-    ("concat", OnTexts::MayErr),
-    ("contains", OnTexts::Other),
-    ("count", OnTexts::Other),
-    ("endswith", OnTexts::Other),
-    ("glob.match", OnTexts::MayErr),
-    ("indexof", OnTexts::MayErr),
-    ("is_array", OnTexts::Other),
-    ("is_boolean", OnTexts::Other),
-    ("is_null", OnTexts::Other),
-    ("is_number", OnTexts::Other),
-    ("is_object", OnTexts::Other),
-    ("is_set", OnTexts::Other),
-    ("is_string", OnTexts::Other),
-    ("lower", OnTexts::Text),
-    ("net.cidr_contains", OnTexts::MayErr),
-    ("net.cidr_is_valid", OnTexts::MayErr),
-    ("object.get", OnTexts::MayErr),
-    ("object.keys", OnTexts::MayErr),
-    ("regex.match", OnTexts::MayErr),
-    ("split", OnTexts::Other),
-    ("startswith", OnTexts::Other),
-    ("strings.any_prefix_match", OnTexts::MayErr),
-    ("strings.any_suffix_match", OnTexts::MayErr),
-    ("substring", OnTexts::MayErr),
-    ("trim", OnTexts::Text),
-    ("trim_prefix", OnTexts::Text),
-    ("trim_space", OnTexts::Text),
-    ("trim_suffix", OnTexts::Text),
-    ("type_name", OnTexts::Text),
-    ("upper", OnTexts::Text),
+const LOWERED: [(&str, TextResult); 32] = [
+    ("array.reverse", TextResult::MayErr),
+    ("array.slice", TextResult::MayErr),
+    ("concat", TextResult::MayErr),
+    ("contains", TextResult::Other),
+    ("count", TextResult::Other),
+    ("endswith", TextResult::Other),
+    ("glob.match", TextResult::MayErr),
+    ("indexof", TextResult::MayErr),
+    ("is_array", TextResult::Other),
+    ("is_boolean", TextResult::Other),
+    ("is_null", TextResult::Other),
+    ("is_number", TextResult::Other),
+    ("is_object", TextResult::Other),
+    ("is_set", TextResult::Other),
+    ("is_string", TextResult::Other),
+    ("lower", TextResult::Text),
+    ("net.cidr_contains", TextResult::MayErr),
+    ("net.cidr_is_valid", TextResult::MayErr),
+    ("object.get", TextResult::MayErr),
+    ("object.keys", TextResult::MayErr),
+    ("regex.match", TextResult::MayErr),
+    ("split", TextResult::Other),
+    ("startswith", TextResult::Other),
+    ("strings.any_prefix_match", TextResult::MayErr),
+    ("strings.any_suffix_match", TextResult::MayErr),
+    ("substring", TextResult::MayErr),
+    ("trim", TextResult::Text),
+    ("trim_prefix", TextResult::Text),
+    ("trim_space", TextResult::Text),
+    ("trim_suffix", TextResult::Text),
+    ("type_name", TextResult::Text),
+    ("upper", TextResult::Text),
 ];
 
 /// A call without its arguments, as the engine would make it.
@@ -57,7 +57,7 @@ const LOWERED: [(&str, OnTexts); 32] = [
 pub(crate) struct Call {
     pub(super) name: &'static str,
     builtin: BuiltinFcn,
-    on_texts: OnTexts,
+    on_texts: TextResult,
     /// For the engine's messages, which are not shown from here.
     span: Span,
     parameters: Vec<Ref<Expr>>,
@@ -87,12 +87,12 @@ impl Call {
 
     /// Whether it answers with a text on any input, if its arguments are texts on any.
     pub(super) fn is_text(&self, of_texts: bool) -> bool {
-        self.on_texts == OnTexts::Text && of_texts
+        self.on_texts == TextResult::Text && of_texts
     }
 
     /// Whether it never gives an error, on any input.
     pub(super) fn is_certain(&self, of_texts: bool) -> bool {
-        self.on_texts != OnTexts::MayErr && of_texts
+        self.on_texts != TextResult::MayErr && of_texts
     }
 }
 

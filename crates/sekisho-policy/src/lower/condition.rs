@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regorus::Value;
 
-use super::facts::{Facts, Memo, Truth};
+use super::facts::{FactCache, Facts, Truth};
 use super::term::{Known, Term};
 use crate::mask::{MASK, masked_query};
 
@@ -17,19 +17,19 @@ pub(crate) enum Condition {
     Opaque,
 }
 
-/// A condition and where it stands.
+/// A condition and its line.
 #[derive(Debug, Clone)]
-pub(crate) struct Stated {
+pub(crate) struct StatedCondition {
     pub line: u32,
     pub text: String,
     pub condition: Condition,
-    /// Equal conditions have the same number, in whichever rules they stand.
+    /// Equal conditions have the same number, in all rules.
     pub(super) number: usize,
 }
 
-impl Stated {
-    /// What it comes to; equal conditions are judged once.
-    pub(crate) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
+impl StatedCondition {
+    /// Its truth; equal conditions are evaluated once.
+    pub(crate) fn truth(&self, facts: &FactCache<'_, impl Facts>) -> Truth {
         facts.once(self.number, || self.condition.truth(facts))
     }
 }
@@ -79,7 +79,7 @@ impl Condition {
         }
     }
 
-    pub(super) fn truth(&self, facts: &Memo<'_, impl Facts>) -> Truth {
+    pub(super) fn truth(&self, facts: &FactCache<'_, impl Facts>) -> Truth {
         let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
         match self {
             Self::Opaque => Truth::Unknown,
@@ -112,7 +112,7 @@ impl Condition {
     }
 
     /// What was found where the condition looked, for one that is not met.
-    pub(crate) fn found(&self, facts: &Memo<'_, impl Facts>) -> Option<Value> {
+    pub(crate) fn found(&self, facts: &FactCache<'_, impl Facts>) -> Option<Value> {
         let term = match self {
             Self::Opaque | Self::Not(_) => return None,
             Self::Holds(term) => term.looked_at(),

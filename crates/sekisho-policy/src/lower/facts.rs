@@ -35,7 +35,7 @@ pub(crate) enum Truth {
 }
 
 /// Facts of one decision, each looked up once however many rules ask for it.
-pub(crate) struct Memo<'a, F> {
+pub(crate) struct FactCache<'a, F> {
     pub(super) facts: &'a F,
     pub(super) now: UnixTime,
     slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
@@ -44,7 +44,7 @@ pub(crate) struct Memo<'a, F> {
     pub(super) oracle: Option<&'a Oracle>,
 }
 
-impl<'a, F: Facts> Memo<'a, F> {
+impl<'a, F: Facts> FactCache<'a, F> {
     /// `slots` different places are looked at by `conditions` different conditions.
     pub(super) fn new(facts: &'a F, now: UnixTime, slots: usize, conditions: usize) -> Self {
         let slots = std::iter::repeat_with(OnceCell::new).take(slots).collect();

@@ -6,7 +6,7 @@ use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
 
 use super::call::Call;
-use super::condition::{Comparison, Condition, Stated};
+use super::condition::{Comparison, Condition, StatedCondition};
 use super::facts::Path;
 use super::term::{Constant, Term};
 use crate::refs::{declared, keys, leading_path, reference, whole};
@@ -36,12 +36,12 @@ impl Reader {
         Self { bindings, rules, read, locals, named: 0, named_in_set: 0 }
     }
 
-    pub(super) fn body(&mut self, query: &Query) -> Vec<Stated> {
+    pub(super) fn body(&mut self, query: &Query) -> Vec<StatedCondition> {
         self.locals = variables(query);
         query.stmts.iter().map(|statement| self.stated(statement)).collect()
     }
 
-    fn stated(&mut self, statement: &LiteralStmt) -> Stated {
+    fn stated(&mut self, statement: &LiteralStmt) -> StatedCondition {
         self.named = 0;
         let condition = match &statement.literal {
             _ if !statement.with_mods.is_empty() => None,
@@ -50,7 +50,12 @@ impl Reader {
             _ => None,
         };
         let text = source_text(statement).split_whitespace().collect::<Vec<_>>().join(" ");
-        Stated { line: statement.span.line, text, condition: condition.unwrap_or(Condition::Opaque), number: 0 }
+        StatedCondition {
+            line: statement.span.line,
+            text,
+            condition: condition.unwrap_or(Condition::Opaque),
+            number: 0,
+        }
     }
 
     fn condition(&mut self, expr: &Expr) -> Option<Condition> {

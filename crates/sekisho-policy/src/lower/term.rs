@@ -8,7 +8,7 @@ use regorus::Value;
 use regorus::unstable::ArithOp;
 
 use super::call::Call;
-use super::facts::{Facts, Memo, Path};
+use super::facts::{FactCache, Facts, Path};
 use crate::mask::is_sensitive;
 use crate::refs::whole;
 use crate::schema;
@@ -126,7 +126,7 @@ impl Term {
         }
     }
 
-    pub(super) fn value<'a>(&'a self, facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
+    pub(super) fn value<'a>(&'a self, facts: &'a FactCache<'_, impl Facts>) -> Known<'a> {
         match self {
             Self::Constant(constant) => Known::Value(Cow::Borrowed(&constant.value)),
             Self::Now => Known::Value(Cow::Owned(Value::from(facts.now.nanos()))),
@@ -153,7 +153,7 @@ impl Term {
 }
 
 /// A call with an undefined argument is undefined, once no other argument is an error.
-fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a Memo<'_, impl Facts>) -> Known<'a> {
+fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a FactCache<'_, impl Facts>) -> Known<'a> {
     let (mut values, mut undefined) = (Vec::with_capacity(arguments.len()), false);
     for argument in arguments {
         match argument.value(facts) {

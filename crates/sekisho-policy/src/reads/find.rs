@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, Import, Literal, LiteralStmt, Module, Ref, Rule, RuleBody, RuleHead};
 
-use super::{At, Extent, FreeRead, Reads};
+use super::{Extent, Position, Reads, UnboundedRead};
 use crate::names;
 use crate::nodes::{Node, nodes};
 use crate::question::{Place, Question, matches};
@@ -50,8 +50,8 @@ struct Finder<'a> {
     functions: &'a BTreeSet<String>,
     /// Expressions that are accounted for, and still to come.
     claimed: Vec<*const Expr>,
-    questions: &'a mut BTreeMap<Place, BTreeMap<Question, At>>,
-    free: &'a mut Vec<FreeRead>,
+    questions: &'a mut BTreeMap<Place, BTreeMap<Question, Position>>,
+    free: &'a mut Vec<UnboundedRead>,
 }
 
 impl Finder<'_> {
@@ -235,7 +235,7 @@ impl Finder<'_> {
             inner = refr;
             lines.insert(inner.span().line);
         }
-        self.free.push(FreeRead { of, at: at(expr, line), lines });
+        self.free.push(UnboundedRead { of, at: at(expr, line), lines });
     }
 
     fn claim(&mut self, expr: &Expr) {
@@ -270,8 +270,8 @@ impl Finder<'_> {
     }
 }
 
-fn at(expr: &Expr, line: u32) -> At {
-    At { file: expr.span().source.file().clone(), line }
+fn at(expr: &Expr, line: u32) -> Position {
+    Position { file: expr.span().source.file().clone(), line }
 }
 
 /// What is read of hidable values at `steps`.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::mask::{MAX_KEPT, is_sensitive, recorded_query};
 use crate::oracle::Answers;
 use crate::question::{Place, Question};
-use crate::reads::{At, Reads};
+use crate::reads::{Position, Reads};
 use crate::record::Recorded;
 
 /// Most questions without an answer for which both answers are tried.
@@ -25,7 +25,7 @@ pub(super) struct Hidden<'a> {
     place: Place,
     shape: Shape<'a>,
     known: BTreeMap<Question, bool>,
-    asked: Vec<(&'a Question, &'a At)>,
+    asked: Vec<(&'a Question, &'a Position)>,
 }
 
 /// What the record shows of it.
@@ -72,7 +72,7 @@ impl<'a> Hidden<'a> {
         self.asked.first().map(|(_, at)| self.shown_at(at))
     }
 
-    fn shown_at(&self, at: &At) -> (String, String) {
+    fn shown_at(&self, at: &Position) -> (String, String) {
         (self.place.name(), format!("{}:{}", at.file, at.line))
     }
 
