@@ -79,7 +79,7 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     // Paths of a graph are exponentially many, and nothing says how many before they are made.
     let paths = |_| Err(std::io::Error::other("`graph.reachable_paths` is not available here").into());
     add("graph.reachable_paths", 2, Box::new(paths))?;
-    // A decision that draws lots cannot be replayed.
+    // A random decision cannot be replayed.
     add("rand.intn", 2, Box::new(|_| Err(std::io::Error::other("`rand.intn` is not available here").into())))?;
     // The engine's own panics on an empty pattern and counts overlaps.
     add("strings.count", 2, Box::new(|arguments| Ok(strings_count(&arguments))))
@@ -109,8 +109,7 @@ pub(crate) fn bound(engine: &mut Engine) -> Result<(), String> {
     Ok(())
 }
 
-/// Binds a copy made for one decision to its `now`: a decision can be replayed, so the clock is the decision's
-/// (design: "what the flows fix").
+/// Binds a copy made for one decision to its `now`: a replay has the same clock.
 pub(crate) fn bind_clock(engine: &mut Engine, now: UnixTime) -> Result<(), String> {
     let nanos = now.nanos();
     let clock = Box::new(move |_: Vec<Value>| Ok(Value::from(nanos)));

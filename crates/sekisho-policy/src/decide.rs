@@ -22,7 +22,7 @@ pub struct Unmet {
     pub found: Option<String>,
 }
 
-/// How one body of the entry rule fared.
+/// The result of one body of the entry rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleOutcome {
     pub file: String,
@@ -43,19 +43,19 @@ impl RuleOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     pub effect: Effect,
-    /// The body that allowed, or the one that came nearest to it.
+    /// The body that allowed, or the nearest one.
     pub rule: Option<RuleOutcome>,
     /// Set when evaluating failed; the effect is then a denial.
     pub error: Option<String>,
 }
 
 impl PolicySet {
-    /// Decides `request` at `now`: each rule by the lowering where that says all of it, else by the engine.
+    /// Decides `request` at `now`: each rule by the lowering if it covers the rule completely, else by the engine.
     pub fn decide(&self, request: &RequestInput, now: UnixTime) -> Decision {
         self.decide_facts(request, || request.to_value(now), now)
     }
 
-    /// The same, always by the engine: what the lowering is held against.
+    /// The same, always by the engine: the reference for the lowering.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
         let facts = self.lowered.memo(request, now);
         self.explained(&facts, self.by_engine(request.to_value(now), now))
@@ -74,7 +74,7 @@ impl PolicySet {
                 Ok(Value::Undefined) => Ok(allowed),
                 Ok(Value::Bool(true)) => Ok(true),
                 Ok(_) if !allowed => Ok(false),
-                // Two rules with different values: the engine says where.
+                // Two rules with different values: the engine reports their lines.
                 Ok(_) => self.by_engine(input(), now),
                 Err(error) => Err(error),
             },
@@ -157,7 +157,7 @@ impl PolicySet {
         (self.explained(&facts, result), evaluated)
     }
 
-    /// The body that allowed, or the one that came nearest to it.
+    /// The body that allowed, or the nearest one.
     fn telling(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
         let mut best: Option<((usize, usize), &LoweredRule)> = None;
         for rule in &self.lowered.rules {
@@ -185,7 +185,7 @@ impl PolicySet {
     }
 }
 
-/// What the entry rule comes to in a copy of `engine`.
+/// The value of the entry rule in a copy of `engine`.
 fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
     let evaluate = || {
         work::begin();
@@ -215,8 +215,8 @@ fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome
     out
 }
 
-/// What a record says of an error: where it arose, and of which kind. The engine's own message may quote the input, and
-/// so a header that records mask.
+/// The form of an error in a record: its place and kind. The engine's own message may quote the input, and so a header
+/// that records mask.
 fn shown_error(message: &str) -> String {
     const KINDS: [(&str, &str); 6] = [
         ("more work than", "its builtins do more work than a decision may do"),

@@ -31,7 +31,7 @@ impl Dialect {
     }
 }
 
-/// A token as the scans below look at it.
+/// A token as the scans below see it.
 struct Word<'a> {
     kind: TokenKind,
     text: &'a str,
@@ -59,7 +59,7 @@ impl Word<'_> {
         self.kind == TokenKind::Symbol && matches!(self.text, "}" | "]" | ")")
     }
 
-    /// Whether an expression goes on behind it.
+    /// Whether an expression continues behind it.
     fn continues(&self) -> bool {
         match self.kind {
             TokenKind::Symbol => !self.closes(),
@@ -71,7 +71,7 @@ impl Word<'_> {
     }
 }
 
-/// Tells the version of a file. Two forms that no version has together are an error with both lines.
+/// The version of a file. Two forms that no version has together are an error with both lines.
 pub(crate) fn dialect(source: &Source) -> Result<Dialect, PolicyError> {
     let contents = contents(source)?;
     let words = words(&contents);
@@ -103,7 +103,7 @@ fn contents(source: &Source) -> Result<Contents, PolicyError> {
     })
 }
 
-/// All tokens up to the first that is malformed; the parser says what is wrong with it.
+/// All tokens up to the first malformed one; the parser reports that one.
 fn words(contents: &Contents) -> Vec<Word<'_>> {
     let mut lexer = Lexer::new(contents);
     let mut out = Vec::new();

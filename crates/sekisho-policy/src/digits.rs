@@ -1,7 +1,7 @@
-//! How large values may become. The engine multiplies without a limit, and twenty squarings one behind the other make a
-//! number that fills the memory. It keeps a list that holds another twice as one, and compares it as two: forty of
-//! those one behind the other are compared without end. So products, and names within lists, sets and objects, are
-//! bounded when a set is loaded.
+//! Bounds on the size of values. The engine multiplies without a limit: twenty squarings in a row make a number that
+//! fills the memory. It stores a list that holds another list twice only once, but compares it as two: a comparison of
+//! forty such lists in a row does not finish. So products, and names within lists, sets and objects, are bounded when a
+//! set is loaded.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, res
 
 /// Most factors in a product, with those of the names in it.
 const MAX_FACTORS: u32 = 64;
-/// Most names within a value that is written as a list, set or object, with those that they stand for.
+/// Most names within a written list, set or object, with the values of those names.
 const MAX_COPIES: u32 = 4096;
 /// Most characters of a number as it is written.
 const MAX_WRITTEN: usize = 1000;
 
-/// What a value is made of at most.
+/// Upper bounds of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
     /// Numbers that are multiplied.
     factors: u32,
-    /// Values from elsewhere that it holds; none for a constant.
+    /// Values of other names that it holds; none for a constant.
     copies: u32,
 }
 
@@ -55,7 +55,7 @@ impl Size {
 
 struct Rules<'a> {
     named: BTreeMap<Name, Vec<(&'a Rule, &'a Module)>>,
-    /// How large a rule's values are at most; those under way count as one.
+    /// The upper bounds of each rule's values; a rule in progress counts as one.
     known: BTreeMap<Name, Size>,
 }
 

@@ -1,4 +1,4 @@
-//! What a decision looks at.
+//! The input of a decision.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct RequestInput {
 }
 
 impl RequestInput {
-    /// The path as a request has it.
+    /// The path as it is written in a request.
     pub fn joined_path(&self) -> String {
         format!("/{}", self.path.join("/"))
     }

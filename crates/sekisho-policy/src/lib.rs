@@ -1,7 +1,7 @@
 //! The policy decision point: load, check, test, decide, explain.
 //!
-//! The language is Rego as regorus reads it, behind our limits and our builtins. What names a failed
-//! condition is our own lowering of the linear fragment ([`lower`]). This crate knows nothing of sockets,
+//! The language is Rego as regorus reads it, with our limits and our builtins. Our own lowering of the linear fragment
+//! ([`lower`]) names a failed condition. This crate knows nothing of sockets,
 //! files or clocks: policies are texts, and `now` is an argument.
 
 mod builtins;

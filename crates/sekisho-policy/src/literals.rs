@@ -1,5 +1,5 @@
-//! Constants that stand beside a place of the input are checked against what can stand there. A comparison with a value
-//! of another kind never holds, `not` of it always does, and nothing says so when it runs.
+//! Constants that are compared with a place of the input are checked against its possible values. A comparison with a
+//! value of another kind never holds, `not` of it always holds, and no error is reported at run time.
 
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, LiteralStmt, Ref};
@@ -27,7 +27,7 @@ const OF_TEXTS: [&str; 13] = [
 ];
 const METHODS: [&str; 8] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
-/// An input that a test gives to a rule, and that no request could be.
+/// An input of a test that no request can have.
 pub(crate) fn in_statement(statement: &LiteralStmt, scope: &Scope) -> Option<String> {
     statement.with_mods.iter().find_map(|with| {
         let place = place(&with.refr, scope)?;
@@ -35,7 +35,7 @@ pub(crate) fn in_statement(statement: &LiteralStmt, scope: &Scope) -> Option<Str
     })
 }
 
-/// A comparison, a membership or a call that can only come to one thing.
+/// A comparison, a membership or a call that has the same result for every request.
 pub(crate) fn in_expression(expr: &Expr, scope: &Scope) -> Option<String> {
     let compared = |left: &Ref<Expr>, right: &Ref<Expr>, exact: bool| {
         [(left, right), (right, left)].into_iter().find_map(|(looked_at, other)| {

@@ -27,10 +27,10 @@ const PARTS: u32 = 128;
 pub struct PolicySet {
     /// With all rules.
     pub(crate) engine: Engine,
-    /// With those that the lowering does not decide, where it decides others.
+    /// With the rules that the lowering does not decide, if it decides others.
     pub(crate) rest: Option<Engine>,
     pub(crate) lowered: Lowered,
-    /// What it reads of values that records hide.
+    /// Its reads of values that records hide.
     pub(crate) reads: Reads,
     sources: Vec<Source>,
     dialects: Vec<Dialect>,
@@ -140,7 +140,7 @@ pub(crate) fn limit_steps(engine: &mut Engine, input: &regorus::Value) {
     engine.set_execution_timer_config(ExecutionTimerConfig { limit: Duration::ZERO, check_interval });
 }
 
-/// What the entry rule of a copy says of an input without members: an error, or nothing that matters.
+/// The result of the entry rule of a copy for an input without members: an error, or no error.
 fn probe(engine: &Engine) -> Result<Result<(), String>, String> {
     let mut probe = engine.clone();
     work::begin();

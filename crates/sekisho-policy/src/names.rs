@@ -1,5 +1,5 @@
-//! Names are resolved when a set is loaded: functions, rules, and places of the input. A name that means nothing would
-//! wait behind an unmet condition and then deny, or under `not` and then allow.
+//! Names are resolved when a set is loaded: functions, rules, and places of the input. An unknown name would stay
+//! unnoticed behind an unmet condition and then deny, or under `not` and then allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::schema::{check_path, nearest};
 use crate::scope::Scope;
 use crate::{builtins, literals};
 
-/// A name that means nothing, and where it stands.
+/// An unknown name, and its place.
 #[derive(Debug)]
 pub(crate) struct Unresolved {
     pub file: String,
@@ -19,7 +19,7 @@ pub(crate) struct Unresolved {
     pub reason: String,
 }
 
-/// The first name that means nothing, or mistake of another kind, if any.
+/// The first unknown name, or mistake of another kind, if any.
 pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
     let known = Known::of(modules);
     modules.iter().find_map(|module| {

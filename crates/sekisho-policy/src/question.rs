@@ -1,4 +1,4 @@
-//! What a policy asks of a text that a record may hide.
+//! The questions of a policy about a text that a record may hide.
 
 use aws_lc_rs::digest;
 use regorus::Value;
@@ -13,7 +13,7 @@ pub(crate) enum Place {
     Query,
 }
 
-/// What a policy asks of a text, against a constant of its own.
+/// A question about a text, with a constant of the policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Question {
     /// Its `count` is this or more.
@@ -42,7 +42,7 @@ impl Place {
         }
     }
 
-    /// As a record names it.
+    /// Its name in a record.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Header(name) => format!("headers.{name}"),

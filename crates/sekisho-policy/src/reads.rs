@@ -1,5 +1,5 @@
-//! What a policy set reads of the places whose values a record may hide, found when the set is loaded. A value that is
-//! not read makes no replay uncertain; of one that is read only by questions with a constant, a record keeps the
+//! The reads of a policy set at places whose values a record may hide, found when the set is loaded. A value that is
+//! not read makes no replay uncertain. If a value is read only by questions with a constant, a record keeps the
 //! answers.
 
 pub(crate) mod find;
@@ -78,8 +78,8 @@ impl Reads {
         &self.digest
     }
 
-    /// The answers for what a record hides of `request`: for each place one character a question, `1` for yes. They say
-    /// what the policy found out, and nothing without its text.
+    /// The answers for the hidden values of `request`: for each place one character a question, `1` for yes. They
+    /// reveal what the policy found out, and nothing without its text.
     pub(crate) fn answers(
         &self,
         request: &RequestInput,

@@ -1,5 +1,5 @@
-//! What is recorded of a decision: what a log keeps, and what a replay needs. Values that may hold a secret are masked;
-//! of what the policy asked about them, and about values that are cut, the record has the answers.
+//! The record of a decision: for the log and for a replay. Values that may hold a secret are masked. The record holds
+//! the answers to the policy's questions about masked and cut values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::question::Place;
 /// A decision as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Without what is hidden.
+    /// Without hidden values.
     pub request: Arc<RequestInput>,
     /// Records of the first releases have no query.
     pub has_query: bool,
@@ -32,7 +32,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// What to record of `policy`'s decision on `request`.
+    /// The record of `policy`'s decision on `request`.
     pub fn of(
         request: &Arc<RequestInput>,
         now: UnixTime,
@@ -54,7 +54,7 @@ impl Recorded {
     }
 }
 
-/// The request without what is hidden; most have nothing of the kind and are shared.
+/// The request without hidden values; most requests have none and are shared.
 fn masked(request: &Arc<RequestInput>) -> Arc<RequestInput> {
     let is_hidden = |(name, value): (&String, &String)| is_sensitive(name) || is_long(value);
     if !request.headers.iter().any(is_hidden) && request.query.is_empty() {

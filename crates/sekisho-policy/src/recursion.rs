@@ -1,5 +1,5 @@
-//! Rules and functions that reach themselves. The engine follows a function's calls until its stack ends, which no
-//! handler survives, so such a policy is not loaded.
+//! Recursive rules and functions. The engine follows a function's calls until its stack overflows, which kills the
+//! process, so such a policy is not loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, res
 /// Longest chain of rules that use each other. The engine follows it on its stack.
 const MAX_CHAIN: usize = 32;
 
-/// A rule that reaches itself, or too many others one behind the other.
+/// A recursive rule, or a chain of rules that is too long.
 pub(crate) struct Recursion {
     pub file: String,
     pub line: u32,
@@ -25,7 +25,7 @@ struct Node {
 
 type Nodes = BTreeMap<Name, Node>;
 
-/// The first rule that reaches itself or further than the stack does, if any.
+/// The first rule that is recursive or begins a chain that is too long, if any.
 pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
     let mut nodes = Nodes::new();
     for module in modules {
@@ -46,8 +46,8 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Recursion> {
     Some(Recursion { file: node.file.clone(), line: node.line, reason: format!("`{}` {what}", name.join(".")) })
 }
 
-/// Follows what a rule uses, depth first and without a stack of calls. `lengths` holds the chain behind each rule that
-/// is done, and 0 for those on the way.
+/// Follows the rules that a rule uses, depth first and without recursion. `lengths` holds the chain behind each
+/// finished rule, and 0 for rules in progress.
 fn followed<'a>(
     nodes: &'a Nodes,
     start: &'a Name,

@@ -1,4 +1,4 @@
-//! What names stand for within one module.
+//! The meaning of names within one module.
 
 use std::collections::{BTreeMap, BTreeSet};
 

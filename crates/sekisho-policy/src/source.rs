@@ -1,4 +1,4 @@
-//! Policies as they come, and why they are refused.
+//! Policy sources, and why they are refused.
 
 /// The rule that decides a request.
 pub const ENTRY_RULE: &str = "data.workload.authz.allow";

@@ -1,16 +1,16 @@
-//! What builtins may do in one decision. The engine counts a call as one step, however long its texts are; here calls
-//! are counted by the size of what they take and give. It is a count and not a clock, so that a replay comes to the
-//! same.
+//! Limits of builtins in one decision. The engine counts a call as one step, however long its texts are; here calls are
+//! counted by the size of arguments and result. The limit is a count and not a clock, so that a replay has the same
+//! result.
 
 use std::cell::Cell;
 
 use regorus::Value;
 
-/// Most units for one decision, about 100 ms: a unit is a byte that is looked at.
+/// Most units for one decision, about 100 ms: a unit is a byte that is read.
 const BUDGET: u64 = 32 * 1024 * 1024;
 /// A call itself.
 const CALL: u64 = 16;
-/// Largest argument and result of a builtin that copies or takes apart what it is given.
+/// Largest argument and result of a builtin that copies or splits its argument.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 thread_local! {
@@ -18,14 +18,14 @@ thread_local! {
     static DONE: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How the work of a builtin grows with what it is given.
+/// How the work of a builtin grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cost {
-    /// It looks at a kind or a length.
+    /// It reads a kind or a length.
     Flat,
     /// It searches texts.
     Scan,
-    /// It makes something of each part.
+    /// It creates a value for each part.
     Build,
 }
 
@@ -52,7 +52,7 @@ impl Cost {
         }
     }
 
-    /// Counts a call of this size; the message says what it is too much of.
+    /// Counts a call of this size; the message names the exceeded limit.
     pub(crate) fn charge<'a>(self, values: impl IntoIterator<Item = &'a Value>) -> Result<(), &'static str> {
         let done = DONE.get();
         let limit = match self {
@@ -75,7 +75,7 @@ pub(crate) fn begin() {
     DONE.set(0);
 }
 
-/// Bytes of texts, and some for every other value; what is beyond `limit` is not looked at.
+/// Bytes of texts, and some for every other value; counting stops at `limit`.
 fn size<'a>(values: impl IntoIterator<Item = &'a Value>, limit: u64) -> u64 {
     let (mut waiting, mut size): (Vec<&Value>, u64) = (values.into_iter().collect(), 0);
     while let Some(value) = waiting.pop() {

@@ -1,4 +1,4 @@
-//! Conditions, and what they come to on one input.
+//! Conditions, and their truth on one input.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub(crate) enum Comparison {
 }
 
 impl Condition {
-    /// Whether the engine has no more to say on it than we.
+    /// Whether the lowering covers it completely.
     pub(super) fn is_clear(&self) -> bool {
         match self {
             Self::Opaque => false,
@@ -126,7 +126,7 @@ impl Condition {
             }
         };
         match term.value(facts) {
-            // A record keeps no secret, wherever it was looked at.
+            // A record keeps no secret, wherever the condition read it.
             Known::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
             Known::Value(value) if term.is_query() => {
                 value.as_string().ok().map(|query| Value::from(masked_query(query).as_str()))

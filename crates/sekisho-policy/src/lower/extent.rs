@@ -1,4 +1,4 @@
-//! Whether anything beside the bodies of the entry rule could change what it comes to.
+//! Whether anything except the bodies of the entry rule could change its value.
 
 use regorus::Value;
 use regorus::unstable::{Expr, Import, Rule, RuleBody, RuleHead};

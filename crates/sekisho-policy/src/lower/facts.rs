@@ -1,4 +1,4 @@
-//! What a decision looks at, each place once.
+//! The facts of a decision, each place read once.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -26,7 +26,7 @@ impl fmt::Debug for Path {
     }
 }
 
-/// What a condition comes to on one input.
+/// The truth of a condition on one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Truth {
     Met,
@@ -56,7 +56,7 @@ impl<'a, F: Facts> FactCache<'a, F> {
         self
     }
 
-    /// What the condition of this number comes to; it is judged once.
+    /// The truth of the condition with this number; it is evaluated once.
     pub(super) fn once(&self, number: usize, judge: impl FnOnce() -> Truth) -> Truth {
         let known = self.truths.get(number);
         if let Some(truth) = known.and_then(Cell::get) {
@@ -73,7 +73,7 @@ impl<'a, F: Facts> FactCache<'a, F> {
     }
 }
 
-/// What conditions look at: a request as the sidecar holds it, or any document.
+/// The source of facts: a request as the sidecar holds it, or any document.
 pub(crate) trait Facts {
     /// The value at `path`; `None` where the input has nothing.
     fn at(&self, path: &Path, now: UnixTime) -> Option<Cow<'_, Value>>;

@@ -11,7 +11,7 @@ use super::facts::Path;
 use super::term::{Constant, Term};
 use crate::refs::{declared, keys, leading_path, reference, whole};
 
-/// Most terms that a condition may get from names, and that a set may: names of names grow like powers of two.
+/// Most terms that names may add to a condition, and to a set: names of names grow exponentially.
 const MAX_NAMED: usize = 256;
 const MAX_NAMED_IN_SET: usize = 65_536;
 

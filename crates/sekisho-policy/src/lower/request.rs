@@ -1,4 +1,4 @@
-//! A request as the sidecar holds it: what conditions look at, without making a document of it.
+//! A request as the sidecar holds it, as a source of facts without a document.
 
 use std::borrow::Cow;
 

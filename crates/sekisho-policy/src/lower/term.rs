@@ -43,7 +43,7 @@ impl fmt::Debug for Constant {
     }
 }
 
-/// What a term comes to.
+/// The value of a term.
 pub(super) enum Known<'a> {
     Value(Cow<'a, Value>),
     Undefined,
@@ -118,7 +118,7 @@ impl Term {
         matches!(self, Self::Constant(_))
     }
 
-    /// What tells most of why a call came to false: its first argument that is not a constant.
+    /// The best explanation of a call that is false: its first argument that is not a constant.
     pub(super) fn looked_at(&self) -> &Self {
         match self {
             Self::Call { arguments, .. } => arguments.iter().find(|argument| !argument.is_constant()).unwrap_or(self),

@@ -1,5 +1,5 @@
-//! Finding what a set reads. Whatever is not understood here counts as a read of the whole value: a wrong guess can
-//! make a replay uncertain, and cannot make it wrong.
+//! Finds the reads of a set. An expression that is not understood counts as a read of the whole value: a wrong guess
+//! can make a replay uncertain, but not wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 

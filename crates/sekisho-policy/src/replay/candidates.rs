@@ -1,4 +1,4 @@
-//! What a hidden value may have been, as far as a policy can tell.
+//! The possible values of a hidden value, as far as a policy distinguishes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +76,7 @@ impl<'a> Hidden<'a> {
         (self.place.name(), format!("{}:{}", at.file, at.line))
     }
 
-    /// Everything that it may have been; nothing where that is too much to try.
+    /// All candidates; nothing if there are too many to try.
     pub(super) fn candidates(&self, most: usize) -> Vec<Candidate> {
         let texts = self.known.keys().chain(self.asked.iter().map(|(question, _)| *question));
         let texts: BTreeSet<&String> = texts
