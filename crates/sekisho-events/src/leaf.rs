@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::commitment::Opening;
 use crate::error::LeafError;
-use crate::kinds::{Event, PolicyApplied};
+use crate::kinds::Event;
 use crate::member::{Member, Reader, Value, Writer};
 
 const VERSION: i64 = 1;
@@ -43,14 +43,10 @@ impl Leaf {
         Self { trust_domain, at: UnixTime::from_millis(at.millis()), state_revision: None, event: event.into() }
     }
 
-    /// A policy's own revision is that of the change by which it is applied.
+    /// This leaf as that of a change of the state, by its revision.
     #[must_use]
     pub fn at_state(self, revision: Revision) -> Self {
-        let event = match self.event {
-            Event::PolicyApplied(applied) => PolicyApplied { revision: revision.0, ..applied }.into(),
-            event => event,
-        };
-        Self { state_revision: Some(revision), event, ..self }
+        Self { state_revision: Some(revision), ..self }
     }
 
     pub fn encode(&self) -> Result<Encoded, LeafError> {

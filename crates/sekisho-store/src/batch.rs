@@ -83,7 +83,7 @@ pub enum Write {
     /// The record's server is the one that writes.
     PutAuthority(Box<AuthorityRecord>),
     RemoveAuthority(String),
-    /// Stores a policy under this batch's revision, and deletes all but the newest `keep`.
+    /// Stores a policy under the revision after the newest policy's, and deletes all but the newest `keep`.
     PutPolicy {
         policy: PolicyRecord,
         keep: usize,

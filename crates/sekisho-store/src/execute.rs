@@ -187,7 +187,8 @@ impl<R: Rows> Run<'_, R> {
                 Ok(())
             }
             Write::PutPolicy { mut policy, keep } => {
-                policy.revision = self.changed(&ChangedId::Policy)?.0;
+                self.changed(&ChangedId::Policy)?;
+                policy.revision = self.rows.policy_revision()?.unwrap_or(0) + 1;
                 self.rows.put_policy(&policy, keep)?;
                 self.changes.push(Change::Policy(Arc::new(policy)));
                 Ok(())

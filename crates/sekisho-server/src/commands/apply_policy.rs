@@ -65,24 +65,24 @@ impl Command for ApplyPolicy {
         let tested = sekisho_runtime::blocking(move || load_tested(self.sources, now())).await;
         let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
         let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
-        // The transaction knows the revision.
+        // The store counts revisions.
         let policy = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
         let prepare = || {
             let running = domain.view.read(|state| state.policy.clone());
             let expected = Item::default().expect(Expect::Policy(running.as_ref().map(|running| running.revision)));
-            if let Some(running) = running.filter(|running| running.digest == policy.digest) {
-                return Ok::<_, ApplyError>((expected, Some(running.revision)));
+            if let Some(running) = running.as_ref().filter(|running| running.digest == policy.digest) {
+                return Ok::<_, ApplyError>((expected, (running.revision, false)));
             }
-            let applied = PolicyApplied { by: personal(by.name().to_owned()), digest: policy.digest, revision: 0 };
+            // The store counts in the same way, and only while the expected one runs.
+            let revision = running.map_or(0, |running| running.revision) + 1;
+            let applied = PolicyApplied { by: personal(by.name().to_owned()), digest: policy.digest, revision };
             let write = Write::PutPolicy { policy: policy.clone(), keep: KEEP_REVISIONS };
-            Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), None))
+            Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), (revision, true)))
         };
-        let (same, revision) = by_operator::change(domain, by, prepare).await?;
-        if let Some(revision) = same {
-            return Ok(revision);
+        let ((revision, is_new), _) = by_operator::change(domain, by, prepare).await?;
+        if is_new {
+            tracing::info!(revision, by = by.name(), "policy revision");
         }
-        let revision = revision.unwrap_or_default().0;
-        tracing::info!(revision, by = by.name(), "policy revision");
         Ok(revision)
     }
 }

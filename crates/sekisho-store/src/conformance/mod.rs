@@ -40,7 +40,7 @@ on_each_store!(
     nodes::an_evicted_node_takes_its_spools_along,
     others::an_expired_token_is_not_spent,
     others::a_token_exists_once,
-    others::a_policy_and_its_leaf_have_the_revision_of_their_change,
+    others::a_policy_has_the_revision_after_the_newest,
     others::policies_are_kept_up_to_a_number,
     others::a_later_revocation_ends_no_earlier,
     others::marks_and_former_parents_are_remembered,

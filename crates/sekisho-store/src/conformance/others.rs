@@ -64,17 +64,17 @@ fn policy(number: u8) -> PolicyRecord {
     PolicyRecord { revision: 0, digest: Digest::new([number; 32]), at: at(0), files }
 }
 
-pub(super) async fn a_policy_and_its_leaf_have_the_revision_of_their_change(store: &dyn Store) {
+pub(super) async fn a_policy_has_the_revision_after_the_newest(store: &dyn Store) {
     written(store, Item::default().record(leaf("first"))).await;
     let by = sekisho_events::Personal::new("x".to_owned(), [1; 32]);
-    let applied = Leaf::new(domain(), at(0), PolicyApplied { by, digest: Digest::new([1; 32]), revision: 0 });
+    let applied = Leaf::new(domain(), at(0), PolicyApplied { by, digest: Digest::new([1; 32]), revision: 1 });
     let put = Item::from(Write::PutPolicy { policy: policy(1), keep: 9 }).expect(Expect::Policy(None));
     assert_eq!(written(store, put.clone().record(applied)).await, Some(Revision(2)));
     let stored = store.policy(&domain(), None).await.unwrap().unwrap();
-    assert_eq!(stored, PolicyRecord { revision: 2, ..policy(1) });
+    assert_eq!(stored, PolicyRecord { revision: 1, ..policy(1) });
     let leaves = store.outbox(&domain(), 9).await.unwrap();
     let text = String::from_utf8(leaves[1].leaf.clone()).unwrap();
-    assert!(text.contains(r#""revision":2"#) && text.contains(r#""state_revision":2"#), "{text}");
+    assert!(text.contains(r#""revision":1"#) && text.contains(r#""state_revision":2"#), "{text}");
     let stale = commit(store, put).await.unwrap_err();
     assert!(stale == Conflict::PolicyChanged && stale.is_stale());
 }
