@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::FormError;
 
 /// An attested agent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AgentForm {
     pub id: String,
     pub attestation_type: String,
     pub svid_serial_number: String,
-    /// Unix seconds.
-    pub svid_expires_at: i64,
+    /// Unix milliseconds.
+    pub svid_expires_at_ms: i64,
     pub selectors: Vec<String>,
     pub banned: bool,
     pub can_reattest: bool,
@@ -25,7 +25,7 @@ impl From<&Node> for AgentForm {
             id: node.id.to_string(),
             attestation_type: node.attestation_type.clone(),
             svid_serial_number: node.serial.clone(),
-            svid_expires_at: node.expires_at.seconds(),
+            svid_expires_at_ms: node.expires_at.millis(),
             selectors: node.selectors.iter().map(ToString::to_string).collect(),
             banned: node.banned,
             can_reattest: node.can_reattest,

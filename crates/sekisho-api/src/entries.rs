@@ -15,9 +15,9 @@ entry_form! {
         /// Ignored in requests.
         #[serde(default)]
         revision_number: i64,
-        /// Unix seconds; ignored in requests.
+        /// Unix milliseconds; ignored in requests.
         #[serde(default)]
-        created_at: i64,
+        created_at_ms: i64,
     }
     spiffe_id = spiffe_id: String;
     /// The agent's SPIFFE ID, or a node alias.
@@ -36,9 +36,9 @@ entry_form! {
     admin = admin: bool;
     #[serde(default)]
     downstream = downstream: bool;
-    /// Unix seconds; 0 is never.
+    /// Unix milliseconds; 0 is never.
     #[serde(default)]
-    expires_at = expires_at: i64;
+    expires_at_ms = expires_at: i64;
     #[serde(default)]
     dns_names = dns_names: Vec<String>;
     #[serde(default)]
@@ -120,7 +120,7 @@ mod tests {
         let base = read(&plain);
         let fields = serde_json::json!({
             "admin": true, "downstream": true, "store_svid": true, "disable_x509_svid_prefetch": true,
-            "jwt_svid_include_jti": true, "x509_svid_ttl": 7, "jwt_svid_ttl": 8, "expires_at": 9, "hint": "h",
+            "jwt_svid_include_jti": true, "x509_svid_ttl": 7, "jwt_svid_ttl": 8, "expires_at_ms": 9, "hint": "h",
             "dns_names": ["a.example"], "federates_with": ["other.example"],
         });
         for (name, value) in fields.as_object().unwrap() {

@@ -30,7 +30,7 @@ macro_rules! entry_form {
                     id: Some(id.as_str().to_owned()),
                     danger_any_user: sekisho_identity::is_for_any_user(&entry.selectors),
                     revision_number: *revision_number,
-                    created_at: created_at.seconds(),
+                    created_at_ms: created_at.millis(),
                     $($name: $crate::entry_form::Shown::show($field),)+
                 }
             }
@@ -123,19 +123,19 @@ impl Shown for BTreeSet<TrustDomain> {
     }
 }
 
-/// Unix seconds; zero is never.
+/// Unix milliseconds; zero is never.
 impl Shown for Option<UnixTime> {
     type Form = i64;
 
     fn show(&self) -> i64 {
-        self.map_or(0, UnixTime::seconds)
+        self.map_or(0, UnixTime::millis)
     }
 
     fn read(form: &i64, _name: &str) -> Result<Self, FormError> {
         match *form {
             ..0 => Err(FormError::NegativeEnd),
             0 => Ok(None),
-            seconds => Ok(Some(UnixTime::from_seconds(seconds))),
+            millis => Ok(Some(UnixTime::from_millis(millis))),
         }
     }
 }

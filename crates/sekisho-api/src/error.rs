@@ -13,7 +13,7 @@ pub enum FormError {
     Selector(String, #[source] SelectorError),
     #[error("`federates_with`: {0}")]
     FederatesWith(#[source] SpiffeIdError),
-    #[error("`expires_at` is negative")]
+    #[error("`expires_at_ms` is negative")]
     NegativeEnd,
     #[error(
         "the selectors name an executable and nobody who runs it, and every user who can run a file can decide what it does; add a \

@@ -25,5 +25,5 @@ pub use problem::Problem;
 pub use revocations::{
     RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, RevocationTarget, SidecarForm,
 };
-pub use state::{AuthorityForm, BundleForm, HealthForm, Readiness, TaskForm};
+pub use state::{AuthorityForm, BundleForm, ChangesForm, ChangesQuery, HealthForm, Readiness, TaskForm};
 pub use tokens::{TokenForm, TokenRequest, TokenRow};

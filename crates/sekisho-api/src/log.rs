@@ -11,7 +11,7 @@ pub struct LogForm {
     pub cosigned: Option<String>,
     /// `name+hash+base64`.
     pub verifier_key: String,
-    /// A trust policy (c2sp.org/tlog-policy) for the `--policy` of `sekisho verify`.
+    /// A trust policy (c2sp.org/tlog-policy) for the `--trust-policy` of `sekisho verify`.
     pub trust_policy: String,
 }
 
@@ -42,5 +42,8 @@ pub struct IdentityForm {
     pub at_ms: i64,
     pub kind: String,
     pub spiffe_id: String,
+    /// When an SVID ends, in Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at_ms: Option<i64>,
     pub log_index: u64,
 }

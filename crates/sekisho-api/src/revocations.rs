@@ -72,8 +72,8 @@ impl RevocationRequest {
 pub struct RevocationPlan {
     pub cuts: Vec<String>,
     pub then: String,
-    /// Unix seconds until which it would be kept.
-    pub until: i64,
+    /// Until when it would be kept, in Unix milliseconds.
+    pub until_ms: i64,
     /// Whether the server knows the SVID, entry or agent.
     pub known: bool,
 }
@@ -89,10 +89,10 @@ pub struct RevocationForm {
     /// The SPIFFE ID that the entry gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
-    /// Unix seconds.
-    pub since: i64,
-    /// Unix seconds at which the last SVID that it can concern expires.
-    pub until: i64,
+    /// Unix milliseconds.
+    pub since_ms: i64,
+    /// When the last SVID that it can concern expires, in Unix milliseconds.
+    pub until_ms: i64,
     /// SVIDs that were issued by an earlier revision are refused.
     pub revision: u64,
     pub reason: String,
@@ -110,8 +110,8 @@ impl From<&Revocation> for RevocationForm {
             kind: kind.to_owned(),
             what,
             spiffe_id,
-            since: revocation.at.seconds(),
-            until: revocation.until.seconds(),
+            since_ms: revocation.at.millis(),
+            until_ms: revocation.until.millis(),
             revision: revocation.revision.0,
             reason: revocation.reason.clone(),
         }

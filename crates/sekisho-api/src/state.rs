@@ -24,9 +24,9 @@ pub struct AuthorityForm {
     pub fingerprint: String,
     /// `active`, `prepared` (signs next) or `old` (signs no more).
     pub slot: String,
-    /// Unix seconds.
-    pub not_before: i64,
-    pub not_after: i64,
+    /// Unix milliseconds.
+    pub not_before_ms: i64,
+    pub not_after_ms: i64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,8 +43,8 @@ pub struct HealthForm {
     pub policy_in_force: BTreeMap<String, BTreeMap<String, u64>>,
     /// Why the policy folder as it is now was not taken, if it was not.
     pub policy_folder_refused: Option<String>,
-    /// Unix seconds at which the signing authority ends.
-    pub authority_ends: Option<i64>,
+    /// When the signing authority ends, in Unix milliseconds.
+    pub authority_ends_ms: Option<i64>,
     /// The server's clock, in Unix milliseconds.
     pub now_ms: i64,
     /// The time of the newest leaf: ahead of the clock if that was set back.
@@ -70,6 +70,27 @@ pub struct HealthForm {
 pub struct TaskForm {
     pub running: bool,
     pub restarts: u64,
+}
+
+/// Asks for the next change.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct ChangesQuery {
+    /// The `sequence` of an earlier answer.
+    pub after: Option<u64>,
+}
+
+/// That something changed; what did is read where it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ChangesForm {
+    /// Counts changes since the server started.
+    pub sequence: u64,
+    pub revision: u64,
+    pub policy_revision: Option<u64>,
+    /// Why the policy folder as it is now was not taken, if it was not.
+    pub policy_folder_refused: Option<String>,
 }
 
 /// What `/readyz` answers.

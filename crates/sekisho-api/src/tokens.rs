@@ -24,8 +24,8 @@ pub struct TokenForm {
     pub token: String,
     /// The SPIFFE ID of the agent that will attest with it.
     pub agent_id: String,
-    /// Unix seconds.
-    pub expires_at: i64,
+    /// Unix milliseconds.
+    pub expires_at_ms: i64,
 }
 
 /// A token that was not used, without the token.
@@ -35,7 +35,7 @@ pub struct TokenRow {
     pub id: String,
     /// Absent if the ID holds the token, as those of earlier versions do.
     pub agent_id: Option<String>,
-    /// Unix seconds.
-    pub expires_at: i64,
+    /// Unix milliseconds.
+    pub expires_at_ms: i64,
     pub expired: bool,
 }

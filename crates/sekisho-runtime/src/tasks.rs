@@ -70,6 +70,11 @@ impl Tasks {
         Self { stop, part: None, state: Arc::default() }
     }
 
+    /// The wish to stop that ends these tasks.
+    pub const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// The tasks of a part of the program, which has a name of its own. The failure of one is the program's.
     #[must_use]
     pub fn of(&self, part: &str) -> Self {

@@ -20,6 +20,7 @@ use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::departure::Departures;
+use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
@@ -76,6 +77,8 @@ pub(crate) struct Streams {
     pub delivery: Delivery,
     /// Answers with identities that are on their way out.
     pub departures: Departures,
+    /// Operators who follow what happens.
+    pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
     pub behind: Behind,
     /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
@@ -140,6 +143,8 @@ pub(crate) struct Keep {
 pub(crate) struct Settings {
     /// For operators on this machine.
     pub socket: PathBuf,
+    /// Where policy comes from, if that is a folder.
+    pub policy_folder: Option<PathBuf>,
     /// Whether anybody may read checkpoints, tiles and leaves.
     pub publish_log: bool,
     pub ca_ttl_seconds: u32,

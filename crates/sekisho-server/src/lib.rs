@@ -26,6 +26,7 @@ mod entry_index;
 mod entry_page;
 mod error;
 mod executor;
+mod followers;
 mod grpc;
 mod health;
 mod issue;

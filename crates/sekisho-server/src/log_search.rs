@@ -20,6 +20,7 @@ pub(crate) struct Identity {
     pub kind: &'static str,
     /// Empty if what opens the leaf's commitment was erased.
     pub spiffe_id: String,
+    pub ends_at: Option<UnixTime>,
     pub log_index: u64,
 }
 
@@ -79,7 +80,8 @@ fn identity(log_index: u64, leaf: &[u8], side: &[u8]) -> Option<Identity> {
     let leaf = Leaf::decode_with_side(leaf, side).ok()?;
     let given = leaf.event.identity()?;
     let spiffe_id = given.spiffe_id.map(|id| id.to_string()).unwrap_or_default();
-    Some(Identity { id: given.log_id, at: leaf.at, kind: leaf.event.kind(), spiffe_id, log_index })
+    let ends_at = given.not_after;
+    Some(Identity { id: given.log_id, at: leaf.at, kind: leaf.event.kind(), spiffe_id, ends_at, log_index })
 }
 
 /// The time at which a bundle begins: that of its first leaf which waited in no outbox, or which stands close behind it.

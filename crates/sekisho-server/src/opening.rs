@@ -24,6 +24,7 @@ use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::error::ServerError;
+use crate::followers::Followers;
 use crate::health::Health;
 use crate::lineage::{Earlier, Opened};
 use crate::outbox::Outbox;
@@ -138,6 +139,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
         streams: Streams {
             delivery,
             departures: Departures::new(),
+            followers: Followers::new(),
             behind: Behind::new(revision),
             policy_in_force: Mutex::new(BTreeMap::new()),
             revocations_applied: Mutex::default(),
@@ -157,6 +159,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
 fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
     Ok(Settings {
         socket: args.socket_path(),
+        policy_folder: args.policy_folder.clone(),
         publish_log: args.publish_log,
         ca_ttl_seconds: args.ca_ttl_seconds,
         x509_ttl_seconds: args.x509_ttl_seconds,
@@ -188,6 +191,7 @@ fn witnesses(args: &DomainArgs, ledger: &Ledger) -> Result<Option<Arc<Witnesses>
 /// Brings the view to a committed batch, on the store's own thread, before the batch's caller goes on.
 fn committed(domain: &Shared, batch: &Delta) {
     domain.streams.delivery.committed(batch);
+    domain.streams.followers.changed();
     if batch.leaves > 0 {
         domain.log.outbox.came(batch.leaves);
     }

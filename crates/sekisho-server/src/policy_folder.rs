@@ -63,6 +63,7 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), Folder
         }
         let refused = applied.err().map(|error| error.to_string());
         *domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        domain.streams.followers.changed();
         if changes.recv().await.is_none() {
             return Ok(());
         }

@@ -144,6 +144,7 @@ pub(crate) async fn batch(
         unstored.truncate(MAX_UNSTORED - 1);
         unstored.insert(0, (logged, log_index));
     }
+    let followed = domain.streams.followers.wants(&kept);
     if !kept.is_empty() {
         let decisions = domain.log.decisions.clone();
         let reporter = reporter.clone();
@@ -158,6 +159,9 @@ pub(crate) async fn batch(
         .write(Write::PutSpool { node, spool, position });
     submit::write::<RecordError>(domain, item).await?;
     unstored.retain(|(_, leaf)| *leaf != log_index);
+    if let Some(records) = followed {
+        domain.streams.followers.arrived(log_index, records);
+    }
     Ok(log_index)
 }
 

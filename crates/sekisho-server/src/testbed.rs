@@ -28,6 +28,7 @@ use crate::delivery::Delivery;
 use crate::departure::Departures;
 use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
 use crate::executor::{Admitted, Call, Connection, admit};
+use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal::Refusal;
@@ -75,6 +76,7 @@ impl Testbed {
             streams: Streams {
                 delivery: Delivery::new(view, id),
                 departures: Departures::new(),
+                followers: Followers::new(),
                 behind: Behind::new(Default::default()),
                 policy_in_force: Mutex::new(BTreeMap::new()),
                 revocations_applied: Mutex::default(),
@@ -274,6 +276,7 @@ impl Attestant for Joins {
 fn settings() -> Settings {
     Settings {
         socket: "api.sock".into(),
+        policy_folder: None,
         publish_log: false,
         ca_ttl_seconds: 86_400,
         x509_ttl_seconds: 900,

@@ -303,7 +303,7 @@ async fn law_l12_an_operator_revokes_what_was_issued_so_far() {
             let listed = service.world.json(&["revocation", "list"]);
             let row =
                 listed["revocations"].as_array().unwrap().iter().find(|row| row["what"] == name.as_str())?.clone();
-            assert!(row["until"].as_i64() > row["since"].as_i64(), "{row}");
+            assert!(row["until_ms"].as_i64() > row["since_ms"].as_i64(), "{row}");
             assert_eq!(row["reason"], "was revoked: key leaked");
             let sidecar = &listed["sidecars"][0];
             assert_eq!(sidecar["agent"], service.world.agent_id.as_str());

@@ -1,22 +1,26 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use sekisho_api::{DecisionForm, DecisionsQuery, Problem};
-use sekisho_disk::Found;
+use sekisho_disk::{Found, RecordKept};
 use sekisho_events::{RecordClass, RecordId};
 
 use super::problem::Refused;
 use crate::domain::Shared;
 use crate::record::id_of;
 
-fn form(found: &Found) -> DecisionForm {
-    let id = id_of(&found.kept);
+pub(super) fn form(kept: &RecordKept, log_index: u64) -> DecisionForm {
+    let id = id_of(kept);
     DecisionForm {
         id: id.to_string(),
         at_ms: id.at_ms(),
-        effect: RecordClass::of(found.kept.class).as_str().to_owned(),
-        log_index: found.log_index,
-        record: serde_json::from_slice(&found.kept.record).unwrap_or_default(),
+        effect: RecordClass::of(kept.class).as_str().to_owned(),
+        log_index,
+        record: serde_json::from_slice(&kept.record).unwrap_or_default(),
     }
+}
+
+fn of(found: &Found) -> DecisionForm {
+    form(&found.kept, found.log_index)
 }
 
 #[utoipa::path(get, path = "/v1/decisions", params(DecisionsQuery), responses(
@@ -38,7 +42,7 @@ pub(super) async fn list(
     let (class, before) = (class.transpose()?, before.transpose()?.unwrap_or(u128::MAX));
     let limit = usize::try_from(query.limit.unwrap_or(50).min(1000)).unwrap_or(1000);
     let found = sekisho_runtime::blocking(move || domain.log.decisions.newest(class, before, limit));
-    Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.iter().map(form).collect()))
+    Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.iter().map(of).collect()))
 }
 
 #[utoipa::path(get, path = "/v1/decisions/{id}", responses((status = 200, body = DecisionForm), (status = 404, body = Problem)))]
@@ -48,5 +52,5 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
     let id = RecordId::parse(&id);
     let find = move || id.and_then(|id| domain.log.decisions.find(id.key(), |kept| id_of(kept) == id));
     let found = sekisho_runtime::blocking(find).await.map_err(|e| Refused::unavailable(&e))?;
-    found.map(|(found, _)| Json(form(&found))).ok_or_else(|| Refused::not_found(missing))
+    found.map(|(found, _)| Json(of(&found))).ok_or_else(|| Refused::not_found(missing))
 }

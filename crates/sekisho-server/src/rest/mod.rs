@@ -4,6 +4,7 @@ mod access;
 mod agents;
 mod decisions;
 mod entries;
+mod follow;
 mod metrics;
 mod policy;
 mod probes;
@@ -47,6 +48,8 @@ fn open_api_router() -> OpenApiRouter<Shared> {
         .routes(routes!(policy::show, policy::apply))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::show))
+        .routes(routes!(follow::decisions))
+        .routes(routes!(follow::changes))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::log))
         .routes(routes!(proofs::consistency))

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery, Problem};
 use sekisho_policy::Source;
@@ -43,11 +44,19 @@ async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Re
 }
 
 #[utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
-    responses((status = 200, body = AppliedForm), (status = 400, body = Problem)))]
+    responses((status = 200, body = AppliedForm), (status = 400, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn apply(
     Extension(call): Extension<Call<Operator>>,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<AppliedForm>, Refused> {
+    if let Some(folder) = &call.domain().settings.policy_folder {
+        let folder = folder.display();
+        let said = format!(
+            "this server follows the folder {folder}, whose next change would replace what is applied: put the files there, or start the \
+             server without `--policy-folder`"
+        );
+        return Err(call.refuse(Refused::new(StatusCode::CONFLICT, said)).await.into_error());
+    }
     let sources = request.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
     Ok(Json(AppliedForm { revision: call.execute(ApplyPolicy { sources }).await? }))
 }

@@ -72,7 +72,7 @@ type Found = (u64, Option<(String, BatchPath)>);
 fn find(domain: &Domain, id: &str) -> Result<Found, Refused> {
     let missing = || {
         Refused::not_found(format!(
-            "nothing in the log goes by `{id}`; see `sekisho decisions` and `sekisho svid list`"
+            "nothing in the log goes by `{id}`; see `sekisho decision list` and `sekisho svid list`"
         ))
     };
     if let Ok(index) = id.parse::<u64>() {

@@ -48,7 +48,7 @@ pub(super) async fn create(
         let plan = RevocationPlan {
             cuts: plan.cuts,
             then: plan.then.to_owned(),
-            until: plan.until.seconds(),
+            until_ms: plan.until.millis(),
             known: plan.known,
         };
         return Ok(Json(plan).into_response());

@@ -9,7 +9,7 @@ use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
 use sekisho_runtime::TaskStatus;
 use sekisho_store::AuthorityRecord;
-use sekisho_types::SpiffeId;
+use sekisho_types::{SpiffeId, UnixTime};
 
 use super::problem::Refused;
 use crate::caller::Operator;
@@ -22,8 +22,8 @@ pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
     let form = |authority: AuthorityRecord| AuthorityForm {
         fingerprint: hex::encode(sha256_of(&authority.certificate)),
         slot: authority.slot,
-        not_before: authority.not_before.seconds(),
-        not_after: authority.not_after.seconds(),
+        not_before_ms: authority.not_before.millis(),
+        not_after_ms: authority.not_after.millis(),
     };
     Json(BundleForm {
         authorities: domain.identity.authorities.all().into_iter().map(form).collect(),
@@ -66,7 +66,7 @@ pub(super) async fn health(
         (name.to_owned(), TaskForm { running: status.running, restarts: status.restarts })
     };
     let tasks = domain.watch.tasks.status().into_iter().map(task).collect();
-    let authority_ends = domain.identity.authorities.signing().ok().map(|signing| signing.record.not_after.seconds());
+    let authority_ends_ms = domain.identity.authorities.signing().ok().map(|signing| signing.record.not_after.millis());
     Ok(Json(domain.view.read(|state| HealthForm {
         trust_domain: domain.identity.name.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -77,7 +77,7 @@ pub(super) async fn health(
         policy_revision: state.policy.as_ref().map(|policy| policy.revision),
         policy_in_force,
         policy_folder_refused,
-        authority_ends,
+        authority_ends_ms,
         now_ms: clock.millis(),
         log_time_ms: domain.log.log_time.load(Ordering::Relaxed),
         believed_ms: domain.watch.belief.time(clock).min(clock).millis(),
@@ -102,6 +102,7 @@ pub(super) async fn identities(
         at_ms: found.at.millis(),
         kind: found.kind.to_owned(),
         spiffe_id: found.spiffe_id,
+        ends_at_ms: found.ends_at.map(UnixTime::millis),
         log_index: found.log_index,
     };
     Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.into_iter().map(form).collect()))

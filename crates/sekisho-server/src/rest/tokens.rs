@@ -24,7 +24,7 @@ pub(super) async fn create(
         id: made.id,
         token: made.token,
         agent_id: made.agent_id.to_string(),
-        expires_at: made.expires_at.seconds(),
+        expires_at_ms: made.expires_at.millis(),
     };
     Ok((StatusCode::CREATED, Json(form)))
 }
@@ -49,7 +49,7 @@ fn row(record: &TokenRecord) -> TokenRow {
     TokenRow {
         id: tokens::id_of(&record.hash),
         agent_id: (!holds_token).then_some(agent_id),
-        expires_at: record.expires_at.seconds(),
+        expires_at_ms: record.expires_at.millis(),
         expired: record.expires_at <= now(),
     }
 }
