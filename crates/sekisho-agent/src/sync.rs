@@ -10,7 +10,7 @@ use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::No
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, types};
-use sekisho_runtime::random_u32;
+use sekisho_runtime::{Repeated, random_u32};
 use sekisho_types::EntryId;
 
 use crate::attest::fetch_bundle;
@@ -26,11 +26,12 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Follows the server until it bans this agent.
 pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
-    let mut backoff = Backoff::default();
+    let (mut backoff, repeated) = (Backoff::default(), Repeated::new());
     loop {
         let ended = watch(&core).await;
         if core.upstream.connected.send_replace(false) {
             backoff = Backoff::default();
+            repeated.over();
         }
         if ended.as_ref().is_err_and(|failure| failure.kind != Kind::Unimplemented) {
             revocations::unreachable(&core);
@@ -44,7 +45,10 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
             }
             Err(failure) if failure.is_banned() => return AgentError::Server(failure),
             Err(failure) => {
-                tracing::warn!(reason = failure.message, "no connection to the server; what is held goes on serving");
+                if let Some(count) = repeated.failed(&failure.message) {
+                    let reason = &failure.message;
+                    tracing::warn!(reason, count, "no connection to the server; what is held goes on serving");
+                }
                 // An evicted agent does not wait for the half life of an SVID that no longer counts.
                 if failure.must_reattest() {
                     core.upstream.attest_wanted.notify_one();

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use sekisho_runtime::seconds_in;
 use sekisho_types::{SpiffeId, TrustDomain};
 
 /// Configuration of a sidecar. Every flag is also an environment variable and a key of the configuration file.
@@ -10,9 +11,9 @@ pub struct ProxyArgs {
     /// Trust domain of the workload
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
     pub trust_domain: TrustDomain,
-    /// Unix socket of the agent
-    #[arg(long, env = "SEKISHO_AGENT_SOCKET", default_value = "/var/lib/sekisho/agent/agent.sock")]
-    pub agent_socket: PathBuf,
+    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, or that of this machine's agent
+    #[arg(long, env = "SEKISHO_AGENT_SOCKET")]
+    pub agent_socket: Option<PathBuf>,
     /// Folder for the last good policy and the spool of decisions
     #[arg(long, env = "SEKISHO_PROXY_DATA")]
     pub data: PathBuf,
@@ -39,8 +40,8 @@ pub struct ProxyArgs {
     /// that many of a peer's requests wait. Without it: 512 for `http1`, else 4096
     #[arg(long, env = "SEKISHO_UPSTREAM_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub upstream_connections: Option<u32>,
-    /// Seconds after which a request ends on which nothing passes, in either direction
-    #[arg(long, env = "SEKISHO_BODY_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Time after which a request ends on which nothing passes, in either direction
+    #[arg(long = "body-idle", env = "SEKISHO_BODY_IDLE", default_value = "5m", value_parser = seconds_in(1..))]
     pub body_idle_seconds: u32,
     /// Bound of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]

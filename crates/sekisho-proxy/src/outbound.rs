@@ -1,6 +1,7 @@
 //! Outbound: the workload dials us in the clear on this machine; we dial the peer with the workload's SVID.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use sekisho_host::Ownership;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, ExpectedServer, Listens, NetError, Slots, TlsConnection, TlsPeer, accept_each, listen_unix};
 use sekisho_ports::{UnixListener, UnixStream};
-use sekisho_runtime::{Span, SpanSide, Stop, Traces, now};
+use sekisho_runtime::{Repeated, Span, SpanSide, Stop, Traces, now};
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,6 +60,9 @@ pub(crate) enum DialError {
 /// A peer that cannot be dialled is tried again after this long at most.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a call of the workload waits for the sidecar's first identity.
+const FIRST_IDENTITY: Duration = Duration::from_secs(5);
+
 /// Connections that the workload may have open at one listener.
 const MAX_CONNECTIONS: usize = 8192;
 
@@ -75,6 +79,9 @@ pub(crate) struct Outbound {
     pub body_idle: Duration,
     /// The connection in use, for requests.
     pub connection: Arc<SharedDial<SendRequest<Body>, DialError>>,
+    pub undialled: Repeated,
+    /// Whether the first identity is there, or was waited for.
+    pub had_identity: AtomicBool,
 }
 
 pub(crate) enum Listener {
@@ -189,9 +196,15 @@ impl Outbound {
         .await;
     }
 
-    /// A connection that the workload has dialled, while it runs the program that the identity is of.
+    /// A connection that the workload has dialled, while it runs the program that the identity is of. The first one may come before
+    /// the identity.
     async fn taken(&self, stream: Accepted) -> Result<Box<dyn local::Stream>, LocalError> {
         let stream = stream.of_workload(&self.workload).await?;
+        if !self.had_identity.load(Ordering::Relaxed) {
+            // Without one it is refused like any later one.
+            let _late = tokio::time::timeout(FIRST_IDENTITY, self.identity.ready()).await;
+            self.had_identity.store(true, Ordering::Relaxed);
+        }
         program::check(&self.identity.held, self.workload.process()).await?;
         Ok(stream)
     }
@@ -376,7 +389,9 @@ impl Outbound {
     /// A peer that answers as another, or with a bad SVID, is recorded as refused; one that does not answer is not.
     fn undialled(&self, error: &DialError) {
         let expected = &self.spec.expected;
-        tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
+        if let Some(count) = self.undialled.failed(&error.to_string()) {
+            tracing::warn!(peer = %expected, %error, count, "the peer cannot be dialled");
+        }
         if let DialError::Revoked(why) = error {
             self.decider.refuse(REVOKED, &expected.to_string(), why);
         }

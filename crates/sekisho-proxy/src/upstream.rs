@@ -1,5 +1,6 @@
 //! Requests to the workload, over connections of our own: it is dialled at its own address, whatever a request says.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Ownership;
+use sekisho_runtime::instant;
+use tokio::time::Instant;
 
 use crate::answer::{Answer, Answers};
 use crate::config::{Local, Protocol};
@@ -21,6 +24,9 @@ use crate::program;
 use crate::read_first::ReadFirst;
 use crate::shared_dial::SharedDial;
 use crate::turns::{NoTurn, Turn, Turns};
+
+/// How long after the start of this sidecar its workload may take to listen.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// What is read of an answer before it is passed on, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -52,6 +58,7 @@ pub(crate) struct Upstream {
     shared: Arc<SharedDial<Sender2, UpstreamError>>,
     turns: Arc<Turns>,
     answers: Arc<Answers>,
+    opened: Instant,
 }
 
 /// A request's body on its way to the service has its turn for as long.
@@ -73,7 +80,8 @@ impl Upstream {
         // A service that has just started is there at once: its failures are not remembered.
         let (kept, shared) = (Arc::default(), SharedDial::new(Duration::ZERO));
         let (turns, answers) = (Turns::new(connections), Answers::swept(body_idle));
-        Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers })
+        let opened = instant();
+        Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers, opened })
     }
 
     /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
@@ -117,8 +125,20 @@ impl Upstream {
         Ok((self.connect().await?, turn))
     }
 
+    /// Connects to the service. One that was started a moment ago may not listen yet.
     async fn connect(&self) -> Result<Box<dyn local::Stream>, LocalError> {
-        let connected = match local::connect(&self.at, &self.workload).await {
+        let listens = loop {
+            match local::connect(&self.at, &self.workload).await {
+                Err(LocalError::Io { source, .. })
+                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+                        && instant().duration_since(self.opened) < STARTING =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                connected => break connected,
+            }
+        };
+        let connected = match listens {
             Ok(stream) => program::check(self.decider.held(), self.workload.process()).await.map(|()| stream),
             failed => failed,
         };

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sekisho_disk::{Spool, lock_folder, private_folder};
 use sekisho_host::Ownership;
 use sekisho_net::NetError;
-use sekisho_runtime::{Stop, Tasks, Traces, random_hex};
-use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
+use sekisho_runtime::{Repeated, Stop, Tasks, Traces, random_hex};
+use sekisho_sdk::{AgentChannel, IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
 use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
 
@@ -34,6 +35,8 @@ pub async fn run(
     check(&args)?;
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;
+    // Before the workload starts: its first call finds them.
+    let bound = Bound::to(&args).await?;
     let mut child = workload::start(&args).await?;
     let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
         return Ok(child.as_mut().and_then(workload::ended));
@@ -44,11 +47,12 @@ pub async fn run(
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-proxy")?;
     let spoken_for =
         Workload { pid: workload.pid(), start_time: workload.start_time(), spiffe_id: args.spiffe_id.clone() };
-    let identity = IdentitySource::delegated(&args.agent_socket, &args.trust_domain, spoken_for)?;
+    let agent_socket = sekisho_runtime::agent_socket(args.agent_socket.as_deref());
+    let identity = IdentitySource::delegated(&agent_socket, &args.trust_domain, spoken_for)?;
     let tasks = Tasks::new(stop.clone());
     let followed = identity.clone();
     tasks.required("identity", async move { followed.stopped().await });
-    let (decider, revocations) = follow_agent(&args, &identity, &tasks)?;
+    let (decider, revocations) = follow_agent(&args, agent_channel(&agent_socket), &identity, &tasks)?;
 
     let shared = Listeners {
         identity: &identity,
@@ -59,7 +63,7 @@ pub async fn run(
         stop: &stop,
         tasks: &tasks,
     };
-    let inbound = shared.open(&args).await?;
+    let inbound = shared.open(&args, bound);
     tokio::select! {
         held = identity.ready() => ready(&held.spiffe_id, inbound),
         () = stop.wait() => {}
@@ -82,6 +86,29 @@ pub async fn run(
     Ok(code)
 }
 
+/// Listeners that are open and not yet served: who dials them waits.
+struct Bound {
+    inbound: Option<(TcpListener, SocketAddr)>,
+    /// In the order of their settings.
+    outbound: Vec<Listener>,
+}
+
+impl Bound {
+    async fn to(args: &ProxyArgs) -> Result<Self, ProxyError> {
+        let mut bound = Self { inbound: None, outbound: vec![] };
+        if let Some(address) = args.inbound {
+            let failed = |source| NetError::Io { address: address.to_string(), source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let at = listener.local_addr().map_err(failed)?;
+            bound.inbound = Some((listener, at));
+        }
+        for spec in &args.outbound {
+            bound.outbound.push(Listener::bind(&spec.listen).await?);
+        }
+        Ok(bound)
+    }
+}
+
 /// What the listeners of one sidecar share.
 struct Listeners<'a> {
     identity: &'a IdentitySource,
@@ -94,16 +121,13 @@ struct Listeners<'a> {
 }
 
 impl Listeners<'_> {
-    /// The address for peers, if there is one.
-    async fn open(&self, args: &ProxyArgs) -> Result<Option<SocketAddr>, ProxyError> {
-        let mut bound = None;
+    /// Serves what is bound. Returns the address for peers, if there is one.
+    fn open(&self, args: &ProxyArgs, bound: Bound) -> Option<SocketAddr> {
         let protocol = args.protocol.unwrap_or(Protocol::Http1);
         let body_idle = Duration::from_secs(args.body_idle_seconds.into());
-        if let (Some(address), Some(upstream)) = (args.inbound, args.upstream.clone()) {
-            let listener = TcpListener::bind(address).await;
-            let failed = |source| NetError::Io { address: address.to_string(), source };
-            let listener = listener.map_err(failed)?;
-            bound = Some(listener.local_addr().map_err(failed)?);
+        let mut address = None;
+        if let (Some((listener, at)), Some(upstream)) = (bound.inbound, args.upstream.clone()) {
+            address = Some(at);
             warn_of_direct_access(&upstream);
             let connections = args.upstream_connections.unwrap_or(if protocol == Protocol::Http1 { 512 } else { 4096 });
             let connections = usize::try_from(connections).unwrap_or(usize::MAX);
@@ -127,8 +151,7 @@ impl Listeners<'_> {
             };
             self.serve("inbound", inbound.serve(listener));
         }
-        for spec in args.outbound.clone() {
-            let listener = Listener::bind(&spec.listen).await?;
+        for (listener, spec) in bound.outbound.into_iter().zip(args.outbound.clone()) {
             let outbound = Outbound {
                 spec,
                 identity: self.identity.clone(),
@@ -140,10 +163,12 @@ impl Listeners<'_> {
                 stop: self.stop.clone(),
                 body_idle,
                 connection: SharedDial::new(LONGEST_PAUSE),
+                undialled: Repeated::new(),
+                had_identity: AtomicBool::new(false),
             };
             self.serve("outbound", outbound.serve(listener));
         }
-        Ok(bound)
+        address
     }
 
     /// Runs a listener that has to serve until `stop`; the program waits for its connections then.
@@ -156,10 +181,10 @@ impl Listeners<'_> {
 /// What decides, and what is revoked, kept up to date by the agent.
 fn follow_agent(
     args: &ProxyArgs,
+    agent: AgentChannel,
     identity: &IdentitySource,
     tasks: &Tasks,
 ) -> Result<(Arc<Decider>, Arc<RevocationKeeper>), ProxyError> {
-    let agent = agent_channel(&args.agent_socket);
     let revocations = Arc::new(revocations::open(args.data.join("revocations")));
     tasks.required("revocations", follow_revocations(revocations.clone(), agent.clone()));
     let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));

@@ -36,6 +36,10 @@ pub struct IdentitySource {
     pub revocations: Option<Arc<RevocationKeeper>>,
 }
 
+/// Between two attempts to reach the agent.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 struct Update {
     chain: Vec<Vec<u8>>,
     key: Vec<u8>,
@@ -133,8 +137,9 @@ impl IdentitySource {
 
 impl Feed {
     async fn run(mut self, channel: AgentChannel, trust_domain: TrustDomain, workload: Option<Workload>) {
-        let mut pause = Duration::from_millis(50);
+        let (mut pause, mut failures) = (SHORTEST_PAUSE, (String::new(), 0u64));
         loop {
+            let generation = self.generation;
             let status = match self.follow(&channel, &trust_domain, workload.as_ref()).await {
                 Ok(()) => Status::unavailable("the agent closed the stream"),
                 Err(status) => status,
@@ -143,17 +148,25 @@ impl Feed {
             if matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument) {
                 self.drop_identity(&trust_domain);
             }
-            tracing::warn!(code = ?status.code(), reason = status.message(), "no identity from the agent");
+            if self.generation != generation {
+                (pause, failures) = (SHORTEST_PAUSE, (String::new(), 0));
+            }
+            if failures.0 != status.message() {
+                failures = (status.message().to_owned(), 0);
+            }
+            failures.1 += 1;
+            // The same failure again and again: more and more seldom.
+            if failures.1.is_power_of_two() {
+                let (reason, count) = &failures;
+                tracing::warn!(code = ?status.code(), reason, count, "no identity from the agent");
+            }
             self.trouble.send_replace(Some(status.message().to_owned()));
             if self.held.is_closed() {
                 return;
             }
             tokio::time::sleep(pause).await;
-            pause = if self.held.borrow().is_some() {
-                Duration::from_millis(50)
-            } else {
-                (pause * 2).min(Duration::from_secs(2))
-            };
+            // What is held is good for minutes; who waits for a first identity waits for this.
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
