@@ -18,7 +18,7 @@ pub struct AgentArgs {
     #[arg(long, env = "SEKISHO_AGENT_DATA", default_value = "/var/lib/sekisho/agent")]
     pub data: PathBuf,
     /// Unix socket of the Workload API; default: `agent.sock` in the data folder
-    #[arg(long, env = "SEKISHO_AGENT_SOCKET")]
+    #[arg(long = "agent-socket", env = "SEKISHO_AGENT_SOCKET")]
     pub socket: Option<PathBuf>,
     /// File with the server's trust bundle (PEM), for the first contact
     #[arg(long, env = "SEKISHO_TRUST_BUNDLE", conflicts_with = "fingerprint")]

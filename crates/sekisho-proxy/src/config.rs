@@ -11,7 +11,8 @@ pub struct ProxyArgs {
     /// Trust domain of the workload
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
     pub trust_domain: TrustDomain,
-    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, or that of this machine's agent
+    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, or that of this machine's
+    /// agent
     #[arg(long, env = "SEKISHO_AGENT_SOCKET")]
     pub agent_socket: Option<PathBuf>,
     /// Folder for the last good policy and the spool of decisions
@@ -32,11 +33,13 @@ pub struct ProxyArgs {
     /// What the service speaks; `http1` if absent
     #[arg(long, env = "SEKISHO_PROTOCOL", value_enum)]
     pub protocol: Option<Protocol>,
-    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL for the workload, and dial that peer. LOCAL is `unix:/path`, where the
+    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL for the workload, and dial that peer. LOCAL is `unix:/path`,
+    /// where the
     /// kernel names the process that dials, or an address for services that cannot dial a Unix socket
     #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
     pub outbound: Vec<OutboundSpec>,
-    /// Connections open to the service at once, or streams if it speaks HTTP/2; half of them for one peer, and four times
+    /// Connections open to the service at once, or streams if it speaks HTTP/2; half of them for one peer, and four
+    /// times
     /// that many of a peer's requests wait. Without it: 512 for `http1`, else 4096
     #[arg(long, env = "SEKISHO_UPSTREAM_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub upstream_connections: Option<u32>,

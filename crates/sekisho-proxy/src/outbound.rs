@@ -134,7 +134,8 @@ impl Accepted {
     }
 }
 
-/// Runs the tasks of one connection, and ends them with it: the library's own would go on while a stream is open, to a peer
+/// Runs the tasks of one connection, and ends them with it: the library's own would go on while a stream is open, to
+/// a peer
 /// that is revoked.
 #[derive(Clone, Default)]
 struct Bound {
@@ -143,7 +144,8 @@ struct Bound {
 }
 
 impl Bound {
-    /// Returns when all of them have ended by themselves. The driver of a connection ends with its last sender, before its
+    /// Returns when all of them have ended by themselves. The driver of a connection ends with its last sender,
+    /// before its
     /// streams do.
     async fn ended(&self) {
         self.tasks.close();
@@ -196,7 +198,8 @@ impl Outbound {
         .await;
     }
 
-    /// A connection that the workload has dialled, while it runs the program that the identity is of. The first one may come before
+    /// A connection that the workload has dialled, while it runs the program that the identity is of. The first one
+    /// may come before
     /// the identity.
     async fn taken(&self, stream: Accepted) -> Result<Box<dyn local::Stream>, LocalError> {
         let stream = stream.of_workload(&self.workload).await?;

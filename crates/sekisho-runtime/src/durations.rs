@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_days_is_given_in_days() {
+    fn retention_is_given_in_whole_days() {
         assert_eq!((whole_days("30d"), whole_days("48h"), whole_days("1w")), (Ok(30), Ok(2), Ok(7)));
         assert!(whole_days("36h").is_err() && whole_days("0d").is_err() && whole_days("30").is_err());
     }

@@ -1,4 +1,5 @@
-//! Failures that come again and again are logged when they begin, when they change, and then more and more seldom, with their count.
+//! Failures that come again and again are logged when they begin, when they change, and then more and more seldom,
+//! with their count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_logged_when_it_begins_or_changes_and_then_seldom_with_a_count() {
+    async fn a_repeated_failure_is_logged_with_a_count() {
         let repeated = Repeated::new();
         assert_eq!(repeated.over(), None);
         assert_eq!(repeated.failed("no agent"), Some(1));

@@ -9,7 +9,8 @@ pub fn server_socket(given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| choose(server_places()), Path::to_owned)
 }
 
-/// The agent's socket: `given`, else the one that `SPIFFE_ENDPOINT_SOCKET` names, else the first place of `agent_places` where
+/// The agent's socket: `given`, else the one that `SPIFFE_ENDPOINT_SOCKET` names, else the first place of
+/// `agent_places` where
 /// something answers.
 pub fn agent_socket(given: Option<&Path>) -> PathBuf {
     let endpoint = || std::env::var("SPIFFE_ENDPOINT_SOCKET").ok().and_then(|text| path_of_endpoint(&text));
@@ -40,7 +41,8 @@ fn path_of_endpoint(text: &str) -> Option<PathBuf> {
     Some(path.strip_prefix("//").unwrap_or(path).into())
 }
 
-/// The first place that accepts a connection. If none does: the first socket that is there, then one that is closed to this user, then
+/// The first place that accepts a connection. If none does: the first socket that is there, then one that is closed
+/// to this user, then
 /// the first place.
 fn choose(places: Vec<PathBuf>) -> PathBuf {
     let rank = |place: &PathBuf| match UnixStream::connect(place) {
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_answers_comes_before_one_that_does_not_and_that_before_none() {
+    fn a_socket_that_answers_comes_first() {
         let folder = std::env::temp_dir().join(format!("sekisho-sockets-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let place = |name: &str| folder.join(name);
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_a_unix_socket_in_either_form() {
+    fn an_endpoint_has_two_forms() {
         assert_eq!(path_of_endpoint("unix:/run/a.sock"), Some("/run/a.sock".into()));
         assert_eq!(path_of_endpoint("unix:///run/a.sock"), Some("/run/a.sock".into()));
         assert_eq!(path_of_endpoint("tcp://127.0.0.1:1"), None);

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_runtime::{seconds_in, whole_days};
 use sekisho_types::TrustDomain;
 
 use crate::anchors::AnchorArgs;
 use crate::error::ServerError;
 
-/// Settings of one trust domain. In the configuration file of a server of several, each further one is a table `[[domain]]` with
+/// Settings of one trust domain. In the configuration file of a server of several, each further one is a table
+/// `[[domain]]` with
 /// these keys.
 #[derive(Debug, Clone, Args)]
 pub struct DomainArgs {
@@ -21,9 +23,10 @@ pub struct DomainArgs {
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     pub data: PathBuf,
     /// Unix socket for operators on this machine; default: `api.sock` in the data folder
-    #[arg(long, env = "SEKISHO_SERVER_SOCKET")]
+    #[arg(long = "server-socket", env = "SEKISHO_SERVER_SOCKET")]
     pub socket: Option<PathBuf>,
-    /// Further names by which clients ask for this trust domain (SNI), for example the host in the `server_address` of its SPIRE
+    /// Further names by which clients ask for this trust domain (SNI), for example the host in the `server_address`
+    /// of its SPIRE
     /// agents. A server of several trust domains needs them; by its own name each is found without
     #[arg(long = "server-name", env = "SEKISHO_SERVER_NAMES", value_delimiter = ',')]
     pub server_names: Vec<String>,
@@ -32,18 +35,19 @@ pub struct DomainArgs {
     pub policy_folder: Option<PathBuf>,
     #[command(flatten)]
     pub anchors: AnchorArgs,
-    /// Life of an authority, in seconds (60 to 31536000)
-    #[arg(long, env = "SEKISHO_CA_TTL", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
+    /// Life of an authority (`1m` to `365d`)
+    #[arg(long = "ca-ttl", env = "SEKISHO_CA_TTL", default_value = "24h", value_parser = seconds_in(60..=31_536_000))]
     pub ca_ttl_seconds: u32,
-    /// Default life of an X.509-SVID, in seconds (at most 86400)
-    #[arg(long, env = "SEKISHO_X509_TTL", default_value_t = 900, value_parser = clap::value_parser!(u32).range(20..=86_400))]
+    /// Default life of an X.509-SVID (`20s` to `24h`)
+    #[arg(long = "x509-ttl", env = "SEKISHO_X509_TTL", default_value = "15m", value_parser = seconds_in(20..=86_400))]
     pub x509_ttl_seconds: u32,
-    /// Default life of a JWT-SVID, in seconds (at most 300)
-    #[arg(long, env = "SEKISHO_JWT_TTL", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=300))]
+    /// Default life of a JWT-SVID (`10s` to `5m`)
+    #[arg(long = "jwt-ttl", env = "SEKISHO_JWT_TTL", default_value = "5m", value_parser = seconds_in(10..=300))]
     pub jwt_ttl_seconds: u32,
-    /// Life of an agent's SVID, in seconds; an agent renews it at half life, so it outlives a server that is away for a
+    /// Life of an agent's SVID (`20s` to `24h`); an agent renews it at half life, so it outlives a server that is
+    /// away for a
     /// third of this
-    #[arg(long, env = "SEKISHO_AGENT_TTL", default_value_t = 14_400, value_parser = clap::value_parser!(u32).range(20..=86_400))]
+    #[arg(long = "agent-ttl", env = "SEKISHO_AGENT_TTL", default_value = "4h", value_parser = seconds_in(20..=86_400))]
     pub agent_ttl_seconds: u32,
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
@@ -51,11 +55,12 @@ pub struct DomainArgs {
     /// Start although the log speaks of a later state than the database holds; say so in the log, and void open tokens
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_STATE")]
     pub danger_accept_older_state: bool,
-    /// Let anyone who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what opens them
+    /// Let anyone who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what
+    /// opens them
     #[arg(long, env = "SEKISHO_PUBLISH_LOG")]
     pub publish_log: bool,
-    /// Policy (c2sp.org/tlog-policy) with the witnesses, and their URLs, that cosign the log
-    #[arg(long, env = "SEKISHO_WITNESS_POLICY")]
+    /// File (c2sp.org/tlog-policy) with the witnesses, and their URLs, that cosign the log
+    #[arg(long = "witnesses", env = "SEKISHO_WITNESSES")]
     pub witness_policy: Option<PathBuf>,
     /// PEM file with the authorities of witnesses' HTTPS
     #[arg(long, env = "SEKISHO_WITNESS_CA", default_value = "/etc/ssl/certs/ca-certificates.crt")]
@@ -63,16 +68,17 @@ pub struct DomainArgs {
     /// Bytes of decisions kept, packed (at least 64 MiB); the oldest are deleted first; their leaves stay in the log
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
     pub keep_decisions_bytes: u64,
-    /// Days for which decisions are kept
-    #[arg(long, env = "SEKISHO_KEEP_DECISIONS_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long decisions are kept, in whole days
+    #[arg(long = "keep-decisions", env = "SEKISHO_KEEP_DECISIONS", default_value = "90d", value_parser = whole_days)]
     pub keep_decisions_days: u32,
-    /// Days after which agents whose SVID has expired, and expired entries, are deleted; banned agents stay
-    #[arg(long, env = "SEKISHO_KEEP_ENDED_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long agents whose SVID has expired, and expired entries, are kept, in whole days; banned agents stay
+    #[arg(long = "keep-expired", env = "SEKISHO_KEEP_EXPIRED", default_value = "30d", value_parser = whole_days)]
     pub keep_ended_days: u32,
-    /// Days after which the openings of commitments in leaves are erased; never, if absent. Proofs stay valid
-    #[arg(long, env = "SEKISHO_KEEP_OPENINGS_DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long the openings of commitments in leaves are kept, in whole days; permanently, if absent. Proofs stay
+    /// valid
+    #[arg(long = "keep-openings", env = "SEKISHO_KEEP_OPENINGS", value_parser = whole_days)]
     pub keep_openings_days: Option<u32>,
-    /// Bundles of 256 log entries that are read again each second to find damage on disk; 0: none
+    /// Bundles of 256 leaves that are read again each second to find damage on disk; 0: none
     #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub scrub_bundles_per_second: u32,
 }
@@ -92,7 +98,8 @@ pub struct ServerArgs {
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// TOML file whose keys are these flags' names; flags and environment variables take precedence. Each table `[[domain]]` adds
+    /// TOML file whose keys are these flags' names; flags and environment variables take precedence. Each table
+    /// `[[domain]]` adds
     /// a trust domain, with a name, a data folder and settings of its own
     #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
     pub config: Option<PathBuf>,
@@ -163,7 +170,7 @@ mod tests {
         assert!(
             with(&["--trust-domain", "b", "--data", "/a"]).is_some_and(|said| said.contains("same data folder, /a;"))
         );
-        let socket = with(&["--trust-domain", "b", "--data", "/b", "--socket", "/a/api.sock"]);
+        let socket = with(&["--trust-domain", "b", "--data", "/b", "--server-socket", "/a/api.sock"]);
         assert!(socket.is_some_and(|said| said.contains("same socket")));
         assert!(with(&["--trust-domain", "b", "--data", "/tmp/../tmp/.."]).is_none());
     }

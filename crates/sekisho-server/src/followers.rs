@@ -1,4 +1,5 @@
-//! Operators who follow what happens: records as they arrive from nodes, and that something changed. This module knows nothing of what
+//! Operators who follow what happens: records as they arrive from nodes, and that something changed. This module
+//! knows nothing of what
 //! is done with either; nothing here reads the database.
 
 use std::sync::Arc;

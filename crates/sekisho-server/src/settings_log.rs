@@ -36,6 +36,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
     // The log does not say where operators of this machine connect.
     let Settings {
         socket: _,
+        policy_folder: _,
         publish_log,
         ca_ttl_seconds,
         x509_ttl_seconds,

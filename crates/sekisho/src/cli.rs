@@ -1,18 +1,25 @@
-//! The grammar of the command line. Every flag is also an environment variable.
+//! The grammar of the command line: nouns in the singular, each with the verbs `list`, `show`, `create`, `delete`.
+//! Every flag is also
+//! an environment variable.
+
+use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
-use crate::global::Global;
+use crate::global::{Noun, OfBoth, OfServer, Output, With};
 use crate::role::Role;
+use crate::verbs::agent::AgentNoun;
 use crate::{dev, verbs};
 
 /// Zero-trust identity, policy and proof for services on your own hosts
 #[derive(Debug, Parser)]
-#[command(name = "sekisho", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "sekisho", version, propagate_version = true, infer_long_args = false)]
+#[command(
+    after_help = "Example:\n  sekisho dev\n\nA noun in the plural alone lists: `sekisho entries`. `sekisho help \
+        <verb>` shows its options."
+)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub global: Global,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -20,53 +27,83 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run every role on this machine and show the main job
-    Dev(dev::DevArgs),
+    #[command(after_help = "Example:\n  sekisho dev --fresh")]
+    Dev(With<Output, dev::DevArgs>),
     /// Run a server
+    #[command(
+        after_help = "Example:\n  sekisho server --trust-domain prod.internal --policy-folder /etc/sekisho/policy"
+    )]
     Server(Box<Role<sekisho_server::ServerArgs>>),
-    /// Run an agent
-    Agent(Box<Role<sekisho_agent::AgentArgs>>),
+    /// Run an agent, or ask the server about attested agents
+    #[command(visible_alias = "agents")]
+    #[command(after_help = "Examples:\n  sekisho agent --trust-domain prod.internal --server 10.0.0.1:8081 \
+            --join-token-file /etc/sekisho/token \
+                            --trust-bundle /etc/sekisho/bundle.pem\n  sekisho agent list")]
+    Agent(AgentNoun),
     /// Run a sidecar for one workload
+    #[command(
+        after_help = "Example:\n  sekisho proxy --trust-domain prod.internal --data /var/lib/sekisho/proxy-shop \
+            --inbound 0.0.0.0:8443 \
+                            --upstream unix:/run/shop/http.sock -- /usr/bin/shop"
+    )]
     Proxy(Box<Role<sekisho_proxy::ProxyArgs>>),
     /// Registration entries: which process gets which identity
-    #[command(subcommand)]
-    Entry(verbs::entry::EntryVerb),
+    #[command(visible_alias = "entries", after_help = "Example:\n  sekisho entry list")]
+    Entry(Noun<OfServer, verbs::entry::EntryVerb>),
     /// Join tokens for agents
-    #[command(subcommand)]
-    Token(verbs::token::TokenVerb),
-    /// Attested agents
-    #[command(subcommand)]
-    Agents(verbs::agents::AgentsVerb),
+    #[command(visible_alias = "tokens", after_help = "Example:\n  sekisho token create --agent-id db-1 --file token")]
+    Token(Noun<OfServer, verbs::token::TokenVerb>),
     /// SVIDs that are refused although they have not expired
-    #[command(subcommand)]
-    Revocation(verbs::revocation::RevocationVerb),
+    #[command(visible_alias = "revocations", after_help = "Example:\n  sekisho revocation list")]
+    Revocation(Noun<OfServer, verbs::revocation::RevocationVerb>),
     /// The trust bundle
-    #[command(subcommand)]
-    Bundle(verbs::bundle::BundleVerb),
+    #[command(visible_alias = "bundles", after_help = "Example:\n  sekisho bundle show --form fingerprint")]
+    Bundle(Noun<OfServer, verbs::bundle::BundleVerb>),
     /// Identities: fetch one from the agent, list what was issued
-    #[command(subcommand)]
-    Svid(verbs::svid::SvidVerb),
+    #[command(visible_alias = "svids", after_help = "Example:\n  sekisho svid fetch")]
+    Svid(Noun<Output, verbs::svid::SvidVerb>),
     /// Check, test, evaluate and apply policy
-    #[command(subcommand)]
-    Policy(verbs::policy::PolicyVerb),
-    /// What was decided
-    Decisions(verbs::decisions::DecisionsArgs),
+    #[command(visible_alias = "policies", after_help = "Example:\n  sekisho policy check ./policy")]
+    Policy(Noun<Output, verbs::policy::PolicyVerb>),
+    /// What was decided, and who was refused an identity
+    #[command(visible_alias = "decisions", after_help = "Example:\n  sekisho decision list --effect deny")]
+    Decision(Noun<OfServer, verbs::decision::DecisionVerb>),
+    /// Rates, denials and expiries of each service, as they are now
+    #[command(after_help = "Example:\n  sekisho top --window 1m")]
+    Top(With<OfServer, verbs::top::TopArgs>),
+    /// Requests of one service, from it and to it, as they are decided
+    #[command(after_help = "Example:\n  sekisho tap payment-gateway --effect deny")]
+    Tap(With<OfServer, verbs::tap::TapArgs>),
     /// Why a process has no identity, or why a decision came out as it did
-    Why(verbs::why::WhyArgs),
+    #[command(after_help = "Examples:\n  sekisho why dec_0193ab4f6c2d1a2b\n  sekisho why identity --pid 4711")]
+    Why(With<OfBoth, verbs::why::WhyArgs>),
     /// Write a proof file for an attestation, an issuance or a decision
-    Prove(verbs::prove::ProveArgs),
+    #[command(after_help = "Example:\n  sekisho prove dec_0193ab4f6c2d1a2b --file proof --trust-policy trust")]
+    Prove(With<OfServer, verbs::prove::ProveArgs>),
     /// Check a proof file offline
-    Verify(verbs::verify::VerifyArgs),
+    #[command(after_help = "Example:\n  sekisho verify proof --trust-policy trust")]
+    Verify(With<Output, verbs::verify::VerifyArgs>),
     /// Copy a server's state, keys and log; the server may run
-    Backup(verbs::backup::BackupArgs),
+    #[command(after_help = "Example:\n  sekisho backup --trust-domain prod.internal --to /backup/monday")]
+    Backup(With<Output, verbs::backup::BackupArgs>),
     /// Put a copy in the place of a server's data
-    Restore(verbs::backup::RestoreArgs),
+    #[command(after_help = "Example:\n  sekisho restore --trust-domain prod.internal --from /backup/monday")]
+    Restore(With<Output, verbs::backup::RestoreArgs>),
     /// The log as it stands on a server's disk
-    #[command(subcommand)]
-    Ledger(verbs::ledger::LedgerVerb),
+    #[command(after_help = "Example:\n  sekisho ledger fsck")]
+    Ledger(Noun<Output, verbs::ledger::LedgerVerb>),
     /// Check this machine, its server and its agent
-    Doctor,
+    #[command(after_help = "Example:\n  sekisho doctor")]
+    Doctor(OfBoth),
     /// Print completions for a shell
+    #[command(
+        visible_alias = "completion",
+        after_help = "Example:\n  sekisho completions bash >/etc/bash_completion.d/sekisho"
+    )]
     Completions(verbs::completions::CompletionsArgs),
+    /// Print the version
+    #[command(after_help = "Example:\n  sekisho version")]
+    Version,
     /// Write man pages
     #[command(hide = true)]
     Man(verbs::man::ManArgs),
@@ -77,7 +114,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     pub(crate) const fn is_daemon(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Proxy(_))
+        matches!(self, Self::Server(_) | Self::Agent(AgentNoun::Daemon(_)) | Self::Proxy(_))
     }
 
     /// Threads that serve requests; files and measurements have others.
@@ -85,7 +122,7 @@ impl Verb {
         let every_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = match self {
             Self::Server(role) => role.own.threads.map_or_else(every_core, usize::from),
-            Self::Agent(role) => role.own.threads.into(),
+            Self::Agent(AgentNoun::Daemon(role)) => role.own.threads.into(),
             Self::Proxy(role) => role.own.threads.into(),
             _ => 1,
         };
@@ -94,46 +131,46 @@ impl Verb {
 }
 
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let global = &cli.global;
     match cli.verb {
-        Verb::Dev(args) => dev::run(global, args).await,
+        Verb::Dev(With { asks, own }) => dev::run(&asks.into(), own, Cli::command()).await,
         Verb::Server(args) => verbs::server::run(*args).await,
-        Verb::Agent(args) => verbs::agent::run(*args).await,
+        Verb::Agent(noun) => verbs::agent::run(noun).await,
         Verb::Proxy(args) => verbs::proxy::run(*args).await,
-        Verb::Entry(verb) => verbs::entry::run(global, verb).await,
-        Verb::Token(verb) => verbs::token::run(global, verb).await,
-        Verb::Agents(verb) => verbs::agents::run(global, verb).await,
-        Verb::Revocation(verb) => verbs::revocation::run(global, verb).await,
-        Verb::Bundle(verb) => verbs::bundle::run(global, verb).await,
-        Verb::Svid(verb) => verbs::svid::run(global, verb).await,
-        Verb::Policy(verb) => verbs::policy::run(global, verb).await,
-        Verb::Decisions(args) => verbs::decisions::run(global, args).await,
-        Verb::Why(args) => verbs::why::run(global, args).await,
-        Verb::Prove(args) => verbs::prove::run(global, args).await,
-        Verb::Verify(args) => verbs::verify::run(global, &args),
-        Verb::Backup(args) => verbs::backup::backup(global, &args),
-        Verb::Restore(args) => verbs::backup::restore(global, &args),
+        Verb::Entry(Noun { asks, verb }) => verbs::entry::run(&asks.into(), verb).await,
+        Verb::Token(Noun { asks, verb }) => verbs::token::run(&asks.into(), verb).await,
+        Verb::Revocation(Noun { asks, verb }) => verbs::revocation::run(&asks.into(), verb).await,
+        Verb::Bundle(Noun { asks, verb }) => verbs::bundle::run(&asks.into(), verb).await,
+        Verb::Svid(Noun { asks, verb }) => verbs::svid::run(asks.into(), verb).await,
+        Verb::Policy(Noun { asks, verb }) => verbs::policy::run(asks.into(), verb).await,
+        Verb::Decision(Noun { asks, verb }) => verbs::decision::run(&asks.into(), verb).await,
+        Verb::Top(With { asks, own }) => verbs::top::run(&asks.into(), own).await,
+        Verb::Tap(With { asks, own }) => verbs::tap::run(&asks.into(), own).await,
+        Verb::Why(With { asks, own }) => verbs::why::run(&asks.into(), own).await,
+        Verb::Prove(With { asks, own }) => verbs::prove::run(&asks.into(), own).await,
+        Verb::Verify(With { asks, own }) => verbs::verify::run(&asks.into(), &own),
+        Verb::Backup(With { asks, own }) => verbs::backup::backup(&asks.into(), &own),
+        Verb::Restore(With { asks, own }) => verbs::backup::restore(&asks.into(), &own),
         Verb::Man(args) => verbs::man::run(&args, Cli::command()),
-        Verb::Ledger(verb) => verbs::ledger::run(global, &verb),
-        Verb::Doctor => verbs::doctor::run(global).await,
-        Verb::Completions(args) => verbs::completions::run(&args, &mut Cli::command()),
+        Verb::Ledger(Noun { asks, verb }) => verbs::ledger::run(&asks.into(), &verb),
+        Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
+        Verb::Completions(args) => verbs::completions::run(&args),
+        Verb::Version => crate::output::line(concat!("sekisho ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok),
         Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
+/// Nouns in the plural, which list when no verb follows.
+const PLURALS: [&str; 6] = ["agents", "decisions", "entries", "revocations", "svids", "tokens"];
 
-    #[test]
-    fn the_grammar_holds_together_and_every_flag_is_an_environment_variable() {
-        let command = super::Cli::command();
-        command.clone().debug_assert();
-        for daemon in ["server", "agent", "proxy"] {
-            let verb = command.find_subcommand(daemon).unwrap();
-            for flag in verb.get_opts().filter(|flag| !flag.is_global_set()) {
-                assert!(flag.get_env().is_some(), "`sekisho {daemon} --{}` has no variable", flag.get_id());
-            }
-        }
+/// The command line with `list` behind a noun in the plural that has no verb.
+pub(crate) fn with_list(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_plural = arguments.get(1).is_some_and(|noun| PLURALS.iter().any(|plural| noun == plural));
+    let has_verb = arguments.get(2).is_some_and(|next| {
+        let next = next.to_string_lossy();
+        !next.starts_with('-') || next == "-h" || next == "--help"
+    });
+    if is_plural && !has_verb {
+        arguments.insert(2, "list".into());
     }
+    arguments
 }

@@ -10,12 +10,13 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use sekisho_runtime::{Settings, load_configuration};
 use sekisho_server::DomainArgs;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, Verb, with_list};
 
 const DAEMONS: [&str; 3] = ["server", "agent", "proxy"];
 
 /// Parses the command line, with what a configuration file adds to it.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let arguments = with_list(arguments);
     let (mut command, mut further) = (Cli::command(), vec![]);
     if let Some((daemon, path, flags)) = named(&arguments) {
         let given = |id: &str| {
@@ -116,6 +117,7 @@ fn with_settings(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verbs::agent::AgentNoun;
 
     fn parse_with(text: &str, arguments: &[&str]) -> Result<Cli, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -140,20 +142,24 @@ mod tests {
     fn a_flag_goes_before_a_setting_that_it_excludes() {
         let text = "trust-domain = 'td'\ndata = '/d'\ntrust-bundle = '/b.pem'\n";
         let fingerprint = "ab".repeat(32);
-        let Verb::Agent(args) = parse_with(text, &["agent", "--fingerprint", &fingerprint]).unwrap().verb else {
+        let line = ["agent", "--fingerprint", &fingerprint];
+        let Verb::Agent(AgentNoun::Daemon(args)) = parse_with(text, &line).unwrap().verb else {
             panic!("another verb")
         };
         assert!(args.own.trust_bundle.is_none() && !args.own.fingerprint.is_empty());
-        let Verb::Agent(args) = parse_with(text, &["agent"]).unwrap().verb else { panic!("another verb") };
+        let Verb::Agent(AgentNoun::Daemon(args)) = parse_with(text, &["agent"]).unwrap().verb else {
+            panic!("another verb")
+        };
         assert!(args.own.trust_bundle.is_some());
     }
 
     #[test]
     fn a_servers_file_adds_trust_domains_with_settings_of_their_own() {
-        let text = "trust-domain = 'a.example'\ndata = '/a'\nx509-ttl-seconds = 600\n\n[[domain]]\ntrust-domain = 'b.example'\n\
+        let text = "trust-domain = 'a.example'\ndata = '/a'\nx509-ttl = '600s'\n\n[[domain]]\ntrust-domain = \
+            'b.example'\n\
                     data = '/b'\npublish-log = true\nserver-name = ['b.net', 'b.org']\n\n[[domain]]\ntrust-domain = 'c.example'\n\
-                    data = '/c'\njwt-ttl-seconds = 60\n";
-        let line = ["server", "--policy-folder", "/p", "--agent-ttl-seconds", "60"];
+                    data = '/c'\njwt-ttl = '60s'\n";
+        let line = ["server", "--policy-folder", "/p", "--agent-ttl", "60s"];
         let Verb::Server(role) = parse_with(text, &line).unwrap().verb else { panic!("another verb") };
         let args = role.own;
         assert_eq!((args.own.trust_domain.as_str(), args.own.x509_ttl_seconds), ("a.example", 600));
@@ -172,7 +178,7 @@ mod tests {
             ("trust-domain = 'b'", "it has no `data`"),
             ("trust-domain = 'b'\ndata = '/b'\nlisten = '127.0.0.1:1'", "`listen` is not a setting of a `[[domain]]`"),
             ("trust-domain = 'B'\ndata = '/b'", "invalid value 'B'"),
-            ("trust-domain = 'b'\ndata = '/b'\njwt-ttl-seconds = 301", "301"),
+            ("trust-domain = 'b'\ndata = '/b'\njwt-ttl = '301s'", "301"),
             ("trust-domain = 'b'\ndata = ['/b', '/c']", "`data` takes one value"),
         ] {
             let text = format!("[[domain]]\n{table}\n");

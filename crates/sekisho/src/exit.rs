@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use hyper::StatusCode;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok,
@@ -41,32 +43,22 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub exit: Exit,
+    /// What the server answered, if it did.
+    pub status: Option<StatusCode>,
     message: String,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, status: None, message: message.to_string() }
     }
 
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
         Self::new(Exit::Failed, message)
     }
 
-    /// A call to the agent or the server that did not succeed.
-    pub(crate) fn status(socket: &std::path::Path, status: &tonic::Status) -> Self {
-        match status.code() {
-            tonic::Code::Unavailable | tonic::Code::Unknown => Self::new(
-                Exit::Unreachable,
-                format!(
-                    "no agent answers at {}; start one, or give `--agent` ({})",
-                    socket.display(),
-                    status.message()
-                ),
-            ),
-            tonic::Code::PermissionDenied => Self::new(Exit::Unauthorised, status.message()),
-            _ => Self::failed(status.message()),
-        }
+    pub(crate) fn answered(self, status: StatusCode) -> Self {
+        Self { status: Some(status), ..self }
     }
 }
 

@@ -1,51 +1,121 @@
-//! The options of every verb: the form of its answer, and where server and agent listen.
+//! Options that several verbs share: the form of an answer, and where server and agent listen. A verb has those that
+//! mean something to
+//! it.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::output::Format;
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
+pub(crate) struct Output {
     /// Form of what is printed on stdout
     #[arg(short, long, global = true, env = "SEKISHO_OUTPUT", value_enum, default_value_t = Format::Table)]
     pub output: Format,
-    /// Unix socket of the server's API
-    #[arg(long, global = true, env = "SEKISHO_SERVER_API")]
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerSocket {
+    /// Unix socket of the server; without it that of this machine's server, or of `sekisho dev`
+    #[arg(long, global = true, env = "SEKISHO_SERVER_SOCKET", value_hint = clap::ValueHint::FilePath)]
     pub server_socket: Option<PathBuf>,
-    /// Unix socket of the agent, for verbs that ask it
-    #[arg(long = "agent", global = true, env = "SEKISHO_AGENT")]
-    pub agent: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AgentSocket {
+    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, that of this machine's
+    /// agent, or of
+    /// `sekisho dev`
+    #[arg(long, global = true, env = "SEKISHO_AGENT_SOCKET", value_hint = clap::ValueHint::FilePath)]
+    pub agent_socket: Option<PathBuf>,
+}
+
+/// Of a verb that asks the server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfServer {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    server: ServerSocket,
+}
+
+/// Of a verb that asks the agent.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfAgent {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    agent: AgentSocket,
+}
+
+/// Of a verb that asks either.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfBoth {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    server: ServerSocket,
+    #[command(flatten)]
+    agent: AgentSocket,
+}
+
+/// A noun whose verbs have these options in common.
+#[derive(Debug, Args)]
+pub(crate) struct Noun<G: Args, V: Subcommand> {
+    #[command(flatten)]
+    pub asks: G,
+    #[command(subcommand)]
+    pub verb: V,
+}
+
+/// A verb with its own options and these.
+#[derive(Debug, Args)]
+pub(crate) struct With<G: Args, A: Args> {
+    #[command(flatten)]
+    pub own: A,
+    #[command(flatten)]
+    pub asks: G,
+}
+
+/// What was given of these options.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Global {
+    pub output: Format,
+    pub server_socket: Option<PathBuf>,
+    pub agent_socket: Option<PathBuf>,
 }
 
 impl Global {
-    /// The server's socket: as given, an installed server's, or that of `sekisho dev`.
     pub(crate) fn server_socket(&self) -> PathBuf {
-        choose(&self.server_socket, "/var/lib/sekisho/server/api.sock", "server/api.sock")
+        sekisho_runtime::server_socket(self.server_socket.as_deref())
     }
 
-    /// The agent's socket, likewise; `SPIFFE_ENDPOINT_SOCKET` is respected.
     pub(crate) fn agent_socket(&self) -> PathBuf {
-        let endpoint = std::env::var("SPIFFE_ENDPOINT_SOCKET").ok();
-        let endpoint = endpoint
-            .and_then(|text| text.strip_prefix("unix:").map(|path| PathBuf::from(path.trim_start_matches("//"))));
-        choose(&self.agent.clone().or(endpoint), "/run/sekisho-agent/agent.sock", "agent/agent.sock")
+        sekisho_runtime::agent_socket(self.agent_socket.as_deref())
     }
 }
 
-fn choose(given: &Option<PathBuf>, installed: &str, in_dev: &str) -> PathBuf {
-    let installed = PathBuf::from(installed);
-    match given {
-        Some(path) => path.clone(),
-        None if installed.exists() => installed,
-        None => dev_folder().join(in_dev),
+impl From<Output> for Global {
+    fn from(Output { output }: Output) -> Self {
+        Self { output, ..Self::default() }
     }
 }
 
-/// Where `dev` keeps its state unless `--folder` is given.
-pub(crate) fn dev_folder() -> PathBuf {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).unwrap_or_else(|| PathBuf::from("/tmp")).join("sekisho/dev")
+impl From<OfServer> for Global {
+    fn from(OfServer { output, server }: OfServer) -> Self {
+        Self { server_socket: server.server_socket, ..output.into() }
+    }
+}
+
+impl From<OfAgent> for Global {
+    fn from(OfAgent { output, agent }: OfAgent) -> Self {
+        Self { agent_socket: agent.agent_socket, ..output.into() }
+    }
+}
+
+impl From<OfBoth> for Global {
+    fn from(OfBoth { output, server, agent }: OfBoth) -> Self {
+        Self { server_socket: server.server_socket, agent_socket: agent.agent_socket, ..output.into() }
+    }
 }

@@ -1,19 +1,26 @@
 //! The command line: one verb, one file. `sekisho dev` runs every role as a process of its own.
 
 mod cli;
+mod complete;
 mod config_file;
 mod confirm;
 mod dev;
 mod exit;
 mod global;
+#[cfg(test)]
+mod grammar;
+mod ids;
 mod output;
 #[cfg(test)]
 mod printed;
+mod progress;
+mod reach;
 mod rest;
 mod role;
 #[cfg(test)]
 mod variables;
 mod verbs;
+mod view;
 
 use std::process::ExitCode;
 
@@ -28,6 +35,7 @@ fn main() -> ExitCode {
         eprintln!("sekisho: the program cannot be run: {error}");
         return ExitCode::from(u8::try_from(sekisho_runtime::NOT_RUN).unwrap_or(u8::MAX));
     }
+    complete::answer(<cli::Cli as clap::CommandFactory>::command);
     let cli = match config_file::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {

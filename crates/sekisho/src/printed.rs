@@ -40,7 +40,7 @@ fn literals(tokens: TokenStream, out: &mut Vec<String>) {
 }
 
 /// The words of the first command of a shell line, as a shell splits them.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let (mut out, mut word, mut quote, mut depth) = (vec![], String::new(), None, 0u32);
     for c in line.chars() {
         match (quote, c) {

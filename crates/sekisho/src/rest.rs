@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sekisho_api::Problem;
@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::exit::{Exit, Failure};
+use crate::global::Global;
+use crate::reach::{self, Daemon};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Rest {
@@ -21,6 +23,11 @@ pub(crate) struct Rest {
 impl Rest {
     pub(crate) fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
+    }
+
+    /// Of the server that these options name.
+    pub(crate) fn of(global: &Global) -> Self {
+        Self { socket: global.server_socket() }
     }
 
     pub(crate) async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Failure> {
@@ -66,21 +73,28 @@ impl Rest {
         if status.is_success() { Ok(body) } else { Err(problem(status, &body)) }
     }
 
+    /// What the server sends at a path for as long as this is read.
+    pub(crate) async fn follow(&self, path: &str) -> Result<Lines, Failure> {
+        let (status, mut body) = self.open(Method::GET, path, None).await?;
+        if status.is_success() {
+            return Ok(Lines { body, read: vec![] });
+        }
+        let bytes = (&mut body).collect().await.map_err(Failure::failed)?.to_bytes();
+        Err(problem(status, &bytes))
+    }
+
     async fn request(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Bytes), Failure> {
+        let (status, body) = self.open(method, path, body).await?;
+        let cut = |error| Failure::new(Exit::Unreachable, format!("the server's answer was cut off: {error}"));
+        Ok((status, body.collect().await.map_err(cut)?.to_bytes()))
+    }
+
+    async fn open(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Incoming), Failure> {
         let unreachable = |e: &dyn std::fmt::Display| {
-            let at = self.socket.display();
-            Failure::new(
-                Exit::Unreachable,
-                format!("no server answers at {at}; start one, or give `--server-socket` ({e})"),
-            )
+            Failure::new(Exit::Unreachable, format!("the server at {} does not answer: {e}", self.socket.display()))
         };
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                let at = self.socket.display();
-                Failure::new(Exit::Unauthorised, format!("{at}: only root and the server's own user may administer it"))
-            }
-            _ => unreachable(&e),
-        })?;
+        let connected = UnixStream::connect(&self.socket).await;
+        let stream = connected.map_err(|error| reach::unreachable(Daemon::Server, &self.socket, &error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
         tokio::spawn(connection);
@@ -92,9 +106,35 @@ impl Rest {
             .body(Full::new(body.unwrap_or_default()))
             .map_err(Failure::failed)?;
         let response = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|e| unreachable(&e))?.to_bytes();
-        Ok((status, body))
+        Ok((response.status(), response.into_body()))
+    }
+}
+
+/// The lines of an answer that goes on.
+pub(crate) struct Lines {
+    body: Incoming,
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line that is not empty; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            while let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line).trim().to_owned();
+                if !line.is_empty() {
+                    return Ok(Some(line));
+                }
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(Failure::new(Exit::Unreachable, format!("the connection was closed: {error}")));
+                }
+                Some(Ok(frame)) => self.read.extend(frame.into_data().unwrap_or_default()),
+            }
+        }
     }
 }
 
@@ -114,10 +154,11 @@ fn problem(status: StatusCode, body: &[u8]) -> Failure {
         StatusCode::SERVICE_UNAVAILABLE => Exit::Unreachable,
         _ => Exit::Failed,
     };
-    match serde_json::from_slice::<Problem>(body) {
+    let failure = match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => Failure::new(exit, problem.detail),
         Err(_) => Failure::new(exit, String::from_utf8_lossy(body)),
-    }
+    };
+    failure.answered(status)
 }
 
 #[cfg(test)]

@@ -21,10 +21,10 @@ pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
         data.to_str().unwrap(),
         "--listen",
         "10.0.0.1:8081",
-        "--ca-ttl-seconds",
-        "300",
-        "--agent-ttl-seconds",
-        "300",
+        "--ca-ttl",
+        "300s",
+        "--agent-ttl",
+        "300s",
     ]);
     sekisho_server::run(args, Stop::new(), |_, _| ()).await.map_err(|error| error.to_string())
 }

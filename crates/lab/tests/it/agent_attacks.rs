@@ -27,7 +27,7 @@ async fn law_l4_of_two_that_show_one_join_token_one_wins() {
 #[test]
 fn an_agent_lives_on_past_several_renewals_of_its_own_svid() {
     let shim = Shim::new();
-    let options = ["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "20"];
+    let options = ["--agent-ttl", "20s", "--x509-ttl", "20s"];
     let world = World::with_environment(&options, shim.environment(), shim.environment());
     let serial = || {
         world.wakes();

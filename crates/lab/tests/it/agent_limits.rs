@@ -44,7 +44,7 @@ fn as_user(uid: u32, program: &std::path::Path) -> Command {
 fn served(world: &World) {
     let out = eventually("another user is served", || {
         let mut fetch = Command::new("timeout");
-        fetch.arg("10").arg(crate::world::program("sekisho")).args(["svid", "fetch", "--agent"]);
+        fetch.arg("10").arg(crate::world::program("sekisho")).args(["svid", "fetch", "--agent-socket"]);
         let out = fetch.arg(world.agent_socket()).output().unwrap();
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     });
@@ -95,8 +95,12 @@ fn law_l9_an_executable_that_never_answers_stops_no_other_user() {
 #[test]
 fn a_second_agent_on_the_same_data_is_refused_by_number() {
     let world = World::start();
-    let second =
-        world.agent_command("a", &world.path("token")).arg("--socket").arg(world.path("b.sock")).output().unwrap();
+    let second = world
+        .agent_command("a", &world.path("token"))
+        .arg("--agent-socket")
+        .arg(world.path("b.sock"))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
     let number = format!("is in use by process {};", world.agent.as_ref().unwrap().pid());
     assert!(!second.status.success() && said.contains(&number), "{said}");

@@ -114,7 +114,9 @@ fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
         let copy = world.path("sekisho");
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy).args(arguments);
-        command.arg("--server-socket").arg(world.path("s/api.sock")).arg("--agent").arg(world.agent_socket());
+        command
+            .env("SEKISHO_SERVER_SOCKET", world.path("s/api.sock"))
+            .env("SEKISHO_AGENT_SOCKET", world.agent_socket());
         let output = command.output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code(), said)

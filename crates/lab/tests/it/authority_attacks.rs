@@ -71,7 +71,7 @@ async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_an_authority_that_ended_are_parked_and_unlinked_a_week_later() {
     let shim = Shim::new();
-    let world = World::with_environment(&["--ca-ttl-seconds", "3600"], shim.environment(), vec![]);
+    let world = World::with_environment(&["--ca-ttl", "3600s"], shim.environment(), vec![]);
     let first = key_files(&world, "s/keys").remove(0);
     let name = first.file_name().unwrap().to_str().unwrap().to_owned();
     let parked = |world: &World| {
@@ -175,7 +175,7 @@ fn a_server_whose_authority_is_not_valid_yet_is_not_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
     let shim = Shim::new();
-    let world = World::with_environment(&["--ca-ttl-seconds", "60"], shim.environment(), vec![]);
+    let world = World::with_environment(&["--ca-ttl", "60s"], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/rotated");
     // The next authority is made at half life, and signs after forty seconds. Then an fsync takes a while, and all ask.

@@ -44,7 +44,7 @@ fn py_spiffe_gets_everything_and_sees_rotation_at_a_life_of_one_minute() {
     let python = cache.unwrap_or_default().join("sekisho/python/bin/python");
     let Some(python) = present("Python with py-spiffe (deploy/setup.sh test)", &[python]) else { return };
     let shim = Shim::new();
-    let world = World::with_environment(&["--x509-ttl-seconds", "60"], shim.environment(), shim.environment());
+    let world = World::with_environment(&["--x509-ttl", "60s"], shim.environment(), shim.environment());
     let entry = world.register("/own/python", &own_user());
     let script = manifest_folder().join("clients/workload.py");
     let client = Role::start(Command::new(python).arg(script).arg(world.agent_socket()).arg("60"));

@@ -95,7 +95,7 @@ impl Shell {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, "unshare", "--mount", "setsid", "sh", "-ec", own]);
         command.current_dir(folder).envs(environment.iter().map(|(name, value)| (*name, value)));
-        for name in ["SEKISHO_SERVER_API", "SEKISHO_AGENT", "SPIFFE_ENDPOINT_SOCKET"] {
+        for name in ["SEKISHO_SERVER_SOCKET", "SEKISHO_AGENT_SOCKET", "SPIFFE_ENDPOINT_SOCKET"] {
             command.env_remove(name);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

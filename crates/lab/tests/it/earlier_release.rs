@@ -85,9 +85,9 @@ fn opens(version: u32, as_it_was: impl FnOnce(&World)) {
         let again = verified("again");
         assert_eq!((again.leaf, again.subject), (old.leaf, old.subject), "{name}");
     }
-    let denied = world.json(&["verify", "proofs/decision", "--policy", "proofs/trust"])["record"].clone();
+    let denied = world.json(&["verify", "proofs/decision", "--trust-policy", "proofs/trust"])["record"].clone();
     world.text(&["prove", denied["id"].as_str().unwrap(), "--file", "again"]);
-    assert_eq!(world.json(&["verify", "again", "--policy", "proofs/trust"])["record"], denied);
+    assert_eq!(world.json(&["verify", "again", "--trust-policy", "proofs/trust"])["record"], denied);
     assert_eq!(world.json(&["decisions"]).as_array().unwrap().len(), 3);
 
     // It goes on: an agent attests, an entry is made, and the log that was is the beginning of the log that is.

@@ -383,7 +383,7 @@ async fn an_older_checkpoint_takes_nothing_back() {
     assert!(next > index);
     // And it is the same log: what was proven before stands.
     world.text(&["prove", &index.to_string(), "--file", "p", "--trust-policy", "trust"]);
-    world.json(&["verify", "p", "--policy", "trust"]);
+    world.json(&["verify", "p", "--trust-policy", "trust"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -413,7 +413,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         let mut environments = (vec![], vec![]);
         if who == "server" { &mut environments.0 } else { &mut environments.1 }.extend(shim.environment());
         // SVIDs that outlive the jump: what is held must go on serving, and nothing else is asked for.
-        let world = World::with_environment(&["--x509-ttl-seconds", "86400"], environments.0, environments.1);
+        let world = World::with_environment(&["--x509-ttl", "86400s"], environments.0, environments.1);
         world.register("/own/clock", &World::own_selectors());
         let first = svid(&world).await.unwrap();
         shim.set(seconds, 0, Full::Nobody);
@@ -445,7 +445,7 @@ async fn law_l14_an_agent_outlives_a_server_that_is_gone_longer_than_its_own_svi
     let path = |name: &str| folder.path().join(name).display().to_string();
     openssl.node(folder.path());
     std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
-    let options = ["--x509pop-ca", &path("ca.pem"), "--agent-ttl-seconds", "20", "--x509-ttl-seconds", "600"];
+    let options = ["--x509pop-ca", &path("ca.pem"), "--agent-ttl", "20s", "--x509-ttl", "600s"];
     let shim = Shim::new();
     let mut world = World::with_environment(&options, shim.environment(), shim.environment());
     drop(world.agent.take());
@@ -479,7 +479,7 @@ async fn law_l14_an_agent_outlives_a_server_that_is_gone_longer_than_its_own_svi
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_is_erased() {
     let shim = Shim::new();
-    let keep = ["--keep-ended-days", "30", "--keep-openings-days", "30"];
+    let keep = ["--keep-expired", "30d", "--keep-openings", "30d"];
     let mut world = World::with_environment(&keep, shim.environment(), vec![]);
     let in_an_hour = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3600;
     let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
@@ -497,7 +497,7 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     let banned = Attested::new(&world).await;
     world.text(&["agents", "ban", &banned.id]);
     world.text(&["prove", "5", "--file", "before", "--trust-policy", "trust"]);
-    let opened = |file: &str| world.json(&["verify", file, "--policy", "trust"])["opened"].clone();
+    let opened = |file: &str| world.json(&["verify", file, "--trust-policy", "trust"])["opened"].clone();
     assert!(!opened("before").as_object().unwrap().is_empty());
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
     // What opens the leaves of the first bundle: the nonces stand nowhere but there.
@@ -533,7 +533,7 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
         side.iter().all(|byte| *byte == 0).then_some(())
     });
     world.text(&["prove", "5", "--file", "after", "--trust-policy", "trust"]);
-    let opened = |file: &str| world.json(&["verify", file, "--policy", "trust"])["opened"].clone();
+    let opened = |file: &str| world.json(&["verify", file, "--trust-policy", "trust"])["opened"].clone();
     assert!(opened("after").as_object().is_none_or(serde_json::Map::is_empty), "{}", opened("after"));
     eventually("and the log says so", || {
         world.leaves("key-event").iter().any(|l| l["event"] == "openings erased").then_some(())

@@ -152,7 +152,7 @@ async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
     let shim = Shim::new();
-    let reflected = Reflected::open(&["--x509-ttl-seconds", "20"], &shim.environment());
+    let reflected = Reflected::open(&["--x509-ttl", "20s"], &shim.environment());
     let mut asked = reflected.ask().await;
     // Beyond the life of the SVIDs that it began with, and the time in which a connection that ends is drained.
     for run_on in [11, 22, 33] {

@@ -43,7 +43,7 @@ fn pem(der: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_rotates_at_half_life_and_ends_with_its_entry() {
-    let world = World::with(&["--x509-ttl-seconds", "20"]);
+    let world = World::with(&["--x509-ttl", "20s"]);
     let entry = world.register("/own/short", &World::own_selectors());
     let mut client = SpiffeWorkloadApiClient::new(agent_channel(&world.agent_socket()));
     let mut stream = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();

@@ -62,7 +62,7 @@ const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_and_expired_agent_svids_are_refused() {
     let shim = Shim::new();
-    let world = World::with_environment(&["--agent-ttl-seconds", "20"], shim.environment(), vec![]);
+    let world = World::with_environment(&["--agent-ttl", "20s"], shim.environment(), vec![]);
     let openssl = Openssl::new();
     let (leaf, leaf_key) = openssl.leaf(
         "agent",
@@ -124,7 +124,7 @@ async fn law_l6_a_banned_agent_gets_nothing_by_any_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_join_token_is_refused() {
     let world = World::start();
-    let made = world.json(&["token", "create", "--ttl", "1"]);
+    let made = world.json(&["token", "create", "--ttl", "1s"]);
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let refused = attest(&world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.err().unwrap();
     // SPIRE's code.

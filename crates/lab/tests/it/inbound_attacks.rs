@@ -236,7 +236,7 @@ async fn ends(connection: &mut TlsConnection, chunk: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
     let shim = Shim::new();
-    let service = Service::open_for("http1", &["--x509-ttl-seconds", "20"], &shim.environment()).await;
+    let service = Service::open_for("http1", &["--x509-ttl", "20s"], &shim.environment()).await;
     // On connections that show no newer SVID.
     let (mut over_http1, mut over_h2) = (service.dial(b"http/1.1").await, service.dial(b"h2").await);
     let head = b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\ncontent-length: 1000000\r\n\r\n";
@@ -266,7 +266,7 @@ async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_ends_with_the_svid_of_the_peer_that_opened_it() {
     let shim = Shim::new();
-    let service = Service::open_for("tcp", &["--x509-ttl-seconds", "20"], &shim.environment()).await;
+    let service = Service::open_for("tcp", &["--x509-ttl", "20s"], &shim.environment()).await;
     let (began, mut tunnel) = (Instant::now(), service.dial(b"").await);
     // Before the policy has come, one is closed at once.
     while !answers(&mut tunnel).await {

@@ -11,7 +11,7 @@ fn an_entry_s_leaves_commit_to_all_of_it_before_and_after() {
     let world = World::start();
     let id = "spiffe://example.org/own/whole";
     let create = ["entry", "create", "--spiffe-id", id, "--parent-id", &world.agent_id, "--selector", "unix:uid:7"];
-    let options = ["--admin", "true", "--dns-name", "a.internal", "--x509-ttl", "601"];
+    let options = ["--admin", "true", "--dns-name", "a.internal", "--x509-ttl", "601s"];
     let entry = world.json(&[&create[..], &options].concat())["id"].as_str().unwrap().to_owned();
     world.text(&["entry", "update", &entry, "--admin", "false"]);
     world.text(&["entry", "delete", &entry]);

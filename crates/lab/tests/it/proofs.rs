@@ -15,7 +15,7 @@ fn a_proof_verifies_and_no_changed_one_does() {
         .unwrap()
         .to_owned();
     world.text(&["prove", &id, "--file", "p", "--trust-policy", "trust"]);
-    let shown = world.json(&["verify", "p", "--policy", "trust"]);
+    let shown = world.json(&["verify", "p", "--trust-policy", "trust"]);
     assert_eq!(shown["leaf"]["kind"], "attestation");
     assert_eq!(shown["opened"]["agent"], world.agent_id.as_str());
 
@@ -39,7 +39,7 @@ fn a_proof_verifies_and_no_changed_one_does() {
     }
     let other = sekisho_ledger::VerifierKey::ed25519("example.org/sekisho", &[7; 32]).unwrap();
     std::fs::write(world.path("other"), format!("log {other}\nquorum none\n")).unwrap();
-    assert_eq!(world.sekisho(&["verify", "p", "--policy", "other"]).0, 2);
+    assert_eq!(world.sekisho(&["verify", "p", "--trust-policy", "other"]).0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +76,7 @@ fn world_prove(world: &World, index: u32) -> bool {
     let (code, _, err) = world.sekisho(&["prove", &index.to_string(), "--file", "damaged"]);
     match code {
         0 => {
-            assert_eq!(world.sekisho(&["verify", "damaged", "--policy", "trust"]).0, 0, "entry {index}");
+            assert_eq!(world.sekisho(&["verify", "damaged", "--trust-policy", "trust"]).0, 0, "entry {index}");
             false
         }
         _ => {

@@ -122,7 +122,7 @@ async fn a_kept_checkpoint_shows_whether_the_log_only_grew() {
     for _ in 0..5 {
         last = peer.issue(&entry).await.unwrap().1;
     }
-    let policy = ["--policy", "trust", "--consistent-with"];
+    let policy = ["--trust-policy", "trust", "--consistent-with"];
     let verify =
         |file: &str, held: &str| world.sekisho(&[&["verify", file], &policy[..], &[held, "-o", "json"]].concat());
     // Alone, and beside a proof; what is kept may be a checkpoint or an older proof file. A checkpoint follows its leaves

@@ -82,12 +82,12 @@ async fn a_backup_of_a_running_server_is_whole_and_the_lost_log_goes_on_under_an
     }
     // The first leaf after the copy says what came before.
     world.text(&["prove", &copied.to_string(), "--file", "first", "--trust-policy", "trust"]);
-    let first = world.json(&["verify", "first", "--policy", "trust"]);
+    let first = world.json(&["verify", "first", "--trust-policy", "trust"]);
     let leaf = &first["leaf"];
     assert_eq!((&leaf["event"], leaf["old_size"].as_u64()), (&"log continued after a restore".into(), Some(copied)));
     assert_eq!(leaf["old_origin"].as_str(), lost.0.lines().next());
     // A proof of before stays good, by the policy of before.
-    assert_eq!(world.json(&["verify", "before", "--policy", "trust-before"])["verified"], true);
+    assert_eq!(world.json(&["verify", "before", "--trust-policy", "trust-before"])["verified"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

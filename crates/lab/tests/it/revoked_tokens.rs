@@ -79,7 +79,8 @@ async fn law_l9_a_burst_of_one_user_leaves_others_their_tokens() {
     }
     let mut other = Command::new("setpriv");
     other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(world.path("sekisho"));
-    let output = other.args(["svid", "jwt", "--audience", "a", "--agent"]).arg(world.agent_socket()).output().unwrap();
+    let output =
+        other.args(["svid", "jwt", "--audience", "a", "--agent-socket"]).arg(world.agent_socket()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("/own/nobody"), "{said}");
     eventually("the refusals are on record", || {

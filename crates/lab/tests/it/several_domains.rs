@@ -35,7 +35,7 @@ impl Two {
         let (data, policy) = (path("t"), path("policy-b"));
         let file = format!(
             "publish-log = true\n\n[[domain]]\ntrust-domain = '{OTHER}'\ndata = '{data}'\npolicy-folder = '{policy}'\n\
-             publish-log = true\nserver-name = '{ANOTHER_NAME}'\nx509-ttl-seconds = 600\n"
+             publish-log = true\nserver-name = '{ANOTHER_NAME}'\nx509-ttl = '600s'\n"
         );
         std::fs::write(world.path("server.toml"), file).unwrap();
         world.server_options = vec!["--config".into(), path("server.toml")];
@@ -54,7 +54,8 @@ impl Two {
         let socket = |name: &str| self.world.path(name).display().to_string();
         let output = Command::new(program("sekisho"))
             .args(arguments)
-            .args(["--server-socket", &socket("t/api.sock"), "--agent", &socket("b/agent.sock")])
+            .env("SEKISHO_SERVER_SOCKET", socket("t/api.sock"))
+            .env("SEKISHO_AGENT_SOCKET", socket("b/agent.sock"))
             .current_dir(self.world.folder.path())
             .output()
             .unwrap();

@@ -67,7 +67,7 @@ fn by_hand_one_call_is_allowed_and_one_denied_and_why_says_so() {
     assert_eq!(why["rule"]["unmet"][0]["found"], "\"POST\"");
     // Law L5: the proof carries the record and the path inside its batch.
     shop.world.text(&["prove", id, "--file", "d", "--trust-policy", "trust"]);
-    let proof = shop.world.json(&["verify", "d", "--policy", "trust"]);
+    let proof = shop.world.json(&["verify", "d", "--trust-policy", "trust"]);
     assert_eq!(proof["record"]["id"], id);
     assert_eq!(proof["leaf"]["kind"], "decision-batch");
     let health: Value = serde_json::from_str(&shop.world.sekisho(&["policy", "show", "-o", "json"]).1).unwrap();
@@ -130,7 +130,7 @@ fn sidecars_go_on_deciding_while_the_server_is_gone_and_nothing_is_lost() {
 #[test]
 fn svids_rotate_with_no_failed_request() {
     let shim = Shim::new();
-    let options = ["--x509-ttl-seconds", "20"];
+    let options = ["--x509-ttl", "20s"];
     let shop = Shop::open_in(World::with_environment(&options, shim.environment(), shim.environment()));
     shop.answer("GET");
     let (mut answers, mut failed) = (0, vec![]);

@@ -11,7 +11,7 @@ use crate::world::eventually;
 #[test]
 fn a_tunnel_between_sidecars_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
     let shim = Shim::new();
-    let counter = Counter::open_with("tcp", &["--x509-ttl-seconds", "20"], &shim.environment());
+    let counter = Counter::open_with("tcp", &["--x509-ttl", "20s"], &shim.environment());
     let (mut tunnel, mut buffer) = (counter.dial(), [0u8; 4096]);
     // Beyond the life of the SVIDs that it began with.
     for run_on in [11, 22, 33] {
@@ -34,7 +34,7 @@ fn a_tunnel_between_sidecars_goes_on_over_rotations_as_both_ends_prove_the_same_
 #[test]
 fn the_bundle_is_swapped_under_load_and_no_request_fails() {
     let shim = Shim::new();
-    let options = ["--ca-ttl-seconds", "60", "--x509-ttl-seconds", "20"];
+    let options = ["--ca-ttl", "60s", "--x509-ttl", "20s"];
     let counter = Counter::open_with("http1", &options, &shim.environment());
     let mut asked = 0;
     // Four times as fast as it is: the next authority is made at thirty seconds and signs from forty on.

@@ -79,7 +79,7 @@ fn entry(world: &World, path: &str, parent: &str, selector: &str) -> String {
 
 #[test]
 fn spires_agent_is_served_renewed_evicted_and_joins_again() {
-    let world = World::with(&["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "30"]);
+    let world = World::with(&["--agent-ttl", "20s", "--x509-ttl", "30s"]);
     let Some(mut spire) = Spire::new(&world, "token-agent", r#"NodeAttestor "join_token" { plugin_data {} }"#) else {
         crate::world::skipped("SPIRE_BIN names no folder with spire-agent");
         return;
@@ -116,7 +116,7 @@ fn spires_agent_attests_again_by_certificate_and_serves_what_is_below_an_alias()
         openssl.node_with(folder.path(), key, "subjectAltName=URI:x509pop://example.org/env/prod");
         std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
         let (certificate, private, authority) = (path("node.pem"), path("node.key"), path("ca.pem"));
-        let options = ["--agent-ttl-seconds", "20", "--x509-ttl-seconds", "30", "--x509pop-ca"];
+        let options = ["--agent-ttl", "20s", "--x509-ttl", "30s", "--x509pop-ca"];
         let world = World::with(&[&options[..], &[authority.to_str().unwrap()]].concat());
         let attestor = format!(
             r#"NodeAttestor "x509pop" {{ plugin_data {{ private_key_path = "{}" certificate_path = "{}" }} }}"#,

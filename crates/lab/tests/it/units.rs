@@ -138,7 +138,8 @@ fn law_l11_a_user_s_own_groups_forge_no_system_unit() {
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", till.display());
     let mut command = Command::new("sh");
     command.args(["-c", &enter, "sh", "setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"]);
-    let served = command.arg(&copy).args(["svid", "fetch", "--agent"]).arg(world.agent_socket()).output().unwrap();
+    let served =
+        command.arg(&copy).args(["svid", "fetch", "--agent-socket"]).arg(world.agent_socket()).output().unwrap();
     let said = said(&served);
     assert!(served.status.success() && said.contains("/shop/till") && said.contains("till.service"), "{said}");
 }

@@ -167,12 +167,12 @@ async fn what_is_published_is_cosigned_by_the_quorum_and_by_nobody_twice() {
     a.state.lock().unwrap().cosigned = Some(kept.clone());
     drop(world.server.take());
     let file = world.path("witnesses").display().to_string();
-    world.server_options = vec!["--publish-log".into(), "--witness-policy".into(), file];
+    world.server_options = vec!["--publish-log".into(), "--witnesses".into(), file];
     world.start_server();
     until(&world, &policy, kept.size + 1).await;
     assert_eq!(a.answers().first(), Some(&409), "it said how far it was, and was asked once more: {:?}", a.answers());
     world.text(&["prove", "0", "--file", "p"]);
-    assert_eq!(world.json(&["verify", "p", "--policy", "policy-of-auditors"])["verified"], true);
+    assert_eq!(world.json(&["verify", "p", "--trust-policy", "policy-of-auditors"])["verified"], true);
 
     // One witness that signs something else is no witness: the published checkpoint waits.
     b.set(Mode::WrongSignature);
@@ -208,7 +208,7 @@ async fn law_l13_no_redirect_of_a_witness_is_followed_and_a_log_that_lost_entrie
     std::fs::write(world.path("witnesses"), format!("{}quorum a.example\n", witness.line())).unwrap();
     witness.set(Mode::Redirect(target));
     drop(world.server.take());
-    world.server_options = vec!["--witness-policy".into(), world.path("witnesses").display().to_string()];
+    world.server_options = vec!["--witnesses".into(), world.path("witnesses").display().to_string()];
     world.start_server();
     let says = |world: &World, text: &str| {
         eventually(text, || world.server.as_ref().unwrap().said().contains(text).then_some(()));
@@ -239,7 +239,7 @@ fn law_l13_a_witness_is_reached_by_https_or_on_this_machine() {
         std::fs::write(world.path("w"), format!("witness w {vkey} {url}\nquorum w\n")).unwrap();
         let mut command = std::process::Command::new(crate::world::program("sekisho"));
         command.args(["server", "--trust-domain", "example.org", "--listen", "127.0.0.1:0", "--data"]);
-        let output = command.arg(world.path("s")).arg("--witness-policy").arg(world.path("w")).output().unwrap();
+        let output = command.arg(world.path("s")).arg("--witnesses").arg(world.path("w")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(why), "{url}: {said}");
     }

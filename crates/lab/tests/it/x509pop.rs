@@ -125,7 +125,7 @@ fn an_agent_that_can_attest_again_does_so_in_place_of_renewing() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     openssl.node(folder.path());
     std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
-    let mut world = World::with(&["--x509pop-ca", &path("ca.pem"), "--agent-ttl-seconds", "20"]);
+    let mut world = World::with(&["--x509pop-ca", &path("ca.pem"), "--agent-ttl", "20s"]);
     let mut command = world.agent_command("n", &world.path("none"));
     command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
     let agent = Role::start(&mut command);

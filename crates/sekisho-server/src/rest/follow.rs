@@ -25,14 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[utoipa::path(get, path = "/v1/decisions/follow", responses(
     (status = 200, body = DecisionForm, content_type = "application/jsonl",
-        description = "A line for each record that arrives from now on. A line may be empty, or be `{\"missed_batches\": n}` when records came faster than they were read"),
+        description = "A line for each record that arrives from now on. A line may be empty, or be \
+            `{\"missed_batches\": n}` when records came faster than they were read"),
     (status = 429, body = Problem)))]
 pub(super) async fn decisions(Extension(call): Extension<Call<Operator>>) -> Result<Response, Refused> {
     let Some(arrivals) = call.domain().streams.followers.records() else {
-        return Err(Refused::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many follow decisions already; try again when one has ended",
-        ));
+        return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many follow decisions already; try again later"));
     };
     let lines = futures_util::stream::unfold((call, arrivals), |(call, mut arrivals)| async move {
         let line = next(&call, &mut arrivals).await?;
@@ -70,7 +68,8 @@ fn lines(batch: &Arrived) -> Bytes {
 }
 
 #[utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses((status = 200, body = ChangesForm,
-    description = "at once if `after` is not the present `sequence`, else at the next change, and after 30 s without one")))]
+    description = "at once if `after` is not the present `sequence`, else at the next change, and after 30 s \
+        without one")))]
 pub(super) async fn changes(
     Extension(call): Extension<Call<Operator>>,
     Query(query): Query<ChangesQuery>,

@@ -51,11 +51,12 @@ pub(super) async fn apply(
 ) -> Result<Json<AppliedForm>, Refused> {
     if let Some(folder) = &call.domain().settings.policy_folder {
         let folder = folder.display();
-        let said = format!(
-            "this server follows the folder {folder}, whose next change would replace what is applied: put the files there, or start the \
+        let detail = format!(
+            "this server follows the folder {folder}, whose next change would replace what is applied: put the \
+                files there, or start the \
              server without `--policy-folder`"
         );
-        return Err(call.refuse(Refused::new(StatusCode::CONFLICT, said)).await.into_error());
+        return Err(call.refuse(Refused::new(StatusCode::CONFLICT, detail)).await.into_error());
     }
     let sources = request.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
     Ok(Json(AppliedForm { revision: call.execute(ApplyPolicy { sources }).await? }))

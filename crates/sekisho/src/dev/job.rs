@@ -22,7 +22,7 @@ use super::process::{Output, PATIENCE, Roles, wait_for};
 use super::stopwatch::Stopwatch;
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::Format;
+use crate::reach;
 use crate::rest::Rest;
 use crate::verbs::why::{self, DifferenceShown};
 
@@ -149,9 +149,9 @@ impl Job<'_> {
         wait_for(&mut output, "the agent", ready).await?;
         let socket = self.folder.join("agent/agent.sock");
         let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
-        let status = status.map_err(|status| Failure::status(&socket, &status))?.into_inner();
+        let status = status.map_err(|status| reach::status(&socket, &status))?.into_inner();
         let id = status.agent_id;
-        self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "agents list")?;
+        self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "agent list")?;
         Ok(id)
     }
 
@@ -272,8 +272,7 @@ impl Job<'_> {
             wait_for(&mut output, "the tampered service", |line| Some(serde_json::from_str::<Started>(line).ok()?.pid));
         let pid = pid.await?;
         let refusal = self.refusal_of(pid).await?;
-        let global =
-            Global { output: Format::Json, server_socket: None, agent: Some(self.folder.join("agent/agent.sock")) };
+        let global = Global { agent_socket: Some(self.folder.join("agent/agent.sock")), ..Global::default() };
         let answer = why::identity(&global, Some(pid), &[]).await?;
         let [DifferenceShown { wants, found }] = answer.differences.as_slice() else {
             return Err(Failure::failed(format!("one selector should differ: {answer:?}")));
@@ -326,7 +325,7 @@ impl Job<'_> {
         if ids.len() != records.len() + 2 {
             return Err(Failure::failed("no attestation or no issuance is in the log's index"));
         }
-        let more = format!("verify {last} --policy {}", trust_path.display());
+        let more = format!("verify {last} --trust-policy {}", trust_path.display());
         let facts = json!({"proofs": ids});
         self.watch.reached("proofs_verified", &format!("proofs verified offline: {}", ids.len()), facts, &more)
     }

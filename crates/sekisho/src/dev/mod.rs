@@ -3,19 +3,22 @@
 //! What it does can be done by hand with the same commands: it starts `sekisho server`, `agent` and `proxy`, and speaks
 //! to them by their sockets. It opens no other program's files.
 
+mod events;
 mod folder;
 mod job;
-mod policy_watch;
 mod process;
 mod stopwatch;
 
+#[cfg(test)]
+pub(crate) use stopwatch::options;
+
 use std::path::PathBuf;
 
-use clap::Args;
-use sekisho_runtime::{Stop, stop_on_signal};
+use clap::{Args, Command};
+use sekisho_runtime::{Stop, dev_folder, stop_on_signal};
 
 use crate::exit::{Exit, Failure};
-use crate::global::{Global, dev_folder};
+use crate::global::Global;
 
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
@@ -33,8 +36,9 @@ pub(crate) struct DevArgs {
     services: Option<PathBuf>,
 }
 
-pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
-    let watch = stopwatch::Stopwatch::start(global.output, args.folder.as_deref());
+/// `grammar` says which options a command has that is printed.
+pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Result<Exit, Failure> {
+    let watch = stopwatch::Stopwatch::start(global.output, args.folder.as_deref(), grammar);
     let stop = Stop::new();
     stop_on_signal(&stop).map_err(Failure::failed)?;
     let folder = folder::Folder::open(args.folder.unwrap_or_else(dev_folder), args.fresh)?;
@@ -43,10 +47,9 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure>
         None => folder::beside_this_executable()?,
     };
     let mut roles = process::Roles::default();
-    let mut refusals = policy_watch::PolicyWatch::new(&folder);
     let done = tokio::select! {
         done = job::run(&folder, &services, &watch, &mut roles) => done,
-        never = refusals.follow(&watch) => match never {},
+        never = events::follow(&folder, &watch) => match never {},
         () = stop.wait() => Ok(()),
     };
     let shown = match done {
@@ -55,7 +58,7 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure>
             watch.note(&format!("all of it stays up; policy: {} (edit it). Ctrl-C stops", folder.policy().display()));
             tokio::select! {
                 died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in {}", folder.logs().display()))),
-                never = refusals.follow(&watch) => match never {},
+                never = events::follow(&folder, &watch) => match never {},
                 () = stop.wait() => Ok(Exit::Ok),
             }
         }

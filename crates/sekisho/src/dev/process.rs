@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::exit::Failure;
+use crate::progress::Progress;
 
 /// How long a step may take: far longer than it takes, for a machine that has other work and a slow disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,6 +92,7 @@ pub(super) async fn wait_for<T>(
     what: &str,
     wanted: impl Fn(&str) -> Option<T>,
 ) -> Result<T, Failure> {
+    let _progress = Progress::of(&format!("waiting for {what}"));
     let search = async {
         while let Ok(Some(line)) = output.next_line().await {
             if let Some(found) = wanted(&line) {

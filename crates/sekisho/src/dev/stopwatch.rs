@@ -1,12 +1,12 @@
-use std::io::IsTerminal;
 use std::path::Path;
 
+use clap::Command;
 use sekisho_runtime::instant;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::exit::Failure;
-use crate::output::{Format, line};
+use crate::output::{Format, alert, line};
 
 /// Prints milestones as they are reached, with the time since the start.
 pub(super) struct Stopwatch {
@@ -14,24 +14,28 @@ pub(super) struct Stopwatch {
     format: Format,
     /// What to type for `sekisho`: the name if the shell finds it, else the path.
     program: String,
-    /// Options that lead the commands to a folder that is not the default one.
-    options: String,
+    /// The sockets of server and agent in a folder that is not the default one.
+    sockets: Option<(String, String)>,
+    grammar: Command,
 }
 
 impl Stopwatch {
-    pub(super) fn start(format: Format, folder: Option<&Path>) -> Self {
-        let options = folder.map(|folder| {
-            let socket = |name: &str| folder.join(name).display().to_string();
-            format!(" --server-socket {} --agent {}", socket("server/api.sock"), socket("agent/agent.sock"))
-        });
-        Self { started: instant(), format, program: program(), options: options.unwrap_or_default() }
+    pub(super) fn start(format: Format, folder: Option<&Path>, grammar: Command) -> Self {
+        let socket = |folder: &Path, name: &str| folder.join(name).display().to_string();
+        let sockets = folder.map(|folder| (socket(folder, "server/api.sock"), socket(folder, "agent/agent.sock")));
+        Self { started: instant(), format, program: program(), sockets, grammar }
     }
 
     /// One milestone: what was reached, the facts, and the command that shows more.
     pub(super) fn reached(&self, milestone: &str, text: &str, facts: Value, more: &str) -> Result<(), Failure> {
-        let more = format!("{} {more}{}", self.program, self.options);
+        let options = self
+            .sockets
+            .as_ref()
+            .map(|(server, agent)| options(&self.grammar, more, server, agent))
+            .unwrap_or_default();
+        let more = format!("{} {more}{options}", self.program);
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if self.format == Format::Table {
+        if self.format.is_for_people() {
             return line(&format!("{:>7.3} s  {text}\n           {more}", self.started.elapsed().as_secs_f64()));
         }
         let mut object = Map::new();
@@ -42,22 +46,39 @@ impl Stopwatch {
         line(&Value::Object(object).to_string())
     }
 
+    /// Something that happened, on stderr: it is not a milestone.
+    pub(super) fn happened(&self, text: &str) {
+        if self.format.is_for_people() {
+            eprintln!("{text}");
+        }
+    }
+
     /// A remark, on stderr.
     pub(super) fn note(&self, text: &str) {
         eprintln!("sekisho: {text}");
     }
 
-    /// A remark that is easily overlooked, in red where that is a terminal (<https://no-color.org>).
+    /// A remark that is easily overlooked.
     pub(super) fn alert(&self, text: &str) {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        self.note(&alert_text(text, std::io::stderr().is_terminal() && !plain));
+        self.note(&alert(text));
     }
 }
 
-fn alert_text(text: &str, red: bool) -> String {
-    // A file's name in it may hold sequences for the terminal.
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if red { format!("\u{1b}[31m{text}\u{1b}[0m") } else { text }
+/// The options for sockets that a command has, by the grammar.
+pub(crate) fn options(grammar: &Command, command: &str, server: &str, agent: &str) -> String {
+    let (mut at, mut out, mut known) = (grammar, String::new(), vec![]);
+    for word in command.split(' ') {
+        known.extend(at.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)));
+        let Some(verb) = at.find_subcommand(word) else { break };
+        at = verb;
+    }
+    known.extend(at.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)));
+    for (flag, socket) in [("server-socket", server), ("agent-socket", agent)] {
+        if known.iter().any(|known| known == flag) {
+            out.push_str(&format!(" --{flag} {socket}"));
+        }
+    }
+    out
 }
 
 fn program() -> String {
@@ -66,15 +87,4 @@ fn program() -> String {
     let found = std::env::split_paths(&path).map(|folder| folder.join("sekisho")).find(|file| file.is_file());
     let same = found.and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == own);
     if same { "sekisho".to_owned() } else { own.display().to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::alert_text;
-
-    #[test]
-    fn an_alert_is_red_on_a_terminal_and_plain_elsewhere() {
-        assert_eq!(alert_text("a\u{1b}[2Jb\n", true), "\u{1b}[31ma [2Jb \u{1b}[0m");
-        assert_eq!(alert_text("a", false), "a");
-    }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::print;
+use crate::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
@@ -45,26 +46,30 @@ fn trust_domain(text: &str) -> Result<TrustDomain, Failure> {
 }
 
 pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
+    let progress = Progress::of("copying and checking");
     let copied = sekisho_server::backup(&args.data, &args.to, &trust_domain(&args.trust_domain)?);
+    drop(progress);
     let Copied { log_size: size, damaged } = copied.map_err(Failure::failed)?;
     let to = args.to.display().to_string();
     print(global.output, &json!({"to": to, "log_size": size, "damaged": damaged}), || {
-        format!("{to}: a log of {size} entries, checked{}", damage(&damaged))
+        format!("{to}: a log of {size} leaves, checked{}", damage(&damaged))
     })?;
     Ok(Exit::Ok)
 }
 
 pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let name = trust_domain(&args.trust_domain)?;
+    let progress = Progress::of("copying and checking");
     let restored = sekisho_server::restore(&args.from, &args.data, &name, args.danger_accept_older_log);
+    drop(progress);
     let Restored { copied: Copied { log_size, damaged }, log } = restored.map_err(Failure::failed)?;
     let data = args.data.display().to_string();
     let (size, kept, log) = match log {
         RestoredLog::Kept { size } => {
-            (size, true, format!("the log that was here holds all of the copy's and stays, with its {size} entries"))
+            (size, true, format!("the log that was here holds all of the copy's and stays, with its {size} leaves"))
         }
         RestoredLog::Continued { origin } => {
-            let goes_on = format!("a log of {log_size} entries; it goes on as `{origin}` with a new key");
+            let goes_on = format!("a log of {log_size} leaves; it goes on as `{origin}` with a new key");
             (log_size, false, format!("{goes_on}: give auditors the new trust policy beside the old one"))
         }
     };

@@ -4,12 +4,13 @@ use sekisho_api::{AuthorityForm, BundleForm};
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::{Format, line, print};
+use crate::output::{line, print};
 use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BundleVerb {
     /// Show the trust bundle
+    #[command(alias = "get", after_help = "Example:\n  sekisho bundle show --form fingerprint")]
     Show {
         /// What to show of it
         #[arg(long, env = "SEKISHO_BUNDLE_FORM", value_enum, default_value_t = Form::Pem)]
@@ -29,8 +30,8 @@ pub(crate) enum Form {
 
 pub(crate) async fn run(global: &Global, verb: BundleVerb) -> Result<Exit, Failure> {
     let BundleVerb::Show { form } = verb;
-    let bundle: BundleForm = Rest::new(&global.server_socket()).get("/v1/bundle").await?;
-    if global.output != Format::Table {
+    let bundle: BundleForm = Rest::of(global).get("/v1/bundle").await?;
+    if !global.output.is_for_people() {
         return print(global.output, &bundle, String::new).map(|()| Exit::Ok);
     }
     match form {

@@ -7,10 +7,11 @@ use sekisho_api::ConsistencyForm;
 use sekisho_ledger::{Checkpoint, ConsistencyProof, Hash, Note, TlogProof, TrustPolicy, check_consistent};
 
 use crate::exit::{Exit, Failure};
+use crate::reach;
 use crate::rest::Rest;
 
 pub(crate) fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
+    std::fs::read_to_string(path).map_err(|e| reach::unreadable(path, &e))
 }
 
 /// The signed checkpoint in a file: a checkpoint, or a proof file that holds one.

@@ -14,7 +14,8 @@ use crate::output::print;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerVerb {
-    /// Check every entry, tile and opening of a server's log, and its root against the checkpoint; the server may run
+    /// Check every leaf, tile and opening of a server's log, and its root against the checkpoint; the server may run
+    #[command(after_help = "Example:\n  sekisho ledger fsck --data /var/lib/sekisho/server")]
     Fsck(FsckArgs),
 }
 
@@ -25,16 +26,16 @@ pub(crate) struct FsckArgs {
     data: PathBuf,
     /// Trust policy that names the log's key; default: `trust-policy` in the data folder, which a backup does not have
     #[arg(long, env = "SEKISHO_TRUST_POLICY")]
-    policy: Option<PathBuf>,
+    trust_policy: Option<PathBuf>,
 }
 
 pub(crate) fn run(global: &Global, verb: &LedgerVerb) -> Result<Exit, Failure> {
     let LedgerVerb::Fsck(args) = verb;
-    let path = args.policy.clone().unwrap_or_else(|| args.data.join("trust-policy"));
+    let path = args.trust_policy.clone().unwrap_or_else(|| args.data.join("trust-policy"));
     let said = |error: &dyn std::fmt::Display| {
         let path = path.display();
         Failure::failed(format!(
-            "{path}: {error}; name the log's trust policy with `--policy` (`GET /v1/log` shows it)"
+            "{path}: {error}; name the log's trust policy with `--trust-policy` (`GET /v1/log` shows it)"
         ))
     };
     let policy = TrustPolicy::parse(&std::fs::read_to_string(&path).map_err(|e| said(&e))?).map_err(|e| said(&e))?;
@@ -54,11 +55,11 @@ pub(crate) fn run(global: &Global, verb: &LedgerVerb) -> Result<Exit, Failure> {
 
 fn text(ledger: &Path, checked: &sekisho_server::Checked) -> String {
     if checked.damage.is_empty() {
-        return format!("{}: {} entries, no damage", ledger.display(), checked.size);
+        return format!("{}: {} leaves, no damage", ledger.display(), checked.size);
     }
     let lines: Vec<String> =
         checked.damage.iter().map(|damage| format!("damaged: {}/{damage}", ledger.display())).collect();
-    format!("{}\n{} entries; stop the server and restore the log from a backup", lines.join("\n"), checked.size)
+    format!("{}\n{} leaves; stop the server and restore the log from a backup", lines.join("\n"), checked.size)
 }
 
 /// A line on stderr: on a terminal it counts up, elsewhere one comes for each tenth.

@@ -4,16 +4,19 @@ use clap::Args;
 use sekisho_api::LogForm;
 use serde_json::json;
 
+use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
+use crate::ids;
 use crate::output::print;
 use crate::rest::Rest;
 use crate::verbs::checkpoints;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
-    /// `att_…`, `iss_…`, `dec_…`, `ref_…`, or the index of a leaf; may be absent with `--consistent-with`
-    #[arg(required_unless_present = "consistent_with")]
+    /// `att_…`, `iss_…`, `dec_…`, `ref_…` or a prefix of it that is unique, or the index of a leaf; may be absent with
+    /// `--consistent-with`
+    #[arg(required_unless_present = "consistent_with", add = complete::logged())]
     id: Option<String>,
     /// Where to write the proof; `<id>.tlog-proof` or `log.consistency` if absent
     #[arg(long, env = "SEKISHO_PROOF_FILE")]
@@ -22,12 +25,16 @@ pub(crate) struct ProveArgs {
     #[arg(long, env = "SEKISHO_CONSISTENT_WITH")]
     consistent_with: Option<PathBuf>,
     /// Also write the trust policy that names the log's key, for `sekisho verify`
-    #[arg(long, env = "SEKISHO_TRUST_POLICY_FILE")]
+    // No variable: one that names a policy to verify by would have it overwritten.
+    #[arg(long)]
     trust_policy: Option<PathBuf>,
 }
 
-pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failure> {
-    let rest = Rest::new(&global.server_socket());
+pub(crate) async fn run(global: &Global, mut args: ProveArgs) -> Result<Exit, Failure> {
+    let rest = Rest::of(global);
+    if let Some(given) = args.id.take() {
+        args.id = Some(ids::logged(&rest, &given).await?);
+    }
     let write = |path: &PathBuf, text: &str| {
         std::fs::write(path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
     };
@@ -57,7 +64,7 @@ pub(crate) async fn run(global: &Global, args: ProveArgs) -> Result<Exit, Failur
         let trust = args.trust_policy.as_deref().unwrap_or(std::path::Path::new("<trust policy>"));
         let with = args.consistent_with.as_ref().map(|held| format!(" --consistent-with {}", held.display()));
         let (file, trust, with) = (file.display(), trust.display(), with.unwrap_or_default());
-        format!("{file}\nverify it with: sekisho verify {file} --policy {trust}{with}")
+        format!("{file}\nverify it with: sekisho verify {file} --trust-policy {trust}{with}")
     })?;
     Ok(Exit::Ok)
 }

@@ -10,8 +10,9 @@ use sekisho_types::Effect;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
-use crate::global::Global;
+use crate::global::{Global, ServerSocket};
 use crate::output::{Column, print, table};
+use crate::progress::Progress;
 use crate::rest::Rest;
 
 /// Decisions on one page.
@@ -24,6 +25,8 @@ pub(crate) struct ReplayArgs {
     /// How many of the newest decisions are decided again
     #[arg(long, env = "SEKISHO_REPLAY_LAST", default_value_t = 10_000)]
     last: usize,
+    #[command(flatten)]
+    asks: ServerSocket,
 }
 
 /// One kind of difference: who, by which rule, from what to what.
@@ -45,11 +48,13 @@ struct Tally {
 #[derive(Default)]
 struct Judges(BTreeMap<u64, Option<PolicySet>>);
 
-pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut global: Global, args: ReplayArgs) -> Result<Exit, Failure> {
     let policy = super::policy_files::load(&args.folder, false)?;
-    let rest = Rest::new(&global.server_socket());
+    global.server_socket = args.asks.server_socket;
+    let rest = Rest::of(&global);
     let (mut tally, mut judges) = (Tally::default(), Judges::default());
     let (mut before, mut left) = (None, args.last);
+    let progress = Progress::of("deciding again");
     while left > 0 {
         let limit = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
         let query = DecisionsQuery { before, limit: Some(limit), ..Default::default() };
@@ -67,7 +72,8 @@ pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Result<Exit, Failu
         }
         before = Some(oldest);
     }
-    tally.print(global)?;
+    drop(progress);
+    tally.print(&global)?;
     Ok(if tally.differences.is_empty() { Exit::Ok } else { Exit::Denied })
 }
 
@@ -128,13 +134,13 @@ impl Tally {
             unreadable: *unreadable,
             differences: self.differences.iter().map(difference).collect(),
         };
-        let columns: [Column<DifferenceRow>; 6] = [
-            ("SUBJECT", |row| row.subject.clone()),
-            ("RULE", |row| row.rule.clone()),
-            ("WAS", |row| row.was.clone()),
-            ("BECOMES", |row| row.becomes.clone()),
-            ("DECISIONS", |row| row.decisions.to_string()),
-            ("EXAMPLE", |row| row.example.clone()),
+        let columns: [Column<'_, DifferenceRow>; 6] = [
+            ("SUBJECT", &|row| row.subject.clone()),
+            ("RULE", &|row| row.rule.clone()),
+            ("WAS", &|row| row.was.clone()),
+            ("BECOMES", &|row| row.becomes.clone()),
+            ("DECISIONS", &|row| row.decisions.to_string()),
+            ("EXAMPLE", &|row| row.example.clone()),
         ];
         print(global.output, &shown, || {
             let line = |((place, rule), count): (&Missing, &u64)| {

@@ -1,21 +1,30 @@
 //! SVIDs that are refused although they have not expired.
 
 use clap::{Args, Subcommand};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use sekisho_api::{RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm};
+use sekisho_types::UnixTime;
 
+use crate::complete;
 use crate::confirm::Question;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::{Column, print, printable, table};
+use crate::ids;
+use crate::output::{Column, mark, print, printable, table};
 use crate::rest::Rest;
+use crate::view::View;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RevocationVerb {
     /// List revocations in force, and which sidecars have applied them
-    #[command(alias = "ls")]
+    #[command(alias = "ls", after_help = "Example:\n  sekisho revocation list")]
     List,
     /// Revoke what was issued until now. It cannot be taken back, and need not be: what may have an SVID gets a new one
+    #[command(
+        alias = "add",
+        after_help = "Example:\n  sekisho revocation create --spiffe-id spiffe://prod.internal/shop --reason 'key \
+            was copied'"
+    )]
     Create(New),
 }
 
@@ -44,7 +53,7 @@ struct What {
     #[arg(long, env = "SEKISHO_REVOCATION_SERIAL")]
     serial: Option<String>,
     /// The SVIDs of an entry, by its id
-    #[arg(long, env = "SEKISHO_REVOCATION_ENTRY")]
+    #[arg(long, env = "SEKISHO_REVOCATION_ENTRY", add = complete::entries())]
     entry: Option<String>,
     /// An agent's own SVIDs and all that it asked for, by its SPIFFE ID; it must attest again
     #[arg(long = "agent-id", env = "SEKISHO_REVOCATION_AGENT_ID")]
@@ -52,7 +61,7 @@ struct What {
 }
 
 pub(crate) async fn run(global: &Global, verb: RevocationVerb) -> Result<Exit, Failure> {
-    let rest = Rest::new(&global.server_socket());
+    let rest = Rest::of(global);
     match verb {
         RevocationVerb::List => list(global, &rest).await?,
         RevocationVerb::Create(new) => create(global, &rest, new).await?,
@@ -62,25 +71,29 @@ pub(crate) async fn run(global: &Global, verb: RevocationVerb) -> Result<Exit, F
 
 async fn list(global: &Global, rest: &Rest) -> Result<(), Failure> {
     let listed: RevocationList = rest.get("/v1/revocations").await?;
+    let view = View::of(global, rest).await;
     print(global.output, &listed, || {
-        let columns: [Column<RevocationRow>; 7] = [
-            ("KIND", |row| row.revocation.kind.clone()),
-            ("WHAT", |row| row.revocation.what.clone()),
-            ("SINCE (UNIX)", |row| row.revocation.since.to_string()),
-            ("UNTIL (UNIX)", |row| row.revocation.until.to_string()),
-            ("REVISION", |row| row.revocation.revision.to_string()),
-            ("APPLIED BY SIDECARS", |row| format!("{} of {}", row.applied, row.applied + row.waiting)),
-            ("REASON", |row| printable(&row.revocation.reason)),
+        let columns: [Column<'_, RevocationRow>; 7] = [
+            ("KIND", &|row| row.revocation.kind.clone()),
+            ("WHAT", &|row| view.spiffe_id(&view.id(&row.revocation.what))),
+            ("AGE", &|row| view.ago(UnixTime::from_millis(row.revocation.since_ms))),
+            ("ENDS", &|row| view.left(UnixTime::from_millis(row.revocation.until_ms))),
+            ("REVISION", &|row| row.revocation.revision.to_string()),
+            ("APPLIED", &|row| {
+                let all = row.applied + row.waiting;
+                format!("{} {} of {all}", mark(row.waiting == 0), row.applied)
+            }),
+            ("REASON", &|row| printable(&row.revocation.reason)),
         ];
         let newest = listed.revocations.iter().map(|row| row.revocation.revision).max().unwrap_or(0);
         let waiting = listed.sidecars.iter().filter(|sidecar| sidecar.applied_revision < newest);
         let waiting: Vec<SidecarForm> = waiting.cloned().collect();
         let mut shown = table(&listed.revocations, &columns);
         if !waiting.is_empty() {
-            let columns: [Column<SidecarForm>; 3] = [
-                ("SIDECAR OF", |sidecar| sidecar.spiffe_id.clone()),
-                ("AGENT", |sidecar| sidecar.agent.clone()),
-                ("APPLIED UP TO REVISION", |sidecar| sidecar.applied_revision.to_string()),
+            let columns: [Column<'_, SidecarForm>; 3] = [
+                ("SIDECAR OF", &|sidecar| view.spiffe_id(&sidecar.spiffe_id)),
+                ("AGENT", &|sidecar| view.spiffe_id(&sidecar.agent)),
+                ("APPLIED UP TO REVISION", &|sidecar| sidecar.applied_revision.to_string()),
             ];
             shown.push_str(&format!("\n\nnot yet applied by\n{}", table(&waiting, &columns)));
         }
@@ -90,12 +103,22 @@ async fn list(global: &Global, rest: &Rest) -> Result<(), Failure> {
 
 async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
     let What { spiffe_id, serial, entry, agent_id: agent } = new.what;
+    let entry = match entry {
+        // One that is deleted can be revoked as well, by its whole id.
+        Some(given) => Some(match ids::entry(rest, &given).await {
+            Ok(entry) => entry.id.unwrap_or(given),
+            Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => given,
+            Err(failure) => return Err(failure),
+        }),
+        None => None,
+    };
     let mut request = RevocationRequest { entry, agent, spiffe_id, serial, reason: new.reason, dry_run: true };
     let plan: RevocationPlan = rest.send(Method::POST, "/v1/revocations", &request).await?;
     if !plan.known && !new.unknown {
-        let said = "nothing was revoked: the server knows no such SVID or agent; check it with `svid list` or `agents list`, or \
+        let text = "nothing was revoked: the server knows no such SVID or agent; see `sekisho svid list` and \
+            `sekisho agent list`, or \
                     revoke it as a precaution with `--unknown`";
-        return Err(Failure::failed(said));
+        return Err(Failure::failed(text));
     }
     confirm(&plan, new.yes)?;
     request.dry_run = false;

@@ -6,23 +6,34 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use sekisho_api::{TokenForm, TokenRequest, TokenRow};
+use sekisho_runtime::seconds_in;
+use sekisho_types::UnixTime;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
+use crate::ids;
 use crate::output::{Column, or_dash, print, table};
 use crate::rest::Rest;
+use crate::view::View;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenVerb {
     /// Create a join token; it attests one agent, once
+    #[command(alias = "add", after_help = "Example:\n  sekisho token create --agent-id db-1 --ttl 30m --file token")]
     Create(New),
     /// List tokens that were not used, by their ids
-    #[command(alias = "ls")]
+    #[command(alias = "ls", after_help = "Example:\n  sekisho token list")]
     List,
     /// Make a token useless
-    Revoke { id: String },
+    #[command(alias = "delete", alias = "rm", after_help = "Example:\n  sekisho token revoke tok_0193ab4f")]
+    Revoke {
+        /// Its id, or a prefix that is unique
+        #[arg(add = complete::tokens())]
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -30,8 +41,8 @@ pub(crate) struct New {
     /// Name or SPIFFE ID of the agent; a host that joins again under the same one keeps its entries. A new ID if absent
     #[arg(long, env = "SEKISHO_TOKEN_AGENT_ID")]
     agent_id: Option<String>,
-    /// Seconds for which it can be used
-    #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value_t = 600)]
+    /// How long it can be used (at most `7d`)
+    #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value = "10m", value_parser = seconds_in(1..=604_800))]
     ttl: u32,
     /// Write it to a file of mode 0600 instead of printing it; an earlier token there is replaced
     #[arg(long, env = "SEKISHO_TOKEN_FILE")]
@@ -39,20 +50,21 @@ pub(crate) struct New {
 }
 
 pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failure> {
-    let rest = Rest::new(&global.server_socket());
+    let rest = Rest::of(global);
     match verb {
         TokenVerb::Create(new) => create(global, &rest, new).await?,
         TokenVerb::List => {
             let listed: Vec<TokenRow> = rest.get("/v1/tokens").await?;
-            let columns: [Column<TokenRow>; 4] = [
-                ("ID", |row| row.id.clone()),
-                ("AGENT", |row| or_dash(row.agent_id.as_ref())),
-                ("EXPIRES (UNIX)", |row| row.expires_at.to_string()),
-                ("EXPIRED", |row| row.expired.to_string()),
+            let view = View::of(global, &rest).await;
+            let columns: [Column<'_, TokenRow>; 3] = [
+                ("ID", &|row| row.id.clone()),
+                ("AGENT", &|row| or_dash(row.agent_id.as_deref().map(|id| view.spiffe_id(id)))),
+                ("ENDS", &|row| view.left(UnixTime::from_millis(row.expires_at_ms))),
             ];
             print(global.output, &listed, || table(&listed, &columns))?;
         }
         TokenVerb::Revoke { id } => {
+            let id = ids::token(&rest, &id).await?;
             rest.delete(&format!("/v1/tokens/{id}")).await?;
             print(global.output, &json!({"revoked": id}), || format!("revoked {id}"))?;
         }
@@ -85,12 +97,13 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
         written.map(|()| path.clone()).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
     });
     let file = written.transpose()?;
-    let TokenForm { id, token, agent_id, expires_at } = made;
+    let TokenForm { id, token, agent_id, expires_at_ms } = made;
     let token = file.is_none().then_some(token);
-    let shown = Shown { id, token, file, agent_id, expires_at };
+    let shown = Shown { id, token, file, agent_id, expires_at_ms };
     print(global.output, &shown, || {
         let token = shown.token.as_ref().map(|token| format!("token    {token}\n")).unwrap_or_default();
-        format!("id       {}\n{token}agent id {}", shown.id, shown.agent_id)
+        let ends = UnixTime::from_millis(shown.expires_at_ms);
+        format!("id       {}\n{token}agent id {}\nends     {ends}", shown.id, shown.agent_id)
     })
 }
 
@@ -103,7 +116,7 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     agent_id: String,
-    expires_at: i64,
+    expires_at_ms: i64,
 }
 
 /// A file that nothing has written to. One that a call left which did not end well is replaced.

@@ -16,7 +16,7 @@ pub(crate) struct VerifyArgs {
     file: PathBuf,
     /// Trust policy that names the log's key (c2sp.org/tlog-policy)
     #[arg(long, env = "SEKISHO_TRUST_POLICY")]
-    policy: PathBuf,
+    trust_policy: PathBuf,
     /// A checkpoint or proof file of before or after: also check that both are of one history of the log. What shows it
     /// is read from `<file>.consistency`, unless the file is that itself
     #[arg(long, env = "SEKISHO_CONSISTENT_WITH")]
@@ -25,8 +25,8 @@ pub(crate) struct VerifyArgs {
 
 /// Needs nothing but the files.
 pub(crate) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let policy = TrustPolicy::parse(&checkpoints::read(&args.policy)?);
-    let policy = policy.map_err(|e| Failure::failed(format!("{}: {e}", args.policy.display())))?;
+    let policy = TrustPolicy::parse(&checkpoints::read(&args.trust_policy)?);
+    let policy = policy.map_err(|e| Failure::failed(format!("{}: {e}", args.trust_policy.display())))?;
     let denied = |error: &dyn std::fmt::Display| {
         Failure::new(Exit::Denied, format!("{}: not verified: {error}", args.file.display()))
     };
@@ -65,7 +65,7 @@ fn consistency(
     let shown = json!({"verified": true, "log": new.origin, "tree_size": new.size, "consistent_with_size": held.size});
     print(global.output, &shown, || {
         format!(
-            "verified: the {} entries of {} and the {} that you keep are one history",
+            "verified: the {} leaves of {} and the {} that you keep are one history",
             new.size, new.origin, held.size
         )
     })?;
@@ -98,11 +98,11 @@ fn describe(verified: &VerifiedReceipt) -> Value {
 fn describe_text(verified: &VerifiedReceipt, consistent_with: Option<u64>) -> String {
     let (log, leaf) = (&verified.checkpoint, &verified.leaf);
     let mut lines = vec![
-        format!("verified: entry {} of {} ({} entries)", verified.index, log.origin, log.size),
+        format!("verified: leaf {} of {} ({} leaves)", verified.index, log.origin, log.size),
         format!("{}: {}", leaf.at, leaf.event.says()),
     ];
     lines.extend(leaf.encode().ok().map(|encoded| String::from_utf8_lossy(&encoded.leaf).into_owned()));
-    lines.extend(consistent_with.map(|size| format!("consistent with the checkpoint of {size} entries")));
+    lines.extend(consistent_with.map(|size| format!("consistent with the checkpoint of {size} leaves")));
     match &verified.subject {
         Subject::Record { record, .. } => lines.push(record.clone()),
         Subject::Leaf { openings } => {

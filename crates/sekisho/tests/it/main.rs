@@ -2,11 +2,13 @@
 //! the binary that the lab runs.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as loudly as tests do")]
 
+mod wrong;
+
 use std::process::{Command, Output};
 
 fn sekisho(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_sekisho");
-    Command::new(program).args(arguments).env_remove("SEKISHO_SERVER_API").output().unwrap()
+    Command::new(program).args(arguments).env_remove("SEKISHO_SERVER_SOCKET").output().unwrap()
 }
 
 fn code(arguments: &[&str]) -> i32 {
@@ -20,8 +22,8 @@ fn exit_codes_are_as_documented() {
     assert_eq!(code(&["no-such-verb"]), 3);
     assert_eq!(code(&["why", "identity"]), 3);
     assert_eq!(code(&["entry", "list", "--server-socket", "/nonexistent/api.sock"]), 4);
-    assert_eq!(code(&["svid", "fetch", "--agent", "/nonexistent/agent.sock"]), 4);
-    assert_eq!(code(&["verify", "/nonexistent", "--policy", "/nonexistent"]), 1);
+    assert_eq!(code(&["svid", "fetch", "--agent-socket", "/nonexistent/agent.sock"]), 4);
+    assert_eq!(code(&["verify", "/nonexistent", "--trust-policy", "/nonexistent"]), 1);
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn every_error_says_what_to_do_next() {
     let data = folder.to_str().unwrap();
     for (arguments, advice) in [
         (&["entry", "list", "--server-socket", "/nonexistent/api.sock"][..], "--server-socket"),
-        (&["svid", "fetch", "--agent", "/nonexistent/agent.sock"], "--agent"),
+        (&["svid", "fetch", "--agent-socket", "/nonexistent/agent.sock"], "--agent-socket"),
         (&["agent", "--trust-domain", "td", "--data", data], "--fingerprint"),
         (&["proxy", "--trust-domain", "td", "--data", data], "--inbound"),
     ] {
@@ -65,7 +67,9 @@ fn completions_and_the_openapi_document_are_made_from_the_code() {
             "/v1/agents",
             "/v1/agents/ban",
             "/v1/bundle",
+            "/v1/changes",
             "/v1/decisions",
+            "/v1/decisions/follow",
             "/v1/decisions/{id}",
             "/v1/entries",
             "/v1/entries/{id}",

@@ -237,10 +237,8 @@ impl World {
     pub fn sekisho(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(program("sekisho"))
             .args(arguments)
-            .arg("--server-socket")
-            .arg(self.path("s/api.sock"))
-            .arg("--agent")
-            .arg(self.agent_socket())
+            .env("SEKISHO_SERVER_SOCKET", self.path("s/api.sock"))
+            .env("SEKISHO_AGENT_SOCKET", self.agent_socket())
             .current_dir(self.folder.path())
             .output()
             .unwrap();

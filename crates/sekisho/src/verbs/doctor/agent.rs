@@ -8,16 +8,16 @@ use sekisho_sdk::agent_channel;
 
 use super::check::Check;
 use super::machine;
-use crate::exit::Failure;
 use crate::global::Global;
+use crate::reach;
 
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let socket = global.agent_socket();
     let status = match InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await {
         Ok(status) => status.into_inner(),
         Err(status) => {
-            let found = Failure::status(&socket, &status).to_string();
-            let fix = "start `sekisho agent`, or pass `--agent`; one that does not start says why on stderr";
+            let found = reach::status(&socket, &status).to_string();
+            let fix = "start `sekisho agent`, or pass `--agent-socket`; one that does not start says why on stderr";
             return vec![Check::new("agent", Err(found), fix)];
         }
     };
@@ -64,7 +64,8 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
                 0 => Ok(format!("{} records wait", status.spooled_records)),
                 lost => Err(format!("{lost} records were lost")),
             },
-            "the spool is full, or one user asked too often: reconnect the server, raise `--spool-bytes`, see `sekisho decisions --effect refusal`",
+            "the spool is full, or one user asked too often: reconnect the server, raise `--spool-bytes`, see \
+                `sekisho decision list --effect refusal`",
         ),
         Check::new("agent-cache", Ok(format!("sealed by {}", status.sealed_by)), ""),
         Check::new(

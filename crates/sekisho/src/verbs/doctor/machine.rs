@@ -113,7 +113,8 @@ pub(super) fn reachable(id: &'static str, socket: &Path) -> Check {
     Check::new(
         id,
         result,
-        "chmod o+x that folder, or put the socket elsewhere with `--socket`: only its owner's processes get identities",
+        "chmod o+x that folder, or put the socket elsewhere with `--agent-socket`: only its owner's processes get \
+            identities",
     )
 }
 

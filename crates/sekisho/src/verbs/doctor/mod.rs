@@ -10,18 +10,20 @@ use serde::Serialize;
 use self::check::Check;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::{Column, or_dash, print, table};
+use crate::output::{Column, mark, print, table};
+use crate::progress::Progress;
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let progress = Progress::of("checking");
     let mut checks = machine::checks();
     checks.extend(server::checks(global).await);
     checks.extend(agent::checks(global).await);
+    drop(progress);
     let rows: Vec<Row> = checks.iter().map(Row::of).collect();
-    let columns: [Column<Row>; 4] = [
-        ("CHECK", |row| row.of.as_ref().map_or_else(|| row.id.to_owned(), |of| format!("{} of {of}", row.id))),
-        ("OK", |row| row.ok.to_string()),
-        ("FOUND", |row| row.found.clone()),
-        ("FIX", |row| or_dash(row.fix)),
+    let name = |row: &Row| row.of.as_ref().map_or_else(|| row.id.to_owned(), |of| format!("{} of {of}", row.id));
+    let columns: [Column<'_, Row>; 2] = [
+        ("CHECK", &|row| format!("{} {}", mark(row.ok), name(row))),
+        ("FOUND", &|row| row.found.clone() + &row.fix.map(|fix| format!("\n→ {fix}")).unwrap_or_default()),
     ];
     print(global.output, &rows, || table(&rows, &columns))?;
     Ok(if checks.iter().all(|check| check.result.is_ok()) { Exit::Ok } else { Exit::Failed })

@@ -15,7 +15,8 @@ const CLOCK_SLACK_MS: i64 = 5000;
 /// Leaves that wait for longer than a moment are not taken by the ledger.
 const WAITING_LEAVES: u64 = 1000;
 
-/// Checks of each trust domain of the server: of the one whose socket was named, and of those that it says are beside it.
+/// Checks of each trust domain of the server: of the one whose socket was named, and of those that it says are beside
+/// it.
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let socket = global.server_socket();
     let (mut checks, health) = of_domain(&socket).await;
@@ -58,9 +59,9 @@ async fn of_domain(socket: &Path) -> (Vec<Check>, Option<HealthForm>) {
 }
 
 fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
-    let authority = health.authority_ends.map_or(0, |ends| ends - heard / 1000);
+    let authority = health.authority_ends_ms.map_or(0, |ends| (ends - heard) / 1000);
     vec![
-        Check::new("server", Ok(format!("log of {} entries", health.log_size)), ""),
+        Check::new("server", Ok(format!("log of {} leaves", health.log_size)), ""),
         Check::new(
             "authority",
             if authority > 0 {
@@ -119,7 +120,7 @@ fn running(health: &HealthForm) -> Vec<Check> {
         Check::new(
             "log",
             log_damage(health),
-            "run `sekisho ledger fsck`, which names all damaged files and entries, and restore the log from a backup",
+            "run `sekisho ledger fsck`, which names all damaged files and leaves, and restore the log from a backup",
         ),
         Check::new(
             "server-dangers",
@@ -217,7 +218,7 @@ mod tests {
     fn each_thing_that_can_be_wrong_is_found_and_named() {
         let good = serde_json::json!({
             "trust_domain": "td", "version": "1", "revision": 1, "entries": 1, "agents": 1, "policy_folder_refused": null,
-            "believed_ms": 1_000_500, "tasks": {}, "log_damage": [], "log_size": 9, "authority_ends": 2000, "policy_revision": 3,
+            "believed_ms": 1_000_500, "tasks": {}, "log_damage": [], "log_size": 9, "authority_ends_ms": 2_000_000, "policy_revision": 3,
             "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
             "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
         });
@@ -228,7 +229,7 @@ mod tests {
             checks.iter().filter(|check| check.result.is_err()).map(|check| check.id).collect::<Vec<_>>()
         };
         assert!(failing("log_size", 10.into()).is_empty());
-        assert_eq!(failing("authority_ends", 1000.into()), ["authority"]);
+        assert_eq!(failing("authority_ends_ms", 1_000_000.into()), ["authority"]);
         assert_eq!(failing("policy_revision", Value::Null), ["policy"]);
         assert_eq!(failing("policy_revision", 4.into()), ["policy-in-force"]);
         let one_node_behind =

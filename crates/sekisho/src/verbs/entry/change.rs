@@ -10,13 +10,16 @@ use super::form::{Options, describe};
 use crate::confirm::Question;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
+use crate::ids;
 use crate::output::print;
 use crate::rest::{Rest, with_query};
 
 #[derive(Debug, Args)]
 pub(crate) struct Change {
+    /// Another SPIFFE ID for the process
     #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
     spiffe_id: Option<String>,
+    /// SPIFFE ID of the agent that serves it from now on
     #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
     parent_id: Option<String>,
     /// Replaces all selectors; each property that the entry asks for must be among them
@@ -36,7 +39,8 @@ pub(crate) struct Change {
 }
 
 pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Change) -> Result<Exit, Failure> {
-    let mut entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
+    let mut entry = ids::entry(rest, id).await?;
+    let id = entry.id.clone().unwrap_or_default();
     let mut selectors = parse(&entry.selectors)?;
     if !change.selectors.is_empty() {
         selectors = parse(&change.selectors)?;
@@ -53,7 +57,7 @@ pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Chang
     entry.spiffe_id = change.spiffe_id.unwrap_or(entry.spiffe_id);
     entry.parent_id = change.parent_id.unwrap_or(entry.parent_id);
     change.options.put_into(&mut entry);
-    let updated = put(rest, id, entry, &selectors, change.danger_loosen).await?;
+    let updated = put(rest, &id, entry, &selectors, change.danger_loosen).await?;
     print(global.output, &updated, || describe(&updated))?;
     Ok(Exit::Ok)
 }
@@ -61,7 +65,8 @@ pub(super) async fn update(global: &Global, rest: &Rest, id: &str, change: Chang
 /// Puts a new digest of the executable in the place of the old one, after the operator has seen both.
 pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str, yes: bool) -> Result<Exit, Failure> {
     let digest = Digest::parse(sha256).map_err(|e| Failure::new(Exit::Usage, format!("--sha256: {e}")))?;
-    let entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
+    let entry = ids::entry(rest, id).await?;
+    let id = entry.id.clone().unwrap_or_default();
     let before = parse(&entry.selectors)?;
     let digest = Selector::parse(&format!("unix:sha256:{digest}")).map_err(Failure::failed)?;
     let after = with_digest(&before, &digest).ok_or_else(|| {
@@ -80,7 +85,7 @@ pub(super) async fn approve(global: &Global, rest: &Rest, id: &str, sha256: &str
         Question { shown: &shown, prompt, word: "approve", otherwise: "nothing was changed", verb: "approve" }
             .ask(yes)?;
     }
-    let updated = put(rest, id, entry, &after, false).await?;
+    let updated = put(rest, &id, entry, &after, false).await?;
     print(global.output, &updated, || describe(&updated))?;
     Ok(Exit::Ok)
 }

@@ -2,17 +2,19 @@
 
 use clap::Args;
 use sekisho_api::EntryForm;
+use sekisho_runtime::{parse_time, seconds_in, written};
+use sekisho_types::UnixTime;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Let the selectors name an executable alone: then every user who can run it can have its identity
     #[arg(long, env = "SEKISHO_DANGER_ANY_USER")]
     pub(super) danger_any_user: bool,
-    /// Lifetime of its X.509-SVIDs, in seconds; the server's default if absent
-    #[arg(long, env = "SEKISHO_ENTRY_X509_TTL")]
+    /// Lifetime of its X.509-SVIDs; the server's default if absent
+    #[arg(long, env = "SEKISHO_ENTRY_X509_TTL", value_parser = seconds_in(1..))]
     pub(super) x509_ttl: Option<u32>,
-    /// Lifetime of its JWT-SVIDs, in seconds, at most 300
-    #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL")]
+    /// Lifetime of its JWT-SVIDs, at most `5m`
+    #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL", value_parser = seconds_in(1..=300))]
     pub(super) jwt_ttl: Option<u32>,
     /// May administer the server over TLS
     #[arg(long, env = "SEKISHO_ENTRY_ADMIN")]
@@ -23,8 +25,8 @@ pub(super) struct Options {
     /// Helps a workload with several identities to choose
     #[arg(long, env = "SEKISHO_ENTRY_HINT")]
     pub(super) hint: Option<String>,
-    /// Unix seconds at which the entry expires
-    #[arg(long, env = "SEKISHO_ENTRY_EXPIRES_AT")]
+    /// When the entry expires, as `2027-01-31T12:00:00Z`, or `never`
+    #[arg(long, env = "SEKISHO_ENTRY_EXPIRES_AT", value_parser = end)]
     pub(super) expires_at: Option<i64>,
 }
 
@@ -40,19 +42,33 @@ impl Options {
         put(&mut entry.jwt_svid_ttl, self.jwt_ttl);
         put(&mut entry.admin, self.admin);
         put(&mut entry.hint, self.hint);
-        put(&mut entry.expires_at, self.expires_at);
+        put(&mut entry.expires_at_ms, self.expires_at);
         put(&mut entry.danger_any_user, self.danger_any_user.then_some(true));
         put(&mut entry.dns_names, (!self.dns_names.is_empty()).then_some(self.dns_names));
     }
 }
 
+fn end(text: &str) -> Result<i64, String> {
+    if text == "never" { Ok(0) } else { parse_time(text).map(UnixTime::millis) }
+}
+
 pub(super) fn describe(entry: &EntryForm) -> String {
+    let lifetime = |seconds: u32| if seconds == 0 { "the server's".to_owned() } else { written(seconds.into()) };
+    let expires = if entry.expires_at_ms == 0 {
+        "never".to_owned()
+    } else {
+        UnixTime::from_millis(entry.expires_at_ms).to_string()
+    };
     format!(
-        "id        {}\nspiffe id {}\nparent    {}\nselectors {}",
+        "id        {}\nspiffe id {}\nparent    {}\nselectors {}\nlifetimes X.509-SVID {}, JWT-SVID \
+            {}\ncreated   {}\nexpires   {expires}",
         entry.id.as_deref().unwrap_or_default(),
         entry.spiffe_id,
         entry.parent_id,
-        entry.selectors.join("\n          ")
+        entry.selectors.join("\n          "),
+        lifetime(entry.x509_svid_ttl),
+        lifetime(entry.jwt_svid_ttl),
+        UnixTime::from_millis(entry.created_at_ms),
     )
 }
 
@@ -64,7 +80,7 @@ mod tests {
 
     /// Members of the form that are no option: said elsewhere, the server's, or for clients of SPIRE's kind only.
     const NO_OPTION: [&str; 11] = [
-        "created_at",
+        "created_at_ms",
         "disable_x509_svid_prefetch",
         "downstream",
         "federates_with",
@@ -81,8 +97,10 @@ mod tests {
     fn each_member_of_the_form_is_an_option_or_is_known_to_be_none() {
         let form = serde_json::to_value(EntryForm::default()).unwrap();
         let options = Options::augment_args(clap::Command::new("entry"));
-        // Lifetimes of SVIDs are shorter here.
-        let options = options.get_arguments().map(|option| option.get_id().as_str().replace("_ttl", "_svid_ttl"));
+        // Lifetimes of SVIDs are shorter here, and times have no unit.
+        let options = options
+            .get_arguments()
+            .map(|option| option.get_id().as_str().replace("_ttl", "_svid_ttl").replace("expires_at", "expires_at_ms"));
         let known: BTreeSet<String> = options.chain(NO_OPTION.map(str::to_owned)).collect();
         let members: BTreeSet<String> = form.as_object().unwrap().keys().cloned().collect();
         assert_eq!(known, members);

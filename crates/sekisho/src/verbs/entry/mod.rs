@@ -8,10 +8,13 @@ use hyper::Method;
 use sekisho_api::{EntriesQuery, EntryForm, EntryList};
 use serde_json::json;
 
+use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::{Column, or_dash, print, table};
+use crate::ids;
+use crate::output::{Column, print, table};
 use crate::rest::Rest;
+use crate::view::View;
 
 use change::Change;
 use form::{Options, describe};
@@ -19,24 +22,44 @@ use form::{Options, describe};
 #[derive(Debug, Subcommand)]
 pub(crate) enum EntryVerb {
     /// Create an entry
+    #[command(
+        alias = "add",
+        after_help = "Example:\n  sekisho entry create --spiffe-id spiffe://prod.internal/shop --parent-id \
+                                             spiffe://prod.internal/spire/agent/join_token/db-1 --selector \
+                                             unix:user:shop"
+    )]
     Create(Registration),
     /// List entries
-    #[command(alias = "ls")]
+    #[command(alias = "ls", after_help = "Example:\n  sekisho entry list --spiffe-id spiffe://prod.internal/shop")]
     List {
         /// Only entries with this SPIFFE ID
         #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
         spiffe_id: Option<String>,
     },
     /// Show one entry
-    Show { id: String },
+    #[command(alias = "get", after_help = "Example:\n  sekisho entry show ent_0193ab4f6c2d1a2b")]
+    Show {
+        /// Its id, or a prefix that is unique
+        #[arg(add = complete::entries())]
+        id: String,
+    },
     /// Change an entry; what is not given stays
+    #[command(after_help = "Example:\n  sekisho entry update ent_0193ab4f6c2d1a2b --add-selector unix:user:shop")]
     Update {
+        /// Its id, or a prefix that is unique
+        #[arg(add = complete::entries())]
         id: String,
         #[command(flatten)]
         change: Box<Change>,
     },
     /// Approve a new digest of the executable: it takes the place of the old one, all other selectors stay
+    #[command(
+        after_help = "Example:\n  sekisho entry approve ent_0193ab4f6c2d1a2b --sha256 \"$(sha256sum </usr/bin/shop \
+            | cut -d' ' -f1)\""
+    )]
     Approve {
+        /// Its id, or a prefix that is unique
+        #[arg(add = complete::entries())]
         id: String,
         /// SHA-256 of the executable, as `sha256sum` prints it
         #[arg(long, env = "SEKISHO_ENTRY_SHA256")]
@@ -46,8 +69,12 @@ pub(crate) enum EntryVerb {
         yes: bool,
     },
     /// Delete an entry
-    #[command(alias = "rm")]
-    Delete { id: String },
+    #[command(alias = "rm", after_help = "Example:\n  sekisho entry delete ent_0193ab4f6c2d1a2b")]
+    Delete {
+        /// Its id, or a prefix that is unique
+        #[arg(add = complete::entries())]
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -55,7 +82,7 @@ pub(crate) struct Registration {
     /// SPIFFE ID that the process gets
     #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
     spiffe_id: String,
-    /// SPIFFE ID of the agent that serves it (`sekisho agents list`)
+    /// SPIFFE ID of the agent that serves it (`sekisho agent list`)
     #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
     parent_id: String,
     /// `type:value`, for example `unix:uid:1000`; all must be found, and one of them names a user, group or container
@@ -66,7 +93,7 @@ pub(crate) struct Registration {
 }
 
 pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failure> {
-    let rest = Rest::new(&global.server_socket());
+    let rest = Rest::of(global);
     match verb {
         EntryVerb::Create(new) => {
             let Registration { spiffe_id, parent_id, selectors, options } = new;
@@ -77,21 +104,23 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
         }
         EntryVerb::List { spiffe_id } => {
             let entries = list(&rest, spiffe_id).await?;
-            let columns: [Column<EntryForm>; 4] = [
-                ("ID", |entry| or_dash(entry.id.as_ref())),
-                ("SPIFFE ID", |entry| entry.spiffe_id.clone()),
-                ("PARENT", |entry| entry.parent_id.clone()),
-                ("SELECTORS", |entry| entry.selectors.join("\n")),
+            let view = View::of(global, &rest).await;
+            let columns: [Column<'_, EntryForm>; 4] = [
+                ("ID", &|entry| view.id(entry.id.as_deref().unwrap_or("-"))),
+                ("SPIFFE ID", &|entry| view.spiffe_id(&entry.spiffe_id)),
+                ("PARENT", &|entry| view.spiffe_id(&entry.parent_id)),
+                ("SELECTORS", &|entry| entry.selectors.join("\n")),
             ];
             print(global.output, &entries, || table(&entries, &columns))?;
         }
         EntryVerb::Show { id } => {
-            let entry: EntryForm = rest.get(&format!("/v1/entries/{id}")).await?;
+            let entry = ids::entry(&rest, &id).await?;
             print(global.output, &entry, || describe(&entry))?;
         }
         EntryVerb::Update { id, change } => return change::update(global, &rest, &id, *change).await,
         EntryVerb::Approve { id, sha256, yes } => return change::approve(global, &rest, &id, &sha256, yes).await,
         EntryVerb::Delete { id } => {
+            let id = ids::entry(&rest, &id).await?.id.unwrap_or(id);
             rest.delete(&format!("/v1/entries/{id}")).await?;
             print(global.output, &json!({"deleted": id}), || format!("deleted {id}"))?;
         }

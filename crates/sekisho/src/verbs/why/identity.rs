@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::printable;
+use crate::reach;
 
 /// Asks the agent why a process, or these selectors, have an identity or have none.
 pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[String]) -> Result<Explanation, Failure> {
@@ -27,7 +28,7 @@ pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[Str
     let socket = global.agent_socket();
     let request = WhyIdentityRequest { pid: pid.unwrap_or(0), selectors: selectors_to_wire(&parsed) };
     let answer = InspectClient::new(agent_channel(&socket)).why_identity(request).await;
-    explain(&answer.map_err(|status| Failure::status(&socket, &status))?.into_inner())
+    explain(&answer.map_err(|status| reach::status(&socket, &status))?.into_inner())
 }
 
 /// Why a process has an identity or none.
@@ -201,6 +202,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Verb};
+    use crate::global::Noun;
     use crate::verbs::entry::EntryVerb;
 
     fn wire(id: &str, selectors: &[&str]) -> types::Entry {
@@ -241,7 +243,7 @@ mod tests {
                 shown.contains(command) && command.chars().all(|c| c.is_ascii_alphanumeric() || " -_:/.".contains(c))
             );
             match Cli::try_parse_from(command.split(' ')).unwrap().verb {
-                Verb::Entry(EntryVerb::Approve { .. } | EntryVerb::Create(_)) => {}
+                Verb::Entry(Noun { verb: EntryVerb::Approve { .. } | EntryVerb::Create(_), .. }) => {}
                 other => panic!("{command}: {other:?}"),
             }
         }

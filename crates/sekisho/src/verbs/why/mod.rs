@@ -10,8 +10,10 @@ use sekisho_events::{CallRefused, NodeEvent, PeerRefused, RecordClass};
 use sekisho_policy::{Decision, Recorded, RequestInput, RuleOutcome, Unmet};
 use serde::Serialize;
 
+use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
+use crate::ids;
 use crate::output::{print, printable};
 use crate::rest::Rest;
 
@@ -20,7 +22,8 @@ pub(crate) use identity::{DifferenceShown, identity};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// `identity`, or the id of a decision (`dec_…`) or refusal (`ref_…`)
+    /// `identity`, or the id of a decision (`dec_…`) or refusal (`ref_…`), or a prefix of it that is unique
+    #[arg(add = complete::records())]
     what: String,
     /// With `identity`: the process
     #[arg(long, env = "SEKISHO_PID")]
@@ -36,7 +39,12 @@ pub(crate) async fn run(global: &Global, args: WhyArgs) -> Result<Exit, Failure>
         print(global.output, &answer, || answer.text())?;
         return Ok(if answer.matched.is_empty() { Exit::Denied } else { Exit::Ok });
     }
-    let found: DecisionForm = Rest::new(&global.server_socket()).get(&format!("/v1/decisions/{}", args.what)).await?;
+    let found = ids::record(&Rest::of(global), &args.what).await?;
+    explain(global, &found)
+}
+
+/// Prints a record and what can be done; the exit code says whether it allows.
+pub(crate) fn explain(global: &Global, found: &DecisionForm) -> Result<Exit, Failure> {
     let event = found.read().map_err(|e| Failure::failed(format!("{}: {e}", found.id)))?;
     let fix = fix(&event);
     let shown = Shown { record: &found.record, log_index: found.log_index, fix };
@@ -131,6 +139,10 @@ pub(crate) fn decision_text(decision: &Decision) -> String {
 
 /// What to do about a denial. It never tells to make a rule weaker (law L16).
 fn fix(event: &NodeEvent) -> &'static str {
+    if matches!(event, NodeEvent::Decided(decided) if decided.recorded.policy_revision == 0) {
+        return "no policy was in force, which denies every request: `sekisho policy apply <folder>`, or start the \
+            server with `--policy-folder`";
+    }
     let unmet = match event {
         NodeEvent::Decided(decided) => decided.recorded.decision.rule.as_ref().and_then(|rule| rule.unmet.first()),
         _ => None,

@@ -1,26 +1,48 @@
 //! Data on stdout, in the form that was asked for. Everything else goes to stderr.
 
+mod style;
+mod table;
+
 use std::io::Write;
 
 use clap::ValueEnum;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::exit::Failure;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) use style::{alert, painted};
+pub(crate) use table::{Column, table};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    /// For people: what fits the terminal
+    #[default]
     Table,
+    /// A table with whole ids and names
+    Wide,
     Json,
+    /// One line of JSON for each item
+    Jsonl,
     Yaml,
+}
+
+impl Format {
+    pub(crate) const fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// Prints one value: `text` for people, the value itself, its members in order of their names, for programs.
 pub(crate) fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
     let ordered = || serde_json::to_value(value).map_err(Failure::failed);
     let rendered = match format {
-        Format::Table => text(),
+        Format::Table | Format::Wide => painted(&text()),
         Format::Json => serde_json::to_string_pretty(&ordered()?).map_err(Failure::failed)?,
+        Format::Jsonl => match ordered()? {
+            serde_json::Value::Array(items) if items.is_empty() => return Ok(()),
+            serde_json::Value::Array(items) => items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            value => value.to_string(),
+        },
         Format::Yaml => serde_yaml_ng::to_string(&ordered()?).map_err(Failure::failed)?,
     };
     line(rendered.trim_end())
@@ -34,25 +56,14 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The title of a column, and what of a row stands in it.
-pub(crate) type Column<T> = (&'static str, fn(&T) -> String);
-
-/// A line for each row.
-pub(crate) fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
-    if rows.is_empty() {
-        return "none".to_owned();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(columns.iter().map(|(title, _)| *title));
-    for row in rows {
-        table.add_row(columns.iter().map(|(_, cell)| cell(row)));
-    }
-    table.to_string()
-}
-
 /// What a table shows of a value that may be absent.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// The mark of something that is as it should be, or is not.
+pub(crate) const fn mark(good: bool) -> &'static str {
+    if good { "√" } else { "×" }
 }
 
 /// A text that somebody else chose, safe for a terminal: what controls it is escaped.

@@ -1,0 +1,125 @@
+//! Attested agents, as the server knows them.
+
+use std::io::IsTerminal;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use sekisho_api::{AgentForm, AgentList, AgentRef, ChangesForm, ChangesQuery};
+use sekisho_types::UnixTime;
+use serde_json::json;
+
+use crate::complete;
+use crate::exit::{Exit, Failure};
+use crate::global::{Global, OfServer};
+use crate::ids;
+use crate::output::{Column, line, mark, print, table};
+use crate::rest::{Rest, with_query};
+use crate::view::View;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVerb {
+    /// List attested agents
+    #[command(alias = "ls", after_help = "Examples:\n  sekisho agent list\n  sekisho agent list --watch")]
+    List {
+        /// Show it again whenever something changes
+        #[arg(short, long, env = "SEKISHO_WATCH")]
+        watch: bool,
+        #[command(flatten)]
+        asks: OfServer,
+    },
+    /// Show one agent
+    #[command(alias = "get", after_help = "Example:\n  sekisho agent show db-1")]
+    Show(One),
+    /// Ban an agent: it stays known and gets no identity any more
+    #[command(after_help = "Example:\n  sekisho agent ban db-1")]
+    Ban(One),
+    /// Evict an agent: it must attest again
+    #[command(after_help = "Example:\n  sekisho agent evict db-1")]
+    Evict(One),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// SPIFFE ID of the agent, its path, or the beginning of its last part
+    #[arg(add = complete::agents())]
+    id: String,
+    #[command(flatten)]
+    asks: OfServer,
+}
+
+pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {
+    match verb {
+        AgentVerb::List { watch, asks } => list(&asks.into(), watch).await?,
+        AgentVerb::Show(One { id, asks }) => {
+            let global = Global::from(asks);
+            let agent = ids::agent(&Rest::of(&global), &id).await?;
+            print(global.output, &agent, || describe(&agent))?;
+        }
+        AgentVerb::Ban(One { id, asks }) => {
+            let global = Global::from(asks);
+            let rest = Rest::of(&global);
+            let AgentForm { id, .. } = ids::agent(&rest, &id).await?;
+            rest.order(Method::POST, "/v1/agents/ban", &AgentRef { id: id.clone() }).await?;
+            print(global.output, &json!({"banned": id}), || format!("banned {id}"))?;
+        }
+        AgentVerb::Evict(One { id, asks }) => {
+            let global = Global::from(asks);
+            let rest = Rest::of(&global);
+            let AgentForm { id, .. } = ids::agent(&rest, &id).await?;
+            rest.delete(&with_query("/v1/agents", &AgentRef { id: id.clone() })?).await?;
+            print(global.output, &json!({"evicted": id}), || format!("evicted {id}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(global: &Global, watch: bool) -> Result<(), Failure> {
+    let rest = Rest::of(global);
+    if !watch {
+        let AgentList { agents } = rest.get("/v1/agents").await?;
+        return show(global, &rest, &agents).await;
+    }
+    let (mut after, mut shown) = (None, None);
+    loop {
+        // Before it is listed, so that no change is missed in between.
+        let ChangesForm { sequence, .. } = rest.find("/v1/changes", &ChangesQuery { after }).await?;
+        let AgentList { agents } = rest.get("/v1/agents").await?;
+        if shown.as_ref() != Some(&agents) {
+            if global.output.is_for_people() && std::io::stdout().is_terminal() {
+                line("\u{1b}[H\u{1b}[2J")?;
+            }
+            show(global, &rest, &agents).await?;
+        }
+        (after, shown) = (Some(sequence), Some(agents));
+    }
+}
+
+async fn show(global: &Global, rest: &Rest, agents: &[AgentForm]) -> Result<(), Failure> {
+    let view = View::of(global, rest).await;
+    let columns: [Column<'_, AgentForm>; 5] = [
+        ("AGENT", &|agent| view.spiffe_id(&agent.id)),
+        ("ATTESTED BY", &|agent| agent.attestation_type.clone()),
+        ("STANDING", &|agent| standing(agent)),
+        ("SVID ENDS", &|agent| view.left(UnixTime::from_millis(agent.svid_expires_at_ms))),
+        ("VERSION", &|agent| agent.version.clone()),
+    ];
+    print(global.output, &agents, || table(agents, &columns))
+}
+
+fn standing(agent: &AgentForm) -> String {
+    format!("{} {}", mark(!agent.banned), if agent.banned { "banned" } else { "good" })
+}
+
+fn describe(agent: &AgentForm) -> String {
+    format!(
+        "agent       {}\nattested by {}\nstanding    {}\nSVID \
+            ends   {}\nserial      {}\nversion     {}\nselectors   {}",
+        agent.id,
+        agent.attestation_type,
+        standing(agent),
+        UnixTime::from_millis(agent.svid_expires_at_ms),
+        agent.svid_serial_number,
+        agent.version,
+        agent.selectors.join("\n            ")
+    )
+}
