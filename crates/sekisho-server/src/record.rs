@@ -145,12 +145,7 @@ pub(crate) async fn batch(
         unstored.insert(0, (logged, log_index));
     }
     let followed = domain.streams.followers.wants(&kept);
-    if !kept.is_empty() {
-        let decisions = domain.log.decisions.clone();
-        let reporter = reporter.clone();
-        let appended = sekisho_runtime::blocking(move || decisions.append(&reporter, log_index, &kept)).await;
-        appended.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
-    }
+    keep(domain, reporter, log_index, kept).await?;
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
     let (node, spool) = (agent.id.get().clone(), spool.to_owned());
     let item = Item::default()
@@ -163,6 +158,16 @@ pub(crate) async fn batch(
         domain.streams.followers.arrived(log_index, records);
     }
     Ok(log_index)
+}
+
+/// Keeps records for listing and proving.
+async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordKept>) -> Result<(), RecordError> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let (decisions, reporter) = (domain.log.decisions.clone(), reporter.to_owned());
+    let appended = sekisho_runtime::blocking(move || decisions.append(&reporter, log_index, &kept)).await;
+    Ok(appended.map_err(|stopped| DiskError::Stopped(stopped.to_string()))??)
 }
 
 /// The spool that a batch is of, and the number of its first record.
