@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -7,6 +8,20 @@ use crate::error::DiskError;
 /// Makes a folder that only its owner may enter, with its parents.
 pub fn private_folder(path: &Path) -> Result<(), DiskError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(DiskError::io(path))
+}
+
+/// Makes what is missing of the folders between `top` and `folder`, and never `top` itself: in the place of a folder
+/// that was moved away it would begin another one.
+pub(crate) fn private_folders_below(top: &Path, folder: &Path) -> Result<(), DiskError> {
+    let mut at = top.to_owned();
+    for part in folder.strip_prefix(top).unwrap_or(Path::new("")) {
+        at.push(part);
+        match std::fs::DirBuilder::new().mode(0o700).create(&at) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(DiskError::io(&at)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Replaces `path` by `bytes`, mode 0600: after a crash either the old content is there or the new.

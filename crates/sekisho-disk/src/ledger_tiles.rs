@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
 
 use crate::DiskError;
-use crate::atomic::private_folder;
+use crate::atomic::private_folders_below;
 use crate::disk::{Disk, replace_file};
 use crate::ledger_check::check_edge;
 use crate::ledger_files::{read_bundle, read_side, read_tile, restore_frontier, side_length, side_path};
@@ -134,7 +134,7 @@ impl Tiles {
     /// Writes what changed, for readers. Not yet durable: the write-ahead file is, until [`Tiles::sync`]. May be tried again.
     pub(crate) fn write(&mut self) -> Result<(), DiskError> {
         while let Some((path, bytes)) = self.full.front() {
-            in_folder(path, || replace_file(path, bytes))?;
+            in_folder(&self.folder, path, || replace_file(path, bytes))?;
             self.unsynced.extend(self.full.pop_front());
         }
         let edge = self.edge_now();
@@ -143,7 +143,7 @@ impl Tiles {
             let stands =
                 self.edge_files.contains(path) || std::fs::read(path).is_ok_and(|there| there == bytes.as_slice());
             if !stands {
-                in_folder(path, || replace_file(path, bytes))?;
+                in_folder(&self.folder, path, || replace_file(path, bytes))?;
             }
         }
         self.superseded.append(&mut self.earlier);
@@ -155,7 +155,7 @@ impl Tiles {
     pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
         let mut folders = BTreeSet::new();
         for (path, bytes) in self.unsynced.iter().chain(&self.edge_now()) {
-            in_folder(path, || self.disk.write_file(path, bytes))?;
+            in_folder(&self.folder, path, || self.disk.write_file(path, bytes))?;
             folders.extend(path.ancestors().skip(1).take_while(|p| p.starts_with(&self.folder)).map(Path::to_owned));
         }
         folders.iter().try_for_each(|folder| self.disk.sync_folder(folder))
@@ -200,12 +200,12 @@ impl Tiles {
     }
 }
 
-/// Runs `write`, once more behind making the folder of `path` if that is not there.
-fn in_folder(path: &Path, write: impl Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+/// Runs `write`, once more behind making the folder of `path` within the log's if that is not there.
+fn in_folder(log: &Path, path: &Path, write: impl Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
     let Err(error) = write() else { return Ok(()) };
     match path.parent() {
         Some(parent) if !parent.is_dir() => {
-            private_folder(parent)?;
+            private_folders_below(log, parent)?;
             write()
         }
         _ => Err(error),

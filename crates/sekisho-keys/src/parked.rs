@@ -15,8 +15,11 @@ const FOLDER: &str = "parked";
 /// Moves a key that no longer signs into the folder of parked keys, to stay until `until`. One that is not there is no error.
 pub fn park(path: &Path, until: UnixTime) -> Result<(), KeyError> {
     let Some((folder, name)) = place(path) else { return Ok(()) };
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.map_err(|source| error(&folder, source))?;
+    // Within the folder of keys only: where that was moved away, another in its place would hold nothing.
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => return Err(error(&folder, source)),
+        _ => {}
+    }
     // The end is a part of the name: no date of a file, which a copy changes, decides over a key.
     move_to(path, &folder.join(format!("{}.{name}", until.seconds().max(0))))
 }

@@ -308,7 +308,6 @@ async fn serving(channel: &Channel, service: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a look at the database of a folder that is gone may not end, so readiness does not say so"]
 async fn a_trust_domain_that_fails_is_named_wherever_the_server_is_watched() {
     let two = Two::start();
     let ready = |socket: &str| raw(&mut unix(&two.world.path(socket)), &http("/readyz", "localhost"));

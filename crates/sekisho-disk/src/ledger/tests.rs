@@ -206,6 +206,25 @@ async fn a_ledger_whose_write_ahead_file_found_no_space_works_again_when_there_i
     run.check("no space").await;
 }
 
+/// A ledger that began another folder in the place of its own would publish a log without its beginning, and stand in
+/// the way of the one that is to come back.
+#[tokio::test]
+async fn a_moved_ledger_folder_is_not_made_anew() {
+    let top = tempfile::tempdir().unwrap();
+    let (live, away) = (top.path().join("data/ledger"), top.path().join("away"));
+    let (ledger, _) = Ledger::open(&live, "o", key()).unwrap();
+    let first = ledger.append(vec![entry(0)]).await.unwrap();
+    ledger.checkpoint_covering(first).await.unwrap();
+    std::fs::rename(top.path().join("data"), &away).unwrap();
+    // The write-ahead file is open, and takes it. Several tries to publish it follow.
+    let second = ledger.append(vec![entry(1)]).await.unwrap();
+    let published = tokio::time::timeout(Duration::from_millis(1500), ledger.checkpoint_covering(second)).await;
+    assert!(published.is_err() && !top.path().join("data").exists());
+    std::fs::rename(&away, top.path().join("data")).unwrap();
+    let (size, _) = ledger.checkpoint_covering(second).await.unwrap();
+    assert_eq!((size, ledger.entry(second, size)), (2, Some(entry(1))));
+}
+
 fn bytes_below(folder: &Path) -> u64 {
     let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
     items.map(|path| if path.is_dir() { bytes_below(&path) } else { path.metadata().unwrap().len() }).sum()
