@@ -5,6 +5,11 @@ pub enum LeafError {
     NotCanonical,
     #[error("the leaf is longer than 65535 bytes")]
     TooLong,
+    #[error(
+        "the record of this change would be {0} bytes long with all that it names, and the log takes 4 MiB of one \
+         change; make what is changed shorter, or change it in several steps"
+    )]
+    SideTooLong(usize),
     #[error("the leaf has no valid `{0}`")]
     Field(&'static str),
     #[error("the leaf has a member `{0}`, which this version does not know; a newer one may")]
@@ -15,4 +20,11 @@ pub enum LeafError {
     Value(&'static str),
     #[error("what is kept beside the leaf does not open commitments")]
     Side,
+}
+
+impl LeafError {
+    /// Whether what was to be recorded is more than the log takes.
+    pub const fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong | Self::SideTooLong(_))
+    }
 }

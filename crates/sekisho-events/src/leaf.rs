@@ -17,8 +17,11 @@ use crate::kinds::Event;
 use crate::member::{Member, Reader, Value, Writer};
 
 const VERSION: i64 = 1;
-/// More than what opens the largest leaf: an entry before and after its change.
+/// More than what opens the largest leaf of an earlier release: an entry before and after its change.
 const MAX_SIDE_BYTES: usize = 16 * 1024 * 1024;
+/// What opens a leaf goes into the log with it, which takes 4 MiB at once: what is longer could never be taken out of
+/// an outbox.
+const LONGEST_SIDE: usize = 4 * 1024 * 1024 - 2 * MAX_LEAF_BYTES;
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +54,8 @@ impl Leaf {
 
     pub fn encode(&self) -> Result<Encoded, LeafError> {
         let (leaf, openings) = self.write()?;
-        Ok(Encoded { leaf, side: side_of(&openings) })
+        let side = side_of(&openings);
+        if side.len() > LONGEST_SIDE { Err(LeafError::SideTooLong(side.len())) } else { Ok(Encoded { leaf, side }) }
     }
 
     fn write(&self) -> Result<(Vec<u8>, Vec<Opening>), LeafError> {

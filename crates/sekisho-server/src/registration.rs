@@ -63,6 +63,7 @@ impl From<Conflict> for RegistrationError {
             Conflict::EntryExists(id) => Self::IdTaken(id),
             Conflict::EntryChanged(id) => Self::ChangedMeanwhile(id),
             Conflict::Registered(entry) => Self::Exists(entry),
+            Conflict::Leaf(error) if error.is_too_long() => Self::Form(error.to_string()),
             Conflict::TokenExists => Self::Form(conflict.to_string()),
             other => Self::Journal(other.into()),
         }

@@ -52,6 +52,26 @@ async fn entries_change_with_their_leaves_or_not_at_all() {
     );
 }
 
+/// Its leaf would wait in the outbox without end, and all others behind it.
+#[tokio::test]
+async fn a_change_too_long_to_record_is_refused() {
+    let bed = Testbed::new().await;
+    let operator = bed.operator().await;
+    let before = bed.recorded().await.len();
+    let with = |id: &str, others: usize| {
+        let name = |number: usize| sekisho_types::TrustDomain::parse(&format!("{number:0200}")).unwrap();
+        Entry { federates_with: (0..others).map(name).collect(), ..entry(id, &format!("/{id}"), &parent()) }
+    };
+    let create = async |entries| {
+        let created = operator.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+        created.into_iter().map(|one| one.map_err(Refusal::into_error)).collect::<Vec<_>>()
+    };
+    let created = create(vec![with("ent_1", 22_000), with("ent_2", 18_000)]).await;
+    let [Err(RegistrationError::Form(said)), Ok(_)] = &created[..] else { panic!("{created:?}") };
+    assert!(said.contains("the log takes 4 MiB of one change"), "{said}");
+    assert_eq!(words(&bed, before).await, ["an entry was created"]);
+}
+
 #[tokio::test]
 async fn tokens_agents_and_policies_change_with_their_leaves() {
     let bed = Testbed::new().await;
