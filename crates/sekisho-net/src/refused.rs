@@ -8,8 +8,15 @@ const ON_RECORD: &str = "sekisho-recorded";
 /// Under which id a refusal is on record, for whoever was refused.
 const REFUSAL: &str = "sekisho-refusal";
 
-/// How prost begins to say that bytes are no message.
-const UNDECODABLE: &str = "failed to decode Protobuf message";
+/// How prost and tonic begin to say that bytes are not a message, under codes that are mostly no caller's fault. The
+/// server's tests send each of them.
+const UNREADABLE: [(Code, &str); 5] = [
+    (Code::Internal, "failed to decode Protobuf message"),
+    (Code::Internal, "protocol error: received message with"),
+    (Code::Internal, "Unexpected EOF decoding stream"),
+    (Code::Internal, "Missing request message"),
+    (Code::Unimplemented, "Content is compressed with"),
+];
 
 /// Whether the same call would be refused again, whatever happens meanwhile.
 pub fn is_permanent(status: &Status) -> bool {
@@ -36,9 +43,8 @@ pub fn is_unrecorded(status: &Status) -> bool {
             | Code::ResourceExhausted
             | Code::Unauthenticated
     );
-    // tonic says `Internal` of a message that it cannot decode, as of much that is nobody's fault.
-    let theirs = theirs || status.code() == Code::Internal && status.message().starts_with(UNDECODABLE);
-    theirs && !status.metadata().contains_key(ON_RECORD)
+    let is_unreadable = |(code, says): &(Code, &str)| status.code() == *code && status.message().starts_with(says);
+    (theirs || UNREADABLE.iter().any(is_unreadable)) && !status.metadata().contains_key(ON_RECORD)
 }
 
 /// What a call was refused with, if that is to be recorded.

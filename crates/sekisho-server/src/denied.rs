@@ -1,5 +1,7 @@
 //! Why a caller is not admitted to what it asks for.
 
+use std::time::Duration;
+
 use sekisho_identity::Standing;
 use sekisho_store::{Conflict, StoreError};
 
@@ -17,6 +19,8 @@ pub(crate) enum Denied {
     NoRow,
     #[error("the request is longer than {0} bytes")]
     TooLong(usize),
+    #[error("the request did not come whole within {} s; send it faster, or in smaller parts", .0.as_secs())]
+    Slow(Duration),
     /// The caller went, or broke off.
     #[error("the request did not come whole")]
     Incomplete,

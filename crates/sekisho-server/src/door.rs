@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -15,6 +16,10 @@ use crate::roles::Role;
 
 /// Longest message, and longest content of a REST request, in bytes.
 pub(crate) const LONGEST: usize = 4 * 1024 * 1024;
+/// The same of callers of whom nothing is known: what is for anyone takes little.
+const LONGEST_OF_ANYONE: usize = 64 * 1024;
+/// How long a request may take to come whole, behind its headers: the longest at 70 KB/s.
+pub(crate) const SLOWEST: Duration = Duration::from_secs(60);
 
 /// Whom it judged by the headers of a request.
 pub(crate) struct Door {
@@ -33,13 +38,13 @@ impl Door {
         matches!(self.admitted, Admitted::Operator(_))
     }
 
-    /// Lets a request through when it is here, up to `limit` bytes, and its caller may still make it. Without a limit it is of several
-    /// messages: what answers it judges its caller at each.
+    /// Lets a request through when it is here, in time and up to `limit` bytes, and its caller may still make it.
+    /// Without a limit it is of several messages: what answers it judges its caller at each.
     pub(crate) async fn enter(self, request: &mut Request, limit: Option<usize>) -> Result<(), Refusal<Denied>> {
         let Self { connection, role, mut admitted } = self;
-        // The right of anyone does not end.
-        if let Some(limit) = limit.filter(|_| !matches!(admitted, Admitted::Anyone(_))) {
-            *request.body_mut() = match whole(std::mem::take(request.body_mut()), limit).await {
+        if let Some(limit) = limit {
+            let limit = if matches!(admitted, Admitted::Anyone(_)) { limit.min(LONGEST_OF_ANYONE) } else { limit };
+            *request.body_mut() = match whole(std::mem::take(request.body_mut()), limit, SLOWEST).await {
                 Ok(body) => body,
                 Err(denied) => return Err(connection.refuse(denied).await),
             };
@@ -50,8 +55,9 @@ impl Door {
     }
 }
 
-async fn whole(body: Body, limit: usize) -> Result<Body, Denied> {
-    let bytes = to_bytes(body, limit).await.map_err(|error| {
+async fn whole(body: Body, limit: usize, slowest: Duration) -> Result<Body, Denied> {
+    let came = tokio::time::timeout(slowest, to_bytes(body, limit)).await;
+    let bytes = came.map_err(|_| Denied::Slow(slowest))?.map_err(|error| {
         let is_too_long = error.source().is_some_and(<dyn Error>::is::<LengthLimitError>);
         if is_too_long { Denied::TooLong(limit) } else { Denied::Incomplete }
     })?;

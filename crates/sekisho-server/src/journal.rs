@@ -23,6 +23,18 @@ pub(crate) enum JournalError {
     Conflict(#[from] Conflict),
 }
 
+impl JournalError {
+    /// What to tell a caller whose change found another state at each try, since others changed the same.
+    pub(crate) fn contended(&self) -> Option<String> {
+        match self {
+            Self::Conflict(conflict) if conflict.is_stale() => {
+                Some(format!("{conflict}, and so at each of several tries; read it again and retry"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Leaves that are moved into the log at once, and their bytes.
 const AT_ONCE: usize = 4096;
 const APPEND_BYTES: usize = 3 * 1024 * 1024;

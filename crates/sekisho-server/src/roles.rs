@@ -20,7 +20,7 @@ pub(crate) const METHODS: &[(&str, Role)] = &[
     ("grpc.health.v1.Health/Check", Anyone),
     ("grpc.health.v1.Health/List", Anyone),
     ("grpc.health.v1.Health/Watch", Anyone),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Anyone),
+    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operator),
     ("sekisho.server.v1.Node/IssueJwt", Agent),
     ("sekisho.server.v1.Node/IssueX509", Agent),
     ("sekisho.server.v1.Node/Record", Agent),

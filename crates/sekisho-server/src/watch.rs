@@ -16,6 +16,7 @@ use crate::caller::AgentCaller;
 use crate::delivery::{Cursor, Ended, Position, Shown};
 use crate::denied::Denied;
 use crate::domain::Shared;
+use crate::executor::Call;
 use crate::jump;
 use crate::recent::Since;
 
@@ -25,11 +26,12 @@ pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, 
 const MAX_PARENTS: usize = 4096;
 
 /// Opens the stream of an agent, which reports by `requests`.
-pub(crate) fn open(domain: &Shared, agent: AgentCaller, requests: Streaming<wire::WatchRequest>) -> Changes {
+pub(crate) fn open(call: Call<AgentCaller>, requests: Streaming<wire::WatchRequest>) -> Changes {
+    let agent = &call.caller;
     let shown = Shown { agent: agent.id.get().clone(), serial: agent.serial.clone(), ends: agent.not_after };
     let (first, position) = oneshot::channel();
-    let feed = domain.streams.delivery.open(shown, position);
-    tokio::spawn(hear(domain.clone(), agent, requests, first));
+    let feed = call.domain().streams.delivery.open(shown, position);
+    tokio::spawn(hear(call, requests, first));
     futures_util::stream::unfold(feed, |mut feed| async move {
         let next = feed.next().await?;
         Some((next.map_err(end_status), feed))
@@ -45,24 +47,29 @@ fn end_status(ended: Ended) -> Status {
     }
 }
 
-/// Hears what an agent reports while it stands well, and from where it goes on.
+/// Hears what an agent reports while it stands well, and from where it goes on. What cannot be read is
+/// on record.
 async fn hear(
-    domain: Shared,
-    agent: AgentCaller,
+    call: Call<AgentCaller>,
     mut requests: Streaming<wire::WatchRequest>,
     first: oneshot::Sender<Option<Position>>,
 ) {
-    let mut first = Some(first);
-    while let Ok(Some(mut request)) = requests.message().await {
+    let (domain, agent, mut first) = (call.domain(), &call.caller, Some(first));
+    loop {
+        let mut request = match requests.message().await {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            Err(status) => return drop(call.refuse(status).await),
+        };
         if let Some(first) = first.take() {
             let _gone = first.send(request.position.take().and_then(position_from_wire));
         }
         tracing::debug!(agent = %agent.id.get(), revision = request.applied_revision, "applied");
-        if agent.standing(&domain) != Standing::Good {
+        if agent.standing(domain) != Standing::Good {
             return;
         }
-        jump::heard(&domain, agent.id.get(), request.applied_revision).await;
-        take_report(&domain, &agent, &request);
+        jump::heard(domain, agent.id.get(), request.applied_revision).await;
+        take_report(domain, agent, &request);
     }
 }
 

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -21,7 +22,9 @@ use tonic::codegen::Service;
 use super::LONGEST;
 use crate::caller::Operator;
 use crate::commands::{BanAgent, DeleteEntry, Revoke, UpdateEntry};
+use crate::denied::Denied;
 use crate::executor::Call;
+use crate::refusal::Fault;
 use crate::revocations::Plan;
 use crate::testbed::{ADMIN, Testbed, over_tls};
 use crate::{grpc, rest};
@@ -166,6 +169,99 @@ async fn law_l6_an_agent_that_is_banned_while_its_request_comes_is_refused_on_re
     let refused = bed.refusals().await;
     assert_eq!(refused.len(), 3);
     assert!(refused.iter().all(|refused| refused.reason.value().unwrap().contains("is banned")), "{refused:?}");
+}
+
+/// The first bytes of a call of gRPC: whether a message is compressed, and its length.
+fn frame(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
+    [&[flag], &length.to_be_bytes()[..], message].concat()
+}
+
+/// Bytes that are not a message, by what is wrong with them, and the encoding that its header names.
+fn unreadable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    vec![
+        ("flag", frame(7, 0, &[]), "identity"),
+        ("compressed, and no header says how", frame(1, 0, &[]), "identity"),
+        ("compressed", frame(1, 3, &[0; 3]), "gzip"),
+        ("shorter than it says", frame(0, 900, &[0; 3]), "identity"),
+        ("half a head", vec![0, 0], "identity"),
+        ("no message", vec![], "identity"),
+        ("no protobuf", frame(0, 3, &[0xff; 3]), "identity"),
+    ]
+}
+
+#[tokio::test]
+async fn law_l5_unreadable_messages_are_on_record() {
+    let bed = Testbed::new().await;
+    let host = bed.joined("host-a").await;
+    let (_, health) = tonic_health::server::health_reporter();
+    let router = grpc::routes(&bed.domain, health).unwrap();
+    let methods = [
+        ("spire.api.server.agent.v1.Agent/PostStatus", Some(&host)),
+        ("spire.api.server.entry.v1.Entry/SyncAuthorizedEntries", Some(&host)),
+        ("sekisho.server.v1.Node/Watch", Some(&host)),
+        ("spire.api.server.agent.v1.Agent/AttestAgent", None),
+        ("spire.api.server.bundle.v1.Bundle/GetBundle", None),
+    ];
+    let mut expected = 0;
+    for (method, caller) in methods {
+        for (what, body, encoding) in unreadable() {
+            let is_unary = method.ends_with("PostStatus") || method.ends_with("GetBundle");
+            // A stream that ends at once asks for nothing, but where a first message is a must.
+            if body.is_empty() && method.ends_with("/Watch") {
+                continue;
+            }
+            let request = Request::builder().method(Method::POST).uri(format!("/{method}"));
+            let request = request.header(header::CONTENT_TYPE, "application/grpc").header("grpc-encoding", encoding);
+            let mut request = request.body(Body::from(body)).unwrap();
+            *request.extensions_mut() = over_tls(caller.cloned());
+            let answer = router.clone().call(request).await.unwrap();
+            assert!(!is_unary || answer.headers().contains_key("grpc-status"), "{method}: {what}");
+            // A stream is read by a task; the next refusal has a place of its own.
+            let body = answer.into_body();
+            let read = axum::body::to_bytes(body, LONGEST);
+            let _ended = tokio::time::timeout(std::time::Duration::from_millis(100), read).await;
+            expected += 1;
+            let refused = bed.refusals().await;
+            assert_eq!(refused.len(), expected, "{method}: {what}: {:?}", refused.last());
+        }
+    }
+}
+
+#[tokio::test]
+async fn law_l9_unreadable_messages_fill_no_log() {
+    let bed = Testbed::new().await;
+    let (_, health) = tonic_health::server::health_reporter();
+    let router = grpc::routes(&bed.domain, health).unwrap();
+    for _ in 0..300 {
+        let request = Request::builder().method(Method::POST).uri("/spire.api.server.bundle.v1.Bundle/GetBundle");
+        let mut request = request.header(header::CONTENT_TYPE, "application/grpc").body(Body::empty()).unwrap();
+        *request.extensions_mut() = over_tls(None);
+        router.clone().call(request).await.unwrap();
+    }
+    let (refused, counted) = (bed.refusals().await.len(), bed.domain.limits.refusals.counted.load(Relaxed));
+    assert!((50..150).contains(&refused) && refused as u64 + counted == 300, "{refused} leaves, {counted} counted");
+}
+
+#[tokio::test]
+async fn a_slow_request_is_refused_in_time() {
+    let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
+    let slow = || Body::from_stream(begun.clone().chain(stream::pending()));
+    let refused = super::whole(slow(), 9, std::time::Duration::from_millis(20)).await.err().unwrap();
+    assert!(matches!(refused, Denied::Slow(_)) && refused.is_callers(), "{refused}");
+    assert_eq!(tonic::Status::from(refused).code(), tonic::Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn reflection_is_for_operators() {
+    let bed = Testbed::new().await;
+    let host = bed.joined("host-a").await;
+    let role = crate::roles::of_method("grpc.reflection.v1.ServerReflection/ServerReflectionInfo").unwrap();
+    for caller in [None, Some(host.clone())] {
+        let denied = bed.admitted(&over_tls(caller), role).await.err().unwrap().into_error();
+        assert!(matches!(denied, Denied::NoOperator), "{denied}");
+    }
+    let admin = bed.admin(&host).await;
+    assert!(bed.admitted(&over_tls(Some(admin)), role).await.is_ok());
 }
 
 #[tokio::test]

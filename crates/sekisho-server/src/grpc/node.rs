@@ -26,14 +26,13 @@ impl wire::node_server::Node for Service {
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
-        let agent = call.caller.clone();
-        if !self.0.limits.budgets.stream(agent.id.get(), now()) {
+        if !self.0.limits.budgets.stream(call.caller.id.get(), now()) {
             let status = Status::resource_exhausted(
                 "this agent opens streams too often; keep one open, and wait before the next",
             );
             return Err(call.refuse(status).await.into_error());
         }
-        Ok(Response::new(recorded(call, watch::open(&self.0, agent, request.into_inner()))))
+        Ok(Response::new(recorded(call.clone(), watch::open(call, request.into_inner()))))
     }
 
     async fn issue_x509(

@@ -35,7 +35,7 @@ fn unavailable(error: &dyn std::fmt::Display) -> Status {
 
 impl From<JournalError> for Status {
     fn from(error: JournalError) -> Self {
-        unavailable(&error)
+        error.contended().map_or_else(|| unavailable(&error), Self::aborted)
     }
 }
 
@@ -50,6 +50,7 @@ impl From<Denied> for Status {
                 Self::permission_denied(says)
             }
             Denied::TooLong(_) => Self::out_of_range(says),
+            Denied::Slow(_) => Self::deadline_exceeded(says),
             Denied::Incomplete => Self::cancelled(says),
             Denied::Journal(error) => error.into(),
         }

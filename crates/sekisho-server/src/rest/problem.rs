@@ -63,7 +63,7 @@ impl From<RegistrationError> for Refused {
                 Self::not_found(detail)
             }
             RegistrationError::Denied(denied) => denied.into(),
-            RegistrationError::Journal(error) => Self::unavailable(&error),
+            RegistrationError::Journal(error) => error.into(),
             _ => Self::invalid(detail),
         }
     }
@@ -83,6 +83,7 @@ impl From<Denied> for Refused {
         match denied {
             Denied::Journal(error) => error.into(),
             Denied::TooLong(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, denied.to_string()),
+            Denied::Slow(_) => Self::new(StatusCode::REQUEST_TIMEOUT, denied.to_string()),
             Denied::Incomplete => Self::invalid(denied.to_string()),
             denied => Self::forbidden(denied.to_string()),
         }
@@ -91,7 +92,7 @@ impl From<Denied> for Refused {
 
 impl From<JournalError> for Refused {
     fn from(error: JournalError) -> Self {
-        Self::unavailable(&error)
+        error.contended().map_or_else(|| Self::unavailable(&error), |says| Self::new(StatusCode::CONFLICT, says))
     }
 }
 
@@ -112,7 +113,7 @@ impl From<ApplyError> for Refused {
         match error {
             ApplyError::Policy(error) => Self::invalid(error.to_string()),
             ApplyError::Denied(denied) => denied.into(),
-            ApplyError::Journal(error) => Self::unavailable(&error),
+            ApplyError::Journal(error) => error.into(),
         }
     }
 }
@@ -122,5 +123,22 @@ impl IntoResponse for Refused {
         let Self(problem) = self;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_store::{Conflict, StoreError};
+
+    use super::*;
+
+    #[test]
+    fn a_stale_change_is_answered_as_conflict() {
+        let status = |error: JournalError| Refused::from(ApplyError::from(error)).0;
+        let problem = status(Conflict::PolicyChanged.into());
+        assert_eq!(problem.status, 409);
+        assert!(problem.detail.contains("read it again and retry"), "{}", problem.detail);
+        assert_eq!(status(StoreError::NotCommitted.into()).status, 503);
+        assert_eq!(tonic::Status::from(JournalError::from(Conflict::PolicyChanged)).code(), tonic::Code::Aborted);
     }
 }
