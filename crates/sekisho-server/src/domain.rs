@@ -25,6 +25,7 @@ use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::scrub::Scrub;
+use crate::turns::Turns;
 use crate::unstored::Unstored;
 use crate::view::View;
 use crate::witness::Witnesses;
@@ -69,6 +70,20 @@ pub(crate) struct Limits {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     pub budgets: Budgets,
+    /// At judging and signing, by the agent that asks; the server's own identity has turns of its own.
+    pub turns: Turns<SpiffeId>,
+}
+
+impl Limits {
+    pub(crate) fn new() -> Self {
+        let threads = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        Self {
+            attestations: Rates::new(1.0, 20.0),
+            refusals: Refusals::new(),
+            budgets: Budgets::new(),
+            turns: Turns::new(threads),
+        }
+    }
 }
 
 /// What is on its way to agents, and what they report.

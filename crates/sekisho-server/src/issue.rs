@@ -4,22 +4,17 @@
 use std::sync::Arc;
 
 use sekisho_disk::DiskError;
-use sekisho_events::{Event, IssuanceId, JwtIssued, Selectors, X509Issued};
+use sekisho_events::{Event, IssuanceId};
 use sekisho_evidence::EvidenceError;
-use sekisho_identity::{
-    AgentKey, Allowed, Caller, ISSUANCE_CLAIM, Issuance, LeafTemplate, Limits, Node, Refusal, Request, Standing,
-    assemble_certificate, authorize, issuance_to_claim, leaf_tbs,
-};
-use sekisho_jose::Mint;
-use sekisho_ledger::sha256_of;
+use sekisho_identity::{AgentKey, Allowed, Caller, Issuance, Limits, Node, Refusal, Request, Standing, authorize};
 use sekisho_runtime::now;
-use sekisho_types::{Digest, EntryId, Signer, SpiffeId, UnixTime, Verified};
+use sekisho_types::{EntryId, SpiffeId, UnixTime, Verified};
 
 use crate::authorities::{AuthorityError, Signing};
 use crate::budget::Budgets;
 use crate::denied::Denied;
 use crate::domain::{Domain, Identity};
-use crate::journal::{self, JournalError, Stamp, Written, personal};
+use crate::journal::{self, JournalError, Stamp, Written};
 use crate::recent::Generation;
 use crate::refusal::Fault;
 use crate::standing::SUPERSEDED;
@@ -131,16 +126,57 @@ impl Asker {
         }
     }
 
-    fn name(&self) -> String {
-        caller_name(&self.caller)
+    pub(crate) fn name(&self) -> String {
+        match &self.caller {
+            Caller::Server => "server".to_owned(),
+            Caller::AttestedNode { id } => id.to_string(),
+            Caller::Agent { id, .. } => id.get().to_string(),
+        }
+    }
+
+    /// Whose turns it takes.
+    fn takes_turns_as(&self, own: &Identity) -> SpiffeId {
+        match &self.caller {
+            Caller::Server => own.server_id.clone(),
+            Caller::AttestedNode { id } => id.clone(),
+            Caller::Agent { id, .. } => id.get().clone(),
+        }
     }
 }
 
-/// An X.509-SVID and where its issuance stands in the log.
-pub(crate) struct IssuedX509 {
+/// A kind of identity: what of it is signed, what the log says of it first, and what a signature makes of it.
+pub(crate) trait Kind: Send + Sync {
+    type Identity: Send;
+
+    /// Takes a leaf of some length from the budget of the agent that asks.
+    const BUDGET: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool;
+
+    fn draft(&self, allowed: &Allowed, basis: &Basis<'_>) -> Result<Draft, IssueError>;
+
+    fn sign(&self, signing: &Signing, id: [u8; 16], draft: &[u8]) -> Result<Self::Identity, IssueError>;
+}
+
+/// What an issuance rests on besides the gate's word.
+pub(crate) struct Basis<'a> {
+    pub signing: &'a Signing,
+    pub origin: Issuance,
+    pub asker: &'a Asker,
+    pub request: Request<'a>,
+    /// It begins with the time.
+    pub id: [u8; 16],
+}
+
+/// What is to be signed, and its leaf.
+pub(crate) struct Draft {
+    pub to_sign: Vec<u8>,
+    pub event: Event,
+}
+
+/// An identity, and where its issuance stands in the log.
+pub(crate) struct Issued<T> {
+    pub identity: T,
     pub spiffe_id: SpiffeId,
-    pub certificate: Vec<u8>,
-    pub serial: String,
+    pub not_before: UnixTime,
     pub not_after: UnixTime,
     pub log_id: IssuanceId,
     pub log_index: u64,
@@ -148,169 +184,87 @@ pub(crate) struct IssuedX509 {
     pub judged_at: Generation,
 }
 
-pub(crate) struct IssuedJwt {
-    pub spiffe_id: SpiffeId,
-    pub token: String,
-    pub issued_at: UnixTime,
-    pub expires_at: UnixTime,
-    pub log_id: IssuanceId,
-    pub log_index: u64,
-    pub judged_at: Generation,
-}
-
-/// Issues an X.509-SVID, which is in the log when this returns.
-pub(crate) async fn x509(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<IssuedX509, IssueError> {
-    let (prepared, leaf) = prepare(domain, asker, request)?;
+/// Issues an identity, which is in the log when this returns. What takes the processor waits for the agent's turn
+/// (decisions/0043).
+pub(crate) async fn issue<K: Kind>(
+    domain: &Domain,
+    asker: &Asker,
+    request: Request<'_>,
+    kind: K,
+) -> Result<Issued<K::Identity>, IssueError> {
+    let (turns, agent) = (&domain.limits.turns, asker.takes_turns_as(&domain.identity));
+    let (drafted, leaf) = turns.run(agent.clone(), || draft(domain, asker, request, &kind)).await?;
     let log_index = journal::append_leaf(domain, leaf).await?;
-    sign(domain, asker, request, prepared, log_index)
+    turns.run(agent, || sign(domain, asker, request, &kind, drafted, log_index)).await
 }
 
-/// Issues X.509-SVIDs, each for itself; their leaves share one append, and so one wait for the log.
-pub(crate) async fn x509_all(
+/// Issues identities, each for itself; their leaves share one append, and so one wait for the log.
+pub(crate) async fn issue_all<K: Kind>(
     domain: &Domain,
     asker: &Asker,
     requests: &[Request<'_>],
-) -> Vec<Result<IssuedX509, IssueError>> {
+    kind: K,
+) -> Vec<Result<Issued<K::Identity>, IssueError>> {
+    let (turns, agent) = (&domain.limits.turns, asker.takes_turns_as(&domain.identity));
     let mut leaves = Vec::with_capacity(requests.len());
-    let prepared = requests.iter().map(|request| {
-        let (prepared, leaf) = prepare(domain, asker, *request)?;
+    let drafting = turns.each(&agent, requests.to_vec(), |request| {
+        let (drafted, leaf) = draft(domain, asker, request, &kind)?;
         leaves.push(leaf);
-        Ok::<_, IssueError>(prepared)
+        Ok::<_, IssueError>((drafted, request))
     });
-    let prepared: Vec<_> = prepared.collect();
+    let drafted = drafting.await;
     let mut appended = journal::append_leaves(domain, leaves).await.into_iter();
-    let issued = prepared.into_iter().zip(requests).map(|(prepared, request)| {
-        let prepared = prepared?;
+    let signing = turns.each(&agent, drafted, |drafted| {
+        let (drafted, request) = drafted?;
         let unanswered = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
         let log_index = appended.next().unwrap_or_else(unanswered)?;
-        sign(domain, asker, *request, prepared, log_index)
+        sign(domain, asker, request, &kind, drafted, log_index)
     });
-    issued.collect()
+    signing.await
 }
 
 /// What the gate allowed, in the form in which it is signed once its leaf is in the log.
-struct Prepared {
+struct Drafted {
     signing: Arc<Signing>,
     allowed: Allowed,
-    serial: [u8; 16],
-    tbs: Vec<u8>,
+    id: [u8; 16],
+    to_sign: Vec<u8>,
 }
 
-fn prepare(domain: &Domain, asker: &Asker, request: Request<'_>) -> Result<(Prepared, Written), IssueError> {
+fn draft<K: Kind>(
+    domain: &Domain,
+    asker: &Asker,
+    request: Request<'_>,
+    kind: &K,
+) -> Result<(Drafted, Written), IssueError> {
     let signing = domain.identity.authorities.signing()?;
-    // Before the gate looks: what is revoked after this revision concerns this SVID.
+    // Before the gate looks: what is revoked after this revision concerns this identity.
     let revision = domain.view.read(|state| state.revision);
-    let allowed = pass_gate(domain, &signing, asker, request)?;
+    let allowed = authorize(&asker.caller, request, &limits(domain, &signing), now())?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
-    // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the year 6429.
-    let serial = domain.new_log_id();
-    let leaf = LeafTemplate {
-        spiffe_id: allowed.spiffe_id(),
-        serial,
-        not_before: allowed.not_before(),
-        not_after: allowed.not_after(),
-        public_key: allowed.public_key(),
-        dns_names: allowed.dns_names(),
-        claims: allowed.claims(),
-        issuance: Some(&origin),
-    };
-    let tbs = leaf_tbs(&leaf, &signing.issuer).map_err(form)?;
-    let leaf = dated(
-        domain,
-        X509Issued {
-            attestors: request.attestors(),
-            authority: signing.record.id.clone(),
-            caller: personal(asker.name()),
-            entry: allowed.entry_id().cloned(),
-            evidence: allowed.evidence(),
-            id: IssuanceId::new(serial),
-            not_after: allowed.not_after(),
-            selectors: personal(Selectors::of(request.selectors())),
-            spiffe_id: personal(allowed.spiffe_id().clone()),
-            tbs_sha256: Digest::new(sha256_of(&tbs)),
-        },
-    )?;
-    let leaf = within_budget(domain, asker, leaf, Budgets::x509)?;
-    Ok((Prepared { signing, allowed, serial, tbs }, leaf))
+    let id = domain.new_log_id();
+    let Draft { to_sign, event } = kind.draft(&allowed, &Basis { signing: &signing, origin, asker, request, id })?;
+    let leaf = within_budget(domain, asker, dated(domain, event)?, K::BUDGET)?;
+    Ok((Drafted { signing, allowed, id, to_sign }, leaf))
 }
 
 /// Signs what is in the log, if it may still be issued.
-fn sign(
+fn sign<K: Kind>(
     domain: &Domain,
     asker: &Asker,
     request: Request<'_>,
-    prepared: Prepared,
+    kind: &K,
+    drafted: Drafted,
     log_index: u64,
-) -> Result<IssuedX509, IssueError> {
-    let Prepared { signing, allowed, serial, tbs } = prepared;
-    let log_id = IssuanceId::new(serial);
+) -> Result<Issued<K::Identity>, IssueError> {
+    let Drafted { signing, allowed, id, to_sign } = drafted;
+    let log_id = IssuanceId::new(id);
     let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
-    let signature = signing.x509_key.sign(&tbs).map_err(AuthorityError::from)?;
-    let certificate = assemble_certificate(&tbs, signing.x509_key.algorithm(), &signature).map_err(form)?;
-    Ok(IssuedX509 {
+    Ok(Issued {
+        identity: kind.sign(&signing, id, &to_sign)?,
         spiffe_id: allowed.spiffe_id().clone(),
-        certificate,
-        serial: hex::encode(serial),
+        not_before: allowed.not_before(),
         not_after: allowed.not_after(),
-        log_id,
-        log_index,
-        judged_at,
-    })
-}
-
-fn form(error: sekisho_identity::ProfileError) -> IssueError {
-    IssueError::Form(error.to_string())
-}
-
-/// Issues a JWT-SVID.
-pub(crate) async fn jwt(
-    domain: &Domain,
-    asker: &Asker,
-    request: Request<'_>,
-    audience: &[String],
-) -> Result<IssuedJwt, IssueError> {
-    let signing = domain.identity.authorities.signing()?;
-    let revision = domain.view.read(|state| state.revision);
-    let allowed = pass_gate(domain, &signing, asker, request)?;
-    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
-    let id = domain.new_log_id();
-    let (log_id, token_id) = (IssuanceId::new(id), hex::encode(id));
-    let mint = Mint {
-        key_id: &signing.jwt_key_id,
-        subject: allowed.spiffe_id(),
-        audience,
-        issued_at: allowed.not_before(),
-        expires_at: allowed.not_after(),
-        jti: Some(&token_id),
-        own_claim: Some((ISSUANCE_CLAIM, issuance_to_claim(&origin))),
-    };
-    let input = sekisho_jose::signing_input(&mint);
-    let leaf = dated(
-        domain,
-        JwtIssued {
-            attestors: request.attestors(),
-            audience: personal(audience.join(" ")),
-            caller: personal(asker.name()),
-            entry: allowed.entry_id().cloned(),
-            evidence: allowed.evidence(),
-            id: log_id,
-            key_id: signing.jwt_key_id.clone(),
-            not_after: allowed.not_after(),
-            selectors: personal(Selectors::of(request.selectors())),
-            spiffe_id: personal(allowed.spiffe_id().clone()),
-            tbs_sha256: Digest::new(sha256_of(input.as_bytes())),
-        },
-    )?;
-    let log_index = journal::append_leaf(domain, within_budget(domain, asker, leaf, Budgets::token)?).await?;
-    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
-    let signature = signing.jwt_key.sign(input.as_bytes()).map_err(AuthorityError::from)?;
-    let token = sekisho_jose::token(&input, &signature);
-    let token = token.ok_or_else(|| IssueError::Form("the signature is not of P-256".into()))?;
-    Ok(IssuedJwt {
-        spiffe_id: allowed.spiffe_id().clone(),
-        token,
-        issued_at: allowed.not_before(),
-        expires_at: allowed.not_after(),
         log_id,
         log_index,
         judged_at,
@@ -326,10 +280,6 @@ fn limits(domain: &Domain, signing: &Signing) -> Limits {
         evidence_max_age_seconds: 60,
         authority_ends: signing.record.not_after,
     }
-}
-
-fn pass_gate(domain: &Domain, signing: &Signing, asker: &Asker, request: Request<'_>) -> Result<Allowed, IssueError> {
-    Ok(authorize(&asker.caller, request, &limits(domain, signing), now())?)
 }
 
 /// Judges again after the wait for the log, by the state as it is now (law L6). Refused here, nothing is signed.
@@ -396,9 +346,12 @@ fn within_budget(
 
 /// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view follows
 /// commits, so it is committed.
-fn dated(domain: &Domain, event: impl Into<Event>) -> Result<Written, JournalError> {
+fn dated(domain: &Domain, event: Event) -> Result<Written, IssueError> {
     let revision = domain.view.read(|state| state.revision);
-    Ok(Written::of(Stamp::now(domain).leaf(event).at_state(revision))?)
+    Written::of(Stamp::now(domain).leaf(event).at_state(revision)).map_err(|error| match error.is_too_long() {
+        true => IssueError::Form(error.to_string()),
+        false => IssueError::Journal(error.into()),
+    })
 }
 
 fn agent_key(caller: &Caller) -> Option<AgentKey> {
@@ -406,13 +359,5 @@ fn agent_key(caller: &Caller) -> Option<AgentKey> {
         Caller::Server => None,
         Caller::AttestedNode { id } => Some(AgentKey::of(id)),
         Caller::Agent { id, .. } => Some(AgentKey::of(id.get())),
-    }
-}
-
-fn caller_name(caller: &Caller) -> String {
-    match caller {
-        Caller::Server => "server".to_owned(),
-        Caller::AttestedNode { id } => id.to_string(),
-        Caller::Agent { id, .. } => id.get().to_string(),
     }
 }

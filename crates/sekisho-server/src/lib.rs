@@ -30,6 +30,8 @@ mod followers;
 mod grpc;
 mod health;
 mod issue;
+mod issue_jwt;
+mod issue_x509;
 mod journal;
 mod jump;
 mod lineage;
@@ -61,6 +63,7 @@ mod submit;
 #[cfg(test)]
 mod testbed;
 mod tokens;
+mod turns;
 mod unstored;
 mod upkeep;
 mod view;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments, private_folder, write_atomic};
 use sekisho_events::ClockAhead;
-use sekisho_net::Rates;
 use sekisho_runtime::{Tasks, now, random_bytes};
 use sekisho_store::{Batch, Delta, Epoch, LogMark, Marks, Write};
 use sekisho_types::UnixTime;
@@ -17,7 +16,6 @@ use crate::backup::COPY_MARK;
 use crate::behind::Behind;
 use crate::belief::Belief;
 use crate::bound::{self, LaterState};
-use crate::budget::Budgets;
 use crate::config::DomainArgs;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
@@ -28,7 +26,6 @@ use crate::followers::Followers;
 use crate::health::Health;
 use crate::lineage::{Earlier, Opened};
 use crate::outbox::Outbox;
-use crate::refusal_counts::Refusals;
 use crate::view::View;
 use crate::witness::Witnesses;
 use crate::{journal, lineage, log_search, recent, rotation, settings_log, settle};
@@ -135,7 +132,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
             outbox: Outbox::new(),
             log_time: AtomicI64::new(newest.unwrap_or(0)),
         },
-        limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
+        limits: Limits::new(),
         streams: Streams {
             delivery,
             departures: Departures::new(),

@@ -20,7 +20,7 @@ pub(crate) async fn material(domain: &Shared) -> Result<(TlsMaterial, UnixTime),
     let issued = execute_own(domain, OwnSvid { public_key: key.public_key_der().to_vec() }).await;
     let issued = issued.map_err(|refusal| ServerError::OwnSvid(refusal.into_error().to_string()))?;
     // The authority's certificate goes along for agents that were given its fingerprint only.
-    let chain = std::iter::once(issued.certificate).chain(domain.identity.authorities.active_certificate()).collect();
+    let chain = std::iter::once(issued.identity.der).chain(domain.identity.authorities.active_certificate()).collect();
     let identity = Identity { chain, key: key.pkcs8().clone() };
     let bundle: Arc<Bundle> = domain.view.read(|state| state.bundle.clone());
     Ok((TlsMaterial::new(Some(&identity), bundle)?, issued.not_after))

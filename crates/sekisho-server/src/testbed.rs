@@ -11,7 +11,7 @@ use sekisho_events::{Event, Leaf, Refused, RotationFailed};
 use sekisho_evidence::{Evidence, process_evidence};
 use sekisho_identity::{AgentKey, Entry, Issuance, LeafFacts, csr_der};
 use sekisho_keys::MemoryKey;
-use sekisho_net::{Rates, TlsPeer, UnixPeer};
+use sekisho_net::{TlsPeer, UnixPeer};
 use sekisho_runtime::{Stop, Tasks, now};
 use sekisho_store::{MemoryStore, Store};
 use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, TrustDomain, Verified};
@@ -20,7 +20,6 @@ use crate::anchors::Anchors;
 use crate::authorities::Authorities;
 use crate::behind::Behind;
 use crate::belief::Belief;
-use crate::budget::Budgets;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateEntries, CreateToken, Opening};
 use crate::counters::Counters;
@@ -32,7 +31,6 @@ use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal::Refusal;
-use crate::refusal_counts::Refusals;
 use crate::roles::Role;
 use crate::view::View;
 use crate::{journal, rotation};
@@ -72,7 +70,7 @@ impl Testbed {
                 outbox: Outbox::new(),
                 log_time: 0.into(),
             },
-            limits: Limits { attestations: Rates::new(1.0, 20.0), refusals: Refusals::new(), budgets: Budgets::new() },
+            limits: Limits::new(),
             streams: Streams {
                 delivery: Delivery::new(view, id),
                 departures: Departures::new(),
@@ -213,7 +211,7 @@ pub(crate) fn facts(node: &Node) -> LeafFacts {
         spiffe_id: node.issued.spiffe_id.clone(),
         not_before: now(),
         not_after: node.issued.not_after,
-        serial: node.issued.serial.clone(),
+        serial: node.issued.identity.serial.clone(),
         claims: Claims::default(),
         issuance: None,
         public_key: vec![],

@@ -12,6 +12,7 @@ mod closed_roles;
 mod dev;
 mod documents;
 mod earlier_release;
+mod fairness;
 mod faults;
 mod floods;
 mod grpc;

@@ -4,16 +4,23 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Entry, Shown};
-use sekisho_types::EntryId;
+use sekisho_identity::{Csr, Entry, Shown};
+use sekisho_types::{EntryId, Verified};
 
 use crate::caller::AgentCaller;
+use crate::domain::Domain;
 use crate::issue::IssueError;
 use crate::view::View;
 
 /// The entry that an agent names. Whether it may serve it is the gate's question.
 pub(super) fn entry(view: &View, id: EntryId) -> Result<Arc<Entry>, IssueError> {
     view.read(|state| state.entries.get(&id).cloned()).ok_or(IssueError::NoEntry(id))
+}
+
+/// A CSR whose signature holds. To find that out takes a turn: it takes longer than to sign.
+pub(super) async fn csr(domain: &Domain, agent: &AgentCaller, der: &[u8]) -> Result<Verified<Csr>, IssueError> {
+    let verified = domain.limits.turns.run(agent.id.get().clone(), || Csr::verify(der)).await;
+    verified.map_err(|error| IssueError::Csr(error.to_string()))
 }
 
 /// What the agent shows of a process, on top of what it showed of itself.

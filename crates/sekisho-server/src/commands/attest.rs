@@ -11,7 +11,8 @@ use sekisho_types::{SpiffeId, Verified};
 
 use crate::command::Command;
 use crate::domain::{Domain, Shared};
-use crate::issue::{self, Asker, IssueError, IssuedX509};
+use crate::issue::{Asker, IssueError, issue};
+use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::{self, JournalError, Stamp, personal};
 use crate::refusal::Fault;
 use crate::submit;
@@ -225,9 +226,9 @@ async fn admit(
     journal::append(domain, attested).await?;
     let asker = Asker::attested(&domain.view, &domain.identity, id.clone());
     let request = Request::NodeSvid { csr, evidence: proved.evidence() };
-    let issued = issue::x509(domain, &asker, request).await;
+    let issued = issue(domain, &asker, request, X509).await;
     let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
-    node.serial.clone_from(&issued.serial);
+    node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;
     let admission = || {
         let admission = admission(domain, &node).ok_or_else(|| banned(vec![issued.log_id]))?;

@@ -8,7 +8,8 @@ use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
 use crate::command::Command;
 use crate::domain::Shared;
-use crate::issue::{self, IssueError, IssuedJwt};
+use crate::issue::{IssueError, issue};
+use crate::issue_jwt::{IssuedJwt, Jwt};
 
 /// One JWT-SVID for an entry.
 pub(crate) struct IssueJwt {
@@ -27,7 +28,7 @@ impl Command for IssueJwt {
         let entry = entry(&domain.view, self.entry)?;
         let (shown, evidence) = shown(agent, self.process)?;
         let request = Request::WorkloadJwt { entry: &entry, audience: &self.audience, shown, evidence: &evidence };
-        let issued = issue::jwt(domain, agent.asker(domain), request, &self.audience).await?;
+        let issued = issue(domain, agent.asker(domain), request, Jwt(&self.audience)).await?;
         Ok((issued, entry))
     }
 }

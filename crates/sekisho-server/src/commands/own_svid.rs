@@ -2,7 +2,8 @@ use sekisho_identity::Request;
 
 use crate::command::{Command, Own};
 use crate::domain::Shared;
-use crate::issue::{self, Asker, IssueError, IssuedX509};
+use crate::issue::{Asker, IssueError, issue};
+use crate::issue_x509::{IssuedX509, X509};
 
 /// The server's own SVID, through the same gate as every other.
 pub(crate) struct OwnSvid {
@@ -16,6 +17,6 @@ impl Command for OwnSvid {
 
     async fn run(self, domain: &Shared, _own: &Own) -> Result<IssuedX509, IssueError> {
         let request = Request::ServerSvid { public_key: &self.public_key };
-        issue::x509(domain, &Asker::server(&domain.view, &domain.identity), request).await
+        issue(domain, &Asker::server(&domain.view, &domain.identity), request, X509).await
     }
 }

@@ -1,12 +1,14 @@
 use sekisho_events::IssuanceId;
-use sekisho_identity::{Csr, Request};
+use sekisho_identity::Request;
 use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
 
+use super::asked::csr;
 use crate::caller::AgentCaller;
 use crate::command::Command;
 use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::issue::{self, IssueError, IssuedX509};
+use crate::issue::{IssueError, issue};
+use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::JournalError;
 use crate::refusal::Fault;
 use crate::submit;
@@ -87,17 +89,17 @@ impl Command for Renew {
     type Error = RenewError;
 
     async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<IssuedX509, RenewError> {
-        let csr = Csr::verify(&self.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
+        let csr = csr(domain, agent, &self.csr).await?;
         // As SPIRE has it: such an agent would otherwise hold its identity without ever proving itself again.
         if agent.node.can_reattest {
             return Err(RenewError::MustReattest);
         }
         let evidence = agent.evidence().map_err(IssueError::from)?;
-        let issued = issue::x509(domain, agent.asker(domain), Request::NodeSvid { csr: &csr, evidence }).await?;
+        let issued = issue(domain, agent.asker(domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
         // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
         let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
         let item = Item::default().expect(Expect::Standing { agent: id.clone(), serial: shown.clone() });
-        let (serial, expires_at) = (issued.serial.clone(), issued.not_after);
+        let (serial, expires_at) = (issued.identity.serial.clone(), issued.not_after);
         let renewal = item.write(Write::RenewNode { id, serial, previous_serial: Some(shown), expires_at });
         match submit::write::<RenewError>(domain, renewal).await {
             Ok(_) => Ok(issued),

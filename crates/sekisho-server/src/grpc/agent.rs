@@ -12,7 +12,7 @@ use super::status::svid_to_wire;
 use crate::caller::AgentCaller;
 use crate::commands::{Admitted, Attest, AttestError, Attestant, Opening, PostStatus, Renew};
 use crate::departure::{Departure, Issued};
-use crate::issue::IssuedX509;
+use crate::issue_x509::IssuedX509;
 use crate::refusal::Fault;
 
 pub(crate) struct Service;
@@ -118,7 +118,7 @@ impl Attestant for Node {
 /// A node's own SVID, for which it attested.
 fn departure(own: &IssuedX509) -> Departure {
     let issued = Issued { log_id: own.log_id, entry: None, judged_at: own.judged_at };
-    Departure::new(own.spiffe_id.clone(), own.serial.clone(), vec![issued])
+    Departure::new(own.spiffe_id.clone(), own.identity.serial.clone(), vec![issued])
 }
 
 fn result(admitted: &Admitted) -> wire::AttestAgentResponse {

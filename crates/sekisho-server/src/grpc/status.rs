@@ -10,7 +10,8 @@ use tonic::{Code, Status};
 use crate::commands::{AttestError, RenewError};
 use crate::denied::Denied;
 use crate::departure::Cause;
-use crate::issue::{IssueError, IssuedX509};
+use crate::issue::IssueError;
+use crate::issue_x509::IssuedX509;
 use crate::journal::JournalError;
 use crate::record::RecordError;
 use crate::registration::RegistrationError;
@@ -170,7 +171,7 @@ impl From<RegistrationError> for Status {
 
 pub(super) fn svid_to_wire(issued: &IssuedX509, hint: &str) -> types::X509svid {
     types::X509svid {
-        cert_chain: vec![issued.certificate.clone()],
+        cert_chain: vec![issued.identity.der.clone()],
         id: Some(id_to_wire(&issued.spiffe_id)),
         expires_at: issued.not_after.seconds(),
         hint: hint.to_owned(),

@@ -14,7 +14,9 @@ use crate::caller::AgentCaller;
 use crate::commands::{AskedX509, IssueJwt, IssueX509};
 use crate::departure::{Departure, Issued};
 use crate::executor::Call;
-use crate::issue::{IssueError, IssuedJwt, IssuedX509};
+use crate::issue::IssueError;
+use crate::issue_jwt::IssuedJwt;
+use crate::issue_x509::IssuedX509;
 use crate::refusal::Refusal;
 
 /// SPIRE's agents ask for 500 at most.
@@ -99,9 +101,9 @@ pub(super) fn jwt_departure(agent: &AgentCaller, issued: &IssuedJwt, entry: &Arc
 pub(super) fn jwt_to_wire(issued: IssuedJwt, entry: &Entry) -> types::Jwtsvid {
     types::Jwtsvid {
         id: Some(id_to_wire(&issued.spiffe_id)),
-        token: issued.token,
-        expires_at: issued.expires_at.seconds(),
-        issued_at: issued.issued_at.seconds(),
+        token: issued.identity,
+        expires_at: issued.not_after.seconds(),
+        issued_at: issued.not_before.seconds(),
         hint: entry.hint.clone(),
     }
 }

@@ -99,7 +99,7 @@ async fn an_agent_renews_and_the_successor_ends_what_came_before() {
     let first = bed.joined("host-a").await;
     let renewed = bed.agent(&first).await.execute(Renew { csr: csr() }).await.map_err(Refusal::into_error).unwrap();
     let mut second = first.clone();
-    second.serial = renewed.serial;
+    second.serial = renewed.identity.serial;
     // Until the successor is used, the first is good.
     bed.agent(&first).await;
     bed.agent(&second).await;

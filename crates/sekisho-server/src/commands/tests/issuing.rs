@@ -9,7 +9,8 @@ use crate::caller::AgentCaller;
 use crate::commands::{AskedX509, BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid};
 use crate::departure::{Departure, Issued};
 use crate::executor::{Call, execute_own};
-use crate::issue::{IssueError, IssuedX509};
+use crate::issue::IssueError;
+use crate::issue_x509::IssuedX509;
 use crate::refusal::{self, Refusal, Whom};
 use crate::testbed::{Testbed, csr, entry, measured};
 use crate::withheld::Withheld;
@@ -87,8 +88,8 @@ async fn law_l5_identities_of_one_call_are_appended_together() {
     assert_eq!(indexes, [indexes[0], indexes[0] + 1, indexes[0] + 2]);
     assert!(matches!(&answers[1], Err(IssueError::Malformed(_))) && matches!(&answers[3], Err(IssueError::NoEntry(_))));
     for (issued, _) in answers.iter().flatten() {
-        let facts = leaf_facts(&issued.certificate).unwrap();
-        assert_eq!((facts.serial, facts.spiffe_id.path()), (issued.serial.clone(), "/shop"));
+        let facts = leaf_facts(&issued.identity.der).unwrap();
+        assert_eq!((facts.serial, facts.spiffe_id.path()), (issued.identity.serial.clone(), "/shop"));
     }
     let recorded = words(&bed, before).await;
     assert_eq!(recorded[..3], ["an X.509-SVID was issued"; 3]);
@@ -127,7 +128,7 @@ async fn law_l6_a_ban_during_the_wait_for_the_log_withdraws_what_it_overtook() {
     let evidence = call.caller.evidence().unwrap();
     let csr = sekisho_identity::Csr::verify(&csr()).unwrap();
     let request = sekisho_identity::Request::NodeSvid { csr: &csr, evidence };
-    let error = crate::issue::x509(&bed.domain, asker, request).await.err().unwrap();
+    let error = crate::issue::issue(&bed.domain, asker, request, crate::issue_x509::X509).await.err().unwrap();
     assert!(matches!(error, IssueError::Withdrawn { .. }), "{error}");
     let _refusal = call.refuse(error).await;
     let [refused] = bed.refusals().await.try_into().unwrap();
