@@ -136,28 +136,30 @@ impl Inbound {
         loop {
             let Proven { leaf, ends, .. } = proven.borrow_and_update().clone();
             tokio::select! {
+                biased;
+                // Without an identity the sidecar speaks for no one: nothing is finished.
+                () = withdrawn(self.identity.held.clone()) => return,
+                why = self.revocations.revoked(&leaf) => return self.decider.refuse(REVOKED, &peer.name, &why),
+                () = self.stop.wait() => break,
+                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break,
+                Ok(()) = proven.changed() => {}
                 ended = connection.as_mut() => {
                     if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
                         self.decider.refuse("connection", &peer.name, &rule);
                     }
                     return;
                 }
-                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break,
-                Ok(()) = proven.changed() => {}
                 () = silent.as_mut() => return,
-                () = self.stop.wait() => break,
-                // Without an identity the sidecar speaks for no one: nothing is finished.
-                () = withdrawn(self.identity.held.clone()) => return,
-                why = self.revocations.revoked(&leaf) => return self.decider.refuse(REVOKED, &peer.name, &why),
             }
         }
         connection.as_mut().graceful_shutdown();
         let leaf = proven.borrow().leaf.clone();
         // What is not finished by then is cut.
         tokio::select! {
-            _finished = tokio::time::timeout(DRAIN, connection) => {}
+            biased;
             () = withdrawn(self.identity.held.clone()) => {}
             why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &peer.name, &why),
+            _finished = tokio::time::timeout(DRAIN, connection) => {}
         }
     }
 
@@ -221,14 +223,16 @@ impl Inbound {
         let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
+        let mut watching = allowed.clone();
         let answer = tokio::select! {
+            biased;
+            // The service has not answered, and may not any more (law L12).
+            () = watching.denied() => {
+                return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
+            }
             answer = self.upstream.send(&peer.name, request, &idle) => answer,
             () = idle.over() => {
                 return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", Some(id));
-            }
-            // The service has not answered, and may not any more (law L12).
-            () = allowed.clone().denied() => {
-                return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
             }
         };
         match answer {

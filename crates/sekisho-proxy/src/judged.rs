@@ -33,6 +33,7 @@ impl Watched {
     /// Waits for a change; false if there can be none any more.
     async fn changed(&mut self) -> bool {
         tokio::select! {
+            biased;
             changed = self.policy.changed() => changed.is_ok(),
             // A connection that has ended proves nothing anew.
             Ok(()) = self.proven.changed() => true,
@@ -64,7 +65,7 @@ impl StillAllowed {
     }
 
     /// Returns when the policy no longer allows the request.
-    pub(crate) async fn denied(mut self) {
+    pub(crate) async fn denied(&mut self) {
         while self.watched.changed().await {
             if !self.judge_again() {
                 return;
@@ -216,7 +217,9 @@ mod tests {
         let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
         let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
         let (_held, held) = watch::channel(None);
-        let decider = Arc::new(Decider::new(keeper, spool, held));
+        let (decider, writer) = Decider::new(keeper, spool, held);
+        let decider = Arc::new(decider);
+        tokio::spawn(writer.run());
         let (renewed, proven_rx) = watch::channel(proven(1000));
         let Proven { leaf, subject, .. } = proven(1000);
         let input = Arc::new(RequestInput {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod config;
+mod deciding;
 mod decisions;
 mod error;
 pub mod guard;
@@ -21,6 +22,7 @@ mod policy;
 mod program;
 mod quiet;
 mod read_first;
+mod recorder;
 mod refusal;
 mod renewal;
 mod revocations;
@@ -36,6 +38,8 @@ mod wiring;
 mod workload;
 
 pub use config::{OutboundSpec, Protocol, ProxyArgs};
+pub use deciding::{Deciding, OpenRequest};
+pub use decisions::Outcome;
 pub use error::ProxyError;
 pub use policy::stored_policy;
 pub use wiring::run;

@@ -161,8 +161,9 @@ where
         let end = self.end.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                _ended = task => {}
+                biased;
                 () = end.cancelled() => {}
+                _ended = task => {}
             }
         });
     }
@@ -228,10 +229,11 @@ impl Outbound {
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse)), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
-            _done = connection.as_mut() => return,
-            () = self.stop.wait() => {}
+            biased;
             // Without an identity the sidecar speaks for no one: nothing is finished.
             () = withdrawn(self.identity.held.clone()) => return,
+            () = self.stop.wait() => {}
+            _done = connection.as_mut() => return,
         }
         connection.as_mut().graceful_shutdown();
         // What is not finished by then is cut.
@@ -274,6 +276,7 @@ impl Outbound {
         let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
         let body = Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &head.headers).boxed();
         let answer = tokio::select! {
+            biased;
             answer = sender.send_request(Request::from_parts(head, body)) => answer,
             () = idle.over() => {
                 return refuse(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", None);
@@ -316,15 +319,16 @@ impl Outbound {
         tokio::spawn(async move {
             let _end = end;
             tokio::select! {
+                biased;
+                // A connection lives no longer than the SVIDs on it, nor than the identity.
+                () = withdrawn(identity.clone()) => {}
+                why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
                 () = async {
                     if let Err(error) = driver.await {
                         tracing::debug!(%error, "a connection to a peer ended");
                     }
                     bound.ended().await;
                 } => {}
-                // A connection lives no longer than the SVIDs on it, nor than the identity.
-                () = withdrawn(identity.clone()) => {}
-                why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
                 () = let_go_after_rotation(identity, shared, generation) => {}
             }
         });
@@ -381,10 +385,11 @@ impl Outbound {
         failures.succeeded();
         let renewer = self.renewer(&connection.peer, &held, renewal::OF_TCP);
         let why = tokio::select! {
-            _finished = copy_bidirectional(&mut stream, &mut connection.stream) => return,
-            () = self.stop.wait() => return,
+            biased;
             () = withdrawn(self.identity.held.clone()) => "the identity was taken away".to_owned(),
+            () = self.stop.wait() => return,
             why = renewer.until_refused() => why,
+            _finished = copy_bidirectional(&mut stream, &mut connection.stream) => return,
         };
         tracing::info!(peer = %self.spec.expected, why, "a connection was closed");
     }

@@ -9,7 +9,7 @@ use sekisho_disk::write_atomic;
 use sekisho_policy::{PolicySet, Source};
 use sekisho_proto::node::{ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
 use sekisho_proto::server::Policy;
-use sekisho_sdk::{AgentChannel, IdentitySource};
+use sekisho_sdk::{AgentChannel, Held};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tonic::Status;
@@ -39,7 +39,11 @@ impl PolicyKeeper {
     pub(crate) fn open(path: PathBuf) -> Self {
         let keeper = Self { current: ArcSwapOption::empty(), path, changed: watch::channel(0).0 };
         match std::fs::read(&keeper.path).map(|bytes| stored_policy(&bytes)) {
-            Ok(Ok((revision, files))) => drop(keeper.load(revision, files)),
+            Ok(Ok((revision, files))) => {
+                if let Some(set) = load(revision, files) {
+                    keeper.put_in_force(revision, set);
+                }
+            }
             Ok(Err(reason)) => {
                 tracing::error!(reason, "the policy on disk is not readable; all is denied until the agent sends one")
             }
@@ -53,43 +57,44 @@ impl PolicyKeeper {
         self.current.load_full()
     }
 
-    fn load(&self, revision: u64, files: Vec<(String, String)>) -> bool {
-        let sources = files.into_iter().map(|(name, text)| Source { name, text }).collect();
-        match PolicySet::load(sources) {
-            Ok(set) => {
-                tracing::info!(revision, digest = %set.digest(), "policy in force");
-                self.current.store(Some(Arc::new(InForce { revision, set })));
-                self.changed.send_replace(revision);
-                true
-            }
-            Err(error) => {
-                tracing::error!(revision, %error, "the policy revision does not load; the last good one stays in force");
-                false
-            }
-        }
+    fn put_in_force(&self, revision: u64, set: PolicySet) {
+        tracing::info!(revision, digest = %set.digest(), "policy in force");
+        self.current.store(Some(Arc::new(InForce { revision, set })));
+        self.changed.send_replace(revision);
     }
 
     /// Takes a revision unless it is older than the one in force: an agent that comes back may hold an old one. After a
     /// restore the server gives out the policy of its copy under a revision beyond all earlier ones.
     fn take(&self, policy: Policy) {
-        let held = self.current().map_or(0, |in_force| in_force.revision);
-        if policy.revision < held {
+        let (revision, held) = (policy.revision, self.current().map_or(0, |in_force| in_force.revision));
+        if revision < held {
             tracing::error!(
                 held,
-                sent = policy.revision,
+                sent = revision,
                 "an older policy revision is not taken; if this server was set up anew, stop this sidecar and delete {}",
                 self.path.display()
             );
             return;
         }
         let files: Vec<_> = policy.files.into_iter().map(|file| (file.name, file.text)).collect();
-        if self.load(policy.revision, files.clone()) {
-            let stored = serde_json::to_vec(&Stored { revision: policy.revision, files }).unwrap_or_default();
-            if let Err(error) = write_atomic(&self.path, &stored) {
-                tracing::error!(%error, "the policy was not kept on disk; a restart without the agent would deny all");
-            }
+        let Some(set) = load(revision, files.clone()) else { return };
+        // On disk first: a restart goes on with what has decided already, and not with the one before it.
+        let stored = serde_json::to_vec(&Stored { revision, files }).unwrap_or_default();
+        if let Err(error) = write_atomic(&self.path, &stored) {
+            tracing::error!(%error, "the policy was not kept on disk; a restart without the agent would deny all");
         }
+        self.put_in_force(revision, set);
     }
+}
+
+fn load(revision: u64, files: Vec<(String, String)>) -> Option<PolicySet> {
+    let sources = files.into_iter().map(|(name, text)| Source { name, text }).collect();
+    let loaded = PolicySet::load(sources);
+    loaded
+        .inspect_err(|error| {
+            tracing::error!(revision, %error, "the policy revision does not load; the last good one stays in force");
+        })
+        .ok()
 }
 
 /// Reads the policy that an earlier run kept: its revision, and its files by name.
@@ -98,29 +103,55 @@ pub fn stored_policy(bytes: &[u8]) -> Result<(u64, Vec<(String, String)>), Strin
     Ok((stored.revision, stored.files))
 }
 
-/// Follows the agent's policy stream for ever, and reports what is in force.
-pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, identity: IdentitySource) {
+/// Before the agent is asked again.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Follows the agent's policy stream without end, and reports what is in force.
+pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, held: watch::Receiver<Option<Held>>) {
     loop {
-        if let Err(status) = stream(&keeper, &agent, &identity).await {
-            tracing::debug!(reason = status.message(), "no policy stream; the last good revision stays in force");
+        tokio::select! {
+            biased;
+            followed = stream(&keeper, &agent) => if let Err(status) = followed {
+                tracing::debug!(reason = status.message(), "no policy stream; the last good revision stays in force");
+            },
+            () = report(&keeper, &agent, held.clone()) => {}
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel, identity: &IdentitySource) -> Result<(), Status> {
+async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel) -> Result<(), Status> {
     let mut policies = SidecarClient::new(agent.clone()).watch_policy(WatchPolicyRequest {}).await?.into_inner();
     while let Some(policy) = policies.message().await? {
         // Parsing and the disk take their time.
         let taker = keeper.clone();
         let _taken = sekisho_runtime::blocking(move || taker.take(policy)).await;
-        let held = identity.ready().await;
-        if let Some(in_force) = keeper.current() {
-            let report = ReportPolicyRequest { spiffe_id: held.spiffe_id.to_string(), revision: in_force.revision };
-            SidecarClient::new(agent.clone()).report_policy(report).await?;
-        }
     }
     Ok(())
+}
+
+/// Reports what is in force, for each identity that is delegated: with the one before it the agent has forgotten what
+/// was reported. A revision is taken whether or not there is an identity, so that the first request is decided by the
+/// newest.
+async fn report(keeper: &PolicyKeeper, agent: &AgentChannel, mut held: watch::Receiver<Option<Held>>) {
+    let mut changed = keeper.changed.subscribe();
+    loop {
+        changed.mark_unchanged();
+        let id = held.borrow_and_update().as_ref().map(|held| held.spiffe_id.to_string());
+        let is_heard = match (id, keeper.current()) {
+            (Some(spiffe_id), Some(in_force)) => {
+                let report = ReportPolicyRequest { spiffe_id, revision: in_force.revision };
+                SidecarClient::new(agent.clone()).report_policy(report).await.is_ok()
+            }
+            _ => true,
+        };
+        tokio::select! {
+            biased;
+            heard = changed.changed() => if heard.is_err() { return },
+            heard = held.changed() => if heard.is_err() { return },
+            () = tokio::time::sleep(PAUSE), if !is_heard => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -141,13 +141,14 @@ impl Renewer {
             let Some(left) = left(self.ends) else { return "an SVID on it has expired".into() };
             let pause = (left / 2).max(Duration::from_secs(1)).min(left);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 why = revoked(&self.revocations, self.leaf.as_ref()) => return why,
                 changed = self.held.changed() => match changed {
                     // Not all connections of a sidecar in the same moment.
                     Ok(()) => tokio::time::sleep(part_of(left / 8)).await,
                     Err(_) => return "the identity was taken away".into(),
                 },
+                () = tokio::time::sleep(pause) => {}
             }
             let Some(held) = self.held.borrow_and_update().clone() else { return "the identity was taken away".into() };
             if held.spiffe_id != self.own {

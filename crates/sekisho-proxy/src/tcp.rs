@@ -48,14 +48,14 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     let mut splice = std::pin::pin!(splice);
     let why = loop {
         let still_allowed = tokio::select! {
-            _finished = splice.as_mut() => return,
-            () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break "an SVID on it has expired",
-            () = inbound.stop.wait() => break "the sidecar stops",
+            biased;
             () = withdrawn(inbound.identity.held.clone()) => break "the identity was taken away",
             why = inbound.revocations.revoked(&leaf) => {
                 inbound.decider.refuse(REVOKED, &peer, &why);
                 break "its peer's SVID is revoked";
             }
+            () = inbound.stop.wait() => break "the sidecar stops",
+            () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break "an SVID on it has expired",
             Ok(()) = renewable.proven.changed() => {
                 let renewed = renewable.proven.borrow_and_update().clone();
                 (leaf, ends) = (renewed.leaf, renewed.ends);
@@ -64,6 +64,7 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
                 inbound.decider.still_allowed(&input)
             }
             heard = changed.changed() => heard.is_ok() && inbound.decider.still_allowed(&input),
+            _finished = splice.as_mut() => return,
         };
         if !still_allowed {
             // Recorded as a decision of its own.

@@ -205,7 +205,9 @@ mod tests {
         let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
         let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
         let (_held, held) = tokio::sync::watch::channel(None);
-        let decider = Arc::new(Decider::new(keeper, spool, held));
+        let (decider, writer) = Decider::new(keeper, spool, held);
+        let decider = Arc::new(decider);
+        tokio::spawn(writer.run());
         let workload = Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()));
         Upstream::new(at, workload, Protocol::Http1, decider, turns, limit)
     }

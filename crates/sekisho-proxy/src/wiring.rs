@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sekisho_disk::{Spool, lock_folder, private_folder};
+use sekisho_disk::{lock_folder, private_folder};
 use sekisho_host::Ownership;
 use sekisho_net::NetError;
-use sekisho_runtime::{Repeated, Stop, Tasks, Traces, random_hex};
-use sekisho_sdk::{AgentChannel, IdentitySource, RevocationKeeper, Workload, agent_channel, follow_revocations};
+use sekisho_runtime::{Repeated, Stop, Tasks, Traces};
+use sekisho_sdk::{IdentitySource, Workload};
 use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
-use crate::decisions::{self, Decider};
+use crate::deciding::Deciding;
 use crate::error::ProxyError;
 use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
-use crate::policy::{self, PolicyKeeper};
 use crate::renewal::Renewals;
-use crate::revocations;
 use crate::serving::Inbound;
 use crate::shared_dial::SharedDial;
 use crate::upstream::Upstream;
@@ -52,36 +50,36 @@ pub async fn run(
     let tasks = Tasks::new(stop.clone());
     let followed = identity.clone();
     tasks.required("identity", async move { followed.stopped().await });
-    let (decider, revocations) = follow_agent(&args, agent_channel(&agent_socket), &identity, &tasks)?;
+    let deciding = Deciding::start(&args.data, args.spool_bytes, &agent_socket, &identity, &tasks)?;
 
     let shared = Listeners {
         identity: &identity,
         workload: owned,
-        decider: &decider,
-        revocations,
+        deciding: &deciding,
         traces: &traces,
         stop: &stop,
         tasks: &tasks,
     };
     let inbound = shared.open(&args, bound);
     tokio::select! {
-        held = identity.ready() => ready(&held.spiffe_id, inbound),
+        biased;
         () = stop.wait() => {}
         () = workload.stopped() => {}
+        held = identity.ready() => ready(&held.spiffe_id, inbound),
     }
     tokio::select! {
+        biased;
         () = stop.wait() => {}
         () = workload.stopped() => tracing::info!(pid = workload.pid(), "the workload has stopped; its sidecar stops"),
     }
     stop.trigger();
     stop.drained(12).await;
-    decider.record_strangers();
-    decider.log_last_counts();
     let _flushed = sekisho_runtime::blocking(move || traces.flush()).await;
     let code = match child {
         Some(mut child) => workload::end(&mut child).await,
         None => None,
     };
+    deciding.decider.finish().await;
     tasks.outcome()?;
     Ok(code)
 }
@@ -113,8 +111,7 @@ impl Bound {
 struct Listeners<'a> {
     identity: &'a IdentitySource,
     workload: Arc<Ownership>,
-    decider: &'a Arc<Decider>,
-    revocations: Arc<RevocationKeeper>,
+    deciding: &'a Deciding,
     traces: &'a Traces,
     stop: &'a Stop,
     tasks: &'a Tasks,
@@ -124,6 +121,7 @@ impl Listeners<'_> {
     /// Serves what is bound. Returns the address for peers, if there is one.
     fn open(&self, args: &ProxyArgs, bound: Bound) -> Option<SocketAddr> {
         let protocol = args.protocol.unwrap_or(Protocol::Http1);
+        let Deciding { decider, revocations } = self.deciding;
         let body_idle = Duration::from_secs(args.body_idle_seconds.into());
         let mut address = None;
         if let (Some((listener, at)), Some(upstream)) = (bound.inbound, args.upstream.clone()) {
@@ -133,13 +131,13 @@ impl Listeners<'_> {
             let connections = usize::try_from(connections).unwrap_or(usize::MAX);
             let inbound = Inbound {
                 identity: self.identity.clone(),
-                decider: self.decider.clone(),
-                revocations: self.revocations.clone(),
+                decider: decider.clone(),
+                revocations: revocations.clone(),
                 upstream: Upstream::new(
                     upstream,
                     self.workload.clone(),
                     protocol,
-                    self.decider.clone(),
+                    decider.clone(),
                     connections,
                     body_idle,
                 ),
@@ -157,8 +155,8 @@ impl Listeners<'_> {
                 identity: self.identity.clone(),
                 workload: self.workload.clone(),
                 protocol,
-                decider: self.decider.clone(),
-                revocations: self.revocations.clone(),
+                decider: decider.clone(),
+                revocations: revocations.clone(),
                 traces: self.traces.clone(),
                 stop: self.stop.clone(),
                 body_idle,
@@ -176,26 +174,6 @@ impl Listeners<'_> {
         let served = self.tasks.finishing(name, listener);
         self.stop.spawn(async move { drop(served.await) });
     }
-}
-
-/// What decides, and what is revoked, kept up to date by the agent.
-fn follow_agent(
-    args: &ProxyArgs,
-    agent: AgentChannel,
-    identity: &IdentitySource,
-    tasks: &Tasks,
-) -> Result<(Arc<Decider>, Arc<RevocationKeeper>), ProxyError> {
-    let revocations = Arc::new(revocations::open(args.data.join("revocations")));
-    tasks.required("revocations", follow_revocations(revocations.clone(), agent.clone()));
-    let keeper = Arc::new(PolicyKeeper::open(args.data.join("policy.json")));
-    let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
-    tasks.required("records", decisions::forward(spool.clone(), agent.clone()));
-    tasks.required("policy", policy::follow(keeper.clone(), agent, identity.clone()));
-    let decider = Arc::new(Decider::new(keeper, spool, identity.held.clone()));
-    let (counted, logs) = (decider.clone(), decider.clone());
-    tasks.restarted("stranger-counts", move || decisions::keep_strangers(counted.clone()));
-    tasks.restarted("log-counts", move || decisions::log_counts(logs.clone()));
-    Ok((decider, revocations))
 }
 
 fn check(args: &ProxyArgs) -> Result<(), ProxyError> {
