@@ -66,12 +66,13 @@ impl Delegation {
                 Err(refusal) => return Err(refusal.on_record()),
             };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                heard = changes.changed() => if heard.is_err() { return Ok(()) },
-                () = self.changed(&measured) => {}
+                biased;
                 () = workload.stopped() => return Err(Refusal::stopped("the workload has stopped")),
                 () = borrower.process.stopped() => return Ok(()),
                 () = to.closed() => return Ok(()),
+                () = self.changed(&measured) => {}
+                heard = changes.changed() => if heard.is_err() { return Ok(()) },
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }

@@ -36,6 +36,7 @@ impl Looks {
         let (to, mut answer) = oneshot::channel();
         of_user.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((socket, to));
         let turn = tokio::select! {
+            biased;
             answer = &mut answer => return answer.ok(),
             turn = of_user.looking.lock() => turn,
         };

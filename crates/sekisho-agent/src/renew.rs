@@ -41,8 +41,9 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
         // Not longer at a time: a clock that was set has to be noticed.
         let seconds = u64::try_from(due.seconds_since(now())).unwrap_or(0);
         let wanted = tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(seconds.min(10))) => false,
+            biased;
             () = core.upstream.attest_wanted.notified() => true,
+            () = tokio::time::sleep(Duration::from_secs(seconds.min(10))) => false,
         };
         if seconds > 10 && !wanted {
             continue;

@@ -65,6 +65,7 @@ pub(crate) fn unreachable(core: &Core) {
 pub(crate) async fn in_force(core: &Core) -> Option<Arc<Revocations>> {
     let mut settled = core.known.revocations_settled.subscribe();
     tokio::select! {
+        biased;
         _settled = settled.wait_for(|settled| *settled) => {}
         () = tokio::time::sleep(PATIENCE) => {}
     }
@@ -82,8 +83,9 @@ async fn slow_server(core: &Core) {
 pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, E>>) {
     let mut settled = core.known.revocations_settled.subscribe();
     tokio::select! {
-        settled = settled.wait_for(|settled| *settled) => if settled.is_err() { return },
+        biased;
         () = to.closed() => return,
+        settled = settled.wait_for(|settled| *settled) => if settled.is_err() { return },
         // A server that does not answer counts as one that cannot be reached.
         () = slow_server(&core) => {}
     }
@@ -107,8 +109,9 @@ pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevoca
             (sent, first) = (all, false);
         }
         tokio::select! {
-            heard = changes.changed() => if heard.is_err() { return },
+            biased;
             () = to.closed() => return,
+            heard = changes.changed() => if heard.is_err() { return },
         }
     }
 }

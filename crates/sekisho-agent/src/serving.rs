@@ -56,10 +56,11 @@ pub(crate) async fn feed<T: PartialEq, E>(
             Err(refusal) => return Err(refusal),
         };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            heard = changes.changed() => if heard.is_err() { return Ok(()) },
+            biased;
             () = caller.process.stopped() => return Err(Refusal::stopped("the process has stopped")),
             () = to.closed() => return Ok(()),
+            heard = changes.changed() => if heard.is_err() { return Ok(()) },
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

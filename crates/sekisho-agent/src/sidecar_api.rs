@@ -91,8 +91,9 @@ impl Sidecar for Service {
                     }
                 }
                 tokio::select! {
-                    heard = changes.changed() => if heard.is_err() { return },
+                    biased;
                     () = to.closed() => return,
+                    heard = changes.changed() => if heard.is_err() { return },
                 }
             }
         });

@@ -75,14 +75,15 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
     reports.mark_changed();
     loop {
         let message = tokio::select! {
+            biased;
+            // The agent's SVID was renewed: go on over the connection that shows the new one.
+            _redialled = redialled.changed() => return Ok(()),
             message = messages.message() => message?,
             // What sidecars run is the server's to know as soon as they say it (law L15).
             _reported = reports.changed() => {
                 report(core, &acknowledge, applied);
                 continue;
             }
-            // The agent's SVID was renewed: go on over the connection that shows the new one.
-            _redialled = redialled.changed() => return Ok(()),
         };
         let Some(message) = message else { return Ok(()) };
         // They only take away, so they need not wait for the rest.

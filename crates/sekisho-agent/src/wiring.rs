@@ -75,9 +75,10 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     let serving = tasks.finishing("listener", serve_unix(socket, router, admit, stop.token()));
     ready(&socket_path);
     let ended = tokio::select! {
+        biased;
+        () = stop.wait() => tasks.outcome().map_err(AgentError::from),
         error = sync::follow(core.clone()) => Err(error),
         error = renew::keep_own_svid(core.clone(), args) => Err(error),
-        () = stop.wait() => tasks.outcome().map_err(AgentError::from),
     };
     stop.trigger();
     // The listener's task has nothing to report.

@@ -108,6 +108,7 @@ mod tests {
             }
         };
         tokio::select! {
+            biased;
             () = spool.clone().drain(1000, send) => {}
             () = all_gone => {}
         }
@@ -139,6 +140,7 @@ mod tests {
             }
         };
         tokio::select! {
+            biased;
             () = drained => {}
             () = all_gone => {}
         }

@@ -54,6 +54,7 @@ pub fn stop_on_signal(stop: &Stop) -> std::io::Result<()> {
     let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -88,8 +88,9 @@ impl Tasks {
         // Not waited for: the program ends through `stop`.
         drop(self.finishing(name, async move {
             tokio::select! {
-                () = task => {}
+                biased;
                 () = stop.wait() => {}
+                () = task => {}
             }
         }));
     }
@@ -120,15 +121,17 @@ impl Tasks {
             loop {
                 let mut running = AbortOnDrop(tokio::spawn(task().instrument(span.clone())));
                 let ending = tokio::select! {
-                    ended = &mut running.0 => ending(ended),
+                    biased;
                     () = tasks.stop.wait() => return,
+                    ended = &mut running.0 => ending(ended),
                 };
                 let part = tasks.part.as_deref();
                 tracing::error!(part, task = name, %ending, pause = pause.as_secs(), "a task is started again after a pause");
                 tasks.lock().tasks.entry(tasks.key(name)).or_default().running = false;
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    biased;
                     () = tasks.stop.wait() => return,
+                    () = tokio::time::sleep(pause) => {}
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 let mut state = tasks.lock();

@@ -110,6 +110,7 @@ impl IdentitySource {
                 }
             };
             tokio::select! {
+                biased;
                 () = feed.run(agent.clone(), trust_domain, workload) => {}
                 () = follow => {}
             }

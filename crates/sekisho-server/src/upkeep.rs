@@ -85,9 +85,10 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
     let mut marked = 0;
     loop {
         let stopping = tokio::select! {
+            biased;
+            () = stop.wait() => true,
             () = domain.log.outbox.filled.notified() => false,
             () = tokio::time::sleep(MARK_EVERY) => false,
-            () = stop.wait() => true,
         };
         if let Err(error) = drain_outbox(&domain).await {
             tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");

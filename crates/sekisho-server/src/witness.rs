@@ -170,8 +170,9 @@ pub(crate) async fn keep(witnesses: Arc<Witnesses>, ledger: Ledger, stop: Stop) 
     let mut pause = LOOK_EVERY;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = stop.wait() => return,
+            () = tokio::time::sleep(pause) => {}
         }
         pause = if witnesses.round(&ledger).await { LOOK_EVERY } else { (pause * 2).min(LONGEST_PAUSE) };
     }

@@ -9,6 +9,7 @@ mod layers;
 mod links;
 mod markdown;
 mod names;
+mod order;
 mod plain;
 mod ratchet;
 mod source;
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
         "layers" => layers::check(&root())
             .and_then(|found| Ok([found, circles::check(&root())?, changes::check(&root())?].concat())),
         "invariants" => invariants::write(&root()).and_then(|_| invariants::check(&root())),
-        "tidy" => tidy::check(&root()).and_then(|found| Ok([found, plain::check(&root(), false)?].concat())),
+        "tidy" => tidy::check(&root())
+            .and_then(|found| Ok([found, order::check(&root())?, plain::check(&root(), false)?].concat())),
         "links" => links::check(&root()),
         "words" => plain::words(&root(), std::env::args().nth(2).as_deref()),
         "gen" => generate::run(&root()),
@@ -76,6 +78,11 @@ mod tests {
     #[test]
     fn files_form_no_new_circles() {
         assert_eq!(circles::check(&root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_select_says_its_order() {
+        assert_eq!(order::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

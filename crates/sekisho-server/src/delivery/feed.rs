@@ -127,6 +127,7 @@ impl Feed {
     async fn wait(&self) {
         let left = u64::try_from(self.shown.ends.seconds_since(now())).unwrap_or(0);
         tokio::select! {
+            biased;
             () = self.place.rung() => {}
             () = tokio::time::sleep(Duration::from_secs(left.saturating_add(1))) => {}
         }

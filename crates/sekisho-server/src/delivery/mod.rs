@@ -95,8 +95,9 @@ impl Delivery {
             let sleep =
                 nanos.map_or(LONGEST_SLEEP, Duration::from_nanos).clamp(Duration::from_millis(1), LONGEST_SLEEP);
             tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
+                biased;
                 () = self.ends_changed.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }

@@ -47,8 +47,9 @@ impl Sync {
         loop {
             self.check()?;
             tokio::select! {
-                request = incoming.message() => return request,
+                biased;
                 changed = agents.changed() => if changed.is_err() { return Ok(None) },
+                request = incoming.message() => return request,
             }
         }
     }

@@ -43,6 +43,7 @@ pub(super) async fn decisions(Extension(call): Extension<Call<Operator>>) -> Res
 async fn next(call: &Call<Operator>, arrivals: &mut Receiver<Arc<Arrived>>) -> Option<Bytes> {
     let domain = call.domain();
     let arrived = tokio::select! {
+        biased;
         () = domain.watch.tasks.stop().wait() => return None,
         arrived = tokio::time::timeout(QUIET, arrivals.recv()) => arrived,
     };
@@ -78,6 +79,7 @@ pub(super) async fn changes(
     let mut changes = domain.streams.followers.changes();
     if query.after == Some(*changes.borrow_and_update()) {
         tokio::select! {
+            biased;
             () = domain.watch.tasks.stop().wait() => {}
             _changed = tokio::time::timeout(PATIENCE, changes.changed()) => {}
         }

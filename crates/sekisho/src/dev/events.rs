@@ -23,6 +23,7 @@ pub(super) async fn follow(folder: &Folder, watch: &Stopwatch) -> Infallible {
     loop {
         // Whichever ends: the server is not there, or not any more.
         tokio::select! {
+            biased;
             _ended = follow_denials(&rest, watch) => {}
             _ended = policy.follow(&rest, watch) => {}
         }

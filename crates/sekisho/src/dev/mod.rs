@@ -48,18 +48,20 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
     };
     let mut roles = process::Roles::default();
     let done = tokio::select! {
+        biased;
+        () = stop.wait() => Ok(()),
         done = job::run(&folder, &services, &watch, &mut roles) => done,
         never = events::follow(&folder, &watch) => match never {},
-        () = stop.wait() => Ok(()),
     };
     let shown = match done {
         Ok(()) if args.once || stop.is_triggered() => Ok(Exit::Ok),
         Ok(()) => {
             watch.note(&format!("all of it stays up; policy: {} (edit it). Ctrl-C stops", folder.policy().display()));
             tokio::select! {
+                biased;
+                () = stop.wait() => Ok(Exit::Ok),
                 died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in {}", folder.logs().display()))),
                 never = events::follow(&folder, &watch) => match never {},
-                () = stop.wait() => Ok(Exit::Ok),
             }
         }
         Err(failure) => {

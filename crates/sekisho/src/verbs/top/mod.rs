@@ -56,11 +56,7 @@ pub(crate) async fn run(global: &Global, args: TopArgs) -> Result<Exit, Failure>
     let (mut identities, mut pictures) = (BTreeMap::new(), 0);
     loop {
         tokio::select! {
-            line = lines.next() => {
-                let line = line?.ok_or_else(|| Failure::failed("the server closed the stream: it stops, or this \
-                    caller is not an operator any more"))?;
-                add(&mut window, &line);
-            }
+            biased;
             _tick = ticks.tick() => {
                 if pictures % IDENTITIES_EVERY == 0 {
                     identities = svid_ends(&rest).await?;
@@ -70,6 +66,11 @@ pub(crate) async fn run(global: &Global, args: TopArgs) -> Result<Exit, Failure>
                 if args.count.is_some_and(|count| pictures >= count) {
                     return Ok(Exit::Ok);
                 }
+            }
+            line = lines.next() => {
+                let line = line?.ok_or_else(|| Failure::failed("the server closed the stream: it stops, or this \
+                    caller is not an operator any more"))?;
+                add(&mut window, &line);
             }
         }
     }
