@@ -5,9 +5,16 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::error::DiskError;
 
-/// Makes a folder that only its owner may enter, with its parents.
+/// Makes a folder that only its owner may enter, with its parents. A loss of power takes none of them away again, as
+/// far as the folder above may be read.
 pub fn private_folder(path: &Path) -> Result<(), DiskError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(DiskError::io(path))
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(DiskError::io(path))?;
+    for parent in missing.iter().filter_map(|folder| folder.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let _best_effort = Disk::of_machine().sync_folder(parent);
+    }
+    Ok(())
 }
 
 /// Makes what is missing of the folders between `top` and `folder`, and never `top` itself: in the place of a folder
