@@ -26,7 +26,7 @@ use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::scrub::Scrub;
 use crate::turns::Turns;
-use crate::unstored::Unstored;
+use crate::unstored::{ByRoot, Unstored};
 use crate::view::View;
 use crate::witness::Witnesses;
 
@@ -58,6 +58,8 @@ pub(crate) struct Log {
     pub witnesses: Option<Arc<Witnesses>>,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
+    /// Batches that an earlier run logged, and may not have stored.
+    pub logged_before: ByRoot,
     /// What waits between the state and the log.
     pub outbox: Outbox,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.

@@ -28,7 +28,7 @@ use crate::lineage::{Earlier, Opened};
 use crate::outbox::Outbox;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{journal, lineage, log_search, recent, rotation, settings_log, settle};
+use crate::{journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
@@ -113,6 +113,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
     let decisions = Segments::open(&args.data.join("decisions"), args.keep_decisions_bytes)?;
     let witnesses = witnesses(args, &ledger)?;
     let newest = log_search::newest_time(&ledger);
+    let logged_before = unstored::logged_before(&ledger);
     let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
     let authorities = Authorities::load(&name, store.server(), &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
@@ -129,6 +130,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
             decisions,
             witnesses,
             recording: std::array::from_fn(|_| Arc::default()),
+            logged_before,
             outbox: Outbox::new(),
             log_time: AtomicI64::new(newest.unwrap_or(0)),
         },

@@ -127,7 +127,7 @@ pub(crate) async fn batch(
     if standing != Standing::Good {
         return Err(Conflict::Standing { agent: agent.id.get().clone(), standing }.into());
     }
-    let earlier = unstored.iter().find(|(one, _)| *one == logged).map(|(_, log_index)| *log_index);
+    let earlier = leaf_of(domain, &unstored, &logged, kept.is_empty());
     let log_index = match earlier {
         Some(log_index) => log_index,
         None if kept.is_empty() => journal::append(domain, gap()).await?,
@@ -168,6 +168,12 @@ async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordK
     let (decisions, reporter) = (domain.log.decisions.clone(), reporter.to_owned());
     let appended = sekisho_runtime::blocking(move || decisions.append(&reporter, log_index, &kept)).await;
     Ok(appended.map_err(|stopped| DiskError::Stopped(stopped.to_string()))??)
+}
+
+/// The leaf of a batch that this run or an earlier one has logged, and that is not stored.
+fn leaf_of(domain: &Domain, unstored: &Unstored, logged: &Logged, is_empty: bool) -> Option<u64> {
+    let in_this_run = unstored.iter().find(|(one, _)| one == logged).map(|(_, log_index)| *log_index);
+    in_this_run.or_else(|| domain.log.logged_before.get(&logged.root).copied().filter(|_| !is_empty))
 }
 
 /// The spool that a batch is of, and the number of its first record.

@@ -67,6 +67,7 @@ impl Testbed {
                 decisions,
                 witnesses: None,
                 recording: std::array::from_fn(|_| Arc::default()),
+                logged_before: BTreeMap::new(),
                 outbox: Outbox::new(),
                 log_time: 0.into(),
             },

@@ -41,3 +41,16 @@ async fn law_l5_a_batch_is_recorded_once_and_what_is_foreign_is_refused() {
     let batches = bed.recorded().await.into_iter().filter(|event| matches!(event, Event::DecisionsRecorded(_)));
     assert_eq!((batches.count(), bed.refusals().await.len()), (1, 2), "no leaf but that of its refusal");
 }
+
+#[tokio::test]
+async fn law_l5_a_start_finds_batches_in_the_log() {
+    let bed = Testbed::new().await;
+    let shown = bed.joined("host-a").await;
+    let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id)];
+    bed.operator().await.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+    let records = vec![record(1, "/shop"), record(2, "/shop")];
+    let root = sekisho_ledger::Batch::of(records.iter().map(AsRef::as_ref)).root();
+    let batch = Record { batch_key: "s:0".into(), records, lost: 0 };
+    let index = bed.agent(&shown).await.execute(batch).await.map_err(Refusal::into_error).unwrap();
+    assert_eq!(crate::unstored::logged_before(&bed.domain.log.ledger), [(root, index)].into());
+}
