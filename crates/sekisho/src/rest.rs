@@ -7,9 +7,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sekisho_api::Problem;
+use sekisho_ports::UnixStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;

@@ -143,6 +143,11 @@ impl Machine {
         self.skew_nanos.store(nanos, Ordering::Relaxed);
     }
 
+    /// By how much its time of day is ahead of the simulation's, in nanoseconds.
+    pub fn skew(&self) -> i64 {
+        self.skew_nanos.load(Ordering::Relaxed)
+    }
+
     pub fn time_of_day(&self) -> UnixTime {
         let elapsed = i64::try_from(self.elapsed().as_nanos()).unwrap_or(i64::MAX);
         let skew = self.skew_nanos.load(Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod style;
 mod table;
 
+use std::cell::RefCell;
 use std::io::Write;
 
 use clap::ValueEnum;
@@ -48,8 +49,25 @@ pub(crate) fn print(format: Format, value: &impl Serialize, text: impl FnOnce() 
     line(rendered.trim_end())
 }
 
+tokio::task_local! {
+    /// What is printed by a verb that a program asks.
+    static PRINTED: RefCell<String>;
+}
+
+/// Runs a verb. What it prints comes with its result, and does not go to stdout.
+pub(crate) async fn printed_by<T>(verb: impl Future<Output = T>) -> (T, String) {
+    let kept = async {
+        let done = verb.await;
+        (done, PRINTED.with(RefCell::take))
+    };
+    PRINTED.scope(RefCell::default(), kept).await
+}
+
 /// One line on stdout. A reader that went away is no failure of ours.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    if PRINTED.try_with(|printed| printed.borrow_mut().push_str(&format!("{text}\n"))).is_ok() {
+        return Ok(());
+    }
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
