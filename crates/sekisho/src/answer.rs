@@ -42,6 +42,6 @@ mod tests {
         let usage = ask(&["entry", "no-such-verb"]).await;
         assert!(usage.code == 3 && usage.failure.contains("no-such-verb"), "{usage:?}");
         let absent = ask(&["token", "list", "--server-socket", "/nowhere/api.sock"]).await;
-        assert!(absent.code == 4 && absent.failure.contains("no server answers"), "{absent:?}");
+        assert!(absent.code == 4 && absent.failure.contains("no server runs here"), "{absent:?}");
     }
 }
