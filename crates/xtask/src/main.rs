@@ -14,6 +14,7 @@ mod plain;
 mod ratchet;
 mod source;
 mod tidy;
+mod wire;
 mod words;
 
 use std::path::PathBuf;
@@ -114,6 +115,11 @@ mod tests {
         assert_eq!(count(log), (true, "16 passed, 1 failed, 2 skipped".to_owned()));
         assert_eq!(count("no test ran"), (false, "0 passed, 0 failed, 0 skipped".to_owned()));
         std::fs::remove_file(&folder).unwrap();
+    }
+
+    #[test]
+    fn generated_wire_code_is_current() {
+        assert_eq!(wire::check(&root()).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
 pub(crate) fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for item in std::fs::read_dir(folder)? {
         let path = item?.path();
+        if path.is_dir() && path.ends_with("generated") {
+            // Written by `cargo xtask gen`.
+            continue;
+        }
         if path.is_dir() {
             collect(&path, out)?;
         } else if path.extension().is_some_and(|ending| ending == "rs") {
