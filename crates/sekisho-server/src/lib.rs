@@ -76,7 +76,7 @@ pub use backup::{BackupError, Copied, backup};
 pub use config::{DomainArgs, ServerArgs};
 pub use error::ServerError;
 pub use record::check_records;
-pub use rest::openapi_document;
+pub use rest::OPENAPI_DOCUMENT;
 pub use restore::{Restored, RestoredLog, restore};
 pub use scrub::{Checked, FsckError, fsck};
 pub use wiring::run;

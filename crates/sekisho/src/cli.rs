@@ -155,7 +155,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Version => crate::output::line(concat!("sekisho ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok),
-        Verb::Openapi => crate::output::line(&sekisho_server::openapi_document()).map(|()| Exit::Ok),
+        Verb::Openapi => crate::output::line(sekisho_server::OPENAPI_DOCUMENT.trim_end()).map(|()| Exit::Ok),
     }
 }
 

@@ -1,7 +1,7 @@
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{AgentForm, AgentList, AgentRef, Problem};
+use sekisho_api::{AgentForm, AgentList, AgentRef};
 
 use super::problem::Refused;
 use crate::caller::Operator;
@@ -9,13 +9,14 @@ use crate::commands::{BanAgent, EvictAgent};
 use crate::domain::Shared;
 use crate::executor::Call;
 
-#[utoipa::path(get, path = "/v1/agents", responses((status = 200, body = AgentList)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/agents", responses((status = 200, body = AgentList))))]
 pub(super) async fn list(State(domain): State<Shared>) -> Json<AgentList> {
     let agents = domain.view.read(|state| state.nodes.values().map(|node| AgentForm::from(node.as_ref())).collect());
     Json(AgentList { agents })
 }
 
-#[utoipa::path(delete, path = "/v1/agents", params(AgentRef), responses((status = 204), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/agents", params(AgentRef),
+    responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn evict(
     Extension(call): Extension<Call<Operator>>,
     Query(agent): Query<AgentRef>,
@@ -24,7 +25,8 @@ pub(super) async fn evict(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[utoipa::path(post, path = "/v1/agents/ban", request_body = AgentRef, responses((status = 204), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(post, path = "/v1/agents/ban", request_body = AgentRef,
+    responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn ban(
     Extension(call): Extension<Call<Operator>>,
     Json(agent): Json<AgentRef>,

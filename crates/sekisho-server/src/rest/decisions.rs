@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use sekisho_api::{DecisionForm, DecisionsQuery, Problem};
+use sekisho_api::{DecisionForm, DecisionsQuery};
 use sekisho_disk::{Found, RecordKept};
 use sekisho_events::{RecordClass, RecordId};
 
@@ -23,8 +23,9 @@ fn of(found: &Found) -> DecisionForm {
     form(&found.kept, found.log_index)
 }
 
-#[utoipa::path(get, path = "/v1/decisions", params(DecisionsQuery), responses(
-    (status = 200, body = Vec<DecisionForm>, description = "newest first"), (status = 400, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions", params(DecisionsQuery), responses(
+    (status = 200, body = Vec<DecisionForm>, description = "newest first"),
+     (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn list(
     State(domain): State<Shared>,
     Query(query): Query<DecisionsQuery>,
@@ -45,7 +46,8 @@ pub(super) async fn list(
     Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.iter().map(of).collect()))
 }
 
-#[utoipa::path(get, path = "/v1/decisions/{id}", responses((status = 200, body = DecisionForm), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/{id}",
+    responses((status = 200, body = DecisionForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<DecisionForm>, Refused> {
     let missing =
         format!("no decision `{id}` here; it may still wait in its node's spool, or be older than what is kept");

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{EntriesQuery, EntryForm, EntryList, Problem, UpdateQuery};
+use sekisho_api::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
 use sekisho_identity::{Entry, is_for_any_user, loosened};
 use sekisho_types::{EntryId, SpiffeId};
 
@@ -19,7 +19,8 @@ fn parse_id(text: &str) -> Result<EntryId, Refused> {
     EntryId::parse(text).map_err(|e| Refused::invalid(e.to_string()))
 }
 
-#[utoipa::path(get, path = "/v1/entries", params(EntriesQuery), responses((status = 200, body = EntryList)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/entries", params(EntriesQuery),
+    responses((status = 200, body = EntryList))))]
 pub(super) async fn list(
     State(domain): State<Shared>,
     Query(query): Query<EntriesQuery>,
@@ -35,8 +36,10 @@ pub(super) async fn list(
     Ok(Json(EntryList { entries, next: page.next.map(|id| id.as_str().to_owned()) }))
 }
 
-#[utoipa::path(post, path = "/v1/entries", request_body = EntryForm,
-    responses((status = 201, body = EntryForm), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[cfg_attr(test, utoipa::path(post, path = "/v1/entries", request_body = EntryForm,
+    responses((status = 201, body = EntryForm),
+     (status = 400, body = sekisho_api::Problem),
+     (status = 409, body = sekisho_api::Problem))))]
 pub(super) async fn create(
     Extension(call): Extension<Call<Operator>>,
     Json(form): Json<EntryForm>,
@@ -47,7 +50,8 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(EntryForm::from(created.as_ref()))))
 }
 
-#[utoipa::path(get, path = "/v1/entries/{id}", responses((status = 200, body = EntryForm), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/entries/{id}",
+    responses((status = 200, body = EntryForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
     let found = domain.view.read(|state| state.entries.get(&id).cloned());
@@ -56,8 +60,11 @@ pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -
     Ok(Json(EntryForm::from(entry.as_ref())))
 }
 
-#[utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
-    responses((status = 409, body = Problem), (status = 200, body = EntryForm), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
+    responses((status = 409, body = sekisho_api::Problem),
+     (status = 200, body = EntryForm),
+     (status = 400, body = sekisho_api::Problem),
+     (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn update(
     Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,
@@ -85,7 +92,8 @@ fn allowed(query: &UpdateQuery, old: &Entry, new: Entry) -> Result<Entry, Regist
     Ok(new)
 }
 
-#[utoipa::path(delete, path = "/v1/entries/{id}", responses((status = 204), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/entries/{id}",
+    responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn delete(
     Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,

@@ -9,7 +9,7 @@ use axum::extract::Query;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use sekisho_api::{ChangesForm, ChangesQuery, DecisionForm, Problem};
+use sekisho_api::{ChangesForm, ChangesQuery};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::decisions::form;
@@ -23,11 +23,11 @@ const QUIET: Duration = Duration::from_secs(15);
 /// How long a caller waits for a change.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[utoipa::path(get, path = "/v1/decisions/follow", responses(
-    (status = 200, body = DecisionForm, content_type = "application/jsonl",
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/follow", responses(
+    (status = 200, body = sekisho_api::DecisionForm, content_type = "application/jsonl",
         description = "A line for each record that arrives from now on. A line may be empty, or be \
             `{\"missed_batches\": n}` when records came faster than they were read"),
-    (status = 429, body = Problem)))]
+    (status = 429, body = sekisho_api::Problem))))]
 pub(super) async fn decisions(Extension(call): Extension<Call<Operator>>) -> Result<Response, Refused> {
     let Some(arrivals) = call.domain().streams.followers.records() else {
         return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many follow decisions already; try again later"));
@@ -68,9 +68,9 @@ fn lines(batch: &Arrived) -> Bytes {
     out.into()
 }
 
-#[utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses((status = 200, body = ChangesForm,
+#[cfg_attr(test, utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses((status = 200, body = ChangesForm,
     description = "at once if `after` is not the present `sequence`, else at the next change, and after 30 s \
-        without one")))]
+        without one"))))]
 pub(super) async fn changes(
     Extension(call): Extension<Call<Operator>>,
     Query(query): Query<ChangesQuery>,

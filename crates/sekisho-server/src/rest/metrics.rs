@@ -12,7 +12,8 @@ use crate::counters::{Counters, Shown, shown};
 use crate::domain::Shared;
 
 /// The server's metrics (Prometheus text exposition format 0.0.4). Counters begin at zero with each start.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
+#[cfg_attr(test, utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String, content_type = "text/plain"))))]
 pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     let (entries, agents, revision, policy) = domain.view.read(|state| {
         let policy = state.policy.as_ref().map_or(0, |policy| policy.revision);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery, Problem};
+use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery};
 use sekisho_policy::Source;
 use sekisho_store::PolicyRecord;
 
@@ -13,7 +13,8 @@ use crate::commands::ApplyPolicy;
 use crate::domain::Shared;
 use crate::executor::Call;
 
-#[utoipa::path(get, path = "/v1/policy", params(PolicyQuery), responses((status = 200, body = PolicyForm), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/policy", params(PolicyQuery),
+    responses((status = 200, body = PolicyForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(
     State(domain): State<Shared>,
     Query(query): Query<PolicyQuery>,
@@ -43,8 +44,9 @@ async fn earlier(domain: &Shared, revision: u64) -> Result<Arc<PolicyRecord>, Re
     found.map(Arc::new).ok_or_else(missing)
 }
 
-#[utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
-    responses((status = 200, body = AppliedForm), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[cfg_attr(test, utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
+    responses((status = 200, body = AppliedForm), (status = 400, body = sekisho_api::Problem),
+    (status = 409, body = sekisho_api::Problem))))]
 pub(super) async fn apply(
     Extension(call): Extension<Call<Operator>>,
     Json(request): Json<ApplyRequest>,

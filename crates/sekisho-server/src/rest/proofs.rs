@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use sekisho_api::{ConsistencyForm, LogForm, Problem};
+use sekisho_api::{ConsistencyForm, LogForm};
 use sekisho_events::{Event, Leaf, Receipt, RecordId, Subject, openings_of};
 use sekisho_ledger::{BatchPath, leaf_hash, verify_inclusion};
 
@@ -10,7 +10,7 @@ use crate::domain::{Domain, Shared};
 use crate::log_search;
 use crate::record::id_of;
 
-#[utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm))))]
 pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
     let key = domain.log.ledger.verifier();
     Json(LogForm {
@@ -22,8 +22,8 @@ pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
 }
 
 /// What shows that the log of one size is the beginning of the log of another.
-#[utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}", responses(
-    (status = 200, body = ConsistencyForm), (status = 400, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}", responses(
+    (status = 200, body = ConsistencyForm), (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn consistency(
     State(domain): State<Shared>,
     Path((old_size, new_size)): Path<(u64, u64)>,
@@ -38,8 +38,9 @@ pub(super) async fn consistency(
 }
 
 /// A proof file for an attestation (`att_…`), an issuance (`iss_…`), a decision (`dec_…`) or any leaf by its index.
-#[utoipa::path(get, path = "/v1/proofs/{id}", responses(
-    (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/proofs/{id}", responses(
+    (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"),
+     (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) -> Result<String, Refused> {
     let search = || {
         let (domain, id) = (domain.clone(), id.clone());

@@ -2,9 +2,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use sekisho_api::{
-    Problem, RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm,
-};
+use sekisho_api::{RevocationForm, RevocationList, RevocationPlan, RevocationRequest, RevocationRow, SidecarForm};
 use sekisho_identity::Revocation;
 
 use super::problem::Refused;
@@ -14,7 +12,7 @@ use crate::domain::Shared;
 use crate::executor::Call;
 use crate::revocations::{self, Applied};
 
-#[utoipa::path(get, path = "/v1/revocations", responses((status = 200, body = RevocationList)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/revocations", responses((status = 200, body = RevocationList))))]
 pub(super) async fn list(State(domain): State<Shared>) -> Json<RevocationList> {
     let (revocations, sidecars) = revocations::list(&domain);
     let mut revisions: Vec<u64> = sidecars.iter().map(|sidecar| sidecar.revision).collect();
@@ -27,17 +25,17 @@ pub(super) async fn list(State(domain): State<Shared>) -> Json<RevocationList> {
     Json(RevocationList { revocations: rows, sidecars: sidecars.iter().map(sidecar).collect() })
 }
 
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/revocations",
     request_body = RevocationRequest,
     responses(
         (status = 200, body = RevocationPlan),
         (status = 201, body = RevocationForm),
-        (status = 400, body = Problem),
-        (status = 404, body = Problem),
+        (status = 400, body = sekisho_api::Problem),
+        (status = 404, body = sekisho_api::Problem),
     )
-)]
+))]
 pub(super) async fn create(
     State(domain): State<Shared>,
     Extension(call): Extension<Call<Operator>>,

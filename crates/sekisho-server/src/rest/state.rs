@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
-use sekisho_api::{AuthorityForm, BundleForm, HealthForm, IdentitiesQuery, IdentityForm, Problem, TaskForm};
+use sekisho_api::{AuthorityForm, BundleForm, HealthForm, IdentitiesQuery, IdentityForm, TaskForm};
 use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
 use sekisho_runtime::TaskStatus;
@@ -16,7 +16,7 @@ use crate::caller::Operator;
 use crate::domain::{Domains, Shared};
 use crate::log_search;
 
-#[utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm))))]
 pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
     let bundle = domain.view.read(|state| state.bundle.clone());
     let form = |authority: AuthorityRecord| AuthorityForm {
@@ -47,7 +47,8 @@ fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
     reported.iter().map(|(id, nodes)| (id.clone(), texts(nodes))).collect()
 }
 
-#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = HealthForm), (status = 503, body = Problem)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/health",
+    responses((status = 200, body = HealthForm), (status = 503, body = sekisho_api::Problem))))]
 pub(super) async fn health(
     State(domain): State<Shared>,
     Extension(all): Extension<Domains>,
@@ -89,7 +90,8 @@ pub(super) async fn health(
     })))
 }
 
-#[utoipa::path(get, path = "/v1/identities", params(IdentitiesQuery), responses((status = 200, body = Vec<IdentityForm>)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/identities", params(IdentitiesQuery),
+    responses((status = 200, body = Vec<IdentityForm>))))]
 pub(super) async fn identities(
     State(domain): State<Shared>,
     Query(query): Query<IdentitiesQuery>,

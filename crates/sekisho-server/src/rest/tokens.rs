@@ -1,7 +1,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{Problem, TokenForm, TokenRequest, TokenRow};
+use sekisho_api::{TokenForm, TokenRequest, TokenRow};
 use sekisho_evidence::token_hash;
 use sekisho_runtime::now;
 use sekisho_store::TokenRecord;
@@ -13,7 +13,8 @@ use crate::domain::Shared;
 use crate::executor::Call;
 use crate::tokens;
 
-#[utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest, responses((status = 201, body = TokenForm), (status = 400, body = Problem)))]
+#[cfg_attr(test, utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest,
+    responses((status = 201, body = TokenForm), (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn create(
     Extension(call): Extension<Call<Operator>>,
     Json(request): Json<TokenRequest>,
@@ -29,12 +30,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(form)))
 }
 
-#[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenRow>)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenRow>))))]
 pub(super) async fn list(State(domain): State<Shared>) -> Result<Json<Vec<TokenRow>>, Refused> {
     Ok(Json(tokens::list(&domain).await?.iter().map(row).collect()))
 }
 
-#[utoipa::path(delete, path = "/v1/tokens/{id}", responses((status = 204), (status = 404, body = Problem)))]
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/tokens/{id}",
+    responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn revoke(
     Extension(call): Extension<Call<Operator>>,
     Path(id): Path<String>,
