@@ -10,8 +10,7 @@ use sekisho_store::{Item, LogMark, Write};
 use sekisho_types::Revision;
 
 use crate::domain::Domain;
-use crate::journal::{JournalError, Stamp};
-use crate::submit;
+use crate::journal::JournalError;
 
 /// A log that speaks of a later state than the database holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +68,8 @@ pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Resu
     let meaning =
         format!("an older database is accepted: revision {}, and the log names {}", later.held.0, later.logged.0);
     sekisho_runtime::danger("danger_accept_older_state", &meaning);
-    let stamp = Stamp::now(domain);
+    let stamp = domain.journal().stamp();
     let accepted = OlderStateAccepted { held_revision: later.held.0, logged_revision: later.logged.0 };
     let item = Item::from(Write::RemoveAllTokens).write(Write::JumpBeyond { floor: later.logged, since: later.held });
-    submit::write(domain, item.record(stamp.leaf(accepted))).await.map(drop)
+    domain.writer().write(item.record(stamp.leaf(accepted))).await.map(drop)
 }

@@ -15,6 +15,51 @@ use crate::domain::Domain;
 use crate::issue::Asker;
 use crate::view::{State, View};
 
+/// Who can call: an operator, an agent, anyone, or the server itself.
+pub(crate) trait Caller: Send + Sync {
+    /// The agent under whose name a refusal is recorded; that of others is recorded under the name of their connection.
+    fn agent(&self) -> Option<&SpiffeId> {
+        None
+    }
+
+    /// What each write of this caller relies on, so that an expired right keeps it out (law L6).
+    fn stands(&self, _view: &View) -> Result<Option<Expect>, Denied> {
+        Ok(None)
+    }
+}
+
+/// Anyone.
+impl Caller for () {}
+
+/// This server, of its own accord.
+pub(crate) struct Own;
+
+impl Caller for Own {}
+
+impl Caller for Operator {
+    /// Judges it again. What it writes relies on what it was judged by; on this machine that does not change.
+    fn stands(&self, view: &View) -> Result<Option<Expect>, Denied> {
+        let Some(ShownByOperator { leaf, agent }) = self.shown.as_deref() else { return Ok(None) };
+        view.read(|state| {
+            let entry = administers(state, leaf).ok_or(Denied::NoOperator)?;
+            let key = leaf.issuance.as_ref().and_then(|issuance| issuance.agent);
+            let agent = agent.get_or_init(|| state.agent_of(key?, entry));
+            let revocable = IssuedSvid::from(leaf).revocable(agent.clone());
+            Ok(Some(Expect::Operator { entry: EntryVersion::of(entry), revocable, judged_at: state.revision }))
+        })
+    }
+}
+
+impl Caller for AgentCaller {
+    fn agent(&self) -> Option<&SpiffeId> {
+        Some(self.id.get())
+    }
+
+    fn stands(&self, _view: &View) -> Result<Option<Expect>, Denied> {
+        Ok(Some(Expect::Standing { agent: self.id.get().clone(), serial: self.serial.clone() }))
+    }
+}
+
 /// An operator whose right to act was checked.
 #[derive(Clone)]
 pub(crate) struct Operator {
@@ -53,18 +98,6 @@ impl Operator {
         view.read(|state| administers(state, leaf).map(drop))?;
         let shown = ShownByOperator { leaf: leaf.clone(), agent: OnceLock::new() };
         Some(Self { name: leaf.spiffe_id.to_string(), shown: Some(Arc::new(shown)) })
-    }
-
-    /// Judges it again. What it writes relies on what it was judged by; on this machine that does not change.
-    pub(crate) fn stands(&self, view: &View) -> Result<Option<Expect>, Denied> {
-        let Some(ShownByOperator { leaf, agent }) = self.shown.as_deref() else { return Ok(None) };
-        view.read(|state| {
-            let entry = administers(state, leaf).ok_or(Denied::NoOperator)?;
-            let key = leaf.issuance.as_ref().and_then(|issuance| issuance.agent);
-            let agent = agent.get_or_init(|| state.agent_of(key?, entry));
-            let revocable = IssuedSvid::from(leaf).revocable(agent.clone());
-            Ok(Some(Expect::Operator { entry: EntryVersion::of(entry), revocable, judged_at: state.revision }))
-        })
     }
 
     pub(crate) fn name(&self) -> &str {

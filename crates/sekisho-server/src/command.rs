@@ -1,10 +1,13 @@
 //! What a command is: something that a caller wants done, which `executor.rs` runs.
 
-use sekisho_types::SpiffeId;
+use sekisho_types::{EntryId, SpiffeId};
 
-use crate::caller::{AgentCaller, Operator};
-use crate::domain::Shared;
+use crate::caller::Caller;
+use crate::change::{Change, Facts};
+use crate::denied::Denied;
+use crate::departure::Departure;
 use crate::refusal::Fault;
+use crate::run::Run;
 
 /// Each is a file of `commands/`. It records nothing of what it refuses: that is the executor's.
 pub(crate) trait Command: Sized + Send {
@@ -13,33 +16,50 @@ pub(crate) trait Command: Sized + Send {
     type Reply: Send;
     type Error: Fault + Send;
 
-    fn run(
-        self,
-        domain: &Shared,
-        caller: &Self::Caller,
-    ) -> impl Future<Output = Result<Self::Reply, Self::Error>> + Send;
+    fn run(self, run: &Run<'_, Self::Caller>) -> impl Future<Output = Result<Self::Reply, Self::Error>> + Send;
 }
 
-/// Who can call: an operator, an agent, anyone, or the server itself.
-pub(crate) trait Caller: Send + Sync {
-    /// The agent under whose name a refusal is recorded; that of others is recorded under the name of their connection.
-    fn agent(&self) -> Option<&SpiffeId> {
+/// A command that is one change of the state: it says what is to be written and what happens by it.
+pub(crate) trait Changes: Sized + Send + Sync {
+    type Caller: Caller;
+    type Reply: Send + 'static;
+    type Error: Fault + Send + From<sekisho_store::StoreError> + From<sekisho_store::Conflict> + From<Denied>;
+
+    /// Prepared again when the state has changed meanwhile.
+    fn prepare(&self, of: Facts<'_>, by: &Self::Caller) -> Result<Change<Self::Reply>, Self::Error>;
+
+    /// Whose identities it takes away, if it does: it is acknowledged when those that are on their way out have left.
+    fn takes_away(&self) -> Option<TakenAway<'_>> {
         None
     }
 }
 
-/// Anyone.
-impl Caller for () {}
+/// Identities that a change takes away.
+#[derive(Clone, Copy)]
+pub(crate) enum TakenAway<'a> {
+    OfAgent(&'a SpiffeId),
+    OfEntry(&'a EntryId),
+}
 
-impl Caller for Operator {}
-
-impl Caller for AgentCaller {
-    fn agent(&self) -> Option<&SpiffeId> {
-        Some(self.id.get())
+impl TakenAway<'_> {
+    fn concerns(self, departure: &Departure) -> bool {
+        match self {
+            Self::OfAgent(id) => departure.is_to(id),
+            Self::OfEntry(id) => departure.is_by(id),
+        }
     }
 }
 
-/// This server, of its own accord.
-pub(crate) struct Own;
+impl<K: Changes> Command for K {
+    type Caller = K::Caller;
+    type Reply = K::Reply;
+    type Error = K::Error;
 
-impl Caller for Own {}
+    async fn run(self, run: &Run<'_, K::Caller>) -> Result<K::Reply, K::Error> {
+        let made = run.change(|| self.prepare(run.facts(), run.caller)).await;
+        if let Some(taken) = self.takes_away() {
+            run.domain.streams.departures.settle(|departure| taken.concerns(departure)).await;
+        }
+        made
+    }
+}

@@ -118,15 +118,22 @@ pub(crate) struct OwnWatch {
     pub policy_folder_refused: Mutex<Option<String>>,
 }
 
-impl Domain {
+impl Log {
     /// The time for a new leaf: now, or that of the newest leaf if the clock was set back. Ids of leaves are found in the
     /// log by their time.
-    pub(crate) fn log_time(&self) -> UnixTime {
+    pub(crate) fn time(&self) -> UnixTime {
         let now = sekisho_runtime::now().millis();
-        let newest = self.log.log_time.fetch_max(now, Ordering::Relaxed).max(now);
+        let newest = self.log_time.fetch_max(now, Ordering::Relaxed).max(now);
         UnixTime::from_millis(newest)
     }
 
+    /// A new id that holds the log's time, for `iss_…` and the like.
+    pub(crate) fn new_id(&self) -> [u8; 16] {
+        sekisho_runtime::time_ordered_id(self.time())
+    }
+}
+
+impl Domain {
     /// The checkpoint that the log publishes, and its size: the newest, or the newest that its witnesses cosigned.
     pub(crate) fn published_checkpoint(&self) -> Option<(u64, Arc<str>)> {
         match &self.log.witnesses {
@@ -138,11 +145,6 @@ impl Domain {
     /// The newest checkpoint that its witnesses cosigned.
     pub(crate) fn cosigned(&self) -> Option<(u64, Arc<str>)> {
         self.log.witnesses.as_ref()?.cosigned()
-    }
-
-    /// A new id that holds the log's time, for `iss_…` and the like.
-    pub(crate) fn new_log_id(&self) -> [u8; 16] {
-        sekisho_runtime::time_ordered_id(self.log_time())
     }
 }
 

@@ -8,13 +8,15 @@ use axum::http::Extensions;
 use futures_util::future::join_all;
 use sekisho_net::TlsPeer;
 
-use crate::caller::{AgentCaller, Operator};
-use crate::command::{Caller, Command, Own};
+use crate::caller::{AgentCaller, Caller, Operator, Own};
+use crate::command::Command;
 use crate::commands::RetirePrevious;
 use crate::denied::Denied;
 use crate::domain::Shared;
+use crate::query::Query;
 use crate::refusal::{self, Fault, Refusal, Whom};
 use crate::roles::Role;
+use crate::run::Run;
 
 /// Where a call comes from.
 pub(crate) struct Connection {
@@ -63,9 +65,14 @@ impl<C: Caller> Call<C> {
         &self.connection.domain
     }
 
+    /// Answers a query.
+    pub(crate) fn ask<Q: Query<Caller = C>>(&self, query: Q) -> Q::Reply {
+        query.ask(self.connection.domain.facts(), &self.caller)
+    }
+
     /// Runs a command.
     pub(crate) async fn execute<K: Command<Caller = C>>(&self, command: K) -> Result<K::Reply, Refusal<K::Error>> {
-        match command.run(&self.connection.domain, &self.caller).await {
+        match command.run(&Run { domain: &self.connection.domain, caller: &self.caller }).await {
             Ok(reply) => Ok(reply),
             Err(fault) => Err(self.refuse(fault).await),
         }
@@ -141,7 +148,7 @@ async fn agent(connection: &Connection) -> Result<AgentCaller, Denied> {
     let agent = AgentCaller::known(&connection.domain.view, connection.peer.as_ref())?;
     // The first use of a successor ends what came before it, in whatever hands that still is.
     if agent.node.previous_serial.is_some() && agent.node.serial == agent.serial {
-        RetirePrevious.run(&connection.domain, &agent).await?;
+        RetirePrevious.run(&Run { domain: &connection.domain, caller: &agent }).await?;
     }
     Ok(agent)
 }
@@ -151,7 +158,7 @@ pub(crate) async fn execute_own<K: Command<Caller = Own>>(
     domain: &Shared,
     command: K,
 ) -> Result<K::Reply, Refusal<K::Error>> {
-    match command.run(domain, &Own).await {
+    match command.run(&Run { domain, caller: &Own }).await {
         Ok(reply) => Ok(reply),
         Err(fault) => Err(refusal::record(domain, Whom::Own, fault).await),
     }

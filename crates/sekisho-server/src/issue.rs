@@ -13,8 +13,8 @@ use sekisho_types::{EntryId, SpiffeId, UnixTime, Verified};
 use crate::authorities::{AuthorityError, Signing};
 use crate::budget::Budgets;
 use crate::denied::Denied;
-use crate::domain::{Domain, Identity};
-use crate::journal::{self, JournalError, Stamp, Written};
+use crate::domain::{Domain, Identity, Settings};
+use crate::journal::{Journal, JournalError, Written};
 use crate::recent::Generation;
 use crate::refusal::Fault;
 use crate::standing::SUPERSEDED;
@@ -184,41 +184,58 @@ pub(crate) struct Issued<T> {
     pub judged_at: Generation,
 }
 
+/// What issuing takes of a trust domain.
+#[derive(Clone, Copy)]
+pub(crate) struct Issuer<'a> {
+    identity: &'a Identity,
+    settings: &'a Settings,
+    view: &'a View,
+    limits: &'a crate::domain::Limits,
+    journal: Journal<'a>,
+}
+
+impl Domain {
+    pub(crate) fn issuer(&self) -> Issuer<'_> {
+        let Self { identity, settings, view, limits, .. } = self;
+        Issuer { identity, settings, view, limits, journal: self.journal() }
+    }
+}
+
 /// Issues an identity, which is in the log when this returns. What takes the processor waits for the agent's turn
 /// (decisions/0043).
 pub(crate) async fn issue<K: Kind>(
-    domain: &Domain,
+    of: &Issuer<'_>,
     asker: &Asker,
     request: Request<'_>,
     kind: K,
 ) -> Result<Issued<K::Identity>, IssueError> {
-    let (turns, agent) = (&domain.limits.turns, asker.takes_turns_as(&domain.identity));
-    let (drafted, leaf) = turns.run(agent.clone(), || draft(domain, asker, request, &kind)).await?;
-    let log_index = journal::append_leaf(domain, leaf).await?;
-    turns.run(agent, || sign(domain, asker, request, &kind, drafted, log_index)).await
+    let (turns, agent) = (&of.limits.turns, asker.takes_turns_as(of.identity));
+    let (drafted, leaf) = turns.run(agent.clone(), || draft(of, asker, request, &kind)).await?;
+    let log_index = of.journal.append_leaf(leaf).await?;
+    turns.run(agent, || sign(of, asker, request, &kind, drafted, log_index)).await
 }
 
 /// Issues identities, each for itself; their leaves share one append, and so one wait for the log.
 pub(crate) async fn issue_all<K: Kind>(
-    domain: &Domain,
+    of: &Issuer<'_>,
     asker: &Asker,
     requests: &[Request<'_>],
     kind: K,
 ) -> Vec<Result<Issued<K::Identity>, IssueError>> {
-    let (turns, agent) = (&domain.limits.turns, asker.takes_turns_as(&domain.identity));
+    let (turns, agent) = (&of.limits.turns, asker.takes_turns_as(of.identity));
     let mut leaves = Vec::with_capacity(requests.len());
     let drafting = turns.each(&agent, requests.to_vec(), |request| {
-        let (drafted, leaf) = draft(domain, asker, request, &kind)?;
+        let (drafted, leaf) = draft(of, asker, request, &kind)?;
         leaves.push(leaf);
         Ok::<_, IssueError>((drafted, request))
     });
     let drafted = drafting.await;
-    let mut appended = journal::append_leaves(domain, leaves).await.into_iter();
+    let mut appended = of.journal.append_leaves(leaves).await.into_iter();
     let signing = turns.each(&agent, drafted, |drafted| {
         let (drafted, request) = drafted?;
         let unanswered = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
         let log_index = appended.next().unwrap_or_else(unanswered)?;
-        sign(domain, asker, request, &kind, drafted, log_index)
+        sign(of, asker, request, &kind, drafted, log_index)
     });
     signing.await
 }
@@ -232,25 +249,25 @@ struct Drafted {
 }
 
 fn draft<K: Kind>(
-    domain: &Domain,
+    of: &Issuer<'_>,
     asker: &Asker,
     request: Request<'_>,
     kind: &K,
 ) -> Result<(Drafted, Written), IssueError> {
-    let signing = domain.identity.authorities.signing()?;
+    let signing = of.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this identity.
-    let revision = domain.view.read(|state| state.revision);
-    let allowed = authorize(&asker.caller, request, &limits(domain, &signing), now())?;
+    let revision = of.view.read(|state| state.revision);
+    let allowed = authorize(&asker.caller, request, &limits(of, &signing), now())?;
     let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
-    let id = domain.new_log_id();
+    let id = of.journal.new_id();
     let Draft { to_sign, event } = kind.draft(&allowed, &Basis { signing: &signing, origin, asker, request, id })?;
-    let leaf = within_budget(domain, asker, dated(domain, event)?, K::BUDGET)?;
+    let leaf = within_budget(of, asker, dated(of, event)?, K::BUDGET)?;
     Ok((Drafted { signing, allowed, id, to_sign }, leaf))
 }
 
 /// Signs what is in the log, if it may still be issued.
 fn sign<K: Kind>(
-    domain: &Domain,
+    of: &Issuer<'_>,
     asker: &Asker,
     request: Request<'_>,
     kind: &K,
@@ -259,7 +276,7 @@ fn sign<K: Kind>(
 ) -> Result<Issued<K::Identity>, IssueError> {
     let Drafted { signing, allowed, id, to_sign } = drafted;
     let log_id = IssuanceId::new(id);
-    let judged_at = pass_gate_again(domain, &signing, asker, request, log_id)?;
+    let judged_at = pass_gate_again(of, &signing, asker, request, log_id)?;
     Ok(Issued {
         identity: kind.sign(&signing, id, &to_sign)?,
         spiffe_id: allowed.spiffe_id().clone(),
@@ -271,12 +288,12 @@ fn sign<K: Kind>(
     })
 }
 
-fn limits(domain: &Domain, signing: &Signing) -> Limits {
+fn limits(of: &Issuer<'_>, signing: &Signing) -> Limits {
     Limits {
-        trust_domain: domain.identity.name.clone(),
-        x509_ttl_seconds: domain.settings.x509_ttl_seconds,
-        jwt_ttl_seconds: domain.settings.jwt_ttl_seconds,
-        node_ttl_seconds: domain.settings.agent_ttl_seconds,
+        trust_domain: of.identity.name.clone(),
+        x509_ttl_seconds: of.settings.x509_ttl_seconds,
+        jwt_ttl_seconds: of.settings.jwt_ttl_seconds,
+        node_ttl_seconds: of.settings.agent_ttl_seconds,
         evidence_max_age_seconds: 60,
         authority_ends: signing.record.not_after,
     }
@@ -284,26 +301,26 @@ fn limits(domain: &Domain, signing: &Signing) -> Limits {
 
 /// Judges again after the wait for the log, by the state as it is now (law L6). Refused here, nothing is signed.
 fn pass_gate_again(
-    domain: &Domain,
+    of: &Issuer<'_>,
     signing: &Signing,
     asker: &Asker,
     request: Request<'_>,
     id: IssuanceId,
 ) -> Result<Generation, IssueError> {
-    let judged = judge_again(domain, signing, asker, request);
+    let judged = judge_again(of, signing, asker, request);
     judged.map_err(|why| IssueError::Withdrawn { id, why: Box::new(why) })
 }
 
 fn judge_again(
-    domain: &Domain,
+    of: &Issuer<'_>,
     signing: &Signing,
     asker: &Asker,
     request: Request<'_>,
 ) -> Result<Generation, IssueError> {
-    if !domain.identity.authorities.holds(&signing.record.id) {
+    if !of.identity.authorities.holds(&signing.record.id) {
         return Err(AuthorityError::None.into());
     }
-    let (judged_at, caller) = domain.view.read(|state| {
+    let (judged_at, caller) = of.view.read(|state| {
         if state.generation == asker.judged_at {
             return Ok((state.generation, None));
         }
@@ -318,10 +335,10 @@ fn judge_again(
             Caller::AttestedNode { id } if state.nodes.get(id).is_some_and(|node| node.banned) => {
                 Err(Refusal::AgentBanned(id.clone()))
             }
-            _ => Ok((state.generation, Some(asker.standing_in(state, &domain.identity.server_id)))),
+            _ => Ok((state.generation, Some(asker.standing_in(state, &of.identity.server_id)))),
         }
     })?;
-    match authorize(caller.as_ref().unwrap_or(&asker.caller), request, &limits(domain, signing), now()) {
+    match authorize(caller.as_ref().unwrap_or(&asker.caller), request, &limits(of, signing), now()) {
         Ok(_) => Ok(judged_at),
         // An honest agent asked on the connection that it is leaving.
         Err(Refusal::AgentSuperseded(_)) => Err(IssueError::Superseded),
@@ -331,13 +348,13 @@ fn judge_again(
 
 /// The leaf, if the agent that asks may put one more of its size into the log.
 fn within_budget(
-    domain: &Domain,
+    of: &Issuer<'_>,
     asker: &Asker,
     leaf: Written,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
 ) -> Result<Written, IssueError> {
     match &asker.caller {
-        Caller::Agent { id, .. } if !take(&domain.limits.budgets, id.get(), leaf.length(), now()) => {
+        Caller::Agent { id, .. } if !take(&of.limits.budgets, id.get(), leaf.length(), now()) => {
             Err(IssueError::Budget(id.get().to_string()))
         }
         _ => Ok(leaf),
@@ -346,9 +363,9 @@ fn within_budget(
 
 /// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view follows
 /// commits, so it is committed.
-fn dated(domain: &Domain, event: Event) -> Result<Written, IssueError> {
-    let revision = domain.view.read(|state| state.revision);
-    Written::of(Stamp::now(domain).leaf(event).at_state(revision)).map_err(|error| match error.is_too_long() {
+fn dated(of: &Issuer<'_>, event: Event) -> Result<Written, IssueError> {
+    let revision = of.view.read(|state| state.revision);
+    Written::of(of.journal.leaf(event).at_state(revision)).map_err(|error| match error.is_too_long() {
         true => IssueError::Form(error.to_string()),
         false => IssueError::Journal(error.into()),
     })

@@ -1,15 +1,15 @@
-//! Leaves: what the server writes to the log, and the way of the outbox into it.
+//! Leaves: what the server writes to the log.
+
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use sekisho_disk::{Appended, DiskError, Ledger, NewEntry};
 use sekisho_events::{Encoded, Event, Leaf, LeafError, Personal};
 use sekisho_runtime::random_bytes;
-use sekisho_store::{Conflict, LogMark, StoreError, Write};
+use sekisho_store::{Conflict, LogMark, StoreError};
 use sekisho_types::{TrustDomain, UnixTime};
-use std::sync::Arc;
 
-use crate::domain::Domain;
-use crate::submit;
+use crate::domain::{Domain, Log, OwnWatch};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -35,67 +35,87 @@ impl JournalError {
     }
 }
 
-/// Leaves that are moved into the log at once, and their bytes.
-const AT_ONCE: usize = 4096;
-const APPEND_BYTES: usize = 3 * 1024 * 1024;
+/// Bytes of leaves that are appended at once.
+pub(crate) const APPEND_BYTES: usize = 3 * 1024 * 1024;
 
 /// A value that may say something of a person: the log commits to it.
 pub(crate) fn personal<T>(value: T) -> Personal<T> {
     Personal::new(value, random_bytes())
 }
 
-/// Where and when something happens: what its leaf says besides the event.
-#[derive(Clone)]
-pub(crate) struct Stamp {
-    trust_domain: TrustDomain,
-    at: UnixTime,
+/// The way of leaves into the log, and what it takes of a trust domain.
+#[derive(Clone, Copy)]
+pub(crate) struct Journal<'a> {
+    trust_domain: &'a TrustDomain,
+    log: &'a Log,
+    watch: &'a OwnWatch,
 }
 
-impl Stamp {
-    pub(crate) fn now(domain: &Domain) -> Self {
-        Self { trust_domain: domain.identity.name.clone(), at: domain.log_time() }
+impl Domain {
+    pub(crate) const fn journal(&self) -> Journal<'_> {
+        Journal { trust_domain: &self.identity.name, log: &self.log, watch: &self.watch }
     }
+}
 
+impl Journal<'_> {
+    /// The leaf of what happens now.
     pub(crate) fn leaf(self, event: impl Into<Event>) -> Leaf {
-        Leaf::new(self.trust_domain, self.at, event)
-    }
-}
-
-/// Appends an event to the log. Durable when this returns (law L5).
-pub(crate) async fn append(domain: &Domain, event: impl Into<Event>) -> Result<u64, JournalError> {
-    append_leaf(domain, Written::of(Stamp::now(domain).leaf(event))?).await
-}
-
-/// A leaf and its bytes.
-pub(crate) struct Written {
-    event: Event,
-    bytes: Encoded,
-}
-
-impl Written {
-    pub(crate) fn of(leaf: Leaf) -> Result<Self, LeafError> {
-        Ok(Self { bytes: leaf.encode()?, event: leaf.event })
+        self.stamp().leaf(event)
     }
 
-    /// What it takes of the disk, in bytes.
-    pub(crate) const fn length(&self) -> usize {
-        self.bytes.leaf.len() + self.bytes.side.len()
+    /// A new id that holds the log's time, for `iss_…` and the like.
+    pub(crate) fn new_id(self) -> [u8; 16] {
+        self.log.new_id()
     }
-}
 
-pub(crate) async fn append_leaf(domain: &Domain, written: Written) -> Result<u64, JournalError> {
-    Ok(append_written(domain, vec![written]).await?)
-}
+    pub(crate) fn stamp(self) -> Stamp {
+        Stamp { trust_domain: self.trust_domain.clone(), at: self.log.time() }
+    }
 
-/// Appends leaves of which each is for itself, with one wait for as many as an append takes. Returns the index
-/// of each, in order.
-pub(crate) async fn append_leaves(domain: &Domain, all: Vec<Written>) -> Vec<Result<u64, JournalError>> {
-    let groups = groups(all).into_iter().map(|group| async {
-        let count = group.len() as u64;
-        let first = append_written(domain, group).await;
-        (0..count).map(|offset| Ok(first.clone()? + offset)).collect::<Vec<_>>()
-    });
-    join_all(groups).await.into_iter().flatten().collect()
+    /// Appends an event to the log. Durable when this returns (law L5).
+    pub(crate) async fn append(self, event: impl Into<Event>) -> Result<u64, JournalError> {
+        let written = Written::of(self.leaf(event))?;
+        self.append_leaf(written).await
+    }
+
+    pub(crate) async fn append_leaf(self, written: Written) -> Result<u64, JournalError> {
+        Ok(self.append_written(vec![written]).await?)
+    }
+
+    /// Two events, together or not at all. Returns the index of the second.
+    pub(crate) async fn append_both(
+        self,
+        first: impl Into<Event>,
+        second: impl Into<Event>,
+    ) -> Result<u64, JournalError> {
+        let stamp = self.stamp();
+        let both = vec![Written::of(stamp.clone().leaf(first))?, Written::of(stamp.leaf(second))?];
+        Ok(self.append_written(both).await? + 1)
+    }
+
+    /// Appends leaves of which each is for itself, with one wait for as many as an append takes. Returns the index
+    /// of each, in order.
+    pub(crate) async fn append_leaves(self, all: Vec<Written>) -> Vec<Result<u64, JournalError>> {
+        let groups = groups(all).into_iter().map(|group| async move {
+            let count = group.len() as u64;
+            let first = self.append_written(group).await;
+            (0..count).map(|offset| Ok(first.clone()? + offset)).collect::<Vec<_>>()
+        });
+        join_all(groups).await.into_iter().flatten().collect()
+    }
+
+    async fn append_written(self, all: Vec<Written>) -> Appended {
+        let (events, entries): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .map(|Written { event, bytes }| (event, NewEntry { leaf: bytes.leaf, side: bytes.side }))
+            .unzip();
+        let appended = self.log.ledger.append(entries).await;
+        self.watch.health.appended(&appended);
+        if appended.is_ok() {
+            events.iter().for_each(|event| self.watch.counters.recorded(event));
+        }
+        appended
+    }
 }
 
 fn groups(all: Vec<Written>) -> Vec<Vec<Written>> {
@@ -114,63 +134,34 @@ fn groups(all: Vec<Written>) -> Vec<Vec<Written>> {
     groups
 }
 
-async fn append_written(domain: &Domain, all: Vec<Written>) -> Appended {
-    let (events, entries): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .map(|Written { event, bytes }| (event, NewEntry { leaf: bytes.leaf, side: bytes.side }))
-        .unzip();
-    let appended = domain.log.ledger.append(entries).await;
-    domain.watch.health.appended(&appended);
-    if appended.is_ok() {
-        events.iter().for_each(|event| domain.watch.counters.recorded(event));
-    }
-    appended
+/// Where and when something happens: what its leaf says besides the event.
+#[derive(Clone)]
+pub(crate) struct Stamp {
+    trust_domain: TrustDomain,
+    at: UnixTime,
 }
 
-/// Two events, together or not at all. Returns the index of the second.
-pub(crate) async fn append_both(
-    domain: &Domain,
-    first: impl Into<Event>,
-    second: impl Into<Event>,
-) -> Result<u64, JournalError> {
-    let stamp = Stamp::now(domain);
-    let both = vec![Written::of(stamp.clone().leaf(first))?, Written::of(stamp.leaf(second))?];
-    Ok(append_written(domain, both).await? + 1)
-}
-
-/// Moves all leaves of the outbox into the log, in order and each once: what the log has already, it leaves out (decisions/0042).
-pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
-    let _one_at_a_time = domain.log.outbox.draining.lock().await;
-    loop {
-        let mut waiting = domain.store.outbox(&domain.identity.name, AT_ONCE).await?;
-        // As many as one append takes; each alone is far below that.
-        let mut bytes = 0;
-        let fit = waiting.iter().take_while(|row| {
-            bytes += row.leaf.len() + row.side.len() + 8;
-            bytes <= APPEND_BYTES
-        });
-        let fit = fit.count().max(1);
-        waiting.truncate(fit);
-        let Some(last) = waiting.last().map(|leaf| leaf.sequence) else { return Ok(()) };
-        let count = waiting.len();
-        let leaves = waiting.into_iter().map(|row| (row.sequence, NewEntry { leaf: row.leaf, side: row.side }));
-        let appended = domain.log.ledger.append_once(leaves.collect()).await;
-        domain.watch.health.appended(&appended);
-        domain.log.outbox.offered(appended.is_ok());
-        appended.map_err(JournalError::Disk)?;
-        submit::write::<JournalError>(domain, Write::Drained(last)).await?;
-        domain.log.outbox.went(count);
+impl Stamp {
+    pub(crate) fn leaf(self, event: impl Into<Event>) -> Leaf {
+        Leaf::new(self.trust_domain, self.at, event)
     }
 }
 
-/// Remembers in the database how far the log has come; an older copy of the log is then noticed at the next start.
-pub(crate) async fn mark(domain: &Domain) -> Result<(), JournalError> {
-    let size = domain.log.ledger.size();
-    let ledger = domain.log.ledger.clone();
-    let root = sekisho_runtime::blocking(move || ledger.root(size)).await.ok().flatten();
-    let Some(root) = root.filter(|_| size > 0) else { return Ok(()) };
-    let mark = LogMark { size, root: root.to_vec() };
-    submit::write(domain, Write::MarkLog(mark)).await.map(drop)
+/// A leaf and its bytes.
+pub(crate) struct Written {
+    event: Event,
+    bytes: Encoded,
+}
+
+impl Written {
+    pub(crate) fn of(leaf: Leaf) -> Result<Self, LeafError> {
+        Ok(Self { bytes: leaf.encode()?, event: leaf.event })
+    }
+
+    /// What it takes of the disk, in bytes.
+    pub(crate) const fn length(&self) -> usize {
+        self.bytes.leaf.len() + self.bytes.side.len()
+    }
 }
 
 /// Whether the log holds all that the database remembers of it.

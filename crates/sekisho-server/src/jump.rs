@@ -6,8 +6,7 @@ use sekisho_store::{Item, Write};
 use sekisho_types::{Revision, SpiffeId};
 
 use crate::domain::Domain;
-use crate::journal::{JournalError, Stamp, personal};
-use crate::submit;
+use crate::journal::{JournalError, personal};
 
 /// Hears which revision an agent has applied, and jumps beyond it if this server has not come so far.
 pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
@@ -29,10 +28,10 @@ pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
 }
 
 async fn jump(domain: &Domain, agent: &SpiffeId, applied: u64, held: Revision) -> Result<Revision, JournalError> {
-    let stamp = Stamp::now(domain);
+    let stamp = domain.journal().stamp();
     let ahead = AgentAhead { agent: personal(agent.clone()), applied_revision: applied, held_revision: held.0 };
     let since = domain.streams.behind.started;
     let jump = Write::JumpBeyond { floor: Revision(applied), since };
-    let jumped = submit::write::<JournalError>(domain, Item::from(jump).record(stamp.leaf(ahead))).await?;
+    let jumped = domain.writer().write::<JournalError>(Item::from(jump).record(stamp.leaf(ahead))).await?;
     Ok(jumped.unwrap_or(held))
 }

@@ -18,7 +18,7 @@ use sekisho_types::{Digest, SignatureAlgorithm, Signer, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::journal::{self, JournalError};
+use crate::journal::JournalError;
 
 /// How long the end of an earlier writer of this process is waited for.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
@@ -141,9 +141,9 @@ pub(crate) async fn log_earlier(domain: &Domain, continues: Option<Earlier>) -> 
     let old_root = Digest::parse(&earlier.root).map_err(|_| LeafError::Field("old_root"))?;
     let appended = if earlier.event == OLDER_LOG_ACCEPTED {
         let (old_origin, old_root, old_size) = (Some(old_origin), Some(old_root), Some(old_size));
-        journal::append(domain, OlderLogAccepted { old_origin, old_root, old_size, reason }).await
+        domain.journal().append(OlderLogAccepted { old_origin, old_root, old_size, reason }).await
     } else {
-        journal::append(domain, LogContinued { old_origin, old_root, old_size, reason }).await
+        domain.journal().append(LogContinued { old_origin, old_root, old_size, reason }).await
     };
     let index = appended?;
     domain.log.ledger.checkpoint_covering(index).await.map_err(|error| JournalError::Disk(Arc::new(error)))?;

@@ -28,7 +28,7 @@ use crate::lineage::{Earlier, Opened};
 use crate::outbox::Outbox;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
+use crate::{drain, journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
@@ -38,12 +38,12 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
     let (domain, Beginning { continues, later, outbox }) = load(args, tasks).await?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
-        journal::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+        drain::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
     // Before anything is recorded: what waits keeps its place, and no number is given twice.
     let settled = settle::settle(&domain, outbox, later.is_some()).await;
     settled.map_err(|e| ServerError::Journal(e.to_string()))?;
-    journal::drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+    drain::drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     if let Some(later) = later {
         bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
@@ -205,7 +205,9 @@ async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
         "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \
          an hour. If it is wrong, stop the server, set the clock and start again"
     );
-    journal::append(domain, ClockAhead { seconds: ahead })
+    domain
+        .journal()
+        .append(ClockAhead { seconds: ahead })
         .await
         .map(drop)
         .map_err(|e| ServerError::Journal(e.to_string()))

@@ -12,6 +12,7 @@ use crate::caller::Operator;
 use crate::command::Command;
 use crate::commands::{ApplyError, ApplyPolicy};
 use crate::domain::Shared;
+use crate::run::Run;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
@@ -55,7 +56,9 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), Folder
             .is_ok_and(|m| m.is_some())
         {}
         let applied = match read_folder(&folder) {
-            Ok(sources) => ApplyPolicy { sources }.run(&domain, &by).await.map_err(FolderError::from),
+            Ok(sources) => {
+                ApplyPolicy { sources }.run(&Run { domain: &domain, caller: &by }).await.map_err(FolderError::from)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &applied {

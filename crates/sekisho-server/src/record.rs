@@ -8,15 +8,17 @@ use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, Reco
 use sekisho_identity::Standing;
 use sekisho_ledger::Batch;
 use sekisho_runtime::now;
-use sekisho_store::{Conflict, Expect, Item, SpoolPosition, StoreError, Write};
+use sekisho_store::{Conflict, Expect, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use crate::belief::Belief;
 use crate::caller::AgentCaller;
+use crate::change::Change;
+use crate::denied::Denied;
 use crate::domain::{Domain, Log};
-use crate::journal::{self, JournalError, personal};
+use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
-use crate::submit;
+use crate::run::Run;
 use crate::unstored::{Logged, Unstored};
 
 const MAX_RECORDS: usize = 4096;
@@ -63,6 +65,8 @@ pub(crate) enum RecordError {
     Conflict(#[from] Conflict),
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 impl Fault for RecordError {
@@ -72,6 +76,7 @@ impl Fault for RecordError {
             Self::Conflict(Conflict::Standing { standing, .. }) => *standing != Standing::Superseded,
             // Another conflict passes when the agent has attested again.
             Self::Journal(_) | Self::Store(_) | Self::Conflict(_) | Self::Disk(_) => false,
+            Self::Denied(denied) => denied.is_callers(),
             _ => true,
         }
     }
@@ -84,8 +89,7 @@ impl Fault for RecordError {
 /// Records a batch of `reporter`. Returns the leaf's index; a repeated batch gets the index that it had. `lost` is how
 /// many records the spool has lost since it was made.
 pub(crate) async fn batch(
-    domain: &Domain,
-    agent: &AgentCaller,
+    run: &Run<'_, AgentCaller>,
     mut unstored: Turn,
     key: &str,
     records: Vec<Bytes>,
@@ -94,6 +98,7 @@ pub(crate) async fn batch(
     if records.len() > MAX_RECORDS || records.iter().any(|record| record.len() > MAX_RECORD_BYTES) {
         return Err(RecordError::TooLarge);
     }
+    let (domain, agent) = (run.domain, run.caller);
     let (spool, first) = spool_and_first(key)?;
     let lost = Some(lost).filter(countable).ok_or(RecordError::Key)?;
     let reporter = &agent.id.get().to_string();
@@ -130,14 +135,10 @@ pub(crate) async fn batch(
     let earlier = leaf_of(domain, &unstored, &logged, kept.is_empty());
     let log_index = match earlier {
         Some(log_index) => log_index,
-        None if kept.is_empty() => journal::append(domain, gap()).await?,
+        None if kept.is_empty() => run.log(gap()).await?,
         None => {
             let recorded = recorded(reporter, &tree, next, kept.len() as u64);
-            if missing > 0 {
-                journal::append_both(domain, gap(), recorded).await?
-            } else {
-                journal::append(domain, recorded).await?
-            }
+            if missing > 0 { domain.journal().append_both(gap(), recorded).await? } else { run.log(recorded).await? }
         }
     };
     if earlier.is_none() {
@@ -148,11 +149,11 @@ pub(crate) async fn batch(
     keep(domain, reporter, log_index, kept).await?;
     let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
     let (node, spool) = (agent.id.get().clone(), spool.to_owned());
-    let item = Item::default()
-        .expect(Expect::Standing { agent: node.clone(), serial: agent.serial.clone() })
+    let change = Change::with_reply(())
         .expect(Expect::Spool { node: node.clone(), spool: spool.clone(), is: known })
         .write(Write::PutSpool { node, spool, position });
-    submit::write::<RecordError>(domain, item).await?;
+    // Once: what it was read from does not change by another attempt.
+    run.change_all::<_, RecordError>(vec![change]).await?.into_iter().collect::<Result<Vec<()>, _>>()?;
     unstored.retain(|(_, leaf)| *leaf != log_index);
     if let Some(records) = followed {
         domain.streams.followers.arrived(log_index, records);

@@ -9,7 +9,7 @@ use sekisho_runtime::now;
 use sekisho_types::SpiffeId;
 
 use crate::domain::Domain;
-use crate::journal::{self, JournalError, personal};
+use crate::journal::{JournalError, personal};
 
 /// Characters of a reason.
 const MAX_REASON: usize = 500;
@@ -130,11 +130,11 @@ async fn leaf(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Rec
     let withdrawn = fault.withdraws();
     let refused = Refused {
         caller: personal(caller.clone()),
-        id: RefusalId::new(domain.new_log_id()),
+        id: RefusalId::new(domain.log.new_id()),
         reason: personal(says.chars().take(MAX_REASON).collect()),
         withdrawn: (!withdrawn.is_empty()).then(|| IssuanceIds(withdrawn.to_vec())),
     };
-    let index = journal::append(domain, refused).await?;
+    let index = domain.journal().append(refused).await?;
     let reason: String = fault.says_to_all().chars().take(MAX_REASON).collect();
     tracing::info!(caller, reason, withdrawn = withdrawn.len(), index, "refused");
     Ok(Recorded(()))

@@ -8,7 +8,7 @@ use sekisho_events::{HandshakesRefused, RefusalId, RefusalsCounted};
 use sekisho_net::Tallied;
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{self, personal};
+use crate::journal::personal;
 
 /// How long refusals are counted before the count is logged.
 const COUNT_FOR: Duration = Duration::from_secs(5);
@@ -27,14 +27,14 @@ pub(crate) async fn log_count(domain: &Domain) {
     let refusals = &domain.limits.refusals;
     let count = refusals.counted.swap(0, Ordering::Relaxed);
     if count > 0
-        && let Err(error) = journal::append(domain, counted(count, None)).await
+        && let Err(error) = domain.journal().append(counted(count, None)).await
     {
         tracing::error!(%error, count, "the count of refusals waits for the log");
         refusals.count(count);
     }
     for tallied in refusals.turned_away.take() {
         tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
-        if let Err(error) = journal::append(domain, handshakes(domain, &tallied)).await {
+        if let Err(error) = domain.journal().append(handshakes(domain, &tallied)).await {
             tracing::error!(%error, tallied.count, "peers that were turned away are not in the log");
             refusals.count(tallied.count);
         }
@@ -42,7 +42,7 @@ pub(crate) async fn log_count(domain: &Domain) {
     let agents = std::mem::take(&mut *refusals.counted_of_agents.lock().unwrap_or_else(PoisonError::into_inner));
     for (agent, count) in agents {
         tracing::warn!(agent, count, "refused beyond the agent's budget; counted only");
-        if let Err(error) = journal::append(domain, counted(count, Some(&agent))).await {
+        if let Err(error) = domain.journal().append(counted(count, Some(&agent))).await {
             tracing::error!(%error, count, "the count of an agent's refusals waits for the log");
             refusals.count_of_agent(&agent, count);
         }
@@ -54,7 +54,7 @@ fn handshakes(domain: &Domain, tallied: &Tallied) -> HandshakesRefused {
     HandshakesRefused {
         caller: personal(tallied.first.clone()),
         count: tallied.count,
-        id: RefusalId::new(domain.new_log_id()),
+        id: RefusalId::new(domain.log.new_id()),
         reason: personal(tallied.reason.clone()),
     }
 }

@@ -11,8 +11,8 @@ use sekisho_store::{Conflict, EntryVersion, Expect, Item, StoreError, Write};
 use sekisho_types::UnixTime;
 
 use crate::domain::{Domain, Shared};
-use crate::journal::{self, JournalError, Stamp, personal};
-use crate::{log_search, submit};
+use crate::journal::{JournalError, personal};
+use crate::log_search;
 
 const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
@@ -64,11 +64,11 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
         domain.store.wipe().await?;
     }
     if erased > 0 {
-        journal::append(domain, OpeningsErased { entries: erased }).await?;
+        domain.journal().append(OpeningsErased { entries: erased }).await?;
     }
     // The next run of the server begins to believe from here.
     let item = Item::from(Write::RemoveFormerParentsBefore(ended)).write(Write::MarkRetention(mark));
-    submit::write(domain, item).await.map(drop)
+    domain.writer().write(item).await.map(drop)
 }
 
 fn days(count: u32) -> i64 {
@@ -87,7 +87,7 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
     if count == 0 {
         return Ok(0);
     }
-    let (stamp, by) = (Stamp::now(domain), || personal("retention".to_owned()));
+    let (stamp, by) = (domain.journal().stamp(), || personal("retention".to_owned()));
     let nodes = nodes.into_iter().map(|node| {
         let forgotten = AgentForgotten { agent: personal(node.id.clone()), by: by() };
         Item::from(Write::RemoveNode(node.id.clone()))
@@ -102,7 +102,7 @@ async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, Retent
             .record(stamp.clone().leaf(forgotten))
     });
     // One that changed since the view was read, as by another attestation or a ban, conflicts and stays.
-    let written = submit::all(domain, nodes.chain(entries).collect()).await?;
+    let written = domain.writer().all(nodes.chain(entries).collect()).await?;
     // What conflicts stays until the next round.
     let has_progress = written.outcomes.iter().any(Result::is_ok);
     Ok(if has_progress { count } else { 0 })

@@ -7,8 +7,8 @@ use sekisho_types::UnixTime;
 
 use crate::authorities::{AuthorityError, Step};
 use crate::domain::Domain;
-use crate::journal::{JournalError, Stamp, drain_outbox};
-use crate::submit;
+use crate::drain::drain_outbox;
+use crate::journal::JournalError;
 
 impl From<JournalError> for AuthorityError {
     fn from(error: JournalError) -> Self {
@@ -25,7 +25,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         drain_outbox(domain).await?;
         follow(domain).await?;
         let believed = domain.watch.belief.time(now).min(now);
-        let stamp = Stamp::now(domain);
+        let stamp = domain.journal().stamp();
         let step = match authorities.rotation().plan(now, believed) {
             CaPlan::Wait(until) => {
                 if let Err(error) = authorities.put_away(believed) {
@@ -46,7 +46,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         let put = step.changed.into_iter().map(|record| Write::PutAuthority(Box::new(record)));
         let writes = put.chain(step.removed.map(Write::RemoveAuthority));
         let item = writes.fold(Item::default().record(stamp.leaf(step.event)), Item::write);
-        submit::write::<JournalError>(domain, item).await?;
+        domain.writer().write::<JournalError>(item).await?;
     }
 }
 

@@ -7,7 +7,7 @@ use sekisho_events::{SettingList, SettingsChanged};
 use sekisho_ledger::sha256_of;
 
 use crate::domain::{Domain, Settings};
-use crate::journal::{self, JournalError, Stamp, Written};
+use crate::journal::{JournalError, Written};
 
 /// In the server's folder: the settings of the last start. Without it, the next leaf says what they are and not what they were.
 const FILE: &str = "settings";
@@ -22,8 +22,8 @@ pub(crate) async fn record(domain: &Domain, folder: &Path) -> Result<(), Journal
     }
     let text = format!("{after}\n");
     let revision = domain.view.read(|state| state.revision);
-    let leaf = Stamp::now(domain).leaf(SettingsChanged { after, before }).at_state(revision);
-    journal::append_leaf(domain, Written::of(leaf)?).await?;
+    let leaf = domain.journal().leaf(SettingsChanged { after, before }).at_state(revision);
+    domain.journal().append_leaf(Written::of(leaf)?).await?;
     // After its leaf: a crash in between records it again.
     if let Err(error) = write_atomic(&path, text.as_bytes()) {
         tracing::error!(%error, "the settings were not remembered; the next start records them again");

@@ -10,7 +10,6 @@ use sekisho_store::{OutboxLeaf, Write};
 
 use crate::domain::Domain;
 use crate::journal::JournalError;
-use crate::submit;
 
 /// Removes from the outbox what the log holds, and lets numbers go on beyond `held`, the last that the log knows of. `is_older` says
 /// that the log speaks of a later state.
@@ -33,7 +32,7 @@ pub(crate) async fn settle(domain: &Domain, held: Option<i64>, is_older: bool) -
         tracing::info!(count, "leaves that waited are in the log already");
     }
     let settled = Write::SettleOutbox { held: held_leaves, beyond: held.unwrap_or(0) };
-    submit::write(domain, settled).await.map(drop)
+    domain.writer().write(settled).await.map(drop)
 }
 
 /// The numbers of those that stand in the log. Reads files, from the log's end to where the last of them is found.
@@ -66,13 +65,13 @@ mod tests {
     use sekisho_store::Item;
 
     use super::*;
-    use crate::journal::{self, Stamp};
+    use crate::drain;
     use crate::testbed::Testbed;
 
     async fn record(domain: &Domain, number: usize) {
         let removed = AuthorityRemoved { authority: format!("a{number}") };
-        let item = Item::default().record(Stamp::now(domain).leaf(removed));
-        submit::write::<JournalError>(domain, item).await.unwrap();
+        let item = Item::default().record(domain.journal().leaf(removed));
+        domain.writer().write::<JournalError>(item).await.unwrap();
     }
 
     async fn removed(bed: &Testbed) -> Vec<String> {
@@ -123,7 +122,7 @@ mod tests {
             let leaves = rows.map(|row| (row.sequence, NewEntry { leaf: row.leaf, side: row.side }));
             domain.log.ledger.append_once(leaves.collect()).await.unwrap();
         }
-        journal::drain_outbox(domain).await.unwrap();
+        drain::drain_outbox(domain).await.unwrap();
         assert_eq!(domain.store.outbox_length(name).await.unwrap(), 0);
         assert_eq!(removed(&bed).await, ["a0", "a1", "a2"]);
     }

@@ -33,7 +33,7 @@ use crate::outbox::Outbox;
 use crate::refusal::Refusal;
 use crate::roles::Role;
 use crate::view::View;
-use crate::{journal, rotation};
+use crate::{drain, rotation};
 
 /// The entry that makes its holder an operator.
 pub(crate) const ADMIN: &str = "ent_admin";
@@ -99,10 +99,10 @@ impl Testbed {
 
     /// Everything that is on record by now, opened.
     pub(crate) async fn recorded(&self) -> Vec<Event> {
-        journal::drain_outbox(&self.domain).await.unwrap();
+        drain::drain_outbox(&self.domain).await.unwrap();
         let log = &self.domain.log.ledger;
         // A checkpoint that covers a leaf of ours covers all before it.
-        let last = journal::append(&self.domain, RotationFailed {}).await.unwrap();
+        let last = self.domain.journal().append(RotationFailed {}).await.unwrap();
         let (size, _) = log.checkpoint_covering(last).await.unwrap();
         let entries = (0..size.div_ceil(256)).flat_map(|number| log.bundle(number, size).unwrap());
         let events = entries.map(|entry| Leaf::decode_with_side(&entry.leaf, &entry.side).unwrap().event);

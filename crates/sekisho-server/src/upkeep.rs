@@ -10,9 +10,10 @@ use tracing::Span;
 
 use crate::config::DomainArgs;
 use crate::domain::Shared;
+use crate::drain::drain_outbox;
 use crate::error::ServerError;
-use crate::journal::{JournalError, drain_outbox};
-use crate::{journal, own_svid, policy_folder, refusals, retention, rotation, scrub, witness};
+use crate::journal::JournalError;
+use crate::{drain, own_svid, policy_folder, refusals, retention, rotation, scrub, witness};
 
 /// How often the database learns how far the log has come, at least.
 const MARK_EVERY: Duration = Duration::from_secs(30);
@@ -97,7 +98,7 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
         }
         let size = domain.log.ledger.size();
         if size != marked {
-            match journal::mark(&domain).await {
+            match drain::mark(&domain).await {
                 Ok(()) => marked = size,
                 Err(error) => tracing::error!(%error, "how far the log has come was not remembered"),
             }
@@ -122,7 +123,7 @@ async fn keep_authorities(domain: Shared) {
             }
             Err(error) => {
                 tracing::error!(%error, pause, "authorities were not rotated; trying again");
-                let logged = journal::append(&domain, RotationFailed {}).await;
+                let logged = domain.journal().append(RotationFailed {}).await;
                 if let Err::<_, JournalError>(error) = logged {
                     tracing::error!(%error, "and that could not be logged");
                 }

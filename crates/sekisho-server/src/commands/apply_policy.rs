@@ -1,15 +1,15 @@
 use sekisho_events::PolicyApplied;
 use sekisho_policy::{PolicyError, Source, load_tested};
 use sekisho_runtime::now;
-use sekisho_store::{Conflict, Expect, Item, PolicyRecord, StoreError, Write};
+use sekisho_store::{Conflict, Expect, PolicyRecord, StoreError, Write};
 
-use super::by_operator;
 use crate::caller::Operator;
+use crate::change::Change;
 use crate::command::Command;
 use crate::denied::Denied;
-use crate::domain::Shared;
-use crate::journal::{JournalError, Stamp, personal};
+use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
+use crate::run::Run;
 
 /// Policy revisions kept for replay.
 const KEEP_REVISIONS: usize = 256;
@@ -60,28 +60,29 @@ impl Command for ApplyPolicy {
     type Reply = u64;
     type Error = ApplyError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<u64, ApplyError> {
+    async fn run(self, run: &Run<'_, Operator>) -> Result<u64, ApplyError> {
         // Loading and the set's own tests take their time.
         let tested = sekisho_runtime::blocking(move || load_tested(self.sources, now())).await;
         let set = tested.map_err(|error| PolicyError::Prepare(error.to_string()))??;
         let files = set.sources().iter().map(|source| (source.name.clone(), source.text.clone())).collect();
         // The store counts revisions.
         let policy = PolicyRecord { revision: 0, digest: set.digest(), at: now(), files };
+        let (view, by) = (run.facts().view, run.caller.name());
         let prepare = || {
-            let running = domain.view.read(|state| state.policy.clone());
-            let expected = Item::default().expect(Expect::Policy(running.as_ref().map(|running| running.revision)));
+            let running = view.read(|state| state.policy.clone());
+            let expected = Expect::Policy(running.as_ref().map(|running| running.revision));
             if let Some(running) = running.as_ref().filter(|running| running.digest == policy.digest) {
-                return Ok::<_, ApplyError>((expected, (running.revision, false)));
+                return Ok::<_, ApplyError>(Change::with_reply((running.revision, false)).expect(expected));
             }
             // The store counts in the same way, and only while the expected one runs.
             let revision = running.map_or(0, |running| running.revision) + 1;
-            let applied = PolicyApplied { by: personal(by.name().to_owned()), digest: policy.digest, revision };
+            let applied = PolicyApplied { by: personal(by.to_owned()), digest: policy.digest, revision };
             let write = Write::PutPolicy { policy: policy.clone(), keep: KEEP_REVISIONS };
-            Ok((expected.write(write).record(Stamp::now(domain).leaf(applied)), (revision, true)))
+            Ok(Change::with_reply((revision, true)).expect(expected).write(write).event(applied))
         };
-        let ((revision, is_new), _) = by_operator::change(domain, by, prepare).await?;
+        let (revision, is_new) = run.change(prepare).await?;
         if is_new {
-            tracing::info!(revision, by = by.name(), "policy revision");
+            tracing::info!(revision, by, "policy revision");
         }
         Ok(revision)
     }

@@ -8,8 +8,8 @@ use sekisho_identity::{Csr, Entry, Shown};
 use sekisho_types::{EntryId, Verified};
 
 use crate::caller::AgentCaller;
-use crate::domain::Domain;
 use crate::issue::IssueError;
+use crate::run::Run;
 use crate::view::View;
 
 /// The entry that an agent names. Whether it may serve it is the gate's question.
@@ -18,8 +18,8 @@ pub(super) fn entry(view: &View, id: EntryId) -> Result<Arc<Entry>, IssueError> 
 }
 
 /// A CSR whose signature holds. To find that out takes a turn: it takes longer than to sign.
-pub(super) async fn csr(domain: &Domain, agent: &AgentCaller, der: &[u8]) -> Result<Verified<Csr>, IssueError> {
-    let verified = domain.limits.turns.run(agent.id.get().clone(), || Csr::verify(der)).await;
+pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: &[u8]) -> Result<Verified<Csr>, IssueError> {
+    let verified = run.domain.limits.turns.run(run.caller.id.get().clone(), || Csr::verify(der)).await;
     verified.map_err(|error| IssueError::Csr(error.to_string()))
 }
 

@@ -6,16 +6,17 @@ use sekisho_evidence::node::{Given, NodeAttestor, NodeError, OneTime, Proved, Se
 use sekisho_identity::{Csr, Node, Request};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};
-use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
+use sekisho_store::{Conflict, Expect, StoreError, Write};
 use sekisho_types::{SpiffeId, Verified};
 
+use crate::change::{Change, Facts};
 use crate::command::Command;
-use crate::domain::{Domain, Shared};
-use crate::issue::{Asker, IssueError, issue};
+use crate::denied::Denied;
+use crate::issue::{Asker, IssueError};
 use crate::issue_x509::{IssuedX509, X509};
-use crate::journal::{self, JournalError, Stamp, personal};
+use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
-use crate::submit;
+use crate::run::Run;
 use crate::tokens::id_of;
 
 /// Challenges that one attestation may take.
@@ -85,6 +86,16 @@ pub(crate) enum AttestError {
     Journal(#[from] JournalError),
 }
 
+/// Anyone may attest: the caller has no right that could expire.
+impl From<Denied> for AttestError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Journal(error) => Self::Journal(error),
+            denied => Self::Message(denied.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for AttestError {
     fn from(error: StoreError) -> Self {
         Self::Journal(error.into())
@@ -141,22 +152,22 @@ impl<N: Attestant> Command for Attest<N> {
     type Reply = Admitted;
     type Error = AttestError;
 
-    async fn run(self, domain: &Shared, _anyone: &()) -> Result<Admitted, AttestError> {
+    async fn run(self, run: &Run<'_, ()>) -> Result<Admitted, AttestError> {
         let Self { mut node, address, exporter, tls_group } = self;
-        if !domain.limits.attestations.take(network_of(address), now()) {
+        if !run.domain.limits.attestations.take(network_of(address), now()) {
             return Err(AttestError::TooMany);
         }
         let opening = node.opening().await?;
         // Before a token is spent for it.
         let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
-        let proved = prove(domain, &mut node, &opening, exporter).await?;
-        let issued = admit(domain, &proved, &csr, tls_group).await?;
+        let proved = prove(run, &mut node, &opening, exporter).await?;
+        let issued = admit(run, &proved, &csr, tls_group).await?;
         Ok(Admitted { issued, can_reattest: proved.can_reattest() })
     }
 }
 
 async fn prove(
-    domain: &Domain,
+    run: &Run<'_, ()>,
     node: &mut impl Attestant,
     opening: &Opening,
     exporter: [u8; 32],
@@ -164,14 +175,15 @@ async fn prove(
     let attestor = known(&opening.attestor)?;
     let given = || {
         let session = Session { exporter, fresh: &random_bytes };
-        let anchors = domain.settings.anchors.of(attestor.class().name);
-        Given { session, trust_domain: &domain.identity.name, anchors, now: now() }
+        let Facts { settings, trust_domain, .. } = run.facts();
+        let anchors = settings.anchors.of(attestor.class().name);
+        Given { session, trust_domain, anchors, now: now() }
     };
     let mut step = attestor.begin(&opening.payload, &given())?;
     for left in (0..=MAX_CHALLENGES).rev() {
         step = match step {
             Step::Proved(proved) => return Ok(proved),
-            Step::Spend(once) => return spend(domain, once).await,
+            Step::Spend(once) => return spend(run, once).await,
             Step::Challenge(..) if left == 0 => break,
             Step::Challenge(challenge, conversation) => {
                 let answer = node.answer(challenge).await?;
@@ -190,28 +202,31 @@ fn known(name: &str) -> Result<&'static dyn NodeAttestor, AttestError> {
 }
 
 /// Spends what is good once. That it is unused is checked in the transaction that spends it, so of two callers one wins (law L4).
-async fn spend(domain: &Domain, once: OneTime) -> Result<Proved, AttestError> {
-    let hash = once.hash().to_string();
+async fn spend(run: &Run<'_, ()>, once: OneTime) -> Result<Proved, AttestError> {
+    let (hash, domain) = (once.hash().to_string(), run.domain);
     let token = domain.store.token(&domain.identity.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
     if token.expires_at <= now() {
         return Err(AttestError::TokenExpired);
     }
-    let unused = Expect::Token { hash: hash.clone(), at: now() };
-    let item = Item::default().expect(unused).write(Write::SpendToken(hash.clone()));
-    let used = TokenId::parse(&id_of(&hash)).map(|id| TokenUsed { agent: personal(token.agent_id.clone()), token: id });
-    let item = used.into_iter().fold(item, |item, used| item.record(Stamp::now(domain).leaf(used)));
-    submit::write::<AttestError>(domain, item).await?;
+    let spending = || {
+        let unused = Expect::Token { hash: hash.clone(), at: now() };
+        let change = Change::with_reply(()).expect(unused).write(Write::SpendToken(hash.clone()));
+        let used = TokenId::parse(&id_of(&hash));
+        let used = used.map(|id| TokenUsed { agent: personal(token.agent_id.clone()), token: id });
+        Ok::<_, AttestError>(used.into_iter().fold(change, Change::event))
+    };
+    run.change(spending).await?;
     Ok(once.spent(token.agent_id, now())?)
 }
 
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
 async fn admit(
-    domain: &Domain,
+    run: &Run<'_, ()>,
     proved: &Proved,
     csr: &Verified<Csr>,
     tls_group: String,
 ) -> Result<IssuedX509, AttestError> {
-    let id = proved.id();
+    let (id, domain) = (proved.id(), run.domain);
     let banned = |withdrawn| AttestError::Banned { agent: id.clone(), withdrawn };
     if domain.view.read(|state| state.nodes.get(id).is_some_and(|node| node.banned)) {
         return Err(banned(vec![]));
@@ -220,22 +235,19 @@ async fn admit(
     let attested = Attested {
         agent: personal(id.clone()),
         attestor: node.attestation_type.clone(),
-        id: AttestationId::new(domain.new_log_id()),
+        id: AttestationId::new(domain.log.new_id()),
         tls_group,
     };
-    journal::append(domain, attested).await?;
+    run.log(attested).await?;
     let asker = Asker::attested(&domain.view, &domain.identity, id.clone());
     let request = Request::NodeSvid { csr, evidence: proved.evidence() };
-    let issued = issue(domain, &asker, request, X509).await;
+    let issued = run.issue(&asker, request, X509).await;
     let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;
-    let admission = || {
-        let admission = admission(domain, &node).ok_or_else(|| banned(vec![issued.log_id]))?;
-        Ok::<_, AttestError>((admission, ()))
-    };
-    match submit::change(domain, admission).await {
-        Ok(_) => Ok(issued),
+    let admission = || admission(run.facts(), &node).ok_or_else(|| banned(vec![issued.log_id]));
+    match run.change(admission).await {
+        Ok(()) => Ok(issued),
         Err(AttestError::Journal(error)) => {
             Err(AttestError::Unregistered { agent: id.clone(), withdrawn: vec![issued.log_id], error })
         }
@@ -245,13 +257,13 @@ async fn admit(
 
 /// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the SVID before
 /// is good until this one is used.
-fn admission(domain: &Domain, node: &Node) -> Option<Item> {
-    let known = domain.view.read(|state| state.nodes.get(&node.id).cloned());
+fn admission(of: Facts<'_>, node: &Node) -> Option<Change<()>> {
+    let known = of.view.read(|state| state.nodes.get(&node.id).cloned());
     if known.as_ref().is_some_and(|known| known.banned) {
         return None;
     }
     let before = known.as_ref().filter(|_| node.can_reattest);
     let admitted = Node { previous_serial: before.map(|known| known.serial.clone()), ..node.clone() };
-    let item = Item::default().expect(Expect::Node { id: node.id.clone(), is: known });
-    Some(item.write(Write::PutNode(Arc::new(admitted))))
+    let change = Change::with_reply(()).expect(Expect::Node { id: node.id.clone(), is: known });
+    Some(change.write(Write::PutNode(Arc::new(admitted))))
 }

@@ -7,8 +7,8 @@ use sekisho_types::SpiffeId;
 
 use super::agent_change::change_agent;
 use crate::caller::Operator;
-use crate::command::Command;
-use crate::domain::Shared;
+use crate::change::{Change, Facts};
+use crate::command::{Changes, TakenAway};
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 
@@ -17,14 +17,18 @@ pub(crate) struct BanAgent {
     pub id: SpiffeId,
 }
 
-impl Command for BanAgent {
+impl Changes for BanAgent {
     type Caller = Operator;
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
-        let event = AgentBanned { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
+    fn prepare(&self, of: Facts<'_>, by: &Operator) -> Result<Change<()>, RegistrationError> {
+        let event = AgentBanned { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) };
         let ban = |node: &Node| Write::PutNode(Arc::new(Node { banned: true, ..node.clone() }));
-        change_agent(domain, by, self.id, &event, "was banned", ban).await
+        change_agent(of, &self.id, event, "was banned", ban)
+    }
+
+    fn takes_away(&self) -> Option<TakenAway<'_>> {
+        Some(TakenAway::OfAgent(&self.id))
     }
 }

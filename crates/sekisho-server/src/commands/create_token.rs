@@ -1,15 +1,15 @@
 use sekisho_events::{TokenCreated, TokenId};
 use sekisho_evidence::{check_token, token_hash};
 use sekisho_runtime::{now, random_hex};
-use sekisho_store::{Expect, Item, TokenRecord, Write};
-use sekisho_types::{SpiffeId, UnixTime};
+use sekisho_store::{Expect, TokenRecord, Write};
+use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 
-use super::by_operator;
 use crate::caller::Operator;
+use crate::change::{Change, Facts};
 use crate::command::Command;
-use crate::domain::{Domain, Shared};
-use crate::journal::{Stamp, personal};
+use crate::journal::personal;
 use crate::registration::RegistrationError;
+use crate::run::Run;
 use crate::tokens::id_of;
 
 /// Where agents are that attest by token. A token gives no other kind of agent's ID away.
@@ -39,48 +39,47 @@ impl Command for CreateToken {
     type Reply = NewToken;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<NewToken, RegistrationError> {
-        let Self { agent, token, ttl_seconds } = self;
+    async fn run(self, run: &Run<'_, Operator>) -> Result<NewToken, RegistrationError> {
+        let (Self { agent, token, ttl_seconds }, Facts { view, trust_domain, .. }) = (self, run.facts());
         if !(1..=LONGEST_LIFE).contains(&ttl_seconds) {
             return Err(RegistrationError::TokenLife);
         }
         let token = token.unwrap_or_else(|| random_hex(16));
         check_token(&token)?;
         // Not derived from the token: the ID is stored and logged, the token is not.
-        let agent_id = agent_id(domain, agent.as_deref().unwrap_or(&random_hex(16)))?;
+        let agent_id = agent_id(trust_domain, agent.as_deref().unwrap_or(&random_hex(16)))?;
         let (hash, expires_at) = (token_hash(&token).to_string(), now().plus_seconds(i64::from(ttl_seconds)));
         let id = id_of(&hash);
         let created = TokenCreated {
             agent: Some(personal(agent_id.clone())),
-            by: personal(by.name().to_owned()),
+            by: personal(run.caller.name().to_owned()),
             expires_at,
             token: TokenId::parse(&id),
         };
         let record = TokenRecord { hash, agent_id: agent_id.clone(), expires_at };
         let creation = || {
-            let node = domain.view.read(|state| state.nodes.get(&agent_id).cloned());
+            let node = view.read(|state| state.nodes.get(&agent_id).cloned());
             if node.as_ref().is_some_and(|node| node.banned) {
                 return Err(RegistrationError::AgentBanned(agent_id.clone()));
             }
-            let item = Item::default()
+            Ok(Change::with_reply(())
                 .expect(Expect::Node { id: agent_id.clone(), is: node })
                 .expect(Expect::NoToken(record.hash.clone()))
                 .write(Write::RemoveTokensBefore(now().plus_seconds(-EXPIRED_KEPT_SECONDS)))
                 .write(Write::PutToken(record.clone()))
-                .record(Stamp::now(domain).leaf(created.clone()));
-            Ok((item, ()))
+                .event(created.clone()))
         };
-        by_operator::change(domain, by, creation).await?;
+        run.change(creation).await?;
         Ok(NewToken { id, token, agent_id, expires_at })
     }
 }
 
-fn agent_id(domain: &Domain, name: &str) -> Result<SpiffeId, RegistrationError> {
+fn agent_id(trust_domain: &TrustDomain, name: &str) -> Result<SpiffeId, RegistrationError> {
     let refused = || RegistrationError::AgentName(name.to_owned());
     let id = match name.strip_prefix("spiffe://") {
         Some(_) => SpiffeId::parse(name)?,
-        None => domain.identity.name.workload(&format!("{AGENTS}{name}")).map_err(|_| refused())?,
+        None => trust_domain.workload(&format!("{AGENTS}{name}")).map_err(|_| refused())?,
     };
     let own_name = id.path().strip_prefix(AGENTS).filter(|own_name| !own_name.contains('/'));
-    if id.is_member_of(&domain.identity.name) && own_name.is_some() { Ok(id) } else { Err(refused()) }
+    if id.is_member_of(trust_domain) && own_name.is_some() { Ok(id) } else { Err(refused()) }
 }

@@ -1,12 +1,11 @@
 use sekisho_events::AgentEvicted;
-use sekisho_identity::Node;
 use sekisho_store::Write;
 use sekisho_types::SpiffeId;
 
 use super::agent_change::change_agent;
 use crate::caller::Operator;
-use crate::command::Command;
-use crate::domain::Shared;
+use crate::change::{Change, Facts};
+use crate::command::{Changes, TakenAway};
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 
@@ -15,14 +14,17 @@ pub(crate) struct EvictAgent {
     pub id: SpiffeId,
 }
 
-impl Command for EvictAgent {
+impl Changes for EvictAgent {
     type Caller = Operator;
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
-        let event = AgentEvicted { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) }.into();
-        let evict = |node: &Node| Write::RemoveNode(node.id.clone());
-        change_agent(domain, by, self.id, &event, "was evicted", evict).await
+    fn prepare(&self, of: Facts<'_>, by: &Operator) -> Result<Change<()>, RegistrationError> {
+        let event = AgentEvicted { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) };
+        change_agent(of, &self.id, event, "was evicted", |node| Write::RemoveNode(node.id.clone()))
+    }
+
+    fn takes_away(&self) -> Option<TakenAway<'_>> {
+        Some(TakenAway::OfAgent(&self.id))
     }
 }

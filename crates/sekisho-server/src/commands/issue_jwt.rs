@@ -7,9 +7,9 @@ use sekisho_types::EntryId;
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
 use crate::command::Command;
-use crate::domain::Shared;
-use crate::issue::{IssueError, issue};
+use crate::issue::IssueError;
 use crate::issue_jwt::{IssuedJwt, Jwt};
+use crate::run::Run;
 
 /// One JWT-SVID for an entry.
 pub(crate) struct IssueJwt {
@@ -24,11 +24,12 @@ impl Command for IssueJwt {
     type Reply = (IssuedJwt, Arc<Entry>);
     type Error = IssueError;
 
-    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<Self::Reply, IssueError> {
-        let entry = entry(&domain.view, self.entry)?;
+    async fn run(self, run: &Run<'_, AgentCaller>) -> Result<Self::Reply, IssueError> {
+        let (agent, view) = (run.caller, run.facts().view);
+        let entry = entry(view, self.entry)?;
         let (shown, evidence) = shown(agent, self.process)?;
         let request = Request::WorkloadJwt { entry: &entry, audience: &self.audience, shown, evidence: &evidence };
-        let issued = issue(domain, agent.asker(domain), request, Jwt(&self.audience)).await?;
+        let issued = run.issue(agent.asker(run.domain), request, Jwt(&self.audience)).await?;
         Ok((issued, entry))
     }
 }

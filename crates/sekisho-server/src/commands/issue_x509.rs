@@ -8,9 +8,10 @@ use sekisho_types::{EntryId, Verified};
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
 use crate::command::Command;
-use crate::domain::Shared;
-use crate::issue::{IssueError, issue_all};
+use crate::issue::IssueError;
 use crate::issue_x509::{IssuedX509, X509};
+use crate::run::Run;
+use crate::view::View;
 
 /// X.509-SVIDs, each for itself: one that is refused keeps no other out. An item that could not be read is
 /// refused with the others.
@@ -31,12 +32,13 @@ impl Command for IssueX509 {
     type Reply = Vec<Result<(IssuedX509, Arc<Entry>), IssueError>>;
     type Error = IssueError;
 
-    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<Self::Reply, IssueError> {
+    async fn run(self, run: &Run<'_, AgentCaller>) -> Result<Self::Reply, IssueError> {
+        let (agent, view) = (run.caller, run.facts().view);
         // To check the signature of a CSR takes longer than to sign.
-        let turns = &domain.limits.turns;
-        let read = turns.each(agent.id.get(), self.items, |item| Read::of(domain, agent, item?)).await;
+        let turns = &run.domain.limits.turns;
+        let read = turns.each(agent.id.get(), self.items, |item| Read::of(view, agent, item?)).await;
         let requests: Vec<_> = read.iter().flatten().map(Read::request).collect();
-        let mut issued = issue_all(domain, agent.asker(domain), &requests, X509).await.into_iter();
+        let mut issued = run.issue_all(agent.asker(run.domain), &requests, X509).await.into_iter();
         drop(requests);
         let replies = read.into_iter().map(|read| {
             let entry = read?.entry;
@@ -56,8 +58,8 @@ struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    fn of(domain: &Shared, agent: &'a AgentCaller, asked: AskedX509) -> Result<Self, IssueError> {
-        let entry = entry(&domain.view, asked.entry)?;
+    fn of(view: &View, agent: &'a AgentCaller, asked: AskedX509) -> Result<Self, IssueError> {
+        let entry = entry(view, asked.entry)?;
         let csr = Csr::verify(&asked.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
         let (shown, evidence) = shown(agent, asked.process)?;
         Ok(Self { entry, csr, shown, evidence })

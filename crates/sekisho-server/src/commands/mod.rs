@@ -5,7 +5,6 @@ mod apply_policy;
 mod asked;
 mod attest;
 mod ban_agent;
-mod by_operator;
 mod create_entries;
 mod create_token;
 mod delete_entry;

@@ -1,9 +1,10 @@
 use sekisho_identity::Request;
 
-use crate::command::{Command, Own};
-use crate::domain::Shared;
-use crate::issue::{Asker, IssueError, issue};
+use crate::caller::Own;
+use crate::command::Command;
+use crate::issue::{Asker, IssueError};
 use crate::issue_x509::{IssuedX509, X509};
+use crate::run::Run;
 
 /// The server's own SVID, through the same gate as every other.
 pub(crate) struct OwnSvid {
@@ -15,8 +16,9 @@ impl Command for OwnSvid {
     type Reply = IssuedX509;
     type Error = IssueError;
 
-    async fn run(self, domain: &Shared, _own: &Own) -> Result<IssuedX509, IssueError> {
+    async fn run(self, run: &Run<'_, Own>) -> Result<IssuedX509, IssueError> {
         let request = Request::ServerSvid { public_key: &self.public_key };
-        issue(domain, &Asker::server(&domain.view, &domain.identity), request, X509).await
+        let asker = Asker::server(&run.domain.view, &run.domain.identity);
+        run.issue(&asker, request, X509).await
     }
 }

@@ -1,10 +1,9 @@
-use sekisho_store::{Expect, Item, Write};
+use sekisho_store::Write;
 
 use crate::caller::AgentCaller;
-use crate::command::Command;
+use crate::change::{Change, Facts};
+use crate::command::Changes;
 use crate::denied::Denied;
-use crate::domain::Shared;
-use crate::submit;
 
 /// Characters of a version.
 const MAX_VERSION: usize = 64;
@@ -14,19 +13,14 @@ pub(crate) struct PostStatus {
     pub version: String,
 }
 
-impl Command for PostStatus {
+impl Changes for PostStatus {
     type Caller = AgentCaller;
     type Reply = ();
     type Error = Denied;
 
-    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<(), Denied> {
-        let version: String = self.version.chars().take(MAX_VERSION).collect();
-        if agent.node.version == version {
-            return Ok(());
-        }
-        let id = agent.id.get().clone();
-        let stands = Expect::Standing { agent: id.clone(), serial: agent.serial.clone() };
-        let item = Item::default().expect(stands).write(Write::NodeVersion { id, version });
-        submit::write::<Denied>(domain, item).await.map(drop)
+    fn prepare(&self, _: Facts<'_>, agent: &AgentCaller) -> Result<Change<()>, Denied> {
+        let (id, version) = (agent.id.get().clone(), self.version.chars().take(MAX_VERSION).collect());
+        let nothing = Change::with_reply(());
+        Ok(if agent.node.version == version { nothing } else { nothing.write(Write::NodeVersion { id, version }) })
     }
 }

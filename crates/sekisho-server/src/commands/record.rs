@@ -3,8 +3,8 @@ use sekisho_disk::DiskError;
 
 use crate::caller::AgentCaller;
 use crate::command::Command;
-use crate::domain::Shared;
 use crate::record::{self, RecordError};
+use crate::run::Run;
 
 /// Records decisions and refusals made on a node. The reply is the index of their leaf.
 pub(crate) struct Record {
@@ -19,13 +19,14 @@ impl Command for Record {
     type Reply = u64;
     type Error = RecordError;
 
-    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<u64, RecordError> {
+    async fn run(self, run: &Run<'_, AgentCaller>) -> Result<u64, RecordError> {
         let Self { batch_key, records, lost } = self;
-        let turn = record::turn(&domain.log, agent.id.get(), &batch_key).await;
+        let turn = record::turn(&run.domain.log, run.caller.id.get(), &batch_key).await;
         // Once it is its turn, whether or not the agent stays to hear of it: half of this is no state.
-        let (domain, agent) = (domain.clone(), agent.clone());
-        let recorded =
-            tokio::spawn(async move { record::batch(&domain, &agent, turn, &batch_key, records, lost).await });
+        let (domain, agent) = (run.domain.clone(), run.caller.clone());
+        let recorded = tokio::spawn(async move {
+            record::batch(&Run { domain: &domain, caller: &agent }, turn, &batch_key, records, lost).await
+        });
         recorded.await.map_err(|ended| RecordError::Disk(DiskError::Stopped(ended.to_string())))?
     }
 }

@@ -1,17 +1,17 @@
 use sekisho_events::IssuanceId;
 use sekisho_identity::Request;
-use sekisho_store::{Conflict, Expect, Item, StoreError, Write};
+use sekisho_store::{Conflict, StoreError, Write};
 
 use super::asked::csr;
 use crate::caller::AgentCaller;
+use crate::change::Change;
 use crate::command::Command;
 use crate::denied::Denied;
-use crate::domain::Shared;
-use crate::issue::{IssueError, issue};
+use crate::issue::IssueError;
 use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::JournalError;
 use crate::refusal::Fault;
-use crate::submit;
+use crate::run::Run;
 
 /// Renews an agent's SVID. The one it shows now stays good until the new one is used, in case the answer is lost.
 pub(crate) struct Renew {
@@ -35,6 +35,12 @@ impl From<JournalError> for RenewError {
     }
 }
 
+impl From<Denied> for RenewError {
+    fn from(denied: Denied) -> Self {
+        Self::Changed { denied, withdrawn: vec![] }
+    }
+}
+
 impl From<StoreError> for RenewError {
     fn from(error: StoreError) -> Self {
         JournalError::from(error).into()
@@ -45,7 +51,7 @@ impl From<Conflict> for RenewError {
     fn from(conflict: Conflict) -> Self {
         match Denied::from(conflict) {
             Denied::Journal(error) => error.into(),
-            denied => Self::Changed { denied, withdrawn: vec![] },
+            denied => denied.into(),
         }
     }
 }
@@ -88,21 +94,22 @@ impl Command for Renew {
     type Reply = IssuedX509;
     type Error = RenewError;
 
-    async fn run(self, domain: &Shared, agent: &AgentCaller) -> Result<IssuedX509, RenewError> {
-        let csr = csr(domain, agent, &self.csr).await?;
+    async fn run(self, run: &Run<'_, AgentCaller>) -> Result<IssuedX509, RenewError> {
+        let (csr, agent) = (csr(run, &self.csr).await?, run.caller);
         // As SPIRE has it: such an agent would otherwise hold its identity without ever proving itself again.
         if agent.node.can_reattest {
             return Err(RenewError::MustReattest);
         }
         let evidence = agent.evidence().map_err(IssueError::from)?;
-        let issued = issue(domain, agent.asker(domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
+        let issued = run.issue(agent.asker(run.domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
         // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
-        let (id, shown) = (agent.id.get().clone(), agent.serial.clone());
-        let item = Item::default().expect(Expect::Standing { agent: id.clone(), serial: shown.clone() });
-        let (serial, expires_at) = (issued.identity.serial.clone(), issued.not_after);
-        let renewal = item.write(Write::RenewNode { id, serial, previous_serial: Some(shown), expires_at });
-        match submit::write::<RenewError>(domain, renewal).await {
-            Ok(_) => Ok(issued),
+        let renewal = || {
+            let (id, previous_serial) = (agent.id.get().clone(), Some(agent.serial.clone()));
+            let (serial, expires_at) = (issued.identity.serial.clone(), issued.not_after);
+            Ok(Change::with_reply(()).write(Write::RenewNode { id, serial, previous_serial, expires_at }))
+        };
+        match run.change::<(), RenewError>(renewal).await {
+            Ok(()) => Ok(issued),
             Err(RenewError::Changed { denied, .. }) => {
                 Err(RenewError::Changed { denied, withdrawn: vec![issued.log_id] })
             }

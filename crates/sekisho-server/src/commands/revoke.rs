@@ -1,14 +1,13 @@
 use sekisho_events::{AgentEvicted, AgentRevoked, EntryRevoked, Event, IdRevoked, SerialRevoked};
 use sekisho_identity::{Revocation, Revoked};
 use sekisho_runtime::now;
-use sekisho_store::{Expect, Item, Write};
-use sekisho_types::UnixTime;
+use sekisho_store::{Expect, Write};
+use sekisho_types::{Revision, UnixTime};
 
-use super::by_operator;
 use crate::caller::Operator;
-use crate::command::Command;
-use crate::domain::Shared;
-use crate::journal::{Stamp, personal};
+use crate::change::{Change, Facts};
+use crate::command::{Changes, TakenAway};
+use crate::journal::personal;
 use crate::registration::RegistrationError;
 use crate::revocations::Plan;
 
@@ -20,31 +19,37 @@ pub(crate) struct Revoke {
     pub reason: String,
 }
 
-impl Command for Revoke {
+impl Changes for Revoke {
     type Caller = Operator;
     type Reply = Revocation;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<Revocation, RegistrationError> {
-        let reason = reason_of(&self.reason)?;
-        let Plan { what, until, evicts, .. } = self.plan;
-        let prepare = || {
-            let mut item = Item::default();
-            // One that is banned stays known.
-            let known = evicts.as_ref().and_then(|id| domain.view.read(|state| state.nodes.get(id).cloned()));
-            if let Some(node) = known.filter(|node| !node.banned) {
-                let evicted = AgentEvicted { agent: personal(node.id.clone()), by: personal(by.name().to_owned()) };
-                item = item.write(Write::RemoveNode(node.id.clone())).record(Stamp::now(domain).leaf(evicted));
-                item = item.expect(Expect::Node { id: node.id.clone(), is: Some(node) });
-            }
-            let write = Write::Revoke { what: what.clone(), reason: reason.clone(), at: now(), until };
-            Ok((item.write(write).record(Stamp::now(domain).leaf(event(&what, until, &reason, by.name()))), ()))
+    fn prepare(&self, of: Facts<'_>, by: &Operator) -> Result<Change<Revocation>, RegistrationError> {
+        let (reason, at) = (reason_of(&self.reason)?, now());
+        let Plan { what, until, evicts, .. } = &self.plan;
+        let write = Write::Revoke { what: what.clone(), reason: reason.clone(), at, until: *until };
+        let event = event(what, *until, &reason, by.name());
+        let (what, until) = (what.clone(), *until);
+        let reply = move |revision: Option<Revision>| Revocation {
+            what,
+            revision: revision.unwrap_or_default(),
+            at,
+            until,
+            reason,
         };
-        let written: Result<_, RegistrationError> = by_operator::change(domain, by, prepare).await;
-        domain.streams.departures.settle(|departure| evicts.as_ref().is_some_and(|agent| departure.is_to(agent))).await;
-        written?;
-        let in_force = domain.view.read(|state| state.revocations.iter().find(|one| one.what == what).cloned());
-        in_force.ok_or_else(|| RegistrationError::Form("the revocation has ended already".to_owned()))
+        let mut change = Change::with_reply_of(reply);
+        // One that is banned stays known.
+        let known = evicts.as_ref().and_then(|id| of.view.read(|state| state.nodes.get(id).cloned()));
+        if let Some(node) = known.filter(|node| !node.banned) {
+            let evicted = AgentEvicted { agent: personal(node.id.clone()), by: personal(by.name().to_owned()) };
+            change = change.write(Write::RemoveNode(node.id.clone())).event(evicted);
+            change = change.expect(Expect::Node { id: node.id.clone(), is: Some(node) });
+        }
+        Ok(change.write(write).event(event))
+    }
+
+    fn takes_away(&self) -> Option<TakenAway<'_>> {
+        self.plan.evicts.as_ref().map(TakenAway::OfAgent)
     }
 }
 

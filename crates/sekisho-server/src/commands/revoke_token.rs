@@ -1,13 +1,13 @@
 use sekisho_events::{TokenId, TokenRevoked};
-use sekisho_store::{Conflict, Expect, Item, Write};
+use sekisho_store::{Conflict, Expect, Write};
 use sekisho_types::UnixTime;
 
-use super::by_operator;
 use crate::caller::Operator;
+use crate::change::Change;
 use crate::command::Command;
-use crate::domain::Shared;
-use crate::journal::{JournalError, Stamp, personal};
+use crate::journal::{JournalError, personal};
 use crate::registration::RegistrationError;
+use crate::run::Run;
 use crate::tokens::{id_of, list};
 
 /// Makes a token useless.
@@ -21,22 +21,21 @@ impl Command for RevokeToken {
     type Reply = ();
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<(), RegistrationError> {
+    async fn run(self, run: &Run<'_, Operator>) -> Result<(), RegistrationError> {
         let id = &self.id;
         let unknown = || RegistrationError::NoToken(id.clone());
-        let found = list(domain).await?.into_iter().find(|token| id_of(&token.hash) == *id);
+        let found = list(run.domain).await?.into_iter().find(|token| id_of(&token.hash) == *id);
         let hash = found.ok_or_else(unknown)?.hash;
         let token = TokenId::parse(id).ok_or_else(unknown)?;
-        let revoked = TokenRevoked { by: personal(by.name().to_owned()), token };
         let removal = || {
             let exists = Expect::Token { hash: hash.clone(), at: UnixTime::from_nanos(i64::MIN) };
-            let item = Item::default().expect(exists).write(Write::RemoveToken(hash.clone()));
-            Ok((item.record(Stamp::now(domain).leaf(revoked.clone())), ()))
+            let revoked = TokenRevoked { by: personal(run.caller.name().to_owned()), token };
+            Ok(Change::with_reply(()).expect(exists).write(Write::RemoveToken(hash.clone())).event(revoked))
         };
-        match by_operator::change(domain, by, removal).await {
+        match run.change(removal).await {
             // It was used meanwhile.
             Err(RegistrationError::Journal(JournalError::Conflict(Conflict::Token))) => Err(unknown()),
-            done => done.map(drop),
+            done => done,
         }
     }
 }

@@ -3,14 +3,13 @@ use std::sync::Arc;
 use sekisho_events::EntryUpdated;
 use sekisho_identity::Entry;
 use sekisho_runtime::now;
-use sekisho_store::{EntryVersion, Expect, Item, Write};
+use sekisho_store::{EntryVersion, Expect, Write};
 use sekisho_types::EntryId;
 
-use super::by_operator;
 use crate::caller::Operator;
-use crate::command::Command;
-use crate::domain::Shared;
-use crate::journal::{Stamp, personal};
+use crate::change::{Change, Facts};
+use crate::command::{Changes, TakenAway};
+use crate::journal::personal;
 use crate::registration::{RegistrationError, former_parent, known_entry, warn_of_any_user};
 use crate::revoke;
 
@@ -20,7 +19,7 @@ pub(crate) struct UpdateEntry<F> {
     pub change: F,
 }
 
-impl<F> Command for UpdateEntry<F>
+impl<F> Changes for UpdateEntry<F>
 where
     F: Fn(&Entry) -> Result<Entry, RegistrationError> + Send + Sync,
 {
@@ -28,36 +27,34 @@ where
     type Reply = Arc<Entry>;
     type Error = RegistrationError;
 
-    async fn run(self, domain: &Shared, by: &Operator) -> Result<Arc<Entry>, RegistrationError> {
-        let id = self.id;
-        let prepare = || {
-            let before = known_entry(&domain.view, &id)?;
-            let mut entry = (self.change)(&before)?;
-            entry.id = id.clone();
-            entry.created_at = before.created_at;
-            entry.revision_number = before.revision_number + 1;
-            entry.check(&domain.identity.name)?;
-            warn_of_any_user(&entry);
-            let entry = Arc::new(entry);
-            let mut item = Item::default()
-                .expect(Expect::Entry(EntryVersion::of(&before)))
-                .expect(Expect::Unregistered(entry.clone()));
-            if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
-                item = item.write(former_parent(&before));
-            }
-            let ttl = domain.settings.x509_ttl_seconds;
-            item = domain.view.read(|state| revoke::changed_entry(item, state, (&before, &entry), ttl, now()));
-            let updated = EntryUpdated {
-                after: Some(personal(entry.clone())),
-                before: Some(personal(before.clone())),
-                by: personal(by.name().to_owned()),
-                entry: id.clone(),
-                registration: None,
-            };
-            Ok((item.write(Write::PutEntry(entry.clone())).record(Stamp::now(domain).leaf(updated)), entry))
+    fn prepare(&self, of: Facts<'_>, by: &Operator) -> Result<Change<Arc<Entry>>, RegistrationError> {
+        let before = known_entry(of.view, &self.id)?;
+        let mut entry = (self.change)(&before)?;
+        entry.id = self.id.clone();
+        entry.created_at = before.created_at;
+        entry.revision_number = before.revision_number + 1;
+        entry.check(of.trust_domain)?;
+        warn_of_any_user(&entry);
+        let entry = Arc::new(entry);
+        let mut change = Change::with_reply(entry.clone())
+            .expect(Expect::Entry(EntryVersion::of(&before)))
+            .expect(Expect::Unregistered(entry.clone()));
+        if (&before.spiffe_id, &before.parent_id) != (&entry.spiffe_id, &entry.parent_id) {
+            change = change.write(former_parent(&before));
+        }
+        let ttl = of.settings.x509_ttl_seconds;
+        let revoked = |item| of.view.read(|state| revoke::changed_entry(item, state, (&before, &entry), ttl, now()));
+        let updated = EntryUpdated {
+            after: Some(personal(entry.clone())),
+            before: Some(personal(before.clone())),
+            by: personal(by.name().to_owned()),
+            entry: self.id.clone(),
+            registration: None,
         };
-        let updated = by_operator::change(domain, by, prepare).await;
-        domain.streams.departures.settle(|departure| departure.is_by(&id)).await;
-        updated.map(|(entry, _)| entry)
+        Ok(change.and(revoked).write(Write::PutEntry(entry.clone())).event(updated))
+    }
+
+    fn takes_away(&self) -> Option<TakenAway<'_>> {
+        Some(TakenAway::OfEntry(&self.id))
     }
 }

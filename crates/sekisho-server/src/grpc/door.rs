@@ -6,7 +6,8 @@ use axum::response::Response;
 use sekisho_net::{is_unrecorded, unrecorded_refusal};
 use tonic::Status;
 
-use crate::command::{Caller, Command};
+use crate::caller::Caller;
+use crate::command::Command;
 use crate::domain::Shared;
 use crate::door::{Door, LONGEST};
 use crate::executor::{Call, Connection};

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use sekisho_identity::Entry;
 use sekisho_proto::spire::entry::v1 as wire;
 use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from_wire, types};
-use sekisho_runtime::now;
 use sekisho_types::{EntryId, SelectorSet};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -15,16 +14,14 @@ use super::streams::recorded;
 use super::svid::entry_id;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
-use crate::domain::Shared;
-use crate::entry_page::Page;
 use crate::executor::Call;
+use crate::queries::{AuthorizedEntries, CountEntries, ListEntries, Listed, ShowEntry};
 use crate::refusal::Refusal;
 use crate::registration::{self, RegistrationError};
-use crate::view::State;
 
 const MAX_LIST: usize = 1000;
 
-pub(crate) struct Service(pub(crate) Shared);
+pub(crate) struct Service;
 
 #[tonic::async_trait]
 impl wire::entry_server::Entry for Service {
@@ -32,9 +29,8 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
-        call::<Operator, _>(&request)?;
-        let filter = Filter::from_wire(request.into_inner().filter)?;
-        let count = self.0.view.read(|state| filter.listed(state, None).filter(|entry| filter.admits(entry)).count());
+        let call = call::<Operator, _>(&request)?;
+        let count = call.ask(CountEntries(Filter::from_wire(request.into_inner().filter)?.listed()));
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
 
@@ -42,10 +38,10 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Result<Response<wire::ListEntriesResponse>, Status> {
-        call::<Operator, _>(&request)?;
+        let call = call::<Operator, _>(&request)?;
         let request = request.into_inner();
-        let filter = Filter::from_wire(request.filter)?;
-        let size = match usize::try_from(request.page_size) {
+        let listed = Filter::from_wire(request.filter)?.listed();
+        let limit = match usize::try_from(request.page_size) {
             Ok(0) => MAX_LIST,
             Ok(size) => size.min(MAX_LIST),
             Err(_) => return Err(Status::invalid_argument("`page_size` is negative")),
@@ -56,18 +52,17 @@ impl wire::entry_server::Entry for Service {
                 Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?)
             }
         };
-        let admits = |entry: &Entry| filter.admits(entry);
-        let page = self.0.view.read(|state| Page::of(filter.listed(state, after.as_ref()), size, admits));
+        let page = call.ask(ListEntries { listed, after, limit });
         let entries = page.entries.iter().map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref()));
         let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
         Ok(Response::new(wire::ListEntriesResponse { entries: entries.collect(), next_page_token }))
     }
 
     async fn get_entry(&self, request: Request<wire::GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
-        call::<Operator, _>(&request)?;
+        let call = call::<Operator, _>(&request)?;
         let request = request.into_inner();
         let id = entry_id(&request.id)?;
-        let found = self.0.view.read(|state| state.entries.get(&id).cloned());
+        let found = call.ask(ShowEntry(id.clone()));
         let entry = found.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
         Ok(Response::new(masked(entry_to_wire(&entry), request.output_mask.as_ref())))
     }
@@ -152,9 +147,8 @@ impl wire::entry_server::Entry for Service {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = call::<AgentCaller, _>(&request)?.caller;
-        let mask = request.into_inner().output_mask;
-        let entries = self.0.view.read(|state| state.authorized(&agent.node, &self.0.identity.server_id, now()));
+        let call = call::<AgentCaller, _>(&request)?;
+        let (mask, entries) = (request.into_inner().output_mask, call.ask(AuthorizedEntries));
         let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
     }
@@ -167,7 +161,7 @@ impl wire::entry_server::Entry for Service {
     ) -> Result<Response<Pages>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
         let (to, pages) = tokio::sync::mpsc::channel(4);
-        let sync = Sync { domain: self.0.clone(), agent: call.caller.clone(), to };
+        let sync = Sync { domain: call.domain().clone(), agent: call.caller.clone(), to };
         tokio::spawn(sync.run(request.into_inner()));
         Ok(Response::new(recorded(call, tokio_stream::wrappers::ReceiverStream::new(pages))))
     }
@@ -244,9 +238,9 @@ impl Filter {
         })
     }
 
-    /// The entries among which are those that it admits, by id, behind `after`.
-    fn listed<'a>(&'a self, state: &'a State, after: Option<&EntryId>) -> impl Iterator<Item = &'a Arc<Entry>> {
-        state.list(self.spiffe_id.as_ref(), self.parent_id.as_ref(), after)
+    fn listed(self) -> Listed<impl Fn(&Entry) -> bool> {
+        let (spiffe_id, parent_id) = (self.spiffe_id.clone(), self.parent_id.clone());
+        Listed { spiffe_id, parent_id, admits: move |entry: &Entry| self.admits(entry) }
     }
 
     fn admits(&self, entry: &Entry) -> bool {

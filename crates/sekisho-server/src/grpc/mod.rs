@@ -30,7 +30,7 @@ pub(crate) fn routes<H: Health>(
 ) -> Result<Router, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service);
     let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
-    let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service(domain.clone()));
+    let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service);
     let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service);
     let node = own::node_server::NodeServer::new(node::Service(domain.clone()));
     let reflection = tonic_reflection::server::Builder::configure()

@@ -144,6 +144,7 @@ impl From<RecordError> for Status {
             RecordError::Journal(_) | RecordError::Store(_) | RecordError::Disk(_) | RecordError::Conflict(_) => {
                 unavailable(&says)
             }
+            RecordError::Denied(denied) => denied.into(),
             // Its spool keeps them and sends them again.
             RecordError::Budget => Self::resource_exhausted(says),
             RecordError::TooLarge

@@ -1,4 +1,4 @@
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use sekisho_api::{AgentForm, AgentList, AgentRef};
@@ -6,13 +6,13 @@ use sekisho_api::{AgentForm, AgentList, AgentRef};
 use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::{BanAgent, EvictAgent};
-use crate::domain::Shared;
 use crate::executor::Call;
+use crate::queries::ListAgents;
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/agents", responses((status = 200, body = AgentList))))]
-pub(super) async fn list(State(domain): State<Shared>) -> Json<AgentList> {
-    let agents = domain.view.read(|state| state.nodes.values().map(|node| AgentForm::from(node.as_ref())).collect());
-    Json(AgentList { agents })
+pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<AgentList> {
+    let agents = call.ask(ListAgents);
+    Json(AgentList { agents: agents.iter().map(|node| AgentForm::from(node.as_ref())).collect() })
 }
 
 #[cfg_attr(test, utoipa::path(delete, path = "/v1/agents", params(AgentRef),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use sekisho_api::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
@@ -10,9 +10,8 @@ use sekisho_types::{EntryId, SpiffeId};
 use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::{CreateEntries, DeleteEntry, UpdateEntry};
-use crate::domain::Shared;
-use crate::entry_page::Page;
 use crate::executor::Call;
+use crate::queries::{ListEntries, Listed, ShowEntry};
 use crate::registration::{RegistrationError, new_entry_id};
 
 fn parse_id(text: &str) -> Result<EntryId, Refused> {
@@ -22,16 +21,15 @@ fn parse_id(text: &str) -> Result<EntryId, Refused> {
 #[cfg_attr(test, utoipa::path(get, path = "/v1/entries", params(EntriesQuery),
     responses((status = 200, body = EntryList))))]
 pub(super) async fn list(
-    State(domain): State<Shared>,
+    Extension(call): Extension<Call<Operator>>,
     Query(query): Query<EntriesQuery>,
 ) -> Result<Json<EntryList>, Refused> {
     let parse = |text: Option<&str>| text.map(SpiffeId::parse).transpose().map_err(|e| Refused::invalid(e.to_string()));
-    let (id, parent) = (parse(query.spiffe_id.as_deref())?, parse(query.parent_id.as_deref())?);
+    let (spiffe_id, parent_id) = (parse(query.spiffe_id.as_deref())?, parse(query.parent_id.as_deref())?);
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
     let admits = |entry: &Entry| query.danger_any_user.is_none_or(|any| is_for_any_user(&entry.selectors) == any);
-    let page =
-        domain.view.read(|state| Page::of(state.list(id.as_ref(), parent.as_ref(), after.as_ref()), limit, admits));
+    let page = call.ask(ListEntries { listed: Listed { spiffe_id, parent_id, admits }, after, limit });
     let entries = page.entries.iter().map(|entry| EntryForm::from(entry.as_ref())).collect();
     Ok(Json(EntryList { entries, next: page.next.map(|id| id.as_str().to_owned()) }))
 }
@@ -52,9 +50,12 @@ pub(super) async fn create(
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/entries/{id}",
     responses((status = 200, body = EntryForm), (status = 404, body = sekisho_api::Problem))))]
-pub(super) async fn show(State(domain): State<Shared>, Path(id): Path<String>) -> Result<Json<EntryForm>, Refused> {
+pub(super) async fn show(
+    Extension(call): Extension<Call<Operator>>,
+    Path(id): Path<String>,
+) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
-    let found = domain.view.read(|state| state.entries.get(&id).cloned());
+    let found = call.ask(ShowEntry(id.clone()));
     let entry =
         found.ok_or_else(|| Refused::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
     Ok(Json(EntryForm::from(entry.as_ref())))

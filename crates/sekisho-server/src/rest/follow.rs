@@ -14,7 +14,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::decisions::form;
 use super::problem::Refused;
-use crate::caller::Operator;
+use crate::caller::{Caller, Operator};
 use crate::executor::Call;
 use crate::followers::Arrived;
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use sekisho_api::{AppliedForm, ApplyRequest, PolicyFileForm, PolicyForm, PolicyQuery};
@@ -12,18 +12,19 @@ use crate::caller::Operator;
 use crate::commands::ApplyPolicy;
 use crate::domain::Shared;
 use crate::executor::Call;
+use crate::queries::RunningPolicy;
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/policy", params(PolicyQuery),
     responses((status = 200, body = PolicyForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(
-    State(domain): State<Shared>,
+    Extension(call): Extension<Call<Operator>>,
     Query(query): Query<PolicyQuery>,
 ) -> Result<Json<PolicyForm>, Refused> {
     let policy = match query.revision {
-        None => domain.view.read(|state| state.policy.clone()).ok_or_else(|| {
+        None => call.ask(RunningPolicy).ok_or_else(|| {
             Refused::not_found("no policy yet, so every request is denied; use `sekisho policy apply`")
         })?,
-        Some(revision) => earlier(&domain, revision).await?,
+        Some(revision) => earlier(call.domain(), revision).await?,
     };
     Ok(Json(PolicyForm {
         revision: policy.revision,

@@ -128,7 +128,7 @@ async fn law_l6_a_ban_during_the_wait_for_the_log_withdraws_what_it_overtook() {
     let evidence = call.caller.evidence().unwrap();
     let csr = sekisho_identity::Csr::verify(&csr()).unwrap();
     let request = sekisho_identity::Request::NodeSvid { csr: &csr, evidence };
-    let error = crate::issue::issue(&bed.domain, asker, request, crate::issue_x509::X509).await.err().unwrap();
+    let error = crate::issue::issue(&bed.domain.issuer(), asker, request, crate::issue_x509::X509).await.err().unwrap();
     assert!(matches!(error, IssueError::Withdrawn { .. }), "{error}");
     let _refusal = call.refuse(error).await;
     let [refused] = bed.refusals().await.try_into().unwrap();

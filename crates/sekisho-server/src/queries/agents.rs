@@ -1,0 +1,19 @@
+use std::sync::Arc;
+
+use sekisho_identity::Node;
+
+use crate::caller::Operator;
+use crate::change::Facts;
+use crate::query::Query;
+
+/// All agents that are known.
+pub(crate) struct ListAgents;
+
+impl Query for ListAgents {
+    type Caller = Operator;
+    type Reply = Vec<Arc<Node>>;
+
+    fn ask(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
+        of.view.read(|state| state.nodes.values().cloned().collect())
+    }
+}
