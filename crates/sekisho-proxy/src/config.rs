@@ -44,7 +44,8 @@ pub struct ProxyArgs {
     #[arg(long, env = "SEKISHO_UPSTREAM_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub upstream_connections: Option<u32>,
     /// Time after which a request ends on which nothing passes, in either direction
-    #[arg(long = "body-idle", env = "SEKISHO_BODY_IDLE", default_value = "5m", value_parser = seconds_in(1..))]
+    #[arg(long = "body-idle", env = "SEKISHO_BODY_IDLE", default_value = "5m")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(1..))]
     pub body_idle_seconds: u32,
     /// Bound of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]

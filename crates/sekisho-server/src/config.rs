@@ -36,18 +36,22 @@ pub struct DomainArgs {
     #[command(flatten)]
     pub anchors: AnchorArgs,
     /// Life of an authority (`1m` to `365d`)
-    #[arg(long = "ca-ttl", env = "SEKISHO_CA_TTL", default_value = "24h", value_parser = seconds_in(60..=31_536_000))]
+    #[arg(long = "ca-ttl", env = "SEKISHO_CA_TTL", default_value = "24h")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(60..=31_536_000))]
     pub ca_ttl_seconds: u32,
     /// Default life of an X.509-SVID (`20s` to `24h`)
-    #[arg(long = "x509-ttl", env = "SEKISHO_X509_TTL", default_value = "15m", value_parser = seconds_in(20..=86_400))]
+    #[arg(long = "x509-ttl", env = "SEKISHO_X509_TTL", default_value = "15m")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(20..=86_400))]
     pub x509_ttl_seconds: u32,
     /// Default life of a JWT-SVID (`10s` to `5m`)
-    #[arg(long = "jwt-ttl", env = "SEKISHO_JWT_TTL", default_value = "5m", value_parser = seconds_in(10..=300))]
+    #[arg(long = "jwt-ttl", env = "SEKISHO_JWT_TTL", default_value = "5m")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(10..=300))]
     pub jwt_ttl_seconds: u32,
     /// Life of an agent's SVID (`20s` to `24h`); an agent renews it at half life, so it outlives a server that is
     /// away for a
     /// third of this
-    #[arg(long = "agent-ttl", env = "SEKISHO_AGENT_TTL", default_value = "4h", value_parser = seconds_in(20..=86_400))]
+    #[arg(long = "agent-ttl", env = "SEKISHO_AGENT_TTL", default_value = "4h")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(20..=86_400))]
     pub agent_ttl_seconds: u32,
     /// Start although the log is older than the database remembers; say so in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
@@ -69,14 +73,16 @@ pub struct DomainArgs {
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
     pub keep_decisions_bytes: u64,
     /// How long decisions are kept, in whole days
-    #[arg(long = "keep-decisions", env = "SEKISHO_KEEP_DECISIONS", default_value = "90d", value_parser = whole_days)]
+    #[arg(long = "keep-decisions", env = "SEKISHO_KEEP_DECISIONS", default_value = "90d")]
+    #[arg(value_name = "DURATION", value_parser = whole_days)]
     pub keep_decisions_days: u32,
     /// How long agents whose SVID has expired, and expired entries, are kept, in whole days; banned agents stay
-    #[arg(long = "keep-expired", env = "SEKISHO_KEEP_EXPIRED", default_value = "30d", value_parser = whole_days)]
+    #[arg(long = "keep-expired", env = "SEKISHO_KEEP_EXPIRED", default_value = "30d")]
+    #[arg(value_name = "DURATION", value_parser = whole_days)]
     pub keep_ended_days: u32,
     /// How long the openings of commitments in leaves are kept, in whole days; permanently, if absent. Proofs stay
     /// valid
-    #[arg(long = "keep-openings", env = "SEKISHO_KEEP_OPENINGS", value_parser = whole_days)]
+    #[arg(long = "keep-openings", env = "SEKISHO_KEEP_OPENINGS", value_name = "DURATION", value_parser = whole_days)]
     pub keep_openings_days: Option<u32>,
     /// Bundles of 256 leaves that are read again each second to find damage on disk; 0: none
     #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10_000))]

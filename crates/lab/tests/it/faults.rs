@@ -434,7 +434,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         let mut client = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
         let answer = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner().message().await;
         assert_eq!(answer.unwrap().unwrap().svids.len(), 2, "{who} {seconds}");
-        assert!(world.text(&["agents", "list"]).contains(&world.agent_id));
+        assert!(world.json(&["agents", "list"]).to_string().contains(&world.agent_id));
     }
 }
 

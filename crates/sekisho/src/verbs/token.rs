@@ -42,7 +42,8 @@ pub(crate) struct New {
     #[arg(long, env = "SEKISHO_TOKEN_AGENT_ID")]
     agent_id: Option<String>,
     /// How long it can be used (at most `7d`)
-    #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value = "10m", value_parser = seconds_in(1..=604_800))]
+    #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value = "10m")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(1..=604_800))]
     ttl: u32,
     /// Write it to a file of mode 0600 instead of printing it; an earlier token there is replaced
     #[arg(long, env = "SEKISHO_TOKEN_FILE")]

@@ -11,10 +11,10 @@ pub(super) struct Options {
     #[arg(long, env = "SEKISHO_DANGER_ANY_USER")]
     pub(super) danger_any_user: bool,
     /// Lifetime of its X.509-SVIDs; the server's default if absent
-    #[arg(long, env = "SEKISHO_ENTRY_X509_TTL", value_parser = seconds_in(1..))]
+    #[arg(long, env = "SEKISHO_ENTRY_X509_TTL", value_name = "DURATION", value_parser = seconds_in(1..))]
     pub(super) x509_ttl: Option<u32>,
     /// Lifetime of its JWT-SVIDs, at most `5m`
-    #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL", value_parser = seconds_in(1..=300))]
+    #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL", value_name = "DURATION", value_parser = seconds_in(1..=300))]
     pub(super) jwt_ttl: Option<u32>,
     /// May administer the server over TLS
     #[arg(long, env = "SEKISHO_ENTRY_ADMIN")]

@@ -27,10 +27,12 @@ const IDENTITIES_EVERY: u32 = 15;
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
     /// Time between two pictures
-    #[arg(long, env = "SEKISHO_TOP_EVERY", default_value = "1s", value_parser = seconds_in(1..=3600))]
+    #[arg(long, env = "SEKISHO_TOP_EVERY", default_value = "1s")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(1..=3600))]
     every: u32,
     /// Time over which rates and shares are taken
-    #[arg(long, env = "SEKISHO_TOP_WINDOW", default_value = "10s", value_parser = seconds_in(1..=3600))]
+    #[arg(long, env = "SEKISHO_TOP_WINDOW", default_value = "10s")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(1..=3600))]
     window: u32,
     /// End after so many pictures
     #[arg(long, env = "SEKISHO_TOP_COUNT")]
