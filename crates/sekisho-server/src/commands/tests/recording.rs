@@ -52,5 +52,8 @@ async fn law_l5_a_start_finds_batches_in_the_log() {
     let root = sekisho_ledger::Batch::of(records.iter().map(AsRef::as_ref)).root();
     let batch = Record { batch_key: "s:0".into(), records, lost: 0 };
     let index = bed.agent(&shown).await.execute(batch).await.map_err(Refusal::into_error).unwrap();
-    assert_eq!(crate::unstored::logged_before(&bed.domain.log.ledger), [(root, index)].into());
+    let ledger = &bed.domain.log.ledger;
+    // A start finds what was published: all that is durable.
+    ledger.checkpoint_covering(index).await.unwrap();
+    assert_eq!(crate::unstored::logged_before(ledger), [(root, index)].into());
 }
