@@ -4,8 +4,6 @@
 //! A leaf that does not re-encode to its own bytes is refused, so a leaf has one encoding and one hash. One with a member that
 //! this version does not know is refused as well (law L3): its inclusion may be proved, its meaning is not known.
 
-use std::collections::BTreeMap;
-
 use sekisho_ledger::MAX_LEAF_BYTES;
 use sekisho_types::{Revision, TrustDomain, UnixTime, parse_strict_json};
 use serde::{Deserialize, Serialize, Serializer};
@@ -22,6 +20,8 @@ const MAX_SIDE_BYTES: usize = 16 * 1024 * 1024;
 /// What opens a leaf goes into the log with it, which takes 4 MiB at once: what is longer could never be taken out of
 /// an outbox.
 const LONGEST_SIDE: usize = 4 * 1024 * 1024 - 2 * MAX_LEAF_BYTES;
+/// What a usual opening takes beside its value: names, nonce, marks that are escaped.
+const USUAL_OPENING: usize = 192;
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +53,14 @@ impl Leaf {
     }
 
     pub fn encode(&self) -> Result<Encoded, LeafError> {
-        let (leaf, openings) = self.write()?;
-        let side = side_of(&openings);
+        let (leaf, mut openings) = self.write()?;
+        let side = side_of(&mut openings);
         if side.len() > LONGEST_SIDE { Err(LeafError::SideTooLong(side.len())) } else { Ok(Encoded { leaf, side }) }
     }
 
     fn write(&self) -> Result<(Vec<u8>, Vec<Opening>), LeafError> {
         let revision = self.state_revision.map(|revision| revision.0);
-        let mut out = Writer::default();
+        let mut out = Writer::new();
         out.integer("at_ms", self.at.millis());
         out.text("kind", self.event.kind().into());
         revision.write("state_revision", &mut out);
@@ -115,18 +115,31 @@ impl Leaf {
 }
 
 /// What opens a commitment, as it stands beside the log.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpeningForm {
     nonce: String,
     value: String,
 }
 
-fn side_of(openings: &[Opening]) -> Vec<u8> {
-    let form = |opening: &Opening| OpeningForm { nonce: hex::encode(opening.nonce), value: opening.value.clone() };
-    let members: BTreeMap<_, _> = openings.iter().map(|opening| (&opening.field, form(opening))).collect();
+/// The same, to be written: without a copy of the value, which may be a whole entry.
+#[derive(Serialize)]
+struct OpeningText<'a> {
+    nonce: String,
+    value: &'a str,
+}
+
+fn side_of(openings: &mut [Opening]) -> Vec<u8> {
+    openings.sort_unstable_by(|a, b| a.field.cmp(&b.field));
+    let length: usize = openings.iter().map(|opening| USUAL_OPENING + opening.value.len()).sum();
+    let mut bytes = Vec::with_capacity(length);
+    let members = openings.iter().map(|opening| {
+        let Opening { field, nonce, value } = opening;
+        (field, OpeningText { nonce: hex::encode(nonce), value })
+    });
     // Memory does not fail, and every member is a text.
-    serde_json::to_vec(&members).unwrap_or_default()
+    let _infallible = serde_json::Serializer::new(&mut bytes).collect_map(members);
+    bytes
 }
 
 /// Reads what stands beside a leaf. Nothing is left of it once it was erased.

@@ -45,14 +45,20 @@ impl Serialize for Value<'_> {
     }
 }
 
+/// Members of a usual leaf, at most.
+const USUAL_MEMBERS: usize = 20;
+
 /// A leaf being written: its members in any order, and what opens its commitments.
-#[derive(Default)]
 pub(crate) struct Writer<'a> {
     pub members: Vec<(&'static str, Value<'a>)>,
     pub openings: Vec<Opening>,
 }
 
 impl<'a> Writer<'a> {
+    pub(crate) fn new() -> Self {
+        Self { members: Vec::with_capacity(USUAL_MEMBERS), openings: vec![] }
+    }
+
     pub(crate) fn text(&mut self, name: &'static str, text: Cow<'a, str>) {
         self.members.push((name, Value::Text(text)));
     }
