@@ -21,6 +21,7 @@ mod tls;
 mod trust;
 mod unix_authority;
 mod unix_slots;
+mod verified;
 mod web;
 
 pub use accept::Acceptor;

@@ -1,11 +1,13 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustls::{CommonState, ConnectionCommon};
-use sekisho_identity::{Bundle, LeafFacts, verify_svid};
+use sekisho_identity::{Bundle, LeafFacts};
 use sekisho_types::{UnixTime, Verified};
 
 use crate::NetError;
+use crate::verified::verify;
 
 /// The other end of a TLS connection.
 #[derive(Debug)]
@@ -28,12 +30,12 @@ impl TlsPeer {
         address: SocketAddr,
         state: &CommonState,
         exported: Exported,
-        bundle: &Bundle,
+        bundle: &Arc<Bundle>,
         now: UnixTime,
     ) -> Result<Self, NetError> {
         let chain: Vec<Vec<u8>> = state.peer_certificates().unwrap_or_default().iter().map(|c| c.to_vec()).collect();
         // The handshake checked it by the same rules; what it says is read from what is verified here.
-        let leaf = if chain.is_empty() { None } else { Some(verify_svid(&chain, bundle, now)?) };
+        let leaf = if chain.is_empty() { None } else { Some(verify(&chain, bundle, now)?) };
         let group = state.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
         let protocol = state.alpn_protocol().unwrap_or_default().to_vec();
         let Exported { evidence: exporter, renewal } = exported;

@@ -11,6 +11,7 @@ use sekisho_identity::{Bundle, LeafFacts, X509Error, verify_svid};
 use sekisho_types::{Digest, SpiffeId, UnixTime, Verified};
 
 use crate::material::{Refuse, TlsSource};
+use crate::verified::verify;
 
 /// The path of a server's own SPIFFE ID, in its trust domain.
 const SERVER_PATH: &str = "/spire/server";
@@ -46,7 +47,7 @@ pub(crate) struct ServerCheck {
 impl ServerCheck {
     fn check(&self, chain: &[Vec<u8>], now: UnixTime) -> Result<(), Error> {
         let (id, facts) = match &self.expected {
-            ExpectedServer::Id(id) => (id, verify_svid(chain, &self.bundle, now).map_err(refused)?),
+            ExpectedServer::Id(id) => (id, verify(chain, &self.bundle, now).map_err(refused)?),
             ExpectedServer::Fingerprint { id, authorities } => {
                 (id, verify_by_fingerprint(chain, id, authorities, now).map_err(refused)?)
             }
@@ -158,7 +159,7 @@ impl ClientCertVerifier for AnyClient {
         now: PkiTime,
     ) -> Result<ClientCertVerified, Error> {
         let bundle = self.source.current().bundle.clone();
-        let facts = verify_svid(&chain_of(end_entity, intermediates), &bundle, time(now));
+        let facts = verify(&chain_of(end_entity, intermediates), &bundle, time(now));
         let facts = facts.map_err(|error| self.refused(error))?;
         in_force(self.source.refuse.as_ref(), facts.get())?;
         Ok(ClientCertVerified::assertion())
