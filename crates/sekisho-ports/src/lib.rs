@@ -19,7 +19,7 @@ mod work;
 pub use clock::{instant, now};
 pub use net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub use peer::PeerCredentials;
-pub use random::random_bytes;
+pub use random::{random_bytes, random_id};
 #[cfg(not(any(test, feature = "simulation")))]
 use real as simulation;
 #[cfg(any(test, feature = "simulation"))]

@@ -26,7 +26,7 @@ pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
 pub use random::{random_hex, random_u32, time_ordered_id, to_hex};
 pub use repeated::Repeated;
-pub use sekisho_ports::{blocking, instant, is_simulated, now, random_bytes};
+pub use sekisho_ports::{blocking, instant, is_simulated, now, random_bytes, random_id};
 pub use sockets::{agent_places, agent_socket, dev_folder, server_places, server_socket};
 pub use stop::{Stop, stop_on_signal};
 pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};

@@ -1,9 +1,9 @@
-use sekisho_ports::random_bytes;
+use sekisho_ports::{random_bytes, random_id};
 use sekisho_types::UnixTime;
 
 /// A 128-bit identifier that sorts by time: 48 bits of Unix milliseconds, 80 random bits.
 pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {
-    let mut id = random_bytes::<16>();
+    let mut id = random_id::<16>();
     let milliseconds = at.millis().to_be_bytes();
     id.iter_mut().zip(milliseconds.iter().skip(2)).for_each(|(to, from)| *to = *from);
     id
