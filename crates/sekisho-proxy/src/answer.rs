@@ -16,7 +16,7 @@ use crate::passing::BoxError;
 use crate::turns::Turn;
 
 /// The connection that an answer comes on, and where it goes afterwards.
-pub(crate) type Lease = Option<(Sender1, Arc<Kept>)>;
+pub(crate) type Lease = Option<(Sender1, Arc<Kept<Sender1>>)>;
 
 /// All answers that are not read whole yet. A body that waits for its peer's window is asked for nothing, so that it cannot
 /// end itself.

@@ -1,7 +1,10 @@
 //! Fields that belong to one connection, which a proxy must not pass on (RFC 9110 §7.6.1).
 
-use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+
+/// The authority of a request that names none.
+pub(crate) const NO_AUTHORITY: &str = "service";
 
 /// The fields that `Connection` names.
 pub(crate) fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
@@ -27,6 +30,16 @@ pub(crate) fn drop_connection(headers: &mut HeaderMap) {
     headers.remove("proxy-connection");
 }
 
+/// Names the host of a request that goes on over HTTP/1.1. What came as `Host` was read as an authority, and stays.
+pub(crate) fn set_host(uri: &Uri, headers: &mut HeaderMap) -> Option<()> {
+    if let Some(authority) = uri.authority() {
+        headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
+    } else if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_static(NO_AUTHORITY));
+    }
+    Some(())
+}
+
 /// Drops all of them.
 pub(crate) fn drop_all(headers: &mut HeaderMap) {
     drop_nominated(headers);
@@ -35,9 +48,9 @@ pub(crate) fn drop_all(headers: &mut HeaderMap) {
     headers.remove(UPGRADE);
 }
 
-/// The same for a request that goes on over HTTP/2, where `te` may say one thing (RFC 9113 §8.2.2). Services on gRPC's C core
+/// The same for a request to a peer, where `te` may say one thing (RFC 9113 §8.2.2). Services on gRPC's C core
 /// answer nothing without it.
-pub(crate) fn for_http2(headers: &mut HeaderMap) {
+pub(crate) fn for_peer(headers: &mut HeaderMap) {
     drop_all(headers);
     if headers.get(TE).is_some_and(|te| te != "trailers") {
         headers.remove(TE);
@@ -66,10 +79,10 @@ mod tests {
     #[test]
     fn te_trailers_is_kept_on_outbound_and_nothing_else() {
         let mut grpc = headers(&[("te", "trailers")]);
-        for_http2(&mut grpc);
+        for_peer(&mut grpc);
         assert_eq!(grpc, headers(&[("te", "trailers")]));
         let mut other = headers(&[("te", "trailers, deflate"), ("connection", "te")]);
-        for_http2(&mut other);
+        for_peer(&mut other);
         assert!(other.is_empty(), "{other:?}");
     }
 }

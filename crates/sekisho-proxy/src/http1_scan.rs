@@ -4,6 +4,8 @@
 
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Longest line between chunks.
+const MAX_CHUNK_LINE: usize = 32;
 
 /// Why a byte stream is not one sequence of plain requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,11 @@ impl Scanner {
         !self.passed
     }
 
+    /// Whether a head has begun and is not whole.
+    pub const fn is_in_head(&self) -> bool {
+        !self.line.is_empty() && matches!(self.state, State::First | State::Head)
+    }
+
     /// How many bytes of the last feed came after the last good one, if it was refused.
     pub const fn unread(&self) -> usize {
         self.unread
@@ -88,6 +95,16 @@ impl Scanner {
                     }
                     continue;
                 }
+                State::First if self.line.is_empty() && !PREFACE.starts_with(&[byte]) => {
+                    self.state = State::Start;
+                    continue;
+                }
+                State::Start | State::Head => {
+                    self.state = State::Head;
+                    let taken = self.head(bytes)?;
+                    bytes = bytes.get(taken..).unwrap_or_default();
+                    continue;
+                }
                 _ => {}
             }
             self.line.push(byte);
@@ -96,6 +113,30 @@ impl Scanner {
             self.step(byte)?;
         }
         Ok(())
+    }
+
+    /// Takes what belongs to a head, and returns how many bytes that is. A head that comes whole is read where it is.
+    fn head(&mut self, bytes: &[u8]) -> Result<usize, Framing> {
+        let before = self.line.len();
+        if before > 0 {
+            self.line.extend(bytes.iter().take(MAX_HEAD + 2 - before.min(MAX_HEAD)));
+        }
+        let text = if before > 0 { self.line.as_slice() } else { bytes };
+        match head_end(text.get(..MAX_HEAD + 1).unwrap_or(text), before)? {
+            Some(end) => {
+                self.state = after_head(text.get(..end).unwrap_or_default())?;
+                self.passed = true;
+                self.line.clear();
+                Ok(end - before)
+            }
+            None if text.len() > MAX_HEAD => Err(Framing::HeadLength),
+            None => {
+                if before == 0 {
+                    self.line.extend(bytes);
+                }
+                Ok(bytes.len())
+            }
+        }
     }
 
     /// One more byte in `line`.
@@ -107,22 +148,20 @@ impl Scanner {
                 }
                 return Ok(());
             }
-            State::First | State::Start => self.state = State::Head,
+            State::First => {
+                self.state = State::Head;
+                // What looked like HTTP/2 so far is read again.
+                let head = std::mem::take(&mut self.line);
+                let taken = self.head(&head)?;
+                return if taken < head.len() { Err(Framing::HeaderLine) } else { Ok(()) };
+            }
             State::LastLine if self.line.len() == 1 && byte != b'\r' => return Err(Framing::Trailers),
             _ => {}
         }
         if byte != b'\n' {
-            let limit = if matches!(self.state, State::Head) { MAX_HEAD } else { 32 };
-            return if self.line.len() > limit { Err(Framing::HeadLength) } else { Ok(()) };
+            return if self.line.len() > MAX_CHUNK_LINE { Err(Framing::HeadLength) } else { Ok(()) };
         }
         match self.state {
-            State::Head if self.line.ends_with(b"\r\n\r\n") => {
-                let head = std::mem::take(&mut self.line);
-                self.state = after_head(&head)?;
-                self.passed = true;
-            }
-            State::Head if self.line.ends_with(b"\r\n") && self.line.len() > 2 => {}
-            State::Head => return Err(Framing::LineEnd),
             State::ChunkSize => {
                 let size = chunk_size(&std::mem::take(&mut self.line)).ok_or(Framing::Chunk)?;
                 self.state = if size == 0 { State::LastLine } else { State::ChunkData(size) };
@@ -133,7 +172,7 @@ impl Scanner {
                 }
                 self.state = if matches!(self.state, State::ChunkEnd) { State::ChunkSize } else { State::Start };
             }
-            State::First | State::Start | State::Body(_) | State::ChunkData(_) | State::Binary => {}
+            State::First | State::Start | State::Head | State::Body(_) | State::ChunkData(_) | State::Binary => {}
         }
         Ok(())
     }
@@ -145,46 +184,56 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok().filter(|_| plain)
 }
 
+/// Where a head ends whose lines before `from` were read, if it does.
+fn head_end(text: &[u8], from: usize) -> Result<Option<usize>, Framing> {
+    let mut at = from;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
+        at += found + 1;
+        let so_far = text.get(..at).unwrap_or_default();
+        if so_far.ends_with(b"\r\n\r\n") {
+            return Ok(Some(at));
+        }
+        if !so_far.ends_with(b"\r\n") || so_far.len() == 2 {
+            return Err(Framing::LineEnd);
+        }
+    }
+    Ok(None)
+}
+
 /// What follows a whole head.
 fn after_head(head: &[u8]) -> Result<State, Framing> {
     let text = head.strip_suffix(b"\r\n\r\n").ok_or(Framing::LineEnd)?;
-    let (mut lengths, mut encodings) = (Vec::new(), Vec::new());
-    let lines = split_lines(text)?;
+    let mut lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    if lines.clone().any(|line| line.iter().any(|b| *b == b'\r' || *b == 0)) {
+        return Err(Framing::LineEnd);
+    }
     // The library drops what follows it, and another server may not.
-    if lines.first().is_some_and(|line| line.contains(&b'#')) {
+    if lines.next().is_some_and(|line| line.contains(&b'#')) {
         return Err(Framing::Fragment);
     }
-    for (number, line) in lines.into_iter().enumerate().skip(1) {
+    let (mut length, mut encoding, mut twice) = (None, None, false);
+    for line in lines {
         let colon = line.iter().position(|b| *b == b':').ok_or(Framing::HeaderLine)?;
         let (name, value) = line.split_at(colon);
-        if number > 0 && (name.is_empty() || name.iter().any(|b| b.is_ascii_whitespace())) {
+        if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
             return Err(Framing::HeaderLine);
         }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {
-            lengths.push(value);
+            twice |= length.replace(value).is_some();
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            encodings.push(value);
+            twice |= encoding.replace(value).is_some();
         }
     }
-    match (lengths.as_slice(), encodings.as_slice()) {
-        ([], []) => Ok(State::Start),
-        ([], [encoding]) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(State::ChunkSize),
-        ([length], []) if (1..=18).contains(&length.len()) && length.iter().all(u8::is_ascii_digit) => {
+    match (length, encoding) {
+        (None, None) => Ok(State::Start),
+        (None, Some(encoding)) if !twice && encoding.eq_ignore_ascii_case(b"chunked") => Ok(State::ChunkSize),
+        (Some(length), None) if !twice && (1..=18).contains(&length.len()) && length.iter().all(u8::is_ascii_digit) => {
             let length = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).ok_or(Framing::Length)?;
             Ok(if length == 0 { State::Start } else { State::Body(length) })
         }
         _ => Err(Framing::Length),
     }
-}
-
-fn split_lines(text: &[u8]) -> Result<Vec<&[u8]>, Framing> {
-    let mut lines = Vec::new();
-    for line in text.split(|b| *b == b'\n') {
-        lines.push(line.strip_suffix(b"\r").unwrap_or(line));
-    }
-    let control = |b: &u8| *b == b'\r' || *b == 0;
-    if lines.iter().any(|line| line.iter().any(control)) { Err(Framing::LineEnd) } else { Ok(lines) }
 }
 
 #[cfg(test)]
@@ -206,6 +255,8 @@ mod tests {
         let post = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
         let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n";
         assert_eq!(scan(&[get, post, chunked, get, chunked, post, get].concat()), Ok(()));
+        // It begins as HTTP/2 does.
+        assert_eq!(scan(&[&post.replace("POST", "PRI"), get].concat()), Ok(()));
         assert_eq!(scan("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n\0garbage"), Ok(()));
     }
 
@@ -230,6 +281,7 @@ mod tests {
             "GET /a?b=#c HTTP/1.1\r\nhost: a\r\n\r\n",
             // HTTP/2 begins a connection or does not come at all: the scan goes on.
             "GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\nhost: a\n\n",
+            "PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_net::{Acceptor, Slots, accept_each, broken_rule, network_of};
 use sekisho_policy::RequestInput;
-use sekisho_runtime::{Span, SpanSide, TraceParent, now, random_hex};
+use sekisho_runtime::{Span, SpanSide, TraceParent, now, random_id, to_hex};
 use sekisho_types::{Effect, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,9 +26,11 @@ use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::hops;
 use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
-use crate::passing::Body;
+use crate::passing::{Body, empty};
+use crate::peer_http1;
 use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
+use crate::seldom::Seldom;
 use crate::serving::{Inbound, REVOKED, ended, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
@@ -43,19 +45,31 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long open requests may finish once a connection should end.
 const DRAIN: Duration = Duration::from_secs(10);
 
+const PEER: HeaderName = HeaderName::from_static(PEER_HEADER);
+const DECISION: HeaderName = HeaderName::from_static(DECISION_HEADER);
+
 /// Who is at the other end of a connection, and whom it asks.
 struct Peer {
-    /// Its SPIFFE ID, as text.
+    /// Its SPIFFE ID, as text and as a header.
     name: String,
+    header: HeaderValue,
     /// By its last handshake for this connection.
     proven: watch::Receiver<Proven>,
     own_id: SpiffeId,
 }
 
+/// How a connection ends that does not end by itself.
+enum End {
+    AtOnce,
+    /// What is open on it may finish.
+    Drained,
+}
+
 impl Inbound {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let inbound = Arc::new(self);
-        let alpn: &[&[u8]] = if inbound.protocol == Protocol::Tcp { &[] } else { &[b"h2", b"http/1.1"] };
+        let alpn: &[&[u8]] =
+            if inbound.protocol == Protocol::Tcp { &[] } else { &[peer_http1::PROTOCOL, b"h2", b"http/1.1"] };
         let acceptor = Acceptor::new(&inbound.identity.tls, true, alpn);
         let acceptor = acceptor.and_then(|acceptor| acceptor.beside(renewal::PROTOCOL));
         let acceptor = match acceptor {
@@ -115,11 +129,18 @@ impl Inbound {
             return;
         }
         let proven = renewable.proven.clone();
-        self.requests(stream, Arc::new(Peer { name, proven, own_id: own.spiffe_id })).await;
+        let Ok(header) = HeaderValue::from_str(&name) else { return };
+        let builder = if peer.protocol == peer_http1::PROTOCOL { sidecars_builder() } else { http_builder() };
+        self.requests(builder, stream, Arc::new(Peer { name, header, proven, own_id: own.spiffe_id })).await;
     }
 
     /// Serves the requests of one connection while both ends prove who they are.
-    async fn requests(self: &Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Arc<Peer>) {
+    async fn requests(
+        self: &Arc<Self>,
+        builder: Builder<TokioExecutor>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Arc<Peer>,
+    ) {
         let (decider, refused) = (self.decider.clone(), peer.clone());
         let refuse_framing = move |reason: &str| decider.refuse("request", &refused.name, reason);
         let (inbound, asked) = (self.clone(), Arc::new(AtomicBool::new(false)));
@@ -129,37 +150,51 @@ impl Inbound {
             let (inbound, peer) = (inbound.clone(), asking.clone());
             async move { Ok::<_, Infallible>(inbound.request(request, &peer).await) }
         });
-        let (builder, stream) = (http_builder(), TokioIo::new(Strict::new(stream, refuse_framing)));
+        let stream = TokioIo::new(Strict::new(stream, refuse_framing));
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-        let mut silent = std::pin::pin!(silent(&asked));
-        let mut proven = peer.proven.clone();
-        loop {
-            let Proven { leaf, ends, .. } = proven.borrow_and_update().clone();
-            tokio::select! {
-                biased;
-                // Without an identity the sidecar speaks for no one: nothing is finished.
-                () = withdrawn(self.identity.held.clone()) => return,
-                why = self.revocations.revoked(&leaf) => return self.decider.refuse(REVOKED, &peer.name, &why),
-                () = self.stop.wait() => break,
-                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => break,
-                Ok(()) = proven.changed() => {}
-                ended = connection.as_mut() => {
-                    if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
-                        self.decider.refuse("connection", &peer.name, &rule);
-                    }
-                    return;
+        let mut ends = Seldom::new(self.end_of(&peer, &asked));
+        tokio::select! {
+            biased;
+            end = ends.happens() => if matches!(end, End::AtOnce) {
+                return;
+            },
+            ended = connection.as_mut() => {
+                if let Some(rule) = ended.err().and_then(|error| broken_rule(error.as_ref())) {
+                    self.decider.refuse("connection", &peer.name, &rule);
                 }
-                () = silent.as_mut() => return,
+                return;
             }
         }
         connection.as_mut().graceful_shutdown();
-        let leaf = proven.borrow().leaf.clone();
+        let leaf = peer.proven.borrow().leaf.clone();
         // What is not finished by then is cut.
         tokio::select! {
             biased;
             () = withdrawn(self.identity.held.clone()) => {}
             why = self.revocations.revoked(&leaf) => self.decider.refuse(REVOKED, &peer.name, &why),
             _finished = tokio::time::timeout(DRAIN, connection) => {}
+        }
+    }
+
+    /// Returns when a connection should end, whatever is on it.
+    async fn end_of(&self, peer: &Peer, asked: &AtomicBool) -> End {
+        let mut silent = std::pin::pin!(silent(asked));
+        let mut proven = peer.proven.clone();
+        loop {
+            let Proven { leaf, ends, .. } = proven.borrow_and_update().clone();
+            tokio::select! {
+                biased;
+                // Without an identity the sidecar speaks for no one: nothing is finished.
+                () = withdrawn(self.identity.held.clone()) => return End::AtOnce,
+                why = self.revocations.revoked(&leaf) => {
+                    self.decider.refuse(REVOKED, &peer.name, &why);
+                    return End::AtOnce;
+                }
+                () = self.stop.wait() => return End::Drained,
+                () = tokio::time::sleep(renewal::left(ends).unwrap_or_default()) => return End::Drained,
+                Ok(()) = proven.changed() => {}
+                () = silent.as_mut() => return End::AtOnce,
+            }
         }
     }
 
@@ -199,7 +234,7 @@ impl Inbound {
             self.decider.refuse(rule, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
         }
-        let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| random_hex(16));
+        let request_id = plain.headers.get("x-request-id").cloned().unwrap_or_else(|| to_hex(&random_id::<16>()));
         let input = Arc::new(RequestInput {
             method: parts.method.as_str().to_owned(),
             path: plain.path,
@@ -215,19 +250,23 @@ impl Inbound {
         if made.effect == Effect::Deny {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
-        set_identity(&mut parts.headers, &peer.name, id, &trace);
-        let allowed = StillAllowed::new(input, self.decider.clone(), watched);
+        let id_header = id_header(id);
+        set_identity(&mut parts.headers, &peer.header, &id_header, &trace);
+        let mut allowed = StillAllowed::new(input, self.decider.clone(), watched);
         let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
-        let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
-        let body = Upload::new(body, faults.clone()).boxed();
+        let body = if body.is_end_stream() {
+            empty()
+        } else {
+            let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
+            Upload::new(body, faults.clone()).boxed()
+        };
         let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
-        let mut watching = allowed.clone();
         let answer = tokio::select! {
             biased;
             // The service has not answered, and may not any more (law L12).
-            () = watching.denied() => {
+            () = allowed.denied() => {
                 return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
             }
             answer = self.upstream.send(&peer.name, request, &idle) => answer,
@@ -241,7 +280,7 @@ impl Inbound {
                 let ends_grpc = http2 && is_grpc(response.headers());
                 let timed = |body| Judged::response(Timed::new(body, idle), allowed, ends_grpc).boxed();
                 let mut response = clean(response.map(timed));
-                insert(response.headers_mut(), DECISION_HEADER, id);
+                response.headers_mut().insert(DECISION, id_header);
                 response
             }
             Err(error) => self.unanswered(&error, faults.found(), peer, |status, why| problem(status, why, Some(id))),
@@ -279,27 +318,25 @@ async fn silent(asked: &AtomicBool) {
 /// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the
 /// authority, or the `Host` header, is one.
 fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> Option<Request<Body>> {
-    let host = parts.headers.remove(header::HOST);
-    let authority: Option<Authority> = match (parts.uri.authority(), host) {
-        (Some(authority), _) => Some(authority.clone()),
-        (None, Some(host)) => Some(Authority::try_from(host.as_bytes()).ok()?),
-        (None, None) => None,
-    };
-    let authority = authority.unwrap_or_else(|| Authority::from_static(guard::NO_AUTHORITY));
     let target = parts.uri.path_and_query().cloned()?;
-    if protocol != Protocol::H2c {
-        parts.headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).ok()?);
-    }
-    parts.uri = if protocol == Protocol::H2c {
-        Uri::builder().scheme("http").authority(authority).path_and_query(target).build().ok()?
+    if protocol == Protocol::H2c {
+        let host = parts.headers.remove(header::HOST);
+        let authority = match (parts.uri.authority(), host) {
+            (Some(authority), _) => authority.clone(),
+            (None, Some(host)) => Authority::try_from(host.as_bytes()).ok()?,
+            (None, None) => Authority::from_static(hops::NO_AUTHORITY),
+        };
+        parts.uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build().ok()?;
+        parts.version = Version::HTTP_2;
     } else {
-        target.into()
-    };
-    // HTTP/2 needs no header to announce a body; over HTTP/1.1 one without would be left out (RFC 9112 §6.3).
-    if protocol != Protocol::H2c && !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        hops::set_host(&parts.uri, &mut parts.headers)?;
+        parts.uri = target.into();
+        parts.version = Version::HTTP_11;
+        // HTTP/2 needs no header to announce a body; over HTTP/1.1 one without would be left out (RFC 9112 §6.3).
+        if !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
-    parts.version = if protocol == Protocol::H2c { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     hops::drop_connection(&mut parts.headers);
     guard::join_cookies(&mut parts.headers);
     Some(Request::from_parts(parts, body))
@@ -312,10 +349,23 @@ pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn set_identity(headers: &mut http::HeaderMap, peer: &str, decision: &str, trace: &Trace) {
-    insert(headers, PEER_HEADER, peer);
-    insert(headers, DECISION_HEADER, decision);
+fn id_header(id: &str) -> HeaderValue {
+    // An identifier is letters and digits.
+    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn set_identity(headers: &mut http::HeaderMap, peer: &HeaderValue, decision: &HeaderValue, trace: &Trace) {
+    headers.insert(PEER, peer.clone());
+    headers.insert(DECISION, decision.clone());
     insert(headers, "traceparent", &trace.traceparent());
+}
+
+/// For a connection that another sidecar keeps: nothing but HTTP/1.1, and with the fields that a sidecar adds.
+/// A head that has begun must come as fast as any other (`Strict`).
+fn sidecars_builder() -> Builder<TokioExecutor> {
+    let mut builder = http_builder().http1_only();
+    builder.http1().header_read_timeout(peer_http1::PEER_IDLE).max_headers(128);
+    builder
 }
 
 pub(crate) fn http_builder() -> Builder<TokioExecutor> {

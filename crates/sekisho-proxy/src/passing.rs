@@ -6,11 +6,17 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty};
 
 /// Any body, of any origin.
 pub(crate) type Body = BoxBody<Bytes, BoxError>;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+
+/// A body without anything, which costs nothing.
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
 
 /// What stands between a body and the one that reads it.
 pub(crate) trait Pass: Unpin {

@@ -20,7 +20,8 @@ use tokio::sync::watch;
 pub(crate) const PROTOCOL: &[u8] = b"sekisho-renew/1";
 /// What a renewal asks for, so that a peer that knows none answers in the connection's own protocol and not by an alert.
 pub(crate) const OF_TCP: &[&[u8]] = &[PROTOCOL];
-pub(crate) const OF_HTTP: &[&[u8]] = &[PROTOCOL, b"h2"];
+pub(crate) const OF_HTTP2: &[&[u8]] = &[PROTOCOL, b"h2"];
+pub(crate) const OF_HTTP1: &[&[u8]] = &[PROTOCOL, b"http/1.1"];
 const KNOWN: u8 = 1;
 const UNKNOWN: u8 = 0;
 /// How long either side waits for the other's bytes.
@@ -121,7 +122,7 @@ enum NotRenewed {
 /// What a dialling sidecar knows of one of its connections.
 pub(crate) struct Renewer {
     pub dialer: Dialer,
-    /// `OF_TCP` or `OF_HTTP`.
+    /// `OF_TCP`, `OF_HTTP1` or `OF_HTTP2`.
     pub protocols: &'static [&'static [u8]],
     pub held: watch::Receiver<Option<Held>>,
     pub revocations: Arc<RevocationKeeper>,

@@ -16,6 +16,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// And how many bytes of it at most: a peer that sends faster than any upload is not heard out.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
+/// How long a head may take from its first byte to its last.
+const HEAD: Duration = Duration::from_secs(10);
+
 pub(crate) struct Strict<S, R> {
     inner: S,
     scanner: Scanner,
@@ -25,6 +28,8 @@ pub(crate) struct Strict<S, R> {
     /// Whether the peer has said that nothing more comes.
     ended: bool,
     lingers: Option<Pin<Box<Sleep>>>,
+    /// When the head that has begun must be whole.
+    head_ends: Option<Pin<Box<Sleep>>>,
     /// Bytes that were read while the connection ended.
     lingered: usize,
     /// Hears why the connection was refused.
@@ -40,6 +45,7 @@ impl<S, R: Fn(&str)> Strict<S, R> {
             answering: false,
             ended: false,
             lingers: None,
+            head_ends: None,
             lingered: 0,
             refuse,
         }
@@ -62,6 +68,16 @@ fn invalid(reason: Framing) -> io::Error {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> Strict<S, R> {
+    /// Nothing comes at the moment: an error once the head that has begun is late.
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.scanner.is_in_head() {
+            return Poll::Pending;
+        }
+        let ends = self.head_ends.get_or_insert_with(|| Box::pin(sleep(HEAD)));
+        ready!(ends.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Stops reading. Returns how many of the `fresh` bytes are still good.
     fn stop(&mut self, reason: Framing, fresh: usize, context: &mut Context<'_>) -> usize {
         (self.refuse)(&reason.to_string());
@@ -90,12 +106,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if polled.is_pending() {
+            return self.poll_head(context);
+        }
         if !matches!(polled, Poll::Ready(Ok(()))) {
             return polled;
         }
         let fresh = buffer.filled().get(before..).unwrap_or_default();
         self.ended |= fresh.is_empty();
-        let Err(reason) = self.scanner.feed(fresh) else { return polled };
+        let Err(reason) = self.scanner.feed(fresh) else {
+            if !self.scanner.is_in_head() {
+                self.head_ends = None;
+            }
+            return polled;
+        };
         let fresh = fresh.len();
         let good = self.stop(reason, fresh, context);
         buffer.set_filled(before + good);
@@ -170,6 +194,22 @@ mod tests {
         assert_eq!(seen(bad.as_bytes(), false).await, "");
         let refused = seen(b"garbage\n", false).await;
         assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("a line does not end in CR LF"), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_must_come_in_time() {
+        let (mut client, server) = duplex(4096);
+        let mut strict = Strict::new(server, |_: &str| {});
+        let mut buffer = [0u8; 4096];
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        assert_eq!(strict.read(&mut buffer).await.unwrap(), request.len());
+        let idle = tokio::time::timeout(HEAD * 6, strict.read(&mut buffer)).await;
+        assert!(idle.is_err(), "nothing has begun");
+        client.write_all(&request[..5]).await.unwrap();
+        assert_eq!(strict.read(&mut buffer).await.unwrap(), 5);
+        let late = tokio::time::timeout(HEAD * 2, strict.read(&mut buffer)).await.unwrap().unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,7 +28,8 @@ use crate::turns::{NoTurn, Turn, Turns};
 
 /// How long after the start of this sidecar its workload may take to listen.
 const STARTING: Duration = Duration::from_secs(5);
-
+/// How long a connection waits for its next request.
+const IDLE: Duration = Duration::from_secs(15);
 /// What is read of an answer before it is passed on, in bytes.
 const BUFFER: usize = 64 * 1024;
 
@@ -44,6 +46,8 @@ pub(crate) enum UpstreamError {
     Shared(Arc<UpstreamError>),
     #[error("the dial was given up")]
     GivenUp,
+    #[error("it switched to another protocol, which no request asked for")]
+    Switched,
 }
 
 type Sender2 = http2::SendRequest<Body>;
@@ -53,7 +57,7 @@ pub(crate) struct Upstream {
     workload: Arc<Ownership>,
     protocol: Protocol,
     decider: Arc<Decider>,
-    kept: Arc<Kept>,
+    kept: Arc<Kept<Sender1>>,
     /// The one connection of a service that speaks HTTP/2.
     shared: Arc<SharedDial<Sender2, UpstreamError>>,
     turns: Arc<Turns>,
@@ -78,7 +82,7 @@ impl Upstream {
         body_idle: Duration,
     ) -> Arc<Self> {
         // A service that has just started is there at once: its failures are not remembered.
-        let (kept, shared) = (Arc::default(), SharedDial::new(Duration::ZERO));
+        let (kept, shared) = (Kept::for_at_most(IDLE), SharedDial::new(Duration::ZERO));
         let (turns, answers) = (Turns::new(connections), Answers::swept(body_idle));
         let opened = instant();
         Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers, opened })
@@ -93,19 +97,23 @@ impl Upstream {
     ) -> Result<Response<Answer>, UpstreamError> {
         let turn = Arc::new(self.turns.take(peer).await?);
         // A service may answer before it has read the request, whose rest keeps the connection.
-        request = request.map(|body| Passing::by(body, turn.clone()).boxed());
+        if !request.body().is_end_stream() {
+            request = request.map(|body| Passing::by(body, turn.clone()).boxed());
+        }
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
             return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
         }
         loop {
-            let kept = self.kept.take();
+            let kept = self.kept.take(|_| true);
             let reused = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
                 None => self.dial().await?,
             };
             match sender.try_send_request(request).await {
+                // What follows such a head is not an answer, and goes with its connection.
+                Ok(response) if response.status().is_informational() => return Err(UpstreamError::Switched),
                 Ok(response) => {
                     let lease = Some((sender, self.kept.clone()));
                     return Ok(response.map(|body| self.answers.answer(body, lease, turn, idle)));

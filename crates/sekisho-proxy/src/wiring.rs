@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sekisho_disk::{lock_folder, private_folder};
-use sekisho_host::Ownership;
+use sekisho_host::{Ownership, let_go_of_code};
 use sekisho_net::NetError;
 use sekisho_runtime::{Repeated, Stop, Tasks, Traces};
 use sekisho_sdk::{IdentitySource, Workload};
@@ -15,13 +15,18 @@ use tokio::net::TcpListener;
 
 use crate::config::{Local, Protocol, ProxyArgs};
 use crate::deciding::Deciding;
+use crate::dialling::PeerDialer;
 use crate::error::ProxyError;
 use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
 use crate::renewal::Renewals;
 use crate::serving::Inbound;
-use crate::shared_dial::SharedDial;
+use crate::shared_dial::Failures;
+use crate::to_peer::ToPeer;
 use crate::upstream::Upstream;
 use crate::workload;
+
+/// After so long, what only a start needs was used.
+const STARTED: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open, with the
 /// identity and the address for peers. Returns the workload's exit code, if it was started here.
@@ -61,6 +66,11 @@ pub async fn run(
         tasks: &tasks,
     };
     let inbound = shared.open(&args, bound);
+    tokio::spawn(async {
+        // By then the policy is there.
+        tokio::time::sleep(STARTED).await;
+        let_go_of_code();
+    });
     tokio::select! {
         biased;
         () = stop.wait() => {}
@@ -150,18 +160,23 @@ impl Listeners<'_> {
             self.serve("inbound", inbound.serve(listener));
         }
         for (listener, spec) in bound.outbound.into_iter().zip(args.outbound.clone()) {
-            let outbound = Outbound {
-                spec,
+            let dialer = PeerDialer {
+                address: spec.peer,
+                expected: spec.expected,
+                undialled: Repeated::new(),
                 identity: self.identity.clone(),
-                workload: self.workload.clone(),
-                protocol,
                 decider: decider.clone(),
                 revocations: revocations.clone(),
+            };
+            let outbound = Outbound {
+                listen: spec.listen,
+                workload: self.workload.clone(),
+                protocol,
                 traces: self.traces.clone(),
                 stop: self.stop.clone(),
                 body_idle,
-                connection: SharedDial::new(LONGEST_PAUSE),
-                undialled: Repeated::new(),
+                peer: ToPeer::new(dialer, LONGEST_PAUSE),
+                failures: Failures::new(LONGEST_PAUSE),
                 had_identity: AtomicBool::new(false),
             };
             self.serve("outbound", outbound.serve(listener));

@@ -17,6 +17,7 @@ mod faults;
 mod floods;
 mod grpc;
 mod health;
+mod http1_pairs;
 mod http2;
 mod identity;
 mod identity_attacks;
