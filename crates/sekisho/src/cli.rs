@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     /// Identities: fetch one from the agent, list what was issued
     #[command(visible_alias = "svids", after_help = "Example:\n  sekisho svid fetch")]
     Svid(Noun<Output, verbs::svid::SvidVerb>),
+    /// Run a program with its identity in files that stay fresh
+    Exec(Box<verbs::exec::ExecArgs>),
     /// Check, test, evaluate and apply policy
     #[command(visible_alias = "policies", after_help = "Example:\n  sekisho policy check ./policy")]
     Policy(Noun<Output, verbs::policy::PolicyVerb>),
@@ -141,6 +143,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Revocation(Noun { asks, verb }) => verbs::revocation::run(&asks.into(), verb).await,
         Verb::Bundle(Noun { asks, verb }) => verbs::bundle::run(&asks.into(), verb).await,
         Verb::Svid(Noun { asks, verb }) => verbs::svid::run(asks.into(), verb).await,
+        Verb::Exec(args) => verbs::exec::run(*args).await,
         Verb::Policy(Noun { asks, verb }) => verbs::policy::run(asks.into(), verb).await,
         Verb::Decision(Noun { asks, verb }) => verbs::decision::run(&asks.into(), verb).await,
         Verb::Top(With { asks, own }) => verbs::top::run(&asks.into(), own).await,

@@ -20,6 +20,7 @@ mod progress;
 mod reach;
 mod rest;
 mod role;
+mod svid_files;
 #[cfg(test)]
 mod variables;
 mod verbs;

@@ -1,6 +1,6 @@
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use clap::{Subcommand, ValueEnum};
 use sekisho_api::{AuthorityForm, BundleForm};
+use sekisho_identity::pem;
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
@@ -45,17 +45,10 @@ pub(crate) async fn run(global: &Global, verb: BundleVerb) -> Result<Exit, Failu
             let der = bundle.x509_authorities.iter().filter_map(|text| hex::decode(text).ok());
             // Text between certificates is for people (RFC 7468 §5.2).
             let shown = der.zip(&bundle.authorities).map(|(der, AuthorityForm { slot, fingerprint, .. })| {
-                format!("# {slot}, SHA-256 {fingerprint}\n{}", pem(&der))
+                format!("# {slot}, SHA-256 {fingerprint}\n{}", pem("CERTIFICATE", &der))
             });
             line(shown.collect::<String>().trim_end())?;
         }
     }
     Ok(Exit::Ok)
-}
-
-/// A certificate in PEM (RFC 7468).
-pub(crate) fn pem(der: &[u8]) -> String {
-    let encoded = BASE64.encode(der);
-    let lines: Vec<&str> = encoded.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -30,6 +30,8 @@ pub(crate) enum SvidVerb {
         #[arg(long, env = "SEKISHO_AUDIENCE", required = true, value_delimiter = ',')]
         audience: Vec<String>,
     },
+    /// Keep the X.509-SVID of this very process in files, and notify a program of each change
+    Watch(Box<super::watch::WatchArgs>),
     /// List what was attested and issued, newest first
     #[command(alias = "ls", after_help = "Example:\n  sekisho svid list --limit 50")]
     List {
@@ -73,6 +75,7 @@ pub(crate) async fn run(mut global: Global, verb: SvidVerb) -> Result<Exit, Fail
                 svids.iter().map(|svid| format!("{}\n{}\n", svid.spiffe_id, svid.token)).collect()
             })?;
         }
+        SvidVerb::Watch(args) => return super::watch::run(*args).await,
         SvidVerb::List { asks, limit } => {
             global.server_socket = asks.server_socket;
             list(&global, limit).await?;

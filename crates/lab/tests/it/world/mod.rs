@@ -321,6 +321,11 @@ impl World {
 
     /// Registers an identity and waits until the agent knows of it. An executable alone is asked of this user.
     pub fn register(&self, path: &str, selectors: &[String]) -> String {
+        self.register_with(path, selectors, &[])
+    }
+
+    /// Likewise, with further options of `entry create`.
+    pub fn register_with(&self, path: &str, selectors: &[String], options: &[&str]) -> String {
         let own = format!("unix:uid:{}", sekisho_host::own_uid());
         let bound = !sekisho_identity::is_for_any_user(
             &selectors.iter().map(|text| sekisho_types::Selector::parse(text).unwrap()).collect(),
@@ -331,6 +336,7 @@ impl World {
         for selector in selectors {
             arguments.extend(["--selector", selector.as_str()]);
         }
+        arguments.extend(options);
         let entry = self.json(&arguments)["id"].as_str().unwrap().to_owned();
         let asked = selectors.join(",");
         eventually("the agent hears of a new entry", || {
