@@ -19,7 +19,7 @@ use crate::{issue, records, sole_holder};
 const RETRY: Duration = Duration::from_secs(3);
 
 /// Sends complete states: at once, and after each rotation or change of what the process may have.
-pub(crate) async fn feed<T: PartialEq, E>(
+pub(crate) async fn feed<T, E>(
     core: &Core,
     caller: &Arc<Caller>,
     with_svids: bool,

@@ -19,6 +19,7 @@ mod wire {
 }
 
 mod convert;
+pub mod envoy;
 mod revocations;
 
 pub use convert::{

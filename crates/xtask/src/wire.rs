@@ -7,7 +7,7 @@ use std::path::Path;
 use prost::Message as _;
 
 const GENERATED: &str = "crates/sekisho-proto/generated";
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "spiffe/workload/workload.proto",
     "spire/api/types/types.proto",
     "spire/api/server/agent/v1/agent.proto",
@@ -16,6 +16,8 @@ const FILES: [&str; 8] = [
     "spire/api/server/svid/v1/svid.proto",
     "sekisho/server/v1/server.proto",
     "sekisho/node/v1/node.proto",
+    "envoy/service/secret/v3/sds.proto",
+    "envoy/extensions/transport_sockets/tls/v3/secret.proto",
 ];
 
 /// Writes the generated files anew.
