@@ -1,6 +1,7 @@
 //! Everything that needs more than one real part: interop, attacks, faults, and the shared test vectors.
 //! The tests are under `tests/it`; here is what their programs share.
 
+pub mod monitoring;
 pub mod sim;
 
 use std::io;

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_net::MetricsAddress;
 use sekisho_types::{Digest, TrustDomain};
 
 use crate::proofs::ProofArgs;
@@ -44,6 +45,9 @@ pub struct AgentArgs {
     /// TOML file whose keys are these flags' names; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Where metrics are read: `127.0.0.1:9463` or `unix:/path`; default: `metrics.sock` in the data folder
+    #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
+    pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
     #[arg(long, env = "SEKISHO_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,

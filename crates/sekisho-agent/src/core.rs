@@ -1,6 +1,7 @@
 //! What the agent knows and holds: each part with one owner.
 
 use sekisho_disk::DiskError;
+use sekisho_runtime::metrics::Metrics;
 
 use crate::cache::Cache;
 use crate::delegations::Delegations;
@@ -20,6 +21,7 @@ pub(crate) struct Core {
     pub limits: Limits,
     pub journal: Journal,
     pub delegations: Delegations,
+    pub metrics: Metrics,
 }
 
 impl Core {

@@ -12,6 +12,7 @@ use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
 };
 use sekisho_proto::{selectors_to_wire, server as wire, types};
+use sekisho_runtime::metrics::registry::ISSUE_SECONDS;
 use sekisho_runtime::{instant, now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
 use tonic::Code;
@@ -47,7 +48,12 @@ pub(crate) async fn x509(
     let shared = last.as_ref().filter(|(failed_at, _)| *failed_at >= asked_at).map(|(_, refusal)| refusal.clone());
     let issued = match shared {
         Some(refusal) => Err(refusal),
-        None => ask_in_share(core, &key, entry, measured, at).await,
+        None => {
+            let asked = ask_in_share(core, &key, entry, measured, at).await;
+            let result = if asked.is_ok() { "issued" } else { "refused" };
+            core.metrics.observe(&ISSUE_SECONDS, &[result], asked_at.elapsed());
+            asked
+        }
     };
     let result = match issued {
         Ok(held) => {

@@ -10,8 +10,10 @@ use axum::middleware::Next;
 use axum::response::Response as HttpResponse;
 use sekisho_disk::{DiskError, Spool, lock_folder, private_folder};
 use sekisho_identity::Bundle;
-use sekisho_net::{TlsMaterial, TlsSource, grpc_only, listen_unix, serve_unix};
+use sekisho_net::{TlsMaterial, TlsSource, grpc_only, listen_unix, serve_own_metrics, serve_unix};
+use sekisho_proto::envoy::secret::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use sekisho_proto::{node, workload};
+use sekisho_runtime::metrics::Metrics;
 use sekisho_runtime::{Stop, Tasks, Traces, danger, random_hex};
 use sekisho_types::Digest;
 use tonic::service::Routes;
@@ -30,7 +32,7 @@ use crate::journal::Journal;
 use crate::known::{Knowledge, Known};
 use crate::limits::Limits;
 use crate::upstream::Upstream;
-use crate::{inspect_api, records, renew, sidecar_api, sync, workload_api};
+use crate::{inspect_api, measures, records, renew, sds_api, sidecar_api, sync, workload_api};
 
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
@@ -58,6 +60,8 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     tasks.required("records", records::forward(core.clone()));
     let counted = core.clone();
     tasks.restarted("refusal-counts", move || keep_count(counted.clone()));
+    let measured = measures::text(core.clone());
+    stop.spawn(serve_own_metrics(args.metrics.as_ref(), &args.data, measured, stop.token()).await?);
     let routes = routes(&core)?;
     let traces = Traces::to(args.otlp_endpoint.as_deref(), "sekisho-agent")?;
     let router = routes.into_axum_router().layer(axum::middleware::from_fn(require_header));
@@ -133,6 +137,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
         limits: Limits::new(),
         journal: Journal::new(spool),
         delegations: Delegations::to(sidecar_digests),
+        metrics: Metrics::default(),
     })
 }
 
@@ -145,6 +150,7 @@ fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {
         workload::spiffe_workload_api_server::SpiffeWorkloadApiServer::new(workload_api::Service(core.clone()));
     let sidecar = node::sidecar_server::SidecarServer::new(sidecar_api::Service(core.clone()));
     let inspect = node::inspect_server::InspectServer::new(inspect_api::Service(core.clone()));
+    let secrets = SecretDiscoveryServiceServer::new(sds_api::Service(core.clone()));
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
@@ -153,6 +159,7 @@ fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {
     let mut routes = Routes::builder();
     routes
         .add_service(workload.max_decoding_message_size(64 * 1024))
+        .add_service(secrets.max_decoding_message_size(64 * 1024))
         .add_service(sidecar.max_decoding_message_size(4 * 1024 * 1024))
         .add_service(inspect.max_decoding_message_size(64 * 1024))
         .add_service(health)

@@ -10,6 +10,7 @@ mod ending;
 mod grpc_only;
 mod listen;
 mod material;
+mod metrics;
 mod peer;
 mod peer_credentials;
 mod rates;
@@ -29,6 +30,7 @@ pub use dial::{Dialer, TlsConnection, grpc_over_one, grpc_over_tls, grpc_over_un
 pub use grpc_only::grpc_only;
 pub use listen::{Listens, accept_each, listen_unix, serve_unix};
 pub use material::{Identity, NetError, Refuse, TlsMaterial, TlsSource, certificates_from_pem, private_key_from_pem};
+pub use metrics::{MetricsAddress, serve_metrics, serve_own_metrics};
 pub use peer::{TlsPeer, UnixPeer};
 pub use peer_credentials::peer_of;
 pub use rates::Rates;

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use sekisho_net::MetricsAddress;
 use sekisho_runtime::seconds_in;
 use sekisho_types::{SpiffeId, TrustDomain};
 
@@ -56,6 +57,9 @@ pub struct ProxyArgs {
     /// Threads that serve requests; one carries most services, and a second costs waking it
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// Where metrics are read: `127.0.0.1:9464` or `unix:/path`; default: `metrics.sock` in the data folder
+    #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
+    pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
     #[arg(long, env = "SEKISHO_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,

@@ -25,6 +25,8 @@ use crate::trace::Trace;
 pub struct Deciding {
     pub(crate) decider: Arc<Decider>,
     pub(crate) revocations: Arc<RevocationKeeper>,
+    /// Of records that wait to be sent.
+    pub(crate) spool: Spool,
 }
 
 impl Deciding {
@@ -44,14 +46,14 @@ impl Deciding {
         let spool = Spool::open(&folder.join("spool"), spool_bytes, &random_hex(16))?;
         tasks.required("records", recorder::forward(spool.clone(), agent.clone()));
         tasks.required("policy", policy::follow(keeper.clone(), agent, identity.held.clone()));
-        let (decider, writer) = Decider::new(keeper, spool, identity.held.clone());
+        let (decider, writer) = Decider::new(keeper, spool.clone(), identity.held.clone());
         // What it was given when the program stops is written all the same.
         drop(tasks.finishing("record-writer", writer.run()));
         let decider = Arc::new(decider);
         let (counted, logs) = (decider.clone(), decider.clone());
         tasks.restarted("stranger-counts", move || decisions::keep_strangers(counted.clone()));
         tasks.restarted("log-counts", move || decisions::log_counts(logs.clone()));
-        Ok(Self { decider, revocations })
+        Ok(Self { decider, revocations, spool })
     }
 
     /// Which peers are refused.

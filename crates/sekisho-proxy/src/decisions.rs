@@ -7,6 +7,8 @@ use sekisho_disk::Spool;
 use sekisho_events::{DecisionId, PeerRefused, RefusalId};
 use sekisho_net::{Rates, Tally};
 use sekisho_policy::{Decision, RequestInput};
+use sekisho_runtime::metrics::Metrics;
+use sekisho_runtime::metrics::registry::{DECISION_SECONDS, DECISIONS};
 use sekisho_runtime::{instant, now, time_ordered_id};
 use sekisho_sdk::Held;
 use sekisho_types::{Digest, Effect};
@@ -28,6 +30,7 @@ pub(crate) struct Decider {
     strangers: Tally,
     strangers_came: Notify,
     quiet: Quiet,
+    metrics: Metrics,
 }
 
 /// What a decision came to, for the one who asked.
@@ -51,8 +54,13 @@ impl Decider {
             strangers: Tally::new(),
             strangers_came: Notify::new(),
             quiet: Quiet::default(),
+            metrics: Metrics::default(),
         };
         (decider, writer)
+    }
+
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The identity in force.
@@ -77,7 +85,9 @@ impl Decider {
             self.log_denial(&request, &decision, &id);
         }
         let policy = in_force.as_ref().map(|policy| (policy.revision, policy.set.digest()));
-        let latency_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = started.elapsed();
+        let latency_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.count(&request, &decision, took);
         let made = Made { id, trace, request, at, in_force, decision, latency_micros };
         match effect {
             Effect::Allow => {
@@ -92,6 +102,19 @@ impl Decider {
             }
         }
         Outcome { id, effect, policy }
+    }
+
+    fn count(&self, request: &RequestInput, decision: &Decision, took: Duration) {
+        let (src, dst) = (request.subject.spiffe_id.as_str(), request.destination.as_str());
+        let place = decision.rule.as_ref().map(|rule| rule.place());
+        let rule = match (&decision.error, &place) {
+            (Some(_), _) => "error",
+            (None, Some(place)) => place.as_str(),
+            (None, None) => "default",
+        };
+        let effect = if decision.effect == Effect::Allow { "allow" } else { "deny" };
+        self.metrics.add(&DECISIONS, &[src, dst, effect, rule], 1);
+        self.metrics.observe(&DECISION_SECONDS, &[], took);
     }
 
     /// One line for each peer and rule, and then counts: each denial is in its record.

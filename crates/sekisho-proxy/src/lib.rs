@@ -17,6 +17,7 @@ mod inbound;
 mod judged;
 mod kept;
 mod local;
+mod measures;
 mod outbound;
 mod passing;
 mod peer_http1;

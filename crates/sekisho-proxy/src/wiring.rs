@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sekisho_disk::{lock_folder, private_folder};
 use sekisho_host::{Ownership, let_go_of_code};
-use sekisho_net::NetError;
+use sekisho_net::{NetError, serve_own_metrics};
 use sekisho_runtime::{Repeated, Stop, Tasks, Traces};
 use sekisho_sdk::{IdentitySource, Workload};
 use sekisho_types::SpiffeId;
@@ -17,6 +17,7 @@ use crate::config::{Local, Protocol, ProxyArgs};
 use crate::deciding::Deciding;
 use crate::dialling::PeerDialer;
 use crate::error::ProxyError;
+use crate::measures;
 use crate::outbound::{LONGEST_PAUSE, Listener, Outbound};
 use crate::renewal::Renewals;
 use crate::serving::Inbound;
@@ -56,6 +57,8 @@ pub async fn run(
     let followed = identity.clone();
     tasks.required("identity", async move { followed.stopped().await });
     let deciding = Deciding::start(&args.data, args.spool_bytes, &agent_socket, &identity, &tasks)?;
+    let measured = measures::text(deciding.clone(), identity.clone());
+    stop.spawn(serve_own_metrics(args.metrics.as_ref(), &args.data, measured, stop.token()).await?);
 
     let shared = Listeners {
         identity: &identity,
@@ -131,7 +134,7 @@ impl Listeners<'_> {
     /// Serves what is bound. Returns the address for peers, if there is one.
     fn open(&self, args: &ProxyArgs, bound: Bound) -> Option<SocketAddr> {
         let protocol = args.protocol.unwrap_or(Protocol::Http1);
-        let Deciding { decider, revocations } = self.deciding;
+        let Deciding { decider, revocations, .. } = self.deciding;
         let body_idle = Duration::from_secs(args.body_idle_seconds.into());
         let mut address = None;
         if let (Some((listener, at)), Some(upstream)) = (bound.inbound, args.upstream.clone()) {

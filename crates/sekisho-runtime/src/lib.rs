@@ -9,6 +9,7 @@ mod hardening;
 mod limits;
 mod loader;
 mod logs;
+pub mod metrics;
 mod random;
 mod repeated;
 mod sockets;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_net::MetricsAddress;
 use sekisho_runtime::{seconds_in, whole_days};
 use sekisho_types::TrustDomain;
 
@@ -109,6 +110,9 @@ pub struct ServerArgs {
     /// a trust domain, with a name, a data folder and settings of its own
     #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Where metrics of all trust domains are read besides the API: `127.0.0.1:9462` or `unix:/path`
+    #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
+    pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
     #[arg(long, env = "SEKISHO_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use sekisho_disk::{Ledger, Segments};
 use sekisho_net::Rates;
 use sekisho_runtime::Tasks;
+use sekisho_runtime::metrics::Metrics;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 
@@ -111,6 +112,7 @@ pub(crate) struct OwnWatch {
     pub tasks: Tasks,
     pub health: Health,
     pub counters: Counters,
+    pub metrics: Metrics,
     pub scrub: Arc<Scrub>,
     /// How far the clock is believed.
     pub belief: Belief,

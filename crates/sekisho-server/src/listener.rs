@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use sekisho_net::{Site, Sites, UnixPeer, listen_unix, serve_tls, serve_unix};
+use sekisho_net::{Site, Sites, UnixPeer, listen_unix, serve_metrics, serve_tls, serve_unix};
 use sekisho_ports::{TcpListener, UnixListener};
 use sekisho_runtime::{Stop, Tasks, Traces, now};
 use tracing::{Instrument, Span};
@@ -43,6 +43,11 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address: args.listen, source })?;
+    if let Some(address) = &args.metrics {
+        let measured = domains.clone();
+        let text = move || rest::metrics::text_of_all(measured.iter());
+        stop.spawn(serve_metrics(address, text, stop.token()).await?);
+    }
     let mut doors = vec![];
     for (kept, settings) in kept.iter().zip(args.domains()) {
         let grpc = grpc::routes(&kept.domain, health.clone()).map_err(|e| ServerError::Reflection(e.to_string()))?;

@@ -147,6 +147,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
             tasks,
             health: Health::new(),
             counters: Counters::default(),
+            metrics: Default::default(),
             scrub: Arc::default(),
             belief: believed,
             policy_folder_refused: Mutex::default(),

@@ -1,12 +1,15 @@
 //! Decisions and refusals made on nodes: recorded once, as one leaf that holds the root of their batch (law L5).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
 use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
 use sekisho_identity::Standing;
 use sekisho_ledger::Batch;
+use sekisho_runtime::metrics::Metrics;
+use sekisho_runtime::metrics::registry::{DETECT_SECONDS, RECORDED_DECISIONS};
 use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
@@ -142,6 +145,7 @@ pub(crate) async fn batch(
         }
     };
     if earlier.is_none() {
+        count(&domain.watch.metrics, &kept);
         unstored.truncate(MAX_UNSTORED - 1);
         unstored.insert(0, (logged, log_index));
     }
@@ -175,6 +179,23 @@ async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordK
 fn leaf_of(domain: &Domain, unstored: &Unstored, logged: &Logged, is_empty: bool) -> Option<u64> {
     let in_this_run = unstored.iter().find(|(one, _)| one == logged).map(|(_, log_index)| *log_index);
     in_this_run.or_else(|| domain.log.logged_before.get(&logged.root).copied().filter(|_| !is_empty))
+}
+
+/// Counts what is on record now, and how long ago it happened.
+fn count(metrics: &Metrics, kept: &[RecordKept]) {
+    let clock = now().millis();
+    for record in kept {
+        let kind = match RecordClass::of(record.class) {
+            RecordClass::Allow => "allow",
+            RecordClass::Deny => "deny",
+            RecordClass::Refusal => "refusal",
+        };
+        metrics.add(&RECORDED_DECISIONS, &[kind], 1);
+        if kind != "allow" {
+            let ago = u64::try_from(clock.saturating_sub(id_of(record).at_ms())).unwrap_or(0);
+            metrics.observe(&DETECT_SECONDS, &[kind], Duration::from_millis(ago));
+        }
+    }
 }
 
 /// The spool that a batch is of, and the number of its first record.

@@ -84,6 +84,7 @@ impl Testbed {
                 tasks: Tasks::new(Stop::new()),
                 health: Health::new(),
                 counters: Counters::default(),
+                metrics: Default::default(),
                 scrub: Arc::default(),
                 belief: Belief::new(None, now()),
                 policy_folder_refused: Mutex::default(),

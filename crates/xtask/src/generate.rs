@@ -16,6 +16,8 @@ pub(crate) fn run(root: &Path) -> Result<Vec<String>, String> {
     let parts: Vec<String> = serde_json::from_slice(&parts).map_err(|e| e.to_string())?;
     let document = replaced(&document, &parts).ok_or("docs/formats.md has lost the marks of its generated parts")?;
     std::fs::write(&path, document).map_err(|e| e.to_string())?;
+    // The page of metrics, alerts and dashboards.
+    cargo(root, "run", &["--quiet", "--package", "lab", "--bin", "monitoring", "--", "."])?;
     Ok(vec![])
 }
 

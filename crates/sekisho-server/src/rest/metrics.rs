@@ -7,14 +7,34 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use sekisho_events::Counter;
+use sekisho_runtime::metrics::registry::TASK_RESTARTS;
 
 use crate::counters::{Counters, Shown, shown};
-use crate::domain::Shared;
+use crate::domain::{Domain, Shared};
 
 /// The server's metrics (Prometheus text exposition format 0.0.4). Counters begin at zero with each start.
 #[cfg_attr(test, utoipa::path(get, path = "/metrics",
     responses((status = 200, body = String, content_type = "text/plain"))))]
 pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text(&domain))
+}
+
+/// The metrics of several trust domains; those of one name stand together, as the format has it.
+pub(crate) fn text_of_all<'a>(domains: impl Iterator<Item = &'a Shared>) -> String {
+    let mut families = std::collections::BTreeMap::<String, String>::new();
+    for domain in domains {
+        let text = text(domain);
+        for family in text.split("# HELP ").skip(1) {
+            let samples = |line: &&str| !line.starts_with('#');
+            let head: String = family.lines().take(2).map(|line| format!("{line}\n")).collect();
+            let all = families.entry(head).or_default();
+            family.lines().skip(1).filter(samples).for_each(|line| all.extend([line, "\n"]));
+        }
+    }
+    families.into_iter().map(|(head, samples)| format!("# HELP {head}{samples}")).collect()
+}
+
+fn text(domain: &Domain) -> String {
     let (entries, agents, revision, policy) = domain.view.read(|state| {
         let policy = state.policy.as_ref().map_or(0, |policy| policy.revision);
         (state.entries.len(), state.nodes.len(), state.revision.0, policy)
@@ -58,11 +78,11 @@ pub(super) async fn metrics(State(domain): State<Shared>) -> impl IntoResponse {
     for (task, status) in &tasks {
         text.sample("task_running", Some(("task", task)), status.running.into());
     }
-    text.head("task_restarts_total", "counter", "How often a task ended and was started again.");
+    text.head(TASK_RESTARTS.name, TASK_RESTARTS.kind.name(), TASK_RESTARTS.help);
     for (task, status) in &tasks {
         text.sample("task_restarts_total", Some(("task", task)), status.restarts);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.out)
+    text.out + &domain.watch.metrics.text(&[("trust_domain", domain.identity.name.as_str())])
 }
 
 /// The metrics of one trust domain: each sample is labelled with it. Names of trust domains, tasks and labels need no escaping.

@@ -5,7 +5,7 @@ mod agents;
 mod decisions;
 mod entries;
 mod follow;
-mod metrics;
+pub(crate) mod metrics;
 mod policy;
 mod probes;
 mod problem;
