@@ -81,7 +81,7 @@ fn systemd_units_are_tight_and_valid() {
         let mut command = std::process::Command::new("systemd-analyze");
         command.args(arguments).arg(folder.join(unit)).output()
     };
-    for unit in ["sekisho-server.service", "sekisho-agent.service", "sekisho-proxy@.service"] {
+    for unit in ["sekisho-server.service", "sekisho-agent.service", "sekisho-proxy@.service", "sekisho-svid@.service"] {
         let Ok(output) = analyze(&["security", "--offline=true", "--threshold=17"], unit) else {
             crate::world::skipped("no systemd-analyze here");
             return;
