@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sekisho_disk::{lock_folder, private_folder};
-use sekisho_host::{Ownership, let_go_of_code};
+use sekisho_host::Ownership;
 use sekisho_net::{NetError, serve_own_metrics};
 use sekisho_runtime::{Repeated, Stop, Tasks, Traces};
 use sekisho_sdk::{IdentitySource, Workload};
@@ -25,9 +25,6 @@ use crate::shared_dial::Failures;
 use crate::to_peer::ToPeer;
 use crate::upstream::Upstream;
 use crate::workload;
-
-/// After so long, what only a start needs was used.
-const STARTED: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open, with the
 /// identity and the address for peers. Returns the workload's exit code, if it was started here.
@@ -69,11 +66,6 @@ pub async fn run(
         tasks: &tasks,
     };
     let inbound = shared.open(&args, bound);
-    tokio::spawn(async {
-        // By then the policy is there.
-        tokio::time::sleep(STARTED).await;
-        let_go_of_code();
-    });
     tokio::select! {
         biased;
         () = stop.wait() => {}

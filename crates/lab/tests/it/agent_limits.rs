@@ -62,7 +62,7 @@ fn law_l9_many_users_together_do_not_shut_the_agent() {
     }
     served(&world);
     let said = world.agent.as_ref().unwrap().said();
-    assert!(said.contains("its place was given to another user"), "{said}");
+    assert!(said.contains("its slot was given to another user"), "{said}");
     assert!(!said.contains("accept failed"), "{said}");
 }
 

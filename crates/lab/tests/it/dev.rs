@@ -54,7 +54,7 @@ fn the_main_job_runs_after_its_agent_expired() {
         let options = ["dev", "--once", "-o", "json", "--folder", folder.path().to_str().unwrap()];
         // The shortest life that the server grants.
         let mut command = Command::new(program("sekisho"));
-        command.args(options).env("SEKISHO_AGENT_TTL", "20").envs(shim.environment());
+        command.args(options).env("SEKISHO_AGENT_TTL", "20s").envs(shim.environment());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()

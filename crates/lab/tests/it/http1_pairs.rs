@@ -124,7 +124,10 @@ fn read_body(reader: &mut impl BufRead, fields: &Fields) -> Option<String> {
         }
     } else {
         let length = fields.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-        reader.take(length).read_to_end(&mut body).ok()?;
+        let received = reader.take(length).read_to_end(&mut body).ok()?;
+        if (received as u64) < length {
+            return None;
+        }
     }
     Some(String::from_utf8_lossy(&body).into_owned())
 }

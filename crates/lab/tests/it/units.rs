@@ -112,7 +112,8 @@ fn law_l11_a_user_s_own_groups_forge_no_system_unit() {
     }
     // As the stranger, from its own unit: it tries every group that has the name, and asks from wherever it gets.
     let fetch = |script: &str| -> Output {
-        let ask = format!("{script}; exec {} svid fetch --agent {}", copy.display(), world.agent_socket().display());
+        let ask =
+            format!("{script}; exec {} svid fetch --agent-socket {}", copy.display(), world.agent_socket().display());
         let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", delegated.display());
         let mut command = Command::new("sh");
         command.args(["-c", &enter, "sh", "setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"]);

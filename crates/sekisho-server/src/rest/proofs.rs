@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -9,6 +12,9 @@ use super::problem::Refused;
 use crate::domain::{Domain, Shared};
 use crate::log_search;
 use crate::record::id_of;
+
+/// How long a request waits for the next checkpoint, which follows an entry within 100 ms.
+const NEXT_CHECKPOINT: Duration = Duration::from_millis(300);
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm))))]
 pub(super) async fn log(State(domain): State<Shared>) -> Json<LogForm> {
@@ -50,22 +56,29 @@ pub(super) async fn prove(State(domain): State<Shared>, Path(id): Path<String>) 
     if found.is_err() {
         // What was logged a moment ago is published with the next checkpoint, if there is one.
         let next = domain.log.ledger.checkpoint_covering(domain.log.ledger.size());
-        if tokio::time::timeout(std::time::Duration::from_millis(300), next).await.is_ok() {
+        if tokio::time::timeout(NEXT_CHECKPOINT, next).await.is_ok() {
             found = search().await.map_err(|e| Refused::unavailable(&e))?;
         }
     }
     let (index, record) = found?;
-    if index >= domain.log.ledger.size() {
-        return Err(Refused::not_found(format!(
-            "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
-        )));
-    }
     let (size, checkpoint) = match domain.cosigned().filter(|(size, _)| *size > index) {
         Some(cosigned) => cosigned,
-        None => domain.log.ledger.checkpoint_covering(index).await.map_err(|e| Refused::unavailable(&e))?,
+        None => covering(&domain, &id, index).await?,
     };
     let receipt = sekisho_runtime::blocking(move || receipt(&domain, index, size, checkpoint.to_string(), record));
     Ok(receipt.await.map_err(|e| Refused::unavailable(&e))??.to_string())
+}
+
+/// A checkpoint that covers the entry. It follows an entry within 100 ms; that of an entry which this log does not have
+/// never comes.
+async fn covering(domain: &Domain, id: &str, index: u64) -> Result<(u64, Arc<str>), Refused> {
+    let covering = domain.log.ledger.checkpoint_covering(index);
+    match tokio::time::timeout(NEXT_CHECKPOINT * 10, covering).await {
+        Ok(found) => found.map_err(|e| Refused::unavailable(&e)),
+        Err(_) => Err(Refused::not_found(format!(
+            "`{id}` cites entry {index}, which this log does not have: an older copy of it was restored"
+        ))),
+    }
 }
 
 type Found = (u64, Option<(String, BatchPath)>);
