@@ -11,7 +11,7 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 mod tests {
     #[test]
     fn lines_have_64_characters() {
-        let text = super::pem("X", &[0; 49]);
+        let text = super::pem("X", &[0; 51]);
         assert_eq!(text, format!("-----BEGIN X-----\n{}\nAAAA\n-----END X-----\n", "A".repeat(64)));
     }
 }

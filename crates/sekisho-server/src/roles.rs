@@ -108,7 +108,12 @@ mod tests {
     use super::*;
 
     /// Services that agents serve.
-    const OF_AGENTS: &[&str] = &["SpiffeWorkloadAPI", "sekisho.node.v1.Sidecar", "sekisho.node.v1.Inspect"];
+    const OF_AGENTS: &[&str] = &[
+        "SpiffeWorkloadAPI",
+        "envoy.service.secret.v3.SecretDiscoveryService",
+        "sekisho.node.v1.Sidecar",
+        "sekisho.node.v1.Inspect",
+    ];
 
     #[test]
     fn law_l3_every_declared_method_has_a_row() {

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use proc_macro2::{TokenStream, TokenTree};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, with_list};
 
 fn root() -> PathBuf {
     // Asked at run time: a build may be shared between checkouts.
@@ -48,7 +48,11 @@ pub(crate) fn words(line: &str) -> Vec<String> {
             (Some(open), c) if open == c => quote = None,
             (_, '(') => depth += 1,
             (_, ')') if depth > 0 => depth -= 1,
-            (None, '&' | '|' | ';' | '>' | ')' | '#') if depth == 0 => break,
+            (None, '&' | '|' | ';' | '>' | ')' | '#') if depth == 0 => {
+                // The number of a stream that is redirected is not an argument.
+                word.retain(|digit| c != '>' || !digit.is_ascii_digit());
+                break;
+            }
             (None, ' ') if depth == 0 => out.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
             _ => word.push(c),
         }
@@ -81,8 +85,9 @@ fn expanded(word: &str) -> String {
     match word.split_once('$') {
         None => word.to_owned(),
         Some((before, rest)) if rest.trim_start_matches(is_name).starts_with('/') && !rest.starts_with('/') => {
-            format!("{before}/folder{}", rest.trim_start_matches(is_name))
+            expanded(&format!("{before}/folder{}", rest.trim_start_matches(is_name)))
         }
+        Some((before, _)) if before.ends_with('=') => format!("{before}spiffe://td/a"),
         Some(_) => "0".repeat(64),
     }
 }
@@ -96,11 +101,11 @@ fn judged(words: &[String]) -> Result<(), String> {
         found.is_some()
     });
     // Whichever verb stands there.
-    if words.get(1).is_some_and(|verb| verb == "1") {
+    if words.get(1).is_some_and(|verb| verb == "1" || verb == "help") {
         return Ok(());
     }
-    let words = words.iter().map(|word| expanded(word));
-    match Cli::try_parse_from(words) {
+    let words = words.iter().map(|word| expanded(word).into()).collect();
+    match Cli::try_parse_from(with_list(words)) {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
         // A verb that is named is not a command to paste.

@@ -68,8 +68,10 @@ impl Stopwatch {
 pub(crate) fn options(grammar: &Command, command: &str, server: &str, agent: &str) -> String {
     let (mut at, mut out, mut known) = (grammar, String::new(), vec![]);
     for word in command.split(' ') {
-        known.extend(at.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)));
         let Some(verb) = at.find_subcommand(word) else { break };
+        // A noun that is also a program has flags of its own, which its verbs do not take.
+        let passed_on = at.get_arguments().filter(|flag| flag.is_global_set());
+        known.extend(passed_on.filter_map(|flag| flag.get_long().map(str::to_owned)));
         at = verb;
     }
     known.extend(at.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)));

@@ -1,10 +1,9 @@
 //! Wrong command lines and what a person sees: `wrong_commands.txt` holds both. `UPDATE=1` writes it anew, to be read
-//! before it is
-//! committed.
+//! before it is committed.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -117,8 +116,17 @@ fn wrong_command_lines_are_answered_as_written() {
     let stored = std::fs::read_to_string(FILE).unwrap();
     let head: String =
         stored.lines().take_while(|line| !line.starts_with("$ ")).map(|line| format!("{line}\n")).collect();
+    // Only root becomes another user.
+    let others = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !others {
+        println!("skipped: wrong_command_lines_of_another_user: not root");
+    }
     let (mut seen, mut count) = (head, 0);
     for line in stored.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        if line.starts_with("other:") && !others {
+            writeln!(seen, "$ {line}\n").unwrap();
+            continue;
+        }
         let output = command(folder, line).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!output.status.success(), "{line} is right: {text}");
@@ -133,7 +141,7 @@ fn wrong_command_lines_are_answered_as_written() {
     assert!(count >= 40, "{count}");
     for (stored, seen) in stored.split("\n$ ").zip(seen.split("\n$ ")) {
         // A line that was added waits for its answer.
-        if stored.trim_end().contains('\n') {
+        if stored.trim_end().contains('\n') && seen.trim_end().contains('\n') {
             assert_eq!(stored.trim_end(), seen.trim_end());
         }
     }
