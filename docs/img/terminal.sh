@@ -43,7 +43,7 @@ svg() {
 
 for columns in 80 120; do
     "${tmux[@]}" new-session -d -x "$columns" -y 300 "env -u TMUX PS1='\$ ' bash --norc --noprofile"
-    for line in "sekisho agents" "sekisho entries" "sekisho decisions --limit 4" "sekisho why $denied" "sekisho top --count 1" "sekisho doctor"; do
+    for line in "sekisho top --count 1" "sekisho agents" "sekisho entries" "sekisho decisions --limit 4" "sekisho why $denied" "sekisho doctor"; do
         "${tmux[@]}" send-keys -l "$line"
         "${tmux[@]}" send-keys Enter
         sleep 3
