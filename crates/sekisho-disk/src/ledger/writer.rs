@@ -20,8 +20,10 @@ use crate::wal::Wal;
 
 /// Requests in one batch at most.
 const MAX_BATCH: usize = 4096;
-/// How long a batch is gathered at most while more comes.
-const GATHER: Duration = Duration::from_millis(2);
+/// Entries in a batch above which the next one is gathered for a moment: many callers wait, and fewer fsyncs serve
+/// them as well.
+const BUSY: usize = 8;
+const GATHER: Duration = Duration::from_millis(1);
 /// How long a batch waits for a simulated disk, in milliseconds, at most.
 const SLOWEST_SYNC_MS: u64 = 12;
 /// One sync in so many is of a disk that is busy, and takes up to this time: what waits for it may be revoked meanwhile.
@@ -124,6 +126,7 @@ impl Writer {
     /// publication waits for its pace.
     fn serve(&mut self, queue: &Receiver<Append>) -> Result<(), DiskError> {
         let mut due = instant();
+        let mut busy = false;
         loop {
             let first = if self.is_unpublished() {
                 queue.recv_timeout(due.saturating_duration_since(instant()))
@@ -132,7 +135,9 @@ impl Writer {
             };
             let stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             if let Ok(first) = first {
-                self.write(gather(first, queue))?;
+                let batch = gather(first, queue, if busy { GATHER } else { Duration::ZERO });
+                busy = batch.iter().map(|append| append.entries.len()).sum::<usize>() > BUSY;
+                self.write(batch)?;
             }
             if self.is_unpublished() && (stop || instant() >= due) {
                 let pause = match self.publish(false) {
@@ -259,27 +264,21 @@ fn replay(
     }
 }
 
-/// What waits behind `first`, and what comes while others run. On an idle machine that takes no time. On a busy one,
-/// callers that are about to append share the fsync, and none of them has to wake this thread (decisions/0044).
-fn gather(first: Append, queue: &Receiver<Append>) -> Vec<Append> {
-    let until = instant() + GATHER;
+/// What waits behind `first`, and what comes within `wait`.
+fn gather(first: Append, queue: &Receiver<Append>, wait: Duration) -> Vec<Append> {
+    let until = instant() + wait;
     let size = |append: &Append| append.entries.iter().map(|e| e.leaf.len() + e.side.len() + 8).sum::<usize>();
     let mut bytes = size(&first);
     let mut batch = vec![first];
-    loop {
-        std::thread::yield_now();
-        let before = batch.len();
-        while batch.len() < MAX_BATCH
-            && bytes < BATCH_BYTES
-            && let Ok(next) = queue.try_recv()
-        {
-            bytes += size(&next);
-            batch.push(next);
-        }
-        if batch.len() == before || batch.len() == MAX_BATCH || bytes >= BATCH_BYTES || instant() >= until {
-            return batch;
-        }
+    while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
+        let Ok(next) = queue.try_recv().or_else(|_| queue.recv_timeout(until.saturating_duration_since(instant())))
+        else {
+            break;
+        };
+        bytes += size(&next);
+        batch.push(next);
     }
+    batch
 }
 
 /// The last checkpoint on disk, if it is whole and ours. It was not synced, so after a loss of power it may be
