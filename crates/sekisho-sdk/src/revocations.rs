@@ -9,7 +9,7 @@ use sekisho_identity::{LeafFacts, Revocations};
 use sekisho_proto::node::{WatchRevocationsRequest, WatchRevocationsResponse, sidecar_client::SidecarClient};
 use sekisho_proto::revocation_from_wire;
 use sekisho_types::UnixTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -17,7 +17,7 @@ use crate::agent::AgentChannel;
 
 /// How long a connection waits for the agent's first word.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Before the stream is asked for again; longer while it has never been given.
+/// Before the stream is asked for again; longer while it has never been given, or is refused.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -29,11 +29,13 @@ pub struct RevocationKeeper {
     current: ArcSwap<Revocations>,
     keep: Keep,
     clock: fn() -> UnixTime,
-    /// Whether the agent has sent those in force in this run: until then each peer counts as revoked (law L3). An agent
-    /// that cannot reach its server sends the last that it heard of.
+    /// Whether the agent has sent those in force in this run, and has not refused to send more: else each peer counts
+    /// as revoked (law L3). An agent that cannot reach its server sends the last that it heard of.
     is_complete: AtomicBool,
     /// Rings after each change, so that open connections are judged again (law L12).
     changed: watch::Sender<u64>,
+    /// Rings with each identity of this program, for which the agent sends them.
+    pub(crate) identified: Notify,
 }
 
 impl RevocationKeeper {
@@ -44,7 +46,8 @@ impl RevocationKeeper {
         keep: impl Fn(&Revocations) + Send + Sync + 'static,
     ) -> Self {
         let (current, is_complete) = (ArcSwap::from_pointee(kept), AtomicBool::new(false));
-        Self { current, keep: Box::new(keep), clock, is_complete, changed: watch::channel(0).0 }
+        let (changed, identified) = (watch::channel(0).0, Notify::new());
+        Self { current, keep: Box::new(keep), clock, is_complete, changed, identified }
     }
 
     /// Waits until the agent has sent those in force, but not without end.
@@ -81,6 +84,12 @@ impl RevocationKeeper {
         self.current.load().iter().map(|revocation| revocation.revision.0).max().unwrap_or(0)
     }
 
+    /// The agent sends none any more: open connections end, as what revokes their peers would not be heard.
+    fn refused(&self) {
+        self.is_complete.store(false, Ordering::Release);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     /// In force first, then kept.
     pub fn take(&self, message: &WatchRevocationsResponse) {
         let mut all = (**self.current.load()).clone();
@@ -110,7 +119,8 @@ impl RevocationKeeper {
     }
 }
 
-/// Follows the agent's stream without end.
+/// Follows the agent's stream without end. An outage leaves what is known in force (law L14). A refusal does not: later
+/// revocations would not be heard, so no peer is accepted until the agent sends them again (laws L3 and L12).
 pub async fn follow_revocations(keeper: Arc<RevocationKeeper>, agent: AgentChannel) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -122,10 +132,23 @@ pub async fn follow_revocations(keeper: Arc<RevocationKeeper>, agent: AgentChann
                 tracing::warn!("this agent knows no revocations: a revoked peer is accepted until its SVID expires");
                 keeper.take(&WatchRevocationsResponse::default());
             }
+            if is_refusal(&status) && began {
+                tracing::warn!(reason = status.message(), "the agent refuses to send revocations: no peer is accepted");
+                keeper.refused();
+            }
         }
         pause = if keeper.is_complete.load(Ordering::Acquire) { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            biased;
+            () = keeper.identified.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
+}
+
+/// Whether the agent says that its caller may have nothing; any other failure is an outage.
+pub(crate) fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument)
 }
 
 async fn stream(keeper: &Arc<RevocationKeeper>, agent: &AgentChannel) -> Result<(), Status> {

@@ -7,11 +7,11 @@ use sekisho_net::{Identity, NetError, Refuse, TlsMaterial, TlsSource};
 use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use sekisho_types::{Secret, SpiffeId, TrustDomain, UnixTime};
-use tokio::sync::{Notify, watch};
-use tonic::{Code, Status};
+use tokio::sync::watch;
+use tonic::Status;
 
 use crate::agent::{AgentChannel, agent_channel};
-use crate::revocations::{RevocationKeeper, follow_revocations};
+use crate::revocations::{RevocationKeeper, follow_revocations, is_refusal};
 
 /// The identity in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,8 @@ struct Feed {
     held: watch::Sender<Option<Held>>,
     trouble: watch::Sender<Option<String>>,
     generation: u64,
-    /// Rings with each identity.
-    identified: Arc<Notify>,
+    /// Hears of each identity.
+    keeper: Option<Arc<RevocationKeeper>>,
 }
 
 /// A process by its number and its start time (field 22 of `/proc/<pid>/stat`): numbers are given out again.
@@ -97,17 +97,14 @@ impl IdentitySource {
         };
         let (held, held_rx) = watch::channel(None);
         let (trouble, trouble_rx) = watch::channel(None);
-        let identified = Arc::new(Notify::new());
-        let feed = Feed { tls: tls.clone(), held, trouble, generation: 0, identified: identified.clone() };
+        let feed = Feed { tls: tls.clone(), held, trouble, generation: 0, keeper: keeper.clone() };
         let (agent, trust_domain, follower) = (agent_channel(socket), trust_domain.clone(), keeper.clone());
         tokio::spawn(async move {
             let follow = async {
+                let Some(keeper) = follower else { return std::future::pending().await };
                 // Without an identity the agent sends none, and nothing is accepted or dialled.
-                identified.notified().await;
-                match follower {
-                    Some(keeper) => follow_revocations(keeper, agent.clone()).await,
-                    None => std::future::pending().await,
-                }
+                keeper.identified.notified().await;
+                follow_revocations(keeper, agent.clone()).await
             };
             tokio::select! {
                 biased;
@@ -146,7 +143,7 @@ impl Feed {
                 Err(status) => status,
             };
             // A refusal takes the identity away; an outage leaves it until it ends by itself (laws L11 and L14).
-            if matches!(status.code(), Code::PermissionDenied | Code::NotFound | Code::InvalidArgument) {
+            if is_refusal(&status) {
                 self.drop_identity(&trust_domain);
             }
             if self.generation != generation {
@@ -225,7 +222,9 @@ impl Feed {
         let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));
-        self.identified.notify_one();
+        if let Some(keeper) = &self.keeper {
+            keeper.identified.notify_one();
+        }
         self.trouble.send_replace(None);
         Ok(())
     }

@@ -99,6 +99,19 @@ async fn law_l12_an_open_connection_hears_of_a_revocation() {
 }
 
 #[tokio::test]
+async fn law_l12_a_refusal_by_the_agent_ends_connections() {
+    let (keeper, _) = keeper(&[]);
+    keeper.take(&message(&[], false));
+    let (waits, peer) = (keeper.clone(), leaf("till"));
+    let waiting = tokio::spawn(async move { waits.revoked(&peer).await });
+    tokio::task::yield_now().await;
+    keeper.refused();
+    assert!(waiting.await.unwrap().contains("not known"));
+    keeper.take(&message(&[], false));
+    assert_eq!(keeper.find(&leaf("till")), None, "the agent sends them again");
+}
+
+#[tokio::test]
 async fn a_connection_waits_until_all_revocations_are_known() {
     let (keeper, _) = keeper(&[]);
     let waits = keeper.clone();
