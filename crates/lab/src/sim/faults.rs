@@ -30,6 +30,9 @@ impl World {
             if !is_whole || self.network.parted.contains(&agent.machine.address()) {
                 self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
             }
+            let behind = self.machines.server.machine.skew().saturating_sub(sidecar.machine.skew());
+            let behind = Duration::from_nanos(u64::try_from(behind).unwrap_or(0));
+            self.model.known().sidecars.behind.insert(sidecar.name.clone(), behind);
         }
     }
 

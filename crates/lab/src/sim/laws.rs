@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sekisho_identity::BACKDATE_SECONDS;
 use sekisho_ports::now;
 
 use super::here::elapsed;
@@ -14,6 +15,8 @@ const IN_FORCE: Duration = Duration::from_millis(600);
 const RECOVERY: Duration = Duration::from_secs(8);
 /// Clocks are up to this wrong, in seconds.
 const WRONG: i64 = 30;
+/// An SVID is good from this long before it was issued.
+const BACKDATED: Duration = Duration::from_secs(BACKDATE_SECONDS.unsigned_abs());
 
 /// A request, as its caller begins it.
 pub(super) struct Call {
@@ -60,17 +63,20 @@ impl Model {
         }
     }
 
-    /// Both identities, if both entries stand.
+    /// Both identities, if both entries stand and each is good by the other's clock.
     fn lives(&self, from: &str, to: &str) -> Option<(Life, Life)> {
         let known = self.known();
-        let life = |name: &str| {
+        let life = |name: &str, peer: &str| {
             let (entry, made) = known.sidecars.entries.get(name)?;
             let (entry, life) = (known.entries.get(entry)?, known.sidecars.holds.get(name)?);
             let is_its = entry.stands == Stands::Created && life.since > *made;
-            let is_good = is_its && life.ends.seconds_since(now()) > WRONG;
+            // A clock that was set back may show a time before it was issued.
+            let behind = known.sidecars.behind.get(peer).copied().unwrap_or_default();
+            let has_begun = elapsed() + BACKDATED > life.since + behind;
+            let is_good = is_its && has_begun && life.ends.seconds_since(now()) > WRONG;
             is_good.then_some(*life)
         };
-        Some((life(from)?, life(to)?))
+        Some((life(from, to)?, life(to, from)?))
     }
 
     pub(super) fn calls(&self, from: &str, to: &str) -> Call {

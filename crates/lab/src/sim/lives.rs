@@ -27,4 +27,6 @@ pub(super) struct Sidecars {
     pub entries: BTreeMap<String, (String, Duration)>,
     /// When an agent, its server, or what is between them last failed, by the sidecar of its machine.
     pub troubled: BTreeMap<String, Duration>,
+    /// By how much a sidecar's clock is behind the server's.
+    pub behind: BTreeMap<String, Duration>,
 }

@@ -51,6 +51,20 @@ pub(super) struct KnownEntry {
     pub stands: Stands,
 }
 
+/// An eviction that was acknowledged. What attested between its two times may have come before it or after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Evicted {
+    pub asked: Duration,
+    pub heard: Duration,
+}
+
+impl Evicted {
+    /// When the operator heard of it, if what attested at `since` was worth nothing when the server let something go.
+    fn ended(self, since: Duration, left: Duration) -> Option<Duration> {
+        (since < self.asked && left > self.heard).then_some(self.heard)
+    }
+}
+
 /// An SVID that somebody holds.
 pub(super) struct Issued {
     pub tbs_sha256: Digest,
@@ -67,8 +81,8 @@ pub(super) struct Known {
     pub agents: BTreeSet<String>,
     /// When the operator heard that an agent is banned.
     pub banned: BTreeMap<String, Duration>,
-    /// When the operator heard that an agent is evicted, which lifts a ban: what it held before is worth nothing.
-    pub evicted: BTreeMap<String, Duration>,
+    /// Agents that were evicted, which lifts a ban: what one held before is worth nothing.
+    pub evicted: BTreeMap<String, Evicted>,
     /// Tokens that wait for a node, each with its agent's ID.
     pub tokens: Vec<(String, String)>,
     /// Attestations that succeeded with each token.
@@ -145,7 +159,7 @@ impl Model {
         if let Some(at) = banned.filter(|at| left > *at) {
             self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after its ban was acknowledged at {at:?}"));
         }
-        if let Some(at) = evicted.filter(|at| left > *at && since < *at) {
+        if let Some(at) = evicted.and_then(|evicted| evicted.ended(since, left)) {
             self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after it was evicted at {at:?}"));
         }
     }
@@ -173,7 +187,7 @@ impl Model {
         if let Some(at) = banned.filter(|at| left > *at) {
             self.broken("L6", &format!("{to} was given an SVID at {left:?}, after its ban was acknowledged at {at:?}"));
         }
-        if let Some(at) = evicted.filter(|at| left > *at && since < *at) {
+        if let Some(at) = evicted.and_then(|evicted| evicted.ended(since, left)) {
             self.broken("L6", &format!("{to} was given an SVID at {left:?}, after it was evicted at {at:?}"));
         }
         let life = leaf.not_after.seconds_since(leaf.not_before);

@@ -12,7 +12,7 @@ use tonic::metadata::MetadataValue;
 
 use super::client::{PATIENCE, SELECTOR, rest};
 use super::here::{elapsed, random};
-use super::model::{Answer, KnownEntry, Model, Stands};
+use super::model::{Answer, Evicted, KnownEntry, Model, Stands};
 use super::sidecar::spiffe_id;
 
 const POLICIES: [&str; 3] = [
@@ -223,6 +223,7 @@ impl Operator {
             None if random(3) == 0 => format!("spiffe://example.org/spire/agent/join_token/n{}", random(3)),
             None => return,
         };
+        let asked = elapsed();
         let answer = match how {
             "ban" => self.ask(Method::POST, "/v1/agents/ban", Some(json!({"id": id}))).await,
             // It may attest again, whether or not an answer comes.
@@ -233,8 +234,12 @@ impl Operator {
         };
         if matches!(answer, Answer::Done(_)) {
             let mut known = self.model.known();
-            let heard = if how == "ban" { &mut known.banned } else { &mut known.evicted };
-            heard.insert(id, elapsed());
+            let heard = elapsed();
+            if how == "ban" {
+                known.banned.insert(id, heard);
+            } else {
+                known.evicted.insert(id, Evicted { asked, heard });
+            }
         }
     }
 
