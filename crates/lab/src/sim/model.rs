@@ -60,7 +60,7 @@ pub(super) struct Evicted {
 
 impl Evicted {
     /// When the operator heard of it, if what attested at `since` was worth nothing when the server let something go.
-    fn ended(self, since: Duration, left: Duration) -> Option<Duration> {
+    fn broken_at(self, since: Duration, left: Duration) -> Option<Duration> {
         (since < self.asked && left > self.heard).then_some(self.heard)
     }
 }
@@ -159,7 +159,7 @@ impl Model {
         if let Some(at) = banned.filter(|at| left > *at) {
             self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after its ban was acknowledged at {at:?}"));
         }
-        if let Some(at) = evicted.and_then(|evicted| evicted.ended(since, left)) {
+        if let Some(at) = evicted.and_then(|evicted| evicted.broken_at(since, left)) {
             self.broken("L6", &format!("{id} renewed its SVID at {left:?}, after it was evicted at {at:?}"));
         }
     }
@@ -187,7 +187,7 @@ impl Model {
         if let Some(at) = banned.filter(|at| left > *at) {
             self.broken("L6", &format!("{to} was given an SVID at {left:?}, after its ban was acknowledged at {at:?}"));
         }
-        if let Some(at) = evicted.and_then(|evicted| evicted.ended(since, left)) {
+        if let Some(at) = evicted.and_then(|evicted| evicted.broken_at(since, left)) {
             self.broken("L6", &format!("{to} was given an SVID at {left:?}, after it was evicted at {at:?}"));
         }
         let life = leaf.not_after.seconds_since(leaf.not_before);
