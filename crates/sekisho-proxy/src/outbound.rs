@@ -148,7 +148,11 @@ impl Outbound {
         let identity = &self.peer.dialer.identity;
         if !self.had_identity.load(Ordering::Relaxed) {
             // Without one it is refused like any later one.
-            let _late = tokio::time::timeout(FIRST_IDENTITY, identity.ready()).await;
+            tokio::select! {
+                biased;
+                () = self.stop.wait() => {}
+                _late = tokio::time::timeout(FIRST_IDENTITY, identity.ready()) => {}
+            }
             self.had_identity.store(true, Ordering::Relaxed);
         }
         program::check(&identity.held, self.workload.process()).await?;

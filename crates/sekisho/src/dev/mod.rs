@@ -51,7 +51,6 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
         biased;
         () = stop.wait() => Ok(()),
         done = job::run(&folder, &services, &watch, &mut roles) => done,
-        never = events::follow(&folder, &watch) => match never {},
     };
     let shown = match done {
         Ok(()) if args.once || stop.is_triggered() => Ok(Exit::Ok),
