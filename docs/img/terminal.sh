@@ -48,7 +48,7 @@ for columns in 80 120; do
         "${tmux[@]}" send-keys Enter
         sleep 3
     done
-    "${tmux[@]}" capture-pane -p -e | sed -e 's/[[:space:]]*$//' >"$state/capture"
+    "${tmux[@]}" capture-pane -p -e | sed -E -e 's/[[:space:]]*$//' -e 's/([0-9]+\.[0-9]+)[^ ]*(: peers)/\1\2/' >"$state/capture"
     svg "$columns" <"$state/capture" >"$here/terminal-$columns.svg"
     "${tmux[@]}" kill-server
 done
