@@ -3,9 +3,15 @@
 # present already.
 set -eu
 
+# Where Debian keeps servers, which a plain user may not have in PATH.
+PATH="$PATH:/usr/sbin:/sbin"
 missing=""
+optional=""
 need() { # need COMMAND PACKAGE
-    PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+want() { # want COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || optional="$optional $2"
 }
 need cc gcc
 need ld binutils
@@ -18,21 +24,21 @@ if [ "${1:-}" = test ]; then
     # The system's own: tests run it as other users, to whom one in a home folder may be closed.
     [ -x /usr/bin/python3 ] || missing="$missing python3"
     need ip iproute2
-    # The programs of docs/how-to.
-    need nginx nginx-light
-    [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
-    need haproxy haproxy
-    need redis-server redis-server
-    need mosquitto mosquitto
-    need mosquitto_sub mosquitto-clients
-    need prometheus prometheus
+    # The programs of docs/how-to: without one, the test of its page is skipped and says so.
+    want nginx nginx-light
+    [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || optional="$optional postgresql"
+    want haproxy haproxy
+    want redis-server redis-server
+    want mosquitto mosquitto
+    want mosquitto_sub mosquitto-clients
+    want prometheus prometheus
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 fi
 
-if [ -n "$missing" ]; then
+if [ -n "$missing$optional" ]; then
     sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"
-    echo "installing:$missing" >&2
+    echo "installing:$missing$optional" >&2
     # Tests start the servers that they need; the package manager starts none, unless this machine has a rule of its own.
     rule=/usr/sbin/policy-rc.d
     if [ "${1:-}" = test ] && [ ! -e "$rule" ]; then
@@ -41,7 +47,12 @@ if [ -n "$missing" ]; then
         $sudo chmod 755 "$rule"
     fi
     # shellcheck disable=SC2086
-    $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2
+    install() { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2; }
+    $sudo apt-get update -qq
+    [ -z "$missing" ] || install $missing
+    for package in $optional; do
+        install "$package" || echo "$package could not be installed; the tests that need it will be skipped" >&2
+    done
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then
