@@ -259,7 +259,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket, socket_with};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket_with};
 
     use super::*;
 
@@ -335,7 +335,7 @@ mod tests {
     async fn a_replaced_listener_is_searched_again() {
         let ownership = ownership();
         let reusable = || {
-            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
             rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
             socket
         };

@@ -74,25 +74,34 @@ pub async fn accept_each<L: Listens>(listener: &L, stop: &CancellationToken, mut
 
 /// Makes a Unix socket that `mode` opens, in place of a stale one. A file that is not a socket is left alone.
 pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     let error = |source| NetError::Io { address: path.display().to_string(), source };
     if is_simulated() {
         return UnixListener::bind(path).map_err(error);
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(error(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process serves this socket")));
-    }
-    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-        let reason = "the file there is not a socket; name another path, or remove it yourself";
-        return Err(error(std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason)));
-    }
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(error(source)),
-        _ => {}
-    }
+    remove_stale(path).map_err(error)?;
     let listener = UnixListener::bind(path).map_err(error)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(error)?;
     Ok(listener)
+}
+
+/// Frees the path of a socket that no process serves.
+///
+/// # Errors
+/// A process serves it, or the file there is not a socket.
+pub(crate) fn remove_stale(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process serves this socket"));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        let reason = "the file there is not a socket; name another path, or remove it yourself";
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Serves `router` on a Unix socket until `stop`. `admit` turns the peer into what each request carries as an

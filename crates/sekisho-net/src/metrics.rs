@@ -14,6 +14,7 @@ use sekisho_ports::is_simulated;
 use tokio_util::sync::CancellationToken;
 
 use crate::NetError;
+use crate::listen::remove_stale;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetricsAddress {
@@ -81,8 +82,7 @@ pub async fn serve_metrics(
         }
         MetricsAddress::Unix(path) => {
             let shown = path.display().to_string();
-            // The folder is this program's, and locked: what is there is of an earlier run.
-            let _absent = std::fs::remove_file(path);
+            remove_stale(path).map_err(failed(shown.clone()))?;
             let bound = tokio::net::UnixListener::bind(path).map_err(failed(shown.clone()))?;
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed(shown))?;
             Listener::Unix(bound)
@@ -129,6 +129,19 @@ mod tests {
                 .into_iter()
                 .all(|a| MetricsAddress::parse(a).is_err())
         );
+    }
+
+    #[tokio::test]
+    async fn only_a_stale_socket_is_replaced() {
+        let own = tempfile::tempdir().unwrap();
+        let serve = |name| MetricsAddress::Unix(own.path().join(name));
+        std::fs::write(own.path().join("file"), "kept").unwrap();
+        assert!(serve_metrics(&serve("file"), String::new, CancellationToken::new()).await.is_err());
+        assert_eq!(std::fs::read_to_string(own.path().join("file")).unwrap(), "kept");
+        let first = serve_metrics(&serve("socket"), String::new, CancellationToken::new()).await.unwrap();
+        assert!(serve_metrics(&serve("socket"), String::new, CancellationToken::new()).await.is_err());
+        drop(first);
+        assert!(serve_metrics(&serve("socket"), String::new, CancellationToken::new()).await.is_ok());
     }
 
     #[test]

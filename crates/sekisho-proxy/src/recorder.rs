@@ -46,7 +46,7 @@ enum Record {
 
 struct Queued {
     record: Record,
-    /// Told once it is durable.
+    /// Notified once it is durable.
     written: Option<oneshot::Sender<()>>,
 }
 

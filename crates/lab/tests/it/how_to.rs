@@ -147,11 +147,11 @@ impl Shell {
         writeln!(self.input, ". {} < /dev/null; printf '\\n::ended %s\\n' $?", step.display()).unwrap();
         let daemon = command.ends_with('&') && command.trim_start().starts_with("sekisho ");
         let (mut printed, mut ended, mut ready) = (String::new(), false, !daemon);
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(120);
         while !(ended && ready) {
             let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let said = || std::fs::read_to_string(self.folder.with_file_name("said")).unwrap_or_default();
-            let line = line.unwrap_or_else(|_| panic!("`{command}` takes more than a minute: {printed}{}", said()));
+            let said = || self.logs();
+            let line = line.unwrap_or_else(|_| panic!("`{command}` takes more than two minutes: {printed}{}", said()));
             match line.strip_prefix("::ended ") {
                 Some(code) => {
                     assert_eq!(code, "0", "{command}: {printed}{}", said());
@@ -162,6 +162,19 @@ impl Shell {
             ready |= line.starts_with("ready ");
         }
         printed
+    }
+
+    /// The last lines of what the programs of the page printed and logged.
+    fn logs(&self) -> String {
+        let logs = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|item| item.path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let mut out = String::new();
+        for path in logs.chain([self.folder.with_file_name("said")]) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            out += &format!("\n{}:\n{}\n", path.display(), lines[lines.len().saturating_sub(12)..].join("\n"));
+        }
+        out
     }
 }
 
