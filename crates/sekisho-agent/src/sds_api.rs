@@ -1,7 +1,6 @@
 //! Envoy's secret discovery service, version 3. Each stream is measured as any caller of the Workload API is, and
 //! sends anew when an SVID or the authorities change.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
 use crate::sds_delta::Subscribed;
-use crate::sds_secrets::{Asked, SECRET_TYPE, State, all_names, secret, verifies_by_spiffe};
+use crate::sds_secrets::{Asked, SECRET_TYPE, State, secret, verifies_by_spiffe};
 use crate::status::outward;
 use crate::svid::HeldSvid;
 use crate::{records, serving};
@@ -60,10 +59,8 @@ impl SecretDiscoveryService for Service {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         check(&request.type_url, &request.resource_names)?;
-        let asked = Asked {
-            names: request.resource_names.into_iter().collect(),
-            by_spiffe: request.node.as_ref().is_some_and(verifies_by_spiffe),
-        };
+        let by_spiffe = request.node.as_ref().is_some_and(verifies_by_spiffe);
+        let asked = Asked::of(request.resource_names, by_spiffe);
         let mut feed = Feed::new(&self.0, &caller);
         feed.restart(&asked);
         let state = feed.next().await.ok_or_else(|| Status::unavailable("the agent stops"))??;
@@ -183,7 +180,7 @@ impl Whole {
         // Envoy describes itself in the first request only.
         let described = request.node.as_ref().map(verifies_by_spiffe);
         let by_spiffe = described.or(self.asked.as_ref().map(|asked| asked.by_spiffe)).unwrap_or(false);
-        let asked = Asked { names: request.resource_names.into_iter().collect(), by_spiffe };
+        let asked = Asked::of(request.resource_names, by_spiffe);
         if self.asked.as_ref() != Some(&asked) {
             self.feed.restart(&asked);
             self.sent.clear();
@@ -251,10 +248,8 @@ impl Delta {
 }
 
 fn resources(asked: &Asked, state: &State) -> Result<Vec<Any>, Refusal> {
-    let all = if asked.names.is_empty() { all_names(state) } else { BTreeSet::new() };
-    let names = if asked.names.is_empty() { &all } else { &asked.names };
     // All or none, as SPIRE's agent has it: a client that waits for a secret says so.
-    names.iter().map(|name| secret(name, asked.by_spiffe, state).ok_or(Refusal::NoSuchId)).collect()
+    asked.all(state).iter().map(|name| secret(name, asked.by_spiffe, state).ok_or(Refusal::NoSuchId)).collect()
 }
 
 fn check(type_url: &str, names: &[String]) -> Result<(), Status> {

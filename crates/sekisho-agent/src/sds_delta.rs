@@ -1,13 +1,12 @@
 //! What a stream of deltas has subscribed to and was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use prost_types::Any;
 use sekisho_proto::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
-use crate::sds_secrets::{Asked, SECRET_TYPE, State, all_names, secret, verifies_by_spiffe};
+use crate::sds_secrets::{Asked, SECRET_TYPE, State, secret, verifies_by_spiffe};
 
-/// Without names: everything, as a first request without names means.
 #[derive(Default)]
 pub(crate) struct Subscribed {
     asked: Asked,
@@ -42,14 +41,18 @@ impl Subscribed {
             return Err(format!("a stream subscribes to at most {most} names"));
         }
         let first = !std::mem::replace(&mut self.begun, true);
+        // Only a first request without names asks for everything; to unsubscribe from the last name asks for nothing.
+        self.asked.everything |= first && self.asked.names.is_empty();
         Ok(first || again || self.asked != before)
     }
 
     /// What has changed since the last response; `None` if nothing has.
     pub(crate) fn response(&mut self, state: &State) -> Option<DeltaDiscoveryResponse> {
-        let wildcard = self.asked.names.is_empty();
-        let known: BTreeSet<String> = if wildcard { self.sent.keys().cloned().collect() } else { BTreeSet::new() };
-        let names = if wildcard { &all_names(state) | &known } else { self.asked.names.clone() };
+        let mut names = self.asked.all(state);
+        if self.asked.everything {
+            // What was sent may be gone.
+            names.extend(self.sent.keys().cloned());
+        }
         let (mut resources, mut removed_resources) = (vec![], vec![]);
         let version = (self.number + 1).to_string();
         for name in names {
@@ -103,6 +106,9 @@ mod tests {
         assert_eq!(subscribed.take(subscribe(&["ROOTCA"]), 2), Ok(true));
         assert_eq!(subscribed.response(&state).unwrap().resources.len(), 1);
         assert!(subscribed.take(subscribe(&["a"]), 2).is_err());
+        let leave = ["ROOTCA", "default", "a"].map(str::to_owned).to_vec();
+        let none = DeltaDiscoveryRequest { resource_names_unsubscribe: leave, ..Default::default() };
+        assert_eq!((subscribed.take(none, 2), subscribed.response(&state)), (Ok(true), None));
         let mut all = Subscribed::default();
         assert_eq!(all.take(subscribe(&[]), 2), Ok(true));
         assert_eq!(all.response(&state).unwrap().resources[0].name, "spiffe://example.org");

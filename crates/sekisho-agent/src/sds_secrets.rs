@@ -29,18 +29,31 @@ pub(crate) struct State {
     pub svids: Vec<Arc<HeldSvid>>,
 }
 
-/// What a client asked for. Without names: everything that the process has.
+/// What a client asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub names: BTreeSet<String>,
+    /// All that the process has, besides the names.
+    pub everything: bool,
     /// Envoy from 1.18 verifies peers by SPIFFE's rules; an older one, or another client, by the authorities alone.
     pub by_spiffe: bool,
 }
 
 impl Asked {
+    /// A request without names asks for everything.
+    pub(crate) fn of(names: Vec<String>, by_spiffe: bool) -> Self {
+        Self { everything: names.is_empty(), names: names.into_iter().collect(), by_spiffe }
+    }
+
+    /// The names of all secrets that are asked for.
+    pub(crate) fn all(&self, state: &State) -> BTreeSet<String> {
+        let everything = if self.everything { all_names(state) } else { BTreeSet::new() };
+        &self.names | &everything
+    }
+
     /// Whether a private key is among it; authorities alone need no SVID.
     pub(crate) fn needs_svids(&self, bundle: &Bundle) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| !is_bundle(name, bundle))
+        self.everything || self.names.iter().any(|name| !is_bundle(name, bundle))
     }
 }
 
@@ -71,7 +84,7 @@ pub(crate) fn secret(name: &str, by_spiffe: bool, state: &State) -> Option<Any> 
 }
 
 /// The names of everything that a process has.
-pub(crate) fn all_names(state: &State) -> BTreeSet<String> {
+fn all_names(state: &State) -> BTreeSet<String> {
     let svids = state.svids.iter().map(|svid| svid.spiffe_id.to_string());
     svids.chain([state.bundle.trust_domain.id().to_string()]).collect()
 }

@@ -41,7 +41,7 @@ pub struct Process {
 impl Process {
     /// Holds the process that has number `pid` now.
     pub fn open(pid: i32) -> Result<Self, HostError> {
-        let number = Pid::from_raw(pid).ok_or(HostError::Stopped(pid))?;
+        let number = number_of_one(pid).ok_or(HostError::Stopped(pid))?;
         let pidfd = pidfd_open(number, PidfdFlags::NONBLOCK).map_err(|_| HostError::Stopped(pid))?;
         Self::hold(pid, pidfd)
     }
@@ -174,8 +174,26 @@ pub(crate) fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
+/// The number of one process: zero and negative ones mean groups (kill(2)).
+fn number_of_one(pid: i32) -> Option<Pid> {
+    if pid > 0 { Pid::from_raw(pid) } else { None }
+}
+
 /// Asks a child process to end (SIGTERM); its number, if it was still there.
 pub fn signal_terminate(pid: i32) -> Option<i32> {
-    let number = Pid::from_raw(pid)?;
+    let number = number_of_one(pid)?;
     rustix::process::kill_process(number, rustix::process::Signal::TERM).ok().map(|()| pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_number_of_a_group_is_no_process() {
+        let own = std::process::id().cast_signed();
+        assert!(Process::open(own).is_ok());
+        assert!([0, -1, -own, i32::MIN].into_iter().all(|number| Process::open(number).is_err()));
+        assert_eq!(signal_terminate(-own), None);
+    }
 }

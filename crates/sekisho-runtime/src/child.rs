@@ -41,7 +41,7 @@ pub fn become_child(mut arguments: impl Iterator<Item = OsString>) -> Option<io:
         return None;
     }
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-    let parent = arguments.next().and_then(|text| Pid::from_raw(text.to_str()?.parse().ok()?));
+    let parent = arguments.next().and_then(|text| Pid::from_raw(text.to_str()?.parse().ok().filter(|&pid| pid > 0)?));
     let signal = match arguments.next() {
         Some(how) if how == "asked" => Signal::TERM,
         Some(how) if how == "killed" => Signal::KILL,

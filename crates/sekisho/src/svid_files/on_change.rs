@@ -177,6 +177,10 @@ mod tests {
         let mut child = tokio::process::Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
         std::fs::write(&file, format!("{}\nmore\n", child.id().unwrap())).unwrap();
         assert!(process_of(&file).is_ok());
+        // PostgreSQL writes its number so while it has no clients (`initdb`).
+        std::fs::write(&file, format!("-{}\n", child.id().unwrap())).unwrap();
+        assert!(process_of(&file).is_err());
+        std::fs::write(&file, child.id().unwrap().to_string()).unwrap();
         let long_ago = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         std::fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
         assert!(process_of(&file).err().unwrap().to_string().contains("older"));

@@ -95,7 +95,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let (complete, changes) = watch::channel(0_u64);
-    let acting = tokio::spawn(action.keep(folder.path.clone(), changes));
+    let mut acting = tokio::spawn(action.keep(folder.path.clone(), changes));
     loop {
         // Files that are the first ones have no reader yet.
         if published == Published::Changed {
@@ -104,6 +104,8 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
         let next = tokio::select! {
             biased;
             () = stop.wait() => break,
+            // It goes on as long as there may be changes: this is a defect, and a service manager starts us again.
+            ended = &mut acting => return Err(Failure::failed(format!("what acts on changes has ended: {ended:?}"))),
             next = followed.next() => next,
         };
         let Some(next) = next else { break };
