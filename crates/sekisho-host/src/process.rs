@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_number_of_a_group_is_no_process() {
+    async fn the_number_of_a_group_is_refused() {
         let own = std::process::id().cast_signed();
         assert!(Process::open(own).is_ok());
         assert!([0, -1, -own, i32::MIN].into_iter().all(|number| Process::open(number).is_err()));

@@ -105,7 +105,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
             biased;
             () = stop.wait() => break,
             // It goes on as long as there may be changes: this is a defect, and a service manager starts us again.
-            ended = &mut acting => return Err(Failure::failed(format!("what acts on changes has ended: {ended:?}"))),
+            result = &mut acting => return Err(Failure::failed(format!("the task that acts on changes stopped: {result:?}"))),
             next = followed.next() => next,
         };
         let Some(next) = next else { break };
