@@ -104,8 +104,10 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
         let next = tokio::select! {
             biased;
             () = stop.wait() => break,
-            // It goes on as long as there may be changes: this is a defect, and a service manager starts us again.
-            result = &mut acting => return Err(Failure::failed(format!("the task that acts on changes stopped: {result:?}"))),
+            // It runs as long as there may be changes: this is a defect, and a service manager starts us again.
+            result = &mut acting => {
+                return Err(Failure::failed(format!("the task that acts on changes stopped: {result:?}")));
+            }
             next = followed.next() => next,
         };
         let Some(next) = next else { break };
