@@ -38,6 +38,7 @@ pub use refused::{broken_rule, is_permanent, is_unrecorded, on_record, unrecorde
 pub use sites::{Site, Sites, TurnedAway, serve_tls};
 pub use slots::{Slot, Slots, network_of};
 pub use tally::{Tallied, Tally};
+pub use tls::TlsStream;
 pub use trust::ExpectedServer;
 pub use unix_authority::rewrite_unix_authority;
 pub use web::{WebAnswer, WebClient, WebPrefix};

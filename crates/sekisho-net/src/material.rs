@@ -24,6 +24,8 @@ pub enum NetError {
     Timeout(String),
     #[error("no SVID is held, so nothing can be dialled; check that the agent serves this workload")]
     NoIdentity,
+    #[error("the peer showed no SVID")]
+    NoPeer,
     #[error("peer: {0}")]
     Peer(#[from] sekisho_identity::X509Error),
     #[error(

@@ -6,10 +6,38 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ServerConfig, version};
+use rustls::{ClientConfig, CommonState, ServerConfig, version};
+
+use sekisho_identity::LeafFacts;
+use sekisho_types::{SpiffeId, Verified};
 
 use crate::material::{NetError, TlsSource};
 use crate::trust::{AnyClient, ExpectedServer, ServerCheck, SiteSelection};
+use crate::verified::verify;
+
+/// A TLS connection of either side.
+pub type TlsStream = tokio_rustls::TlsStream<sekisho_ports::TcpStream>;
+
+/// For a service that uses rustls itself. Each handshake takes the SVID and the bundle that are in force then, so one
+/// configuration serves over all rotations.
+impl TlsSource {
+    /// A server that shows its SVID, and admits clients with an SVID of the trust domain only.
+    pub fn rustls_server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, NetError> {
+        self.server_config(true, alpn, SiteSelection::Alone)
+    }
+
+    /// A client that shows its SVID, and accepts the server with exactly this SPIFFE ID. Host names play no part.
+    pub fn rustls_client(&self, server: &SpiffeId, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, NetError> {
+        self.client_config(&ExpectedServer::Id(server.clone()), alpn)
+    }
+
+    /// Who is at the other end of a connection of one of these configurations.
+    pub fn peer(&self, connection: &CommonState) -> Result<Verified<LeafFacts>, NetError> {
+        let chain = connection.peer_certificates().ok_or(NetError::NoPeer)?;
+        let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
+        Ok(verify(&chain, self.current().bundle(), sekisho_ports::now())?)
+    }
+}
 
 impl TlsSource {
     /// For listeners. A client certificate is asked for and, if one comes, checked; whether one is needed is the
@@ -39,21 +67,12 @@ impl TlsSource {
         expected: &ExpectedServer,
         alpn: &[&[u8]],
     ) -> Result<Arc<ClientConfig>, NetError> {
-        let material = self.current();
-        let check = ServerCheck {
-            bundle: material.bundle.clone(),
-            expected: expected.clone(),
-            refuse: self.refuse.clone(),
-            provider: provider(),
-        };
-        let builder = ClientConfig::builder_with_details(provider(), Arc::new(PortClock))
+        let check = ServerCheck { source: self.clone(), expected: expected.clone(), provider: provider() };
+        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(PortClock))
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(check));
-        let mut config = match &material.certified {
-            Some(certified) => builder.with_client_cert_resolver(Arc::new(OwnIdentity(certified.clone()))),
-            None => builder.with_no_client_auth(),
-        };
+            .with_custom_certificate_verifier(Arc::new(check))
+            .with_client_cert_resolver(Arc::new(OwnIdentity(self.clone())));
         config.resumption = rustls::client::Resumption::disabled();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
@@ -86,16 +105,16 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Shows our SVID to every server that asks: the server was verified before it can ask.
+/// Shows our SVID, if we have one, to every server that asks: the server was verified before it can ask.
 #[derive(Debug)]
-struct OwnIdentity(Arc<CertifiedKey>);
+struct OwnIdentity(TlsSource);
 
 impl rustls::client::ResolvesClientCert for OwnIdentity {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
+        self.0.current().certified.clone()
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.0.current().certified.is_some()
     }
 }

@@ -38,16 +38,15 @@ impl ExpectedServer {
 
 #[derive(Debug)]
 pub(crate) struct ServerCheck {
-    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) source: TlsSource,
     pub(crate) expected: ExpectedServer,
-    pub(crate) refuse: Option<Refuse>,
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
 impl ServerCheck {
     fn check(&self, chain: &[Vec<u8>], now: UnixTime) -> Result<(), Error> {
         let (id, facts) = match &self.expected {
-            ExpectedServer::Id(id) => (id, verify(chain, &self.bundle, now).map_err(refused)?),
+            ExpectedServer::Id(id) => (id, verify(chain, self.source.current().bundle(), now).map_err(refused)?),
             ExpectedServer::Fingerprint { id, authorities } => {
                 (id, verify_by_fingerprint(chain, id, authorities, now).map_err(refused)?)
             }
@@ -55,7 +54,7 @@ impl ServerCheck {
         if facts.get().spiffe_id != *id {
             return Err(other(format!("the server is `{}`, and `{id}` was expected", facts.get().spiffe_id)));
         }
-        in_force(self.refuse.as_ref(), facts.get())
+        in_force(self.source.refuse.as_ref(), facts.get())
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use sekisho_types::unix_endpoint;
+
 /// The server's socket for operators: `given`, else the first place of `server_places` where something answers.
 pub fn server_socket(given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| choose(server_places()), Path::to_owned)
@@ -13,7 +15,8 @@ pub fn server_socket(given: Option<&Path>) -> PathBuf {
 /// `agent_places` where
 /// something answers.
 pub fn agent_socket(given: Option<&Path>) -> PathBuf {
-    let endpoint = || std::env::var("SPIFFE_ENDPOINT_SOCKET").ok().and_then(|text| path_of_endpoint(&text));
+    let endpoint =
+        || std::env::var("SPIFFE_ENDPOINT_SOCKET").ok().and_then(|text| unix_endpoint(&text).map(PathBuf::from));
     given.map(Path::to_owned).or_else(endpoint).unwrap_or_else(|| choose(agent_places()))
 }
 
@@ -33,12 +36,6 @@ pub fn dev_folder() -> PathBuf {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     state.or_else(home).unwrap_or_else(|| PathBuf::from("/tmp")).join("sekisho/dev")
-}
-
-/// `unix:/path` and `unix:///path` (SPIFFE_Workload_Endpoint.md §4).
-fn path_of_endpoint(text: &str) -> Option<PathBuf> {
-    let path = text.strip_prefix("unix:")?;
-    Some(path.strip_prefix("//").unwrap_or(path).into())
 }
 
 /// The first place that accepts a connection. If none does: the first socket that is there, then one that is closed
@@ -72,12 +69,5 @@ mod tests {
         assert_eq!(chosen(), place("live"));
         assert_eq!(choose(vec![place("none"), place("other")]), place("none"));
         std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn an_endpoint_has_two_forms() {
-        assert_eq!(path_of_endpoint("unix:/run/a.sock"), Some("/run/a.sock".into()));
-        assert_eq!(path_of_endpoint("unix:///run/a.sock"), Some("/run/a.sock".into()));
-        assert_eq!(path_of_endpoint("tcp://127.0.0.1:1"), None);
     }
 }

@@ -79,6 +79,11 @@ impl RevocationKeeper {
         }
     }
 
+    /// Changes with each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// The newest revision that is applied.
     fn newest(&self) -> u64 {
         self.current.load().iter().map(|revocation| revocation.revision.0).max().unwrap_or(0)

@@ -16,7 +16,9 @@ use crate::revocations::{RevocationKeeper, follow_revocations, is_refusal};
 /// The identity in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
+    /// Whose it is.
     pub spiffe_id: SpiffeId,
+    /// When its SVID expires.
     pub not_after: UnixTime,
     /// Rises with each rotation, so that a connection knows when it is of yesterday.
     pub generation: u64,
@@ -27,12 +29,14 @@ pub struct Held {
 /// An identity that follows the agent. Without one, its TLS neither accepts nor dials: it fails closed.
 #[derive(Clone)]
 pub struct IdentitySource {
+    /// TLS with it, on both sides.
     pub tls: TlsSource,
+    /// It, as it rotates.
     pub held: watch::Receiver<Option<Held>>,
     /// Why there is no identity, for messages.
     pub trouble: watch::Receiver<Option<String>>,
-    /// Of an identity of one's own: TLS refuses peers by them. What is open when its peer is revoked stays open, so a
-    /// service ends it itself, at [`RevocationKeeper::revoked`]. A sidecar has its own.
+    /// Of an identity of one's own: TLS refuses peers by them, and a [`Connection`](crate::Connection) is closed by
+    /// them. Who uses rustls itself closes it at [`RevocationKeeper::revoked`]. A sidecar has its own.
     pub revocations: Option<Arc<RevocationKeeper>>,
 }
 
@@ -59,7 +63,9 @@ struct Feed {
 /// A process by its number and its start time (field 22 of `/proc/<pid>/stat`): numbers are given out again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
+    /// Its number.
     pub pid: i32,
+    /// When it started.
     pub start_time: u64,
     /// Which identity, if its entries give it several.
     pub spiffe_id: Option<SpiffeId>,

@@ -7,6 +7,7 @@
 mod claims;
 mod digest;
 mod effect;
+mod endpoint;
 mod evidence;
 mod id;
 mod json;
@@ -21,6 +22,7 @@ mod trust;
 pub use claims::{ClaimName, ClaimValue, Claims};
 pub use digest::{Digest, DigestError};
 pub use effect::Effect;
+pub use endpoint::unix_endpoint;
 pub use evidence::EvidenceClass;
 pub use id::{EntryId, IdError, Revision};
 pub use json::{JsonError, parse_strict_json};

@@ -11,6 +11,8 @@ mod markdown;
 mod names;
 mod order;
 mod plain;
+#[cfg(test)]
+mod publish;
 mod ratchet;
 mod source;
 mod tidy;
