@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sekisho_api::{DecisionForm, DecisionsQuery, PolicyFileForm, PolicyForm, PolicyQuery};
@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::global::{Global, ServerSocket};
 use crate::output::{Column, print, table};
 use crate::progress::Progress;
+use crate::reach;
 use crate::rest::Rest;
 
 /// Decisions on one page.
@@ -25,6 +26,9 @@ pub(crate) struct ReplayArgs {
     /// How many of the newest decisions are decided again
     #[arg(long, env = "SEKISHO_REPLAY_LAST", default_value_t = 10_000)]
     last: usize,
+    /// File of decisions in place of the server's, as `sekisho decision list -o jsonl` prints them
+    #[arg(long, env = "SEKISHO_REPLAY_RECORDED")]
+    recorded: Option<PathBuf>,
     #[command(flatten)]
     asks: ServerSocket,
 }
@@ -45,54 +49,93 @@ struct Tally {
 }
 
 /// Policies that decided what is in the record, by revision; `None` for one that the server does not have any more.
-#[derive(Default)]
-struct Judges(BTreeMap<u64, Option<PolicySet>>);
+struct Judges {
+    /// A file of decisions comes without the policies that made them.
+    server: Option<Rest>,
+    known: BTreeMap<u64, Option<PolicySet>>,
+}
 
 pub(crate) async fn run(mut global: Global, args: ReplayArgs) -> Result<Exit, Failure> {
     let policy = super::policy_files::load(&args.folder, false)?;
     global.server_socket = args.asks.server_socket;
-    let rest = Rest::of(&global);
-    let (mut tally, mut judges) = (Tally::default(), Judges::default());
-    let (mut before, mut left) = (None, args.last);
     let progress = Progress::of("deciding again");
+    let tally = match &args.recorded {
+        Some(file) => {
+            let (mut tally, mut judges) = (Tally::default(), Judges::of(None));
+            tally.add_rows(&policy, &read_rows(file, args.last)?, &mut judges).await;
+            tally
+        }
+        None => of_server(&policy, &Rest::of(&global), args.last).await?,
+    };
+    drop(progress);
+    tally.print(&global)?;
+    Ok(if tally.differences.is_empty() { Exit::Ok } else { Exit::Denied })
+}
+
+/// The newest decisions in a file, which has them first.
+fn read_rows(file: &Path, last: usize) -> Result<Vec<DecisionForm>, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| reach::unreadable(file, &error))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).take(last);
+    let row = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| {
+            let (file, line) = (file.display(), at + 1);
+            Failure::failed(format!(
+                "line {line} of {file} is not a decision ({error}); write the file with \
+                 `sekisho decision list --limit 1000 -o jsonl`"
+            ))
+        })
+    };
+    lines.map(row).collect()
+}
+
+/// The newest decisions that a server has, page by page.
+async fn of_server(policy: &PolicySet, rest: &Rest, last: usize) -> Result<Tally, Failure> {
+    let (mut tally, mut judges) = (Tally::default(), Judges::of(Some(rest.clone())));
+    let (mut before, mut left) = (None, last);
     while left > 0 {
         let limit = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
         let query = DecisionsQuery { before, limit: Some(limit), ..Default::default() };
         let rows: Vec<DecisionForm> = rest.find("/v1/decisions", &query).await?;
         let Some(oldest) = rows.last().map(|row| row.id.clone()) else { break };
         left = left.saturating_sub(rows.len());
-        for row in rows.iter().filter(|row| row.effect != "refusal") {
-            let Ok(NodeEvent::Decided(decided)) = row.read() else {
-                tally.unreadable += 1;
-                continue;
-            };
-            let recorded = decided.recorded;
-            let judge = if recorded.needs_judge(&policy) { judges.of(&rest, &recorded).await } else { None };
-            tally.add(&policy.replay(&recorded, judge), &recorded, &row.id);
-        }
+        tally.add_rows(policy, &rows, &mut judges).await;
         before = Some(oldest);
     }
-    drop(progress);
-    tally.print(&global)?;
-    Ok(if tally.differences.is_empty() { Exit::Ok } else { Exit::Denied })
+    Ok(tally)
 }
 
 impl Judges {
+    const fn of(server: Option<Rest>) -> Self {
+        Self { server, known: BTreeMap::new() }
+    }
+
     /// The policy that made a decision, as the server keeps it.
-    async fn of(&mut self, rest: &Rest, recorded: &Recorded) -> Option<&PolicySet> {
+    async fn judge(&mut self, recorded: &Recorded) -> Option<&PolicySet> {
         let revision = recorded.policy_revision;
-        if let Entry::Vacant(unknown) = self.0.entry(revision) {
+        if let Entry::Vacant(unknown) = self.known.entry(revision) {
             let query = PolicyQuery { revision: Some(revision) };
-            let shown: Option<PolicyForm> = rest.find("/v1/policy", &query).await.ok();
+            let shown: Option<PolicyForm> = self.server.as_ref()?.find("/v1/policy", &query).await.ok();
             let source = |file: PolicyFileForm| Source { name: file.name, text: file.text };
             let load = |shown: PolicyForm| PolicySet::load(shown.files.into_iter().map(source).collect()).ok();
             unknown.insert(shown.and_then(load));
         }
-        self.0.get(&revision)?.as_ref()
+        self.known.get(&revision)?.as_ref()
     }
 }
 
 impl Tally {
+    async fn add_rows(&mut self, policy: &PolicySet, rows: &[DecisionForm], judges: &mut Judges) {
+        for row in rows.iter().filter(|row| row.effect != "refusal") {
+            let Ok(NodeEvent::Decided(decided)) = row.read() else {
+                self.unreadable += 1;
+                continue;
+            };
+            let recorded = decided.recorded;
+            let judge = if recorded.needs_judge(policy) { judges.judge(&recorded).await } else { None };
+            self.add(&policy.replay(&recorded, judge), &recorded, &row.id);
+        }
+    }
+
     fn add(&mut self, replayed: &Replayed, recorded: &Recorded, id: &str) {
         match replayed {
             Replayed::AsRecorded => self.same += 1,
