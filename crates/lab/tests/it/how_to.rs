@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::pages::{documents, fits, steps};
 use crate::world::{World, program, skipped};
 
-/// A test for each page, and what has to be installed for it; `root` stands for the user.
+/// A test for each page, and what has to be there for it; `root` stands for the user, `examples` for those of the SDK.
 macro_rules! pages {
     ($($test:ident: $page:literal needs $needs:expr;)+) => {
         $(#[test]
@@ -35,22 +35,26 @@ pages! {
     a_unit_keeps_the_files_of_another_one: "systemd.md" needs ["root", "systemd-analyze"];
     prometheus_reads_the_metrics_and_takes_the_alerts: "prometheus.md" needs ["prometheus", "promtool", "curl"];
     a_program_without_tls_is_reached_by_policy: "sidecar.md" needs ["/usr/bin/python3", "curl"];
+    services_in_rust_rotate_without_a_failed_call: "rust.md" needs ["examples"];
 }
+
+/// Pages that need more than this, each with a test of its own file.
+const ELSEWHERE: [&str; 2] = [crate::containers::COMPOSE, crate::containers::HELM];
 
 #[test]
 fn each_page_is_listed_and_has_a_test() {
     let list = std::fs::read_to_string(documents().join("how-to.md")).unwrap();
     let found = std::fs::read_dir(documents().join("how-to")).unwrap().flatten();
     let found: BTreeSet<String> = found.map(|item| item.file_name().into_string().unwrap()).collect();
-    let known: BTreeSet<String> = PAGES.iter().map(|&page| page.to_owned()).collect();
-    assert_eq!(found, known);
-    for page in PAGES {
+    let pages = || PAGES.iter().chain(&ELSEWHERE);
+    assert_eq!(found, pages().map(|&page| page.to_owned()).collect());
+    for page in pages() {
         assert!(list.contains(&format!("](how-to/{page})")), "{page} is not in the list");
     }
 }
 
 /// The folders that programs are looked for in: Debian has some where an ordinary user's shell does not look.
-fn path() -> String {
+pub(crate) fn path() -> String {
     let mut folders: Vec<PathBuf> = vec![program("sekisho").parent().unwrap().to_owned()];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -58,17 +62,23 @@ fn path() -> String {
         ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from).into_iter().chain(versions.map(|v| v.path().join("bin"))),
     );
     // Where the PyPI package has the program itself; the one in `bin` is a script.
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap_or_default();
-    let pythons = std::fs::read_dir(cache.join("sekisho/python/lib")).into_iter().flatten().flatten();
+    let pythons = std::fs::read_dir(cache("python/lib")).into_iter().flatten().flatten();
     folders.extend(pythons.map(|python| python.path().join("site-packages/envoy/_bin")));
     std::env::join_paths(folders).unwrap().into_string().unwrap()
 }
 
+/// What deploy/setup.sh keeps for the tests.
+pub(crate) fn cache(name: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.unwrap_or_default().join("sekisho").join(name)
+}
+
 /// Why a page cannot be run here.
-fn missing(needs: &[&str], path: &str) -> Option<String> {
+pub(crate) fn missing(needs: &[&str], path: &str) -> Option<String> {
     let there = |name: &str| match name {
         "root" => sekisho_host::own_uid() == 0,
+        "examples" => program("sekisho").with_file_name("examples").join("with_rustls").is_file(),
         // In the first folder that has one: a wrapper in another place is what a shell would find, too.
         name => std::env::split_paths(path).any(|folder| folder.join(name).is_file()) || Path::new(name).is_file(),
     };
@@ -80,40 +90,50 @@ fn follow(page: &str, needs: &[&str]) {
     if let Some(why) = missing(needs, &path) {
         return skipped(&why);
     }
-    let steps = steps(&std::fs::read_to_string(documents().join("how-to").join(page)).unwrap());
-    assert!(steps.len() > 3, "{steps:?}");
     // The addresses that the page on metrics names; other pages need none.
     let metrics = |address: &str| vec![("SEKISHO_METRICS".to_owned(), address.to_owned())];
     let world = match page {
         "prometheus.md" => World::with_environment(&[], metrics("127.0.0.1:31462"), metrics("127.0.0.1:31463")),
         _ => World::start(),
     };
-    // Programs of other users pass through it.
-    std::fs::set_permissions(world.folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
-    let mut shell = Shell::start(&world, &path);
+    run_page(page, &mut Shell::start(&world, &path, &[]));
+}
+
+/// Types the commands of a page, and compares what they print with what it shows.
+pub(crate) fn run_page(page: &str, shell: &mut Shell) {
+    let steps = steps(&std::fs::read_to_string(documents().join("how-to").join(page)).unwrap());
+    assert!(steps.len() > 3, "{steps:?}");
     for step in &steps {
         let printed = shell.run(&step.command);
         if let Some(shown) = &step.shows {
-            let log = std::fs::read_to_string(world.path("said")).unwrap_or_default();
-            assert!(fits(shown, &printed), "{}\nshown:\n{shown}\nprinted:\n{printed}\n{log}", step.command);
+            let (command, logs) = (&step.command, shell.logs());
+            assert!(fits(shown, &printed), "{command}\nshown:\n{shown}\nprinted:\n{printed}\n{logs}");
         }
     }
 }
 
 /// A shell in an empty folder that ends with all that it started.
-struct Shell {
+pub(crate) struct Shell {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Shell {
-    fn start(world: &World, path: &str) -> Self {
+    pub fn start(world: &World, path: &str, more: &[(&str, &str)]) -> Self {
+        Self::start_in(&["bash"], world, path, more)
+    }
+
+    /// With the command that becomes the shell.
+    pub fn start_in(bash: &[&str], world: &World, path: &str, more: &[(&str, &str)]) -> Self {
+        // Programs of other users pass through it.
+        std::fs::set_permissions(world.folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let folder = world.path("work");
         std::fs::create_dir(&folder).unwrap();
-        let mut command = Command::new("bash");
+        let mut command = Command::new(bash[0]);
         command
+            .args(&bash[1..])
             .current_dir(&folder)
             .env("PATH", path)
             .env("AGENT", &world.agent_id)
@@ -123,6 +143,8 @@ impl Shell {
         command
             .env("SEKISHO_SERVER_SOCKET", world.path("s/api.sock"))
             .env("SEKISHO_AGENT_SOCKET", world.agent_socket());
+        command.env("EXAMPLES", program("sekisho").with_file_name("examples"));
+        command.envs(more.iter().copied());
         command.env_remove("SPIFFE_ENDPOINT_SOCKET").process_group(0);
         if !sekisho_host::traces_others() {
             command.env("SEKISHO_DANGER_DUMPABLE", "true");
@@ -141,7 +163,7 @@ impl Shell {
 
     /// Types one command and waits until it has exited; of a daemon of ours, until it reports that it
     /// serves. Returns what was printed.
-    fn run(&mut self, command: &str) -> String {
+    pub fn run(&mut self, command: &str) -> String {
         let step = self.folder.with_extension("step");
         std::fs::write(&step, format!("{command}\n")).unwrap();
         writeln!(self.input, ". {} < /dev/null; printf '\\n::ended %s\\n' $?", step.display()).unwrap();
@@ -150,11 +172,11 @@ impl Shell {
         let end = Instant::now() + Duration::from_secs(120);
         while !(ended && ready) {
             let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let said = || self.logs();
-            let line = line.unwrap_or_else(|_| panic!("`{command}` takes more than two minutes: {printed}{}", said()));
+            let line =
+                line.unwrap_or_else(|_| panic!("`{command}` takes more than two minutes: {printed}{}", self.logs()));
             match line.strip_prefix("::ended ") {
                 Some(code) => {
-                    assert_eq!(code, "0", "{command}: {printed}{}", said());
+                    assert_eq!(code, "0", "{command}: {printed}{}", self.logs());
                     ended = true;
                 }
                 None => printed.push_str(&format!("{line}\n")),

@@ -185,37 +185,6 @@ async fn no_secret_is_in_any_programs_log() {
     assert!(said.lines().count() > 20, "they said something: {said}");
 }
 
-#[test]
-fn the_debian_package_holds_program_units_manuals_and_completions() {
-    let world = World::start();
-    let script = crate::world::manifest_folder().join("../../deploy/deb.sh");
-    let made = std::process::Command::new("sh")
-        .arg(script)
-        .arg(crate::world::program("sekisho"))
-        .arg(world.folder.path())
-        // What is packed is not the question here, and packing a program with its debug information takes long.
-        .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let package = std::fs::read_dir(world.folder.path()).unwrap().flatten().map(|item| item.path());
-    let package = package.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "deb")).unwrap();
-    let listed = std::process::Command::new("dpkg-deb").arg("-c").arg(&package).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    for (mode, path) in [
-        ("-rwxr-xr-x root/root", "./usr/bin/sekisho"),
-        ("-rw-r--r-- root/root", "./usr/lib/systemd/system/sekisho-server.service"),
-        ("-rw-r--r-- root/root", "./usr/lib/systemd/system/sekisho-agent.service"),
-        ("-rw-r--r-- root/root", "./usr/lib/systemd/system/sekisho-proxy@.service"),
-        ("-rw-r--r-- root/root", "./usr/share/man/man1/sekisho.1.gz"),
-        ("-rw-r--r-- root/root", "./usr/share/bash-completion/completions/sekisho"),
-        ("-rw-r--r-- root/root", "./usr/share/doc/sekisho/copyright"),
-    ] {
-        let line = listed.lines().find(|line| line.ends_with(path));
-        assert!(line.is_some_and(|line| line.starts_with(mode)), "{path}: {line:?} in {listed}");
-    }
-}
-
 /// Open streams end with a status: neither waits for its clients, which look for it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_and_agent_stop_at_once_while_clients_have_streams_open() {
