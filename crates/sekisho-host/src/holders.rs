@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn law_l11_a_holder_that_hides_its_user_is_found() {
         if crate::own_uid() != 0 {
-            eprintln!("skipped: not root, so there is no other user");
+            crate::skipped("not root, so there is no other user");
             return;
         }
         let (mut ours, theirs) = UnixStream::pair().unwrap();

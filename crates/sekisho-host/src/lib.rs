@@ -24,3 +24,12 @@ pub use measure::{Measurement, is_unchanged, measure};
 pub use process::{HostError, Process, own_uid, signal_terminate, traces_others};
 pub use sockets::{Owner, Ownership, cookie_of};
 pub use unix_diag::{UnixSocket, unix_peer};
+
+/// Says that this test cannot run here, and why. `make test` lists these lines at its end.
+#[cfg(test)]
+fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past the harness, which shows nothing of a test that passes.
+    let line = format!("\nskipped: {test}: {why}\n");
+    let _unread = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}

@@ -120,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_names_failed_and_skipped_tests() {
+        let file = std::env::temp_dir().join(format!("sekisho-summary-{}", std::process::id()));
+        let log = "test a::b ... ok\ntest a::c ... FAILED\nskipped: x::a: no folder\nskipped: x::a: no folder\n\
+                   test result: FAILED. 2 passed; 1 failed; 0 ignored\n";
+        std::fs::write(&file, log).unwrap();
+        let output = std::process::Command::new(root().join(".ci/summary")).arg(&file).output().unwrap();
+        let expected = "Failed:\n  a::c\nSkipped:\n  x::a: no folder\n1 passed, 1 failed, 1 skipped\n";
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert!(output.status.success());
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
     fn generated_wire_code_is_current() {
         assert_eq!(wire::check(&root()).unwrap(), Vec::<String>::new());
     }

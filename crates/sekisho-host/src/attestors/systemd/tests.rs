@@ -23,12 +23,12 @@ impl Slice {
     fn new(name: &str) -> Option<Self> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let Some(root) = unified_mount(&mounts).filter(|_| hierarchy().is_some() && crate::own_uid() == 0) else {
-            eprintln!("skipped: no cgroup v2 of the first namespace in which this test may make groups");
+            crate::skipped("no cgroup v2 of the first namespace in which this test may make groups");
             return None;
         };
         let folder = Path::new(&root).join(format!("sekishotest{name}{}.slice", std::process::id()));
         if let Err(error) = std::fs::create_dir(&folder) {
-            eprintln!("skipped: no group can be made: {error}");
+            crate::skipped(&format!("no group can be made: {error}"));
             return None;
         }
         Some(Self { folder, children: vec![] })
@@ -180,7 +180,7 @@ async fn law_l11_a_unit_owner_forges_no_unit() {
         command.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !set("user.invocation_id") {
-        eprintln!("skipped: no python3, or no attributes of users");
+        crate::skipped("no python3, or no attributes of users");
         return;
     }
     assert_eq!(found(&mover), wanted);
