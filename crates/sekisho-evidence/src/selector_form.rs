@@ -1,7 +1,8 @@
 //! The grammar of the selectors that we, and SPIRE's attestors, measure. It is checked when an entry is written:
 //! a selector that no attestor can measure is a typing error, which would be noticed much later.
 //!
-//! Types that are not listed are accepted unchanged, as SPIRE does: a custom attestor may measure them.
+//! Types that are not listed are accepted unchanged, as SPIRE does: a custom attestor may measure them. The exception
+//! is a type that is the name of a known selector: `uid:5` is `unix:uid:5` without its type.
 
 use sekisho_types::{Selector, SpiffeId};
 
@@ -54,9 +55,8 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
     if selector.kind() == "spiffe_id" {
         return check(Form::SpiffeId, "", selector.value()).map_err(refused);
     }
-    let measured = PROCESS_CLASSES.iter().map(|class| (class.name, class.selectors));
-    let known = measured.chain(OF_SPIRE).find(|(kind, _)| kind.eq_ignore_ascii_case(selector.kind()));
-    let Some((kind, names)) = known else { return Ok(()) };
+    let known = types().find(|(kind, _)| kind.eq_ignore_ascii_case(selector.kind()));
+    let Some((kind, names)) = known else { return has_type(selector).map_err(refused) };
     if kind != selector.kind() {
         return Err(refused(format!("its type is written `{kind}`")));
     }
@@ -66,6 +66,23 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
         return Err(refused(format!("`{kind}` measures no `{name}`; it measures {}", all.join(", "))));
     };
     check(*form, name, value).map_err(refused)
+}
+
+/// The types whose grammar is known, each with its names.
+fn types() -> impl Iterator<Item = (&'static str, &'static [(&'static str, Form)])> {
+    PROCESS_CLASSES.iter().map(|class| (class.name, class.selectors)).chain(OF_SPIRE)
+}
+
+/// A selector of an unknown type, unless that "type" is the name of a known selector.
+fn has_type(selector: &Selector) -> Result<(), String> {
+    let Some((kind, _)) = types().find(|(_, names)| names.iter().any(|(name, _)| *name == selector.kind())) else {
+        return Ok(());
+    };
+    let whole = Selector::new(kind, selector.as_str()).map_err(|error| error.to_string())?;
+    match check_selector(&whole) {
+        Ok(()) => Err(format!("its type is missing; write `{whole}`")),
+        Err(error) => Err(format!("its type `{kind}` is missing, and {}", error.reason)),
+    }
 }
 
 fn check(form: Form, name: &str, value: &str) -> Result<(), String> {
@@ -196,6 +213,12 @@ mod tests {
             ("systemd:invocation_id:0123456789ABCDEF0123456789abcdef", "32 lowercase"),
             ("systemd:invocation:00", "measures no `invocation`"),
             ("spiffe_id:http://td", "SPIFFE ID"),
+            ("uid:5", "`unix:uid:5`"),
+            ("path:/bin/true", "`unix:path:/bin/true`"),
+            ("unit:nginx.service", "`systemd:unit:nginx.service`"),
+            ("ns:prod", "`k8s:ns:prod`"),
+            ("label:app:web", "`docker:label:app:web`"),
+            ("uid:root", "`unix` is missing, and a uid is a number; a user's name is written `unix:user:root`"),
         ] {
             let error = outcome(text).unwrap_err();
             assert!(error.contains(hint) && error.contains(text), "{text}: {error}");
