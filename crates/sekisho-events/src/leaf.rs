@@ -1,8 +1,9 @@
-//! A leaf: one event, in which trust domain, and when. It is one flat JSON object in canonical form: keys in byte order, no white
-//! space, integers only (a subset of RFC 8785).
+//! A leaf: one event, in which trust domain, and when. It is one flat JSON object in canonical form: keys in byte
+//! order, no white space, integers only (a subset of RFC 8785).
 //!
-//! A leaf that does not re-encode to its own bytes is refused, so a leaf has one encoding and one hash. One with a member that
-//! this version does not know is refused as well (law L3): its inclusion may be proved, its meaning is not known.
+//! A leaf that does not re-encode to its own bytes is refused, so a leaf has one encoding and one hash. One with a
+//! member that this version does not know is refused as well (law L3): its inclusion may be proved, its meaning is not
+//! known.
 
 use sekisho_ledger::MAX_LEAF_BYTES;
 use sekisho_types::{Revision, TrustDomain, UnixTime, parse_strict_json};
@@ -79,7 +80,7 @@ impl Leaf {
         Self::opened(bytes, [])
     }
 
-    /// Reads a leaf, and what stands beside it as the log keeps it.
+    /// Reads a leaf and the side data that the log keeps for it.
     pub fn decode_with_side(bytes: &[u8], side: &[u8]) -> Result<Self, LeafError> {
         Self::opened(bytes, openings_of(side)?)
     }
@@ -142,7 +143,7 @@ fn side_of(openings: &mut [Opening]) -> Vec<u8> {
     bytes
 }
 
-/// Reads what stands beside a leaf. Nothing is left of it once it was erased.
+/// Reads the side data of a leaf, which is empty after an erasure.
 pub fn openings_of(side: &[u8]) -> Result<Vec<Opening>, LeafError> {
     if side.is_empty() {
         return Ok(vec![]);

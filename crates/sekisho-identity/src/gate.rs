@@ -141,7 +141,7 @@ pub enum Refusal {
     AgentUnknown(SpiffeId),
     #[error("agent `{0}` shows an SVID that was replaced by a later one")]
     AgentSuperseded(SpiffeId),
-    #[error("this caller may not ask for that: {0}")]
+    #[error("this caller may not request that: {0}")]
     WrongCaller(&'static str),
     #[error("entry `{0}` is not one that this agent serves")]
     ForeignEntry(EntryId),
@@ -156,7 +156,7 @@ pub enum Refusal {
     #[error("the evidence was measured {0} s in the future; check the node's clock")]
     EvidenceAhead(i64),
     #[error("the node's evidence has expired; renew the node's certificate")]
-    EvidenceEnded,
+    EvidenceExpired,
     #[error("the evidence shows nothing of {0}")]
     EvidenceMissing(&'static str),
     #[error("evidence of class `{0}` does not belong to this request")]
@@ -166,7 +166,7 @@ pub enum Refusal {
     #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
     Audience,
     #[error("the authority has expired: no key can sign now")]
-    AuthorityEnded,
+    AuthorityExpired,
     #[error("the identity lies outside trust domain `{0}`")]
     ForeignTrustDomain(TrustDomain),
 }
@@ -185,12 +185,12 @@ impl Refusal {
             Self::Selectors { .. } => "selectors",
             Self::EvidenceStale(_) => "evidence stale",
             Self::EvidenceAhead(_) => "evidence ahead",
-            Self::EvidenceEnded => "evidence ended",
+            Self::EvidenceExpired => "evidence expired",
             Self::EvidenceMissing(_) => "evidence missing",
             Self::EvidenceForeign(_) => "evidence foreign",
             Self::CsrName(_) => "name in the CSR",
             Self::Audience => "audience",
-            Self::AuthorityEnded => "authority ended",
+            Self::AuthorityExpired => "authority expired",
             Self::ForeignTrustDomain(_) => "foreign trust domain",
         }
     }
@@ -337,7 +337,7 @@ fn check_evidence(request: &Request<'_>, limits: &Limits, now: UnixTime) -> Resu
             check_age(now.seconds_since(piece.measured_at()), limits)?;
         }
         if piece.ends_at().is_some_and(|end| end <= now) {
-            return Err(Refusal::EvidenceEnded);
+            return Err(Refusal::EvidenceExpired);
         }
     }
     for need in rule.needs {
@@ -401,7 +401,7 @@ fn allow(
     }
     let not_after = now.plus_seconds(i64::from(ttl_seconds)).min(limits.authority_ends);
     if not_after <= now {
-        return Err(Refusal::AuthorityEnded);
+        return Err(Refusal::AuthorityExpired);
     }
     let ends = [request.evidence().and_then(Evidence::ends_at), request.entry().and_then(|entry| entry.expires_at)];
     let shows_process = request.evidence().is_some_and(|all| all.about(EvidenceClass::Process).next().is_some());

@@ -1,9 +1,9 @@
 //! Where an SVID comes from: the entry, the agent and the revision at which it was issued, so that each verifier can
 //! tell whether a revocation concerns it (`docs/decisions/0022`).
 //!
-//! A non-critical extension of the claims' form, version 1, with the names `agent`, `entry` and `revision`. A reader skips
-//! names that it does not know: they can only add ways to be revoked that this reader has no records for. A JWT-SVID holds
-//! the same names as members of one claim.
+//! A non-critical extension of the claims' form, version 1, with the names `agent`, `entry` and `revision`. A reader
+//! skips names that it does not know: they can only add ways to be revoked that this reader has no records for. A
+//! JWT-SVID holds the same names as members of one claim.
 
 use sekisho_types::{ClaimValue, Claims, EntryId, Revision, SpiffeId};
 use serde_json::{Map, Value};

@@ -16,8 +16,8 @@ use crate::der;
 /// Largest bundle that is read, in bytes.
 const MAX_BUNDLE_BYTES: usize = 1024 * 1024;
 /// A refresh hint outside these seconds is clamped.
-const REFRESH_FLOOR: i64 = 60;
-const REFRESH_CEILING: i64 = 24 * 3600;
+const MIN_REFRESH: i64 = 60;
+const MAX_REFRESH: i64 = 24 * 3600;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
@@ -65,7 +65,7 @@ fn bundle_from(trust_domain: &TrustDomain, document: &Value) -> Result<Bundle, J
     bundle.refresh_hint_seconds = object
         .get("spiffe_refresh_hint")
         .and_then(Value::as_i64)
-        .map(|hint| hint.clamp(REFRESH_FLOOR, REFRESH_CEILING) as u32);
+        .map(|hint| hint.clamp(MIN_REFRESH, MAX_REFRESH) as u32);
     let mut key_ids = BTreeSet::new();
     for key in keys.iter().filter_map(Value::as_object) {
         let text = |name: &str| key.get(name).and_then(Value::as_str);

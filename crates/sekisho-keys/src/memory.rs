@@ -15,8 +15,8 @@ pub enum KeyError {
     #[error("key file {path}: {source}; check that the folder exists and belongs to this user")]
     File { path: String, source: std::io::Error },
     #[error(
-        "key file {path} is missing, and a new key would not fit what the old one has signed; put it back, or the whole folder with \
-         `sekisho restore`"
+        "key file {path} is missing, and a new key would not fit what the old one has signed; put it back, or the \
+            whole folder with `sekisho restore`"
     )]
     Missing { path: String },
     #[error("key file {path} can be read by others (mode {mode:o}); replace the key, and give the file mode 0600")]

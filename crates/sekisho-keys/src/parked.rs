@@ -1,4 +1,5 @@
-//! Keys that are out of use and not yet unlinked: a key that is gone is gone, and what called it ended may have been wrong.
+//! Keys that are out of use and not yet unlinked: a deleted key cannot come back, and the clock that called it expired
+//! may have been wrong.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,7 +13,8 @@ use crate::KeyError;
 /// The folder beside the keys.
 const FOLDER: &str = "parked";
 
-/// Moves a key that no longer signs into the folder of parked keys, to stay until `until`. One that is not there is no error.
+/// Moves a key that no longer signs into the folder of parked keys, to stay until `until`. One that is not there is no
+/// error.
 pub fn park(path: &Path, until: UnixTime) -> Result<(), KeyError> {
     let Some((folder, name)) = place(path) else { return Ok(()) };
     // Within the folder of keys only: where that was moved away, another in its place would hold nothing.
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parked_key_comes_back_whole_and_goes_only_when_its_time_is_believed_to_have_passed() {
+    fn a_parked_key_is_removed_by_believed_time() {
         let folder = std::env::temp_dir().join(format!("sekisho-parked-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("k.x509.key");

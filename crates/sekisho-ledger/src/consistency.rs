@@ -26,7 +26,8 @@ pub enum ConsistencyError {
     #[error("the proof begins at size {proof}, the older checkpoint has size {checkpoint}; ask for a proof from there")]
     OldSize { proof: u64, checkpoint: u64 },
     #[error(
-        "the checkpoints have sizes {old} and {new}, and there is no proof between them; `sekisho prove <id> --consistent-with <file>` gets it"
+        "the checkpoints have sizes {old} and {new}, and there is no proof between them; \
+            `sekisho prove <id> --consistent-with <file>` gets it"
     )]
     NoProof { old: u64, new: u64 },
     #[error("the consistency proof leads to another checkpoint than this one")]

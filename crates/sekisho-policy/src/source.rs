@@ -19,8 +19,8 @@ pub enum PolicyError {
     #[error("{file}:{line}: {reason}")]
     At { file: String, line: u32, reason: String },
     #[error(
-        "{file}:{line}: {form} does not go with {file}:{old_line}: {old_form}, which is Rego v0; write the whole file as v1, with \
-         `if` before each body"
+        "{file}:{line}: {form} does not go with {file}:{old_line}: {old_form}, which is Rego v0; write the whole file \
+            as v1, with `if` before each body"
     )]
     Mixed { file: String, line: u32, form: String, old_line: u32, old_form: String },
     #[error("no rule `{ENTRY_RULE}`: a policy set needs one, in `package workload.authz`")]

@@ -1,7 +1,7 @@
 //! What is to be written, as a value: what must hold in the transaction, what is written, and what is recorded of it.
 //!
-//! A batch is prepared from a view that may be stale. It says what it relied on, and the store checks that in the same transaction: a
-//! write of a stale view fails with a [`Conflict`] and changes nothing.
+//! A batch is prepared from a view that may be stale. It says what it relied on, and the store checks that in the same
+//! transaction: a write of a stale view fails with a [`Conflict`] and changes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ pub enum Expect {
     Node { id: SpiffeId, is: Option<Arc<Node>> },
     /// The agent is not banned, and the SVID with this serial number is its own.
     Standing { agent: SpiffeId, serial: String },
-    /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since `judged_at`.
+    /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since
+    /// `judged_at`.
     Operator { entry: EntryVersion, revocable: Vec<Revoked>, judged_at: Revision },
     /// A join token with this hash is unused, and has not expired at `at`.
     Token { hash: String, at: UnixTime },
@@ -53,7 +54,8 @@ impl EntryVersion {
     }
 }
 
-/// One write. Those that change what somebody is sent take the revision of the batch; those of renewals and positions do not.
+/// One write. A write that changes what agents are sent takes the revision of the batch; a renewal or a position does
+/// not.
 #[derive(Debug, Clone)]
 pub enum Write {
     PutEntry(Arc<Entry>),
@@ -75,7 +77,8 @@ pub enum Write {
     /// What only it had is removed with it: the positions of its spools.
     RemoveNode(SpiffeId),
     PutToken(TokenRecord),
-    /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know (law L4).
+    /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know
+    /// (law L4).
     SpendToken(String),
     RemoveToken(String),
     RemoveAllTokens,
@@ -88,7 +91,8 @@ pub enum Write {
         policy: PolicyRecord,
         keep: usize,
     },
-    /// Revokes SVIDs issued before this batch's revision. Revocations that no SVID can need any more are deleted with it.
+    /// Revokes SVIDs issued before this batch's revision. Revocations that no SVID can need any more are deleted with
+    /// it.
     Revoke {
         what: Revoked,
         reason: String,
@@ -115,16 +119,17 @@ pub enum Write {
     BeginEpoch(Epoch),
     /// The ledger has made this server's leaves durable, up to this one.
     Drained(i64),
-    /// Of this server's leaves the ledger holds these, and none of the others. Numbers go on beyond `beyond`, those of the others too.
+    /// Of this server's leaves the ledger holds these, and none of the others. Numbers go on beyond `beyond`, those of
+    /// the others too.
     SettleOutbox {
         held: Vec<i64>,
         beyond: i64,
     },
     /// Writes what is deleted with it: whether the store takes a change now.
     Probe,
-    /// Takes a revision far beyond `floor` and beyond all before. The policy in force is stored under it again, since sidecars take no
-    /// older one than they hold; revocations of revisions after `since` are renewed, since what they concern may have been issued at
-    /// revisions up to `floor`.
+    /// Takes a revision far beyond `floor` and beyond all before. The policy in force is stored under it again, since
+    /// sidecars take no older one than they hold; revocations of revisions after `since` are renewed, since what they
+    /// concern may have been issued at revisions up to `floor`.
     JumpBeyond {
         floor: Revision,
         since: Revision,
@@ -166,7 +171,7 @@ impl Item {
         self
     }
 
-    /// Whether it takes a right away from somebody.
+    /// Whether it takes a right away.
     pub fn revokes(&self) -> bool {
         self.writes.iter().any(|write| matches!(write, Write::Revoke { .. }))
     }
@@ -215,7 +220,7 @@ pub enum Conflict {
     NodeChanged(SpiffeId),
     #[error("agent `{agent}` may not write")]
     Standing { agent: SpiffeId, standing: Standing },
-    #[error("what lets this operator act changed meanwhile")]
+    #[error("the entry of this operator changed meanwhile")]
     OperatorChanged,
     #[error("the join token is unknown, was used or has expired")]
     Token,

@@ -1,5 +1,5 @@
-//! How words are stored: an entry as its record, others in JSON forms that belong to this crate. A form that gains a field gives it a
-//! default.
+//! How words are stored: an entry as its record, others in JSON forms that belong to this crate. A form that gains a
+//! field gives it a default.
 
 use sekisho_identity::{Entry, Node, entry_from_own_record};
 use sekisho_types::{Selector, SelectorSet, SpiffeId, UnixTime};
@@ -106,7 +106,7 @@ pub(crate) fn authority_from_text(text: &str, server: ServerId) -> Result<Author
     })
 }
 
-/// Reads a stored entry, node or authority, as a database that somebody wrote to may hold it.
+/// Reads a stored entry, node or authority; another program may have written to the database.
 pub fn check_stored(text: &str) -> Result<(), StoreError> {
     let authority = authority_from_text(text, ServerId::local());
     let read = [entry_from_text(text).map(drop), node_from_text(text).map(drop), authority.map(drop)];

@@ -1,8 +1,8 @@
-//! Durable state with gapless revisions: one for each write batch and trust domain. In SQLite, and in memory for tests and simulation.
-//! This is the only crate that speaks SQL.
+//! Durable state with gapless revisions: one for each write batch and trust domain. In SQLite, and in memory for tests
+//! and simulation. This is the only crate that speaks SQL.
 //!
-//! Writes are values ([`Batch`]): what must hold, what is written, what is recorded. What they mean is said once (`execute.rs`); an
-//! implementation stores rows.
+//! Writes are values ([`Batch`]): what must hold, what is written, what is recorded. Their meaning is in one place
+//! (`execute.rs`); an implementation stores rows.
 
 mod batch;
 mod changed_form;
@@ -47,7 +47,8 @@ pub enum StoreError {
     #[error("the database failed while it took the change; whether it was kept shows after the server's next start")]
     Unknown,
     #[error(
-        "{0} records of changes wait for the log, which takes none now; the server's log says why, and it tries again each second"
+        "{0} records of changes wait for the log, which accepts none now; the server's log says why; the server tries \
+         again each second"
     )]
     OutboxWaits(i64),
     #[error("the store's writer has stopped; its log says why, and a restart is needed")]

@@ -72,7 +72,7 @@ pub struct SpoolPosition {
     pub next: u64,
     /// The leaf under which the last of it stands.
     pub log_index: u64,
-    /// Records that the node has said were lost, in all.
+    /// Records that the node has reported as lost, in all.
     pub lost: u64,
 }
 
@@ -92,8 +92,9 @@ pub struct OutboxLeaf {
     pub side: Vec<u8>,
 }
 
-/// A run of a server on this state: what it wrote goes on from the revision at which it began. A reader that has applied a revision of a
-/// run which this state does not know, or a later one of that run than was kept, comes from another history.
+/// A run of a server on this state: what it wrote goes on from the revision at which it began. A reader that has
+/// applied a revision of a run which this state does not know, or a later one of that run than was kept, comes from
+/// another history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(pub [u8; 16]);
 
@@ -132,7 +133,8 @@ pub struct Changed {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangedId {
-    /// With its parents and SPIFFE IDs, before and after: they say whom the change concerns, also when the entry is deleted.
+    /// With its parents and SPIFFE IDs, before and after: they say whom the change concerns, also when the entry is
+    /// deleted.
     Entry {
         id: EntryId,
         parents: Vec<SpiffeId>,

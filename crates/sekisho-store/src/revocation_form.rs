@@ -70,7 +70,7 @@ pub(crate) fn from_text(text: &str) -> Result<Revocation, StoreError> {
     from_form(form::from_text(text, "revocation")?)
 }
 
-/// Reads a stored revocation, as a database that somebody wrote to may hold it.
+/// Reads a stored revocation; another program may have written to the database.
 pub fn check_stored_revocation(text: &str) -> Result<(), StoreError> {
     from_text(text).map(drop)
 }

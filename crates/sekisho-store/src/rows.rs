@@ -1,4 +1,5 @@
-//! What an implementation stores of one trust domain, row by row. What a write means is said once, in `execute.rs`, for all of them.
+//! What an implementation stores of one trust domain, row by row. The meaning of a write is in `execute.rs`, for all of
+//! them.
 
 use sekisho_identity::{Entry, Node, Revocation, Revoked};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};

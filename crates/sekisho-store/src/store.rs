@@ -1,4 +1,5 @@
-//! The store as its users see it. Each implementation gives the same answers; one suite of tests runs against all of them.
+//! The store as its users see it. Each implementation gives the same answers; one suite of tests runs against all of
+//! them.
 
 use std::pin::Pin;
 use std::sync::Arc;

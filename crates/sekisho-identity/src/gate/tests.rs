@@ -136,7 +136,7 @@ fn nothing_outlives_its_authority() {
     };
     assert_eq!(ask(&bounds).unwrap().not_after(), now().plus_seconds(30));
     bounds.authority_ends = now();
-    assert_eq!(ask(&bounds).unwrap_err(), Refusal::AuthorityEnded);
+    assert_eq!(ask(&bounds).unwrap_err(), Refusal::AuthorityExpired);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_identity_expires_with_entry_and_evidence() {
     };
     assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
     assert_eq!(ask(now().plus_seconds(86_400)).unwrap().not_after(), now().plus_seconds(3600));
-    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceEnded);
+    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceExpired);
 }
 
 #[test]
@@ -167,14 +167,14 @@ fn a_workload_identity_expires_with_node_evidence() {
     let measured = || process_evidence("unix/1", now(), selectors(&FULL)).unwrap();
     let ask = |ends_at| x509(&caller, &entry, &csr(None), &node(Some(ends_at)).with(measured()).unwrap());
     assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
-    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceEnded);
+    assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceExpired);
     let vouched = |ends_at| {
         let (shown, evidence) = (Shown::NodeOnly, &node(Some(ends_at)));
         let request = Request::WorkloadX509 { entry: &entry, csr: &csr(None), shown, evidence };
         authorize(&caller, request, &limits(), now())
     };
     assert_eq!(vouched(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
-    assert_eq!(vouched(now()).unwrap_err(), Refusal::EvidenceEnded);
+    assert_eq!(vouched(now()).unwrap_err(), Refusal::EvidenceExpired);
 }
 
 #[test]

@@ -18,15 +18,15 @@ use crate::peer::PeerCredentials;
 /// When every simulation begins: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
 
-/// What is as long is no frame about the connection itself, in bytes.
+/// A message of this length is not a frame about the connection itself, in bytes.
 const LONG: usize = 300;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Machine>>> = const { RefCell::new(None) };
 }
 
-/// One machine of a simulation. A program runs on it while its runtime is polled inside [`Machine::enter`]; that runtime is of the
-/// current-thread kind and has paused time.
+/// One machine of a simulation. A program runs on it while its runtime is polled inside [`Machine::enter`]; that
+/// runtime is of the current-thread kind and has paused time.
 pub struct Machine {
     address: IpAddr,
     fabric: Fabric,
@@ -110,7 +110,8 @@ impl Machine {
         began.map_or(settled, |(base, from)| from + base.elapsed())
     }
 
-    /// When the newest long message that this machine has read was sent: long, so that it is an answer and nothing about the connection.
+    /// When the newest long message that this machine has read was sent: long, so that it is an answer and nothing
+    /// about the connection.
     pub fn heard(&self) -> Duration {
         Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
     }

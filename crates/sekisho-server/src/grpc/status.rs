@@ -93,9 +93,9 @@ fn gate_status(refusal: &Refusal, says: String) -> Status {
         Refusal::AgentSuperseded(_) => return denied(Standing::Superseded),
         Refusal::EntryChanged(_) => Code::Aborted,
         Refusal::ForeignEntry(_) | Refusal::EntryExpired(_) => Code::NotFound,
-        Refusal::EvidenceEnded | Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
-        Refusal::AuthorityEnded => Code::Unavailable,
-        // A clock that is wrong is no decision against the process.
+        Refusal::EvidenceExpired | Refusal::CsrName(_) | Refusal::Audience => Code::InvalidArgument,
+        Refusal::AuthorityExpired => Code::Unavailable,
+        // A wrong clock is not a decision against the process.
         Refusal::EvidenceStale(_) | Refusal::EvidenceAhead(_) => Code::FailedPrecondition,
         _ => Code::PermissionDenied,
     };

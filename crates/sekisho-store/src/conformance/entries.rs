@@ -43,7 +43,7 @@ pub(super) async fn a_registration_exists_once(store: &dyn Store) {
     written(store, creation("a", "/node", "/a")).await;
     let refused = commit(store, creation("b", "/node", "/a")).await.unwrap_err();
     assert!(matches!(&refused, Conflict::Registered(same) if same.id.as_str() == "a") && !refused.is_stale());
-    // Under another parent it is another registration, and an entry is no other than itself.
+    // Under another parent it is another registration, and an entry is equal to itself.
     written(store, creation("c", "/other", "/a")).await;
     let same = Arc::new(entry("a", "/node", "/a"));
     written(store, Item::default().expect(Expect::Unregistered(same.clone())).write(Write::PutEntry(same))).await;
@@ -76,7 +76,7 @@ pub(super) async fn children_are_those_that_the_writer_saw(store: &dyn Store) {
     written(store, creation("below", "/a", "/below")).await;
     let stale = commit(store, remove()).await.unwrap_err();
     assert!(stale == Conflict::ChildrenChanged(id("/a")) && stale.is_stale());
-    // One that moved away is no child any more.
+    // An entry that moved away is no longer a child.
     let moved = entry("below", "/elsewhere", "/below");
     written(store, Write::PutEntry(Arc::new(moved))).await;
     written(store, remove()).await;

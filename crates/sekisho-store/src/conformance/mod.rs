@@ -114,7 +114,7 @@ fn the_store_in_memory_answers_at_once() {
 }
 
 #[tokio::test]
-async fn servers_share_a_state_and_drain_their_own_leaves() {
+async fn each_server_drains_its_own_leaves() {
     use crate::{ServerId, Write};
     let (one, td) = (MemoryStore::default(), samples::domain());
     let two = one.shared_with(ServerId::new("two"));

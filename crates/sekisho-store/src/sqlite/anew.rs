@@ -1,4 +1,5 @@
-//! A database that takes the place of a state that is lost: its revisions leave a gap, beyond all that may have been given out.
+//! A database that takes the place of a state that is lost: its revisions leave a gap, beyond all that may have been
+//! given out.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use super::reads::bounded;
 use crate::StoreError;
 use crate::execute::JUMP;
 
-/// Prepares a database that was restored: its join tokens are unknown, its next revision lies beyond all earlier ones, and so
-/// does that of its policy: sidecars take no older one than they hold. The log has that policy under the revision without the
-/// jump.
+/// Prepares a database that was restored: its join tokens are unknown, its next revision lies beyond all earlier ones,
+/// and so does that of its policy: sidecars take no older one than they hold. The log has that policy under the
+/// revision without the jump.
 ///
-/// `replaced` is the database whose place it takes, if there is one, and `logged` the highest revision that the log speaks of: a
-/// copy that is restored twice must not give out the same revisions twice, since a revocation concerns what was issued at
-/// earlier ones.
+/// `replaced` is the database whose place it takes, if there is one, and `logged` the highest revision that the log
+/// speaks of: a copy that is restored twice must not give out the same revisions twice, since a revocation concerns
+/// what was issued at earlier ones.
 pub fn begin_anew(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(), StoreError> {
     let floor = replaced.map_or(Ok(0), highest_revision)?.max(bounded(Revision(logged)));
     let connection = Connection::open(path)?;
@@ -61,7 +62,7 @@ mod tests {
     use crate::{History, SqliteStore};
 
     #[test]
-    fn the_policy_of_a_restored_copy_is_newer_than_any_before() {
+    fn a_restored_policy_gets_a_newer_revision() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         drop(SqliteStore::open(&path).unwrap());

@@ -1,4 +1,5 @@
-//! Entries as databases up to schema 5 held them, in a form of the store's own. Schema 6 holds the record that the log commits to.
+//! Entries as databases up to schema 5 held them, in a form of the store's own. Schema 6 holds the record that the log
+//! commits to.
 
 use std::collections::BTreeSet;
 

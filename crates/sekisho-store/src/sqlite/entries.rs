@@ -110,7 +110,7 @@ mod tests {
     use crate::SqliteStore;
 
     #[test]
-    fn entries_are_read_in_order_share_their_ids_and_a_damaged_one_is_noticed() {
+    fn entries_are_read_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         drop(SqliteStore::open(&path).unwrap());

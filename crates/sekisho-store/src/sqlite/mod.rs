@@ -89,8 +89,8 @@ impl SqliteStore {
         Box::pin(async move { read.await.unwrap_or(Err(StoreError::Stopped)) })
     }
 
-    /// Empties the database's own write-ahead log, in which rows that were deleted still stand. If readers are in the way, SQLite does
-    /// so later.
+    /// Empties the database's own write-ahead log, in which rows that were deleted still stand. If readers are in the
+    /// way, SQLite does so later.
     fn wipe_now(&self) -> Result<(), StoreError> {
         let (done, wait) = channel();
         // Behind what was written before.

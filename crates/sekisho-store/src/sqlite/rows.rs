@@ -249,7 +249,8 @@ impl Rows for SqliteRows<'_> {
         for number in held {
             self.run("DELETE FROM outbox WHERE td = ?1 AND server = ?2 AND seq = ?3", params![td, server, number])?;
         }
-        // https://www.sqlite.org/autoinc.html: the table may be written, and a table that has no row in it begins at its highest number.
+        // https://www.sqlite.org/autoinc.html: the table may be written, and a table that has no row in it begins at
+        // its highest number.
         let sql = "SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0),
                               COALESCE((SELECT MAX(seq) FROM outbox), 0), ?1)";
         let last: i64 = self.connection.query_row(sql, [beyond], |row| row.get(0))?;

@@ -32,8 +32,8 @@ impl Migration {
     }
 }
 
-/// Brings the database at `path` to the newest schema. One of an earlier release is copied first; then all steps are one
-/// transaction, so that a failure leaves it as it was.
+/// Brings the database at `path` to the newest schema. One of an earlier release is copied first; then all steps are
+/// one transaction, so that a failure leaves it as it was.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
@@ -66,7 +66,8 @@ fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), S
     let date: String = connection.query_row("SELECT strftime('%Y%m%dT%H%M%fZ', 'now')", [], |row| row.get(0))?;
     let copy = path.with_added_extension(format!("schema-{version}.{date}"));
     copy_database(path, &copy)?;
-    tracing::info!(copy = %copy.display(), version, "the database of an earlier release was copied before its migration");
+    tracing::info!(copy = %copy.display(), version, "the database of an earlier release was copied before its \
+        migration");
     Ok(())
 }
 
@@ -96,7 +97,8 @@ mod tests {
         let (earlier, later) = MIGRATIONS[..version].split_at(version.min(5));
         earlier.iter().for_each(|migration| migration.run(&connection).unwrap());
         connection.execute("INSERT INTO revisions (td, revision) VALUES ('example.org', 41)", []).unwrap();
-        let entry = "INSERT INTO entries VALUES ('example.org', ?1, 'spiffe://example.org/n', 'spiffe://example.org/a', 41, ?2)";
+        let entry = "INSERT INTO entries VALUES ('example.org', ?1, 'spiffe://example.org/n', \
+            'spiffe://example.org/a', 41, ?2)";
         for id in ["ent_1", "ent_2"] {
             let stored = before_6::tests::STORED.replace("ent_1", id);
             connection.execute(entry, [id, stored.as_str()]).unwrap();
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_migration_that_fails_leaves_the_database_as_it_was() {
+    fn a_failed_migration_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         of_version(&path, 1);
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_database_is_refused_with_its_version_and_not_touched() {
+    fn a_newer_database_is_refused_untouched() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         of_version(&path, MIGRATIONS.len());

@@ -103,7 +103,8 @@ impl Writer {
     fn group(&self, mut jobs: impl Iterator<Item = Job>) -> bool {
         let Self { connection, wal, .. } = self;
         if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was dropped.
+            // Without a transaction nothing may run: a job would commit by itself. Its caller hears that it was
+            // dropped.
             tracing::error!(%error, "the store could not begin");
             let _unfinished = connection.execute_batch("ROLLBACK");
             drop(jobs.next());
@@ -164,8 +165,8 @@ fn run(writer: &Writer, queue: &Receiver<Job>) {
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes back what a failed commit wrote: SQLite leaves its frames in the write-ahead log, behind the last that counts, and a
-/// start would find a whole transaction there. Its callers hear that it was refused only when that is true.
+/// Takes back what a failed commit wrote: SQLite leaves its frames in the write-ahead log, behind the last that counts,
+/// and a start would find a whole transaction there. Its callers hear that it was refused only when that is true.
 fn take_back(connection: &Connection, wal: &Path) -> Outcome {
     let _already_rolled_back = connection.execute_batch("ROLLBACK");
     for attempt in 1..=ATTEMPTS {
@@ -178,14 +179,16 @@ fn take_back(connection: &Connection, wal: &Path) -> Outcome {
     Outcome::Unknown
 }
 
-/// Ends the write-ahead log behind the last frame that counts. Only this thread writes to it, and readers look at no later ones.
+/// Ends the write-ahead log behind the last frame that counts. Only this thread writes to it, and readers look at no
+/// later ones.
 fn cut(connection: &Connection, wal: &Path) -> Result<(), StoreError> {
     let file_error = |source| StoreError::File { path: wal.display().to_string(), source };
     let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
     // Negative if SQLite cannot say: what counts must not be cut off.
     let frames = u64::try_from(frames).map_err(|_| StoreError::NotCommitted)?;
     let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    // https://www.sqlite.org/fileformat2.html#the_write_ahead_log: a header of 32 bytes, then frames of 24 bytes and a page.
+    // https://www.sqlite.org/fileformat2.html#the_write_ahead_log: a header of 32 bytes, then frames of 24 bytes and a
+    // page.
     let end = if frames == 0 { 0 } else { 32 + frames * (24 + page) };
     let file = match std::fs::OpenOptions::new().write(true).open(wal) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
