@@ -34,7 +34,7 @@ async fn save(core: &Arc<Core>) {
 /// Renews the agent's SVID permanently; ends when the server will have nothing more to do with this agent.
 pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
     let mut jitter = random_u32();
-    let mut refused = None;
+    let (mut refused, mut failures) = (None, 0);
     loop {
         let own = core.upstream.own();
         let due = renew_at_with_jitter(own.not_before, own.not_after, jitter);
@@ -49,15 +49,25 @@ pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentErro
             continue;
         }
         jitter = random_u32();
-        if let Err(error) = renew_once(&core, &args, &mut refused).await {
-            if is_final(&error) {
-                return error;
+        match renew_once(&core, &args, &mut refused).await {
+            Ok(()) => failures = 0,
+            Err(error) if is_final(&error) => return error,
+            Err(error) => {
+                let lifetime = own.not_after.seconds_since(own.not_before);
+                let pause = if matches!(error, AgentError::NoProof) { 60 } else { retry_pause(failures, lifetime) };
+                failures += 1;
+                tracing::warn!(%error, pause, "the agent's SVID was not renewed; the agent will try again");
+                tokio::time::sleep(Duration::from_secs(pause)).await;
             }
-            let pause = if matches!(error, AgentError::NoProof) { 60 } else { 5 };
-            tracing::warn!(%error, pause, "the agent's SVID was not renewed; trying again");
-            tokio::time::sleep(Duration::from_secs(pause)).await;
         }
     }
+}
+
+/// Seconds to wait after a renewal that failed, when `failures` others failed before it. The pause doubles from 5 s to
+/// a minute, and to a sixtieth of the lifetime at most: a short SVID is tried often enough before it expires.
+fn retry_pause(failures: u32, lifetime_seconds: i64) -> u64 {
+    let longest = u64::try_from(lifetime_seconds / 60).unwrap_or(0).clamp(5, 60);
+    5u64.saturating_mul(1 << failures.min(10)).min(longest)
 }
 
 async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Digest>) -> Result<(), AgentError> {
@@ -79,7 +89,8 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
     let material = TlsMaterial::new(Some(&renewed.identity), core.known.bundle())?;
     let channel = dial(&core.upstream.tls, args)?;
     core.upstream.hold(renewed);
-    // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would leave.
+    // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would
+    // leave.
     save(core).await;
     core.upstream.tls.replace(material);
     core.upstream.redial(channel);
@@ -115,4 +126,18 @@ async fn attest_again(
 /// A banned agent stops. One that cannot attest again goes on serving what it holds (law L14).
 fn is_final(error: &AgentError) -> bool {
     matches!(error, AgentError::Server(failure) if failure.is_banned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_backs_off_within_the_lifetime() {
+        let pauses = |lifetime| (0..6).map(|failures| retry_pause(failures, lifetime)).collect::<Vec<_>>();
+        assert_eq!(pauses(14_400), [5, 10, 20, 40, 60, 60]);
+        assert_eq!(pauses(900), [5, 10, 15, 15, 15, 15]);
+        assert_eq!(pauses(60), [5; 6]);
+        assert_eq!(retry_pause(u32::MAX, i64::MAX), 60);
+    }
 }

@@ -10,7 +10,7 @@ use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::No
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, types};
-use sekisho_runtime::{Repeated, random_u32};
+use sekisho_runtime::random_u32;
 use sekisho_types::EntryId;
 
 use crate::attest::fetch_bundle;
@@ -26,12 +26,11 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Follows the server until it bans this agent.
 pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
-    let (mut backoff, repeated) = (Backoff::default(), Repeated::new());
+    let mut backoff = Backoff::default();
     loop {
         let ended = watch(&core).await;
         if core.upstream.connected.send_replace(false) {
             backoff = Backoff::default();
-            repeated.over();
         }
         if ended.as_ref().is_err_and(|failure| failure.kind != Kind::Unimplemented) {
             revocations::unreachable(&core);
@@ -40,15 +39,13 @@ pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
             Err(failure) if failure.kind == Kind::Unimplemented => {
                 tracing::info!("the server has no delta stream; syncing every {} s", POLL.as_secs());
                 if let Err(failure) = poll(&core).await {
-                    tracing::warn!(reason = failure.message, "sync failed");
+                    tracing::warn!(reason = failure.message, "the sync with the server failed");
                 }
             }
             Err(failure) if failure.is_banned() => return AgentError::Server(failure),
             Err(failure) => {
-                if let Some(count) = repeated.failed(&failure.message) {
-                    let reason = &failure.message;
-                    tracing::warn!(reason, count, "no connection to the server; what is held goes on serving");
-                }
+                let reason = &failure.message;
+                tracing::warn!(reason, "no connection to the server; the agent serves the SVIDs that it holds");
                 // An evicted agent does not wait for the half life of an SVID that no longer counts.
                 if failure.must_reattest() {
                     core.upstream.attest_wanted.notify_one();
@@ -177,7 +174,8 @@ fn apply(core: &Core, message: WatchResponse) -> Result<(), ServerFailure> {
             (false, _) => Some(message.epoch),
         };
         known.position = epoch.map(|epoch| Position { epoch, revision: message.revision });
-        // A server whose state was put back jumps beyond this when it hears of it; until then it does not count as seen.
+        // A server whose state was put back jumps beyond this when it hears of it; until then it does not count as
+        // seen.
         known.revision = known.revision.max(message.revision);
         take_policy(known, message.policy);
     });
@@ -192,20 +190,17 @@ fn check_held(core: &Core, expected: &[u8]) -> Result<(), ServerFailure> {
     }
     core.known.learn(|known| known.position = None);
     Err(ServerFailure::outage(
-        "what it sent does not lead from what is held to what this agent may have; asking for everything",
+        "the changes that it sent do not lead to the entries of this agent; the agent requests all entries again",
     ))
 }
 
-/// Takes a policy unless it is older than the one held. What a restored server gives out lies beyond all earlier revisions.
+/// Takes a policy unless it is older than the one held. What a restored server gives out lies beyond all earlier
+/// revisions.
 fn take_policy(known: &mut Known, policy: Option<Policy>) {
     let Some(policy) = policy else { return };
     let held = known.policy.as_ref().map_or(0, |policy| policy.revision);
     if policy.revision < held {
-        tracing::error!(
-            held,
-            server = policy.revision,
-            "the server's policy is older than the one held and is not taken"
-        );
+        tracing::error!(held, server = policy.revision, "the server's policy is older than the agent's and is ignored");
         return;
     }
     known.policy = Some(policy);
@@ -217,7 +212,7 @@ fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Serv
     match held.replace_with(bundle) {
         Ok(_) => {}
         Err(error) => {
-            tracing::error!(%error, "the server's bundle is not taken");
+            tracing::error!(%error, "the server's bundle was refused");
             return Ok(());
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, ExpectedServer, NetError, TlsConnection, TlsPeer};
-use sekisho_runtime::{Repeated, now};
+use sekisho_runtime::now;
 use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
 use sekisho_types::SpiffeId;
 
@@ -23,7 +23,7 @@ pub(crate) enum DialError {
     /// The same failure for all who waited for one dial, or come soon after it.
     #[error(transparent)]
     Shared(Arc<DialError>),
-    #[error("the dial was given up")]
+    #[error("the connection attempt was cancelled")]
     GivenUp,
 }
 
@@ -35,7 +35,6 @@ pub(crate) struct PeerDialer {
     pub identity: IdentitySource,
     pub decider: Arc<Decider>,
     pub revocations: Arc<RevocationKeeper>,
-    pub undialled: Repeated,
 }
 
 impl PeerDialer {
@@ -81,9 +80,7 @@ impl PeerDialer {
     /// A peer that answers as another, or with a bad SVID, is recorded as refused; one that does not answer is not.
     fn undialled(&self, error: &DialError) {
         let expected = &self.expected;
-        if let Some(count) = self.undialled.failed(&error.to_string()) {
-            tracing::warn!(peer = %expected, %error, count, "the peer cannot be dialled");
-        }
+        tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
         if let DialError::Revoked(why) = error {
             self.decider.refuse(REVOKED, &expected.to_string(), why);
         }

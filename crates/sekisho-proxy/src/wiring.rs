@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_disk::{lock_folder, private_folder};
 use sekisho_host::Ownership;
 use sekisho_net::{NetError, serve_own_metrics};
-use sekisho_runtime::{Repeated, Stop, Tasks, Traces};
+use sekisho_runtime::{Stop, Tasks, Traces};
 use sekisho_sdk::{IdentitySource, Workload};
 use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
@@ -26,8 +26,8 @@ use crate::to_peer::ToPeer;
 use crate::upstream::Upstream;
 use crate::workload;
 
-/// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open, with the
-/// identity and the address for peers. Returns the workload's exit code, if it was started here.
+/// Runs until `stop`, or until the workload ends. `ready` is called once the identity is there and listeners are open,
+/// with the identity and the address for peers. Returns the workload's exit code, if it was started here.
 pub async fn run(
     args: ProxyArgs,
     stop: Stop,
@@ -40,7 +40,7 @@ pub async fn run(
     let bound = Bound::to(&args).await?;
     let mut child = workload::start(&args).await?;
     let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
-        return Ok(child.as_mut().and_then(workload::ended));
+        return Ok(child.as_mut().and_then(workload::exit_code));
     };
     let workload = Arc::new(workload);
     let owned = Ownership::of(workload.clone());
@@ -158,7 +158,6 @@ impl Listeners<'_> {
             let dialer = PeerDialer {
                 address: spec.peer,
                 expected: spec.expected,
-                undialled: Repeated::new(),
                 identity: self.identity.clone(),
                 decider: decider.clone(),
                 revocations: revocations.clone(),
@@ -198,14 +197,15 @@ fn check(args: &ProxyArgs) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// Law L15: what this version cannot close is said.
+/// Law L15: what this version cannot enforce is reported.
 fn warn_of_direct_access(upstream: &Local) {
     match upstream {
         Local::Tcp(_) => {
-            tracing::warn!(%upstream, "not enforced: other processes of this machine can reach the service past its sidecar")
+            tracing::warn!(%upstream, "not enforced: other processes of this machine can bypass the sidecar")
         }
         Local::Unix(_) => {
-            tracing::info!(%upstream, "not enforced against processes of the service's own user; others are kept out by the socket's folder, if it is 0700")
+            tracing::info!(%upstream, "not enforced against processes of the service's own user; others are kept out \
+                by the socket's folder, if it is 0700")
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Durations as people write them, `10m`, `1h30m`, `90d`; and times (RFC 3339).
 
 use std::ops::RangeBounds;
-use std::time::Duration;
 
-use humantime::{format_duration, parse_duration, parse_rfc3339_weak};
+use humantime::{parse_duration, parse_rfc3339_weak};
 use sekisho_types::UnixTime;
 
 const DAY: u32 = 24 * 60 * 60;
+const UNITS: [(u64, char); 4] = [(DAY as u64, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
 
 /// Reads a duration of whole seconds, as a parser of a flag or setting.
 pub fn seconds_in(
@@ -27,9 +27,26 @@ pub fn whole_days(text: &str) -> Result<u32, String> {
     Ok(seconds / DAY)
 }
 
-/// A duration as it is written in a flag: `15m`, `1h 30m`.
-pub fn written(seconds: u64) -> String {
-    format_duration(Duration::from_secs(seconds)).to_string()
+/// A duration in its two largest units, as a person reads it: `3h59m`, `15m`, `42s`.
+pub fn duration_text(seconds: u64) -> String {
+    in_units(seconds, 2)
+}
+
+/// A duration as a flag takes it, to the second: `15m`, `1h30m`.
+pub fn exact_duration(seconds: u64) -> String {
+    in_units(seconds, UNITS.len())
+}
+
+/// The `most` largest units of a duration, without those that are zero.
+fn in_units(seconds: u64, most: usize) -> String {
+    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let mut rest = seconds;
+    let parts = UNITS.iter().skip(first).take(most).map(|(size, unit)| {
+        let count = rest / size;
+        rest %= size;
+        if count > 0 || seconds == 0 { format!("{count}{unit}") } else { String::new() }
+    });
+    parts.collect()
 }
 
 /// Reads a time as `2027-01-31T12:00:00Z`, or a day as `2027-01-31T00:00:00`, in UTC (RFC 3339).
@@ -62,9 +79,9 @@ fn outside(range: &impl RangeBounds<u32>) -> String {
     };
     match range.end_bound() {
         Included(most) | Excluded(most) => {
-            format!("it has to be from {} to {}", written(least.into()), written((*most).into()))
+            format!("it has to be from {} to {}", exact_duration(least.into()), exact_duration((*most).into()))
         }
-        Unbounded => format!("it has to be at least {}", written(least.into())),
+        Unbounded => format!("it has to be at least {}", exact_duration(least.into())),
     }
 }
 
@@ -80,8 +97,8 @@ mod tests {
         }
         for (text, part) in [
             ("600", "`600s`"),
-            ("19s", "from 20s to 1day"),
-            ("2d", "from 20s to 1day"),
+            ("19s", "from 20s to 1d"),
+            ("2d", "from 20s to 1d"),
             ("1500ms", "whole seconds"),
             ("ten minutes", "`10m`"),
             ("", "`10m`"),
@@ -91,6 +108,23 @@ mod tests {
             assert!(read(text).is_err_and(|error| error.contains(part)), "{text}: {:?}", read(text));
         }
         assert!(seconds_in(1..)("0s").is_err_and(|error| error.contains("at least 1s")));
+    }
+
+    #[test]
+    fn a_duration_is_shown_in_two_units() {
+        for (seconds, shown, exact) in [
+            (0, "0s", "0s"),
+            (59, "59s", "59s"),
+            (60, "1m", "1m"),
+            (200, "3m20s", "3m20s"),
+            (14_376, "3h59m", "3h59m36s"),
+            (3601, "1h", "1h1s"),
+            (86_400, "1d", "1d"),
+            (30 * 86_400 + 7_300, "30d2h", "30d2h1m40s"),
+        ] {
+            assert_eq!((duration_text(seconds), exact_duration(seconds)), (shown.to_owned(), exact.to_owned()));
+            assert_eq!(super::seconds(exact), Ok(u32::try_from(seconds).unwrap()), "{exact} is read back");
+        }
     }
 
     #[test]

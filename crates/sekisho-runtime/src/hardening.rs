@@ -2,14 +2,14 @@
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Variables that make the dynamic linker load a library of another's choice into a program.
+/// Variables that make the dynamic linker load a foreign library into a program.
 pub(crate) const LOADED_WITH: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum HardeningError {
-    #[error("{0} is set: a library of another's choice runs within this program and can read its keys; unset it")]
+    #[error("{0} is set: it loads a foreign library into this program, which can read its keys; unset it")]
     Preloaded(&'static str),
-    #[error("process {0} traces this one and can read its keys; end it")]
+    #[error("process {0} traces this one and can read its keys; stop it")]
     Traced(i32),
     #[error("this process could not be closed to others (PR_SET_DUMPABLE): {0}")]
     Dumpable(std::io::Error),

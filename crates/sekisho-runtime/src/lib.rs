@@ -1,5 +1,5 @@
-//! What every daemon needs and no rule may touch: configuration, logs, identifiers and the signal to stop; and the ports that
-//! programs use, of `sekisho-ports`.
+//! What every daemon needs and no rule may touch: configuration, logs, identifiers and the signal to stop; and the
+//! ports that programs use, of `sekisho-ports`.
 
 mod child;
 mod config;
@@ -20,13 +20,12 @@ mod traces;
 pub use child::{Ends, NOT_RUN, become_child, child_of_ours, has_become};
 pub use config::{ConfigError, Configuration, Settings, configuration, load_configuration};
 pub use danger::{danger, dangers};
-pub use durations::{parse_time, seconds_in, whole_days, written};
+pub use durations::{duration_text, exact_duration, parse_time, seconds_in, whole_days};
 pub use hardening::{HardeningError, close_to_others, refuse_company};
 pub use limits::raise_open_files;
 pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
 pub use random::{random_hex, random_u32, time_ordered_id, to_hex};
-pub use repeated::Repeated;
 pub use sekisho_ports::{blocking, instant, is_simulated, now, random_bytes, random_id};
 pub use sockets::{agent_places, agent_socket, dev_folder, server_places, server_socket};
 pub use stop::{Stop, stop_on_signal};

@@ -3,6 +3,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::danger::TARGET;
+use crate::repeated::Limited;
 
 /// Logs to stderr: text on a terminal, JSON lines elsewhere. `filter` has the form of RUST_LOG.
 pub fn init_logs(filter: &str) {
@@ -18,8 +19,9 @@ pub fn init_logs(filter: &str) {
     let builder = builder.log_internal_errors(false);
     // A second call, as in tests that run several programs in one process, keeps the first one's choice.
     let _already_set = if std::io::stderr().is_terminal() {
-        builder.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
+        let has_colour = std::env::var_os("NO_COLOR").is_none();
+        builder.with_ansi(has_colour).map_event_format(|format| Limited::new(format.with_ansi(has_colour))).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        builder.json().flatten_event(true).map_event_format(Limited::new).try_init()
     };
 }

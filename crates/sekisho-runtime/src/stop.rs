@@ -2,7 +2,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The wish to stop, and the tasks that finish before the program ends.
+/// A request to stop, and the tasks that finish before the program exits.
 #[derive(Clone, Default)]
 pub struct Stop {
     token: CancellationToken,
@@ -14,7 +14,7 @@ impl Stop {
         Self::default()
     }
 
-    /// The wish alone, for rooms that know nothing of this one.
+    /// The request alone, for crates that do not know this one.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }

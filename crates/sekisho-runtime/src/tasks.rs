@@ -8,7 +8,7 @@ use tracing::{Instrument, Span};
 
 use crate::Stop;
 
-/// How long a task that ended is left alone before it runs again, at first and at most.
+/// How long a task that failed waits before it runs again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -32,14 +32,15 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TaskStatus {
     pub running: bool,
-    /// How often it ended and was started again.
+    /// How often it failed and was started again.
     pub restarts: u64,
 }
 
-/// A required task ended before the program was asked to stop.
+/// A required task stopped before the program was asked to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the task `{task}`{} {ending}, and this program cannot work without it; start it again, and report this as a defect with the log above",
+    "the task `{task}`{} {ending}, and this program cannot work without it; start it again, and report this as a \
+        defect with the log above",
     part.as_ref().map(|part| format!(" of `{part}`")).unwrap_or_default()
 )]
 pub struct TaskFailure {
@@ -48,7 +49,7 @@ pub struct TaskFailure {
     pub ending: Ending,
 }
 
-/// How a task ended.
+/// How a task stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Returned,
@@ -58,7 +59,7 @@ pub enum Ending {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Returned => f.write_str("ended unexpectedly"),
+            Self::Returned => f.write_str("stopped unexpectedly"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
         }
     }
@@ -108,8 +109,8 @@ impl Tasks {
         })
     }
 
-    /// Runs a task that holds no state between its rounds. If it ends or panics before `stop`, it is logged, counted and
-    /// started again after a pause: 1 s at first, doubled each time, at most 60 s.
+    /// Runs a task that holds no state between its rounds. If it ends or panics before `stop`, it is logged, counted
+    /// and started again after a pause: 1 s at first, doubled each time, at most 60 s.
     pub fn restarted<F>(&self, name: &'static str, task: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -126,7 +127,8 @@ impl Tasks {
                     ended = &mut running.0 => ending(ended),
                 };
                 let part = tasks.part.as_deref();
-                tracing::error!(part, task = name, %ending, pause = pause.as_secs(), "a task is started again after a pause");
+                tracing::error!(part, task = name, %ending, pause = pause.as_secs(), "a task is started again after a \
+                    pause");
                 tasks.lock().tasks.entry(tasks.key(name)).or_default().running = false;
                 tokio::select! {
                     biased;
@@ -162,7 +164,8 @@ impl Tasks {
     }
 
     fn fail(&self, failure: TaskFailure) {
-        tracing::error!(part = failure.part.as_deref(), task = failure.task, ending = %failure.ending, "a required task ended; stopping");
+        tracing::error!(part = failure.part.as_deref(), task = failure.task, ending = %failure.ending, "a required \
+            task stopped; the program stops");
         self.lock().failed.get_or_insert(failure);
         self.stop.trigger();
     }
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_required_task_that_panics_is_named_with_its_message() {
+    async fn a_panic_of_a_required_task_is_named() {
         let stop = Stop::new();
         let tasks = Tasks::new(stop.clone());
         tasks.required("outbox", async { panic!("index {}", 7) });
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_of_a_part_stops_the_program_with_the_names_of_both() {
+    async fn a_failed_task_is_named_with_its_part() {
         let stop = Stop::new();
         let tasks = Tasks::new(stop.clone());
         let (one, two) = (tasks.of("a.example"), tasks.of("b.example"));
@@ -226,7 +229,7 @@ mod tests {
         two.required("outbox", async {});
         stop.wait().await;
         let failure = tasks.outcome().unwrap_err().to_string();
-        assert!(failure.starts_with("the task `outbox` of `b.example` ended unexpectedly"), "{failure}");
+        assert!(failure.starts_with("the task `outbox` of `b.example` stopped unexpectedly"), "{failure}");
         let names: Vec<_> = two.status().into_keys().collect();
         assert_eq!(names, ["listener", "outbox"]);
         assert!(!two.status()["outbox"].running);
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_stops_with_the_program_is_not_a_failure() {
+    async fn stopping_with_the_program_is_not_a_failure() {
         let stop = Stop::new();
         let tasks = Tasks::new(stop.clone());
         let seen = stop.clone();
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_restarted_task_is_counted_and_waits_longer_each_time() {
+    async fn a_restarted_task_backs_off() {
         let stop = Stop::new();
         let tasks = Tasks::new(stop.clone());
         let starts = Arc::new(AtomicU64::new(0));

@@ -18,8 +18,8 @@ use crate::{now, random_bytes, to_hex};
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     #[error(
-        "the OTLP endpoint `{0}` is not `http://127.0.0.1:PORT`, or another address of this machine's loopback: spans name \
-         peers and paths, and this hop has no TLS. Run a collector here"
+        "the OTLP endpoint `{0}` is not `http://127.0.0.1:PORT`, or another address of this machine's loopback: spans \
+            name peers and paths, and this hop has no TLS. Run a collector here"
     )]
     Endpoint(String),
     #[error("the OTLP exporter: {0}")]

@@ -5,6 +5,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sekisho_runtime::duration_text;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Shown until it is dropped.
@@ -45,7 +47,7 @@ impl Drop for Progress {
 fn show(out: &mut impl Write, is_terminal: bool, what: &str, seconds: u64) {
     // Nothing depends on it.
     let _shown = match (is_terminal, seconds) {
-        (true, _) => write!(out, "\r{what}: {seconds} s").and_then(|()| out.flush()),
+        (true, _) => write!(out, "\r{what}: {}", duration_text(seconds)).and_then(|()| out.flush()),
         (false, 1) => writeln!(out, "{what} …"),
         (false, _) => Ok(()),
     };
@@ -62,7 +64,7 @@ mod tests {
             (1..=3).for_each(|seconds| show(&mut out, is_terminal, "copying", seconds));
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(shown(true), "\rcopying: 1 s\rcopying: 2 s\rcopying: 3 s");
+        assert_eq!(shown(true), "\rcopying: 1s\rcopying: 2s\rcopying: 3s");
         assert_eq!(shown(false), "copying …\n");
     }
 }

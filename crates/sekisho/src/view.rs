@@ -2,7 +2,7 @@
 //! another.
 
 use sekisho_api::BundleForm;
-use sekisho_runtime::now;
+use sekisho_runtime::{duration_text, now};
 use sekisho_types::UnixTime;
 
 use crate::global::Global;
@@ -49,7 +49,7 @@ impl View {
 
     /// How long ago that was.
     pub(crate) fn ago(&self, at: UnixTime) -> String {
-        if self.wide { at.to_string() } else { age(self.now.seconds_since(at)) }
+        if self.wide { at.to_string() } else { span_text(self.now.seconds_since(at)) }
     }
 
     /// How long it is until then.
@@ -57,19 +57,13 @@ impl View {
         match until.seconds_since(self.now) {
             _ if self.wide => until.to_string(),
             ..=0 => "expired".to_owned(),
-            left => age(left),
+            left => span_text(left),
         }
     }
 }
 
-/// A time span in its largest unit, as `3m`.
-pub(crate) fn age(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ ..60 => format!("{seconds}s"),
-        seconds @ ..3600 => format!("{}m", seconds / 60),
-        seconds @ ..86_400 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
+fn span_text(seconds: i64) -> String {
+    duration_text(u64::try_from(seconds).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -86,7 +80,10 @@ mod tests {
         }
         assert_eq!(view.spiffe_id("spiffe://td/a/b"), "/a/b");
         assert_eq!(view.spiffe_id("spiffe://td.other/a"), "spiffe://td.other/a");
-        assert_eq!((view.ago(now.plus_seconds(-200)), view.left(now.plus_seconds(7300))), ("3m".into(), "2h".into()));
+        assert_eq!(
+            (view.ago(now.plus_seconds(-200)), view.left(now.plus_seconds(7300))),
+            ("3m20s".into(), "2h1m".into())
+        );
         assert_eq!(view.left(now), "expired");
         let wide = View { wide: true, ..view };
         assert_eq!(wide.spiffe_id("spiffe://td/a/b"), "spiffe://td/a/b");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sekisho_proto::node::{StatusRequest, StatusResponse, inspect_client::InspectClient};
-use sekisho_runtime::now;
+use sekisho_runtime::{duration_text, now};
 use sekisho_sdk::agent_channel;
 
 use super::check::Check;
@@ -44,11 +44,12 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
         Check::new(
             "agent-svid",
             if left > 0 {
-                Ok(format!("its own is valid for {left} s more"))
+                Ok(format!("its own SVID expires in {}", duration_text(left.unsigned_abs())))
             } else {
-                Err(format!("its own expired {} s ago", -left))
+                Err(format!("its own SVID expired {} ago", duration_text(left.unsigned_abs())))
             },
-            "an x509pop agent attests again by itself; a join-token agent needs a new token in its file: `sekisho token create --agent-id <agent>`",
+            "an x509pop agent attests again by itself; a join-token agent needs a new token in its file: \
+                `sekisho token create --agent-id <agent>`",
         ),
         Check::new(
             "agent-entries",
@@ -56,7 +57,7 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
                 0 => Err("none: no process of this machine gets an identity".into()),
                 entries => Ok(format!("{entries} entries for this agent")),
             },
-            "register its processes with `sekisho entry create --spiffe-id <ID> --parent-id <ID of this agent> --selector <selector>`",
+            "register its processes: `sekisho entry create --spiffe-id <ID> --parent-id <agent> --selector <selector>`",
         ),
         Check::new(
             "agent-spool",
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_that_can_be_wrong_is_found_and_named() {
+    fn each_fault_is_found_and_named() {
         let good = StatusResponse { connected: true, entries: 1, svid_expires_at: 200, ..Default::default() };
         let failing = |status: StatusResponse| {
             let checks = judged(&status, 100);

@@ -20,7 +20,8 @@ pub(super) fn checks() -> Vec<Check> {
         Check::new(
             "proc",
             if boot.is_empty() { Err("/proc is not mounted".into()) } else { hidepid(&mounts) },
-            "mount /proc with hidepid=0, or give the agent CAP_SYS_PTRACE as its unit does: it cannot measure other users' processes",
+            "mount /proc with hidepid=0, or give the agent CAP_SYS_PTRACE as its unit does: it cannot measure other \
+                users' processes",
         ),
     ]
 }
@@ -71,7 +72,8 @@ pub(super) fn space(id: &'static str, folder: &Path) -> Check {
     Check::new(
         id,
         result,
-        "free some space: what has to be durable is refused while the disk is full, and works again by itself afterwards",
+        "free some space: what has to be durable is refused while the disk is full, and works again by itself \
+            afterwards",
     )
 }
 

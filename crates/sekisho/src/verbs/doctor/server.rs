@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sekisho_api::{EntriesQuery, EntryList, HealthForm, TaskForm};
-use sekisho_runtime::now;
+use sekisho_runtime::{duration_text, now};
 
 use super::check::Check;
 use super::machine;
@@ -65,7 +65,7 @@ fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
         Check::new(
             "authority",
             if authority > 0 {
-                Ok(format!("signs for {authority} s more"))
+                Ok(format!("can sign for {}", duration_text(authority.unsigned_abs())))
             } else {
                 Err("no authority can sign".into())
             },
@@ -100,8 +100,8 @@ fn judged(health: &HealthForm, asked: i64, heard: i64) -> Vec<Check> {
         Check::new(
             "believed-clock",
             believed(health.believed_ms, health.now_ms),
-            "nothing is deleted by a clock that jumped ahead. If it is right, belief follows by a day an hour; if it is wrong, \
-             stop the server, set the clock and start again",
+            "nothing is deleted by a clock that jumped ahead. If it is right, belief follows by a day an hour; if it \
+                is wrong, stop the server, set the clock and start again",
         ),
         Check::new(
             "log-time",
@@ -130,7 +130,7 @@ fn running(health: &HealthForm) -> Vec<Check> {
         Check::new(
             "tasks",
             tasks(health),
-            "the server's log names what ended and why; report it as a defect with that log",
+            "the server's log names the task that failed and why; report it as a defect with that log",
         ),
         Check::new(
             "outbox",
@@ -161,7 +161,11 @@ fn for_any_user(page: &EntryList) -> Result<String, String> {
         return Ok("each names a user, group or container".into());
     }
     let all = if page.next.is_some() { "more than 1000" } else { &page.entries.len().to_string() };
-    Err(format!("danger_any_user: {all} name an executable and nobody who runs it, for example {}", ids.join(", ")))
+    Err(format!(
+        "danger_any_user: {all} name an executable but no user, group or container, for example \
+        {}",
+        ids.join(", ")
+    ))
 }
 
 /// Which sidecars run another revision than the server's.
@@ -184,15 +188,20 @@ fn log_damage(health: &HealthForm) -> Result<String, String> {
 
 fn clock(server: i64, asked: i64, heard: i64) -> Result<String, String> {
     let off = if server < asked { server - asked } else { (server - heard).max(0) };
-    let said = format!("the server's is {off} ms off this machine's");
-    if off.abs() > CLOCK_SLACK_MS { Err(said) } else { Ok(said) }
+    let found = format!("the server's clock and this machine's differ by {}", milliseconds(off));
+    if off.abs() > CLOCK_SLACK_MS { Err(found) } else { Ok(found) }
+}
+
+fn milliseconds(ms: i64) -> String {
+    let ms = ms.unsigned_abs();
+    if ms < 1000 { format!("{ms} ms") } else { duration_text(ms / 1000) }
 }
 
 /// A clock that is more than a day ahead of what the server believes has jumped.
 fn believed(believed: i64, server: i64) -> Result<String, String> {
     let ahead = (server - believed) / 1000;
     if ahead > 24 * 3600 {
-        Err(format!("the clock jumped {ahead} s ahead"))
+        Err(format!("the clock jumped {} ahead", duration_text(ahead.unsigned_abs())))
     } else {
         Ok("as the clock shows it".into())
     }
@@ -201,7 +210,7 @@ fn believed(believed: i64, server: i64) -> Result<String, String> {
 fn log_time(log: i64, heard: i64) -> Result<String, String> {
     let ahead = log - heard;
     if ahead > CLOCK_SLACK_MS {
-        Err(format!("{} s ahead of the clock", ahead / 1000))
+        Err(format!("{} ahead of the clock", milliseconds(ahead)))
     } else {
         Ok("follows the clock".into())
     }
@@ -215,10 +224,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_that_can_be_wrong_is_found_and_named() {
+    fn each_fault_is_found_and_named() {
         let good = serde_json::json!({
-            "trust_domain": "td", "version": "1", "revision": 1, "entries": 1, "agents": 1, "policy_folder_refused": null,
-            "believed_ms": 1_000_500, "tasks": {}, "log_damage": [], "log_size": 9, "authority_ends_ms": 2_000_000, "policy_revision": 3,
+            "trust_domain": "td", "version": "1", "revision": 1, "entries": 1, "agents": 1,
+            "policy_folder_refused": null,
+            "believed_ms": 1_000_500, "tasks": {}, "log_damage": [], "log_size": 9,
+            "authority_ends_ms": 2_000_000, "policy_revision": 3,
             "policy_in_force": {"spiffe://td/a": {"spiffe://td/spire/agent/1": 3, "spiffe://td/spire/agent/2": 3}},
             "now_ms": 1_000_500, "log_time_ms": 1_000_400, "outbox": 0,
         });
@@ -254,6 +265,6 @@ mod tests {
         };
         assert!(for_any_user(&page(&[])).is_ok());
         let found = for_any_user(&page(&["ent_1"]));
-        assert!(found.is_err_and(|said| said.contains("1 name an executable") && said.contains("ent_1")));
+        assert!(found.is_err_and(|said| said.contains("1 name an executable but") && said.contains("ent_1")));
     }
 }

@@ -2,27 +2,27 @@
 
 use clap::Args;
 use sekisho_api::EntryForm;
-use sekisho_runtime::{parse_time, seconds_in, written};
+use sekisho_runtime::{exact_duration, parse_time, seconds_in};
 use sekisho_types::UnixTime;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Let the selectors name an executable alone: then every user who can run it can have its identity
+    /// Let the selectors name only an executable: then every user who can run it gets its identity
     #[arg(long, env = "SEKISHO_DANGER_ANY_USER")]
     pub(super) danger_any_user: bool,
-    /// Lifetime of its X.509-SVIDs; the server's default if absent
+    /// Lifetime of its X.509-SVIDs; default: that of the server
     #[arg(long, env = "SEKISHO_ENTRY_X509_TTL", value_name = "DURATION", value_parser = seconds_in(1..))]
     pub(super) x509_ttl: Option<u32>,
     /// Lifetime of its JWT-SVIDs, at most `5m`
     #[arg(long, env = "SEKISHO_ENTRY_JWT_TTL", value_name = "DURATION", value_parser = seconds_in(1..=300))]
     pub(super) jwt_ttl: Option<u32>,
-    /// May administer the server over TLS
+    /// The identity may administer the server over TLS
     #[arg(long, env = "SEKISHO_ENTRY_ADMIN")]
     pub(super) admin: Option<bool>,
     /// DNS name in the certificate; the first becomes its common name
     #[arg(long = "dns-name", env = "SEKISHO_ENTRY_DNS_NAMES", value_delimiter = ',')]
     pub(super) dns_names: Vec<String>,
-    /// Helps a workload with several identities to choose
+    /// A text by which a workload with several identities can choose one
     #[arg(long, env = "SEKISHO_ENTRY_HINT")]
     pub(super) hint: Option<String>,
     /// When the entry expires, as `2027-01-31T12:00:00Z`, or `never`
@@ -31,7 +31,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Puts what was given into an entry; the rest stays.
+    /// Puts the given values into an entry; the rest stays.
     pub(super) fn put_into(self, entry: &mut EntryForm) {
         fn put<T>(to: &mut T, given: Option<T>) {
             if let Some(given) = given {
@@ -53,7 +53,7 @@ fn end(text: &str) -> Result<i64, String> {
 }
 
 pub(super) fn describe(entry: &EntryForm) -> String {
-    let lifetime = |seconds: u32| if seconds == 0 { "the server's".to_owned() } else { written(seconds.into()) };
+    let lifetime = |seconds: u32| if seconds == 0 { "the server's".to_owned() } else { exact_duration(seconds.into()) };
     let expires = if entry.expires_at_ms == 0 {
         "never".to_owned()
     } else {
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// Members of the form that are no option: said elsewhere, the server's, or for clients of SPIRE's kind only.
+    /// Members of the form that have no option: given elsewhere, set by the server, or for SPIRE's clients only.
     const NO_OPTION: [&str; 11] = [
         "created_at_ms",
         "disable_x509_svid_prefetch",
@@ -94,7 +94,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_member_of_the_form_is_an_option_or_is_known_to_be_none() {
+    fn each_form_member_has_an_option() {
         let form = serde_json::to_value(EntryForm::default()).unwrap();
         let options = Options::augment_args(clap::Command::new("entry"));
         // Lifetimes of SVIDs are shorter here, and times have no unit.
