@@ -88,7 +88,7 @@ pub(crate) async fn attest(server: &Dialer, proof: &dyn NodeProof) -> Result<Age
                 let answer = proof.answer(&challenge, &session)?;
                 to.send(step(wire::attest_agent_request::Step::ChallengeResponse(answer))).await.map_err(lost)?;
             }
-            None => return Err(AgentError::Answer("the server ended the attestation without a result")),
+            None => return Err(AgentError::Answer("the server closed the attestation without a result")),
         }
     }
 }

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_lie_anywhere_below_a_bound_that_doubles_and_ends() {
+    fn pauses_lie_below_a_bound_that_doubles() {
         let mut longest = Backoff::default();
         let bounds: Vec<u128> = (0..8).map(|_| longest.pause(u32::MAX).as_millis()).collect();
         assert_eq!(bounds, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);

@@ -27,7 +27,7 @@ pub(crate) struct Caller {
 #[derive(Clone)]
 pub(crate) enum Admitted {
     Caller(Arc<Caller>),
-    /// A process that cannot be measured, which is said to each of its requests.
+    /// A process that cannot be measured; each of its requests is answered with the reason.
     Refused {
         pid: i32,
         uid: u32,
@@ -44,7 +44,7 @@ impl Admitted {
     }
 }
 
-/// Called as soon as a connection is accepted: what the process runs is read first. `None` once that has ended.
+/// Called as soon as a connection is accepted: what the process runs is read first. `None` if it has exited.
 pub(crate) async fn admit(host: &Host, peer: UnixPeer) -> Option<Admitted> {
     let (pid, uid, gid, (inode, cookie)) = (peer.pid, peer.uid, peer.gid, peer.socket);
     let socket = UnixSocket { inode: inode.try_into().ok()?, cookie };
@@ -63,7 +63,7 @@ pub(crate) async fn admit(host: &Host, peer: UnixPeer) -> Option<Admitted> {
             Admitted::Caller(Arc::new(Caller { process, uid, gid, executable, socket, other_end }))
         }),
         Err(why) => {
-            tracing::info!(pid, uid, reason = %why, "a caller could not be held");
+            tracing::info!(pid, uid, reason = %why, "a calling process could not be held");
             Some(Admitted::Refused { pid, uid, why })
         }
     }

@@ -24,28 +24,29 @@ pub struct AgentArgs {
     /// File with the server's trust bundle (PEM), for the first contact
     #[arg(long, env = "SEKISHO_TRUST_BUNDLE", conflicts_with = "fingerprint")]
     pub trust_bundle: Option<PathBuf>,
-    /// SHA-256 of the server's authority certificates, any of which may sign at the first contact: repeated, or separated by
-    /// commas or blanks (`sekisho bundle show --form fingerprint`)
+    /// SHA-256 of the server's authority certificates, for the first contact; one of them must sign. Repeat the
+    /// flag, or separate them by commas or blanks (`sekisho bundle show --form fingerprint`)
     #[arg(long, env = "SEKISHO_FINGERPRINT", value_parser = parse_digests)]
     pub fingerprint: Vec<Fingerprints>,
     #[command(flatten)]
     pub proofs: ProofArgs,
-    /// SHA-256 of an executable that may act as a sidecar; this agent's own executable always may
+    /// SHA-256 of an executable that may act as a sidecar; the executable of this agent always may
     #[arg(long, env = "SEKISHO_SIDECAR_SHA256", value_parser = parse_digest, value_delimiter = ',')]
     pub sidecar_sha256: Vec<Digest>,
-    /// Serve connections that survive exec as well: a program that ran in the process before may still read them
+    /// Also serve connections that stay open across exec: a program that ran earlier in the process may still
+    /// read them
     #[arg(long, env = "SEKISHO_DANGER_INHERITABLE_SOCKETS")]
     pub danger_inheritable_sockets: bool,
-    /// Bound of the spool of records that wait for the server, in bytes
+    /// Size limit of the spool of records that wait for the server, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,
-    /// Threads that serve requests; measuring and files have others
+    /// Threads that serve requests; measuring processes and reading files use other threads
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
-    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
+    /// TOML file whose keys are the names of these flags; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where metrics are read: `127.0.0.1:9463` or `unix:/path`; default: `metrics.sock` in the data folder
+    /// Where metrics are served: `127.0.0.1:9463` or `unix:/path`; default: `metrics.sock` in the data folder
     #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
     pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`

@@ -89,8 +89,8 @@ impl Delegation {
         check_group(&self.borrower.process, self.borrower.uid, measured.gid)?;
         if measured.executable_digest.is_none() {
             return Err(Refusal::NoSidecar(
-                "the workload is in another user namespace than this agent, so its executable cannot be measured, and no \
-                 sidecar may speak for it",
+                "the workload is in another user namespace than this agent, so its executable cannot be measured, and \
+                    no sidecar may speak for it",
             ));
         }
         Ok((measured, at))
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_sidecar_outside_its_workload_s_group_is_refused() {
+    async fn a_sidecar_outside_its_workloads_group_is_refused() {
         let own = Process::open(std::process::id().cast_signed()).unwrap();
         let gid = std::fs::metadata("/proc/self").unwrap().gid();
         check_group(&own, 1000, gid).unwrap();

@@ -81,7 +81,7 @@ impl Delegations {
         }
     }
 
-    /// Up to which revision all sidecars of an identity have applied revocations; zero if one has not said.
+    /// Up to which revision all sidecars of an identity have applied revocations; zero if one has not reported.
     pub(crate) fn applied(&self) -> BTreeMap<String, u64> {
         let state = self.lock();
         let mut least = BTreeMap::<String, u64>::new();
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_all_sidecars_of_an_identity_applied_is_reported() {
+    fn the_least_applied_revision_of_sidecars_is_reported() {
         let id = |path: &str| SpiffeId::parse(&format!("spiffe://td.example{path}")).unwrap();
         let delegations = Delegations::default();
         let [one, other, feed, late] = std::array::from_fn(|_| delegations.open());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ends_late_takes_nothing_from_its_successor() {
+    fn a_late_end_leaves_the_next_stream_alone() {
         let id = |path: &str| SpiffeId::parse(&format!("spiffe://td.example{path}")).unwrap();
         let delegations = Delegations::default();
         let (old, new) = (delegations.open(), delegations.open());

@@ -26,7 +26,8 @@ pub enum AgentError {
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
     #[error(
-        "nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and `--node-key`"
+        "nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and \
+            `--node-key`"
     )]
     NoProof,
     #[error(

@@ -29,7 +29,7 @@ impl Held {
         Self { svids: Mutex::new(svids), issuing: Mutex::default() }
     }
 
-    /// One that has not ended and is of this entry's identity.
+    /// One that has not expired and is of this entry's identity.
     pub(crate) fn valid(&self, key: &HeldKey, entry: &Entry, now: UnixTime) -> Option<Arc<HeldSvid>> {
         let held = self.lock().get(key).cloned();
         held.filter(|held| held.not_after > now && held.spiffe_id == entry.spiffe_id)
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_share_a_turn_and_the_last_forgets_it() {
+    async fn waiting_callers_share_one_issuance() {
         let (held, key) = (Held::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
         let (one, other) = (held.turn(&key), held.turn(&key));
         assert!(Arc::ptr_eq(&one, &other));

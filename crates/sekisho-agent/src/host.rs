@@ -34,7 +34,7 @@ impl Host {
         }
     }
 
-    /// What a process runs, at once after it connected. `None` once it has ended.
+    /// What a process runs, at once after it connected. `None` once it has exited.
     pub(crate) async fn executable(
         &self,
         uid: u32,
@@ -105,7 +105,8 @@ fn sees_all() -> bool {
     let sees = traces_others();
     if !sees {
         tracing::warn!(
-            "not enforced: without CAP_SYS_PTRACE the agent cannot tell whether another user's process shares a connection"
+            "not enforced: without CAP_SYS_PTRACE the agent cannot tell whether another user's process shares a \
+                connection"
         );
     }
     sees

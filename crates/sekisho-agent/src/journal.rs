@@ -9,7 +9,7 @@ use sekisho_net::Rates;
 use sekisho_runtime::{now, time_ordered_id};
 use sekisho_types::UnixTime;
 
-/// Characters of what the caller said that a record quotes.
+/// Characters of a caller's request that a record quotes.
 const MAX_TEXT: usize = 500;
 /// How long refusals are counted before the count is kept.
 const COUNT_FOR: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Own,
-    /// A verdict on what somebody else made.
+    /// A verdict on what another process made.
     Verdict,
 }
 
@@ -88,7 +88,7 @@ impl Journal {
         let count = self.unrecorded.swap(0, Ordering::Relaxed);
         let spool = self.spool.clone();
         if count > 0 && !matches!(sekisho_runtime::blocking(move || spool.count_lost(count)).await, Ok(Ok(()))) {
-            tracing::error!(count, "the count of refusals is not on disk yet");
+            tracing::error!(count, "the count of refusals was not written to disk; it is kept in memory");
         }
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn law_l5_beyond_its_rate_a_user_s_refusals_are_counted() {
+    async fn law_l5_refusals_beyond_a_users_rate_are_counted() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(Spool::open(&folder.path().join("spool"), 1 << 20, "00").unwrap());
         let event = |id, at, what| NodeEvent::CallRefused(CallRefused { id, at, what, pid: 1, uid: None, call: None });

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l12_a_token_is_revoked_by_entry_agent_id_and_jti() {
+    fn law_l12_a_token_is_revoked_by_each_target() {
         let entry = |name: &str| Revoked::Entry { id: EntryId::parse(name).unwrap(), spiffe_id: id("/a") };
         for what in [
             entry("ent_1"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l3_a_token_of_unknown_origin_is_judged_by_its_iat() {
+    fn law_l3_a_foreign_token_is_judged_by_its_iat() {
         let mut bare = token();
         bare.claims.remove(ISSUANCE_CLAIM);
         for what in [Revoked::SpiffeId(id("/a")), Revoked::Agent(id("/spire/agent/any"))] {

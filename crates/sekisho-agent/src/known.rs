@@ -1,4 +1,4 @@
-//! What the server said last. It counts until the server says otherwise (law L14).
+//! The newest state that the server sent. It is valid until the server sends another one (law L14).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 pub(crate) type Answer = Result<Arc<Holders>, Arc<HostError>>;
 
-/// Looks at the descriptors of one user's processes. Those who ask while a look is under way share the next one: after a change
-/// that concerns a thousand streams, the machine is not read a thousand times. Users do not wait for each other, since each
-/// decides what a look at its own processes costs.
+/// Looks at the descriptors of one user's processes. Those who ask while a look is under way share the next one: after
+/// a change that concerns a thousand streams, the machine is not read a thousand times. Users do not wait for each
+/// other, since each decides what a look at its own processes costs.
 #[derive(Default)]
 pub(crate) struct Looks(Mutex<BTreeMap<u32, Arc<OfUser>>>);
 
@@ -24,7 +24,8 @@ struct OfUser {
 const MAX_IDLE: usize = 1024;
 
 impl Looks {
-    /// Which processes of user `uid` hold `socket`, by a look that began after this call. `None` if the look was given up.
+    /// Which processes of user `uid` hold `socket`, by a look that began after this call. `None` if the look was given
+    /// up.
     pub(crate) async fn holders(&self, socket: u32, uid: u32) -> Option<Answer> {
         let of_user = {
             let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_who_ask_at_once_share_looks_and_each_is_answered() {
+    async fn concurrent_callers_share_scans() {
         let (looks, own) = (Arc::new(Looks::default()), sekisho_host::own_uid());
         let ask = |socket: u32| {
             let looks = looks.clone();
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l9_a_user_does_not_wait_for_a_look_at_anothers_processes() {
+    async fn law_l9_users_do_not_wait_for_others_scans() {
         let looks = Looks::default();
         let slow = Arc::new(OfUser::default());
         looks.0.lock().unwrap().insert(7, slow.clone());

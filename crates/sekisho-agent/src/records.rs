@@ -56,7 +56,7 @@ pub(crate) async fn record_refused(State(core): State<Arc<Core>>, request: Reque
     }
 }
 
-/// How a call ended, with its caller's fault on record.
+/// The status of a call, with its caller's fault on record.
 pub(crate) async fn recorded(core: &Core, caller: &Caller, call: &str, ended: Status) -> Status {
     on_record_of(core, (caller.process.pid(), caller.uid), call, ended).await
 }

@@ -9,9 +9,9 @@ use crate::server_failure::ServerFailure;
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refusal {
     // The process itself.
-    /// Nothing was refused: the call ends with its process, or with its connection.
+    /// Nothing was refused: the call stops with its process, or with its connection.
     #[error("{0}")]
-    Ended(String),
+    Stopped(String),
     #[error("the kernel does not say which process calls")]
     UnknownCaller,
     #[error("the process runs another executable than when it connected; connect again")]
@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     Measuring,
 
     // Whose the connection is.
-    #[error("whose this connection is cannot be said: {0}")]
+    #[error("the owner of this connection is not known: {0}")]
     UnknownHolder(String),
     #[error(
         "another program may have left this connection to the process: its descriptor survives exec; open it with \
@@ -71,9 +71,7 @@ pub(crate) enum Refusal {
     UnknownSidecar(Digest),
     #[error("the workload runs in group {0}, of which its sidecar is not a member; start the sidecar in that group")]
     OtherGroup(u32),
-    #[error(
-        "the workload matches entries of several identities ({0}); say with `--spiffe-id` which one this sidecar speaks for"
-    )]
+    #[error("the workload matches entries of several identities ({0}); choose one for this sidecar with `--spiffe-id`")]
     SeveralIds(String),
     #[error("the workload is not `{wanted}`; its entries give it {listed}")]
     OtherId { wanted: SpiffeId, listed: String },
@@ -99,7 +97,7 @@ impl Refusal {
     }
 
     pub(crate) fn stopped(what: &str) -> Self {
-        Self::Ended(what.to_owned())
+        Self::Stopped(what.to_owned())
     }
 
     /// The server has it in its log, or there is nothing to record.

@@ -1,5 +1,5 @@
-//! Revocations on their way from the server to sidecars. None is ever taken back: they are kept, over restarts and outages
-//! too, until no SVID can need them (laws L12 and L14).
+//! Revocations on their way from the server to sidecars. None is ever taken back: they are kept, over restarts and
+//! outages too, until no SVID can need them (laws L12 and L14).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l14_an_outage_is_no_refusal() {
+    fn law_l14_an_outage_is_not_a_refusal() {
         for outage in [Status::unavailable("x"), Status::internal("x"), Status::deadline_exceeded("x")] {
             assert!(!ServerFailure::from(outage).is_refusal());
         }

@@ -51,7 +51,7 @@ pub(crate) async fn feed<T, E>(
                 }
                 held.iter().map(|svid| until(svid.renew_at)).min().unwrap_or(Duration::from_secs(3600))
             }
-            // With something said, an outage is no reason to end the stream.
+            // Once something was sent, an outage does not close the stream.
             Err(refusal) if said.is_some() && !refusal.is_final() => RETRY,
             Err(refusal) => return Err(refusal),
         };

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_no_user_uses_up_what_the_node_may_ask_for() {
+    fn law_l9_no_user_exhausts_the_nodes_budget() {
         let shares = Shares::new();
         let now = UnixTime::from_seconds(1_800_000_000);
         let tokens = |uid, bytes| (0..30_000).filter(|_| shares.token(uid, bytes, now).is_ok()).count();

@@ -161,7 +161,7 @@ impl Service {
         if self.0.delegations.may_be_sidecar(&digest) {
             return Ok(caller);
         }
-        tracing::warn!(pid = measured.pid, %digest, "an unknown executable asked as a sidecar");
+        tracing::warn!(pid = measured.pid, %digest, "an unknown executable called as a sidecar");
         Err(Refusal::UnknownSidecar(digest))
     }
 

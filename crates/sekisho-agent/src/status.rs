@@ -11,7 +11,7 @@ impl From<Refusal> for Status {
         match refusal {
             Refusal::Recorded { what, id } => on_record(Self::from(*what), id.as_deref()),
             Refusal::NoIdentity { ref record, .. } => on_record(denied(&refusal), record.as_deref()),
-            Refusal::Ended(_) => on_record(denied(&refusal), None),
+            Refusal::Stopped(_) => on_record(denied(&refusal), None),
             other => Self::new(code(&other), other.to_string()),
         }
     }
@@ -23,7 +23,7 @@ fn denied(refusal: &Refusal) -> Status {
 
 fn code(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::Ended(_)
+        Refusal::Stopped(_)
         | Refusal::UnknownCaller
         | Refusal::OtherExecutable
         | Refusal::OtherUser
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_does_not_hear_the_server_s_inside() {
+    fn internal_errors_of_the_server_are_hidden() {
         let heard = |status: Status| outward(Refusal::from(ServerFailure::from(status)));
         for inside in [Status::permission_denied("secret"), Status::not_found("secret")] {
             let heard = heard(inside);

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_one_process_opens_so_many_streams_and_no_more() {
+    fn law_l9_streams_of_one_process_are_bounded() {
         let streams = Streams::default();
         let mut open: Vec<_> = (0..MAX_STREAMS_PER_PROCESS).map(|_| streams.open(7).ok().unwrap()).collect();
         assert!(matches!(streams.open(7), Err(Refusal::Streams(MAX_STREAMS_PER_PROCESS))));

@@ -22,7 +22,7 @@ const OWN: (usize, usize) = (160, 96);
 const GUESTS: (usize, usize) = (48, 32);
 
 /// Turns by user. Measuring reads files of the measured process's choice, and may take as long as that process likes: a
-/// file system in user space (FUSE) need not answer at all, and what waits for it cannot be ended.
+/// file system in user space (FUSE) need not answer at all, and a thread that waits for it cannot be stopped.
 pub(crate) struct Turns {
     at_once: usize,
     own: Pool,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l9_users_whose_files_hang_leave_threads_for_a_user_that_has_none() {
+    async fn law_l9_hanging_files_leave_threads_for_other_users() {
         let turns = Turns::with(4, (8, 2), (1, 0));
         let mut hanging = vec![];
         for uid in 0..4 {

@@ -41,8 +41,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     open_way_to_socket(&args)?;
     let cache = Cache::open(&args.data)?;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
-    // An own SVID that has ended is no reason to forget the rest: what is held goes on serving, and the agent attests
-    // again.
+    // If only the agent's own SVID has expired, the rest of the cache stays in use and the agent attests again.
     let stored = cache.load();
     let restored = stored.is_some();
     let core = Arc::new(open(&args, cache, spool, stored).await?);

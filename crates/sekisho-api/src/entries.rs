@@ -8,8 +8,8 @@ entry_form! {
         /// Chosen by the server when absent.
         #[serde(default)]
         id: Option<String>,
-        /// The selectors name no user, group or container, so every user who can run that executable can have its identity.
-        /// An entry like that is refused unless this is true.
+        /// The selectors name no user, group or container, so every user who can run that executable can have its
+        /// identity. An entry like that is refused unless this is true.
         #[serde(default)]
         danger_any_user: bool,
         /// Ignored in requests.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_field_of_an_entry_is_in_its_form() {
+    fn each_entry_field_is_in_its_form() {
         for seed in 0..40 {
             let entry = sekisho_identity::Entry::sample(seed).unwrap();
             let form = EntryForm { danger_any_user: true, ..EntryForm::from(&entry) };
@@ -107,7 +107,7 @@ mod tests {
 
     /// SPIRE #6636: one flag was copied into another. Each field alone goes there and back.
     #[test]
-    fn an_entry_goes_through_json_and_back_field_by_field() {
+    fn each_entry_field_survives_json() {
         let plain = serde_json::json!({
             "id": "e", "spiffe_id": "spiffe://td.example/a", "parent_id": "spiffe://td.example/n",
             "selectors": ["unix:uid:1"],

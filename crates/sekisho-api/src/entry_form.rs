@@ -6,8 +6,8 @@ use sekisho_types::{Selector, SelectorSet, SpiffeId, TrustDomain, UnixTime};
 
 use crate::FormError;
 
-/// Declares the form: what is its own, and for each field of an entry its name in the form and its type there. A field of entries that
-/// has no line here does not compile.
+/// Declares the form: what is its own, and for each field of an entry its name in the form and its type there. A field
+/// of entries that has no line here does not compile.
 macro_rules! entry_form {
     (
         $(#[$about:meta])*
@@ -37,7 +37,8 @@ macro_rules! entry_form {
         }
 
         impl EntryForm {
-            /// The entry that the form describes, with `default_id` if it names none. Revision and times are the server's to set.
+            /// The entry that the form describes, with `default_id` if it names none. Revision and times are the
+            /// server's to set.
             pub fn to_entry(
                 &self,
                 default_id: &sekisho_types::EntryId,

@@ -16,8 +16,8 @@ pub enum FormError {
     #[error("`expires_at_ms` is negative")]
     NegativeEnd,
     #[error(
-        "the selectors name an executable and nobody who runs it, and every user who can run a file can decide what it does; add a \
-         user, group or container, for example `unix:uid:1000`"
+        "the selectors name an executable but no user, group or container: every user who can run the file would get \
+         the identity; add one, for example `unix:uid:1000`"
     )]
     AnyUser,
     #[error(

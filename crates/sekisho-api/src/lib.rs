@@ -1,7 +1,7 @@
 //! Requests and replies of the REST API, as types that the server and the command line share.
 //!
-//! A form says how a value is written as JSON, and is read from and into words (`sekisho-types`, `sekisho-identity`) here. This
-//! crate knows nothing of HTTP, of who may ask and of what is done about a request.
+//! A form says how a value is written as JSON, and is read from and into words (`sekisho-types`, `sekisho-identity`)
+//! here. This crate knows nothing of HTTP, of who may ask and of what is done about a request.
 
 mod agents;
 mod decisions;

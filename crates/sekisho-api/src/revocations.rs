@@ -7,7 +7,8 @@ use crate::FormError;
 /// Hexadecimal digits of a serial number (RFC 5280 §4.1.2.2: 20 bytes).
 const MAX_SERIAL: usize = 40;
 
-/// What to revoke: exactly one of `entry`, `agent`, `spiffe_id` and `serial`. SVIDs that were issued before are refused.
+/// What to revoke: exactly one of `entry`, `agent`, `spiffe_id` and `serial`. SVIDs that were issued before are
+/// refused.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_serial_number_is_taken_as_people_have_it() {
+    fn serial_numbers_are_read_in_each_notation() {
         for text in ["iss_019a0b", "019A0B", "01:9a:0b", " 019a0b "] {
             assert_eq!(RevocationTarget::serial(text).unwrap(), RevocationTarget::Serial("019a0b".into()), "{text}");
         }

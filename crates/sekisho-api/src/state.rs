@@ -57,7 +57,8 @@ pub struct HealthForm {
     pub outbox: u64,
     /// Parts of the log that were found damaged on disk, each with its file and entries.
     pub log_damage: Vec<String>,
-    /// The other trust domains of this server, each with the socket of its operators; named to callers on a local socket only.
+    /// The other trust domains of this server, each with the socket of its operators; named to callers on a local
+    /// socket only.
     #[serde(default)]
     pub beside: BTreeMap<String, String>,
     /// Switches in force in the server that weaken safety.

@@ -9,8 +9,8 @@ pub struct TokenRequest {
     /// 16 to 128 characters; drawn at random when absent.
     #[serde(default)]
     pub token: Option<String>,
-    /// Name or SPIFFE ID of the agent that will attest with it; a new one when absent. An agent that joins again under its
-    /// own ID keeps what is registered for it.
+    /// Name or SPIFFE ID of the agent that will attest with it; a new one when absent. An agent that joins again under
+    /// its own ID keeps what is registered for it.
     #[serde(default)]
     pub agent_id: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Emptying a spool towards whoever takes its records, for ever.
+//! Sends the records of a spool to a receiver, as long as the program runs.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ pub enum Sent {
     Taken,
     /// It will never be taken as it is.
     Refused(String),
-    /// Nobody can take it now.
+    /// The receiver cannot take it now.
     Later(String),
 }
 
 impl Spool {
-    /// Sends batches of at most `max` records, in order, each until it is taken. A batch that is refused is narrowed down
-    /// to the record at fault, which is given up and counted as lost. `send` is given each batch with its key.
+    /// Sends batches of at most `max` records, in order, each until it is taken. A batch that is refused is split until
+    /// the record at fault is found, which is dropped and counted as lost. `send` is given each batch with its key.
     pub async fn drain<F: Future<Output = Sent>>(self, max: usize, send: impl Fn(String, SpoolBatch) -> F) {
         let (mut pause, mut size) = (FIRST_PAUSE, max);
-        // Sent again as it was: whoever took it in part knows it by what is in it.
+        // Sent again unchanged: a receiver that took a part of it recognises it by its content.
         let mut waiting: Option<SpoolBatch> = None;
         loop {
             let batch = match waiting.take() {
@@ -50,11 +50,11 @@ impl Spool {
                     Ok(())
                 }
                 Sent::Refused(reason) => {
-                    tracing::error!(reason, "a record is refused for good; it is counted as lost");
+                    tracing::error!(reason, "a record was refused permanently; it is counted as lost");
                     self.on_disk(move |spool| spool.discard(&batch)).await
                 }
                 Sent::Later(reason) => {
-                    tracing::debug!(reason, "records wait");
+                    tracing::warn!(reason, records = count, "records wait in the spool; they will be sent again");
                     waiting = Some(batch);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -68,7 +68,7 @@ impl Spool {
         }
     }
 
-    /// Work that writes files or waits for somebody who does, away from the threads that serve.
+    /// Work that writes files or waits for files, away from the threads that serve.
     pub(crate) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, DiskError> + Send + 'static,
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_batch_that_waits_is_sent_again_as_it_was() {
+    async fn a_waiting_batch_is_sent_again_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();
         spool.append(&["one".into()]).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_at_fault_is_found_given_up_and_keeps_no_other_back() {
+    async fn only_the_record_at_fault_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();
         let records: Vec<bytes::Bytes> = (0..1000).map(|n| format!("record {n}").into()).collect();

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_process_and_the_next_learns_which() {
+    fn a_locked_folder_names_its_process() {
         let folder = tempfile::tempdir().unwrap();
         // Longer than any number: left by something else.
         std::fs::write(folder.path().join("lock"), "x".repeat(100)).unwrap();

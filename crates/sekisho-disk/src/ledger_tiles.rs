@@ -1,7 +1,7 @@
 //! A log's tiles on disk, written behind the write-ahead file and made durable before that is emptied.
 //!
-//! For readers a tile is written as soon as it changes. To be durable it is written once more, to a new inode behind one fsync:
-//! what an earlier attempt wrote does not count. Until then its bytes stay in memory.
+//! For readers a tile is written as soon as it changes. To be durable it is written once more, to a new inode behind
+//! one fsync: what an earlier attempt wrote does not count. Until then its bytes stay in memory.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ pub(crate) struct Tiles {
     full: VecDeque<(PathBuf, Vec<u8>)>,
     /// Full files written since the write-ahead file began.
     unsynced: BTreeMap<PathBuf, Vec<u8>>,
-    /// Partial files: of the tree now, of the one published before it, of the one that the write-ahead file begins behind.
+    /// Partial files: of the tree now, of the one published before it, of the one that the write-ahead file begins
+    /// behind.
     edge_files: BTreeSet<PathBuf>,
     earlier: BTreeSet<PathBuf>,
     base: BTreeSet<PathBuf>,
@@ -48,7 +49,7 @@ impl Tiles {
                 0 => vec![],
                 width => {
                     let tile = read_tile(folder, level, items / TILE_WIDTH, size).ok_or_else(missing)?;
-                    // What stands beyond the size came after it, and is replayed.
+                    // Hashes beyond the size are later ones, which are replayed.
                     tile.chunks_exact(32).take(width).filter_map(|hash| hash.try_into().ok()).collect()
                 }
             };
@@ -131,7 +132,8 @@ impl Tiles {
         edge
     }
 
-    /// Writes what changed, for readers. Not yet durable: the write-ahead file is, until [`Tiles::sync`]. May be tried again.
+    /// Writes what changed, for readers. Not yet durable: the write-ahead file is, until [`Tiles::sync`]. May be tried
+    /// again.
     pub(crate) fn write(&mut self) -> Result<(), DiskError> {
         while let Some((path, bytes)) = self.full.front() {
             in_folder(&self.folder, path, || replace_file(path, bytes))?;
@@ -139,7 +141,7 @@ impl Tiles {
         }
         let edge = self.edge_now();
         for (path, bytes) in &edge {
-            // A path names its width, so what stands there is what it will always hold; a restart may need it as it is.
+            // A path names its width, so the content of a file never changes; a restart may need it as it is.
             let stands =
                 self.edge_files.contains(path) || std::fs::read(path).is_ok_and(|there| there == bytes.as_slice());
             if !stands {
@@ -168,8 +170,8 @@ impl Tiles {
         self.superseded.extend(std::mem::replace(&mut self.base, base));
     }
 
-    /// Removes partial files that neither a restart nor a reader of the last two checkpoints needs. Whoever asks for one gets the
-    /// beginning of a wider one (c2sp.org/tlog-tiles, "Partial Tiles").
+    /// Removes partial files that neither a restart nor a reader of the last two checkpoints needs. A request for one
+    /// is answered with the beginning of a wider one (c2sp.org/tlog-tiles, "Partial Tiles").
     pub(crate) fn remove_superseded(&mut self) {
         for path in std::mem::take(&mut self.superseded) {
             if self.edge_files.contains(&path) || self.earlier.contains(&path) || self.base.contains(&path) {

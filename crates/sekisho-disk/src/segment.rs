@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_proves_its_place_in_a_batch_of_which_little_is_kept() {
+    fn a_record_proves_its_place_in_its_batch() {
         for size in [1usize, 2, 3, 7, 64, 100, 255] {
             let record = |n: usize| RecordKept { key: n as u128, class: 0, record: format!("record {n}").into() };
             let records: Vec<_> = (0..size).map(record).collect();

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_sync_loses_what_it_was_for_and_the_spool_goes_on_in_a_new_file() {
+    async fn after_a_failed_sync_the_spool_continues() {
         for unsynced in [Unsynced::Kept, Unsynced::Lost] {
             let folder = tempfile::tempdir().unwrap();
             let (live, after) = (folder.path().join("live"), folder.path().join("after"));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_in_the_middle_of_a_spool_is_counted_and_everything_around_it_is_sent() {
+    async fn records_around_damage_are_sent() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), 100_000, "spool").unwrap();
         for first in (0..50).step_by(10) {
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l5_what_is_not_acknowledged_survives_and_what_is_lost_is_counted() {
+    async fn law_l5_unacknowledged_records_survive_and_losses_are_counted() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), 1000, "spool").unwrap();
         assert_eq!(spool.append(&texts(0..50)).unwrap(), 50);

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_tail_is_cut_and_a_broken_middle_is_refused() {
+    fn a_torn_tail_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
         let mut wal = Wal::create(&Disk::of_machine(), &path, 7, []).unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_there_whole_or_not_at_all() {
+    fn a_batch_is_whole_or_absent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
         let mut wal = Wal::create(&Disk::of_machine(), &path, 0, []).unwrap();

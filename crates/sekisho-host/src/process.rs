@@ -20,10 +20,10 @@ pub enum HostError {
     ManyDescriptors,
     #[error("the main thread of process {0} has stopped, and its other threads are not measured: keep the main thread")]
     MainThreadStopped(i32),
-    #[error("the kernel does not say whose a socket is: {0}")]
+    #[error("the kernel does not report the owner of a socket: {0}")]
     Sockets(std::io::Error),
     #[error(
-        "the workload's descriptors cannot be read ({0}), so whose a TCP connection is stays unknown: \
+        "the workload's descriptors cannot be read ({0}), so the owner of a TCP connection is unknown: \
          use Unix sockets on this hop, or give the sidecar CAP_SYS_PTRACE"
     )]
     Descriptors(String),

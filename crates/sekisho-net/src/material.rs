@@ -22,18 +22,18 @@ pub enum NetError {
     Handshake { address: String, reason: String },
     #[error("{0} did not answer in time")]
     Timeout(String),
-    #[error("no SVID is held, so nothing can be dialled; check that the agent serves this workload")]
+    #[error("there is no SVID to connect with; check that the agent serves this workload")]
     NoIdentity,
     #[error("the peer showed no SVID")]
     NoPeer,
     #[error("peer: {0}")]
     Peer(#[from] sekisho_identity::X509Error),
     #[error(
-        "clients cannot ask for `{0}` as TLS server name (SNI), because it has not the form of a DNS name; make its trust domain the \
-         first of the server, or give it a server of its own"
+        "clients cannot ask for `{0}` as TLS server name (SNI), because it is not a DNS name; make its \
+            trust domain the first of the server, or give it a server of its own"
     )]
     NoServerName(String),
-    #[error("a listener without a service is asked for")]
+    #[error("a listener needs at least one trust domain")]
     NoSite,
     #[error("two trust domains of this server answer to the name `{0}`; give each name to one of them")]
     NameTwice(String),

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 /// Metadata of an answer that needs no record, or no other one.
 const ON_RECORD: &str = "sekisho-recorded";
-/// Under which id a refusal is on record, for whoever was refused.
+/// Under which id a refusal is on record, for the caller.
 const REFUSAL: &str = "sekisho-refusal";
 
 /// How prost and tonic begin to say that bytes are not a message, under codes that are mostly no caller's fault. The
@@ -32,7 +32,7 @@ pub fn on_record(mut status: Status, id: Option<&str>) -> Status {
     status
 }
 
-/// Whether whoever called is at fault, and that is not on record.
+/// Whether the caller is at fault, and that is not on record.
 pub fn is_unrecorded(status: &Status) -> bool {
     let theirs = matches!(
         status.code(),
@@ -52,13 +52,13 @@ pub fn unrecorded_refusal(answer: &HeaderMap) -> Option<Status> {
     Status::from_header_map(answer).filter(is_unrecorded)
 }
 
-/// The rule of HTTP that a peer broke, if that is why its connection ended.
+/// The rule of HTTP that a peer broke, if that is why its connection was closed.
 pub fn broken_rule(ended: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut at = Some(ended);
     while let Some(error) = at {
         // Found by our side: what the peer says of us is another thing, and so is that it went.
         let by_h2 = error.downcast_ref::<h2::Error>();
-        // A graceful end is no error.
+        // A graceful end is not an error.
         let is_theirs = by_h2.is_some_and(|h2| h2.is_library() && h2.reason() != Some(h2::Reason::NO_ERROR))
             || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         if is_theirs {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_seen_once_and_only_if_the_caller_is_at_fault() {
+    fn only_faults_of_callers_are_recorded() {
         let headers = |status: Status| status.into_http::<()>().headers().clone();
         let denied = Status::permission_denied("because of \u{e9}");
         assert_eq!(unrecorded_refusal(&headers(denied.clone())).unwrap().message(), "because of \u{e9}");

@@ -134,8 +134,8 @@ impl AnyClient {
     fn refused(&self, error: X509Error) -> Error {
         match error {
             X509Error::TrustDomain { found, wanted } if self.asked == SiteSelection::ByName => other(format!(
-                "the client's SVID is of trust domain `{found}`, and it connected to `{wanted}`; it reaches its own by the TLS \
-                 server name (SNI) `{found}`"
+                "the client's SVID is of trust domain `{found}`, and it connected to `{wanted}`; it reaches its own by \
+                    the TLS server name (SNI) `{found}`"
             )),
             error => refused(error),
         }

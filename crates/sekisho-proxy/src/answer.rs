@@ -18,8 +18,8 @@ use crate::turns::Turn;
 /// The connection that an answer comes on, and where it goes afterwards.
 pub(crate) type Lease = Option<(Sender1, Arc<Kept<Sender1>>)>;
 
-/// All answers that are not read whole yet. A body that waits for its peer's window is asked for nothing, so that it cannot
-/// end itself.
+/// All answers that are not read whole yet. A body that waits for its peer's window is asked for nothing, so that it
+/// cannot end itself.
 #[derive(Default)]
 pub(crate) struct Answers(Mutex<(u64, HashMap<u64, Arc<Live>>)>);
 
@@ -74,7 +74,7 @@ async fn sweep(answers: Weak<Answers>, every: Duration) {
             // Its connection is closed, since the rest of the answer is still on it.
             let open = live.open().take();
             if open.is_some() {
-                tracing::info!("an answer of which nothing was read for too long is ended");
+                tracing::info!("an answer was dropped: its peer read nothing of it for too long");
             }
             drop(open);
         }

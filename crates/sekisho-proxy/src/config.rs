@@ -12,8 +12,8 @@ pub struct ProxyArgs {
     /// Trust domain of the workload
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
     pub trust_domain: TrustDomain,
-    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, or that of this machine's
-    /// agent
+    /// Unix socket of the agent; default: the one that `SPIFFE_ENDPOINT_SOCKET` names, else that of the agent
+    /// on this machine
     #[arg(long, env = "SEKISHO_AGENT_SOCKET")]
     pub agent_socket: Option<PathBuf>,
     /// Folder for the last good policy and the spool of decisions
@@ -34,30 +34,29 @@ pub struct ProxyArgs {
     /// What the service speaks; `http1` if absent
     #[arg(long, env = "SEKISHO_PROTOCOL", value_enum)]
     pub protocol: Option<Protocol>,
-    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL for the workload, and dial that peer. LOCAL is `unix:/path`,
-    /// where the
-    /// kernel names the process that dials, or an address for services that cannot dial a Unix socket
+    /// `LOCAL=HOST:PORT=SPIFFE-ID`: listen on LOCAL for the workload, and connect to that peer. LOCAL is
+    /// `unix:/path`, where the kernel names the calling process, or an address, for services that cannot use a
+    /// Unix socket
     #[arg(long, env = "SEKISHO_OUTBOUND", value_parser = OutboundSpec::parse, value_delimiter = ',')]
     pub outbound: Vec<OutboundSpec>,
-    /// Connections open to the service at once, or streams if it speaks HTTP/2; half of them for one peer, and four
-    /// times
-    /// that many of a peer's requests wait. Without it: 512 for `http1`, else 4096
+    /// Connections to the service that are open at once, or streams if it speaks HTTP/2. One peer gets half of
+    /// them, and up to four times as many of its requests wait. Default: 512 for `http1`, else 4096
     #[arg(long, env = "SEKISHO_UPSTREAM_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub upstream_connections: Option<u32>,
-    /// Time after which a request ends on which nothing passes, in either direction
+    /// Time without any data, in either direction, after which a request is closed
     #[arg(long = "body-idle", env = "SEKISHO_BODY_IDLE", default_value = "5m")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(1..))]
     pub body_idle_seconds: u32,
-    /// Bound of the spool of decisions, in bytes
+    /// Size limit of the spool of decisions, in bytes
     #[arg(long, env = "SEKISHO_SPOOL_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub spool_bytes: usize,
-    /// TOML file whose keys are these flags' names; flags and environment variables take precedence
+    /// TOML file whose keys are the names of these flags; flags and environment variables take precedence
     #[arg(long, env = "SEKISHO_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Threads that serve requests; one carries most services, and a second costs waking it
+    /// Threads that serve requests; one is enough for most services
     #[arg(long, env = "SEKISHO_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
-    /// Where metrics are read: `127.0.0.1:9464` or `unix:/path`; default: `metrics.sock` in the data folder
+    /// Where metrics are served: `127.0.0.1:9464` or `unix:/path`; default: `metrics.sock` in the data folder
     #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
     pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
@@ -66,7 +65,7 @@ pub struct ProxyArgs {
     /// Log filter, in the form of RUST_LOG
     #[arg(long, env = "SEKISHO_LOG", default_value = "info")]
     pub log: String,
-    /// Command of the workload, started as this sidecar's child
+    /// Command of the workload, which runs as a child of this sidecar
     #[arg(last = true)]
     pub command: Vec<String>,
 }
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upstream_that_is_not_on_this_machine_is_refused() {
+    fn an_upstream_on_another_machine_is_refused() {
         assert!(Local::parse("10.0.0.1:80").is_err());
         assert!(Local::parse("127.0.0.1:80").is_ok());
     }

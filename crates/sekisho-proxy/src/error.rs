@@ -20,7 +20,7 @@ pub enum ProxyError {
     Workload(#[from] HostError),
     #[error("the workload `{command}` does not start: {source}")]
     Start { command: String, source: std::io::Error },
-    #[error("nothing says which process to speak for: give `--workload-pid`, or the command after `--`")]
+    #[error("the workload of this sidecar is not known: give `--workload-pid`, or the command after `--`")]
     NoWorkload,
     #[error("nothing to do: give `--inbound` with `--upstream`, or `--outbound`")]
     NothingToDo,

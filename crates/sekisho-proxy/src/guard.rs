@@ -18,14 +18,14 @@ const MAX_PATH_BYTES: usize = 8 * 1024;
 const MEANT_FOR_THE_SERVICE: [&str; 7] =
     ["authorization", "content-encoding", "content-length", "content-type", "cookie", "host", "range"];
 
-/// Why a request is refused before it is judged. The peer mends it.
+/// Why a request is refused before it is judged. The peer has to correct the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguous {
     #[error("the path has an empty, `.` or `..` segment")]
     Segments,
     #[error(
-        "the path holds an encoded slash, dot, backslash, `?`, `#`, `;` or control character, encoded bytes that are not UTF-8, \
-         or a character that must be encoded"
+        "the path holds an encoded slash, dot, backslash, `?`, `#`, `;` or control character, encoded bytes that are \
+            not UTF-8, or a character that must be encoded"
     )]
     Encoding,
     #[error("the path is longer than 8 KiB, or the target is not a path")]
@@ -36,7 +36,7 @@ pub enum Ambiguous {
     NoHost,
     #[error("the message's length is given twice")]
     Length,
-    #[error("a header `{PEER_HEADER}` or one like it is ours to set")]
+    #[error("only the sidecar may set the header `{PEER_HEADER}`, or one like it")]
     Forged,
     #[error("a header names another target or method than the request")]
     Override,
@@ -156,7 +156,7 @@ fn check_path(uri: &Uri) -> Result<(), Ambiguous> {
 fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Ambiguous> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
-    // A `Host` that is no authority could smuggle a path into the target that is forwarded.
+    // A `Host` that is not an authority could smuggle a path into the forwarded target.
     let no_authority = host.is_some_and(|host| {
         http::uri::Authority::try_from(host.as_bytes())
             .map_or(true, |parsed| parsed.as_str().as_bytes() != host.as_bytes())
@@ -205,8 +205,8 @@ const OVERRIDES: [&str; 14] = [
 
 fn check_headers(headers: &HeaderMap) -> Result<(), Ambiguous> {
     for name in headers.keys().map(http::HeaderName::as_str) {
-        // Names are in lower case here. Gateway interfaces turn `-`, and some every other sign, into an underscore, so that
-        // these look alike.
+        // Names are in lower case here. Gateway interfaces turn `-`, and some every other sign, into an underscore, so
+        // that these look alike.
         // All that is refused begins so, and few headers do.
         if name.starts_with('x') {
             let folded = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l2_fields_that_connection_names_are_neither_judged_nor_forwarded() {
+    fn law_l2_fields_that_connection_names_are_dropped() {
         let sent = [("connection", "close, X-Role, x-hop"), ("x-role", "admin"), ("x-hop", "1"), ("x-kept", "1")];
         let mut head = parts("/", &sent);
         let judged = admit(&mut head).unwrap();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn crumbs_of_a_cookie_are_forwarded_as_they_were_judged() {
+    fn cookie_crumbs_are_forwarded_as_judged() {
         let mut crumbs = parts("http://a/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
         let judged = read(&crumbs).unwrap().headers["cookie"].clone();
         join_cookies(&mut crumbs.headers);

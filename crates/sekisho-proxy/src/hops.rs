@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn te_trailers_is_kept_on_outbound_and_nothing_else() {
+    fn only_te_trailers_is_kept_on_outbound() {
         let mut grpc = headers(&[("te", "trailers")]);
         for_peer(&mut grpc);
         assert_eq!(grpc, headers(&[("te", "trailers")]));

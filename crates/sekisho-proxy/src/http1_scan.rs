@@ -1,6 +1,6 @@
-//! A second, strict reading of HTTP/1.1 framing, before the library's tolerant one (RFC 9112 §6–7, §11.2). Where the two
-//! could differ the connection is refused: two lengths, bare line feeds, folded lines, blanks around a header's colon,
-//! chunk extensions, trailers.
+//! A second, strict reading of HTTP/1.1 framing, before the library's tolerant one (RFC 9112 §6–7, §11.2). Where the
+//! two could differ the connection is refused: two lengths, bare line feeds, folded lines, blanks around a header's
+//! colon, chunk extensions, trailers.
 
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;

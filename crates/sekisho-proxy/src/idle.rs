@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::passing::{Pass, Passing, Polled};
 
 #[derive(Debug, thiserror::Error)]
-#[error("nothing has passed on this request for {0} s")]
+#[error("no data was sent on this request for {0} s")]
 pub(crate) struct TimedOut(pub u64);
 
 /// When something last passed, in either direction.
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_body_ends_and_one_whose_other_direction_speaks_does_not() {
+    async fn a_body_times_out_when_both_directions_idle() {
         let idle = Idle::new(Duration::from_millis(400));
         let began = instant();
         let speaks = idle.clone();

@@ -31,7 +31,7 @@ use crate::peer_http1;
 use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
 use crate::seldom::Seldom;
-use crate::serving::{Inbound, REVOKED, ended, withdrawn};
+use crate::serving::{Inbound, REVOKED, no_longer_valid, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
 use crate::trace::Trace;
@@ -75,7 +75,7 @@ impl Inbound {
         let acceptor = match acceptor {
             Ok(acceptor) => acceptor,
             Err(error) => {
-                tracing::error!(%error, "nothing is served");
+                tracing::error!(%error, "no peer is served");
                 return;
             }
         };
@@ -230,7 +230,7 @@ impl Inbound {
         // The connection closes when its peer's SVID is revoked; a request may come before that.
         let proven = peer.proven.clone();
         let current = proven.borrow().clone();
-        if let Some((rule, why)) = ended(&self.revocations, &current) {
+        if let Some((rule, why)) = no_longer_valid(&self.revocations, &current) {
             self.decider.refuse(rule, &peer.name, &why);
             return problem(StatusCode::FORBIDDEN, &why, None);
         }
@@ -271,7 +271,8 @@ impl Inbound {
             }
             answer = self.upstream.send(&peer.name, request, &idle) => answer,
             () = idle.over() => {
-                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", Some(id));
+                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too \
+                    long", Some(id));
             }
         };
         match answer {

@@ -35,7 +35,7 @@ impl Watched {
         tokio::select! {
             biased;
             changed = self.policy.changed() => changed.is_ok(),
-            // A connection that has ended proves nothing anew.
+            // A closed connection proves nothing new.
             Ok(()) = self.proven.changed() => true,
         }
     }
@@ -97,7 +97,8 @@ impl StillAllowed {
         }
     }
 
-    /// With what the peer's newest SVID claims, which may be less. A request that is cut is recorded as a decision of its own.
+    /// With what the peer's newest SVID claims, which may be less. A request that is cut is recorded as a decision of
+    /// its own.
     fn judge_again(&mut self) -> bool {
         self.watched.policy.mark_unchanged();
         let subject = self.watched.proven.borrow_and_update().subject.clone();
@@ -136,7 +137,7 @@ enum Of {
     /// Its trailers could set headers that the guard refuses.
     Request,
     Response,
-    /// Its trailers say how the call ended.
+    /// Its trailers hold the result of the call.
     GrpcResponse,
 }
 
@@ -154,8 +155,8 @@ impl<B> Judged<B> {
 }
 
 impl Judge {
-    /// The end of a body that is denied. A gRPC call ends with a status (gRPC over HTTP/2, "Responses"); any other body must
-    /// not look as if it were whole.
+    /// The end of a body that is denied. A gRPC call ends with a status (gRPC over HTTP/2, "Responses"); any other body
+    /// must not look as if it were whole.
     fn cut(&self) -> Polled {
         let denied = Stopped::Denied;
         Poll::Ready(Some(match self.of {
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn law_l12_a_call_that_is_cut_ends_with_a_status_and_any_other_answer_broken() {
+    async fn law_l12_a_stopped_call_ends_with_a_status() {
         let trailers = cut(true).await.unwrap().into_trailers().unwrap();
         assert_eq!(trailers.get("grpc-status").unwrap(), GRPC_DENIED);
         assert!(trailers.get("grpc-message").unwrap().to_str().unwrap().contains("no longer allows"));

@@ -1,7 +1,7 @@
 //! The sidecar: mTLS for a service that knows nothing of it, and a policy decision for each request.
 //!
-//! It speaks with its workload's SVID, delegated by the agent that measured the workload, and stops when the workload ends.
-//! It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
+//! It speaks with its workload's SVID, delegated by the agent that measured the workload, and stops when the workload
+//! ends. It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
 
 mod answer;
 mod config;

@@ -73,9 +73,7 @@ pub(crate) async fn check_tcp(stream: &TcpStream, workload: &Arc<Ownership>) -> 
             number(pid),
             remote.port()
         )),
-        Owner::Gone => {
-            other(format!("a connection from port {} ended before it was known whose it was", remote.port()))
-        }
+        Owner::Gone => other(format!("a connection from port {} was closed before its owner was known", remote.port())),
     }
 }
 

@@ -132,7 +132,7 @@ impl Outbound {
                         outbound.peer.dialer.decider.refuse("local dial", &listen, &error.to_string());
                     }
                     // Refused as well, and not an attack.
-                    Err(error) => tracing::warn!(listen, %error, "a local connection was not taken"),
+                    Err(error) => tracing::warn!(listen, %error, "a local connection was refused"),
                 }
                 drop(slot);
             });
@@ -227,7 +227,7 @@ impl Outbound {
             biased;
             answer = self.peer.send(parts, body) => answer,
             () = idle.over() => {
-                return refuse(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too long", None);
+                return refuse(StatusCode::GATEWAY_TIMEOUT, "no data was sent on this request for too long", None);
             }
         };
         let peer = &self.peer.dialer.expected;
@@ -242,7 +242,7 @@ impl Outbound {
             (Err(error @ Unanswered::Target), _) => refuse(StatusCode::BAD_REQUEST, &error.to_string(), None),
             (Err(_), Some(fault)) => refuse(fault.status, &fault.detail, None),
             (Err(error), None) => {
-                tracing::warn!(%peer, %error, "the request was not answered");
+                tracing::warn!(%peer, %error, "the peer did not answer the request");
                 refuse(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
             }
         }
@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_has_sent_its_last_byte_gets_its_answer() {
+    async fn a_half_closed_client_gets_its_answer() {
         let (mut client, server) = duplex(4096);
         let service = service_fn(|_: Request<Incoming>| async {
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,4 +1,4 @@
-//! A body on its way through the sidecar, and what may delay it, end it or note how it ended.
+//! A body on its way through the sidecar, and filters that may delay it, stop it or observe its end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
-/// What stands between a body and the one that reads it.
+/// A filter between a body and its reader.
 pub(crate) trait Pass: Unpin {
     /// Whether the body may be asked for a frame yet.
     fn poll_open(&mut self, _: &mut Context<'_>) -> Poll<()> {

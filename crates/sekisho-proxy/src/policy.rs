@@ -71,7 +71,8 @@ impl PolicyKeeper {
             tracing::error!(
                 held,
                 sent = revision,
-                "an older policy revision is not taken; if this server was set up anew, stop this sidecar and delete {}",
+                "an older policy revision is not taken; if this server was set up anew, stop this sidecar and delete \
+                    {}",
                 self.path.display()
             );
             return;
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_that_does_not_load_leaves_the_last_good_one_in_force_and_on_disk() {
+    fn a_broken_revision_leaves_the_last_good_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.json");
         let policy = |revision, text: &str| Policy {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l12_policy_does_not_go_back_to_an_older_revision() {
+    fn law_l12_an_older_policy_revision_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.json");
         let policy = |revision, method: &str| Policy {

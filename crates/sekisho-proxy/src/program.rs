@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::local::LocalError;
 
-/// Fails if the workload runs another file than was measured for the identity in use. The agent looks every half second and
-/// then delegates anew, or no more; this look, at each local connection, leaves no gap.
+/// Fails if the workload runs another file than was measured for the identity in use. The agent looks every half second
+/// and then delegates anew, or no more; this look, at each local connection, leaves no gap.
 ///
 /// What this sidecar may not read (a workload with capabilities, say) is left to the agent.
 pub(crate) async fn check(held: &watch::Receiver<Option<Held>>, workload: &Arc<Process>) -> Result<(), LocalError> {

@@ -66,7 +66,7 @@ impl Quiet {
 
     pub(crate) fn log(&self) {
         for (Kind { what, peer, why }, count) in self.take() {
-            tracing::info!(what, peer, why, count, "more of the same");
+            tracing::info!(what, peer, why, count, "more refusals of the same kind");
         }
     }
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_a_flood_of_denials_is_one_log_line_and_then_counts() {
+    fn law_l9_a_flood_of_denials_is_counted() {
         let quiet = Quiet::default();
         let firsts = (0..10_000).filter(|_| quiet.is_first("denied", "a", "line 4", 1)).count();
         assert_eq!(firsts, 1);

@@ -1,5 +1,5 @@
-//! A connection to the service on which an answer that has come is not lost to a failing write: a service may answer before
-//! it has read a request's body, and close (RFC 9112 §9.5).
+//! A connection to the service on which an answer that has come is not lost to a failing write: a service may answer
+//! before it has read a request's body, and close (RFC 9112 §9.5).
 
 use std::io;
 use std::pin::Pin;

@@ -46,7 +46,7 @@ enum Record {
 
 struct Queued {
     record: Record,
-    /// Notified once it is durable.
+    /// Notified once the record is durable.
     written: Option<oneshot::Sender<()>>,
 }
 

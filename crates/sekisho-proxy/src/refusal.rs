@@ -52,7 +52,7 @@ fn answer(body: Bytes, kind: &'static str, decision: Option<&str>) -> Response<B
     response
 }
 
-/// The fields that say how a gRPC call ended.
+/// The fields that hold the result of a gRPC call.
 pub(crate) fn grpc_status(code: &'static str, detail: &str) -> HeaderMap {
     let mut fields = HeaderMap::new();
     fields.insert("grpc-status", HeaderValue::from_static(code));
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_callers_read_a_status_and_no_bare_400() {
+    fn grpc_callers_get_a_grpc_status() {
         let mut headers = HeaderMap::new();
         let refused = refuse_as(&headers)(StatusCode::BAD_REQUEST, "no", None);
         assert_eq!(refused.status(), 400);

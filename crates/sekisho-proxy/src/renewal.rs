@@ -1,6 +1,6 @@
-//! A long TCP connection, or the connection of a long request, goes on only while both ends prove the same IDs on a fresh
-//! handshake. The dialling sidecar opens a second connection after each rotation and names the first one on it by keying
-//! material that only its two ends know.
+//! A long TCP connection, or the connection of a long request, goes on only while both ends prove the same IDs on a
+//! fresh handshake. The dialling sidecar opens a second connection after each rotation and names the first one on it by
+//! keying material that only its two ends know.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,8 @@ use tokio::sync::watch;
 /// What the second connection is for (ALPN, RFC 7301). On it the client sends the first one's 32 bytes, and the server
 /// answers with one: `KNOWN` or anything else.
 pub(crate) const PROTOCOL: &[u8] = b"sekisho-renew/1";
-/// What a renewal asks for, so that a peer that knows none answers in the connection's own protocol and not by an alert.
+/// What a renewal asks for, so that a peer that knows none answers in the connection's own protocol and not by an
+/// alert.
 pub(crate) const OF_TCP: &[&[u8]] = &[PROTOCOL];
 pub(crate) const OF_HTTP2: &[&[u8]] = &[PROTOCOL, b"h2"];
 pub(crate) const OF_HTTP1: &[&[u8]] = &[PROTOCOL, b"http/1.1"];
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_same_ids_that_know_a_connection_make_it_live_longer() {
+    async fn only_the_same_identities_renew_a_connection() {
         let (renewals, key) = (Renewals::default(), [7; 32]);
         let own = |path: &str| Held {
             spiffe_id: leaf(path, 0).spiffe_id.clone(),

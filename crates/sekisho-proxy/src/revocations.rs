@@ -20,7 +20,8 @@ pub(crate) fn open(path: PathBuf) -> RevocationKeeper {
     });
     RevocationKeeper::new(kept, now, move |all| {
         if let Err(error) = write_atomic(&path, &revocations_to_bytes(all)) {
-            tracing::error!(%error, "the revocations were not kept on disk; a restart without the agent would not know them");
+            tracing::error!(%error, "the revocations were not kept on disk; a restart without the agent would not know \
+                them");
         }
     })
 }
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l14_revocations_survive_a_restart_and_no_peer_is_accepted_before_the_agent_has_sent_them() {
+    fn law_l14_revocations_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("revocations");
         let keeper = open(path.clone());
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_no_svid_can_need_any_more_are_dropped() {
+    fn revocations_of_expired_svids_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = open(folder.path().join("revocations"));
         keeper.take(&message("/old", now().plus_seconds(-7200)));

@@ -36,8 +36,8 @@ pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
     let _gone = held.wait_for(Option::is_none).await;
 }
 
-/// Why nothing new is taken by what a peer has proven: its SVID was revoked, or has expired while what was open finishes.
-pub(crate) fn ended(revocations: &RevocationKeeper, proven: &Proven) -> Option<(&'static str, String)> {
+/// Why a peer may open no new request with what it has proven: its SVID was revoked or has expired.
+pub(crate) fn no_longer_valid(revocations: &RevocationKeeper, proven: &Proven) -> Option<(&'static str, String)> {
     let revoked = revocations.find(&proven.leaf).map(|why| (REVOKED, why));
     let expired = || (EXPIRED, "the SVID on this connection has expired; open a new one".to_owned());
     revoked.or_else(|| renewal::left(proven.ends).is_none().then(expired))
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn nothing_new_is_taken_by_an_expired_svid() {
-        assert_eq!(ended(&keeper(false), &proven(60)), None);
-        let (rule, why) = ended(&keeper(false), &proven(-1)).unwrap();
+        assert_eq!(no_longer_valid(&keeper(false), &proven(60)), None);
+        let (rule, why) = no_longer_valid(&keeper(false), &proven(-1)).unwrap();
         assert!(rule == EXPIRED && why.contains("has expired"), "{rule}: {why}");
-        assert_eq!(ended(&keeper(true), &proven(60)).unwrap().0, REVOKED);
+        assert_eq!(no_longer_valid(&keeper(true), &proven(60)).unwrap().0, REVOKED);
     }
 }

@@ -90,8 +90,9 @@ where
         Arc::new(Self { failures: Failures::new(longest_pause), state })
     }
 
-    /// The connection of this generation if it is `usable`, or the result of the dial that is under way, or of a new one.
-    /// `None` if that dial ended without a result.
+    /// The connection of this generation if it is `usable`, or the result of the dial that is under way, or of a new
+    /// one.
+    /// `None` if that dial had no result.
     pub(crate) async fn get<F>(
         self: &Arc<Self>,
         generation: u64,
@@ -163,7 +164,7 @@ where
     }
 }
 
-/// Makes room for the next dial.
+/// Clears the state for the next dial.
 struct Ends<'a, T, E>(&'a Arc<SharedDial<T, E>>, u64);
 
 impl<T, E> Drop for Ends<'_, T, E> {
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn eight_requests_wait_for_one_dial_and_not_one_after_the_other() {
+    async fn concurrent_requests_share_one_dial() {
         let shared = SharedDial::<u32, &str>::new(Duration::from_secs(5));
         // So that the memory of the failure outlasts a slow test.
         shared.failures.state().replace(Failed {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_goes_away_does_not_end_the_dial_of_others() {
+    async fn a_cancelled_request_keeps_the_shared_dial() {
         let shared = SharedDial::<u32, &str>::new(Duration::from_secs(5));
         let dial = || async {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,4 +1,5 @@
-//! A byte stream that is scanned on its way to the HTTP library, and refused where its framing could be read in two ways.
+//! A byte stream that is scanned on its way to the HTTP library, and refused where its framing could be read in two
+//! ways.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::http1_scan::{Framing, Scanner};
 
-/// How long a connection that ends is read on. One that is closed while bytes of its peer come is reset, and the peer loses
-/// an answer that it has not read (RFC 9112 §9.6).
+/// How long a connection that ends is read on. One that is closed while bytes of its peer come is reset, and the peer
+/// loses an answer that it has not read (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 /// And how many bytes of it at most: a peer that sends faster than any upload is not heard out.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
@@ -25,12 +26,12 @@ pub(crate) struct Strict<S, R> {
     refused: Option<Framing>,
     /// Whether anything was written: an answer may have begun, and a refusal would become part of its body.
     answering: bool,
-    /// Whether the peer has said that nothing more comes.
-    ended: bool,
+    /// Whether the peer has closed its side.
+    is_closed: bool,
     lingers: Option<Pin<Box<Sleep>>>,
     /// When the head that has begun must be whole.
     head_ends: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were read while the connection ended.
+    /// Bytes that were read while the connection closed.
     lingered: usize,
     /// Hears why the connection was refused.
     refuse: R,
@@ -43,7 +44,7 @@ impl<S, R: Fn(&str)> Strict<S, R> {
             scanner: Scanner::new(),
             refused: None,
             answering: false,
-            ended: false,
+            is_closed: false,
             lingers: None,
             head_ends: None,
             lingered: 0,
@@ -113,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(&str) + Unpin> AsyncRead for Stric
             return polled;
         }
         let fresh = buffer.filled().get(before..).unwrap_or_default();
-        self.ended |= fresh.is_empty();
+        self.is_closed |= fresh.is_empty();
         let Err(reason) = self.scanner.feed(fresh) else {
             if !self.scanner.is_in_head() {
                 self.head_ends = None;
@@ -141,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
-    /// Says that nothing more comes, and reads on until the peer has said so too.
+    /// Closes our side, and reads on until the peer has closed its side too.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingers.is_none() {
@@ -149,11 +150,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Unpin> AsyncWrite for Strict<S, R> {
         }
         let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         let mut space = [0u8; 8192];
-        while !this.ended && lingers.as_mut().poll(context).is_pending() {
+        while !this.is_closed && lingers.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut space);
             let read = ready!(Pin::new(&mut this.inner).poll_read(context, &mut buffer));
             this.lingered += buffer.filled().len();
-            this.ended = read.is_err() || buffer.filled().is_empty() || this.lingered > LINGER_BYTES;
+            this.is_closed = read.is_err() || buffer.filled().is_empty() || this.lingered > LINGER_BYTES;
         }
         Poll::Ready(Ok(()))
     }
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_while_an_answer_streams_writes_nothing_into_it() {
+    async fn garbage_does_not_change_a_streaming_answer() {
         let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         let (good, bad) = (get.as_bytes(), [get, "garbage\n"].concat());
         assert_eq!(seen(good, true).await, "ab");
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trailers_end_the_request_and_let_its_answer_pass() {
+    async fn trailers_finish_the_request_before_its_answer() {
         let (mut client, server) = duplex(4096);
         let mut strict = Strict::new(server, |_: &str| {});
         client.write_all(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\r\n\r\n").await.unwrap();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_not_lost_to_a_request_that_still_comes() {
+    async fn an_early_answer_is_not_lost() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();

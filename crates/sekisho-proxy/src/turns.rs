@@ -1,5 +1,5 @@
-//! Turns at the service: a bound on what is open there at once, given to peers in rotation, so that one peer that asks for
-//! much makes itself wait and no one else.
+//! Turns at the service: a bound on what is open there at once, given to peers in rotation, so that one peer that asks
+//! for much makes itself wait and no one else.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub(crate) enum NoTurn {
     #[error("too many requests of this peer wait for the service")]
     TooMany,
-    #[error("the service did not get to this request in time")]
+    #[error("the service did not take this request in time")]
     Late,
 }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l9_a_peer_with_a_thousand_requests_makes_no_other_wait_behind_them() {
+    fn law_l9_a_greedy_peer_does_not_delay_others() {
         let turns = Turns::new(4);
         let first: Vec<_> = (0..2).map(|_| turns.try_take("greedy").unwrap()).collect();
         assert!(turns.try_take("greedy").is_none(), "half of the turns are one peer's");
@@ -186,13 +186,13 @@ mod tests {
         drop(first);
         assert!(third.try_recv().is_ok(), "the third peer waits for one turn at most");
         let served: Vec<_> = greedy.iter_mut().filter_map(|waits| waits.try_recv().ok()).collect();
-        // The third peer's turn, which ended with the assertion, went on to the greedy one.
+        // The third peer's turn was dropped with the assertion and went to the greedy peer.
         assert_eq!(served.len(), 2);
         drop(others);
     }
 
     #[test]
-    fn turns_of_those_who_went_away_are_not_lost() {
+    fn dropped_waiters_lose_no_turn() {
         let turns = Turns::new(2);
         for _ in 0..100 {
             let held = turns.try_take("a").unwrap();

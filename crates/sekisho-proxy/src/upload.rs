@@ -14,11 +14,11 @@ use crate::idle::TimedOut;
 use crate::judged::Stopped;
 use crate::passing::{Pass, Passing, Polled};
 
-/// How long a body that is announced by `Expect: 100-continue` is held back, so that a refusal comes before it (RFC 9110
-/// §10.1.1). HTTP/2 stacks pass no interim response on, so that silence must count as leave.
+/// How long a body that is announced by `Expect: 100-continue` is held back, so that a refusal comes before it (RFC
+/// 9110 §10.1.1). HTTP/2 stacks pass no interim response on, so that silence must count as leave.
 const HELD_BACK: Duration = Duration::from_millis(500);
 
-/// Why a request's body ended before its end.
+/// Why a request's body is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub status: StatusCode,
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_its_sender_broke_is_not_the_services_fault() {
+    fn a_broken_body_is_the_senders_fault() {
         let framing = std::io::Error::new(std::io::ErrorKind::InvalidData, Framing::Trailers);
         let trailers = noted(framing);
         assert!(trailers.status == 400 && trailers.detail.contains("trailers"), "{trailers:?}");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_waits_for_leave_is_not_asked_for_at_once() {
+    async fn an_expected_body_is_read_later() {
         let body = || Full::new(Bytes::from_static(b"hello"));
         let asked = |body: &mut Upload<Full<Bytes>>| {
             Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trailers_of_a_request_are_refused_to_its_sender() {
+    async fn request_trailers_are_refused() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut client, server) = tokio::io::duplex(4096);
         let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {

@@ -44,7 +44,7 @@ pub(crate) enum UpstreamError {
     /// The same failure for all who waited for one dial.
     #[error(transparent)]
     Shared(Arc<UpstreamError>),
-    #[error("the dial was given up")]
+    #[error("the connection attempt was cancelled")]
     GivenUp,
     #[error("it switched to another protocol, which no request asked for")]
     Switched,
@@ -88,7 +88,8 @@ impl Upstream {
         Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers, opened })
     }
 
-    /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for HTTP/2.
+    /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for
+    /// HTTP/2.
     pub(crate) async fn send(
         self: &Arc<Self>,
         peer: &str,
@@ -163,7 +164,7 @@ impl Upstream {
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the service ended");
+                tracing::debug!(%error, "a connection to the service failed");
             }
         });
         Ok(sender)
@@ -179,7 +180,7 @@ impl Upstream {
                 let (sender, connection) = builder.handshake(TokioIo::new(ReadFirst::new(stream))).await?;
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
-                        tracing::debug!(%error, "the connection to the service ended");
+                        tracing::debug!(%error, "the connection to the service failed");
                     }
                 });
                 Ok(sender)
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_answer_that_its_peer_does_not_read_gives_its_turn_back() {
+    async fn an_unread_answer_gives_its_turn_back() {
         let (service, at) = service();
         let served = std::thread::spawn(move || {
             let (mut stream, _) = service.accept().unwrap();
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn law_l9_two_thousand_streams_of_one_peer_make_no_other_wait() {
+    async fn law_l9_many_streams_do_not_delay_others() {
         const TURNS: usize = 64;
         const REFUSED: usize = 2000 - TURNS / 2 * 5;
         let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_request_that_is_still_sent_keeps_its_turn() {
+    async fn an_unfinished_request_keeps_its_turn() {
         let (service, at) = service();
         let limit = Duration::from_secs(20);
         let upstream = upstream(at, limit);

@@ -1,4 +1,4 @@
-//! The workload as this sidecar's child: started, waited for, and ended with it.
+//! The workload as this sidecar's child process: starting it, waiting for it and stopping it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -14,15 +14,15 @@ use crate::error::ProxyError;
 /// SIGTERM, as in an exit status.
 const TERMINATED: i32 = 15;
 
-/// Starts the command, if one was given. It ends when this process does, however that happens, and has its three standard
-/// streams and no other descriptor of ours.
+/// Starts the command, if one was given. It ends when this process does, however that happens, and has its three
+/// standard streams and no other descriptor of ours.
 pub(crate) async fn start(args: &ProxyArgs) -> Result<Option<Child>, ProxyError> {
     let Some((program, arguments)) = args.command.split_first() else { return Ok(None) };
     let failed = |source| ProxyError::Start { command: program.clone(), source };
     let mut command = Command::from(child_of_ours(program, Ends::Killed));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
-    // The agent measures what it is then. One that has ended by now has no PID.
+    // The agent measures what it is then. A child that has exited by now has no PID.
     while child.try_wait().map_err(failed)?.is_none()
         && child.id().and_then(|pid| pid.try_into().ok()).is_some_and(|pid: i32| !has_become(pid))
     {
@@ -31,34 +31,34 @@ pub(crate) async fn start(args: &ProxyArgs) -> Result<Option<Child>, ProxyError>
     Ok(Some(child))
 }
 
-/// Holds the workload: the child, or the process that was `given`. `None` if the child has ended already.
+/// Holds the workload: the child, or the process that was `given`. `None` if the child has exited already.
 pub(crate) fn open(child: Option<&mut Child>, given: Option<i32>) -> Result<Option<Process>, ProxyError> {
     let pid = child.as_ref().and_then(|child| child.id()?.try_into().ok()).or(given);
     let process = pid.ok_or(ProxyError::NoWorkload).and_then(|pid| Ok(Process::open(pid)?));
-    // What has ended cannot be held, and how it ended says more.
-    if child.and_then(ended).is_some() { Ok(None) } else { process.map(Some) }
+    // A process that has exited cannot be held, and its exit code says more.
+    if child.and_then(exit_code).is_some() { Ok(None) } else { process.map(Some) }
 }
 
-/// The exit code of a workload that has ended.
-pub(crate) fn ended(child: &mut Child) -> Option<u8> {
+/// The exit code of a workload that has exited.
+pub(crate) fn exit_code(child: &mut Child) -> Option<u8> {
     child.try_wait().ok().flatten().and_then(code)
 }
 
-/// Asks a workload that still runs to end, and makes it after five seconds. Returns the exit code that says how it ended:
-/// its own, or 128 and the signal's number as a shell has it. One that ends because it was asked to has done no wrong.
+/// Asks a workload that still runs to stop, and kills it after five seconds. Returns its exit code, or 128 and the
+/// number of the signal, as a shell does. A workload that stops because it was asked to has not failed.
 pub(crate) async fn end(child: &mut Child) -> Option<u8> {
-    if let Some(code) = ended(child) {
+    if let Some(code) = exit_code(child) {
         return Some(code);
     }
     if let Some(pid) = child.id().and_then(|pid| pid.try_into().ok()).and_then(sekisho_host::signal_terminate) {
-        tracing::debug!(pid, "the workload was asked to end");
+        tracing::debug!(pid, "the workload was asked to stop");
     }
     match tokio::time::timeout(Duration::from_secs(5), child.wait()).await {
         Ok(Ok(status)) if status.signal() == Some(TERMINATED) => Some(0),
         Ok(status) => status.ok().and_then(code),
         Err(_late) => {
             if let Err(error) = child.kill().await {
-                tracing::warn!(%error, "the workload was not ended");
+                tracing::warn!(%error, "the workload could not be killed");
             }
             child.wait().await.ok().and_then(code)
         }

@@ -66,8 +66,9 @@ impl Authorities {
         Ok(authorities)
     }
 
-    /// Takes the authorities as they are in the database. What exists is known from then on even if the signing key cannot be
-    /// read, so that a rotation that fails makes no further authority each time. A key in use is not read again.
+    /// Takes the authorities as they are in the database. What exists is known from then on even if the signing key
+    /// cannot be read, so that a rotation that fails makes no further authority each time. A key in use is not read
+    /// again.
     pub(crate) fn take(&self, records: Vec<AuthorityRecord>) -> Result<(), AuthorityError> {
         let active = self.active_of(&records).cloned();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +174,7 @@ impl Authorities {
         CaRotation { authorities: own.map(authority).collect() }
     }
 
-    /// Makes a new authority's keys and certificate, not yet known to anybody.
+    /// Makes a new authority's keys and certificate, which are not published yet.
     fn create(&self, slot: Slot, ttl_seconds: u32, now: UnixTime) -> Result<AuthorityRecord, AuthorityError> {
         let mut serial = random_bytes::<16>();
         if let Some(first) = serial.first_mut() {
@@ -252,7 +253,7 @@ impl Authorities {
     /// `rests_until` is when nothing that the active authority has signed is valid any more.
     pub(crate) fn activation(&self, id: &str, rests_until: UnixTime) -> Result<Step, AuthorityError> {
         let records = self.all();
-        // Before it is said to sign: an authority whose keys cannot be read changes nothing.
+        // Before it may sign: an authority whose keys cannot be read changes nothing.
         if let Some(record) = records.iter().find(|record| record.id == id) {
             self.signing_of(record)?;
         }
@@ -271,8 +272,8 @@ impl Authorities {
         Ok(Step { changed: changed.collect(), removed: None, event })
     }
 
-    /// Parks the keys of authorities that are no more, also those that a failed creation left, and unlinks parked keys whose
-    /// time has passed. A clock that nobody believes unlinks nothing.
+    /// Parks the keys of authorities that were removed, and those that a failed creation left. Unlinks parked keys
+    /// whose time has passed; a clock that is not believed unlinks nothing.
     pub(crate) fn put_away(&self, believed: UnixTime) -> Result<(), KeyError> {
         let error = |source| KeyError::File { path: self.folder.display().to_string(), source };
         for item in std::fs::read_dir(&self.folder).map_err(error)? {
@@ -285,7 +286,7 @@ impl Authorities {
         }
         match unlink_parked(&self.folder, believed)? {
             0 => {}
-            gone => tracing::info!(gone, "key files of authorities that ended more than a week ago were unlinked"),
+            gone => tracing::info!(gone, "key files of authorities that expired more than a week ago were unlinked"),
         }
         Ok(())
     }
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_touches_the_authorities_of_its_own_server_only() {
+    fn rotation_changes_only_its_own_servers_authorities() {
         let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let ended = now().plus_seconds(-100_000);
         // That of the other server comes first, and its keys are not here.

@@ -1,7 +1,8 @@
 //! Copies of a server's state.
 //!
-//! A copy is taken while the server runs: the database first, then decisions, the checkpoint, the write-ahead file, the tiles, so
-//! that each holds at least what the one before it speaks of. It is opened and checked before it counts as taken.
+//! A copy is taken while the server runs: the database first, then decisions, the checkpoint, the write-ahead file, the
+//! tiles, so that each holds at least what the one before it speaks of. It is opened and checked before it counts as
+//! taken.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -37,15 +38,16 @@ pub enum BackupError {
     #[error("{0} names no folder that could be replaced; give its path with its name")]
     Name(String),
     #[error(
-        "the log here cannot be read ({0}), so whether the backup is older is not known. Nothing was changed. `sekisho ledger fsck` \
-         says what is damaged; restore into a new folder with another `--data` to keep this one"
+        "the log here cannot be read ({0}), so whether the backup is older is not known. Nothing was changed. `sekisho \
+            ledger fsck` says what is damaged; restore into a new folder with another `--data` to keep this one"
     )]
     Unreadable(String),
     #[error("the copy is not whole: {0}; take another")]
     NotWhole(String),
     #[error(
-        "the log here has {here} entries and does not begin with the {backup} of the backup: restoring would take back what was \
-         acknowledged. Nothing was changed; restore into a new folder with another `--data` to keep this one"
+        "the log here has {here} entries and does not begin with the {backup} of the backup: restoring would take back \
+            what was acknowledged. Nothing was changed; restore into a new folder with another `--data` to keep this \
+            one"
     )]
     Other { here: u64, backup: u64 },
 }
@@ -67,8 +69,8 @@ pub struct Copied {
     pub damaged: Vec<PathBuf>,
 }
 
-/// Copies the server's data folder `data` to the new folder `to`. The server may run. A copy that is not whole is removed
-/// again, since it holds keys.
+/// Copies the server's data folder `data` to the new folder `to`. The server may run. A copy that is not whole is
+/// removed again, since it holds keys.
 pub fn backup(data: &Path, to: &Path, trust_domain: &TrustDomain) -> Result<Copied, BackupError> {
     if !data.join("state.db").is_file() {
         return Err(BackupError::NoServer(data.display().to_string()));
@@ -163,7 +165,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), BackupError> {
     for item in items {
         let path = item.map_err(io(from))?.path();
         let Some(name) = path.file_name() else { continue };
-        // Sockets, locks and half-written files are nobody's state.
+        // Sockets, locks and half-written files are not state.
         if path.is_dir() {
             copy_tree(&path, &to.join(name))?;
         } else if path.is_file() && path.extension().is_none_or(|ending| ending != "new") && name != "lock" {
@@ -184,8 +186,8 @@ fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Copies a file durably, with its mode; its owner may write to the copy, also when it comes from a medium that is only read.
-/// One that goes away meanwhile was replaced by a fuller one.
+/// Copies a file durably, with its mode; its owner may write to the copy, also when it comes from a medium that is only
+/// read. One that goes away meanwhile was replaced by a fuller one.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     match std::fs::copy(from, to) {
         Ok(_) => {

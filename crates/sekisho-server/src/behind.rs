@@ -1,6 +1,7 @@
-//! A server whose whole folder was put back, as by a file system's snapshot, finds nothing wrong with it: state and log fit each
-//! other. Its agents know better: each says, when it connects, which revision it has applied. A revocation concerns what was issued
-//! at earlier revisions, so a server that gave out a revision twice would miss SVIDs (law L6): it jumps beyond what it hears of.
+//! A server whose whole folder was put back, as by a file system's snapshot, finds nothing wrong with it: state and log
+//! fit each other. Its agents know better: each says, when it connects, which revision it has applied. A revocation
+//! concerns what was issued at earlier revisions, so a server that gave out a revision twice would miss SVIDs (law L6):
+//! it jumps beyond what it hears of.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use sekisho_types::Revision;
 use tokio::time::Instant;
 
-/// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more lies.
+/// Revisions that an agent can be ahead: beyond all restores that one state may have lost. An agent that claims more
+/// lies.
 const PLAUSIBLE: u64 = 1 << 40;
 /// SQLite counts up to 2^63.
 const COUNTABLE: u64 = 1 << 61;
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_is_due_once_and_for_plausible_revisions_only() {
+    fn a_jump_needs_a_plausible_revision() {
         let behind = Behind::new(Revision(10));
         let (held, now) = (Revision(10), instant());
         for applied in [0, 9, 10, 11 + PLAUSIBLE, u64::MAX, u64::MAX - 1] {

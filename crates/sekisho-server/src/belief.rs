@@ -1,8 +1,8 @@
 //! How far the clock is believed where belief would destroy something (decisions/0012, 0021).
 //!
-//! A clock that starts days ahead may be right, after a long stop, or wrong, on a machine without a battery: nothing tells the
-//! two apart at once. So what is believed follows the clock either way, by a day for each hour that the server runs. What is
-//! only made new goes by the clock itself.
+//! A clock that starts days ahead may be right, after a long stop, or wrong, on a machine without a battery: nothing
+//! tells the two apart at once. So what is believed follows the clock either way, by a day for each hour that the
+//! server runs. What is only made new goes by the clock itself.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_followed_a_day_in_an_hour_either_way() {
+    fn belief_follows_a_clock_slowly() {
         let day = |n: i64| UnixTime::from_seconds(n * 24 * 3600);
         let hour = Duration::from_secs(3600);
         assert_eq!(followed(day(100), day(100).plus_seconds(3600), hour), day(100).plus_seconds(3600));

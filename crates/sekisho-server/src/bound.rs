@@ -1,5 +1,6 @@
-//! The database is bound to the log: leaves say which revision of the state they were made at, so an older database beside a newer
-//! log is noticed. The other way round, the database remembers how far the log had come (`journal::check_mark`).
+//! The database is bound to the log: leaves say which revision of the state they were made at, so an older database
+//! beside a newer log is noticed. The other way round, the database remembers how far the log had come
+//! (`journal::check_mark`).
 
 use std::fmt;
 
@@ -28,7 +29,8 @@ impl fmt::Display for LaterState {
         let Self { held, logged, index } = self;
         write!(
             f,
-            "it has revision {held}, and entry {index} of the log was made at revision {logged}; bans, deletions and spent tokens"
+            "it has revision {held}, and entry {index} of the log was made at revision {logged}; bans, deletions and \
+                spent tokens"
         )?;
         f.write_str(" since then are missing in it")
     }
@@ -40,8 +42,9 @@ pub(crate) fn later_state(ledger: &Ledger, mark: Option<&LogMark>, held: Revisio
     (logged > held).then_some(LaterState { held, logged, index })
 }
 
-/// The newest revision of the state that a leaf from `from` on was made at, and where that leaf is. Reads files, from the end of the
-/// log to the first bundle that says it, and one more: leaves of one moment may stand in another order than their revisions.
+/// The newest revision of the state that a leaf from `from` on was made at, and where that leaf is. Reads files, from
+/// the end of the log to the first bundle that says it, and one more: leaves of one moment may stand in another order
+/// than their revisions.
 pub(crate) fn newest_state(ledger: &Ledger, from: u64) -> Option<(Revision, u64)> {
     let size = ledger.size();
     let (mut newest, mut some_state) = (None, None);
@@ -56,14 +59,15 @@ pub(crate) fn newest_state(ledger: &Ledger, from: u64) -> Option<(Revision, u64)
         if before.is_some() {
             return newest;
         }
-        // A leaf of an earlier release says only that there was some state: but for some key events, which come before it.
+        // A leaf of an earlier release says only that there was some state: but for some key events, which come before
+        // it.
         some_state = some_state.or(leaves.iter().find(|(_, leaf)| !leaf.event.is_key_event()).map(|(index, _)| *index));
     }
     newest.or(some_state.map(|index| (Revision(1), index)))
 }
 
-/// Goes on from an older database, as the operator chose: its tokens may have been spent since, its revisions must not be given out
-/// twice, and that it was done is in the log (law L16).
+/// Goes on from an older database, as the operator chose: its tokens may have been spent since, its revisions must not
+/// be given out twice, and that it was done is in the log (law L16).
 pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Result<(), JournalError> {
     let meaning =
         format!("an older database is accepted: revision {}, and the log names {}", later.held.0, later.logged.0);

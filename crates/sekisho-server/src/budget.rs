@@ -1,5 +1,5 @@
-//! What one agent may put into the log, so that a node in good standing fills neither the log nor the disk (law L9). What it
-//! is refused beyond that is counted, and the count is a leaf.
+//! What one agent may put into the log, so that a node in good standing fills neither the log nor the disk (law L9).
+//! What it is refused beyond that is counted, and the count is a leaf.
 
 use sekisho_net::Rates;
 use sekisho_types::{SpiffeId, UnixTime};
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_l9_one_agent_s_budget_is_its_own_and_comes_back() {
+    fn law_l9_each_agent_has_its_own_budget() {
         let budgets = Budgets::new();
         let now = UnixTime::from_seconds(1_800_000_000);
         let [one, other] =

@@ -157,13 +157,14 @@ impl AgentCaller {
             return Ok(evidence);
         }
         let evidence = self.node.evidence().map_err(|error| {
-            tracing::error!(%error, agent = %self.id.get(), "what is stored of the agent's attestation is not understood");
+            tracing::error!(%error, agent = %self.id.get(), "the stored attestation of the agent is not readable");
             Denied::MustAttest
         })?;
         Ok(self.basis.evidence.get_or_init(|| evidence))
     }
 
-    /// The agent as it stood when the call first asked for an identity. The gate looks again before it signs: a ban may come meanwhile.
+    /// The agent as it stood when the call first asked for an identity. The gate looks again before it signs: a ban may
+    /// come meanwhile.
     pub(crate) fn asker(&self, domain: &Domain) -> &Asker {
         self.basis
             .asker

@@ -12,9 +12,8 @@ use sekisho_types::TrustDomain;
 use crate::anchors::AnchorArgs;
 use crate::error::ServerError;
 
-/// Settings of one trust domain. In the configuration file of a server of several, each further one is a table
-/// `[[domain]]` with
-/// these keys.
+/// Settings of one trust domain. In the configuration file of a server of several, each further trust domain is
+/// a table `[[domain]]` with these keys.
 #[derive(Debug, Clone, Args)]
 pub struct DomainArgs {
     /// Trust domain that this server is the authority of, for example `prod.internal`
@@ -26,9 +25,9 @@ pub struct DomainArgs {
     /// Unix socket for operators on this machine; default: `api.sock` in the data folder
     #[arg(long = "server-socket", env = "SEKISHO_SERVER_SOCKET")]
     pub socket: Option<PathBuf>,
-    /// Further names by which clients ask for this trust domain (SNI), for example the host in the `server_address`
-    /// of its SPIRE
-    /// agents. A server of several trust domains needs them; by its own name each is found without
+    /// More names by which clients ask for this trust domain (TLS server name, SNI), for example the host in
+    /// the `server_address` of its SPIRE agents. Only a server of several trust domains needs them; the name of
+    /// the trust domain always works
     #[arg(long = "server-name", env = "SEKISHO_SERVER_NAMES", value_delimiter = ',')]
     pub server_names: Vec<String>,
     /// Folder with Rego files; each change becomes a policy revision
@@ -36,57 +35,61 @@ pub struct DomainArgs {
     pub policy_folder: Option<PathBuf>,
     #[command(flatten)]
     pub anchors: AnchorArgs,
-    /// Life of an authority (`1m` to `365d`)
+    /// Lifetime of an authority (`1m` to `365d`)
     #[arg(long = "ca-ttl", env = "SEKISHO_CA_TTL", default_value = "24h")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(60..=31_536_000))]
     pub ca_ttl_seconds: u32,
-    /// Default life of an X.509-SVID (`20s` to `24h`)
+    /// Default lifetime of an X.509-SVID (`20s` to `24h`)
     #[arg(long = "x509-ttl", env = "SEKISHO_X509_TTL", default_value = "15m")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(20..=86_400))]
     pub x509_ttl_seconds: u32,
-    /// Default life of a JWT-SVID (`10s` to `5m`)
+    /// Default lifetime of a JWT-SVID (`10s` to `5m`)
     #[arg(long = "jwt-ttl", env = "SEKISHO_JWT_TTL", default_value = "5m")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(10..=300))]
     pub jwt_ttl_seconds: u32,
-    /// Life of an agent's SVID (`20s` to `24h`); an agent renews it at half life, so it outlives a server that is
-    /// away for a
-    /// third of this
+    /// Lifetime of an agent's SVID (`20s` to `24h`). An agent renews it at half its lifetime, so its SVID stays
+    /// valid while the server is away for up to a third of it
     #[arg(long = "agent-ttl", env = "SEKISHO_AGENT_TTL", default_value = "4h")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(20..=86_400))]
     pub agent_ttl_seconds: u32,
-    /// Start although the log is older than the database remembers; say so in the log
+    /// Start although the log is older than the database; this is recorded in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,
-    /// Start although the log speaks of a later state than the database holds; say so in the log, and void open tokens
+    /// Start although the database is older than the log; this is recorded in the log, and unused tokens become
+    /// invalid
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_STATE")]
     pub danger_accept_older_state: bool,
-    /// Let anyone who reaches the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, never what
-    /// opens them
+    /// Let anyone who can reach the listener read the log (c2sp.org/tlog-tiles): leaves and commitments, but
+    /// never the openings of commitments
     #[arg(long, env = "SEKISHO_PUBLISH_LOG")]
     pub publish_log: bool,
     /// File (c2sp.org/tlog-policy) with the witnesses, and their URLs, that cosign the log
     #[arg(long = "witnesses", env = "SEKISHO_WITNESSES")]
     pub witness_policy: Option<PathBuf>,
-    /// PEM file with the authorities of witnesses' HTTPS
+    /// PEM file with the authorities that sign the HTTPS certificates of witnesses
     #[arg(long, env = "SEKISHO_WITNESS_CA", default_value = "/etc/ssl/certs/ca-certificates.crt")]
     pub witness_ca: PathBuf,
-    /// Bytes of decisions kept, packed (at least 64 MiB); the oldest are deleted first; their leaves stay in the log
-    #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(64 << 20..))]
+    /// Bytes of compressed decisions that are kept (at least 64 MiB). The oldest are deleted first; their
+    /// leaves stay in the log
+    #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(64 << 20..))]
     pub keep_decisions_bytes: u64,
     /// How long decisions are kept, in whole days
     #[arg(long = "keep-decisions", env = "SEKISHO_KEEP_DECISIONS", default_value = "90d")]
     #[arg(value_name = "DURATION", value_parser = whole_days)]
     pub keep_decisions_days: u32,
-    /// How long agents whose SVID has expired, and expired entries, are kept, in whole days; banned agents stay
+    /// How long agents with an expired SVID and expired entries are kept, in whole days; banned agents are
+    /// always kept
     #[arg(long = "keep-expired", env = "SEKISHO_KEEP_EXPIRED", default_value = "30d")]
     #[arg(value_name = "DURATION", value_parser = whole_days)]
     pub keep_ended_days: u32,
-    /// How long the openings of commitments in leaves are kept, in whole days; permanently, if absent. Proofs stay
-    /// valid
+    /// How long the openings of commitments in leaves are kept, in whole days; without this flag, permanently.
+    /// Proofs stay valid
     #[arg(long = "keep-openings", env = "SEKISHO_KEEP_OPENINGS", value_name = "DURATION", value_parser = whole_days)]
     pub keep_openings_days: Option<u32>,
-    /// Bundles of 256 leaves that are read again each second to find damage on disk; 0: none
-    #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Bundles of 256 leaves that are checked for damage on disk each second; 0 checks none
+    #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub scrub_bundles_per_second: u32,
 }
 
@@ -105,12 +108,11 @@ pub struct ServerArgs {
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// TOML file whose keys are these flags' names; flags and environment variables take precedence. Each table
-    /// `[[domain]]` adds
-    /// a trust domain, with a name, a data folder and settings of its own
+    /// TOML file whose keys are the names of these flags. Flags and environment variables take precedence. Each
+    /// table `[[domain]]` adds a trust domain with its own name, data folder and settings
     #[arg(long, env = "SEKISHO_SERVER_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where metrics of all trust domains are read besides the API: `127.0.0.1:9462` or `unix:/path`
+    /// Where the metrics of all trust domains are served besides the API: `127.0.0.1:9462` or `unix:/path`
     #[arg(long, env = "SEKISHO_METRICS", value_parser = MetricsAddress::parse)]
     pub metrics: Option<MetricsAddress>,
     /// OTLP collector (gRPC) of this machine for traces, for example `http://127.0.0.1:4317`
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn trust_domains_of_one_server_share_neither_name_nor_folder_nor_socket() {
+    fn trust_domains_of_one_server_share_nothing() {
         let with = |further: &[&str]| {
             let mut args: ServerArgs = parsed(&["--trust-domain", "a", "--data", "/a"]);
             args.further = vec![parsed(further)];

@@ -1,5 +1,5 @@
-//! What the server counts for its operators: how much was recorded since it started. Each event says what it counts, and nothing
-//! else counts.
+//! What the server counts for its operators: how much was recorded since it started. Each event says what it counts,
+//! and nothing else counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

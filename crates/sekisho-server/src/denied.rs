@@ -15,14 +15,14 @@ pub(crate) enum Denied {
     NoOperator,
     #[error("the `Host` or `Origin` header does not name this server")]
     Host,
-    #[error("no row of the role table is for this call")]
+    #[error("no role may make this call")]
     NoRow,
     #[error("the request is longer than {0} bytes")]
     TooLong(usize),
-    #[error("the request did not come whole within {} s; send it faster, or in smaller parts", .0.as_secs())]
+    #[error("the request was not complete within {} s; send it faster, or in smaller parts", .0.as_secs())]
     Slow(Duration),
     /// The caller went, or broke off.
-    #[error("the request did not come whole")]
+    #[error("the request is incomplete")]
     Incomplete,
     #[error("this call needs an agent's SVID as client certificate")]
     NoSvid,

@@ -1,8 +1,9 @@
 //! Nothing that was issued leaves after a revocation was acknowledged (law L6; decisions/0020).
 //!
-//! An identity is judged a second time before it is signed (`issue.rs`). Between the signature and the moment at which the
-//! connection takes the answer lies more waiting: other identities of the same batch, a busy runtime. So the answer is judged
-//! once more when the connection takes it, and a revocation is acknowledged when the answers that were taken before are gone.
+//! An identity is judged a second time before it is signed (`issue.rs`). Between the signature and the moment at which
+//! the connection takes the answer lies more waiting: other identities of the same batch, a busy runtime. So the answer
+//! is judged once more when the connection takes it, and a revocation is acknowledged when the answers that were taken
+//! before are gone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,8 +133,8 @@ impl Departures {
         self.oldest.send_modify(|changes| *changes += 1);
     }
 
-    /// Waits until the answers that `concerned` says of have left. For a revocation, after the view has it and before it is
-    /// acknowledged: an answer that is taken later is judged by that view.
+    /// Waits until the answers that `concerned` says of have left. For a revocation, after the view has it and before
+    /// it is acknowledged: an answer that is taken later is judged by that view.
     pub(crate) async fn settle(&self, concerned: impl Fn(&Departure) -> bool) {
         let mut changes = self.oldest.subscribe();
         let waiting: Vec<u64> = {

@@ -99,8 +99,8 @@ pub(crate) struct Streams {
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
     pub behind: Behind,
-    /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run on
-    /// several nodes.
+    /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run
+    /// on several nodes.
     pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
     /// The newest revision of the revocations that each sidecar has applied, by agent and identity.
     pub revocations_applied: Mutex<BTreeMap<SpiffeId, BTreeMap<String, u64>>>,
@@ -121,8 +121,8 @@ pub(crate) struct OwnWatch {
 }
 
 impl Log {
-    /// The time for a new leaf: now, or that of the newest leaf if the clock was set back. Ids of leaves are found in the
-    /// log by their time.
+    /// The time for a new leaf: now, or that of the newest leaf if the clock was set back. Ids of leaves are found in
+    /// the log by their time.
     pub(crate) fn time(&self) -> UnixTime {
         let now = sekisho_runtime::now().millis();
         let newest = self.log_time.fetch_max(now, Ordering::Relaxed).max(now);
@@ -153,11 +153,11 @@ impl Domain {
 /// How long things are kept that nothing uses any more.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep {
-    /// Records of decisions, if there is room for them.
+    /// Records of decisions, within the bound of their number.
     pub decisions_days: u32,
-    /// Agents whose SVID has ended, and entries that have.
+    /// Agents whose SVID has expired, and expired entries.
     pub ended_days: u32,
-    /// What opens the commitments in leaves; for ever if absent.
+    /// What opens the commitments in leaves; permanently if absent.
     pub openings_days: Option<u32>,
 }
 
@@ -166,7 +166,7 @@ pub(crate) struct Settings {
     pub socket: PathBuf,
     /// Where policy comes from, if that is a folder.
     pub policy_folder: Option<PathBuf>,
-    /// Whether anybody may read checkpoints, tiles and leaves.
+    /// Whether checkpoints, tiles and leaves are public.
     pub publish_log: bool,
     pub ca_ttl_seconds: u32,
     pub x509_ttl_seconds: u32,

@@ -1,5 +1,6 @@
-//! What is the same at the doors of gRPC and REST: a caller is judged by its headers, so that strangers send no content, and again
-//! when its request has come whole. It may take its time in between, and its right may end meanwhile (law L6).
+//! What is the same at the doors of gRPC and REST: a caller is judged by its headers, so that strangers send no
+//! content, and again when its request has come whole. It may take its time in between, and its right may end meanwhile
+//! (law L6).
 
 use std::error::Error;
 use std::sync::Arc;

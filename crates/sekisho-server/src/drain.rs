@@ -31,7 +31,7 @@ pub(crate) async fn drain_outbox(domain: &Domain) -> Result<(), JournalError> {
         domain.log.outbox.offered(appended.is_ok());
         appended.map_err(JournalError::Disk)?;
         domain.writer().write::<JournalError>(Write::Drained(last)).await?;
-        domain.log.outbox.went(count);
+        domain.log.outbox.logged(count);
     }
 }
 

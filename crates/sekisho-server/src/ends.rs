@@ -8,7 +8,7 @@ use sekisho_types::{EntryId, UnixTime};
 #[derive(Default)]
 pub(crate) struct Ends {
     to_come: BTreeSet<(UnixTime, EntryId)>,
-    /// What ended before has left.
+    /// Entries that expired before this time were taken.
     passed: UnixTime,
 }
 
@@ -40,7 +40,7 @@ impl Ends {
         now < self.passed
     }
 
-    /// The entries that have ended by now, each once.
+    /// The entries that have expired by now, each once.
     pub(crate) fn take(&mut self, now: UnixTime) -> Vec<EntryId> {
         let mut ended = vec![];
         while let Some(next) = self.to_come.pop_first() {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_entry_ends_once_and_again_if_the_clock_was_set_back() {
+    fn an_entry_expires_once_per_clock_pass() {
         let at = UnixTime::from_seconds;
         let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap();
         let entry = |name: &str, end: Option<i64>| Entry {

@@ -1,4 +1,5 @@
-//! Entries by one of their SPIFFE IDs, without a copy of any: at a million entries neither a record nor a list looks at all of them.
+//! Entries by one of their SPIFFE IDs, without a copy of any: at a million entries neither a record nor a list looks at
+//! all of them.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -109,8 +110,8 @@ impl<B: By> Eq for Indexed<B> {}
 impl<B: By> EntryIndex<B> {
     /// The index of all these. They come in the order of their ids.
     ///
-    /// Comparing IDs behind pointers misses the processor's caches. So the bytes in which the IDs differ are put side by side, and
-    /// sorted first.
+    /// Comparing IDs behind pointers misses the processor's caches. So the bytes in which the IDs differ are put side
+    /// by side, and sorted first.
     pub(crate) fn all(entries: &[Arc<Entry>]) -> Self {
         let texts = || entries.iter().map(|entry| B::of(entry).as_str());
         let first = texts().next().unwrap_or_default();

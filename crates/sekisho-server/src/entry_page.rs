@@ -16,8 +16,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The first `limit` of the entries that `admits` lets through. If too many had to be looked at, the page ends early, perhaps
-    /// empty; the next one goes on from there.
+    /// The first `limit` of the entries that `admits` lets through. If too many had to be looked at, the page ends
+    /// early, perhaps empty; the next one goes on from there.
     pub(crate) fn of<'a>(
         listed: impl Iterator<Item = &'a Arc<Entry>>,
         limit: usize,
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_all_entries_that_are_admitted_in_bounded_steps() {
+    fn pages_hold_all_admitted_entries() {
         let all = entries(2 * LOOKED_AT as u64 + 7);
         let rare = |entry: &Entry| entry.id.as_str().ends_with("00");
         let (mut found, mut pages, mut begin) = (vec![], 0, 0);

@@ -33,7 +33,7 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--{flag} {path}: {reason}")]
     Anchors { flag: &'static str, path: String, reason: String },
-    #[error("--witness-policy {path}: {reason}")]
+    #[error("--witnesses {path}: {reason}")]
     WitnessPolicy { path: String, reason: String },
     #[error(transparent)]
     Lineage(LineageError),
@@ -45,8 +45,8 @@ pub enum ServerError {
     #[error("{0}: `sekisho restore --trust-domain <its trust domain> --from <copy> --data {1}`")]
     OlderLog(String, String),
     #[error(
-        "the database here is older than the log, or new: {0}. Put the newer `state.db` back, or restore a backup, which keeps this \
-         log: `sekisho restore --trust-domain <its trust domain> --from <copy> --data {1}`"
+        "the database here is older than the log, or new: {0}. Put the newer `state.db` back, or restore a backup, \
+            which keeps this log: `sekisho restore --trust-domain <its trust domain> --from <copy> --data {1}`"
     )]
     OlderState(String, String),
     #[error(transparent)]

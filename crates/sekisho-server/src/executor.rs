@@ -1,5 +1,6 @@
-//! Every call passes here: the role table admits its caller, its command runs, and what is refused is on record before the
-//! caller hears of it (laws L3 and L5). Adapters convert requests into commands and replies into messages; they decide nothing.
+//! Every call passes here: the role table admits its caller, its command runs, and what is refused is on record before
+//! the caller hears of it (laws L3 and L5). Adapters convert requests into commands and replies into messages; they
+//! decide nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

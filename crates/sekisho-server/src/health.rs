@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_refused_a_write_is_not_ready_until_it_takes_one() {
+    fn a_failed_write_clears_readiness() {
         let health = Health::new();
         health.failing.write().unwrap().clear();
         health.stored(&Err::<(), _>(StoreError::NotCommitted));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_failed_is_not_ready_until_something_shows_that_it_works() {
+    fn a_failed_ledger_clears_readiness() {
         let health = Health::new();
         assert_eq!(health.failing(), ["starting"]);
         health.failing.write().unwrap().clear();

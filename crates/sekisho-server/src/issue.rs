@@ -1,5 +1,5 @@
-//! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1). The commands that issue
-//! pass here; what they refuse, the executor records.
+//! Drives the gate: allowed or refused, then the leaf, then the gate again, then the signature (flow 1). The commands
+//! that issue pass here; what they refuse, the executor records.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(crate) enum IssueError {
     Journal(#[from] JournalError),
     #[error("{SUPERSEDED}")]
     Superseded,
-    #[error("agent `{0}` asks for more than the log takes from one agent; what it holds stays valid, ask again later")]
+    #[error("agent `{0}` requests more than the log accepts from one agent; its SVIDs stay valid; try again later")]
     Budget(String),
     #[error("the identity could not be written: {0}")]
     Form(String),
@@ -361,8 +361,8 @@ fn within_budget(
     }
 }
 
-/// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view follows
-/// commits, so it is committed.
+/// The leaf of an issuance says by which state: a database that does not know that revision is an older one. The view
+/// follows commits, so it is committed.
 fn dated(of: &Issuer<'_>, event: Event) -> Result<Written, IssueError> {
     let revision = of.view.read(|state| state.revision);
     Written::of(of.journal.leaf(event).at_state(revision)).map_err(|error| match error.is_too_long() {

@@ -170,8 +170,8 @@ pub(crate) fn check_mark(ledger: &Ledger, mark: Option<&LogMark>) -> Result<(), 
     let (size, found) = (ledger.size(), ledger.root(mark.size));
     if size < mark.size {
         return Err(format!(
-            "the log has {size} entries and had {}: an older copy of it was restored. Put the newer log back, or restore state and \
-             log of one backup together",
+            "the log has {size} entries and had {}: an older copy of it was restored. Put the newer log back, or \
+                restore state and log of one backup together",
             mark.size
         ));
     }

@@ -17,11 +17,13 @@ pub(crate) async fn heard(domain: &Domain, agent: &SpiffeId, applied: u64) {
     match jump(domain, agent, applied, held).await {
         Ok(revision) => tracing::error!(
             %agent, applied, held = held.0, revision = revision.0,
-            "an agent has applied a later revision than this server has: an older copy of the server's folder was put back. What was \
-             changed after that copy is lost; compare entries, bans and policy. Revisions go on beyond all earlier ones"
+            "an agent has applied a later revision than this server has: an older copy of the server's folder was put \
+                back. What was changed after that copy is lost; compare entries, bans and policy. Revisions go on \
+                beyond all earlier ones"
         ),
         Err(error) => {
-            tracing::error!(%error, "revisions did not jump beyond what an agent has applied; trying again at its next report");
+            tracing::error!(%error, "the revision was not raised beyond the one that an agent has applied; the server \
+                will try again at its next report");
             domain.streams.behind.failed();
         }
     }

@@ -1,6 +1,6 @@
 //! The server: trust domain authority, registration, policy revisions, the ledger, and the APIs to them.
 //!
-//! It wires rooms together and holds no rule of its own: who may receive what is `sekisho-identity`'s gate, what a
+//! It connects crates and holds no rule of its own: who may receive what is `sekisho-identity`'s gate, what a
 //! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
 
 mod anchors;

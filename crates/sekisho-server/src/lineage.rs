@@ -1,9 +1,9 @@
 //! Under which origin and key the log goes on (decisions/0018).
 //!
 //! A log has one origin for its trust domain and server. When entries that were published may be missing, as after the
-//! restore of an older copy, the log goes on under a new origin and a new key, and its first new leaf says what came before:
-//! so no two checkpoints of one origin and size can differ. The file `ledger/origin` says which origin it is; replacing that
-//! file is the step that counts, and what follows it is done again at the next start.
+//! restore of an older copy, the log goes on under a new origin and a new key, and its first new leaf says what came
+//! before: so no two checkpoints of one origin and size can differ. The file `ledger/origin` says which origin it is;
+//! replacing that file is the step that counts, and what follows it is done again at the next start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,8 +96,8 @@ pub(crate) fn open(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, Li
 /// The event of a log that goes on after `--danger-accept-older-log`, and not after a restore.
 pub(crate) const OLDER_LOG_ACCEPTED: &str = "danger: older log accepted";
 
-/// Lets the log of `data`, which must be closed or about to be, go on under a new origin and key. `event` and `reason` stand
-/// in the leaf by which it then begins.
+/// Lets the log of `data`, which must be closed or about to be, go on under a new origin and key. `event` and `reason`
+/// stand in the leaf by which it then begins.
 pub(crate) fn begin_anew(
     data: &Path,
     trust_domain: &TrustDomain,
@@ -116,7 +116,7 @@ pub(crate) fn begin_anew(
     Ok(form.origin)
 }
 
-/// Opens a log whose writer of a moment ago may not have ended yet.
+/// Opens a log whose earlier writer may not have stopped yet.
 pub(crate) fn open_when_closed(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, LineageError> {
     let until = instant() + CLOSED_WITHIN;
     loop {

@@ -1,5 +1,5 @@
-//! The log is its own index: an id holds the time at which it was given, and leaves that have ids stand in order of time. Leaves of changes
-//! may stand behind later ones, since they wait in the outbox (decisions/0042).
+//! The log is its own index: an id holds the time at which it was given, and leaves that have ids stand in order of
+//! time. Leaves of changes may stand behind later ones, since they wait in the outbox (decisions/0042).
 
 use sekisho_disk::Ledger;
 use sekisho_events::Leaf;
@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 
 /// The index of the leaf whose `id` this is. Reads files.
 pub(crate) fn find(ledger: &Ledger, id: &str) -> Option<u64> {
-    // What was made on a node is no leaf of its own.
+    // Records of nodes have no leaf of their own.
     let (_, digits) = id.split_once('_').filter(|(kind, _)| ["att", "iss", "ref"].contains(kind))?;
     let milliseconds = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
     // Canonical JSON: the member stands in a leaf in this one form.
@@ -84,7 +84,8 @@ fn identity(log_index: u64, leaf: &[u8], side: &[u8]) -> Option<Identity> {
     Some(Identity { id: given.log_id, at: leaf.at, kind: leaf.event.kind(), spiffe_id, ends_at, log_index })
 }
 
-/// The time at which a bundle begins: that of its first leaf which waited in no outbox, or which stands close behind it.
+/// The time at which a bundle begins: that of its first leaf which waited in no outbox, or which stands close behind
+/// it.
 fn begins(ledger: &Ledger, bundle: u64, size: u64) -> Option<i64> {
     let mut first = None;
     for entries in (bundle..).take(NEAR).map_while(|number| ledger.bundle(number, size)) {
@@ -148,7 +149,7 @@ mod tests {
 
     /// The log took nothing for an hour; changes of before stand behind what came first afterwards.
     #[tokio::test]
-    async fn every_id_is_found_around_leaves_that_waited_for_an_hour() {
+    async fn ids_are_found_around_late_leaves() {
         let folder = tempfile::tempdir().unwrap();
         let key = Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
         let (ledger, _) = Ledger::open(folder.path(), "o", key).unwrap();

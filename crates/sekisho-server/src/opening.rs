@@ -193,18 +193,18 @@ fn committed(domain: &Shared, batch: &Delta) {
     domain.streams.delivery.committed(batch);
     domain.streams.followers.changed();
     if batch.leaves > 0 {
-        domain.log.outbox.came(batch.leaves);
+        domain.log.outbox.added(batch.leaves);
     }
 }
 
-/// A clock that starts far ahead of what is believed is on record: it may be right, and it may be why authorities that were
-/// good a moment ago have ended.
+/// A clock that starts far ahead of what is believed is on record. It may be right, and it may explain why authorities
+/// expired at once.
 async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
     let Some(ahead) = domain.watch.belief.ahead(now()) else { return Ok(()) };
     tracing::error!(
         seconds = ahead,
-        "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is believed, a day \
-         an hour. If it is wrong, stop the server, set the clock and start again"
+        "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is \
+            believed, a day an hour. If it is wrong, stop the server, set the clock and start again"
     );
     domain
         .journal()

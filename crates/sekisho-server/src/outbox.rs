@@ -1,7 +1,8 @@
-//! Leaves of changes on their way from the state into the log: how many wait, and whether the log takes them (decisions/0042).
+//! Leaves of changes on their way from the state into the log: how many wait, and whether the log takes them
+//! (decisions/0042).
 //!
-//! A change is durable with its leaf, so it is answered before the log has that leaf. While the log takes none, changes are refused: what
-//! waits is bounded. What takes a right away is not refused before very much waits.
+//! A change is durable with its leaf, so it is answered before the log has that leaf. While the log takes none, changes
+//! are refused: what waits is bounded. What takes a right away is not refused before very much waits.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use sekisho_store::StoreError;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
-/// The log has stopped taking leaves if it took none for so long while some wait. As long a change waits for room.
+/// The log is stuck if it took no leaf for so long while some wait. A change waits for capacity as long.
 const STUCK: Duration = Duration::from_secs(15);
-/// Leaves that wait at most, about: a change waits for room then.
+/// Leaves that wait at most, about: then a change waits for capacity.
 const MOST: i64 = 65_536;
 
 pub(crate) struct Outbox {
@@ -58,7 +59,7 @@ impl Outbox {
     }
 
     /// Leaves were committed.
-    pub(crate) fn came(&self, leaves: u32) {
+    pub(crate) fn added(&self, leaves: u32) {
         let now = instant();
         self.state.send_modify(|state| {
             if state.waiting <= 0 {
@@ -70,7 +71,7 @@ impl Outbox {
     }
 
     /// Leaves are in the log, and wait no longer.
-    pub(crate) fn went(&self, leaves: usize) {
+    pub(crate) fn logged(&self, leaves: usize) {
         let (leaves, moved) = (i64::try_from(leaves).unwrap_or(i64::MAX), instant());
         self.state.send_modify(|state| *state = State { waiting: state.waiting - leaves, moved, is_refused: false });
     }
@@ -86,14 +87,14 @@ impl Outbox {
     }
 
     /// Waits until a change with a leaf may be written.
-    pub(crate) async fn room(&self, revokes: bool) -> Result<(), StoreError> {
+    pub(crate) async fn wait_for_capacity(&self, revokes: bool) -> Result<(), StoreError> {
         let mut states = self.state.subscribe();
         let waiting = states.borrow().waiting;
         if !revokes && self.is_stuck() {
             return Err(StoreError::OutboxWaits(waiting));
         }
-        let room = tokio::time::timeout(self.patience, states.wait_for(|state| state.waiting < MOST)).await;
-        room.map(drop).map_err(|_| StoreError::OutboxWaits(waiting))
+        let waited = tokio::time::timeout(self.patience, states.wait_for(|state| state.waiting < MOST)).await;
+        waited.map(drop).map_err(|_| StoreError::OutboxWaits(waiting))
     }
 }
 
@@ -104,39 +105,39 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
 
     #[tokio::test]
-    async fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_revocations_until_very_many_wait() {
+    async fn law_l5_a_full_outbox_refuses_changes() {
         let outbox = Outbox::with_patience(SHORT);
-        let room = async |revokes| outbox.room(revokes).await.is_ok();
-        assert!(room(false).await);
-        outbox.came(2);
-        assert!(room(false).await, "the log is on its way");
+        let has_capacity = async |revokes| outbox.wait_for_capacity(revokes).await.is_ok();
+        assert!(has_capacity(false).await);
+        outbox.added(2);
+        assert!(has_capacity(false).await, "the log is on its way");
         tokio::time::sleep(SHORT).await;
-        assert!(outbox.is_stuck() && !room(false).await && room(true).await);
-        outbox.went(1);
-        assert!(room(false).await, "one went: the log works");
+        assert!(outbox.is_stuck() && !has_capacity(false).await && has_capacity(true).await);
+        outbox.logged(1);
+        assert!(has_capacity(false).await, "one went: the log works");
         outbox.offered(false);
-        assert!(!room(false).await && room(true).await);
-        outbox.went(1);
+        assert!(!has_capacity(false).await && has_capacity(true).await);
+        outbox.logged(1);
         outbox.offered(true);
         tokio::time::sleep(SHORT).await;
-        assert!(room(false).await, "nothing waits");
+        assert!(has_capacity(false).await, "nothing waits");
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_and_room_is_waited_for() {
+    async fn writers_wait_for_outbox_capacity() {
         let outbox = Outbox::with_patience(SHORT);
-        outbox.came(u32::try_from(MOST).unwrap());
-        let refused = outbox.room(true).await.unwrap_err().to_string();
+        outbox.added(u32::try_from(MOST).unwrap());
+        let refused = outbox.wait_for_capacity(true).await.unwrap_err().to_string();
         assert!(refused.starts_with("65536 records"), "{refused}");
         let later = async {
             tokio::time::sleep(SHORT / 4).await;
-            outbox.went(1);
+            outbox.logged(1);
         };
-        assert!(tokio::join!(outbox.room(true), later).0.is_ok());
+        assert!(tokio::join!(outbox.wait_for_capacity(true), later).0.is_ok());
         // A leaf may be in the log before it is counted as waiting.
         let early = Outbox::with_patience(Duration::ZERO);
-        early.went(1);
-        early.came(1);
+        early.logged(1);
+        early.added(1);
         assert!(!early.is_stuck());
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn keep(domain: Shared, source: TlsSource) {
                     renew = sekisho_identity::renew_at(now(), ends);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the server's own SVID was not renewed; trying again in 10 s");
+                    tracing::error!(%error, "the server's own SVID was not renewed; the server will try again in 10 s");
                     renew = now().plus_seconds(10);
                 }
             }

@@ -42,8 +42,8 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), Folder
     let watch_error = |e: notify::Error| FolderError::Read { path: folder.clone(), source: std::io::Error::other(e) };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            // A full channel already says what there is to say.
-            let _already_told = changed.try_send(());
+            // A full channel holds a notification already.
+            let _already_notified = changed.try_send(());
         }
     })
     .map_err(watch_error)?;
@@ -62,7 +62,7 @@ pub(crate) async fn follow(domain: Shared, folder: PathBuf) -> Result<(), Folder
             Err(error) => Err(error),
         };
         if let Err(error) = &applied {
-            tracing::error!(%error, "the policy folder was not taken; the last good revision stays in force");
+            tracing::error!(%error, "the policy folder was refused; the last good revision stays in force");
         }
         let refused = applied.err().map(|error| error.to_string());
         *domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;

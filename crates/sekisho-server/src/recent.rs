@@ -1,5 +1,5 @@
-//! What changed lately: one log that all streams read, each from where it is. A stream that falls behind uses no memory: what it
-//! missed is no longer here, and it begins with everything.
+//! What changed lately: one log that all streams read, each from where it is. A stream that falls behind uses no
+//! memory: what it missed is no longer here, and it begins with everything.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -178,14 +178,14 @@ mod tests {
         let recent = Recent::of(past, Generation(1));
         let continues = |byte: u8, revision| recent.continues(Epoch([byte; 16]), Revision(revision), Revision(20));
         assert!(continues(1, 10) && continues(2, 10) && continues(3, 20));
-        // A folder that was put back at revision 10, while its run had come to 15; a revision that was never given out; a
-        // state that is not this one.
+        // A folder that was put back at revision 10, while its run had come to 15; a revision that was never given out;
+        // a state that is not this one.
         assert!(!continues(1, 15) && !continues(2, 11) && !continues(3, 21) && !continues(9, 5));
         assert_eq!(recent.epoch(), Some(Epoch([3; 16])));
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_says_how_far_back_it_reaches() {
+    fn recent_changes_are_bounded() {
         let mut recent = Recent::default();
         for number in 1..=KEPT as u64 + 2 {
             recent.changed(&id(&format!("/n{}", number % 2)), &entry(number), (Generation(number), Revision(number)));

@@ -42,23 +42,21 @@ pub(crate) enum RecordError {
     #[error("a batch has at most {MAX_RECORDS} records of at most {MAX_RECORD_BYTES} bytes")]
     TooLarge,
     #[error(
-        "record {0} is not JSON with `id` (`dec_` or `ref_`, 12 digits of its time, 20 more), `at_ms`, `kind` and, for a \
-         decision, `effect`"
+        "record {0} is not JSON with `id` (`dec_` or `ref_`, 12 digits of its time, 20 more), `at_ms`, `kind` and, for \
+            a decision, `effect`"
     )]
     Form(usize),
     #[error("a record's time is more than a day ahead; set the node's clock")]
     Ahead,
     #[error(
-        "a record is older than the {0} days for which decisions are kept; set the node's clock, or keep them for longer"
+        "a record is older than the {0} days for which decisions are kept; set the node's clock, or keep them longer"
     )]
     Behind(u32),
     #[error("a record is about `{0}`, which is not a workload of this node")]
     Foreign(String),
-    #[error(
-        "this node has sent too many batches of records; they are taken later, and larger batches take fewer leaves"
-    )]
+    #[error("this node has sent too many batches of records; send them again later, in larger batches")]
     Budget,
-    #[error("the batch key is not `spool:position`, or a number in it or in `lost` is beyond all counting")]
+    #[error("the batch key is not `spool:position`, or a number in it or in `lost` is too large")]
     Key,
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -273,15 +271,15 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordEr
     Ok((tree, kept, about))
 }
 
-/// One of these that is no workload of this node, nor was one when its records were made. One that no entry gives any more
-/// may have been.
+/// One of these that is not a workload of this node and was not one when its records were made. An identity that no
+/// entry gives any more may have been one.
 async fn of_another_node(domain: &Domain, agent: &AgentCaller, about: About) -> Result<Option<String>, StoreError> {
     let mut unknown = about;
     let in_time = |newest: i64, until: UnixTime| newest <= until.plus_seconds(LONGEST_SVID_SECONDS).millis();
     let serves = domain.view.read(|state| {
         let serves = state.serves(&agent.node, &domain.identity.server_id, now());
         unknown.retain(|id, newest| {
-            // One that has ended may have been good when its records were made.
+            // An entry that has expired may have been valid when its records were made.
             let served = |entry: &sekisho_identity::Entry| {
                 serves.contains(&entry.parent_id) && entry.expires_at.is_none_or(|end| in_time(*newest, end))
             };

@@ -1,5 +1,5 @@
-//! Law L5 as a type: a refusal that a caller may see exists only together with the proof that it is on record. Both are made here
-//! and nowhere else.
+//! Law L5 as a type: a refusal that a caller may see exists only together with the proof that it is on record. Both are
+//! made here and nowhere else.
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ pub(crate) enum Whom<'a> {
     Own,
 }
 
-/// Proof that something is on record: a leaf of its own, or a place in a count that becomes a leaf; or that there is nothing to
-/// record, since the caller is not at fault.
+/// Proof that something is on record: a leaf of its own, or a place in a count that becomes a leaf; or that there is
+/// nothing to record, since the caller is not at fault.
 #[derive(Debug)]
 struct Recorded(());
 
@@ -97,7 +97,7 @@ pub(crate) async fn record<E: Fault>(domain: &Domain, whom: Whom<'_>, fault: E) 
 
 async fn proof(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
     let whom = fault.concerns().map_or(whom, Whom::Agent);
-    // An issuance that is in the log and did not leave is said there in any case.
+    // The withdrawal of an issuance is logged in any case.
     if !fault.withdraws().is_empty() {
         return leaf(domain, whom, fault).await;
     }

@@ -17,7 +17,8 @@ pub(crate) struct Refusals {
     known: Rates<String>,
     /// Of peers without one, by network.
     strangers: Rates<IpAddr>,
-    /// Of all with an SVID together, and of all without: many are a flood as well, and strangers use up nothing of the others.
+    /// Of all with an SVID together, and of all without: many are a flood as well, and strangers use up nothing of the
+    /// others.
     all_known: Rates<()>,
     all_strangers: Rates<()>,
     /// Who did not come through the handshake.
@@ -29,8 +30,8 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Five a second of one SPIFFE ID or from one network are logged one by one, after a burst of fifty; of all that have an
-    /// SVID 200 a second, after 2,000, and of all that have none 20, after 200.
+    /// Five a second of one SPIFFE ID or from one network are logged one by one, after a burst of fifty; of all that
+    /// have an SVID 200 a second, after 2,000, and of all that have none 20, after 200.
     pub(crate) const fn new() -> Self {
         Self {
             known: Rates::new(5.0, 50.0),

@@ -35,13 +35,18 @@ pub(crate) async fn log_count(domain: &Domain) {
     for tallied in refusals.turned_away.take() {
         tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
         if let Err(error) = domain.journal().append(handshakes(domain, &tallied)).await {
-            tracing::error!(%error, tallied.count, "peers that were turned away are not in the log");
+            tracing::error!(%error, tallied.count, "the count of refused handshakes waits for the log");
             refusals.count(tallied.count);
         }
     }
     let agents = std::mem::take(&mut *refusals.counted_of_agents.lock().unwrap_or_else(PoisonError::into_inner));
     for (agent, count) in agents {
-        tracing::warn!(agent, count, "refused beyond the agent's budget; counted only");
+        tracing::warn!(
+            agent,
+            count,
+            "the agent had more refusals than its budget; the rest are counted, not logged \
+            one by one"
+        );
         if let Err(error) = domain.journal().append(counted(count, Some(&agent))).await {
             tracing::error!(%error, count, "the count of an agent's refusals waits for the log");
             refusals.count_of_agent(&agent, count);

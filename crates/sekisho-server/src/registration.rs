@@ -27,8 +27,8 @@ pub(crate) enum RegistrationError {
     #[error("entry `{0}` was changed by another operator meanwhile; look at it and try again")]
     ChangedMeanwhile(EntryId),
     #[error(
-        "the entry would no longer ask for {0}, so more processes would get its identity; keep these selectors, or replace \
-         each by another of its kind"
+        "the entry would no longer ask for {0}, so more processes would get its identity; keep these selectors, or \
+            replace each by another of its kind"
     )]
     Loosens(String),
     #[error("no agent `{0}`")]
@@ -70,7 +70,8 @@ impl From<Conflict> for RegistrationError {
     }
 }
 
-/// Ids of entries that are made together begin alike: their rows stand together, too, and few pages of the database are written.
+/// Ids of entries that are made together begin alike: their rows stand together, too, and few pages of the database are
+/// written.
 pub(crate) fn new_entry_id() -> Option<EntryId> {
     let [id @ .., _, _, _, _] = time_ordered_id(now());
     EntryId::parse(&format!("ent_{}", to_hex(&id))).ok()
@@ -78,7 +79,8 @@ pub(crate) fn new_entry_id() -> Option<EntryId> {
 
 pub(crate) fn warn_of_any_user(entry: &Entry) {
     if is_for_any_user(&entry.selectors) {
-        tracing::warn!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "danger_any_user: the entry names no user, group or container");
+        let spiffe_id = &entry.spiffe_id;
+        tracing::warn!(entry = %entry.id, %spiffe_id, "danger_any_user: the entry names no user, group or container");
     }
 }
 
@@ -94,7 +96,7 @@ pub(crate) fn former_parent(entry: &Entry) -> Write {
 impl Fault for RegistrationError {
     fn is_callers(&self) -> bool {
         match self {
-            // What another operator did first is no fault.
+            // A change by another operator is not a fault of this one.
             Self::Exists(_) | Self::IdTaken(_) | Self::ChangedMeanwhile(_) | Self::Journal(_) => false,
             Self::Denied(denied) => denied.is_callers(),
             _ => true,

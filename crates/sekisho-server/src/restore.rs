@@ -33,7 +33,8 @@ pub enum RestoredLog {
 /// The log that is in the place to which a copy is restored.
 enum Here {
     Missing,
-    /// It holds all entries of the copy, so many in all, and the newest of them were made at this revision of the state.
+    /// It holds all entries of the copy, so many in all, and the newest of them were made at this revision of the
+    /// state.
     Newer {
         size: u64,
         revision: u64,
@@ -43,8 +44,8 @@ enum Here {
     Other(u64),
 }
 
-/// Puts the copy at `from`, which is only read, in the place of `data`, whose server does not run. What was there is kept
-/// beside it.
+/// Puts the copy at `from`, which is only read, in the place of `data`, whose server does not run. What was there is
+/// kept beside it.
 pub fn restore(
     from: &Path,
     data: &Path,

@@ -1,4 +1,5 @@
-//! What is forgotten with time: decisions, agents and entries that ended long ago, what opens old commitments.
+//! What is removed after a time: old decisions, agents and entries that expired long ago, and openings of old
+//! commitments.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ enum RetentionError {
 pub(crate) async fn keep(domain: Shared) {
     loop {
         if let Err(error) = forget(&domain).await {
-            tracing::error!(%error, "what is too old was not forgotten; trying again in 20 minutes");
+            tracing::error!(%error, "old records were not removed; the server will try again in 20 minutes");
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -47,10 +48,10 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     // What the clock itself does not call old is not.
     let now = mark.min(clock);
     if clock.seconds_since(now) > days(1) {
-        tracing::warn!(%clock, %now, "the clock is ahead of what retention believes; if it is right, that catches up");
+        tracing::warn!(%clock, %now, "the clock is ahead of what retention believes, which follows it slowly");
     }
     let ended = now.plus_seconds(-days(keep.ended_days));
-    while forget_ended(domain, ended).await? == AT_ONCE {}
+    while remove_expired(domain, ended).await? == AT_ONCE {}
     let files = domain.clone();
     let done = sekisho_runtime::blocking(move || -> Result<u64, RetentionError> {
         let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
@@ -75,8 +76,8 @@ fn days(count: u32) -> i64 {
     i64::from(count) * 24 * 3600
 }
 
-/// Forgets agents and entries that ended before `before`. A ban is not forgotten.
-async fn forget_ended(domain: &Domain, before: UnixTime) -> Result<usize, RetentionError> {
+/// Removes agents and entries that expired before `before`. A ban is kept.
+async fn remove_expired(domain: &Domain, before: UnixTime) -> Result<usize, RetentionError> {
     let ended = |node: &&std::sync::Arc<Node>| node.expires_at < before && !node.banned;
     let (nodes, entries) = domain.view.read(|state| {
         let nodes: Vec<_> = state.nodes.values().filter(ended).take(AT_ONCE).cloned().collect();

@@ -1,7 +1,7 @@
 //! Revocations that an operator orders, and which sidecars have applied those in force (`docs/decisions/0022`).
 //!
-//! Each concerns SVIDs that were issued before it. What may have an identity gets a new one at once, so none has to be taken
-//! back, and none can be: a sidecar that cannot be reached would keep it.
+//! Each concerns SVIDs that were issued before it. What may have an identity gets a new one at once, so none has to be
+//! taken back, and none can be: a sidecar that cannot be reached would keep it.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -38,8 +38,8 @@ pub(crate) struct Plan {
 /// What an order would do now.
 pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Plan, RegistrationError> {
     let longest = now().plus_seconds(LONGEST_SVID_SECONDS);
-    let again = "processes that may have it get a new SVID at once, and open connections are made again; delete the entry \
-                 to end that";
+    let again = "processes that may have it get a new SVID at once, and open connections are made again; delete the \
+        entry to end that";
     match order {
         RevocationTarget::Entry(id) => domain.view.read(|state| {
             let entry = state.entries.get(&id).ok_or_else(|| RegistrationError::NoEntry(id.clone()))?;
@@ -66,8 +66,8 @@ pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Pla
                     node.map(|node| state.authorized(node, &domain.identity.server_id, now())).unwrap_or_default();
                 (node.is_some(), named(served.iter().map(|entry| line(entry))))
             });
-            let then = "the agent must attest again (with a new token, if it attested by token); until then its processes \
-                        get no new SVID";
+            let then = "the agent must attest again (with a new token, if it attested by token); until then its \
+                processes get no new SVID";
             Ok(Plan { what: Revoked::Agent(id.clone()), until: longest, cuts, then, evicts: Some(id), known })
         }
         RevocationTarget::Serial(serial) => one_svid(domain, serial).await,
@@ -142,8 +142,8 @@ pub(crate) struct Applied {
     pub revision: u64,
 }
 
-/// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired has
-/// no sidecar that is worth waiting for.
+/// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired
+/// has no sidecar that is worth waiting for.
 pub(crate) fn list(domain: &Domain) -> (Revocations, Vec<Applied>) {
     let mut reports = domain.streams.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = now();

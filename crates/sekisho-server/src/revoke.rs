@@ -16,8 +16,9 @@ const DEFAULT_LIFE_SECONDS: u32 = 3600;
 /// The same of JWT-SVIDs (law L7).
 const LONGEST_TOKEN_SECONDS: u32 = 300;
 
-/// Revokes the SVIDs of an entry that is deleted, and of the entries below it: their agents may have served them because of
-/// it only. One that is still served gets new SVIDs at once. What is below it by the view must be so when this is written.
+/// Revokes the SVIDs of an entry that is deleted, and of the entries below it: their agents may have served them
+/// because of it only. One that is still served gets new SVIDs at once. What is below it by the view must be so when
+/// this is written.
 pub(crate) fn entry(
     mut item: Item,
     state: &State,

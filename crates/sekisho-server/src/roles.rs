@@ -126,7 +126,7 @@ mod tests {
                 if !OF_AGENTS.contains(&name) {
                     for method in &service.method {
                         let full = format!("{name}/{}", method.name());
-                        // What is no stream is judged again when it has come whole.
+                        // A call that is not a stream is judged again when its request is complete.
                         assert!(of_method(&full).is_none() || is_stream(&full) == method.client_streaming(), "{full}");
                         declared.insert(full);
                     }

@@ -29,7 +29,7 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         let step = match authorities.rotation().plan(now, believed) {
             CaPlan::Wait(until) => {
                 if let Err(error) = authorities.put_away(believed) {
-                    tracing::error!(%error, "keys that are out of use stay where they are");
+                    tracing::error!(%error, "keys that are out of use were not moved away");
                 }
                 return Ok(until);
             }

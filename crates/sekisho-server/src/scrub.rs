@@ -20,8 +20,8 @@ pub enum FsckError {
     #[error("{}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error(
-        "{}: {reason}. If power was lost a moment ago, start the server once; else this is another log's policy, or the \
-         checkpoint was changed: restore it from a backup", path.display()
+        "{}: {reason}. If power was lost a moment ago, start the server once; else this is another log's policy, or \
+            the checkpoint was changed: restore it from a backup", path.display()
     )]
     Checkpoint { path: PathBuf, reason: String },
 }
@@ -33,7 +33,8 @@ pub struct Checked {
     pub damage: Vec<LogDamage>,
 }
 
-/// Checks all of the log below a server's data folder: entries, tiles, root, openings, write-ahead file. The server may run.
+/// Checks all of the log below a server's data folder: entries, tiles, root, openings, write-ahead file. The server may
+/// run.
 /// `progress` is called with how many bundles of how many are done.
 pub fn fsck(data: &Path, policy: &TrustPolicy, mut progress: impl FnMut(u64, u64)) -> Result<Checked, FsckError> {
     let folder = data.join("ledger");
@@ -76,7 +77,8 @@ impl Scrub {
         let mut known = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         for damage in new {
             if !known.contains(&damage) && known.len() < MAX_DAMAGE {
-                tracing::error!(%damage, "the log is damaged on disk; `sekisho ledger fsck` names all of it, restore it from a backup");
+                tracing::error!(%damage, "the log is damaged on disk; `sekisho ledger fsck` lists all damage; restore \
+                    the log from a backup");
                 known.push(damage);
             }
         }
@@ -93,7 +95,7 @@ pub(crate) async fn keep(scrub: Arc<Scrub>, ledger: Ledger, bundles_per_second: 
             let (found, log) = (scrub.clone(), ledger.clone());
             let done = sekisho_runtime::blocking(move || check_bundle(&found, &log, number)).await;
             if let Err(error) = done {
-                tracing::error!(%error, number, "a bundle of the log was not checked");
+                tracing::error!(%error, number, "a bundle of the log could not be checked");
             }
             number += 1;
             tokio::time::sleep(step).await;

@@ -9,7 +9,8 @@ use sekisho_ledger::sha256_of;
 use crate::domain::{Domain, Settings};
 use crate::journal::{JournalError, Written};
 
-/// In the server's folder: the settings of the last start. Without it, the next leaf says what they are and not what they were.
+/// In the server's folder: the settings of the last start. Without it, the next leaf says what they are and not what
+/// they were.
 const FILE: &str = "settings";
 
 /// Records the settings, unless they are those of the last start.
@@ -26,7 +27,7 @@ pub(crate) async fn record(domain: &Domain, folder: &Path) -> Result<(), Journal
     domain.journal().append_leaf(Written::of(leaf)?).await?;
     // After its leaf: a crash in between records it again.
     if let Err(error) = write_atomic(&path, text.as_bytes()) {
-        tracing::error!(%error, "the settings were not remembered; the next start records them again");
+        tracing::error!(%error, "the file of the last settings was not written; the next start records them again");
     }
     Ok(())
 }

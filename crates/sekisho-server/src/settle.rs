@@ -1,5 +1,5 @@
-//! An outbox whose numbers say nothing is held against the log itself: after a restore, beside a log of an earlier release, and when an
-//! older database was accepted (decisions/0042).
+//! An outbox whose numbers say nothing is held against the log itself: after a restore, beside a log of an earlier
+//! release, and when an older database was accepted (decisions/0042).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use sekisho_store::{OutboxLeaf, Write};
 use crate::domain::Domain;
 use crate::journal::JournalError;
 
-/// Removes from the outbox what the log holds, and lets numbers go on beyond `held`, the last that the log knows of. `is_older` says
-/// that the log speaks of a later state.
+/// Removes from the outbox what the log holds, and lets numbers go on beyond `held`, the last that the log knows of.
+/// `is_older` says that the log speaks of a later state.
 pub(crate) async fn settle(domain: &Domain, held: Option<i64>, is_older: bool) -> Result<(), JournalError> {
     let name = &domain.identity.name;
     let given = domain.store.marks(name).await?.last_leaf;
@@ -25,7 +25,7 @@ pub(crate) async fn settle(domain: &Domain, held: Option<i64>, is_older: bool) -
         return Ok(());
     }
     let ledger = domain.log.ledger.clone();
-    let stopped = |_| JournalError::Disk(Arc::new(DiskError::Stopped("the search of the log ended early".into())));
+    let stopped = |_| JournalError::Disk(Arc::new(DiskError::Stopped("the search of the log stopped early".into())));
     let held_leaves = sekisho_runtime::blocking(move || held_of(&ledger, waiting)).await.map_err(stopped)?;
     let count = held_leaves.len();
     if count > 0 {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn law_l5_what_the_log_holds_without_its_number_is_not_logged_again_and_what_it_lacks_is() {
+    async fn law_l5_a_restart_logs_only_missing_leaves() {
         let bed = Testbed::new().await;
         let (domain, name, ledger) = (&bed.domain, &bed.domain.identity.name, &bed.domain.log.ledger);
         for number in 0..5 {

@@ -1,4 +1,4 @@
-//! How it is said of an agent that it does not stand well.
+//! The texts for an agent that may get nothing.
 
 use sekisho_identity::Standing;
 

@@ -37,7 +37,7 @@ impl Writer<'_> {
     pub(crate) async fn all(self, items: Vec<Item>) -> Result<Committed, StoreError> {
         let counts: Vec<Counts> = items.iter().map(Counts::of).collect();
         if items.iter().any(|item| item.events().next().is_some()) {
-            self.outbox.room(items.iter().any(Item::revokes)).await?;
+            self.outbox.wait_for_capacity(items.iter().any(Item::revokes)).await?;
         }
         let committed = self.store.commit(Batch::new(self.trust_domain, items)).await;
         self.watch.health.stored(&committed);

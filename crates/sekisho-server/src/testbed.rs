@@ -1,5 +1,5 @@
-//! A trust domain for tests in this crate: its state in memory, its log in a folder that goes with the test. Calls pass the same
-//! door as those of peers.
+//! A trust domain for tests in this crate: its state in memory, its log in a folder that goes with the test. Calls pass
+//! the same door as those of peers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

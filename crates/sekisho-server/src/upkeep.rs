@@ -92,7 +92,7 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
             () = tokio::time::sleep(MARK_EVERY) => false,
         };
         if let Err(error) = drain_outbox(&domain).await {
-            tracing::error!(%error, "leaves wait in the outbox; they are logged when the ledger takes them");
+            tracing::error!(%error, "the ledger takes no leaves; they wait in the outbox until it does");
             tokio::time::sleep(Duration::from_secs(1)).await;
             domain.log.outbox.filled.notify_one();
         }
@@ -100,7 +100,8 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
         if size != marked {
             match drain::mark(&domain).await {
                 Ok(()) => marked = size,
-                Err(error) => tracing::error!(%error, "how far the log has come was not remembered"),
+                Err(error) => tracing::error!(%error, "the mark of the newest leaf was not stored; a restart searches \
+                    the log for it"),
             }
         }
         if stopping {
@@ -122,10 +123,10 @@ async fn keep_authorities(domain: Shared) {
                 (until, 30)
             }
             Err(error) => {
-                tracing::error!(%error, pause, "authorities were not rotated; trying again");
+                tracing::error!(%error, pause, "authorities were not rotated; the server will try again");
                 let logged = domain.journal().append(RotationFailed {}).await;
                 if let Err::<_, JournalError>(error) = logged {
-                    tracing::error!(%error, "and that could not be logged");
+                    tracing::error!(%error, "the failed rotation was not logged either");
                 }
                 let next = now().plus_seconds(pause);
                 pause = (pause * 2).min(*ROTATION_PAUSE.end());

@@ -122,7 +122,7 @@ impl View {
         state.generation.0 += 1;
         let at = (state.generation, state.revision);
         if state.ends.is_back(now) {
-            // What had ended has not: agents that have nothing of it are sent everything.
+            // Entries that had expired are valid again: agents without them are sent everything.
             state.ends.begin_again(state.entries.values().map(AsRef::as_ref));
             state.recent.forget_all(at);
             state.recent.moved(state.generation);
@@ -176,7 +176,8 @@ impl State {
         }
     }
 
-    /// Notes that an entry as it is or was has changed. `gives` says whether other entries have its SPIFFE ID as parent.
+    /// Notes that an entry as it is or was has changed. `gives` says whether other entries have its SPIFFE ID as
+    /// parent.
     fn note(&mut self, entry: &Arc<Entry>, gives: bool, concerned: &mut Concerned) {
         self.recent.changed(&entry.parent_id, &entry.id, (self.generation, self.revision));
         if concerned.note(entry) || gives {
@@ -225,8 +226,8 @@ impl State {
         }
     }
 
-    /// Entries in the order of their ids, behind `after`: all, or those with a SPIFFE ID or a parent. Looks at no others,
-    /// unless both are given: then at those with the SPIFFE ID.
+    /// Entries in the order of their ids, behind `after`: all, or those with a SPIFFE ID or a parent. Looks at no
+    /// others, unless both are given: then at those with the SPIFFE ID.
     pub(crate) fn list<'a>(
         &'a self,
         spiffe_id: Option<&SpiffeId>,
@@ -263,8 +264,8 @@ impl State {
         }
     }
 
-    /// The IDs for which this agent serves entries: its own, those of its aliases, and, as with SPIRE, those of entries that it
-    /// serves.
+    /// The IDs for which this agent serves entries: its own, those of its aliases, and, as with SPIRE, those of entries
+    /// that it serves.
     pub(crate) fn serves(&self, node: &Node, server: &SpiffeId, now: UnixTime) -> BTreeSet<SpiffeId> {
         let mut served = node.serves(self.children(server).map(AsRef::as_ref), server, now);
         let mut open: Vec<&SpiffeId> = self.inner_parents.iter().filter(|id| !served.contains(*id)).collect();
@@ -289,7 +290,7 @@ impl State {
         self.live(&self.serves(node, server, now), now).cloned().collect()
     }
 
-    /// The entries with these parents that have not ended.
+    /// The entries with these parents that have not expired.
     pub(crate) fn live<'a>(
         &'a self,
         parents: &'a BTreeSet<SpiffeId>,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
 
 use crate::caller::AgentCaller;
-use crate::delivery::{Cursor, Ended, Position, Shown};
+use crate::delivery::{CloseReason, Cursor, Position, Shown};
 use crate::denied::Denied;
 use crate::domain::Shared;
 use crate::executor::Call;
@@ -39,11 +39,14 @@ pub(crate) fn open(call: Call<AgentCaller>, requests: Streaming<wire::WatchReque
     .boxed()
 }
 
-fn end_status(ended: Ended) -> Status {
+fn end_status(ended: CloseReason) -> Status {
     match ended {
-        Ended::Replaced => Status::aborted("another stream of this agent took the place of this one; an agent has one"),
-        Ended::Expired => Denied::Expired.into(),
-        Ended::Standing(standing) => Denied::Standing(standing).into(),
+        CloseReason::Replaced => Status::aborted(
+            "another stream of this agent took the place of this one; an agent \
+            has one",
+        ),
+        CloseReason::Expired => Denied::Expired.into(),
+        CloseReason::Standing(standing) => Denied::Standing(standing).into(),
     }
 }
 

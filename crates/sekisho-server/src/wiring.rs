@@ -11,8 +11,8 @@ use crate::error::ServerError;
 use crate::upkeep::Kept;
 use crate::{listener, opening, upkeep};
 
-/// Runs until `stop`. `ready` is called with the addresses once requests are served: that of the listener, and the socket of
-/// the first trust domain's operators.
+/// Runs until `stop`. `ready` is called with the addresses once requests are served: that of the listener, and the
+/// socket of the first trust domain's operators.
 pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &Path)) -> Result<(), ServerError> {
     args.check()?;
     let (tasks, mut kept) = (Tasks::new(stop.clone()), vec![]);

@@ -1,5 +1,5 @@
-//! Cosignatures: each new checkpoint is sent to the witnesses of a policy, and is published once enough of them have signed it
-//! (c2sp.org/tlog-witness, tlog-policy).
+//! Cosignatures: each new checkpoint is sent to the witnesses of a policy, and is published once enough of them have
+//! signed it (c2sp.org/tlog-witness, tlog-policy).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,12 +31,14 @@ enum WitnessError {
     #[error("its answer is not readable")]
     Form,
     #[error(
-        "it has cosigned {theirs} entries of this log, which has {ours}: entries were lost, as by restoring a file system's snapshot. \
-         Take a copy of the folder, and bring the newer log back or continue under a new origin by `sekisho restore`"
+        "it has cosigned {theirs} entries of this log, which has {ours}: entries were lost, as by restoring a file \
+            system's snapshot. Take a copy of the folder, and bring the newer log back or continue under a new origin \
+            by `sekisho restore`"
     )]
     Ahead { theirs: u64, ours: u64 },
     #[error(
-        "it has cosigned another history of this log with {0} entries: the log was changed, or two servers write one log"
+        "it has cosigned another history of this log with {0} entries: the log was changed, or two servers write one \
+            log"
     )]
     Fork(u64),
     #[error("it says that the log did not only grow (422): the log was changed, or two servers write one log")]
@@ -66,7 +68,7 @@ pub(crate) struct Witnesses {
 }
 
 impl Witnesses {
-    /// Reads the policy of `--witness-policy`, and the cosigned checkpoint that was published last.
+    /// Reads the policy of `--witnesses`, and the cosigned checkpoint that was published last.
     pub(crate) fn open(policy: &str, authorities: &[u8], data: &Path, ledger: &Ledger) -> Result<Self, String> {
         let own = VerifierKey::parse(ledger.verifier()).map_err(|error| error.to_string())?;
         let policy = TrustPolicy::for_log(policy, &own).map_err(|error| error.to_string())?;
@@ -108,14 +110,15 @@ impl Witnesses {
         for (target, answer) in self.targets.iter().zip(answers) {
             match answer {
                 Ok(lines) => cosigned.push_str(&lines),
-                Err(error) => tracing::error!(witness = target.key.name(), %error, "a witness did not cosign"),
+                Err(error) => tracing::error!(witness = target.key.name(), %error, "a witness did not cosign the \
+                    checkpoint"),
             }
         }
         if self.policy.verify(&cosigned).is_err() {
             return false;
         }
         if let Err(error) = write_atomic(&self.file, cosigned.as_bytes()) {
-            tracing::error!(%error, "the cosigned checkpoint was not kept; it is published all the same");
+            tracing::error!(%error, "the cosigned checkpoint was not written to disk; it is published nevertheless");
         }
         let newest = Some((size, Arc::from(cosigned)));
         *self.cosigned.write().unwrap_or_else(PoisonError::into_inner) = newest;

@@ -62,21 +62,21 @@ pub(crate) enum Verb {
     /// Identities: fetch one from the agent, list what was issued
     #[command(visible_alias = "svids", after_help = "Example:\n  sekisho svid fetch")]
     Svid(Noun<Output, verbs::svid::SvidVerb>),
-    /// Run a program with its identity in files that stay fresh
+    /// Run a program with its identity in files, which are renewed while it runs
     Exec(Box<verbs::exec::ExecArgs>),
     /// Check, test, evaluate and apply policy
     #[command(visible_alias = "policies", after_help = "Example:\n  sekisho policy check ./policy")]
     Policy(Noun<Output, verbs::policy::PolicyVerb>),
-    /// What was decided, and who was refused an identity
+    /// Decisions on requests, and processes that were refused an identity
     #[command(visible_alias = "decisions", after_help = "Example:\n  sekisho decision list --effect deny")]
     Decision(Noun<OfServer, verbs::decision::DecisionVerb>),
-    /// Rates, denials and expiries of each service, as they are now
+    /// Rates, denials and expiries of each service, updated live
     #[command(after_help = "Example:\n  sekisho top --window 1m")]
     Top(With<OfServer, verbs::top::TopArgs>),
-    /// Requests of one service, from it and to it, as they are decided
+    /// Requests from and to one service, as they are decided
     #[command(after_help = "Example:\n  sekisho tap payment-gateway --effect deny")]
     Tap(With<OfServer, verbs::tap::TapArgs>),
-    /// Why a process has no identity, or why a decision came out as it did
+    /// Explain why a process has no identity, or why a request was allowed or denied
     #[command(after_help = "Examples:\n  sekisho why dec_0193ab4f6c2d1a2b\n  sekisho why identity --pid 4711")]
     Why(With<OfBoth, verbs::why::WhyArgs>),
     /// Write a proof file for an attestation, an issuance or a decision
@@ -88,10 +88,10 @@ pub(crate) enum Verb {
     /// Copy a server's state, keys and log; the server may run
     #[command(after_help = "Example:\n  sekisho backup --trust-domain prod.internal --to /backup/monday")]
     Backup(With<Output, verbs::backup::BackupArgs>),
-    /// Put a copy in the place of a server's data
+    /// Replace the data of a server by a copy
     #[command(after_help = "Example:\n  sekisho restore --trust-domain prod.internal --from /backup/monday")]
     Restore(With<Output, verbs::backup::RestoreArgs>),
-    /// The log as it stands on a server's disk
+    /// The log on a server's disk
     #[command(after_help = "Example:\n  sekisho ledger fsck")]
     Ledger(Noun<Output, verbs::ledger::LedgerVerb>),
     /// Check this machine, its server and its agent

@@ -1,5 +1,5 @@
-//! A daemon's configuration file: TOML whose keys are the names of its flags. Flags go first, then environment
-//! variables, then the file.
+//! A daemon's configuration file: TOML whose keys are the names of its flags. Flags take
+//! precedence over environment variables, and those over the file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -100,7 +100,7 @@ fn with_settings(
         let Some(flag) = flag else {
             return Err(format!("`{key}` is not a setting of {of}; `--help` lists the settings"));
         };
-        // A flag that excludes this setting goes first, as the same flag would.
+        // A flag that excludes this setting takes precedence, as the same flag would.
         if verb.get_arg_conflicts_with(flag).iter().any(|other| given(other.get_id().as_str())) {
             continue;
         }
@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn a_file_gives_what_no_flag_does() {
         let text = "trust-domain = 'td.example'\ndata = '/d'\ninbound = '127.0.0.1:9443'\nupstream = 'unix:/run/s'\n\
-                    protocol = 'h2c'\nthreads = 2\noutbound = ['127.0.0.1:1=h:2=spiffe://td/a', '127.0.0.1:3=h:4=spiffe://td/b']\n";
+                    protocol = 'h2c'\nthreads = 2\noutbound = ['127.0.0.1:1=h:2=spiffe://td/a', \
+                    '127.0.0.1:3=h:4=spiffe://td/b']\n";
         let cli = parse_with(text, &["proxy", "--protocol", "tcp", "--workload-pid", "7"]).unwrap();
         let Verb::Proxy(args) = cli.verb else { panic!("another verb") };
         let args = args.own;
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_goes_before_a_setting_that_it_excludes() {
+    fn a_flag_overrides_the_settings_it_excludes() {
         let text = "trust-domain = 'td'\ndata = '/d'\ntrust-bundle = '/b.pem'\n";
         let fingerprint = "ab".repeat(32);
         let line = ["agent", "--fingerprint", &fingerprint];
@@ -154,10 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_file_adds_trust_domains_with_settings_of_their_own() {
+    fn a_file_adds_trust_domains() {
         let text = "trust-domain = 'a.example'\ndata = '/a'\nx509-ttl = '600s'\n\n[[domain]]\ntrust-domain = \
             'b.example'\n\
-                    data = '/b'\npublish-log = true\nserver-name = ['b.net', 'b.org']\n\n[[domain]]\ntrust-domain = 'c.example'\n\
+                    data = '/b'\npublish-log = true\nserver-name = ['b.net', 'b.org']\n\n[[domain]]\ntrust-domain = \
+                    'c.example'\n\
                     data = '/c'\njwt-ttl = '60s'\n";
         let line = ["server", "--policy-folder", "/p", "--agent-ttl", "60s"];
         let Verb::Server(role) = parse_with(text, &line).unwrap().verb else { panic!("another verb") };
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trust_domain_of_a_file_is_refused_for_what_it_lacks_or_what_it_cannot_set() {
+    fn a_wrong_trust_domain_table_is_refused() {
         for (table, part) in [
             ("data = '/b'", "a `[[domain]]`: it has no `trust-domain`"),
             ("trust-domain = 'b'", "it has no `data`"),
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_says_what_nobody_knows_is_refused() {
+    fn a_file_with_an_unknown_setting_is_refused() {
         for (text, part) in [
             ("upstraem = 'typo'\n", "`upstraem` is not a setting of `sekisho proxy`"),
             ("inbound = 'nowhere'\n", "nowhere"),

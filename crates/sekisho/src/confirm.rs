@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Question<'a> {
     /// What will happen, in whole lines.
     pub shown: &'a str,
-    /// What stands before the word, with a space behind it.
+    /// The text before the word, with a space at its end.
     pub prompt: &'a str,
     /// What a person types to go on.
     pub word: &'a str,
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_word_on_a_terminal_or_yes_goes_on() {
+    fn only_the_word_or_yes_confirms() {
         assert_eq!(asked(true, false, ""), (None, "cuts off: all\n".to_owned()));
         assert_eq!(asked(false, true, "revoke\n").0, None);
         for answer in ["", "yes\n", "revoke it\n"] {

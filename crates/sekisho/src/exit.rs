@@ -10,12 +10,12 @@ pub(crate) enum Exit {
     Ok,
     /// It was tried and failed.
     Failed,
-    /// The answer is no: denied, different, not verified.
+    /// A negative answer: denied, different, not verified.
     Denied,
     Usage,
     Unreachable,
     Unauthorised,
-    /// What a sidecar's workload ended with.
+    /// The exit code of a sidecar's workload.
     OfWorkload(u8),
 }
 

@@ -1,6 +1,5 @@
-//! Options that several verbs share: the form of an answer, and where server and agent listen. A verb has those that
-//! mean something to
-//! it.
+//! Options that several verbs share: the output format, and the sockets of server and agent. A verb has only those that
+//! it uses.
 
 use std::path::PathBuf;
 
@@ -10,23 +9,22 @@ use crate::output::Format;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Output {
-    /// Form of what is printed on stdout
+    /// Output format on stdout
     #[arg(short, long, global = true, env = "SEKISHO_OUTPUT", value_enum, default_value_t = Format::Table)]
     pub output: Format,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerSocket {
-    /// Unix socket of the server; without it that of this machine's server, or of `sekisho dev`
+    /// Unix socket of the server; default: that of the server on this machine, or of `sekisho dev`
     #[arg(long, global = true, env = "SEKISHO_SERVER_SOCKET", value_hint = clap::ValueHint::FilePath)]
     pub server_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgentSocket {
-    /// Unix socket of the agent; without it the one that `SPIFFE_ENDPOINT_SOCKET` names, that of this machine's
-    /// agent, or of
-    /// `sekisho dev`
+    /// Unix socket of the agent; default: the one that `SPIFFE_ENDPOINT_SOCKET` names, else that of the agent
+    /// on this machine, or of `sekisho dev`
     #[arg(long, global = true, env = "SEKISHO_AGENT_SOCKET", value_hint = clap::ValueHint::FilePath)]
     pub agent_socket: Option<PathBuf>,
 }

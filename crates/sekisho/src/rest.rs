@@ -55,7 +55,7 @@ impl Rest {
         self.succeed(Method::DELETE, path, None).await.map(drop)
     }
 
-    /// A text that is no JSON, for example a proof file.
+    /// A text that is not JSON, for example a proof file.
     pub(crate) async fn get_text(&self, path: &str) -> Result<String, Failure> {
         let body = self.succeed(Method::GET, path, None).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())

@@ -16,11 +16,11 @@ pub(crate) struct Role<T: Args> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Closed {
-    /// Leave this process open to others of its user, which can then read its keys: for an agent without CAP_SYS_PTRACE, which
-    /// could not measure it otherwise
+    /// Let other processes of the same user read this process, including its keys: for an agent without
+    /// CAP_SYS_PTRACE, which could not measure this process otherwise
     #[arg(long, env = "SEKISHO_DANGER_DUMPABLE")]
     pub danger_dumpable: bool,
-    /// Start although LD_PRELOAD or LD_AUDIT puts a library into this process, or another one traces it
+    /// Start although LD_PRELOAD or LD_AUDIT loads a library into this process, or another process traces it
     #[arg(long, env = "SEKISHO_DANGER_PRELOAD")]
     pub danger_preload: bool,
 }

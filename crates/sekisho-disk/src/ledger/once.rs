@@ -80,7 +80,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn law_l5_a_change_has_one_leaf_whatever_sync_fails_and_wherever_power_is_lost() {
+async fn law_l5_a_change_has_one_leaf_after_any_crash() {
     let key: Arc<dyn Signer> = Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
     let mut failing = 0;
     for number in 0.. {

@@ -24,7 +24,7 @@ fn copy(from: &Path, to: &Path) {
 /// Grows a log far past several emptyings of its write-ahead file and several full tiles. Between batches its folder is
 /// copied as a crash would leave it, and each copy must open, hold every entry and prove it.
 #[tokio::test]
-async fn every_crash_image_opens_and_proves_all_that_was_acknowledged() {
+async fn every_crash_image_holds_all_acknowledged_entries() {
     let folder = tempfile::tempdir().unwrap();
     let key: Arc<dyn Signer> = Arc::new(MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap());
     let live = folder.path().join("live");
@@ -142,10 +142,10 @@ impl Run {
     }
 }
 
-/// Every sync in the life of a log fails once, alone, with either error; then power is lost. A start in between finds the kernel's
-/// pages as they were written, and may not believe them.
+/// Every sync in the life of a log fails once, alone, with either error; then power is lost. A start in between finds
+/// the kernel's pages as they were written, and may not believe them.
 #[tokio::test]
-async fn law_l5_an_entry_that_was_acknowledged_survives_any_sync_that_fails_and_a_loss_of_power_behind_it() {
+async fn law_l5_acknowledged_entries_survive_failed_syncs() {
     let key = key();
     let mut failing = 0;
     for restart in [false, true] {
@@ -185,7 +185,7 @@ async fn law_l5_an_entry_that_was_acknowledged_survives_any_sync_that_fails_and_
 
 /// Also when the sync of the write-ahead file that takes an old one's place fails again and again for lack of space.
 #[tokio::test]
-async fn a_ledger_whose_write_ahead_file_found_no_space_works_again_when_there_is_some() {
+async fn a_ledger_recovers_from_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let lossy = Arc::new(LossyDisk::default());
     let mut run =
@@ -232,7 +232,7 @@ fn bytes_below(folder: &Path) -> u64 {
 
 /// One entry at a time, each published before the next comes: 700 leaves used to leave 102 MB of partial tiles.
 #[tokio::test]
-async fn a_quiet_log_keeps_no_partial_tiles_but_those_in_use() {
+async fn unused_partial_tiles_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open_at_once(folder.path(), key());
     let entry = |number: u64| NewEntry { leaf: format!("{number:01000}").into_bytes(), side: vec![1; 500] };
@@ -268,7 +268,7 @@ fn holds(folder: &Path, secret: &[u8]) -> Vec<PathBuf> {
 
 /// Partial files, the write-ahead file, a restart: what was erased is in none of them, by a search of every byte.
 #[tokio::test]
-async fn what_was_erased_stands_nowhere_on_disk_and_does_not_come_back() {
+async fn erased_openings_are_nowhere_on_disk() {
     let (folder, key) = (tempfile::tempdir().unwrap(), key());
     let (ledger, _) = open_at_once(folder.path(), key.clone());
     let secret = |number: u64| format!("secret of {number:04}").into_bytes();
@@ -322,7 +322,7 @@ fn reopened(folder: &Path, key: &Arc<dyn Signer>) -> Result<(Ledger, Recovered),
 }
 
 #[tokio::test]
-async fn a_log_whose_edge_is_damaged_does_not_open() {
+async fn a_log_with_a_damaged_edge_is_refused() {
     let (folder, key) = (tempfile::tempdir().unwrap(), key());
     let (size, _) = settled(folder.path(), key.clone()).await;
     drop(reopened(folder.path(), &key).unwrap());
@@ -345,7 +345,7 @@ async fn a_log_whose_edge_is_damaged_does_not_open() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_anywhere_in_a_log_is_found_and_named() {
+async fn a_flipped_bit_in_a_log_is_found() {
     let (folder, key) = (tempfile::tempdir().unwrap(), key());
     let (size, root) = settled(folder.path(), key).await;
     let check = || {

@@ -26,7 +26,8 @@ const BUSY: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a batch waits for a simulated disk, in milliseconds, at most.
 const SLOWEST_SYNC_MS: u64 = 12;
-/// One sync in so many is of a disk that is busy, and takes up to this time: what waits for it may be revoked meanwhile.
+/// One sync in so many is of a disk that is busy, and takes up to this time: what waits for it may be revoked
+/// meanwhile.
 const SLOW_SYNC_EVERY: u64 = 12;
 const SLOW_SYNC_MS: u64 = 500;
 /// The pause after a publication that failed.
@@ -93,7 +94,7 @@ impl Writer {
 
     pub(super) fn run(mut self, queue: &Receiver<Append>) {
         let Err(error) = self.serve(queue) else { return };
-        // Whoever waits for a checkpoint hears that none will come.
+        // All that wait for a checkpoint are notified that none will come.
         drop(self);
         // The log may not go on behind what does not fit it; a restart recovers it.
         tracing::error!(%error, "the ledger stops taking entries; restart the server");
@@ -144,7 +145,7 @@ impl Writer {
                     Ok(()) => self.pace.publish_every,
                     // What is not published is in the write-ahead file.
                     Err(error) if error.is_io() => {
-                        tracing::error!(%error, "tiles wait for the disk");
+                        tracing::error!(%error, "tiles were not written; the ledger will try again");
                         RETRY_AFTER
                     }
                     Err(error) => return Err(error),
@@ -200,14 +201,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees that the write-ahead file can take a batch. After a failed sync it cannot, before all that it held is durable elsewhere.
+    /// Sees that the write-ahead file can take a batch. After a failed sync it cannot, before all that it held is
+    /// durable elsewhere.
     fn usable_wal(&mut self) -> Result<(), DiskError> {
         let full = self.wal.len() > self.pace.wal_bytes.saturating_mul(MOST_UNSETTLED);
         if self.wal.is_broken() || full { self.publish(true) } else { Ok(()) }
     }
 
-    /// Writes tiles and checkpoint. When the write-ahead file has grown large or failed, makes both durable and begins that file
-    /// anew; a checkpoint on disk is so never older than what that file begins with.
+    /// Writes tiles and checkpoint. When the write-ahead file has grown large or failed, makes both durable and begins
+    /// that file anew; a checkpoint on disk is so never older than what that file begins with.
     fn publish(&mut self, settle: bool) -> Result<(), DiskError> {
         self.tiles.write()?;
         let checkpoint = self.signed_checkpoint()?;
@@ -234,8 +236,8 @@ impl Writer {
     }
 }
 
-/// Pushes the entries of the write-ahead file, and holds the tree against the last checkpoint. Returns up to which number they hold
-/// the leaves of the outbox.
+/// Pushes the entries of the write-ahead file, and holds the tree against the last checkpoint. Returns up to which
+/// number they hold the leaves of the outbox.
 fn replay(
     tiles: &mut Tiles,
     records: &[Vec<u8>],
@@ -249,7 +251,7 @@ fn replay(
         match Logged::read(record) {
             Some(Logged::Entry { leaf, side }) => tiles.push(leaf, side)?,
             Some(Logged::Through(number)) => outbox = Some(number),
-            None => return Err(DiskError::Damaged { path: wal_path.to_owned(), what: "a record is no entry" }),
+            None => return Err(DiskError::Damaged { path: wal_path.to_owned(), what: "a record is not an entry" }),
         }
         if checkpoint.is_some_and(|c| c.size == tiles.frontier.size()) {
             seen = Some(tiles.frontier.root());

@@ -24,7 +24,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
+fn records_are_found_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     // Late records of another node stand behind newer ones. These keys differ in their last bits only.
@@ -52,7 +52,7 @@ fn records_are_found_by_key_and_listed_newest_first_also_after_a_restart() {
 }
 
 #[test]
-fn a_record_under_a_key_that_is_taken_hides_nothing() {
+fn a_duplicate_key_hides_no_record() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     segments.append("a", 1, &[kept(10, DENY, "denied")]).unwrap();
@@ -65,7 +65,7 @@ fn a_record_under_a_key_that_is_taken_hides_nothing() {
 }
 
 #[test]
-fn a_torn_frame_is_cut_and_a_flipped_bit_hides_one_segments_rest_only() {
+fn damage_hides_the_rest_of_one_segment() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     for number in 1..=3 {
@@ -101,7 +101,7 @@ fn noise(seed: &mut u64, bytes: usize) -> Bytes {
 }
 
 #[test]
-fn the_oldest_segments_of_a_reporter_go_first_and_full_ones_are_named_after_what_they_hold() {
+fn the_oldest_segments_of_a_reporter_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (max_bytes, mut seed) = (32 * 1024 * 1024, 1);
     let segments = Segments::open(folder.path(), max_bytes).unwrap();
@@ -122,7 +122,7 @@ fn the_oldest_segments_of_a_reporter_go_first_and_full_ones_are_named_after_what
 }
 
 #[test]
-fn neither_a_flood_of_one_reporter_nor_one_of_allows_displaces_what_others_keep() {
+fn a_flood_displaces_only_its_own_records() {
     let folder = tempfile::tempdir().unwrap();
     let (max_bytes, mut seed) = (16 * 1024 * 1024, 1);
     let segments = Segments::open(folder.path(), max_bytes).unwrap();
@@ -154,7 +154,7 @@ fn neither_a_flood_of_one_reporter_nor_one_of_allows_displaces_what_others_keep(
 }
 
 #[test]
-fn what_is_too_old_goes_by_the_times_of_records_and_not_before_its_segment_does() {
+fn retention_removes_whole_segments_by_record_time() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     let day = 24 * 3600 * 1000;
@@ -181,7 +181,7 @@ fn seal_all(segments: &Segments) {
 }
 
 #[test]
-fn a_segment_that_a_copy_holds_twice_is_read_once_and_damage_in_a_full_one_is_found() {
+fn a_copied_segment_is_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     segments.append("a", 1, &[kept(key(1), 0, "one")]).unwrap();
@@ -225,7 +225,7 @@ fn fill(segments: &Segments, batches: u64, is_scattered: bool, text: fn(u128) ->
 }
 
 #[test]
-fn a_record_is_found_through_runs_that_were_merged_whatever_time_it_names() {
+fn a_record_is_found_in_merged_runs() {
     for is_scattered in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let segments = Segments::open(folder.path(), u64::MAX).unwrap();
@@ -256,7 +256,7 @@ fn a_record_is_found_through_runs_that_were_merged_whatever_time_it_names() {
 }
 
 #[test]
-fn an_index_of_more_than_is_there_hides_nothing_that_comes_after() {
+fn an_index_beyond_the_data_hides_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let segments = Segments::open(folder.path(), u64::MAX).unwrap();
     segments.append("node 0", 0, &[kept(key(1), 0, "first")]).unwrap();
@@ -294,7 +294,7 @@ fn allow(key: u128) -> String {
 /// `cargo test --release -p sekisho-disk -- --ignored --nocapture ten_million`
 #[test]
 #[ignore = "writes gigabytes; run it to measure"]
-fn ten_million_records_and_one_of_them_is_found_in_milliseconds() {
+fn one_of_ten_million_records_is_found() {
     for is_scattered in [false, true] {
         for millions in [1, 3, 10] {
             let folder = tempfile::tempdir().unwrap();
@@ -317,8 +317,8 @@ fn ten_million_records_and_one_of_them_is_found_in_milliseconds() {
             let (middle, late, worst) = (at(50), at(99), at(100));
             let (bytes, runs) = (segments.bytes() / (1 << 20), files(folder.path(), "index").len());
             eprintln!(
-                "{millions} M, scattered {is_scattered}: median {middle:?}, p99 {late:?}, worst {worst:?}, {each:.1} blocks, {runs} runs, \
-                 {bytes} MiB, filled in {filled:?}"
+                "{millions} M, scattered {is_scattered}: median {middle:?}, p99 {late:?}, worst {worst:?}, {each:.1} \
+                    blocks, {runs} runs, {bytes} MiB, filled in {filled:?}"
             );
             assert!(middle < Duration::from_millis(50));
         }

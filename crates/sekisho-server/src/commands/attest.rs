@@ -59,7 +59,7 @@ pub(crate) enum AttestError {
     Message(String),
     #[error("no message for 30 s")]
     Silent,
-    #[error("the node went before it had proved itself")]
+    #[error("the node closed the connection before it had proved itself")]
     Gone,
     #[error("the attestation takes too many steps")]
     TooLong,
@@ -201,7 +201,8 @@ fn known(name: &str) -> Result<&'static dyn NodeAttestor, AttestError> {
     })
 }
 
-/// Spends what is good once. That it is unused is checked in the transaction that spends it, so of two callers one wins (law L4).
+/// Spends what is good once. That it is unused is checked in the transaction that spends it, so of two callers one wins
+/// (law L4).
 async fn spend(run: &Run<'_, ()>, once: OneTime) -> Result<Proved, AttestError> {
     let (hash, domain) = (once.hash().to_string(), run.domain);
     let token = domain.store.token(&domain.identity.name, &hash).await?.ok_or(AttestError::TokenUnknown)?;
@@ -255,8 +256,8 @@ async fn admit(
     }
 }
 
-/// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the SVID before
-/// is good until this one is used.
+/// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the
+/// SVID before is good until this one is used.
 fn admission(of: Facts<'_>, node: &Node) -> Option<Change<()>> {
     let known = of.view.read(|state| state.nodes.get(&node.id).cloned());
     if known.as_ref().is_some_and(|known| known.banned) {

@@ -13,8 +13,8 @@ use crate::journal::personal;
 use crate::registration::{RegistrationError, warn_of_any_user};
 use crate::run::Run;
 
-/// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be created
-/// keeps no other out.
+/// Creates entries in one write batch, each with a leaf of its own. The results are in order: one that cannot be
+/// created keeps no other out.
 pub(crate) struct CreateEntries {
     pub entries: Vec<Entry>,
 }

@@ -22,7 +22,7 @@ impl Command for Record {
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<u64, RecordError> {
         let Self { batch_key, records, lost } = self;
         let turn = record::turn(&run.domain.log, run.caller.id.get(), &batch_key).await;
-        // Once it is its turn, whether or not the agent stays to hear of it: half of this is no state.
+        // From here on the batch is recorded even if the agent disconnects: half of it is not a valid state.
         let (domain, agent) = (run.domain.clone(), run.caller.clone());
         let recorded = tokio::spawn(async move {
             record::batch(&Run { domain: &domain, caller: &agent }, turn, &batch_key, records, lost).await

@@ -5,8 +5,8 @@ use crate::change::{Change, Facts};
 use crate::command::Changes;
 use crate::denied::Denied;
 
-/// Ends the SVID before the one that the agent shows now: a successor that was used has replaced it. Durable when this has run,
-/// and before the call that showed the successor goes on.
+/// Ends the SVID before the one that the agent shows now: a successor that was used has replaced it. Durable when this
+/// has run, and before the call that showed the successor goes on.
 pub(crate) struct RetirePrevious;
 
 impl Changes for RetirePrevious {

@@ -1,4 +1,5 @@
-//! What an agent lacks: the difference between what it holds by its cursor and what it may have now. A function of the state.
+//! What an agent lacks: the difference between what it holds by its cursor and what it may have now. A function of the
+//! state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -106,7 +107,7 @@ fn since(state: &State, cursor: &Cursor, serves: &BTreeSet<SpiffeId>, now: UnixT
                 None => drop(removed.insert(id.clone())),
             }
         }
-        // An end is no change of the state, so the history of revisions does not name it.
+        // An expiry does not change the state, so the history of revisions does not name it.
         if matches!(cursor.since, Since::Revision(_)) {
             removed.extend(state.children(parent).filter(|entry| entry.is_expired(now)).map(|entry| entry.id.clone()));
         }

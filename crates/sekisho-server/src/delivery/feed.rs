@@ -20,9 +20,9 @@ use crate::view::State;
 /// How long a stream waits for its first request, which may hold a position.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a stream ends.
+/// Why a stream is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum CloseReason {
     /// Another stream of the same agent took its place.
     Replaced,
     /// The SVID expired that it shows.
@@ -92,9 +92,9 @@ impl Feed {
         Self { place, shown, position: Some(position), serves: None, cursor: None, parts: None, is_over: false }
     }
 
-    /// The next message, made when it can be sent. Nothing is sent to an agent that was banned, or whose SVID was replaced or has
-    /// expired (laws L6 and L12).
-    pub(crate) async fn next(&mut self) -> Option<Result<wire::WatchResponse, Ended>> {
+    /// The next message, made when it can be sent. Nothing is sent to an agent that was banned, or whose SVID was
+    /// replaced or has expired (laws L6 and L12).
+    pub(crate) async fn next(&mut self) -> Option<Result<wire::WatchResponse, CloseReason>> {
         if self.is_over {
             return None;
         }
@@ -133,19 +133,19 @@ impl Feed {
         }
     }
 
-    fn look(&mut self) -> Result<Look, Ended> {
+    fn look(&mut self) -> Result<Look, CloseReason> {
         if self.place.is_replaced() {
-            return Err(Ended::Replaced);
+            return Err(CloseReason::Replaced);
         }
         let (clock, server) = (now(), self.place.server().clone());
         if self.shown.ends <= clock {
-            return Err(Ended::Expired);
+            return Err(CloseReason::Expired);
         }
         let Self { place, shown, serves, cursor, parts, .. } = self;
         place.view().read(|state| {
             let node = state.nodes.get(&shown.agent);
             let standing = Node::standing(node.map(AsRef::as_ref), &shown.serial);
-            let (Some(node), Standing::Good) = (node, standing) else { return Err(Ended::Standing(standing)) };
+            let (Some(node), Standing::Good) = (node, standing) else { return Err(CloseReason::Standing(standing)) };
             let Some(current) = serves.as_ref().filter(|serves| serves.is_current(state, node, clock)) else {
                 return Ok(Look::Moved(Serves::of(state, node, &server, clock)));
             };

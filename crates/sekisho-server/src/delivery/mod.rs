@@ -1,5 +1,5 @@
-//! Changes on their way to agents (decisions/0032). A commit finds the streams that it concerns by what they serve, and wakes them; each
-//! reads from the log of recent changes what it lacks. All else sleeps.
+//! Changes on their way to agents (decisions/0032). A commit finds the streams that it concerns by what they serve, and
+//! wakes them; each reads from the log of recent changes what it lacks. All else sleeps.
 
 mod catch_up;
 mod feed;
@@ -17,7 +17,7 @@ use sekisho_types::SpiffeId;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub(crate) use self::catch_up::Cursor;
-pub(crate) use self::feed::{Ended, Feed, Position, Shown};
+pub(crate) use self::feed::{CloseReason, Feed, Position, Shown};
 use self::index::Index;
 use self::place::{Place, Streams};
 use crate::concerned::Concerned;
@@ -42,8 +42,8 @@ impl Delivery {
         Self { streams: Arc::new(streams), agents, bundles, ends_changed: Notify::new() }
     }
 
-    /// Brings the view to a committed batch and wakes those whom it concerns. Runs on the store's own thread, before the batch's
-    /// caller goes on.
+    /// Brings the view to a committed batch and wakes those whom it concerns. Runs on the store's own thread, before
+    /// the batch's caller goes on.
     pub(crate) fn committed(&self, delta: &Delta) {
         if delta.changes.is_empty() && delta.revision.is_none() {
             return;

@@ -1,4 +1,4 @@
-//! An update as messages: each made when the stream has room for it, and judged then.
+//! An update as messages: each is made, and judged, when the stream can take it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Streams in one process: agents that read, stop, go and come back, against a state that changes, starts again and is put back.
+//! Streams in one process: agents that read, stop, go and come back, against a state that changes, starts again and is
+//! put back.
 
 mod bench;
 mod random;
@@ -17,7 +18,7 @@ use sekisho_store::{Batch, Epoch, MemoryStore, Store, Write};
 use sekisho_types::{EntryId, Revision, Selector, SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::oneshot;
 
-use super::{Cursor, Delivery, Ended, Feed, Position, Shown};
+use super::{CloseReason, Cursor, Delivery, Feed, Position, Shown};
 use crate::recent::{KEPT, Since};
 use crate::view::View;
 
@@ -142,7 +143,7 @@ impl Agent {
     }
 
     /// The next message, if one comes without a wait.
-    async fn next(&mut self) -> Option<Result<wire::WatchResponse, Ended>> {
+    async fn next(&mut self) -> Option<Result<wire::WatchResponse, CloseReason>> {
         let feed = self.feed.as_mut()?;
         tokio::time::timeout(Duration::from_millis(1), feed.next()).await.ok().flatten()
     }

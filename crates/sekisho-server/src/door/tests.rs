@@ -114,7 +114,7 @@ async fn ends(operator: &Call<Operator>, by: &str, agent: &SpiffeId) {
 }
 
 #[tokio::test]
-async fn law_l6_an_operator_whose_right_ends_while_its_request_comes_is_refused_on_record() {
+async fn law_l6_a_removed_operator_is_refused_during_its_request() {
     for by in ["the entry is no longer admin", "the entry is deleted", "the agent is banned", "the SVID is revoked"] {
         let bed = Testbed::new().await;
         let host = bed.joined("host-a").await;
@@ -147,7 +147,7 @@ async fn law_l6_an_operator_whose_right_ends_while_its_request_comes_is_refused_
 }
 
 #[tokio::test]
-async fn law_l6_an_agent_that_is_banned_while_its_request_comes_is_refused_on_record() {
+async fn law_l6_a_banned_agent_is_refused_during_its_request() {
     let bed = Testbed::new().await;
     let host = bed.joined("host-a").await;
     let local = bed.operator().await;
@@ -282,6 +282,6 @@ async fn a_request_is_taken_up_to_its_limit() {
         vec![a, b, c, d]
     };
     let statuses = late(&bed, &admin, 1, requests, nothing).await.into_iter().map(|(_, status)| status);
-    // Too long, made, out of range; and an operator is no agent.
+    // Too long, created, out of range; and an operator is not an agent.
     assert_eq!(statuses.collect::<Vec<_>>(), [413, 201, 11, 7]);
 }

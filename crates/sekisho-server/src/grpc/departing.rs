@@ -1,4 +1,5 @@
-//! The body of an answer that holds identities: judged when its connection takes it, and withdrawn if they may not leave.
+//! The body of an answer that holds identities: judged when its connection takes it, and withdrawn if they may not
+//! leave.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -41,7 +42,7 @@ enum Stage {
     Held,
     Taken(u64),
     Withdrawn(Withdrawing),
-    Ended,
+    Finished,
 }
 
 struct Departing {
@@ -74,10 +75,10 @@ impl HttpBody for Departing {
                 Stage::Taken(_) => return Pin::new(&mut this.body).poll_frame(cx),
                 Stage::Withdrawn(withdrawing) => {
                     let trailers = ready!(withdrawing.as_mut().poll(cx));
-                    this.stage = Stage::Ended;
+                    this.stage = Stage::Finished;
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
-                Stage::Ended => return Poll::Ready(None),
+                Stage::Finished => return Poll::Ready(None),
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use sekisho_proto::types::{Entry, EntryMask};
 
-/// The fields that a mask can name; the id is none of them. A field of SPIRE's message that is missing here does not compile.
+/// The fields that a mask can name; the id is none of them. A field of SPIRE's message that is missing here does not
+/// compile.
 macro_rules! fields {
     ($($field:ident),+ $(,)?) => {
         /// Every field.
@@ -19,8 +20,8 @@ macro_rules! fields {
 }
 
 fields! {
-    spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names, revision_number,
-    store_svid, jwt_svid_ttl, hint, created_at, additional_attributes,
+    spiffe_id, parent_id, selectors, x509_svid_ttl, federates_with, admin, downstream, expires_at, dns_names,
+    revision_number, store_svid, jwt_svid_ttl, hint, created_at, additional_attributes,
 }
 
 /// What a client sees of an entry: all of it, if it names no mask.
@@ -37,7 +38,7 @@ mod tests {
 
     /// SPIRE 1.14.3 (#6636): a flag that was copied into another.
     #[test]
-    fn a_mask_takes_the_field_that_it_names_and_no_other() {
+    fn a_mask_takes_only_the_named_field() {
         type Flag = (fn(&mut EntryMask), fn(&Entry) -> bool);
         let flags: [Flag; 5] = [
             (|mask| mask.admin = true, |entry| entry.admin),

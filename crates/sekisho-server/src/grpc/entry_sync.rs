@@ -1,5 +1,5 @@
-//! SPIRE's sync of an agent's entries: few go whole in the first answer; of many, the revisions go first and the client asks
-//! for what it lacks.
+//! SPIRE's sync of an agent's entries. A few entries are sent whole in the first answer. Of many, the revisions are
+//! sent first, and the client asks for the entries that it lacks.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -38,7 +38,8 @@ impl Sync {
         }
     }
 
-    /// The next request. The agent is judged again whenever an agent's standing may have changed (law L12), so that an idle stream ends with a ban, too.
+    /// The next request. The agent is judged again whenever an agent's standing may have changed (law L12), so that an
+    /// idle stream ends with a ban, too.
     async fn next(
         &self,
         incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>,

@@ -48,6 +48,6 @@ pub(crate) fn routes<H: Health>(
     let router = routes.routes().into_axum_router();
     let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), judged_last));
     let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method));
-    // Outermost: what is no gRPC is answered as a path that does not exist.
+    // Outermost: a request that is not gRPC is answered as an unknown path.
     Ok(router.layer(axum::middleware::from_fn(grpc_only)))
 }

@@ -26,7 +26,8 @@ pub(super) fn recorded<T: Send + 'static>(
     stream.then(recorded).boxed()
 }
 
-/// An honest agent's stream ends with the SVID that opened it, when that expires or is replaced: nothing was refused to it then.
+/// An honest agent's stream ends with the SVID that opened it, when that expires or is replaced: nothing was refused to
+/// it then.
 fn is_refusal(call: &Call<AgentCaller>, status: &Status) -> bool {
     match call.caller.standing(call.domain()) {
         Standing::Banned | Standing::Unknown => true,

@@ -76,7 +76,8 @@ pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Res
 /// An identity that was issued by an entry, or why not.
 pub(super) type Given = Result<(IssuedX509, Arc<Entry>), Status>;
 
-/// Issues all at once, so that their leaves share one wait; and what the connection is to judge once more before it takes the answer.
+/// Issues all at once, so that their leaves share one wait; and what the connection is to judge once more before it
+/// takes the answer.
 pub(super) async fn issue(
     call: &Call<AgentCaller>,
     items: Vec<Result<AskedX509, IssueError>>,

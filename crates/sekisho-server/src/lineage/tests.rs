@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn each_log_has_an_origin_of_its_own_and_keeps_it() {
+async fn each_log_keeps_its_own_origin() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
     let first = open(&a, &name()).unwrap();
@@ -36,7 +36,7 @@ async fn each_log_has_an_origin_of_its_own_and_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_log_of_the_previous_release_keeps_its_origin() {
+async fn an_earlier_releases_log_keeps_its_origin() {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
     private_folder(&keys).unwrap();
@@ -50,9 +50,9 @@ async fn a_log_of_the_previous_release_keeps_its_origin() {
     assert!(other.to_string().contains("`example.org/sekisho`, so it is not of trust domain `example.com`"), "{other}");
 }
 
-/// The attack: a log that lost its newest entries goes on, and shows other entries to somebody else.
+/// The attack: a log that lost its newest entries continues, and shows other entries to another reader.
 #[tokio::test]
-async fn a_log_that_begins_anew_never_signs_two_roots_under_one_origin_and_size() {
+async fn a_new_log_never_forks_an_origin() {
     let folder = tempfile::tempdir().unwrap();
     let (data, old) = (folder.path().join("s"), folder.path().join("old"));
     let mut policy = String::new();

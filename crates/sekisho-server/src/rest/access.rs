@@ -12,8 +12,8 @@ use crate::door::{Door, LONGEST};
 use crate::executor::Connection;
 use crate::roles;
 
-/// Lets through whom the role table names, operators with their call as an extension; refuses browsers of other origins and
-/// names that are not this server's (DNS rebinding).
+/// Lets through whom the role table names, operators with their call as an extension; refuses browsers of other origins
+/// and names that are not this server's (DNS rebinding).
 pub(super) async fn check(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     // A path without a route is answered as such.

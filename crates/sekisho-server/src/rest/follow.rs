@@ -68,9 +68,9 @@ fn lines(batch: &Arrived) -> Bytes {
     out.into()
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses((status = 200, body = ChangesForm,
-    description = "at once if `after` is not the present `sequence`, else at the next change, and after 30 s \
-        without one"))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses(
+    (status = 200, body = ChangesForm, description = "at once if `after` is not the present `sequence`, else at the \
+        next change, and after 30 s without one"))))]
 pub(super) async fn changes(
     Extension(call): Extension<Call<Operator>>,
     Query(query): Query<ChangesQuery>,

@@ -85,7 +85,8 @@ fn text(domain: &Domain) -> String {
     text.out + &domain.watch.metrics.text(&[("trust_domain", domain.identity.name.as_str())])
 }
 
-/// The metrics of one trust domain: each sample is labelled with it. Names of trust domains, tasks and labels need no escaping.
+/// The metrics of one trust domain: each sample is labelled with it. Names of trust domains, tasks and labels need no
+/// escaping.
 struct Exposition<'a> {
     out: String,
     trust_domain: &'a str,

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`, for whoever watches whether this server runs. They name no secret, so anybody may ask.
+//! `/livez` and `/readyz`, for monitors of this server. They name no secret, so every caller is answered.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The server can attest, issue and record, in each of its trust domains. What fails in another one than that which was asked
-/// stands with its name.
+/// The server can attest, issue and record, in each of its trust domains. What fails in another one than that which was
+/// asked stands with its name.
 pub(super) async fn readyz(
     State(asked): State<Shared>,
     Extension(all): Extension<Domains>,

@@ -99,7 +99,7 @@ impl From<JournalError> for Refused {
 /// An adapter's own fault: of the form of a request.
 impl Fault for Refused {
     fn is_callers(&self) -> bool {
-        // What another operator did first is no fault.
+        // A change by another operator is not a fault of this one.
         !self.is_ours() && self.0.status != StatusCode::CONFLICT.as_u16()
     }
 

@@ -129,7 +129,7 @@ fn receipt(
             _ => None,
         };
         if root.is_none_or(|root| place.verify(record.as_bytes(), root.as_bytes()).is_err()) {
-            tracing::error!(index, "a record does not stand under the leaf that its segment names");
+            tracing::error!(index, "a record is not under the leaf that its segment names");
             return Err(Refused::unavailable(&"a segment of decisions is damaged"));
         }
     }

@@ -1,5 +1,5 @@
-//! The log as c2sp.org/tlog-tiles serves it: checkpoint, tiles, entry bundles. Leaves hold commitments; what opens them is
-//! never served here (decisions/0019).
+//! The log as c2sp.org/tlog-tiles serves it: checkpoint, tiles, entry bundles. Leaves hold commitments; what opens them
+//! is never served here (decisions/0019).
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::Shared;
 
-/// Reads at once: a bundle has up to 16 MiB, and anybody may ask.
+/// Reads at once: a bundle has up to 16 MiB, and every caller is answered.
 static READING: Semaphore = Semaphore::const_new(8);
 /// What may wait to be sent at once, in units of 64 KiB: readers that do not read cost 64 MiB at most.
 static SENDING: Semaphore = Semaphore::const_new(1024);

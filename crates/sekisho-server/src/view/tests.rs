@@ -30,7 +30,7 @@ fn listed(view: &View, spiffe_id: Option<&str>, parent: Option<&str>, after: Opt
 }
 
 #[test]
-fn indexes_say_what_all_entries_say_also_after_changes() {
+fn indexes_agree_with_entries_after_changes() {
     let changes: Vec<Change> = [("/a", "/n"), ("/b", "/n"), ("/a", "/m"), ("/a", "/n"), ("/ab", "/n")]
         .iter()
         .enumerate()
@@ -53,7 +53,7 @@ fn indexes_say_what_all_entries_say_also_after_changes() {
 
 /// Walking all entries for each of these would take half a minute; at a million entries, minutes.
 #[test]
-fn what_is_asked_of_many_entries_does_not_look_at_all_of_them() {
+fn queries_do_not_scan_all_entries() {
     let count = std::env::var("SEKISHO_LAB_ENTRIES").ok().and_then(|count| count.parse().ok()).unwrap_or(100_000);
     let changes: Vec<Change> =
         (0..count).map(|number| entry(number, &format!("/svc/{number}"), &format!("/node/{}", number % 100))).collect();

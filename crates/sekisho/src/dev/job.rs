@@ -61,7 +61,7 @@ pub(super) async fn run(folder: &Folder, services: &Path, watch: &Stopwatch, rol
     let (allowed, denied) = job.calls(&mut gateway).await?;
     let refusal = job.tampered(roles, &peer).await?;
     job.proofs(&[allowed, denied, refusal]).await?;
-    // Whoever reads no more would stop the gateway at its next line.
+    // If no reader is left, the gateway stops at its next line.
     tokio::spawn(async move { while let Ok(Some(_)) = gateway.next_line().await {} });
     Ok(())
 }
@@ -155,8 +155,8 @@ impl Job<'_> {
         Ok(id)
     }
 
-    /// The agent for which an earlier run registered the services. One that joins again must keep its ID: what is registered
-    /// for another is not served.
+    /// The agent for which an earlier run registered the services. One that joins again must keep its ID: what is
+    /// registered for another is not served.
     async fn registered_agent(&self) -> Result<String, Failure> {
         let entry = self.registered(GATEWAY).await?;
         Ok(entry.map_or_else(|| "dev".to_owned(), |entry| entry.parent_id))
@@ -243,7 +243,10 @@ impl Job<'_> {
         let record = self.recorded(&denied).await?.read().map_err(Failure::failed)?;
         let (rule, condition, found) = for_hardware(&record)
             .ok_or_else(|| Failure::failed(format!("POST was denied, but not for hardware alone: {record:?}")))?;
-        let facts = json!({"method": "POST", "path": "/v1/transactions", "decision": denied, "rule": rule, "condition": condition, "found": found});
+        let facts = json!({
+            "method": "POST", "path": "/v1/transactions", "decision": denied,
+            "rule": rule, "condition": condition, "found": found,
+        });
         let shown = format!("first call denied: POST /v1/transactions by {rule}, `{condition}`");
         self.watch.reached("first_call_denied", &shown, facts, &format!("why {denied}"))?;
         Ok((allowed, denied))

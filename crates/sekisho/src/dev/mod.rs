@@ -22,7 +22,7 @@ use crate::global::Global;
 
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
-    /// Folder for everything that `dev` makes
+    /// Folder for all files of `dev`
     #[arg(long, env = "SEKISHO_DEV_FOLDER")]
     folder: Option<PathBuf>,
     /// Delete the state of an earlier run
@@ -31,7 +31,8 @@ pub(crate) struct DevArgs {
     /// Stop after the last milestone
     #[arg(long, env = "SEKISHO_DEV_ONCE")]
     once: bool,
-    /// Folder with the sample services `payment-gateway` and `transactions`; beside this executable if absent
+    /// Folder with the sample services `payment-gateway` and `transactions`; default: the folder of this
+    /// executable
     #[arg(long, env = "SEKISHO_DEV_SERVICES")]
     services: Option<PathBuf>,
 }
@@ -59,7 +60,8 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
             tokio::select! {
                 biased;
                 () = stop.wait() => Ok(Exit::Ok),
-                died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in {}", folder.logs().display()))),
+                died = roles.first_to_end() => Err(Failure::failed(format!("{died}; its log is in \
+                    {}", folder.logs().display()))),
                 never = events::follow(&folder, &watch) => match never {},
             }
         }

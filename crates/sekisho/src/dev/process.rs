@@ -1,10 +1,10 @@
-//! Roles as child processes: started, read, and ended in reverse order.
+//! Roles as child processes: started, read, and stopped in reverse order.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use sekisho_runtime::{Ends, child_of_ours};
+use sekisho_runtime::{Ends, child_of_ours, duration_text};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -31,7 +31,7 @@ impl Roles {
     ) -> Result<Output, Failure> {
         let failed = |e: std::io::Error| Failure::failed(format!("`sekisho {name}` does not start: {e}"));
         let log = std::fs::File::create(logs.join(format!("{name}.log"))).map_err(failed)?;
-        // Ended together with us, however that happens.
+        // It stops when this process does, also when this one is killed.
         let command = child_of_ours(std::env::current_exe().map_err(failed)?, Ends::Asked);
         let mut child = Command::from(command)
             .args(arguments)
@@ -52,7 +52,7 @@ impl Roles {
         loop {
             for (name, child) in &mut self.0 {
                 if let Ok(Some(status)) = child.try_wait() {
-                    return format!("`{name}` ended by itself ({status})");
+                    return format!("`{name}` stopped by itself ({status})");
                 }
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -80,7 +80,7 @@ async fn end(name: &str, mut child: Child) {
     let asked = pid.and_then(sekisho_host::signal_terminate);
     let waited = tokio::time::timeout(Duration::from_secs(15), child.wait()).await;
     if waited.is_err() {
-        tracing::warn!(name, ?asked, "did not end when asked");
+        tracing::warn!(name, ?asked, "did not stop when asked");
         // Nothing more can be done about a process that does not die.
         let _killed = child.kill().await;
     }
@@ -99,8 +99,8 @@ pub(super) async fn wait_for<T>(
                 return Ok(found);
             }
         }
-        Err(Failure::failed(format!("{what}: the process ended first")))
+        Err(Failure::failed(format!("{what}: the process stopped first")))
     };
-    let late = |_| Failure::failed(format!("{what}: nothing within {} s", PATIENCE.as_secs()));
+    let late = |_| Failure::failed(format!("{what}: nothing within {}", duration_text(PATIENCE.as_secs())));
     tokio::time::timeout(PATIENCE, search).await.map_err(late)?
 }

@@ -63,7 +63,7 @@ pub(crate) async fn printed_by<T>(verb: impl Future<Output = T>) -> (T, String) 
     PRINTED.scope(RefCell::default(), kept).await
 }
 
-/// One line on stdout. A reader that went away is no failure of ours.
+/// One line on stdout. A reader that went away is not a failure.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     if PRINTED.try_with(|printed| printed.borrow_mut().push_str(&format!("{text}\n"))).is_ok() {
         return Ok(());
@@ -84,7 +84,7 @@ pub(crate) const fn mark(good: bool) -> &'static str {
     if good { "√" } else { "×" }
 }
 
-/// A text that somebody else chose, safe for a terminal: what controls it is escaped.
+/// A text from elsewhere, safe for a terminal: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

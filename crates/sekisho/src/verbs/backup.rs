@@ -20,7 +20,7 @@ pub(crate) struct BackupArgs {
     /// The server's data folder; the server may run
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     data: PathBuf,
-    /// A new folder for the copy. It holds private keys: keep it as you keep those
+    /// A new folder for the copy. It contains private keys: protect it as you protect those
     #[arg(long, env = "SEKISHO_BACKUP_TO")]
     to: PathBuf,
 }
@@ -30,13 +30,14 @@ pub(crate) struct RestoreArgs {
     /// The server's trust domain
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN")]
     trust_domain: String,
-    /// The copy
+    /// Folder with the copy
     #[arg(long, env = "SEKISHO_RESTORE_FROM")]
     from: PathBuf,
-    /// The server's data folder; its server must not run. What is there is kept beside it
+    /// The server's data folder; the server must not run. The earlier content is kept beside it
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     data: PathBuf,
-    /// Restore the copy's log although the log here is longer, another one or unreadable; it goes on under a new origin
+    /// Restore the copy's log although the log here is longer, unreadable or another one; the restored log
+    /// continues under a new origin
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     danger_accept_older_log: bool,
 }
@@ -80,7 +81,7 @@ pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failu
     Ok(Exit::Ok)
 }
 
-/// What is said of decisions that cannot be read.
+/// The text about decisions that cannot be read.
 fn damage(damaged: &[PathBuf]) -> String {
     let line = |path: &PathBuf| format!("\ndamaged, as it was before: some decisions in {}", path.display());
     damaged.iter().map(line).collect()

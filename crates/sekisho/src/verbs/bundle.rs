@@ -12,7 +12,7 @@ pub(crate) enum BundleVerb {
     /// Show the trust bundle
     #[command(alias = "get", after_help = "Example:\n  sekisho bundle show --form fingerprint")]
     Show {
-        /// What to show of it
+        /// The form to show it in
         #[arg(long, env = "SEKISHO_BUNDLE_FORM", value_enum, default_value_t = Form::Pem)]
         form: Form,
     },

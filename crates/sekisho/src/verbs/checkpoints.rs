@@ -1,4 +1,4 @@
-//! Checkpoints that somebody keeps, and consistency proofs between two of them, as files.
+//! Checkpoints that an auditor keeps, and consistency proofs between two of them, as files.
 
 use std::path::{Path, PathBuf};
 

@@ -24,16 +24,16 @@ use crate::svid_files::signals::{Named, received};
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     asks: AgentSocket,
-    /// Sent to the program after the files changed, for programs that read them again
+    /// Signal for the program after the files changed, for programs that read them again
     #[arg(long, value_enum)]
     signal: Option<Named>,
     /// Another variable for the path of a file, for example PGSSLKEY=key
     #[arg(long, value_name = "NAME=FILE", value_parser = variable)]
     env: Vec<(String, File)>,
-    /// Folder for the files; by default one in memory that is removed when the program ends
+    /// Folder for the files; default: a folder in memory that is removed when the program stops
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
-    /// Which identity, if the entries give several; the first by default
+    /// The identity to use, if the entries give several; default: the first
     #[arg(long, value_parser = spiffe_id)]
     spiffe_id: Option<SpiffeId>,
     /// How long to wait for the first SVID

@@ -14,7 +14,8 @@ use crate::output::print;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerVerb {
-    /// Check every leaf, tile and opening of a server's log, and its root against the checkpoint; the server may run
+    /// Check every leaf, tile and opening of a server's log, and its root against the checkpoint; the server
+    /// may run
     #[command(after_help = "Example:\n  sekisho ledger fsck --data /var/lib/sekisho/server")]
     Fsck(FsckArgs),
 }

@@ -19,7 +19,7 @@ use crate::rest::Rest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVerb {
-    /// Load the `.rego` files of a folder and say what is wrong with them
+    /// Load the `.rego` files of a folder and report what is wrong with them
     #[command(after_help = "Example:\n  sekisho policy check ./policy")]
     Check {
         /// Folder with the `.rego` files
@@ -31,7 +31,7 @@ pub(crate) enum PolicyVerb {
         /// Folder with the policy and its tests
         folder: PathBuf,
     },
-    /// Decide one input, as JSON, by the policy of a folder; exit code 2 means denied
+    /// Decide one JSON input by the policy of a folder; exit code 2 means denied
     #[command(after_help = "Example:\n  sekisho policy eval ./policy --input request.json")]
     Eval {
         /// Folder with the `.rego` files
@@ -39,11 +39,11 @@ pub(crate) enum PolicyVerb {
         /// File with the input; `-` is stdin
         #[arg(long, env = "SEKISHO_POLICY_INPUT", default_value = "-")]
         input: PathBuf,
-        /// The decision's clock, as `2027-01-31T12:00:00Z`; now if absent
+        /// The time of the decision, as `2027-01-31T12:00:00Z`; default: now
         #[arg(long, env = "SEKISHO_POLICY_NOW", value_parser = parse_time)]
         now: Option<UnixTime>,
     },
-    /// Decide recorded decisions again by the policy of a folder; exit code 2 means that some come out differently
+    /// Decide recorded requests again by the policy of a folder; exit code 2 means that some decisions differ
     #[command(after_help = "Example:\n  sekisho policy replay ./policy --last 1000")]
     Replay(super::replay::ReplayArgs),
     /// Make the `.rego` files of a folder the next revision, if the folder's own tests pass
@@ -156,7 +156,7 @@ fn eval(global: &Global, folder: &Path, input: &Path, at: Option<UnixTime>) -> R
     Ok(if decision.effect.is_allow() { Exit::Ok } else { Exit::Denied })
 }
 
-/// A test and how it ended, as they are shown.
+/// A test and its result, as they are shown.
 #[derive(Serialize)]
 struct TestRow {
     name: String,

@@ -14,14 +14,15 @@ use crate::verbs::checkpoints;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
-    /// `att_…`, `iss_…`, `dec_…`, `ref_…` or a prefix of it that is unique, or the index of a leaf; may be absent with
+    /// `att_…`, `iss_…`, `dec_…`, `ref_…`, a unique prefix of one, or the index of a leaf; optional with
     /// `--consistent-with`
     #[arg(required_unless_present = "consistent_with", add = complete::logged())]
     id: Option<String>,
-    /// Where to write the proof; `<id>.tlog-proof` or `log.consistency` if absent
+    /// Where to write the proof; default: `<id>.tlog-proof` or `log.consistency`
     #[arg(long, env = "SEKISHO_PROOF_FILE")]
     file: Option<PathBuf>,
-    /// A checkpoint or proof file of before: also prove that its log is the beginning of this one, in `<file>.consistency`
+    /// An earlier checkpoint or proof file: also prove that its log is the beginning of this one, in
+    /// `<file>.consistency`
     #[arg(long, env = "SEKISHO_CONSISTENT_WITH")]
     consistent_with: Option<PathBuf>,
     /// Also write the trust policy that names the log's key, for `sekisho verify`

@@ -7,8 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::line;
 use crate::role::Role;
 
-/// Runs a sidecar; prints `ready <SPIFFE ID>` on stdout once it has its identity, and then the address for peers if it has one.
-/// Ends as its workload did.
+/// Runs a sidecar; prints `ready <SPIFFE ID>` on stdout once it has its identity, and then the address for peers if it
+/// has one. Ends as its workload did.
 pub(crate) async fn run(role: Role<sekisho_proxy::ProxyArgs>) -> Result<Exit, Failure> {
     let Role { own: args, closed } = role;
     closed.start(&args.log)?;

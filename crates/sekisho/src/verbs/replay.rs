@@ -23,7 +23,7 @@ const PAGE: usize = 1000;
 pub(crate) struct ReplayArgs {
     /// Folder with the other policy's `.rego` files
     folder: PathBuf,
-    /// How many of the newest decisions are decided again
+    /// Number of the newest decisions that are decided again
     #[arg(long, env = "SEKISHO_REPLAY_LAST", default_value_t = 10_000)]
     last: usize,
     /// File of decisions in place of the server's, as `sekisho decision list -o jsonl` prints them

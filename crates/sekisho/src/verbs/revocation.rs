@@ -19,7 +19,8 @@ pub(crate) enum RevocationVerb {
     /// List revocations in force, and which sidecars have applied them
     #[command(alias = "ls", after_help = "Example:\n  sekisho revocation list")]
     List,
-    /// Revoke what was issued until now. It cannot be taken back, and need not be: what may have an SVID gets a new one
+    /// Revoke SVIDs that were issued until now. This cannot be undone; processes that may have an SVID get a
+    /// new one
     #[command(
         alias = "add",
         after_help = "Example:\n  sekisho revocation create --spiffe-id spiffe://prod.internal/shop --reason 'key \
@@ -32,13 +33,13 @@ pub(crate) enum RevocationVerb {
 pub(crate) struct New {
     #[command(flatten)]
     what: What,
-    /// One line; peers that are refused hear it
+    /// One line of text that refused peers receive
     #[arg(long, env = "SEKISHO_REVOCATION_REASON", default_value = "")]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, env = "SEKISHO_YES")]
     yes: bool,
-    /// Revoke it although the server does not know it: as a precaution, for example after a restore
+    /// Revoke it although the server does not know it: a precaution, for example after a restore
     #[arg(long, env = "SEKISHO_REVOCATION_UNKNOWN")]
     unknown: bool,
 }
@@ -55,7 +56,7 @@ struct What {
     /// The SVIDs of an entry, by its id
     #[arg(long, env = "SEKISHO_REVOCATION_ENTRY", add = complete::entries())]
     entry: Option<String>,
-    /// An agent's own SVIDs and all that it asked for, by its SPIFFE ID; it must attest again
+    /// An agent's own SVIDs and all that it requested, by its SPIFFE ID; the agent must attest again
     #[arg(long = "agent-id", env = "SEKISHO_REVOCATION_AGENT_ID")]
     agent_id: Option<String>,
 }

@@ -18,26 +18,26 @@ use crate::view::View;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SvidVerb {
-    /// Fetch the X.509-SVIDs of this very process from the agent, and show them without their keys
+    /// Fetch the X.509-SVIDs of this process from the agent, and show them without their keys
     #[command(after_help = "Example:\n  sekisho svid fetch")]
     Fetch(AgentSocket),
-    /// Fetch a JWT-SVID of this very process
+    /// Fetch a JWT-SVID of this process
     #[command(after_help = "Example:\n  sekisho svid jwt --audience spiffe://prod.internal/shop")]
     Jwt {
         #[command(flatten)]
         asks: AgentSocket,
-        /// Whom the token is for
+        /// Audience of the token: the service that will verify it
         #[arg(long, env = "SEKISHO_AUDIENCE", required = true, value_delimiter = ',')]
         audience: Vec<String>,
     },
-    /// Keep the X.509-SVID of this very process in files, and notify a program of each change
+    /// Keep the X.509-SVID of this process in files, and notify a program of each change
     Watch(Box<super::watch::WatchArgs>),
     /// List what was attested and issued, newest first
     #[command(alias = "ls", after_help = "Example:\n  sekisho svid list --limit 50")]
     List {
         #[command(flatten)]
         asks: ServerSocket,
-        /// How many of the newest
+        /// Number of the newest to list
         #[arg(long, env = "SEKISHO_LIMIT", default_value_t = 20)]
         limit: u32,
     },

@@ -24,13 +24,13 @@ pub(crate) enum TokenVerb {
     /// Create a join token; it attests one agent, once
     #[command(alias = "add", after_help = "Example:\n  sekisho token create --agent-id db-1 --ttl 30m --file token")]
     Create(New),
-    /// List tokens that were not used, by their ids
+    /// List unused tokens by their ids
     #[command(alias = "ls", after_help = "Example:\n  sekisho token list")]
     List,
-    /// Make a token useless
+    /// Revoke a token that was not used
     #[command(alias = "delete", alias = "rm", after_help = "Example:\n  sekisho token revoke tok_0193ab4f")]
     Revoke {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::tokens())]
         id: String,
     },
@@ -38,14 +38,15 @@ pub(crate) enum TokenVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// Name or SPIFFE ID of the agent; a host that joins again under the same one keeps its entries. A new ID if absent
+    /// Name or SPIFFE ID of the agent; a host that joins again under the same ID keeps its entries. Default: a
+    /// new ID
     #[arg(long, env = "SEKISHO_TOKEN_AGENT_ID")]
     agent_id: Option<String>,
-    /// How long it can be used (at most `7d`)
+    /// How long the token can be used (at most `7d`)
     #[arg(long, env = "SEKISHO_TOKEN_TTL", default_value = "10m")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(1..=604_800))]
     ttl: u32,
-    /// Write it to a file of mode 0600 instead of printing it; an earlier token there is replaced
+    /// Write the token to a file of mode 0600 instead of printing it; an earlier token in that file is replaced
     #[arg(long, env = "SEKISHO_TOKEN_FILE")]
     file: Option<PathBuf>,
 }
@@ -88,7 +89,7 @@ async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
     let request = TokenRequest { ttl: new.ttl, token: None, agent_id: new.agent_id };
     let made = rest.send(Method::POST, "/v1/tokens", &request).await;
     let made: TokenForm = made.inspect_err(|_| {
-        // An empty file is no token.
+        // An empty file is not a token.
         if let Some((_, new, _)) = &file {
             let _kept = std::fs::remove_file(new);
         }
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_left_by_a_failed_call_is_replaced() {
+    fn a_failed_calls_file_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token.new");
         std::fs::write(&path, "half a tok").unwrap();

@@ -17,8 +17,8 @@ pub(crate) struct VerifyArgs {
     /// Trust policy that names the log's key (c2sp.org/tlog-policy)
     #[arg(long, env = "SEKISHO_TRUST_POLICY")]
     trust_policy: PathBuf,
-    /// A checkpoint or proof file of before or after: also check that both are of one history of the log. What shows it
-    /// is read from `<file>.consistency`, unless the file is that itself
+    /// An earlier or later checkpoint or proof file: also check that both are of one history of the log. The
+    /// proof is read from `<file>.consistency`, unless the file is that proof itself
     #[arg(long, env = "SEKISHO_CONSISTENT_WITH")]
     consistent_with: Option<PathBuf>,
 }

@@ -28,28 +28,28 @@ const NOTIFY: &str = "NOTIFY_SOCKET";
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     asks: AgentSocket,
-    /// Folder for the files; on a tmpfs such as /run, the key is on no disk
+    /// Folder for the files; on a tmpfs such as /run, the key is never on disk
     #[arg(long, env = "SEKISHO_SVID_WRITE", value_name = "FOLDER")]
     write: PathBuf,
-    /// Run by the shell after the files changed, and again until it succeeds
+    /// Shell command to run after the files changed; it is repeated until it succeeds
     #[arg(long, env = "SEKISHO_SVID_ON_CHANGE", value_name = "COMMAND")]
     on_change: Option<String>,
     /// Send this signal after the files changed
     #[arg(long, env = "SEKISHO_SVID_SIGNAL", value_enum, requires = "pid_file", conflicts_with = "on_change")]
     signal: Option<Named>,
-    /// File with the number of the process that the signal is for
+    /// File with the process ID of the program that gets the signal
     #[arg(long, env = "SEKISHO_SVID_PID_FILE", requires = "signal")]
     pid_file: Option<PathBuf>,
-    /// Which identity, if the entries give several; the first by default
+    /// The identity to use, if the entries give several; default: the first
     #[arg(long, env = "SEKISHO_SVID_SPIFFE_ID", value_parser = spiffe_id)]
     spiffe_id: Option<SpiffeId>,
-    /// User whose files they are, by name or number; needs root
+    /// User that owns the files, by name or number; needs root
     #[arg(long, env = "SEKISHO_SVID_OWNER", value_name = "USER")]
     owner: Option<String>,
     /// Group that may read the key (0640), by name or number
     #[arg(long, env = "SEKISHO_SVID_GROUP", value_name = "GROUP")]
     group: Option<String>,
-    /// Write the files once, and end
+    /// Write the files once, and exit
     #[arg(long, env = "SEKISHO_SVID_ONCE", conflicts_with_all = ["on_change", "signal"])]
     once: bool,
     /// With `--once`: how long to wait for an SVID

@@ -2,6 +2,9 @@
 //! the binary that the lab runs.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as loudly as tests do")]
 
+mod completion;
+mod screens;
+mod servers;
 mod wrong;
 
 use std::process::{Command, Output};
@@ -45,7 +48,7 @@ fn every_error_says_what_to_do_next() {
 }
 
 #[test]
-fn completions_and_the_openapi_document_are_made_from_the_code() {
+fn completions_and_openapi_come_from_the_code() {
     let folder = std::env::temp_dir().join(format!("sekisho-man-{}", std::process::id()));
     assert!(sekisho(&["man", folder.to_str().unwrap()]).status.success());
     for page in ["sekisho.1", "sekisho-server.1", "sekisho-policy-replay.1"] {

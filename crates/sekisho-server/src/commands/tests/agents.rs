@@ -16,7 +16,7 @@ use crate::tokens::id_of;
 const ID: &str = "spiffe://example.org/spire/agent/join_token/host-a";
 
 #[tokio::test]
-async fn law_l4_a_token_admits_one_node_and_its_use_is_on_record() {
+async fn law_l4_a_token_admits_one_node() {
     let bed = Testbed::new().await;
     let token = bed.token("host-a").await;
     let before = bed.recorded().await.len();
@@ -43,7 +43,7 @@ async fn law_l4_a_token_admits_one_node_and_its_use_is_on_record() {
 }
 
 #[tokio::test]
-async fn law_l5_a_banned_agent_that_attests_is_on_record_once_under_its_name() {
+async fn law_l5_attestation_of_a_banned_agent_is_recorded() {
     let bed = Testbed::new().await;
     bed.joined("host-a").await;
     let token = bed.token("host-a").await;
@@ -55,7 +55,7 @@ async fn law_l5_a_banned_agent_that_attests_is_on_record_once_under_its_name() {
 }
 
 #[tokio::test]
-async fn law_l5_an_svid_that_the_database_did_not_take_is_withdrawn_on_record() {
+async fn law_l5_an_unstored_svid_is_withdrawn_on_record() {
     let bed = Testbed::new().await;
     let renewing = bed.joined("host-b").await;
     let token = bed.token("host-a").await;
@@ -94,7 +94,7 @@ async fn what_proves_nothing_is_refused_and_on_record() {
 }
 
 #[tokio::test]
-async fn an_agent_renews_and_the_successor_ends_what_came_before() {
+async fn a_renewed_svid_replaces_earlier_ones() {
     let bed = Testbed::new().await;
     let first = bed.joined("host-a").await;
     let renewed = bed.agent(&first).await.execute(Renew { csr: csr() }).await.map_err(Refusal::into_error).unwrap();
@@ -110,7 +110,7 @@ async fn an_agent_renews_and_the_successor_ends_what_came_before() {
 }
 
 #[tokio::test]
-async fn law_l6_a_ban_between_the_door_and_the_write_withdraws_a_renewal() {
+async fn law_l6_a_ban_before_the_write_withdraws_renewal() {
     let bed = Testbed::new().await;
     let (renewing, posting) = (bed.joined("host-a").await, bed.joined("host-b").await);
     let (renewing, posting) = (bed.agent(&renewing).await, bed.agent(&posting).await);
@@ -127,7 +127,7 @@ async fn law_l6_a_ban_between_the_door_and_the_write_withdraws_a_renewal() {
 }
 
 #[tokio::test]
-async fn a_version_is_noted_once_and_takes_no_leaf() {
+async fn an_agent_version_is_stored_once() {
     let bed = Testbed::new().await;
     let shown = bed.joined("host-a").await;
     let before = bed.recorded().await.len();
@@ -138,7 +138,7 @@ async fn a_version_is_noted_once_and_takes_no_leaf() {
 }
 
 #[tokio::test]
-async fn law_l3_the_door_admits_by_the_role_table_only_and_records_whom_it_refuses() {
+async fn law_l3_the_door_admits_by_the_role_table() {
     let bed = Testbed::new().await;
     let shown = bed.joined("host-a").await;
     let mut expired = shown.clone();

@@ -48,7 +48,7 @@ async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
     assert!(jwt.log_index > issued.log_index);
     let own = execute_own(&bed.domain, OwnSvid { public_key: vec![1] }).await;
     assert!(own.is_err(), "what is no key gets no SVID");
-    // Of an entry that does not exist, without what the entry asks for, for no audience, and with what is no request.
+    // An unknown entry, missing selectors, no audience, and bytes that are not a request.
     let lacking = sekisho_evidence::process_evidence(
         "unix/1",
         sekisho_runtime::now(),
@@ -97,7 +97,7 @@ async fn law_l5_identities_of_one_call_are_appended_together() {
 }
 
 #[tokio::test]
-async fn law_l6_what_was_signed_and_may_not_leave_is_withdrawn_on_record() {
+async fn law_l6_a_withheld_svid_is_withdrawn_on_record() {
     let bed = Testbed::new().await;
     let shown = with_entry(&bed).await;
     let call = bed.agent(&shown).await;
@@ -118,7 +118,7 @@ async fn law_l6_what_was_signed_and_may_not_leave_is_withdrawn_on_record() {
 }
 
 #[tokio::test]
-async fn law_l6_a_ban_during_the_wait_for_the_log_withdraws_what_it_overtook() {
+async fn law_l6_a_ban_withdraws_an_issuance_under_way() {
     let bed = Testbed::new().await;
     let shown = with_entry(&bed).await;
     let call = bed.agent(&shown).await;

@@ -23,7 +23,7 @@ fn parent() -> SpiffeId {
 }
 
 #[tokio::test]
-async fn entries_change_with_their_leaves_or_not_at_all() {
+async fn entries_change_only_with_their_leaves() {
     let bed = Testbed::new().await;
     let operator = bed.operator().await;
     let before = bed.recorded().await.len();
@@ -111,7 +111,7 @@ fn policy() -> ApplyPolicy {
 }
 
 #[tokio::test]
-async fn law_l6_no_command_writes_for_an_operator_that_is_none_any_more() {
+async fn law_l6_a_former_operator_writes_nothing() {
     let bed = Testbed::new().await;
     let host = bed.joined("host-a").await;
     let admin = bed.remote_operator(&bed.admin(&host).await).await;
@@ -176,7 +176,7 @@ async fn changed_amid(amid: impl Fn(&Testbed) -> Item + Sync) -> (Result<i64, Re
 }
 
 #[tokio::test]
-async fn law_l6_a_right_that_ends_between_judgement_and_commit_keeps_the_write_out() {
+async fn law_l6_a_lost_right_keeps_the_write_out() {
     let revoked = |what: Revoked| {
         Item::from(Write::Revoke { what, reason: String::new(), at: now(), until: now().plus_seconds(900) })
     };

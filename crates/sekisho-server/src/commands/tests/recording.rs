@@ -15,7 +15,7 @@ fn record(number: u32, about: &str) -> bytes::Bytes {
 }
 
 #[tokio::test]
-async fn law_l5_a_batch_is_recorded_once_and_what_is_foreign_is_refused() {
+async fn law_l5_a_batch_is_recorded_once() {
     let bed = Testbed::new().await;
     let (shown, other) = (bed.joined("host-a").await, bed.joined("host-b").await);
     let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id), entry("ent_2", "/till", &other.spiffe_id)];

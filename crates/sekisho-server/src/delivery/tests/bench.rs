@@ -72,7 +72,8 @@ fn streams_in_numbers() {
         };
         come_to(streams as u64).await;
         println!(
-            "{streams} streams x {each} entries: all have everything after {:?}; RSS {began_with} -> {filled} (state) -> {} MB",
+            "{streams} streams x {each} entries: all have everything after {:?}; RSS {began_with} -> {filled} (state) \
+                -> {} MB",
             began.elapsed(),
             rss_mb()
         );
@@ -98,7 +99,11 @@ fn streams_in_numbers() {
             times.push(heard.recv().await.unwrap().duration_since(sent));
         }
         times.sort();
-        println!("one that concerns one reaches it in p50 {:?}, p99 {:?}, at most {:?}", times[250], times[495], times[499]);
+        println!(
+            "one that concerns one reaches it in p50 {:?}, p99 {:?}, at most \
+            {:?}",
+            times[250], times[495], times[499]
+        );
 
         let files = vec![("p.rego".to_owned(), "package workload.authz\n".repeat(100))];
         let (digest, revision) = (Digest::new([1; 32]), 1_000_000);
@@ -108,6 +113,11 @@ fn streams_in_numbers() {
         delivery.committed(&delta(revision, Change::Policy(Arc::new(policy))));
         let committed = sent.elapsed();
         come_to(already + streams as u64).await;
-        println!("a policy: {committed:?} for the commit; all have it after {:?}, {:?} of CPU", sent.elapsed(), cpu() - before);
+        println!(
+            "a policy: {committed:?} for the commit; all have it after {:?}, {:?} of \
+            CPU",
+            sent.elapsed(),
+            cpu() - before
+        );
     });
 }

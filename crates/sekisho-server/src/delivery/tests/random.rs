@@ -114,7 +114,7 @@ impl Simulation {
 }
 
 #[test]
-fn what_an_agent_holds_is_what_it_may_have_whatever_came_between() {
+fn an_agent_holds_exactly_its_own_entries() {
     let seeds = std::env::var("SEKISHO_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(40);
     for seed in 0..seeds {
         simulated(seed, async {

@@ -56,7 +56,7 @@ fn a_change_wakes_those_whom_it_concerns() {
 }
 
 #[test]
-fn an_agent_that_comes_back_is_sent_what_changed() {
+fn a_returning_agent_gets_only_changes() {
     simulated(2, async {
         let run = with_agents(&[A]).await;
         for number in 0..20 {
@@ -88,7 +88,7 @@ fn an_agent_that_comes_back_is_sent_what_changed() {
 }
 
 #[test]
-fn a_state_that_was_put_back_is_another_history_also_when_its_revisions_have_passed() {
+fn a_restored_state_is_another_history() {
     simulated(3, async {
         let run = with_agents(&[A]).await;
         run.put(entry("kept", A, "/w")).await;
@@ -115,13 +115,13 @@ fn a_state_that_was_put_back_is_another_history_also_when_its_revisions_have_pas
 }
 
 #[test]
-fn a_second_stream_of_an_agent_ends_the_first() {
+fn a_second_stream_replaces_the_first() {
     simulated(4, async {
         let run = with_agents(&[A]).await;
         let mut first = connected(&run, A).await;
         let mut second = connected(&run, A).await;
         let ended = first.next().await.unwrap().unwrap_err();
-        assert_eq!(ended, Ended::Replaced);
+        assert_eq!(ended, CloseReason::Replaced);
         assert!(first.next().await.is_none(), "its status is the last that it says");
         drop(first);
         run.put(entry("e", A, "/w")).await;
@@ -134,7 +134,7 @@ fn a_second_stream_of_an_agent_ends_the_first() {
 }
 
 #[test]
-fn law_l6_nothing_is_sent_of_what_was_taken_back_while_a_reader_was_slow() {
+fn law_l6_a_slow_reader_gets_nothing_removed() {
     simulated(5, async {
         let run = with_agents(&[A]).await;
         for number in 0..1200 {
@@ -149,13 +149,13 @@ fn law_l6_nothing_is_sent_of_what_was_taken_back_while_a_reader_was_slow() {
         assert!(second.more && second.entries.iter().all(|entry| entry.id != "e0600") && second.entries.len() == 499);
         run.node(Node { banned: true, ..node(A, &[]) }).await;
         let refused = agent.next().await.unwrap().unwrap_err();
-        assert_eq!(refused, Ended::Standing(Standing::Banned));
+        assert_eq!(refused, CloseReason::Standing(Standing::Banned));
         assert!(agent.next().await.is_none());
     });
 }
 
 #[test]
-fn law_l12_an_entry_leaves_at_its_end_and_a_ban_ends_the_stream() {
+fn law_l12_expired_entries_and_banned_agents_are_dropped() {
     simulated(6, async {
         let run = with_agents(&[A]).await;
         let mut agent = connected(&run, A).await;
@@ -168,12 +168,12 @@ fn law_l12_an_entry_leaves_at_its_end_and_a_ban_ends_the_stream() {
         let took = began.elapsed();
         assert!(took > Duration::from_millis(2900) && took < Duration::from_millis(3100), "{took:?}");
         run.node(Node { banned: true, ..node(A, &[]) }).await;
-        assert_eq!(agent.next().await.unwrap().unwrap_err(), Ended::Standing(Standing::Banned));
+        assert_eq!(agent.next().await.unwrap().unwrap_err(), CloseReason::Standing(Standing::Banned));
     });
 }
 
 #[test]
-fn law_l9_a_reader_that_stops_is_not_buffered_and_begins_again_with_everything() {
+fn law_l9_a_stalled_reader_is_not_buffered() {
     simulated(7, async {
         let run = with_agents(&[A]).await;
         let mut agent = connected(&run, A).await;

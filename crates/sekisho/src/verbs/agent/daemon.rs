@@ -11,7 +11,7 @@ pub(crate) async fn run(role: Role<sekisho_agent::AgentArgs>) -> Result<Exit, Fa
     let stop = Stop::new();
     stop_on_signal(&stop).map_err(Failure::failed)?;
     let ready = |socket: &std::path::Path| {
-        // Whoever started us may not read.
+        // The process that started this one may not read.
         let _unread = line(&format!("ready {}", socket.display()));
     };
     sekisho_agent::run(args, stop, ready).await.map_err(Failure::failed)?;

@@ -11,7 +11,8 @@ use crate::role::Role;
 
 pub(crate) use records::AgentVerb;
 
-/// `sekisho agent --trust-domain prod.internal` runs an agent; `sekisho agent list` and the like ask the server about agents.
+/// `sekisho agent --trust-domain prod.internal` runs an agent; `sekisho agent list` and the like ask the server about
+/// agents.
 #[derive(Debug)]
 pub(crate) enum AgentNoun {
     Daemon(Box<Role<AgentArgs>>),

@@ -21,7 +21,7 @@ pub(crate) enum AgentVerb {
     /// List attested agents
     #[command(alias = "ls", after_help = "Examples:\n  sekisho agent list\n  sekisho agent list --watch")]
     List {
-        /// Show it again whenever something changes
+        /// Show the list again after each change
         #[arg(short, long, env = "SEKISHO_WATCH")]
         watch: bool,
         #[command(flatten)]
@@ -30,7 +30,7 @@ pub(crate) enum AgentVerb {
     /// Show one agent
     #[command(alias = "get", after_help = "Example:\n  sekisho agent show db-1")]
     Show(One),
-    /// Ban an agent: it stays known and gets no identity any more
+    /// Ban an agent: it gets no identity and cannot attest again
     #[command(after_help = "Example:\n  sekisho agent ban db-1")]
     Ban(One),
     /// Evict an agent: it must attest again
@@ -40,7 +40,7 @@ pub(crate) enum AgentVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct One {
-    /// SPIFFE ID of the agent, its path, or the beginning of its last part
+    /// SPIFFE ID of the agent, its path, or a prefix of its last part
     #[arg(add = complete::agents())]
     id: String,
     #[command(flatten)]

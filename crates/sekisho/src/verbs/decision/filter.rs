@@ -8,22 +8,22 @@ use sekisho_types::UnixTime;
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// Only these
+    /// Only records with this effect
     #[arg(long, env = "SEKISHO_EFFECT", value_enum)]
     effect: Option<Effect>,
-    /// Only from this service: its SPIFFE ID, its path, or the last parts of it
+    /// Only requests from this service: its SPIFFE ID, its path, or the last parts of it
     #[arg(long, env = "SEKISHO_DECISION_SOURCE")]
     source: Option<String>,
-    /// Only to this service, likewise
+    /// Only requests to this service: its SPIFFE ID, its path, or the last parts of it
     #[arg(long, env = "SEKISHO_DECISION_DESTINATION")]
     destination: Option<String>,
-    /// Only by this rule, or by one of this file: `authz.rego:11` or `authz.rego`
+    /// Only decisions by this rule, or by a rule of this file: `authz.rego:11` or `authz.rego`
     #[arg(long, env = "SEKISHO_DECISION_RULE")]
     rule: Option<String>,
-    /// Only of requests whose path begins with this
+    /// Only requests whose path begins with this
     #[arg(long, env = "SEKISHO_DECISION_PATH")]
     path: Option<String>,
-    /// Only since this time, as `2027-01-31T12:00:00Z`, or for so long, as `1h30m`
+    /// Only records since this time (`2027-01-31T12:00:00Z`) or of this last period (`1h30m`)
     #[arg(long, env = "SEKISHO_DECISION_SINCE", value_parser = since)]
     since: Option<UnixTime>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Filter {
 enum Effect {
     Allow,
     Deny,
-    /// A process that got no identity, or a peer or call that was turned away
+    /// A process without an identity, or a refused peer or call
     Refusal,
 }
 

@@ -27,17 +27,17 @@ const PAGES: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DecisionVerb {
-    /// List decisions and refusals, newest first; with `--follow` also those to come, newest last
+    /// List decisions and refusals, newest first; with `--follow`, new ones are added at the end
     #[command(
         alias = "ls",
         after_help = "Examples:\n  sekisho decision list --effect deny --since 1h\n  sekisho decision list --follow \
             --destination shop"
     )]
     List(ListArgs),
-    /// Show one with its rule and conditions, as `why` does
+    /// Show one decision with its rule and conditions, as `why` does
     #[command(alias = "get", after_help = "Example:\n  sekisho decision show dec_0193ab4f6c2d1a2b")]
     Show {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::records())]
         id: String,
     },
@@ -47,10 +47,10 @@ pub(crate) enum DecisionVerb {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: Filter,
-    /// How many of the newest
+    /// Number of the newest to list
     #[arg(long, env = "SEKISHO_LIMIT", default_value_t = 20)]
     limit: u32,
-    /// Go on with each that comes
+    /// Continue with each new one
     #[arg(short, long, env = "SEKISHO_FOLLOW")]
     follow: bool,
 }

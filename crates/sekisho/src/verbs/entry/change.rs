@@ -16,19 +16,21 @@ use crate::rest::{Rest, with_query};
 
 #[derive(Debug, Args)]
 pub(crate) struct Change {
-    /// Another SPIFFE ID for the process
+    /// New SPIFFE ID of the process
     #[arg(long, env = "SEKISHO_ENTRY_SPIFFE_ID")]
     spiffe_id: Option<String>,
-    /// SPIFFE ID of the agent that serves it from now on
+    /// SPIFFE ID of the agent that will serve it
     #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
     parent_id: Option<String>,
-    /// Replaces all selectors; each property that the entry asks for must be among them
-    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
+    /// Replace all selectors; each property that the entry asks for now must be among them
+    #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',')]
+    #[arg(conflicts_with_all = ["add", "remove"])]
     selectors: Vec<String>,
-    /// Adds a selector: the entry then asks for more
+    /// Add a selector: the entry then asks for more
     #[arg(long = "add-selector", env = "SEKISHO_ENTRY_ADD_SELECTORS", value_delimiter = ',')]
     add: Vec<String>,
-    /// Removes a selector; another of the same property takes its place, or `--danger-loosen` is needed
+    /// Remove a selector; another selector of the same property must replace it, unless `--danger-loosen` is
+    /// given
     #[arg(long = "remove-selector", env = "SEKISHO_ENTRY_REMOVE_SELECTORS", value_delimiter = ',')]
     remove: Vec<String>,
     /// Let the entry ask for less than before: more processes may then get its identity

@@ -39,39 +39,39 @@ pub(crate) enum EntryVerb {
     /// Show one entry
     #[command(alias = "get", after_help = "Example:\n  sekisho entry show ent_0193ab4f6c2d1a2b")]
     Show {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::entries())]
         id: String,
     },
-    /// Change an entry; what is not given stays
+    /// Change an entry; properties that are not given stay
     #[command(after_help = "Example:\n  sekisho entry update ent_0193ab4f6c2d1a2b --add-selector unix:user:shop")]
     Update {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::entries())]
         id: String,
         #[command(flatten)]
         change: Box<Change>,
     },
-    /// Approve a new digest of the executable: it takes the place of the old one, all other selectors stay
+    /// Approve a new digest of the executable in place of the old one; all other selectors stay
     #[command(
         after_help = "Example:\n  sekisho entry approve ent_0193ab4f6c2d1a2b --sha256 \"$(sha256sum </usr/bin/shop \
             | cut -d' ' -f1)\""
     )]
     Approve {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::entries())]
         id: String,
         /// SHA-256 of the executable, as `sha256sum` prints it
         #[arg(long, env = "SEKISHO_ENTRY_SHA256")]
         sha256: String,
-        /// Do not ask: for scripts that know what they approve
+        /// Do not ask for confirmation: for scripts that know what they approve
         #[arg(long, env = "SEKISHO_YES")]
         yes: bool,
     },
     /// Delete an entry
     #[command(alias = "rm", after_help = "Example:\n  sekisho entry delete ent_0193ab4f6c2d1a2b")]
     Delete {
-        /// Its id, or a prefix that is unique
+        /// Its id, or a unique prefix of it
         #[arg(add = complete::entries())]
         id: String,
     },
@@ -85,7 +85,8 @@ pub(crate) struct Registration {
     /// SPIFFE ID of the agent that serves it (`sekisho agent list`)
     #[arg(long, env = "SEKISHO_ENTRY_PARENT_ID")]
     parent_id: String,
-    /// `type:value`, for example `unix:uid:1000`; all must be found, and one of them names a user, group or container
+    /// `type:name:value`, for example `unix:uid:1000`. A process must have all selectors, and one of them names
+    /// a user, group or container
     #[arg(long = "selector", env = "SEKISHO_ENTRY_SELECTORS", value_delimiter = ',', required = true)]
     selectors: Vec<String>,
     #[command(flatten)]

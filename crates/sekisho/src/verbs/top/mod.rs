@@ -21,20 +21,20 @@ use crate::rest::Rest;
 use crate::verbs::decision::ends;
 use crate::view::View;
 
-/// Identities are asked for once in so many pictures: they live for minutes.
+/// Identities are requested once in so many updates: they live for minutes.
 const IDENTITIES_EVERY: u32 = 15;
 
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Time between two pictures
+    /// Time between two updates
     #[arg(long, env = "SEKISHO_TOP_EVERY", default_value = "1s")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(1..=3600))]
     every: u32,
-    /// Time over which rates and shares are taken
+    /// Period over which rates and shares are computed
     #[arg(long, env = "SEKISHO_TOP_WINDOW", default_value = "10s")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(1..=3600))]
     window: u32,
-    /// End after so many pictures
+    /// Stop after this number of updates
     #[arg(long, env = "SEKISHO_TOP_COUNT")]
     count: Option<u32>,
 }
@@ -91,7 +91,7 @@ fn add(window: &mut Window, line: &str) {
     }
 }
 
-/// When the newest X.509-SVID of each identity ends.
+/// The expiry of the newest X.509-SVID of each identity.
 async fn svid_ends(rest: &Rest) -> Result<BTreeMap<String, i64>, Failure> {
     let listed: Vec<IdentityForm> = rest.find("/v1/identities", &IdentitiesQuery { limit: Some(1000) }).await?;
     let now = sekisho_runtime::now().millis();

@@ -134,7 +134,8 @@ fn in_words(advice: &Advice<'_>, parent: &str) -> AdviceShown {
         }
         Advice::ApproveDigest { entry, sha256, program } => (
             format!(
-                "only if {} is a new release that you trust as {}: approve it in place of the digest that is registered",
+                "only if {} is a new release that you trust as {}: approve it in place of the digest that is \
+                    registered",
                 program.as_deref().unwrap_or("its executable"),
                 entry.spiffe_id
             ),
@@ -149,7 +150,8 @@ fn in_words(advice: &Advice<'_>, parent: &str) -> AdviceShown {
             (
                 "to give this user's process with this executable an identity of its own, choose its NAME".to_owned(),
                 Some(format!(
-                    "sekisho entry create --spiffe-id spiffe://{domain}/NAME --parent-id {parent} --selector {user} --selector {executable}"
+                    "sekisho entry create --spiffe-id spiffe://{domain}/NAME --parent-id {parent} --selector {user} \
+                        --selector {executable}"
                 )),
             )
         }
@@ -219,7 +221,7 @@ mod tests {
 
     /// Pasted as a shell splits it, each command is one that this program has, and none takes a selector away.
     #[test]
-    fn law_l16_every_command_that_why_prints_parses_and_takes_no_selector_away() {
+    fn law_l16_why_prints_no_command_that_loosens() {
         let digest = "ab".repeat(32);
         let registered = format!("unix:sha256:{}", "cd".repeat(32));
         let entry = wire("ent_1", &["unix:uid:0", registered.as_str()]);

@@ -22,13 +22,13 @@ pub(crate) use identity::{DifferenceShown, identity};
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// `identity`, or the id of a decision (`dec_…`) or refusal (`ref_…`), or a prefix of it that is unique
+    /// `identity`, or the id of a decision (`dec_…`) or refusal (`ref_…`), or a unique prefix of it
     #[arg(add = complete::records())]
     what: String,
-    /// With `identity`: the process
+    /// With `identity`: the number (PID) of the process
     #[arg(long, env = "SEKISHO_PID")]
     pid: Option<i32>,
-    /// With `identity`: selectors in place of a process
+    /// With `identity`: selectors instead of a process
     #[arg(long, env = "SEKISHO_SELECTORS", value_delimiter = ',', conflicts_with = "pid")]
     selectors: Vec<String>,
 }
@@ -137,7 +137,7 @@ pub(crate) fn decision_text(decision: &Decision) -> String {
     out
 }
 
-/// What to do about a denial. It never tells to make a rule weaker (law L16).
+/// What to do about a denial. It never advises to weaken a rule (law L16).
 fn fix(event: &NodeEvent) -> &'static str {
     if matches!(event, NodeEvent::Decided(decided) if decided.recorded.policy_revision == 0) {
         return "no policy was in force, which denies every request: `sekisho policy apply <folder>`, or start the \
@@ -154,7 +154,8 @@ fn fix(event: &NodeEvent) -> &'static str {
     if condition.contains("issued_at") {
         return "the caller's SVID is too old: `sekisho doctor` on its node says why it was not renewed";
     }
-    "send a request that meets the rule; `sekisho policy replay <folder>` shows whose requests another rule would decide differently"
+    "send a request that meets the rule; `sekisho policy replay <folder>` shows whose requests another rule would \
+        decide differently"
 }
 
 #[cfg(test)]
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn law_l16_a_denial_is_never_answered_with_a_weaker_rule() {
+    fn law_l16_why_proposes_no_weaker_rule() {
         for condition in
             ["input.subject.claims.hw_attested == true", "input.subject.issued_at > 5", "input.method == \"GET\""]
         {
