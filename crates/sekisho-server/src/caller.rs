@@ -31,6 +31,14 @@ pub(crate) trait Caller: Send + Sync {
 /// Anyone.
 impl Caller for () {}
 
+/// Who may read the log: an operator, and anyone where it is published (decisions/0019).
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    pub is_operator: bool,
+}
+
+impl Caller for LogReader {}
+
 /// This server, of its own accord.
 pub(crate) struct Own;
 
@@ -102,6 +110,11 @@ impl Operator {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is on this machine.
+    pub(crate) const fn is_local(&self) -> bool {
+        self.shown.is_none()
     }
 }
 

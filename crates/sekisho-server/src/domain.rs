@@ -136,14 +136,6 @@ impl Log {
 }
 
 impl Domain {
-    /// The checkpoint that the log publishes, and its size: the newest, or the newest that its witnesses cosigned.
-    pub(crate) fn published_checkpoint(&self) -> Option<(u64, Arc<str>)> {
-        match &self.log.witnesses {
-            Some(witnesses) => witnesses.cosigned(),
-            None => Some((self.log.ledger.size(), self.log.ledger.checkpoint())),
-        }
-    }
-
     /// The newest checkpoint that its witnesses cosigned.
     pub(crate) fn cosigned(&self) -> Option<(u64, Arc<str>)> {
         self.log.witnesses.as_ref()?.cosigned()

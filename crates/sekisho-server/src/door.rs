@@ -36,7 +36,7 @@ impl Door {
     }
 
     pub(crate) const fn is_for_operator(&self) -> bool {
-        matches!(self.admitted, Admitted::Operator(_))
+        self.admitted.is_operator()
     }
 
     /// Lets a request through when it is here, in time and up to `limit` bytes, and its caller may still make it.
@@ -44,7 +44,8 @@ impl Door {
     pub(crate) async fn enter(self, request: &mut Request, limit: Option<usize>) -> Result<(), Refusal<Denied>> {
         let Self { connection, role, mut admitted } = self;
         if let Some(limit) = limit {
-            let limit = if matches!(admitted, Admitted::Anyone(_)) { limit.min(LONGEST_OF_ANYONE) } else { limit };
+            let is_known = admitted.is_operator() || admitted.is_agent();
+            let limit = if is_known { limit } else { limit.min(LONGEST_OF_ANYONE) };
             *request.body_mut() = match whole(std::mem::take(request.body_mut()), limit, SLOWEST).await {
                 Ok(body) => body,
                 Err(denied) => return Err(connection.refuse(denied).await),

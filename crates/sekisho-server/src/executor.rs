@@ -9,7 +9,7 @@ use axum::http::Extensions;
 use futures_util::future::join_all;
 use sekisho_net::TlsPeer;
 
-use crate::caller::{AgentCaller, Caller, Operator, Own};
+use crate::caller::{AgentCaller, Caller, LogReader, Operator, Own};
 use crate::command::Command;
 use crate::commands::RetirePrevious;
 use crate::denied::Denied;
@@ -50,7 +50,7 @@ impl Connection {
     }
 }
 
-/// A call whose caller the role table has admitted: an operator, an agent, or anyone.
+/// A call whose caller the role table has admitted.
 #[derive(Clone)]
 pub(crate) struct Call<C> {
     connection: Arc<Connection>,
@@ -67,8 +67,8 @@ impl<C: Caller> Call<C> {
     }
 
     /// Answers a query.
-    pub(crate) fn ask<Q: Query<Caller = C>>(&self, query: Q) -> Q::Reply {
-        query.ask(self.connection.domain.facts(), &self.caller)
+    pub(crate) async fn ask<Q: Query<Caller = C>>(&self, query: Q) -> Q::Reply {
+        query.answer(&self.connection.domain, &self.caller).await
     }
 
     /// Runs a command.
@@ -110,15 +110,25 @@ impl<C: Caller> Call<C> {
 pub(crate) enum Admitted {
     Anyone(Call<()>),
     Agent(Call<AgentCaller>),
+    LogReader(Call<LogReader>),
     Operator(Call<Operator>),
 }
 
 impl Admitted {
+    pub(crate) const fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator(_) | Self::LogReader(Call { caller: LogReader { is_operator: true }, .. }))
+    }
+
+    pub(crate) const fn is_agent(&self) -> bool {
+        matches!(self, Self::Agent(_))
+    }
+
     /// Hands the call to the adapter.
     pub(crate) fn into_extension(self, extensions: &mut Extensions) {
         match self {
             Self::Anyone(call) => extensions.insert(call).map(drop),
             Self::Agent(call) => extensions.insert(call).map(drop),
+            Self::LogReader(call) => extensions.insert(call).map(drop),
             Self::Operator(call) => extensions.insert(call).map(drop),
         };
     }
@@ -126,19 +136,26 @@ impl Admitted {
 
 /// Admits a caller by a row of the role table, or refuses it.
 pub(crate) async fn admit(connection: &Arc<Connection>, role: Role) -> Result<Admitted, Refusal<Denied>> {
-    let (domain, peer) = (&connection.domain, connection.peer.as_ref());
-    match role {
+    let admitted = match role {
         Role::Anyone => Ok(Admitted::Anyone(call(connection, ()))),
-        Role::LogReader if domain.settings.publish_log => Ok(Admitted::Anyone(call(connection, ()))),
-        Role::Operator | Role::LogReader => match Operator::of(&domain.view, connection.local.as_ref(), peer) {
-            Some(operator) => Ok(Admitted::Operator(call(connection, operator))),
-            None => Err(connection.refuse(Denied::NoOperator).await),
-        },
-        Role::Agent => match agent(connection).await {
-            Ok(agent) => Ok(Admitted::Agent(call(connection, agent))),
-            Err(denied) => Err(connection.refuse(denied).await),
-        },
+        Role::LogReader if connection.domain.settings.publish_log => {
+            Ok(Admitted::LogReader(call(connection, LogReader { is_operator: false })))
+        }
+        Role::LogReader => {
+            operator(connection).map(|_| Admitted::LogReader(call(connection, LogReader { is_operator: true })))
+        }
+        Role::Operator => operator(connection).map(|operator| Admitted::Operator(call(connection, operator))),
+        Role::Agent => agent(connection).await.map(|agent| Admitted::Agent(call(connection, agent))),
+    };
+    match admitted {
+        Ok(admitted) => Ok(admitted),
+        Err(denied) => Err(connection.refuse(denied).await),
     }
+}
+
+fn operator(connection: &Connection) -> Result<Operator, Denied> {
+    let (local, peer) = (connection.local.as_ref(), connection.peer.as_ref());
+    Operator::of(&connection.domain.view, local, peer).ok_or(Denied::NoOperator)
 }
 
 fn call<C>(connection: &Arc<Connection>, caller: C) -> Call<C> {

@@ -55,7 +55,6 @@ mod registration;
 mod rest;
 mod restore;
 mod retention;
-mod revocations;
 mod revoke;
 mod roles;
 mod rotation;

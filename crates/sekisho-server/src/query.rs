@@ -1,13 +1,31 @@
-//! What a query is: something of the state that a caller may see, which `executor.rs` hands out. Nothing changes by it.
+//! What a query is: something that a caller may see, which `executor.rs` answers. Nothing changes by it.
 
 use crate::caller::Caller;
 use crate::change::Facts;
+use crate::domain::Shared;
 
 /// Each is of a file of `queries/`.
-pub(crate) trait Query {
+pub(crate) trait Query: Sized + Send {
     /// Whom the role table admits to it.
     type Caller: Caller;
     type Reply;
 
-    fn ask(self, of: Facts<'_>, by: &Self::Caller) -> Self::Reply;
+    fn answer(self, of: &Shared, by: &Self::Caller) -> impl Future<Output = Self::Reply> + Send;
+}
+
+/// A query that the view answers, without a wait.
+pub(crate) trait Seen: Sized + Send {
+    type Caller: Caller;
+    type Reply;
+
+    fn see(self, of: Facts<'_>, by: &Self::Caller) -> Self::Reply;
+}
+
+impl<Q: Seen> Query for Q {
+    type Caller = Q::Caller;
+    type Reply = Q::Reply;
+
+    async fn answer(self, of: &Shared, by: &Q::Caller) -> Q::Reply {
+        self.see(of.facts(), by)
+    }
 }

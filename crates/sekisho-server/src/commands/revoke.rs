@@ -8,8 +8,8 @@ use crate::caller::Operator;
 use crate::change::{Change, Facts};
 use crate::command::{Changes, TakenAway};
 use crate::journal::personal;
+use crate::queries::Plan;
 use crate::registration::RegistrationError;
-use crate::revocations::Plan;
 
 const MAX_REASON: usize = 200;
 

@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::journal::{JournalError, personal};
 use crate::registration::RegistrationError;
 use crate::run::Run;
-use crate::tokens::{id_of, list};
+use crate::tokens::id_of;
 
 /// Makes a token useless.
 pub(crate) struct RevokeToken {
@@ -24,7 +24,8 @@ impl Command for RevokeToken {
     async fn run(self, run: &Run<'_, Operator>) -> Result<(), RegistrationError> {
         let id = &self.id;
         let unknown = || RegistrationError::NoToken(id.clone());
-        let found = list(run.domain).await?.into_iter().find(|token| id_of(&token.hash) == *id);
+        let known = run.domain.store.tokens(&run.domain.identity.name).await?;
+        let found = known.into_iter().find(|token| id_of(&token.hash) == *id);
         let hash = found.ok_or_else(unknown)?.hash;
         let token = TokenId::parse(id).ok_or_else(unknown)?;
         let removal = || {

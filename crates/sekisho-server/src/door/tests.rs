@@ -24,8 +24,8 @@ use crate::caller::Operator;
 use crate::commands::{BanAgent, DeleteEntry, Revoke, UpdateEntry};
 use crate::denied::Denied;
 use crate::executor::Call;
+use crate::queries::Plan;
 use crate::refusal::Fault;
-use crate::revocations::Plan;
 use crate::testbed::{ADMIN, Testbed, over_tls};
 use crate::{grpc, rest};
 

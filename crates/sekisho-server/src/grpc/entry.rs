@@ -30,7 +30,7 @@ impl wire::entry_server::Entry for Service {
         request: Request<wire::CountEntriesRequest>,
     ) -> Result<Response<wire::CountEntriesResponse>, Status> {
         let call = call::<Operator, _>(&request)?;
-        let count = call.ask(CountEntries(Filter::from_wire(request.into_inner().filter)?.listed()));
+        let count = call.ask(CountEntries(Filter::from_wire(request.into_inner().filter)?.listed())).await;
         Ok(Response::new(wire::CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
 
@@ -52,7 +52,7 @@ impl wire::entry_server::Entry for Service {
                 Some(EntryId::parse(token).map_err(|_| Status::invalid_argument("`page_token` is not one of ours"))?)
             }
         };
-        let page = call.ask(ListEntries { listed, after, limit });
+        let page = call.ask(ListEntries { listed, after, limit }).await;
         let entries = page.entries.iter().map(|entry| masked(entry_to_wire(entry), request.output_mask.as_ref()));
         let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
         Ok(Response::new(wire::ListEntriesResponse { entries: entries.collect(), next_page_token }))
@@ -62,7 +62,7 @@ impl wire::entry_server::Entry for Service {
         let call = call::<Operator, _>(&request)?;
         let request = request.into_inner();
         let id = entry_id(&request.id)?;
-        let found = call.ask(ShowEntry(id.clone()));
+        let found = call.ask(ShowEntry(id.clone())).await;
         let entry = found.ok_or_else(|| Status::not_found(format!("no entry `{id}`")))?;
         Ok(Response::new(masked(entry_to_wire(&entry), request.output_mask.as_ref())))
     }
@@ -148,7 +148,7 @@ impl wire::entry_server::Entry for Service {
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
-        let (mask, entries) = (request.into_inner().output_mask, call.ask(AuthorizedEntries));
+        let (mask, entries) = (request.into_inner().output_mask, call.ask(AuthorizedEntries).await);
         let entries = entries.iter().map(|e| masked(entry_to_wire(e), mask.as_ref())).collect();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse { entries }))
     }

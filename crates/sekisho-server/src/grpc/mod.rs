@@ -29,10 +29,10 @@ pub(crate) fn routes<H: Health>(
     health: HealthServer<H>,
 ) -> Result<Router, tonic_reflection::server::Error> {
     let agent = spire::agent::v1::agent_server::AgentServer::new(agent::Service);
-    let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service(domain.clone()));
+    let bundle = spire::bundle::v1::bundle_server::BundleServer::new(bundle::Service);
     let entry = spire::entry::v1::entry_server::EntryServer::new(entry::Service);
     let svid = spire::svid::v1::svid_server::SvidServer::new(svid::Service);
-    let node = own::node_server::NodeServer::new(node::Service(domain.clone()));
+    let node = own::node_server::NodeServer::new(node::Service);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sekisho_proto::FILE_DESCRIPTORS)
         .build_v1()?;

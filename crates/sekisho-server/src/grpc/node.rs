@@ -14,11 +14,10 @@ use super::streams::recorded;
 use super::svid;
 use crate::caller::AgentCaller;
 use crate::commands::{IssueJwt, Record};
-use crate::domain::Shared;
 use crate::issue::IssueError;
 use crate::watch::{self, Changes};
 
-pub(crate) struct Service(pub(crate) Shared);
+pub(crate) struct Service;
 
 #[tonic::async_trait]
 impl wire::node_server::Node for Service {
@@ -26,7 +25,7 @@ impl wire::node_server::Node for Service {
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
-        if !self.0.limits.budgets.stream(call.caller.id.get(), now()) {
+        if !call.domain().limits.budgets.stream(call.caller.id.get(), now()) {
             let status = Status::resource_exhausted(
                 "this agent opens streams too often; keep one open, and wait before the next",
             );

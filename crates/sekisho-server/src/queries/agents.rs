@@ -4,16 +4,16 @@ use sekisho_identity::Node;
 
 use crate::caller::Operator;
 use crate::change::Facts;
-use crate::query::Query;
+use crate::query::Seen;
 
 /// All agents that are known.
 pub(crate) struct ListAgents;
 
-impl Query for ListAgents {
+impl Seen for ListAgents {
     type Caller = Operator;
     type Reply = Vec<Arc<Node>>;
 
-    fn ask(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
+    fn see(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
         of.view.read(|state| state.nodes.values().cloned().collect())
     }
 }

@@ -7,7 +7,7 @@ use sekisho_types::{EntryId, SpiffeId};
 use crate::caller::{AgentCaller, Operator};
 use crate::change::Facts;
 use crate::entry_page::Page;
-use crate::query::Query;
+use crate::query::Seen;
 
 /// Which entries: those with this SPIFFE ID and this parent, of them those that `admits` lets through.
 pub(crate) struct Listed<F> {
@@ -23,11 +23,11 @@ pub(crate) struct ListEntries<F> {
     pub limit: usize,
 }
 
-impl<F: Fn(&Entry) -> bool> Query for ListEntries<F> {
+impl<F: Fn(&Entry) -> bool + Send> Seen for ListEntries<F> {
     type Caller = Operator;
     type Reply = Page;
 
-    fn ask(self, of: Facts<'_>, _: &Operator) -> Page {
+    fn see(self, of: Facts<'_>, _: &Operator) -> Page {
         let Listed { spiffe_id, parent_id, admits } = self.listed;
         of.view.read(|state| {
             Page::of(state.list(spiffe_id.as_ref(), parent_id.as_ref(), self.after.as_ref()), self.limit, admits)
@@ -37,11 +37,11 @@ impl<F: Fn(&Entry) -> bool> Query for ListEntries<F> {
 
 pub(crate) struct CountEntries<F>(pub Listed<F>);
 
-impl<F: Fn(&Entry) -> bool> Query for CountEntries<F> {
+impl<F: Fn(&Entry) -> bool + Send> Seen for CountEntries<F> {
     type Caller = Operator;
     type Reply = usize;
 
-    fn ask(self, of: Facts<'_>, _: &Operator) -> usize {
+    fn see(self, of: Facts<'_>, _: &Operator) -> usize {
         let Self(Listed { spiffe_id, parent_id, admits }) = self;
         of.view.read(|state| {
             state.list(spiffe_id.as_ref(), parent_id.as_ref(), None).filter(|entry| admits(entry)).count()
@@ -51,11 +51,11 @@ impl<F: Fn(&Entry) -> bool> Query for CountEntries<F> {
 
 pub(crate) struct ShowEntry(pub EntryId);
 
-impl Query for ShowEntry {
+impl Seen for ShowEntry {
     type Caller = Operator;
     type Reply = Option<Arc<Entry>>;
 
-    fn ask(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
+    fn see(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
         of.view.read(|state| state.entries.get(&self.0).cloned())
     }
 }
@@ -63,11 +63,11 @@ impl Query for ShowEntry {
 /// The entries that an agent may serve now.
 pub(crate) struct AuthorizedEntries;
 
-impl Query for AuthorizedEntries {
+impl Seen for AuthorizedEntries {
     type Caller = AgentCaller;
     type Reply = Vec<Arc<Entry>>;
 
-    fn ask(self, of: Facts<'_>, agent: &AgentCaller) -> Self::Reply {
+    fn see(self, of: Facts<'_>, agent: &AgentCaller) -> Self::Reply {
         of.view.read(|state| state.authorized(&agent.node, of.server_id, now()))
     }
 }

@@ -1,19 +1,47 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sekisho_store::PolicyRecord;
 
+use super::unanswered::Unanswered;
 use crate::caller::Operator;
 use crate::change::Facts;
-use crate::query::Query;
+use crate::domain::Shared;
+use crate::query::{Query, Seen};
 
 /// The policy in force, if there is one.
 pub(crate) struct RunningPolicy;
 
-impl Query for RunningPolicy {
+impl Seen for RunningPolicy {
     type Caller = Operator;
     type Reply = Option<Arc<PolicyRecord>>;
 
-    fn ask(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
+    fn see(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
         of.view.read(|state| state.policy.clone())
+    }
+}
+
+/// The policy of an earlier revision.
+pub(crate) struct EarlierPolicy(pub u64);
+
+impl Query for EarlierPolicy {
+    type Caller = Operator;
+    type Reply = Result<PolicyRecord, Unanswered>;
+
+    async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
+        let found = of.store.policy(&of.identity.name, Some(self.0)).await?;
+        found.ok_or(Unanswered::NoPolicy(self.0))
+    }
+}
+
+/// The folder that policy comes from, if it comes from one.
+pub(crate) struct PolicyFolder;
+
+impl Seen for PolicyFolder {
+    type Caller = Operator;
+    type Reply = Option<PathBuf>;
+
+    fn see(self, of: Facts<'_>, _: &Operator) -> Self::Reply {
+        of.settings.policy_folder.clone()
     }
 }

@@ -11,7 +11,7 @@ use crate::queries::ListAgents;
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/agents", responses((status = 200, body = AgentList))))]
 pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<AgentList> {
-    let agents = call.ask(ListAgents);
+    let agents = call.ask(ListAgents).await;
     Json(AgentList { agents: agents.iter().map(|node| AgentForm::from(node.as_ref())).collect() })
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn list(
     let after = query.after.as_deref().map(parse_id).transpose()?;
     let limit = query.limit.unwrap_or(1000).clamp(1, 1000);
     let admits = |entry: &Entry| query.danger_any_user.is_none_or(|any| is_for_any_user(&entry.selectors) == any);
-    let page = call.ask(ListEntries { listed: Listed { spiffe_id, parent_id, admits }, after, limit });
+    let page = call.ask(ListEntries { listed: Listed { spiffe_id, parent_id, admits }, after, limit }).await;
     let entries = page.entries.iter().map(|entry| EntryForm::from(entry.as_ref())).collect();
     Ok(Json(EntryList { entries, next: page.next.map(|id| id.as_str().to_owned()) }))
 }
@@ -55,7 +55,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<EntryForm>, Refused> {
     let id = parse_id(&id)?;
-    let found = call.ask(ShowEntry(id.clone()));
+    let found = call.ask(ShowEntry(id.clone())).await;
     let entry =
         found.ok_or_else(|| Refused::not_found(format!("no entry `{id}`; list them with `sekisho entry list`")))?;
     Ok(Json(EntryForm::from(entry.as_ref())))

@@ -1,27 +1,20 @@
 //! What operators follow: the server sends it when it happens.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use sekisho_api::{ChangesForm, ChangesQuery};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::decisions::form;
 use super::problem::Refused;
-use crate::caller::{Caller, Operator};
+use crate::caller::Operator;
 use crate::executor::Call;
 use crate::followers::Arrived;
-
-/// After this time without a record an empty line is sent, so that a connection that is gone is noticed.
-const QUIET: Duration = Duration::from_secs(15);
-/// How long a caller waits for a change.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::queries::{AwaitChange, FollowDecisions, Followed, Following};
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/follow", responses(
     (status = 200, body = sekisho_api::DecisionForm, content_type = "application/jsonl",
@@ -29,30 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
             `{\"missed_batches\": n}` when records came faster than they were read"),
     (status = 429, body = sekisho_api::Problem))))]
 pub(super) async fn decisions(Extension(call): Extension<Call<Operator>>) -> Result<Response, Refused> {
-    let Some(arrivals) = call.domain().streams.followers.records() else {
-        return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many follow decisions already; try again later"));
-    };
-    let lines = futures_util::stream::unfold((call, arrivals), |(call, mut arrivals)| async move {
-        let line = next(&call, &mut arrivals).await?;
-        Some((Ok::<_, Infallible>(line), (call, arrivals)))
+    let following = call.ask(FollowDecisions).await?;
+    let lines = futures_util::stream::unfold(following, |mut following: Following| async move {
+        let followed = following.next().await?;
+        Some((Ok::<_, Infallible>(line(&followed)), following))
     });
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
 
-/// What is sent next. Nothing more is when the server stops, or when the caller is not an operator any more (law L12).
-async fn next(call: &Call<Operator>, arrivals: &mut Receiver<Arc<Arrived>>) -> Option<Bytes> {
-    let domain = call.domain();
-    let arrived = tokio::select! {
-        biased;
-        () = domain.watch.tasks.stop().wait() => return None,
-        arrived = tokio::time::timeout(QUIET, arrivals.recv()) => arrived,
-    };
-    call.caller.stands(&domain.view).ok()?;
-    match arrived {
-        Err(_quiet) => Some(Bytes::from_static(b"\n")),
-        Ok(Ok(batch)) => Some(lines(&batch)),
-        Ok(Err(RecvError::Lagged(missed))) => Some(format!("{{\"missed_batches\":{missed}}}\n").into()),
-        Ok(Err(RecvError::Closed)) => None,
+fn line(followed: &Followed) -> Bytes {
+    match followed {
+        Followed::Arrived(batch) => lines(batch),
+        Followed::Missed(batches) => format!("{{\"missed_batches\":{batches}}}\n").into(),
+        Followed::Quiet => Bytes::from_static(b"\n"),
     }
 }
 
@@ -75,25 +57,14 @@ pub(super) async fn changes(
     Extension(call): Extension<Call<Operator>>,
     Query(query): Query<ChangesQuery>,
 ) -> Result<Json<ChangesForm>, Refused> {
-    let domain = call.domain();
-    let mut changes = domain.streams.followers.changes();
-    if query.after == Some(*changes.borrow_and_update()) {
-        tokio::select! {
-            biased;
-            () = domain.watch.tasks.stop().wait() => {}
-            _changed = tokio::time::timeout(PATIENCE, changes.changed()) => {}
-        }
-        if let Err(denied) = call.caller.stands(&domain.view) {
-            return Err(call.refuse(denied).await.into());
-        }
-    }
-    let sequence = *changes.borrow();
-    let refused = domain.watch.policy_folder_refused.lock();
-    let policy_folder_refused = refused.unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    Ok(Json(domain.view.read(|state| ChangesForm {
-        sequence,
-        revision: state.revision.0,
-        policy_revision: state.policy.as_ref().map(|policy| policy.revision),
-        policy_folder_refused,
-    })))
+    let changed = match call.ask(AwaitChange { after: query.after }).await {
+        Ok(changed) => changed,
+        Err(denied) => return Err(call.refuse(denied).await.into()),
+    };
+    Ok(Json(ChangesForm {
+        sequence: changed.sequence,
+        revision: changed.revision.0,
+        policy_revision: changed.policy_revision,
+        policy_folder_refused: changed.policy_folder_refused,
+    }))
 }

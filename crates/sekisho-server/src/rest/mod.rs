@@ -25,7 +25,7 @@ use crate::door::LONGEST;
 /// Declares each documented route once: for the router and, in tests, for the OpenAPI document.
 macro_rules! routes {
     ($($path:literal => $($method:ident $module:ident::$handler:ident)+,)*) => {
-        fn documented() -> Router<Shared> {
+        fn documented() -> Router {
             Router::new()$(.route($path, MethodRouter::new()$(.$method($module::$handler))+))*
         }
 
@@ -79,7 +79,6 @@ pub(crate) fn routes(domain: &Shared, all: &Domains) -> Router {
         .layer(axum::middleware::from_fn_with_state(domain.clone(), access::check))
         .layer(Extension(all.clone()))
         .layer(axum::extract::DefaultBodyLimit::max(LONGEST))
-        .with_state(domain.clone())
 }
 
 #[cfg(test)]

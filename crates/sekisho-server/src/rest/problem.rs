@@ -6,6 +6,7 @@ use sekisho_api::{FormError, Problem};
 use crate::commands::ApplyError;
 use crate::denied::Denied;
 use crate::journal::JournalError;
+use crate::queries::Unanswered;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::RegistrationError;
 
@@ -93,6 +94,25 @@ impl From<Denied> for Refused {
 impl From<JournalError> for Refused {
     fn from(error: JournalError) -> Self {
         error.contended().map_or_else(|| Self::unavailable(&error), |says| Self::new(StatusCode::CONFLICT, says))
+    }
+}
+
+impl From<Unanswered> for Refused {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Sizes(_) => Self::invalid(error.to_string()),
+            Unanswered::TooManyFollow => Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
+            Unanswered::NotLogged(_)
+            | Unanswered::OlderLog { .. }
+            | Unanswered::NoDecision(_)
+            | Unanswered::NoPolicy(_) => Self::not_found(error.to_string()),
+            Unanswered::DamagedLog(_)
+            | Unanswered::DamagedSegment(_)
+            | Unanswered::Unreadable(_)
+            | Unanswered::Store(_)
+            | Unanswered::Disk(_)
+            | Unanswered::BrokeOff(_) => Self::unavailable(&error),
+        }
     }
 }
 

@@ -3,17 +3,19 @@
 
 use std::convert::Infallible;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use sekisho_ledger::TileRequest;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::domain::Shared;
+use crate::caller::LogReader;
+use crate::executor::Call;
+use crate::queries::{Checkpoint, Tile};
 
 /// Reads at once: a bundle has up to 16 MiB, and every caller is answered.
 static READING: Semaphore = Semaphore::const_new(8);
@@ -25,13 +27,12 @@ const CHUNK: usize = 16 * 1024;
 /// The longest path of a tile is shorter.
 const MAX_PATH: usize = 64;
 
-pub(super) fn routes() -> Router<Shared> {
+pub(super) fn routes() -> Router {
     Router::new().route("/checkpoint", get(checkpoint)).route("/tile/{*path}", get(tile))
 }
 
-/// The newest checkpoint or, where witnesses are configured, the newest that they have cosigned.
-async fn checkpoint(State(domain): State<Shared>) -> Response {
-    let Some((_, note)) = domain.published_checkpoint() else {
+async fn checkpoint(Extension(call): Extension<Call<LogReader>>) -> Response {
+    let Some(note) = call.ask(Checkpoint).await else {
         return not_found("no checkpoint has enough cosignatures yet");
     };
     let headers = [
@@ -42,13 +43,12 @@ async fn checkpoint(State(domain): State<Shared>) -> Response {
     (headers, note.to_string()).into_response()
 }
 
-async fn tile(State(domain): State<Shared>, Path(path): Path<String>) -> Response {
+async fn tile(Extension(call): Extension<Call<LogReader>>, Path(path): Path<String>) -> Response {
     let request = Some(path).filter(|path| path.len() <= MAX_PATH).and_then(|path| TileRequest::parse(&path));
     let Some(request) = request else { return not_found("there is no such tile") };
     let busy = || (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
     let Ok(_reading) = READING.try_acquire() else { return busy() };
-    let read = sekisho_runtime::blocking(move || domain.log.ledger.published(&request)).await;
-    let Ok(Some(bytes)) = read else { return not_found("the log has nothing of this tile") };
+    let Some(bytes) = call.ask(Tile(request)).await else { return not_found("the log has nothing of this tile") };
     let units = u32::try_from(bytes.len() / UNIT + 1).unwrap_or(u32::MAX);
     let Ok(sending) = SENDING.try_acquire_many(units) else { return busy() };
     let headers = [

@@ -1,4 +1,3 @@
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -8,21 +7,20 @@ use sekisho_identity::Revocation;
 use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::Revoke;
-use crate::domain::Shared;
 use crate::executor::Call;
-use crate::revocations::{self, Applied};
+use crate::queries::{Applied, InForce, ListRevocations, PlanRevocation};
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/revocations", responses((status = 200, body = RevocationList))))]
-pub(super) async fn list(State(domain): State<Shared>) -> Json<RevocationList> {
-    let (revocations, sidecars) = revocations::list(&domain);
-    let mut revisions: Vec<u64> = sidecars.iter().map(|sidecar| sidecar.revision).collect();
+pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<RevocationList> {
+    let InForce { revocations, applied } = call.ask(ListRevocations).await;
+    let mut revisions: Vec<u64> = applied.iter().map(|sidecar| sidecar.revision).collect();
     revisions.sort_unstable();
     let row = |revocation: &Revocation| {
         let waiting = revisions.partition_point(|applied| *applied < revocation.revision.0);
         RevocationRow { revocation: revocation.into(), applied: revisions.len() - waiting, waiting }
     };
     let rows = revocations.iter().map(row).collect();
-    Json(RevocationList { revocations: rows, sidecars: sidecars.iter().map(sidecar).collect() })
+    Json(RevocationList { revocations: rows, sidecars: applied.iter().map(sidecar).collect() })
 }
 
 #[cfg_attr(test, utoipa::path(
@@ -37,11 +35,10 @@ pub(super) async fn list(State(domain): State<Shared>) -> Json<RevocationList> {
     )
 ))]
 pub(super) async fn create(
-    State(domain): State<Shared>,
     Extension(call): Extension<Call<Operator>>,
     Json(request): Json<RevocationRequest>,
 ) -> Result<Response, Refused> {
-    let plan = revocations::plan(&domain, request.target()?).await?;
+    let plan = call.ask(PlanRevocation(request.target()?)).await?;
     if request.dry_run {
         let plan = RevocationPlan {
             cuts: plan.cuts,

@@ -1,24 +1,25 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::path::PathBuf;
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::{Extension, Json};
 use sekisho_api::{AuthorityForm, BundleForm, HealthForm, IdentitiesQuery, IdentityForm, TaskForm};
 use sekisho_identity::bundle_to_jwks;
 use sekisho_ledger::sha256_of;
 use sekisho_runtime::TaskStatus;
 use sekisho_store::AuthorityRecord;
-use sekisho_types::{SpiffeId, UnixTime};
+use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 
 use super::problem::Refused;
 use crate::caller::Operator;
-use crate::domain::{Domains, Shared};
-use crate::log_search;
+use crate::domain::Domains;
+use crate::executor::Call;
+use crate::log_search::Identity;
+use crate::queries::{Figures, Health, ListIdentities, ShowBundle, ShowHealth};
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm))))]
-pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
-    let bundle = domain.view.read(|state| state.bundle.clone());
+pub(super) async fn bundle(Extension(call): Extension<Call<Operator>>) -> Json<BundleForm> {
+    let (bundle, authorities) = call.ask(ShowBundle).await;
     let form = |authority: AuthorityRecord| AuthorityForm {
         fingerprint: hex::encode(sha256_of(&authority.certificate)),
         slot: authority.slot,
@@ -26,80 +27,60 @@ pub(super) async fn bundle(State(domain): State<Shared>) -> Json<BundleForm> {
         not_after_ms: authority.not_after.millis(),
     };
     Json(BundleForm {
-        authorities: domain.identity.authorities.all().into_iter().map(form).collect(),
-        trust_domain: domain.identity.name.as_str().to_owned(),
+        authorities: authorities.into_iter().map(form).collect(),
+        trust_domain: bundle.trust_domain.as_str().to_owned(),
         bundle: bundle_to_jwks(&bundle),
         x509_authorities: bundle.x509_authorities.iter().map(|authority| hex::encode(&authority.der)).collect(),
         fingerprints: bundle.fingerprints().iter().map(ToString::to_string).collect(),
     })
 }
 
-/// What nodes reported that still exist.
-fn policy_in_force(domain: &Shared) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let mut reported = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-    domain.view.read(|state| {
-        reported.retain(|_, nodes| {
-            nodes.retain(|node, _| state.nodes.contains_key(node));
-            !nodes.is_empty()
-        });
-    });
-    let texts = |nodes: &BTreeMap<SpiffeId, u64>| nodes.iter().map(|(node, at)| (node.to_string(), *at)).collect();
-    reported.iter().map(|(id, nodes)| (id.clone(), texts(nodes))).collect()
-}
-
 #[cfg_attr(test, utoipa::path(get, path = "/v1/health",
     responses((status = 200, body = HealthForm), (status = 503, body = sekisho_api::Problem))))]
 pub(super) async fn health(
-    State(domain): State<Shared>,
+    Extension(call): Extension<Call<Operator>>,
     Extension(all): Extension<Domains>,
-    local: Option<Extension<Operator>>,
 ) -> Result<Json<HealthForm>, Refused> {
-    // One who may administer this trust domain from elsewhere learns nothing of the others.
-    let others = all.iter().filter(|other| local.is_some() && !Arc::ptr_eq(other, &domain));
-    let socket = |other: &Shared| (other.identity.name.to_string(), other.settings.socket.display().to_string());
-    let beside = others.map(socket).collect();
-    let outbox = domain.store.outbox_length(&domain.identity.name).await.map_err(|e| Refused::unavailable(&e))?;
-    let policy_in_force = policy_in_force(&domain);
-    let clock = sekisho_runtime::now();
-    let policy_folder_refused =
-        domain.watch.policy_folder_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let health = call.ask(ShowHealth { all }).await?;
+    let Health { trust_domain, figures, policy_in_force, outbox, now, believed, log_time, beside } = health;
+    let Figures { revision, entries, agents, policy_revision, policy_folder_refused, log_size, .. } = figures;
     let task = |(name, status): (&'static str, TaskStatus)| {
         (name.to_owned(), TaskForm { running: status.running, restarts: status.restarts })
     };
-    let tasks = domain.watch.tasks.status().into_iter().map(task).collect();
-    let authority_ends_ms = domain.identity.authorities.signing().ok().map(|signing| signing.record.not_after.millis());
-    Ok(Json(domain.view.read(|state| HealthForm {
-        trust_domain: domain.identity.name.as_str().to_owned(),
+    let nodes = |(id, nodes): (String, BTreeMap<SpiffeId, u64>)| {
+        (id, nodes.into_iter().map(|(node, revision)| (node.to_string(), revision)).collect())
+    };
+    let socket = |(name, path): (TrustDomain, PathBuf)| (name.to_string(), path.display().to_string());
+    Ok(Json(HealthForm {
+        trust_domain: trust_domain.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: state.revision.0,
-        entries: state.entries.len(),
-        agents: state.nodes.len(),
-        log_size: domain.log.ledger.size(),
-        policy_revision: state.policy.as_ref().map(|policy| policy.revision),
-        policy_in_force,
+        revision: revision.0,
+        entries,
+        agents,
+        log_size,
+        policy_revision,
+        policy_in_force: policy_in_force.into_iter().map(nodes).collect(),
         policy_folder_refused,
-        authority_ends_ms,
-        now_ms: clock.millis(),
-        log_time_ms: domain.log.log_time.load(Ordering::Relaxed),
-        believed_ms: domain.watch.belief.time(clock).min(clock).millis(),
-        tasks,
+        authority_ends_ms: figures.authority_ends.map(|ends| ends.millis()),
+        now_ms: now.millis(),
+        log_time_ms: log_time.millis(),
+        believed_ms: believed.millis(),
+        tasks: figures.tasks.into_iter().map(task).collect(),
         outbox,
-        log_damage: domain.watch.scrub.damage().iter().map(ToString::to_string).collect(),
-        beside,
-        dangers: sekisho_runtime::dangers().into_iter().map(str::to_owned).collect(),
-    })))
+        log_damage: figures.damage.iter().map(ToString::to_string).collect(),
+        beside: beside.into_iter().map(socket).collect(),
+        dangers: figures.dangers.into_iter().map(str::to_owned).collect(),
+    }))
 }
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/identities", params(IdentitiesQuery),
     responses((status = 200, body = Vec<IdentityForm>))))]
 pub(super) async fn identities(
-    State(domain): State<Shared>,
+    Extension(call): Extension<Call<Operator>>,
     Query(query): Query<IdentitiesQuery>,
 ) -> Result<Json<Vec<IdentityForm>>, Refused> {
-    let limit = query.limit.unwrap_or(50).min(1000);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let found = sekisho_runtime::blocking(move || log_search::newest_identities(&domain.log.ledger, limit));
-    let form = |found: log_search::Identity| IdentityForm {
+    let limit = usize::try_from(query.limit.unwrap_or(50).min(1000)).unwrap_or(1000);
+    let form = |found: Identity| IdentityForm {
         id: found.id,
         at_ms: found.at.millis(),
         kind: found.kind.to_owned(),
@@ -107,5 +88,5 @@ pub(super) async fn identities(
         ends_at_ms: found.ends_at.map(UnixTime::millis),
         log_index: found.log_index,
     };
-    Ok(Json(found.await.map_err(|e| Refused::unavailable(&e))?.into_iter().map(form).collect()))
+    Ok(Json(call.ask(ListIdentities { limit }).await?.into_iter().map(form).collect()))
 }

@@ -1,4 +1,4 @@
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use sekisho_api::{TokenForm, TokenRequest, TokenRow};
@@ -9,8 +9,8 @@ use sekisho_store::TokenRecord;
 use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::{CreateToken, RevokeToken};
-use crate::domain::Shared;
 use crate::executor::Call;
+use crate::queries::ListTokens;
 use crate::tokens;
 
 #[cfg_attr(test, utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest,
@@ -31,8 +31,8 @@ pub(super) async fn create(
 }
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenRow>))))]
-pub(super) async fn list(State(domain): State<Shared>) -> Result<Json<Vec<TokenRow>>, Refused> {
-    Ok(Json(tokens::list(&domain).await?.iter().map(row).collect()))
+pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Result<Json<Vec<TokenRow>>, Refused> {
+    Ok(Json(call.ask(ListTokens).await?.iter().map(row).collect()))
 }
 
 #[cfg_attr(test, utoipa::path(delete, path = "/v1/tokens/{id}",

@@ -13,9 +13,9 @@ use crate::commands::{
     UpdateEntry,
 };
 use crate::denied::Denied;
+use crate::queries::Plan;
 use crate::refusal::Refusal;
 use crate::registration::RegistrationError;
-use crate::revocations::Plan;
 use crate::testbed::{ADMIN, Testbed, entry};
 
 fn parent() -> SpiffeId {

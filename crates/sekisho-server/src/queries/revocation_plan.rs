@@ -1,19 +1,17 @@
-//! Revocations that an operator orders, and which sidecars have applied those in force (`docs/decisions/0022`).
+//! What a revocation that an operator orders would do (`docs/decisions/0022`).
 //!
 //! Each concerns SVIDs that were issued before it. What may have an identity gets a new one at once, so none has to be
 //! taken back, and none can be: a sidecar that cannot be reached would keep it.
 
-use std::collections::BTreeMap;
-use std::sync::PoisonError;
-
 use sekisho_api::RevocationTarget;
 use sekisho_events::{Identity, Leaf};
-use sekisho_identity::{LONGEST_SVID_SECONDS, Revocations, Revoked};
-
+use sekisho_identity::{LONGEST_SVID_SECONDS, Revoked};
 use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, UnixTime};
 
-use crate::domain::{Domain, Shared};
+use crate::caller::Operator;
+use crate::domain::Shared;
+use crate::query::Query;
 use crate::registration::RegistrationError;
 use crate::{log_search, revoke};
 
@@ -36,7 +34,18 @@ pub(crate) struct Plan {
 }
 
 /// What an order would do now.
-pub(crate) async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Plan, RegistrationError> {
+pub(crate) struct PlanRevocation(pub RevocationTarget);
+
+impl Query for PlanRevocation {
+    type Caller = Operator;
+    type Reply = Result<Plan, RegistrationError>;
+
+    async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
+        plan(of, self.0).await
+    }
+}
+
+async fn plan(domain: &Shared, order: RevocationTarget) -> Result<Plan, RegistrationError> {
     let longest = now().plus_seconds(LONGEST_SVID_SECONDS);
     let again = "processes that may have it get a new SVID at once, and open connections are made again; delete the \
         entry to end that";
@@ -132,36 +141,4 @@ fn named(lines: impl Iterator<Item = String>) -> Vec<String> {
         lines.push(format!("and {more} more"));
     }
     lines
-}
-
-/// One sidecar, or several that speak for one identity on one node: the newest revision that all of them have applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Applied {
-    pub agent: SpiffeId,
-    pub spiffe_id: String,
-    pub revision: u64,
-}
-
-/// The revocations in force, and what sidecars have applied. An agent that is gone, banned or whose SVID has expired
-/// has no sidecar that is worth waiting for.
-pub(crate) fn list(domain: &Domain) -> (Revocations, Vec<Applied>) {
-    let mut reports = domain.streams.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner);
-    let clock = now();
-    let mut revocations = domain.view.read(|state| {
-        let lives =
-            |agent: &SpiffeId| state.nodes.get(agent).is_some_and(|node| !node.banned && node.expires_at > clock);
-        reports.retain(|agent, _| lives(agent));
-        (*state.revocations).clone()
-    });
-    revocations.prune(clock);
-    let of_agent = |(agent, ids): (&SpiffeId, &BTreeMap<String, u64>)| {
-        let one = |(id, revision): (&String, &u64)| Applied {
-            agent: agent.clone(),
-            spiffe_id: id.clone(),
-            revision: *revision,
-        };
-        ids.iter().map(one).collect::<Vec<_>>()
-    };
-    let applied = reports.iter().flat_map(of_agent).collect();
-    (revocations, applied)
 }
