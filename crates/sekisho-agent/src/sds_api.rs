@@ -3,14 +3,19 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use prost_types::Any;
+
 use sekisho_proto::envoy::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use sekisho_proto::envoy::secret::secret_discovery_service_server::SecretDiscoveryService;
+use sekisho_runtime::instant;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,6 +31,10 @@ use crate::{records, serving};
 /// Names in one request; law L9.
 const MAX_NAMES: usize = 64;
 const MAX_NAME_BYTES: usize = 2048;
+/// Between two measurements for one stream.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Rejections of one stream that are logged.
+const LOGGED_REJECTIONS: u32 = 3;
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -62,8 +71,8 @@ impl SecretDiscoveryService for Service {
         let by_spiffe = request.node.as_ref().is_some_and(verifies_by_spiffe);
         let asked = Asked::of(request.resource_names, by_spiffe);
         let mut feed = Feed::new(&self.0, &caller);
-        feed.restart(&asked);
-        let state = feed.next().await.ok_or_else(|| Status::unavailable("the agent stops"))??;
+        feed.start(&asked);
+        let state = feed.next(Some(&asked)).await.ok_or_else(|| Status::unavailable("the agent stops"))??;
         let resources = resources(&asked, &state)?;
         Ok(Response::new(DiscoveryResponse {
             version_info: String::new(),
@@ -99,37 +108,68 @@ impl Service {
     }
 }
 
-/// What a process has, and each change of it. Begun anew for each change of what is asked, so that nothing leaves that
-/// was not measured for it.
+/// What a process has, and each change of it. A change of what is asked starts it again, so that nothing leaves that
+/// was not measured for it. However often the caller asks, one measurement runs at a time, and none sooner than
+/// `PAUSE` after the one before (law L9).
 struct Feed {
     core: Arc<Core>,
     caller: Arc<Caller>,
     states: Option<States>,
+    /// The task behind `states`; it is aborted with this.
+    task: JoinSet<()>,
+    /// Whether `states` is for an earlier request.
+    is_outdated: bool,
+    started: Option<Instant>,
+    rejections: u32,
 }
 
 impl Feed {
     fn new(core: &Arc<Core>, caller: &Arc<Caller>) -> Self {
-        Self { core: core.clone(), caller: caller.clone(), states: None }
+        let (core, caller) = (core.clone(), caller.clone());
+        Self { core, caller, states: None, task: JoinSet::new(), is_outdated: false, started: None, rejections: 0 }
     }
 
-    fn restart(&mut self, asked: &Asked) {
+    /// What is asked has changed: what was measured for the earlier request is dropped.
+    fn restart(&mut self) {
+        self.states = None;
+        self.task = JoinSet::new();
+        self.is_outdated = true;
+    }
+
+    fn start(&mut self, asked: &Asked) {
         let with_svids = asked.needs_svids(&self.core.known.bundle());
         let (to, states) = mpsc::channel(1);
         let (core, caller) = (self.core.clone(), self.caller.clone());
-        tokio::spawn(async move {
+        self.task.spawn(async move {
             let message =
                 |core: &Core, held: &[Arc<HeldSvid>]| State { bundle: core.known.bundle(), svids: held.to_vec() };
             if let Err(refusal) = serving::feed(&core, &caller, with_svids, message, &to).await {
                 let _gone = to.send(Err(outward(refusal))).await;
             }
         });
-        self.states = Some(states);
+        (self.states, self.is_outdated, self.started) = (Some(states), false, Some(instant()));
     }
 
-    async fn next(&mut self) -> Option<Result<State, Status>> {
+    /// The next state for `asked`.
+    async fn next(&mut self, asked: Option<&Asked>) -> Option<Result<State, Status>> {
+        if let Some(asked) = asked.filter(|_| self.is_outdated) {
+            if let Some(started) = self.started {
+                tokio::time::sleep_until(started + PAUSE).await;
+            }
+            self.start(asked);
+        }
         match &mut self.states {
             Some(states) => states.recv().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Logs why a client did not take what it was sent: the first times, since the client writes the text.
+    fn rejected(&mut self, why: &str) {
+        self.rejections += 1;
+        if self.states.is_some() && self.rejections <= LOGGED_REJECTIONS {
+            let why: String = why.chars().take(200).collect();
+            tracing::warn!(pid = self.caller.process.pid(), ?why, "a client of SDS did not take what it was sent");
         }
     }
 }
@@ -157,7 +197,7 @@ impl Whole {
                     Some(request) => self.take(request)?,
                     None => return Ok(()),
                 },
-                state = self.feed.next() => {
+                state = self.feed.next(self.asked.as_ref()) => {
                     let Some(state) = state else { return Ok(()) };
                     let Some(response) = self.response(&state?)? else { continue };
                     if to.send(Ok(response)).await.is_err() {
@@ -175,14 +215,14 @@ impl Whole {
             return Ok(());
         }
         if let Some(error) = request.error_detail {
-            rejected(&self.feed.caller, &error.message);
+            self.feed.rejected(&error.message);
         }
         // Envoy describes itself in the first request only.
         let described = request.node.as_ref().map(verifies_by_spiffe);
         let by_spiffe = described.or(self.asked.as_ref().map(|asked| asked.by_spiffe)).unwrap_or(false);
         let asked = Asked::of(request.resource_names, by_spiffe);
         if self.asked.as_ref() != Some(&asked) {
-            self.feed.restart(&asked);
+            self.feed.restart();
             self.sent.clear();
             self.asked = Some(asked);
         }
@@ -227,15 +267,15 @@ impl Delta {
                     Some(request) => {
                         check(&request.type_url, &request.resource_names_subscribe)?;
                         if let Some(error) = &request.error_detail {
-                            rejected(&self.feed.caller, &error.message);
+                            self.feed.rejected(&error.message);
                         }
                         if self.subscribed.take(request, MAX_NAMES).map_err(Status::invalid_argument)? {
-                            self.feed.restart(self.subscribed.asked());
+                            self.feed.restart();
                         }
                     }
                     None => return Ok(()),
                 },
-                state = self.feed.next() => {
+                state = self.feed.next(Some(self.subscribed.asked())) => {
                     let Some(state) = state else { return Ok(()) };
                     let Some(response) = self.subscribed.response(&state?) else { continue };
                     if to.send(Ok(response)).await.is_err() {
@@ -262,9 +302,4 @@ fn check(type_url: &str, names: &[String]) -> Result<(), Status> {
         )));
     }
     Ok(())
-}
-
-fn rejected(caller: &Caller, why: &str) {
-    let why: String = why.chars().take(200).collect();
-    tracing::warn!(pid = caller.process.pid(), ?why, "a client of SDS did not take what it was sent");
 }

@@ -89,7 +89,7 @@ pub fn listen_unix(path: &Path, mode: u32) -> Result<UnixListener, NetError> {
 ///
 /// # Errors
 /// A process serves it, or the file there is not a socket.
-pub(crate) fn remove_stale(path: &Path) -> std::io::Result<()> {
+fn remove_stale(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process serves this socket"));

@@ -1,20 +1,35 @@
 //! Where a scraper reads metrics: an address of this machine, or a Unix socket of the program's own user.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use sekisho_ports::is_simulated;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::NetError;
-use crate::listen::remove_stale;
+use crate::listen::{Listens, accept_each, listen_unix};
+use crate::slots::Slots;
+
+/// Connections of scrapers that are open at the same time.
+const MAX_SCRAPERS: usize = 32;
+/// In which a scraper has sent its request.
+const HEAD: Duration = Duration::from_secs(5);
+/// In which it has read the answer.
+const SCRAPE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetricsAddress {
@@ -74,35 +89,43 @@ pub async fn serve_metrics(
         async move { answered(&headers, || render()) }
     };
     let router = Router::new().route("/metrics", get(answer));
-    let failed = |address: String| move |source| NetError::Io { address, source };
-    let listener = match address {
+    Ok(match address {
         MetricsAddress::Tcp(address) => {
             let bound = tokio::net::TcpListener::bind(address).await;
-            Listener::Tcp(bound.map_err(failed(address.to_string()))?)
+            let bound = bound.map_err(|source| NetError::Io { address: address.to_string(), source })?;
+            Box::pin(async move { accept_scrapers(&bound, |(stream, _)| stream, router, stop).await })
         }
         MetricsAddress::Unix(path) => {
-            let shown = path.display().to_string();
-            remove_stale(path).map_err(failed(shown.clone()))?;
-            let bound = tokio::net::UnixListener::bind(path).map_err(failed(shown.clone()))?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed(shown))?;
-            Listener::Unix(bound)
+            let bound = listen_unix(path, 0o600)?;
+            Box::pin(async move { accept_scrapers(&bound, |stream| stream, router, stop).await })
         }
-    };
-    Ok(Box::pin(async move {
-        let stopped = stop.cancelled_owned();
-        let served = match listener {
-            Listener::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
-            Listener::Unix(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
-        };
-        if let Err(error) = served {
-            tracing::warn!(%error, "metrics are not served any more");
-        }
-    }))
+    })
 }
 
-enum Listener {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+/// Answers one request on each connection. Any user of this machine can connect to a TCP address: connections are few
+/// and short, so that they take no descriptors from the program's own work (law L9).
+async fn accept_scrapers<L: Listens, S>(
+    listener: &L,
+    stream_of: impl Fn(L::Stream) -> S,
+    router: Router,
+    stop: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let slots = Slots::new(MAX_SCRAPERS, MAX_SCRAPERS);
+    accept_each(listener, &stop, |accepted| {
+        let Some(slot) = slots.take(()) else { return };
+        let (stream, router, stop) = (stream_of(accepted), router.clone(), stop.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new)));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+            let served = builder.serve_connection(TokioIo::new(stream), service);
+            let _ended = stop.run_until_cancelled(tokio::time::timeout(SCRAPE, served)).await;
+            drop(slot);
+        });
+    })
+    .await;
 }
 
 /// A page that a browser here was led to by a name of its own (DNS rebinding) reads nothing.
@@ -142,6 +165,48 @@ mod tests {
         assert!(serve_metrics(&serve("socket"), String::new, CancellationToken::new()).await.is_err());
         drop(first);
         assert!(serve_metrics(&serve("socket"), String::new, CancellationToken::new()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn law_l9_unfinished_requests_keep_few_descriptors() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let own = tempfile::tempdir().unwrap();
+        let path = own.path().join("socket");
+        let stop = CancellationToken::new();
+        let address = MetricsAddress::Unix(path.clone());
+        let served = serve_metrics(&address, || "x 1".to_owned(), stop.clone()).await.unwrap();
+        let served = tokio::spawn(served);
+        let mut held = vec![];
+        for _ in 0..MAX_SCRAPERS {
+            let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+            held.push(stream);
+        }
+        // What is over the limit is closed at once, and the rest when their requests do not come.
+        let mut more = tokio::net::UnixStream::connect(&path).await.unwrap();
+        assert_eq!(more.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        let mut rest = vec![];
+        let closed = tokio::time::timeout(SCRAPE, held[0].read_to_end(&mut rest)).await;
+        assert!(closed.is_ok() && !String::from_utf8_lossy(&rest).contains("x 1"));
+        drop(held);
+        let ask = async || {
+            let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+            let mut answer = String::new();
+            let _sent = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            let _read = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        let mut answer = ask().await;
+        for _ in 0..100 {
+            if answer.ends_with("x 1") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            answer = ask().await;
+        }
+        assert!(answer.ends_with("x 1"), "{answer}");
+        stop.cancel();
+        served.await.unwrap();
     }
 
     #[test]

@@ -271,8 +271,7 @@ impl Inbound {
             }
             answer = self.upstream.send(&peer.name, request, &idle) => answer,
             () = idle.over() => {
-                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing has passed on this request for too \
-                    long", Some(id));
+                return problem(StatusCode::GATEWAY_TIMEOUT, "nothing passed on this request for too long", Some(id));
             }
         };
         match answer {
@@ -343,9 +342,11 @@ fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> 
     Some(Request::from_parts(parts, body))
 }
 
-/// An answer without what belongs to the connection that it came on.
+/// An answer without what belongs to the connection that it came on, and without the header that names a caller: no
+/// answer has one, and a program may take it for its sidecar's word.
 pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
     hops::drop_all(response.headers_mut());
+    response.headers_mut().remove(PEER);
     *response.version_mut() = http::Version::HTTP_11;
     response
 }

@@ -24,7 +24,7 @@ use crate::dialling::DialError;
 use crate::guard;
 use crate::idle::{Idle, Timed};
 use crate::inbound::{clean, http_builder};
-use crate::local::{self, LocalError};
+use crate::local::{self, Caller, LocalError};
 use crate::passing::{Body, empty};
 use crate::program;
 use crate::refusal::refuse_as;
@@ -93,18 +93,20 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
+type FromWorkload = (Box<dyn local::Stream>, Caller);
+
 impl Accepted {
     /// The stream, if it is the workload that dialled.
-    async fn of_workload(self, workload: &Arc<Ownership>) -> Result<Box<dyn local::Stream>, LocalError> {
+    async fn of_workload(self, workload: &Arc<Ownership>) -> Result<FromWorkload, LocalError> {
         match self {
             Self::Tcp(stream) => {
                 let _best_effort = stream.set_nodelay(true);
-                local::check_tcp(&stream, workload).await?;
-                Ok(Box::new(stream))
+                let caller = local::check_tcp(&stream, workload).await?;
+                Ok((Box::new(stream), caller))
             }
             Self::Unix(stream) => {
-                local::check_unix(&stream, workload).await?;
-                Ok(Box::new(stream))
+                let caller = local::check_unix(&stream, workload).await?;
+                Ok((Box::new(stream), caller))
             }
         }
     }
@@ -127,7 +129,7 @@ impl Outbound {
             stop.spawn(async move {
                 let listen = outbound.listen.to_string();
                 match outbound.taken(stream).await {
-                    Ok(stream) => outbound.local_connection(stream).await,
+                    Ok((stream, caller)) => outbound.local_connection(stream, caller).await,
                     Err(error @ LocalError::NotTheWorkload(_)) => {
                         outbound.peer.dialer.decider.refuse("local dial", &listen, &error.to_string());
                     }
@@ -141,10 +143,9 @@ impl Outbound {
     }
 
     /// A connection that the workload has dialled, while it runs the program that the identity is of. The first one
-    /// may come before
-    /// the identity.
-    async fn taken(&self, stream: Accepted) -> Result<Box<dyn local::Stream>, LocalError> {
-        let stream = stream.of_workload(&self.workload).await?;
+    /// may come before the identity.
+    async fn taken(&self, stream: Accepted) -> Result<FromWorkload, LocalError> {
+        let accepted = stream.of_workload(&self.workload).await?;
         let identity = &self.peer.dialer.identity;
         if !self.had_identity.load(Ordering::Relaxed) {
             // Without one it is refused like any later one.
@@ -156,18 +157,18 @@ impl Outbound {
             self.had_identity.store(true, Ordering::Relaxed);
         }
         program::check(&identity.held, self.workload.process()).await?;
-        Ok(stream)
+        Ok(accepted)
     }
 
-    async fn local_connection(self: Arc<Self>, stream: Box<dyn local::Stream>) {
+    async fn local_connection(self: Arc<Self>, stream: Box<dyn local::Stream>, caller: Caller) {
         if self.protocol == Protocol::Tcp {
             self.splice(stream).await;
             return;
         }
-        let outbound = self.clone();
+        let (outbound, caller) = (self.clone(), Arc::new(caller));
         let service = service_fn(move |request| {
-            let outbound = outbound.clone();
-            async move { Ok::<_, Infallible>(outbound.request(request).await) }
+            let (outbound, caller) = (outbound.clone(), caller.clone());
+            async move { Ok::<_, Infallible>(outbound.request(request, &caller).await) }
         });
         let builder = local_builder();
         let decider = self.peer.dialer.decider.clone();
@@ -195,22 +196,22 @@ impl Outbound {
     }
 
     /// Passes a request on; its span, below the workload's, ends with the head of the response.
-    async fn request(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+    async fn request(self: &Arc<Self>, mut request: Request<Incoming>, caller: &Caller) -> Response<Body> {
         if !self.traces.are_on() {
-            return self.pass(request).await;
+            return self.pass(request, caller).await;
         }
         let mut span = Span::of_request(&request, SpanSide::Client);
         span.attributes.push(("sekisho.peer", self.peer.dialer.expected.to_string()));
         if let Ok(header) = http::HeaderValue::from_str(&span.traceparent()) {
             request.headers_mut().insert("traceparent", header);
         }
-        let response = self.pass(request).await;
+        let response = self.pass(request, caller).await;
         span.answered(&response);
         self.traces.end(span);
         response
     }
 
-    async fn pass(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn pass(self: &Arc<Self>, request: Request<Incoming>, caller: &Caller) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let refuse = refuse_as(&parts.headers);
         if let Err(error) = guard::check(&parts) {
@@ -226,6 +227,8 @@ impl Outbound {
         let answer = tokio::select! {
             biased;
             answer = self.peer.send(parts, body) => answer,
+            // What it asked for is given up with it, so that its peer's service is free for others.
+            () = caller.leaves() => return refuse(StatusCode::BAD_GATEWAY, "the caller has left", None),
             () = idle.over() => {
                 return refuse(StatusCode::GATEWAY_TIMEOUT, "no data was sent on this request for too long", None);
             }
