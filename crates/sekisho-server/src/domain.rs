@@ -27,7 +27,7 @@ use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::scrub::Scrub;
 use crate::turns::Turns;
-use crate::unstored::{ByRoot, Unstored};
+use crate::unstored::{ByFirst, Unstored};
 use crate::view::View;
 use crate::witness::Witnesses;
 
@@ -60,7 +60,7 @@ pub(crate) struct Log {
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
     pub recording: [Arc<tokio::sync::Mutex<Unstored>>; 64],
     /// Batches that an earlier run logged, and may not have stored.
-    pub logged_before: ByRoot,
+    pub logged_before: ByFirst,
     /// What waits between the state and the log.
     pub outbox: Outbox,
     /// The time of the newest leaf, in milliseconds: the log's time does not run backwards.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use sekisho_disk::{DiskError, RecordKept};
 use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
 use sekisho_identity::Standing;
-use sekisho_ledger::Batch;
 use sekisho_runtime::metrics::Metrics;
 use sekisho_runtime::metrics::registry::{DETECT_SECONDS, RECORDED_DECISIONS};
 use sekisho_runtime::now;
@@ -22,7 +21,7 @@ use crate::domain::{Domain, Log};
 use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
 use crate::run::Run;
-use crate::unstored::{Logged, Unstored};
+use crate::unstored::{self, Logged, Unstored};
 
 const MAX_RECORDS: usize = 4096;
 /// How far a node's clock may be ahead of ours.
@@ -120,47 +119,95 @@ pub(crate) async fn batch(
     }
     // A spool may have been heard of before its agent was evicted, or under another agent's name.
     let since = if known.is_some() || skipped == 0 { LostSince::LastHeard } else { LostSince::Unknown };
-    let gap = || RecordsLost { lost: missing, reporter: personal(reporter.clone()), what: Some(since) };
-    let next = before.next.max(first) + fresh.len() as u64;
-    let (tree, kept, about) = read(fresh)?;
+    let mut start = before.next.max(first);
+    let (mut kept, about) = read(fresh)?;
     if let Some(foreign) = of_another_node(domain, agent, about).await? {
         return Err(RecordError::Foreign(foreign));
     }
     check_times(&domain.watch.belief, domain.settings.keep.decisions_days, &kept)?;
-    let logged = Logged { spool: format!("{reporter} {spool}"), root: tree.root(), next, missing };
-    // Right before the leaf. The answer waits for the position, which is written for an agent in good standing only.
-    let standing = agent.standing(domain);
-    if standing != Standing::Good {
-        return Err(Conflict::Standing { agent: agent.id.get().clone(), standing }.into());
-    }
-    let earlier = leaf_of(domain, &unstored, &logged, kept.is_empty());
-    let log_index = match earlier {
-        Some(log_index) => log_index,
-        None if kept.is_empty() => run.log(gap()).await?,
-        None => {
-            let recorded = recorded(reporter, &tree, next, kept.len() as u64);
-            if missing > 0 { domain.journal().append_both(gap(), recorded).await? } else { run.log(recorded).await? }
+    let (mut is, mut missing) = (known, missing);
+    loop {
+        let earlier = unstored::earlier(&unstored, &domain.log.logged_before, start, &kept);
+        let count = earlier.as_ref().map_or(kept.len(), |logged| usize::try_from(logged.count).unwrap_or(usize::MAX));
+        let behind = kept.split_off(count.min(kept.len()));
+        let stated = earlier.as_ref().map_or(missing, |logged| logged.missing.min(missing));
+        missing -= stated;
+        let next = start + kept.len() as u64;
+        let position = SpoolPosition { next, log_index: 0, lost: lost.max(before.lost).saturating_sub(missing) };
+        let gap = RecordsLost { lost: stated, reporter: personal(reporter.clone()), what: Some(since) };
+        let stored = if kept.is_empty() {
+            let log_index = is.unwrap_or_default().log_index;
+            put(run, spool, is, SpoolPosition { log_index, ..position }, Some(gap)).await?
+        } else {
+            let log_index = match earlier {
+                Some(logged) => logged.log_index,
+                None => log(run, &mut unstored, start, &kept, gap).await?,
+            };
+            let followed = domain.streams.followers.wants(&kept);
+            keep(domain, reporter, log_index, kept).await?;
+            let stored = put(run, spool, is, SpoolPosition { log_index, ..position }, None).await?;
+            unstored.retain(|logged| logged.log_index != log_index);
+            if let Some(records) = followed {
+                domain.streams.followers.arrived(log_index, records);
+            }
+            stored
+        };
+        if behind.is_empty() && missing == 0 {
+            return Ok(stored.log_index);
         }
-    };
-    if earlier.is_none() {
-        count(&domain.watch.metrics, &kept);
-        unstored.truncate(MAX_UNSTORED - 1);
-        unstored.insert(0, (logged, log_index));
+        (is, kept, start) = (Some(stored), behind, next);
     }
-    let followed = domain.streams.followers.wants(&kept);
-    keep(domain, reporter, log_index, kept).await?;
-    let position = SpoolPosition { next, log_index, lost: lost.max(before.lost) };
-    let (node, spool) = (agent.id.get().clone(), spool.to_owned());
+}
+
+/// Logs records that begin at this position of their spool, behind the gap, if something is lost. Returns their leaf.
+async fn log(
+    run: &Run<'_, AgentCaller>,
+    unstored: &mut Unstored,
+    first: u64,
+    kept: &[RecordKept],
+    gap: RecordsLost,
+) -> Result<u64, RecordError> {
+    in_good_standing(run)?;
+    let (count, root, missing) = (kept.len() as u64, unstored::root_of(kept), gap.lost);
+    let reporter = personal(run.caller.id.get().to_string());
+    let recorded = DecisionsRecorded { count, first, reporter, root: Digest::new(root) };
+    let log_index = match missing {
+        0 => run.log(recorded).await?,
+        _ => run.domain.journal().append_both(gap, recorded).await?,
+    };
+    count_records(&run.domain.watch.metrics, kept);
+    unstored.truncate(MAX_UNSTORED - 1);
+    unstored.insert(0, Logged { first, count, root, missing, log_index });
+    Ok(log_index)
+}
+
+/// Right before a leaf: the answer waits for the position, which is written for an agent in good standing only.
+fn in_good_standing(run: &Run<'_, AgentCaller>) -> Result<(), RecordError> {
+    let (agent, standing) = (run.caller.id.get().clone(), run.caller.standing(run.domain));
+    if standing == Standing::Good { Ok(()) } else { Err(Conflict::Standing { agent, standing }.into()) }
+}
+
+/// Stores up to where a spool is recorded, instead of `is`. A gap without records has its leaf from the same
+/// transaction, so it is counted once.
+async fn put(
+    run: &Run<'_, AgentCaller>,
+    spool: &str,
+    is: Option<SpoolPosition>,
+    position: SpoolPosition,
+    gap: Option<RecordsLost>,
+) -> Result<SpoolPosition, RecordError> {
+    in_good_standing(run)?;
+    let (node, spool) = (run.caller.id.get().clone(), spool.to_owned());
     let change = Change::with_reply(())
-        .expect(Expect::Spool { node: node.clone(), spool: spool.clone(), is: known })
+        .expect(Expect::Spool { node: node.clone(), spool: spool.clone(), is })
         .write(Write::PutSpool { node, spool, position });
+    let change = match gap {
+        Some(gap) => change.event(gap),
+        None => change,
+    };
     // Once: what it was read from does not change by another attempt.
     run.change_all::<_, RecordError>(vec![change]).await?.into_iter().collect::<Result<Vec<()>, _>>()?;
-    unstored.retain(|(_, leaf)| *leaf != log_index);
-    if let Some(records) = followed {
-        domain.streams.followers.arrived(log_index, records);
-    }
-    Ok(log_index)
+    Ok(position)
 }
 
 /// Keeps records for listing and proving.
@@ -173,14 +220,8 @@ async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordK
     Ok(appended.map_err(|stopped| DiskError::Stopped(stopped.to_string()))??)
 }
 
-/// The leaf of a batch that this run or an earlier one has logged, and that is not stored.
-fn leaf_of(domain: &Domain, unstored: &Unstored, logged: &Logged, is_empty: bool) -> Option<u64> {
-    let in_this_run = unstored.iter().find(|(one, _)| one == logged).map(|(_, log_index)| *log_index);
-    in_this_run.or_else(|| domain.log.logged_before.get(&logged.root).copied().filter(|_| !is_empty))
-}
-
 /// Counts what is on record now, and how long ago it happened.
-fn count(metrics: &Metrics, kept: &[RecordKept]) {
+fn count_records(metrics: &Metrics, kept: &[RecordKept]) {
     let clock = now().millis();
     for record in kept {
         let kind = match RecordClass::of(record.class) {
@@ -223,11 +264,6 @@ fn check_times(belief: &Belief, days: u32, kept: &[RecordKept]) -> Result<(), Re
     Ok(())
 }
 
-fn recorded(reporter: &str, tree: &Batch, next: u64, count: u64) -> DecisionsRecorded {
-    let (first, root) = (next.saturating_sub(count), Digest::new(tree.root()));
-    DecisionsRecorded { count, first, reporter: personal(reporter.to_owned()), root }
-}
-
 /// Held while a batch is recorded.
 pub(crate) type Turn = tokio::sync::OwnedMutexGuard<Unstored>;
 
@@ -247,15 +283,14 @@ pub(crate) fn id_of(kept: &RecordKept) -> RecordId {
 
 /// Reads records as a node sends them: how many there are, or what is wrong.
 pub fn check_records(records: Vec<Bytes>) -> Result<usize, String> {
-    read(records).map(|(_, kept, _)| kept.len()).map_err(|error| error.to_string())
+    read(records).map(|(kept, _)| kept.len()).map_err(|error| error.to_string())
 }
 
 /// Whose decisions records say they are, and of when the newest is, in Unix milliseconds.
 type About = BTreeMap<SpiffeId, i64>;
 
-/// A batch's tree, its records, and whom they are about.
-fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordError> {
-    let tree = Batch::of(records.iter().map(AsRef::as_ref));
+/// Records with what they are found by, and whom they are about.
+fn read(records: Vec<Bytes>) -> Result<(Vec<RecordKept>, About), RecordError> {
     let (mut kept, mut about) = (vec![], About::new());
     for (at, record) in records.into_iter().enumerate() {
         let head = RecordHead::read(&record).ok_or(RecordError::Form(at))?;
@@ -268,7 +303,7 @@ fn read(records: Vec<Bytes>) -> Result<(Batch, Vec<RecordKept>, About), RecordEr
             return Err(RecordError::TooLarge);
         }
     }
-    Ok((tree, kept, about))
+    Ok((kept, about))
 }
 
 /// One of these that is not a workload of this node and was not one when its records were made. An identity that no

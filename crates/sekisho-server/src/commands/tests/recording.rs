@@ -1,3 +1,4 @@
+use sekisho_disk::RecordKept;
 use sekisho_events::{Counter, Event};
 use sekisho_runtime::now;
 
@@ -6,6 +7,7 @@ use crate::commands::{BanAgent, CreateEntries, Record};
 use crate::record::RecordError;
 use crate::refusal::Refusal;
 use crate::testbed::{Testbed, entry};
+use crate::unstored::earlier;
 
 fn record(number: u32, about: &str) -> bytes::Bytes {
     let at = now().millis();
@@ -49,11 +51,18 @@ async fn law_l5_a_start_finds_batches_in_the_log() {
     let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id)];
     bed.operator().await.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
     let records = vec![record(1, "/shop"), record(2, "/shop")];
-    let root = sekisho_ledger::Batch::of(records.iter().map(AsRef::as_ref)).root();
-    let batch = Record { batch_key: "s:0".into(), records, lost: 0 };
+    let batch = Record { batch_key: "s:0".into(), records: records.clone(), lost: 3 };
     let index = bed.agent(&shown).await.execute(batch).await.map_err(Refusal::into_error).unwrap();
     let ledger = &bed.domain.log.ledger;
     // A start finds what was published: all that is durable.
     ledger.checkpoint_covering(index).await.unwrap();
-    assert_eq!(crate::unstored::logged_before(ledger), [(root, index)].into());
+    let before = crate::unstored::logged_before(ledger);
+    let kept = |record: &bytes::Bytes| RecordKept { key: 0, class: 0, record: record.clone() };
+    let mut grown: Vec<RecordKept> = records.iter().map(kept).collect();
+    grown.push(kept(&record(3, "/shop")));
+    let found = |first, records: &[RecordKept]| earlier(&vec![], &before, first, records);
+    let logged = found(0, &grown).unwrap();
+    assert_eq!((logged.log_index, logged.count, logged.missing), (index, 2, 3));
+    assert_eq!(found(0, &grown[..2]), Some(logged));
+    assert_eq!((found(1, &grown), found(0, &grown[1..])), (None, None));
 }
