@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use sekisho_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,6 +35,10 @@ impl Machine {
     }
 
     pub(crate) const fn time_of_day(&self) -> UnixTime {
+        match *self {}
+    }
+
+    pub(crate) const fn work_takes(&self) -> Duration {
         match *self {}
     }
 

@@ -3,10 +3,16 @@ use tokio::task::JoinHandle;
 use crate::Machine;
 
 /// Does work that blocks, away from the threads that serve. A simulated machine has one thread: there it is a task, so
-/// that the order of everything follows from the seed.
+/// that the order of everything follows from the seed, and it begins after the time that it takes.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match Machine::current() {
-        Some(_) => tokio::spawn(async move { work() }),
+        Some(machine) => {
+            let takes = machine.work_takes();
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                work()
+            })
+        }
         None => tokio::task::spawn_blocking(work),
     }
 }

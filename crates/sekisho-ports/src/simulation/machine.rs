@@ -18,6 +18,11 @@ use crate::peer::PeerCredentials;
 /// When every simulation begins: 2026-01-01T00:00:00Z.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
 
+/// Work that blocks takes this long at most, and one in so many takes longer.
+const MOST_WORK: Duration = Duration::from_millis(2);
+const LONG_WORK_EVERY: u64 = 48;
+const LONGEST_WORK: Duration = Duration::from_millis(150);
+
 /// A message of this length is not a frame about the connection itself, in bytes.
 const LONG: usize = 300;
 
@@ -30,6 +35,7 @@ thread_local! {
 pub struct Machine {
     address: IpAddr,
     fabric: Fabric,
+    seed: u64,
     random: AtomicU64,
     skew_nanos: AtomicI64,
     /// Where the runtime's clock began, and at which time of the simulation.
@@ -49,6 +55,7 @@ impl Machine {
         Arc::new(Self {
             address,
             fabric: fabric.clone(),
+            seed,
             random: AtomicU64::new(seed),
             skew_nanos: AtomicI64::new(0),
             began: Mutex::new(None),
@@ -167,6 +174,15 @@ impl Machine {
     pub fn random(&self) -> u64 {
         const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
         mix(self.random.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA))
+    }
+
+    /// How long work that blocks takes: mostly very short, at times long. It follows from the moment and not from what
+    /// was drawn before: tokio wakes the receivers of a `watch` in an order of its own.
+    pub(crate) fn work_takes(&self) -> Duration {
+        let moment = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let drawn = mix(self.seed ^ mix(moment));
+        let longest = if (drawn >> 32).is_multiple_of(LONG_WORK_EVERY) { LONGEST_WORK } else { MOST_WORK };
+        Duration::from_nanos(drawn % u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn fill(&self, out: &mut [u8]) {
