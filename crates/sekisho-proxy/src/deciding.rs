@@ -72,6 +72,16 @@ impl Deciding {
         (outcome, OpenRequest(StillAllowed::new(request, self.decider.clone(), watched)))
     }
 
+    /// Follows the policy revision in force: 0 before the first.
+    pub fn policy_revisions(&self) -> watch::Receiver<u64> {
+        self.decider.policy().changed.subscribe()
+    }
+
+    /// Records that wait to be sent, and lost ones of which the server has not heard.
+    pub fn waiting(&self) -> (u64, u64) {
+        self.spool.depth()
+    }
+
     /// The policy revision in force.
     pub fn policy_revision(&self) -> Option<u64> {
         self.decider.policy().current().map(|policy| policy.revision)

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => Err("usage: cargo xtask layers | tidy | words [PACKAGE] | links | gen | deny | invariants | \
-                 fuzz [SECONDS [TARGET]] | simulate [--seeds A..B] | bench [PART…]"
+                 fuzz [SECONDS [TARGET]] | simulate [--seeds A..B] [--twice] | bench [PART…]"
             .to_owned()),
     };
     match findings {

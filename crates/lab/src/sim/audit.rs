@@ -1,4 +1,4 @@
-//! The log, read from disk after everything has ended: law L5, and that it only ever grew.
+//! The log, read from disk after all programs have stopped: law L5, and that it was only appended to.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,9 +11,17 @@ use sekisho_ledger::{Checkpoint, Frontier, TILE_WIDTH, TrustPolicy, leaf_hash};
 use sekisho_types::{Digest, EntryId, SignatureAlgorithm};
 
 use super::model::Model;
+use super::records::Batches;
 
-/// Opens the server's log and holds it against what others saw of it and hold from it.
-pub(super) fn check(data: &Path, model: &Model) -> Result<u64, String> {
+/// What the audit found.
+#[derive(Default)]
+pub(super) struct Audited {
+    pub size: u64,
+    pub batches: Batches,
+}
+
+/// Opens the server's log and compares it with what others saw of it and received from it.
+pub(super) fn check(data: &Path, model: &Model) -> Result<Audited, String> {
     let folder = data.join("ledger");
     let origin = std::fs::read(folder.join("origin")).map_err(|error| format!("origin: {error}"))?;
     let origin: serde_json::Value = serde_json::from_slice(&origin).map_err(|error| error.to_string())?;
@@ -24,11 +32,12 @@ pub(super) fn check(data: &Path, model: &Model) -> Result<u64, String> {
     roots(&ledger, &entries, model)?;
     let mut history = History::default();
     let mut issued = BTreeMap::new();
-    let mut attested = 0u64;
+    let (mut attested, mut batches) = (0u64, Batches::default());
     for (index, entry) in (0u64..).zip(&entries) {
         let leaf =
             Leaf::decode_with_side(&entry.leaf, &entry.side).map_err(|error| format!("leaf {index}: {error}"))?;
         history.take(index, &leaf.event);
+        batches.take(index, &leaf.event);
         match leaf.event {
             Event::X509Issued(event) => drop(issued.insert(event.tbs_sha256, (index, event.entry))),
             Event::Attested(_) => attested += 1,
@@ -53,7 +62,7 @@ pub(super) fn check(data: &Path, model: &Model) -> Result<u64, String> {
     if attested < acknowledged {
         return Err(format!("L5: {acknowledged} attestations were acknowledged, {attested} are in the log"));
     }
-    Ok(recovered.size)
+    Ok(Audited { size: recovered.size, batches })
 }
 
 /// What the log says of agents and entries, in its order.
@@ -80,8 +89,8 @@ impl History {
         }
     }
 
-    /// Law L6: an issuance is judged again after its leaf is durable. So no one holds an SVID whose leaf stands behind the deletion of its
-    /// entry, or behind the ban of the agent that asked.
+    /// Law L6: an issuance is judged again after its leaf is durable. So no SVID is given out whose leaf follows the
+    /// deletion of its entry, or the ban of the agent that asked.
     fn judge(&self, to: &str, index: u64, entry: Option<&EntryId>) -> Result<(), String> {
         if let Some((id, at)) = entry.and_then(|id| Some((id, *self.deleted.get(id)?))).filter(|(_, at)| *at < index) {
             return Err(format!("L6: {to} holds an SVID of {id} by leaf {index}, and leaf {at} deletes the entry"));
@@ -105,7 +114,7 @@ fn entries(ledger: &Ledger, size: u64) -> Result<Vec<NewEntry>, String> {
     Ok(entries)
 }
 
-/// Each checkpoint that anybody saw is of a beginning of the log as it is now: so any two are consistent.
+/// Each checkpoint that was read is of a beginning of the log as it is now: so any two are consistent.
 fn roots(ledger: &Ledger, entries: &[NewEntry], model: &Model) -> Result<(), String> {
     let policy = TrustPolicy::parse(&format!("log {}\nquorum none\n", ledger.verifier())).map_err(|e| e.to_string())?;
     let mut seen = BTreeMap::new();

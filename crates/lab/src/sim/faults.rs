@@ -59,7 +59,10 @@ impl World {
             }
         }
         for index in 0..self.machines.sidecars.len() {
-            if self.machines.sidecars[index].is_up() && self.happens(15 * second) {
+            // What was decided a moment ago may not be on disk yet.
+            let is_busy = self.model.has_decided(&self.machines.sidecars[index].name, self.at);
+            let every = if is_busy { 2 * second } else { 20 * second };
+            if self.machines.sidecars[index].is_up() && self.happens(every) {
                 let (name, down) =
                     (self.machines.sidecars[index].name.clone(), Duration::from_millis(50 + self.random(2000)));
                 self.crash(&name, down);
@@ -130,11 +133,15 @@ impl World {
     fn crash(&mut self, name: &str, down: Duration) {
         let (at, loses_power) = (self.at, self.random(2) == 0);
         let unsynced = if self.random(2) == 0 { Unsynced::Kept } else { Unsynced::Lost };
-        let folders: &[&str] = if name == "server" { &["ledger", "decisions"] } else { &["spool"] };
         let how = if loses_power { format!("loses power, unsynced is {unsynced:?}") } else { "crashes".to_owned() };
         self.note(name, &format!("{how}, back in {} ms", down.as_millis()));
-        let folders: Vec<PathBuf> = folders.iter().map(|folder| self.data(name).join(folder)).collect();
-        self.model.stops(name);
+        let data = self.data(name);
+        let folders: Vec<PathBuf> = match name {
+            "server" => vec![data.join("ledger"), data.join("decisions")],
+            _ if name.starts_with("side-") => vec![data],
+            _ => vec![data.join("spool")],
+        };
+        self.model.stops(name, at);
         let host = if name == "server" {
             Some(&mut self.machines.server)
         } else {

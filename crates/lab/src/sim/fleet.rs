@@ -29,7 +29,13 @@ pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
     sekisho_server::run(args, Stop::new(), |_, _| ()).await.map_err(|error| error.to_string())
 }
 
-pub(super) async fn agent(data: std::path::PathBuf, server: String, fingerprints: String) -> Result<(), String> {
+/// `sidecar` is the digest of the executable that may act as one.
+pub(super) async fn agent(
+    data: std::path::PathBuf,
+    server: String,
+    fingerprints: String,
+    sidecar: String,
+) -> Result<(), String> {
     let token = data.join("token");
     let args: AgentArgs = options(&[
         "--trust-domain",
@@ -42,6 +48,8 @@ pub(super) async fn agent(data: std::path::PathBuf, server: String, fingerprints
         &fingerprints,
         "--join-token-file",
         token.to_str().unwrap(),
+        "--sidecar-sha256",
+        &sidecar,
     ]);
     sekisho_agent::run(args, Stop::new(), |_: &Path| ()).await.map_err(|error| error.to_string())
 }

@@ -41,7 +41,7 @@ impl Host {
         }));
     }
 
-    /// Runs until this time of the simulation. Returns how the program ended, if it did.
+    /// Runs until this time of the simulation. Returns how the program stopped, if it did.
     pub(super) fn run_until(&mut self, at: Duration) -> Option<Result<(), String>> {
         let (runtime, program) = self.running.as_mut()?;
         let machine = &self.machine;
@@ -56,9 +56,9 @@ impl Host {
         if !program.is_finished() {
             return None;
         }
-        let ended = machine.enter(|| runtime.block_on(program));
+        let stopped = machine.enter(|| runtime.block_on(program));
         self.crash(at);
-        Some(ended.unwrap_or_else(|error| Err(format!("panicked: {error}"))))
+        Some(stopped.unwrap_or_else(|error| Err(format!("panicked: {error}"))))
     }
 
     /// Ends the program wherever each of its tasks waits.

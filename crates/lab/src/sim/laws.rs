@@ -10,9 +10,9 @@ use super::lives::Life;
 use super::model::{Model, Stands};
 
 /// A revocation is in force everywhere this soon after it was acknowledged, while nothing fails.
-const IN_FORCE: Duration = Duration::from_millis(600);
+pub(super) const IN_FORCE: Duration = Duration::from_millis(600);
 /// How soon after a fault an agent follows its server again: its pauses double up to five seconds.
-const RECOVERY: Duration = Duration::from_secs(8);
+pub(super) const RECOVERY: Duration = Duration::from_secs(8);
 /// Clocks are up to this wrong, in seconds.
 const WRONG: i64 = 30;
 /// An SVID is good from this long before it was issued.
@@ -34,9 +34,11 @@ impl Model {
         known.sidecars.starts
     }
 
-    /// A sidecar ends, or its program is ended.
-    pub(super) fn stops(&self, name: &str) {
-        self.known().sidecars.holds.remove(name);
+    /// A sidecar stops.
+    pub(super) fn stops(&self, name: &str, at: Duration) {
+        let mut known = self.known();
+        known.sidecars.holds.remove(name);
+        known.decisions.stopped.insert((name.to_owned(), at));
     }
 
     pub(super) fn holds(&self, name: &str, life: Option<Life>) {
@@ -83,7 +85,7 @@ impl Model {
         Call { from: from.to_owned(), to: to.to_owned(), lives: self.lives(from, to) }
     }
 
-    /// Law L14: two that have spoken by the identities that both still hold go on, whatever became of the server and of agents.
+    /// Law L14: two that have spoken by identities that both still hold go on, whatever became of server and agents.
     pub(super) fn called(&self, call: &Call, was_accepted: bool) {
         let Some(lives) = call.lives.filter(|lives| self.lives(&call.from, &call.to) == Some(*lives)) else { return };
         let key = (call.from.clone(), lives.0, lives.1);

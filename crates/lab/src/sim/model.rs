@@ -8,6 +8,7 @@ use sekisho_identity::LeafFacts;
 use sekisho_ports::Machine;
 use sekisho_types::Digest;
 
+use super::decisions::Decisions;
 use super::lives::Sidecars;
 
 /// What became of a call.
@@ -65,7 +66,7 @@ impl Evicted {
     }
 }
 
-/// An SVID that somebody holds.
+/// An SVID that was given out.
 pub(super) struct Issued {
     pub tbs_sha256: Digest,
     pub log_index: Option<u64>,
@@ -97,13 +98,13 @@ pub(super) struct Known {
     /// Tokens for them.
     pub for_agents: BTreeMap<String, String>,
     pub revision: u64,
-    pub policy_revision: u64,
     /// The operator does no more changes, and compares.
     pub is_calm: bool,
     pub agent_sockets: BTreeMap<String, std::path::PathBuf>,
     pub compared: Option<String>,
     pub counts: BTreeMap<&'static str, u64>,
     pub sidecars: Sidecars,
+    pub decisions: Decisions,
     /// When all agents had what the server has, for the first time after the faults.
     pub converged: Option<Duration>,
     /// When the last change was acknowledged.

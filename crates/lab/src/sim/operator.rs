@@ -15,11 +15,8 @@ use super::here::{elapsed, random};
 use super::model::{Answer, Evicted, KnownEntry, Model, Stands};
 use super::sidecar::spiffe_id;
 
-const POLICIES: [&str; 3] = [
-    "package workload.authz\nimport rego.v1\ndefault allow := false\n",
-    "package workload.authz\nimport rego.v1\ndefault allow := false\nallow if input.method == \"GET\"\n",
-    "package workload.authz\nimport rego.v1\nallow if {",
-];
+/// Policies that are applied when nothing fails any more.
+const LAST_POLICIES: u32 = 4;
 
 #[derive(Clone)]
 pub(super) struct Operator {
@@ -31,6 +28,10 @@ impl Operator {
     pub(super) async fn run(self) -> Result<(), String> {
         while self.bundle().await.is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Else sidecars have an identity and no policy for a while.
+        if random(2) == 0 {
+            self.policy().await;
         }
         let mut number = 0u64;
         loop {
@@ -46,22 +47,23 @@ impl Operator {
             }
             tokio::time::sleep(Duration::from_millis(10 + random(250))).await;
             number += 1;
-            match random(25) {
+            match random(29) {
                 0..=5 => self.create(number).await,
                 6..=8 => self.delete().await,
                 9..=10 => self.update().await,
                 11..=14 => self.token(number).await,
                 15 => self.ban("ban").await,
                 16 => self.ban("evict").await,
-                17 => self.policy().await,
+                17 => self.broken_policy().await,
                 18..=19 => drop(self.bundle().await),
-                20..=22 => self.sidecar(number).await,
+                20..=23 => self.sidecar(number).await,
+                24..=27 => self.policy().await,
                 _ => self.checkpoint().await,
             }
         }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer<Value> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer<Value> {
         let what = format!("{method} {path}");
         let answer = rest(&self.socket, method, path, body).await;
         self.model.note("operator", &format!("{what}: {}", answer.says()));
@@ -84,7 +86,8 @@ impl Operator {
         };
         let Some(parent) = parent else { return };
         let id = format!("ent_{number:04}");
-        let form = json!({"id": id, "spiffe_id": format!("spiffe://example.org/w/{number}"), "parent_id": parent, "selectors": [SELECTOR]});
+        let spiffe_id = format!("spiffe://example.org/w/{number}");
+        let form = json!({"id": id, "spiffe_id": spiffe_id, "parent_id": parent, "selectors": [SELECTOR]});
         self.create_entry(id, parent, form).await;
     }
 
@@ -102,8 +105,9 @@ impl Operator {
 
     fn some_entry(&self) -> Option<(String, KnownEntry)> {
         let known = self.model.known();
-        // What somebody waits for at this moment is what a race is about.
-        let asked = known.asked.values().find_map(|(_, id)| known.entries.get_key_value(id));
+        // A race is about what a node waits for at this moment.
+        let mut asked = known.asked.values().map(|(_, id)| id).filter(|id| !is_sidecars(id));
+        let asked = asked.find_map(|id| known.entries.get_key_value(id));
         if let Some((id, entry)) = asked.filter(|_| random(4) != 0) {
             return Some((id.clone(), entry.clone()));
         }
@@ -141,7 +145,7 @@ impl Operator {
             (current, known.agents.contains(&parent))
         };
         match current {
-            Some((_, KnownEntry { stands: Stands::Created, .. })) if random(3) != 0 => {}
+            Some((_, KnownEntry { stands: Stands::Created, .. })) if random(8) != 0 => {}
             Some((id, entry)) if !matches!(entry.stands, Stands::Deleted(_)) => {
                 self.delete_entry(id.clone(), entry).await;
                 // It may never have been made.
@@ -161,9 +165,9 @@ impl Operator {
         }
     }
 
-    /// Once all agents have what the server has and nothing fails: what is deleted now is in force at once.
+    /// Once all agents have what the server has and nothing fails: what is changed now is in force at once.
     async fn finale(&self) {
-        let last = {
+        let (is_last, last) = {
             let mut known = self.model.known();
             if known.compared.is_some() || known.last_deleted.is_some() {
                 return;
@@ -173,9 +177,16 @@ impl Operator {
                 return;
             }
             known.sidecars.troubled.clear();
+            known.decisions.last += 1;
             let id = known.sidecars.entries.get("side-0");
-            id.and_then(|(id, _)| known.entries.get_key_value(id)).map(|(id, entry)| (id.clone(), entry.clone()))
+            let entry = id.and_then(|(id, _)| known.entries.get_key_value(id));
+            (known.decisions.last > LAST_POLICIES, entry.map(|(id, entry)| (id.clone(), entry.clone())))
         };
+        if !is_last {
+            self.policy().await;
+            tokio::time::sleep(Duration::from_millis(700 + random(800))).await;
+            return;
+        }
         if let Some((id, entry)) = last.filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))) {
             self.delete_entry(id, entry).await;
             self.model.count("last deletions");
@@ -185,8 +196,9 @@ impl Operator {
 
     async fn update(&self) {
         let Some((id, entry)) = self.some_entry() else { return };
+        let number = id.trim_start_matches("ent_").trim_start_matches('0');
         let form = json!({
-            "id": id, "spiffe_id": format!("spiffe://example.org/w/{}", id.trim_start_matches("ent_").trim_start_matches('0')),
+            "id": id, "spiffe_id": format!("spiffe://example.org/w/{number}"),
             "parent_id": entry.parent, "selectors": [SELECTOR], "x509_svid_ttl": 60 + random(800)
         });
         drop(self.ask(Method::PUT, &format!("/v1/entries/{id}"), Some(form)).await);
@@ -243,17 +255,6 @@ impl Operator {
         }
     }
 
-    async fn policy(&self) {
-        let text = POLICIES[random(3) as usize];
-        let files = json!({"files": [{"name": "authz.rego", "text": text}]});
-        let Some(applied) = self.ask(Method::PUT, "/v1/policy", Some(files)).await.done() else { return };
-        let revision = applied["revision"].as_u64().unwrap_or(0);
-        let before = std::mem::replace(&mut self.model.known().policy_revision, revision);
-        if revision < before {
-            self.model.broken("revisions", &format!("policy revision {revision} came after {before}"));
-        }
-    }
-
     async fn checkpoint(&self) {
         let Some(log) = self.ask(Method::GET, "/v1/log", None).await.done() else { return };
         self.model.known().checkpoints.extend(log["checkpoint"].as_str().map(str::to_owned));
@@ -263,6 +264,7 @@ impl Operator {
         if revision < before {
             self.model.broken("revisions", &format!("revision {revision} came after {before}"));
         }
+        self.take_reports(&health);
     }
 
     /// What was acknowledged is there, and each agent has what the server has.
@@ -296,12 +298,18 @@ impl Operator {
             let id = format!("spiffe://example.org/spire/agent/join_token/{name}");
             let own = listed.iter().filter(|entry| entry["parent_id"] == id.as_str()).count();
             match status(socket).await {
-                Ok(status) if status.entries as usize == own && status.connected => {}
+                Ok(status) if status.entries as usize == own && status.connected => {
+                    let (spooled, lost) = (status.spooled_records, status.lost_records);
+                    if (spooled, lost) != (0, 0) {
+                        different.push(format!("{name} has {spooled} records to send, and {lost} losses"));
+                    }
+                }
                 Ok(status) => different
                     .push(format!("{name} has {} entries, not {own}; connected: {}", status.entries, status.connected)),
                 Err(error) => different.push(format!("{name} does not answer: {error}")),
             }
         }
+        different.extend(self.compare_policy().await);
         self.model.note("operator", &format!("compares {} entries: {different:?}", listed.len()));
         self.model.known().compared = different.into_iter().next();
     }

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use sekisho_ports::{Fabric, Machine, PeerCredentials};
 use sekisho_store::MemoryDevice;
+use sekisho_types::Digest;
 
 use super::host::Host;
 use super::model::Model;
 use super::node::Node;
 use super::operator::Operator;
+use super::records::Pair;
 use super::sidecar::Sidecar;
-use super::{audit, fleet};
+use super::{audit, fleet, records};
 
 const SERVER: &str = "10.0.0.1:8081";
 /// What is sent to another machine arrives after this time or later.
@@ -27,6 +29,9 @@ const CALM_AT: Duration = Duration::from_secs(16);
 const END: Duration = Duration::from_secs(60);
 pub(super) const NODES: usize = 3;
 pub(super) const AGENTS: usize = 2;
+/// What the spool of a sidecar holds, in bytes: some ten records, or all.
+const SMALL_SPOOL: usize = 10_000;
+const LARGE_SPOOL: usize = 64 << 20;
 
 /// What became of a seed.
 pub struct Outcome {
@@ -38,9 +43,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The events in the order that two runs of one seed share: those of one millisecond by their text, because tokio
+    /// wakes the receivers of a `watch` in an order that no seed decides.
+    pub fn events(&self) -> Vec<&str> {
+        let mut events: Vec<&str> = self.trace.iter().map(String::as_str).collect();
+        events.sort_unstable();
+        events
+    }
+
     /// A number that two runs of one seed share.
     pub fn digest(&self) -> String {
-        let text = self.trace.join("\n");
+        let text = self.events().join("\n");
         sekisho_ledger::sha256_of(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -53,8 +66,9 @@ pub(super) struct World {
     pub chance: Arc<Machine>,
     pub machines: Machines,
     pub is_calm: bool,
+    seed: u64,
     folder: tempfile::TempDir,
-    _workload: Workload,
+    workload: Workload,
 }
 
 pub(super) struct Network {
@@ -82,7 +96,7 @@ impl Machines {
     }
 }
 
-/// A process that agents can measure: the workloads of this simulation.
+/// A process that agents can measure: the workloads of this simulation, and their sidecars.
 struct Workload(Child);
 
 impl Workload {
@@ -90,15 +104,25 @@ impl Workload {
         Self(Command::new("sleep").arg("3600").stdin(Stdio::null()).spawn().unwrap())
     }
 
+    fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+
     fn credentials(&self) -> PeerCredentials {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        PeerCredentials { pid: self.0.id().cast_signed(), uid, gid }
+        PeerCredentials { pid: self.pid(), uid, gid }
+    }
+
+    /// The digest of its executable, which may act as a sidecar.
+    fn digest(&self) -> String {
+        let executable = std::fs::read(format!("/proc/{}/exe", self.pid())).unwrap();
+        Digest::new(sekisho_ledger::sha256_of(&executable)).to_string()
     }
 }
 
 impl Drop for Workload {
     fn drop(&mut self) {
-        let _ended = self.0.kill().and_then(|()| self.0.wait());
+        let _stopped = self.0.kill().and_then(|()| self.0.wait());
     }
 }
 
@@ -167,8 +191,9 @@ impl World {
             },
             network: Network { fabric: fabric.clone(), parted: BTreeSet::new() },
             is_calm: false,
+            seed,
             folder,
-            _workload: workload,
+            workload,
         }
     }
 
@@ -188,32 +213,42 @@ impl World {
         self.faults();
         self.rotate();
         self.note_trouble();
+        self.note_numbers();
         self.at += STEP;
-        let (at, mut ended) = (self.at, vec![]);
+        let (at, mut stopped) = (self.at, vec![]);
         for host in self.machines.all() {
             if let Some(how) = host.run_until(at) {
-                ended.push((host.name.clone(), how));
+                stopped.push((host.name.clone(), how));
             }
         }
         if PANICS.get() > 0 {
             self.model.broken("a task panicked", "see standard error");
         }
-        for (name, how) in ended {
-            self.ended(&name, &how);
+        for (name, how) in stopped {
+            self.stopped(&name, &how);
         }
     }
 
-    fn ended(&mut self, name: &str, how: &Result<(), String>) {
+    /// Each second: what all machines have drawn so far. Two runs that differ in anything soon differ here.
+    fn note_numbers(&mut self) {
+        if !self.at.as_millis().is_multiple_of(1000) {
+            return;
+        }
+        let drawn = self.machines.all().fold(0u64, |drawn, host| drawn.rotate_left(7) ^ host.machine.random());
+        self.note("chance", &format!("{drawn:016x}"));
+    }
+
+    fn stopped(&mut self, name: &str, how: &Result<(), String>) {
         let why =
-            how.as_ref().err().map_or("ended", String::as_str).replace(&self.folder.path().display().to_string(), "");
-        self.note(name, &format!("ends: {why}"));
+            how.as_ref().err().map_or("stopped", String::as_str).replace(&self.folder.path().display().to_string(), "");
+        self.note(name, &format!("stops: {why}"));
         match self.machines.agents.iter_mut().find(|agent| agent.name == name) {
             // An agent whose token was used in vain, or that could not reach the server, is started again.
             Some(agent) if !why.contains("panicked") => {
                 agent.starts_at = Some(self.at + Duration::from_millis(700));
                 self.model.known().for_agents.remove(name);
             }
-            _ => self.model.broken("a program ended", &format!("{name}: {why}")),
+            _ => self.model.broken("a program stopped", &format!("{name}: {why}")),
         }
     }
 
@@ -264,8 +299,9 @@ impl World {
         }
         self.note(&name, "starts");
         self.model.known().agent_sockets.insert(name, data.join("agent.sock"));
-        let at = self.at;
-        self.machines.agents[index].start(at, || fleet::agent(data, SERVER.to_owned(), fingerprints.join(",")));
+        let (at, sidecar) = (self.at, self.workload.digest());
+        let agent = || fleet::agent(data, SERVER.to_owned(), fingerprints.join(","), sidecar);
+        self.machines.agents[index].start(at, agent);
     }
 
     fn start_sidecar(&mut self, index: usize) {
@@ -275,13 +311,25 @@ impl World {
         let sidecar = Sidecar {
             name: own.name.clone(),
             agent: self.data(&self.machines.agents[index].name).join("agent.sock"),
+            data: self.data(&own.name),
+            // In a part of the seeds an outage fills it.
+            spool_bytes: if self.seed % 5 == 2 { SMALL_SPOOL } else { LARGE_SPOOL },
+            pid: self.workload.pid(),
+            is_library: self.seed % 4 == 3 && index == 1,
             listen: listens(own),
             peer: (peer.name.clone(), listens(peer)),
             model: self.model.clone(),
         };
         self.note(&sidecar.name, "starts");
+        std::fs::create_dir_all(&sidecar.data).unwrap();
         let at = self.at;
         self.machines.sidecars[index].start(at, || sidecar.run());
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let Machines { sidecars, agents, .. } = &self.machines;
+        let pair = |(sidecar, agent): (&Host, &Host)| Pair { sidecar: sidecar.name.clone(), agent: agent.name.clone() };
+        sidecars.iter().zip(agents).map(pair).collect()
     }
 
     fn is_settled(&self) -> bool {
@@ -294,15 +342,19 @@ impl World {
     fn finish(mut self) -> Outcome {
         let is_settled = self.is_settled();
         let at = self.at;
+        self.machines.sidecars.iter().for_each(|sidecar| self.model.stops(&sidecar.name, at));
         self.machines.all().for_each(|host| host.crash(at));
         let compared = self.model.known().compared.clone();
         let mut broken = self.model.known().broken.take();
         if let Some(different) = compared.filter(|_| !is_settled) {
             broken.get_or_insert_with(|| format!("convergence: {different}"));
         }
-        let checked = audit::check(&self.data("server"), &self.model);
-        let log_size = *checked.as_ref().unwrap_or(&0);
-        if let Err(error) = checked {
+        let audited = audit::check(&self.data("server"), &self.model).and_then(|audited| {
+            records::check(self.folder.path(), &self.pairs(), &audited.batches, &self.model.known().decisions)?;
+            Ok(audited.size)
+        });
+        let log_size = *audited.as_ref().unwrap_or(&0);
+        if let Err(error) = audited {
             broken.get_or_insert(error);
         }
         let mut known = self.model.known();
