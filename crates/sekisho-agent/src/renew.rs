@@ -86,13 +86,12 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
             other => other?,
         }
     };
-    let material = TlsMaterial::new(Some(&renewed.identity), core.known.bundle())?;
     let channel = dial(&core.upstream.tls, args)?;
     core.upstream.hold(renewed);
     // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would
     // leave.
     save(core).await;
-    core.upstream.tls.replace(material);
+    core.upstream.show()?;
     core.upstream.redial(channel);
     Ok(())
 }

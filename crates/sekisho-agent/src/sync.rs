@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_identity::{Entry, held_digest};
-use sekisho_net::TlsMaterial;
 use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::NodeClient};
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
@@ -217,8 +216,7 @@ fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Serv
         }
     }
     let bundle = Arc::new(held);
-    let material = TlsMaterial::new(Some(&core.upstream.own().identity), bundle.clone());
-    core.upstream.tls.replace(material.map_err(|e| ServerFailure::outage(e.to_string()))?);
+    core.upstream.trust(bundle.clone()).map_err(|e| ServerFailure::outage(e.to_string()))?;
     core.known.learn(|known| known.bundle = bundle);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The connection to the server, and the SVID that it shows.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use sekisho_net::TlsSource;
+use sekisho_identity::Bundle;
+use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -11,6 +12,8 @@ use crate::svid::AgentSvid;
 pub(crate) struct Upstream {
     pub address: String,
     pub tls: TlsSource,
+    /// What new connections show and trust. Both change under one lock: neither brings back an earlier other.
+    shown: Mutex<(Identity, Arc<Bundle>)>,
     /// An open connection goes on showing the SVID that it began with.
     state: RwLock<(AgentSvid, Channel)>,
     /// Counts those replacements, so that the delta stream moves over.
@@ -21,10 +24,11 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(address: String, tls: TlsSource, own: AgentSvid, channel: Channel) -> Self {
+    pub(crate) fn new(address: String, tls: TlsSource, own: AgentSvid, bundle: Arc<Bundle>, channel: Channel) -> Self {
         Self {
             address,
             tls,
+            shown: Mutex::new((own.identity.clone(), bundle)),
             state: RwLock::new((own, channel)),
             redialled: watch::channel(0).0,
             connected: watch::channel(false).0,
@@ -39,6 +43,27 @@ impl Upstream {
     /// A channel to the server that shows the agent's SVID in force.
     pub(crate) fn channel(&self) -> Channel {
         self.state.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// New connections trust this bundle.
+    pub(crate) fn trust(&self, bundle: Arc<Bundle>) -> Result<(), NetError> {
+        let mut shown = self.shown();
+        self.tls.replace(TlsMaterial::new(Some(&shown.0), bundle.clone())?);
+        shown.1 = bundle;
+        Ok(())
+    }
+
+    /// New connections show the SVID that is held.
+    pub(crate) fn show(&self) -> Result<(), NetError> {
+        let mut shown = self.shown();
+        let identity = self.own().identity;
+        self.tls.replace(TlsMaterial::new(Some(&identity), shown.1.clone())?);
+        shown.0 = identity;
+        Ok(())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, (Identity, Arc<Bundle>)> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a new SVID, which no connection shows yet.

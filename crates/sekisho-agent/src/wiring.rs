@@ -128,7 +128,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     // A channel of its own from here on: the one that attested had no client certificate.
     let server = dial(&tls, args)?;
     Ok(Core {
-        upstream: Upstream::new(args.server.clone(), tls, own, server),
+        upstream: Upstream::new(args.server.clone(), tls, own, known.bundle.clone(), server),
         known: Knowledge::new(known),
         held: Held::new(held),
         cache,
