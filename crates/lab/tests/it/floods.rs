@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::pending;
 use sekisho_net::{Dialer, ExpectedServer, TlsMaterial, TlsSource};
 use sekisho_types::{Digest, SpiffeId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -9,7 +11,7 @@ use tokio::net::UnixStream;
 
 use crate::http2;
 use crate::peers::{Attested, clock};
-use crate::world::{Role, World, eventually};
+use crate::world::{Role, World, eventually, rss_mb};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -136,4 +138,26 @@ async fn garbage_behind_the_handshake_leaks_no_descriptor() {
         assert!(ports.peak_kib(port) < peak + 16 * 1024, "{port}: {peak} KiB, then {}", ports.peak_kib(port));
     }
     ports.serves();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_l9_a_flooding_sds_stream_stays_small() {
+    use sekisho_proto::envoy::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
+    use sekisho_proto::envoy::secret::secret_discovery_service_client::SecretDiscoveryServiceClient;
+    let world = World::start();
+    world.register_with("/edge", &World::own_selectors(), &[]);
+    let mut client = SecretDiscoveryServiceClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
+    let fetched = client.fetch_secrets(DiscoveryRequest::default()).await.unwrap();
+    assert_eq!(fetched.into_inner().resources.len(), 2);
+    let before = rss_mb(world.agent.pid());
+    let again = DeltaDiscoveryRequest { resource_names_subscribe: vec!["ROOTCA".to_owned()], ..Default::default() };
+    let mut answers = client.delta_secrets(futures_util::stream::iter(vec![again; 50_000]).chain(pending())).await;
+    let answers = answers.as_mut().unwrap().get_mut();
+    // All of them were read: the answer is to the last one.
+    assert!(answers.message().await.unwrap().is_some());
+    let other = client.fetch_secrets(DiscoveryRequest::default());
+    let other = tokio::time::timeout(Duration::from_secs(10), other).await;
+    assert!(other.expect("another caller is answered meanwhile").is_ok());
+    let risen = rss_mb(world.agent.pid()) - before;
+    assert!(risen < 40.0, "{risen} MB for one stream");
 }
