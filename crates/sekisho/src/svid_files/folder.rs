@@ -5,19 +5,23 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, statat};
 use rustix::fs::{fchmod, fchown, flock, fstatfs, fsync, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat};
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::process::{Gid, Uid};
 use sekisho_runtime::random_hex;
 
 use super::material::Material;
+use super::way;
 
 const CURRENT: &str = "..data";
 const NEXT: &str = "..data.next";
 const SET: &str = "..svid-";
+/// Locked by the process that writes the folder. Of mode 0600: a user who cannot open it cannot lock it.
+const LOCK: &str = "..lock";
+/// Mode of a set that is complete; before, only we read it.
+const FINISHED: u32 = 0o755;
 pub(crate) const SVID: &str = "svid.pem";
 pub(crate) const KEY: &str = "svid_key.pem";
 pub(crate) const BUNDLE: &str = "bundle.pem";
@@ -31,6 +35,12 @@ pub(crate) struct Ownership {
     pub user: Option<u32>,
     /// May read the key (0640 instead of 0600).
     pub group: Option<u32>,
+}
+
+impl Ownership {
+    const fn is_another(self) -> bool {
+        self.user.is_some() || self.group.is_some()
+    }
 }
 
 /// What a set came after.
@@ -47,23 +57,18 @@ pub(crate) enum Published {
 pub(crate) struct Folder {
     pub path: PathBuf,
     fd: OwnedFd,
+    _lock: OwnedFd,
     ownership: Ownership,
 }
 
 impl Folder {
     /// Opens, and makes if need be, a folder in which no other user can put a link or a file.
     pub(crate) fn open(path: &Path, ownership: Ownership) -> io::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
-        if std::fs::symlink_metadata(path)?.is_symlink() {
-            return Err(io::Error::other("it is a symbolic link: give the folder itself"));
-        }
-        let path = std::fs::canonicalize(path)?;
-        path.ancestors().try_for_each(is_closed)?;
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let fd = rustix::fs::open(&path, flags, Mode::empty())?;
-        flock(&fd, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| io::Error::other("another process writes SVIDs to it"))?;
-        Ok(Self { path, fd, ownership })
+        let way::Reached { path, fd } = way::reach(path, ownership.is_another())?;
+        let lock = lock(&fd)?;
+        let folder = Self { path, fd, _lock: lock, ownership };
+        folder.remove_unfinished_sets()?;
+        Ok(folder)
     }
 
     /// Whether what is written to it is in memory only.
@@ -73,27 +78,34 @@ impl Folder {
         fstatfs(&self.fd).is_ok_and(|found| [TMPFS, RAMFS].contains(&found.f_type))
     }
 
-    /// Makes a set current. Programs see all of the old one or all of the new one.
+    /// Makes a set current. Programs see all of the old one or all of the new one. After an error, a set that is
+    /// complete may be current already: the next attempt finds it so.
     pub(crate) fn publish(&self, material: &Material) -> io::Result<Published> {
+        FILES.iter().try_for_each(|file| self.name(file))?;
         let before = readlinkat(&self.fd, CURRENT, Vec::new()).ok().and_then(|name| name.into_string().ok());
         if before.is_some() && self.holds(material) {
             return Ok(Published::Same);
         }
         let name = format!("{SET}{}", random_hex(8));
-        self.write_set(&name, material)?;
-        self.link(&name, CURRENT)?;
-        for file in FILES {
-            let target = format!("{CURRENT}/{file}");
-            match readlinkat(&self.fd, file, Vec::new()) {
-                Ok(found) if found.as_bytes() == target.as_bytes() => {}
-                Ok(_) | Err(rustix::io::Errno::NOENT) => self.link(&target, file)?,
-                Err(_) => return Err(io::Error::other(format!("`{file}` is there already and is not ours"))),
-            }
+        if let Err(error) = self.write_set(&name, material).and_then(|()| self.link(&name, CURRENT)) {
+            // It holds a key. That it cannot be removed says less than why it was not written.
+            let _second = self.remove_set(&name);
+            return Err(error);
         }
         fsync(&self.fd)?;
         // The set before stays for programs that are reading it.
         self.remove_sets_but(&[Some(name.as_str()), before.as_deref()])?;
         Ok(if before.is_some() { Published::Changed } else { Published::First })
+    }
+
+    /// The name that programs open, which leads to the set that is current.
+    fn name(&self, file: &str) -> io::Result<()> {
+        let target = format!("{CURRENT}/{file}");
+        match readlinkat(&self.fd, file, Vec::new()) {
+            Ok(found) if found.as_bytes() == target.as_bytes() => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::NOENT) => self.link(&target, file),
+            Err(_) => Err(io::Error::other(format!("`{file}` is there already and is not ours"))),
+        }
     }
 
     fn holds(&self, material: &Material) -> bool {
@@ -113,7 +125,7 @@ impl Folder {
         self.write(&set, BUNDLE, &[&material.bundle], 0o644)?;
         self.write(&set, KEY, &[&material.key], private)?;
         self.write(&set, WITH_KEY, &[&material.chain, &material.key], private)?;
-        fchmod(&set, Mode::from_raw_mode(0o755))?;
+        fchmod(&set, Mode::from_raw_mode(FINISHED))?;
         Ok(fsync(&set)?)
     }
 
@@ -140,49 +152,60 @@ impl Folder {
         Ok(renameat(&self.fd, NEXT, &self.fd, name)?)
     }
 
-    fn remove_sets_but(&self, kept: &[Option<&str>]) -> io::Result<()> {
+    fn sets(&self) -> io::Result<Vec<String>> {
+        let mut found = vec![];
         for item in Dir::read_from(self.fd.as_fd())? {
             let name = item?.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(SET) || kept.contains(&Some(name.as_str())) {
-                continue;
+            found.extend(name.starts_with(SET).then_some(name));
+        }
+        Ok(found)
+    }
+
+    fn remove_sets_but(&self, kept: &[Option<&str>]) -> io::Result<()> {
+        let sets = self.sets()?;
+        sets.iter().filter(|name| !kept.contains(&Some(name.as_str()))).try_for_each(|name| self.remove_set(name))
+    }
+
+    /// Those that a process was writing when it was killed. A set that is complete may have readers.
+    fn remove_unfinished_sets(&self) -> io::Result<()> {
+        for name in self.sets()? {
+            let found = statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if found.st_mode & 0o777 != FINISHED {
+                self.remove_set(&name)?;
             }
-            for file in FILES {
-                let _absent = unlinkat(&self.fd, format!("{name}/{file}"), AtFlags::empty());
-            }
-            unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
         }
         Ok(())
     }
+
+    fn remove_set(&self, name: &str) -> io::Result<()> {
+        for file in FILES {
+            let _absent = unlinkat(&self.fd, format!("{name}/{file}"), AtFlags::empty());
+        }
+        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
-/// Refuses a folder in which another user could replace what is below it.
-fn is_closed(folder: &Path) -> io::Result<()> {
-    let found = std::fs::metadata(folder)?;
-    let (ours, sticky) = ([0, geteuid().as_raw()].contains(&found.uid()), found.mode() & 0o1000 != 0);
-    if !ours || (found.mode() & 0o022 != 0 && !sticky) {
-        let why = format!("other users can replace what is in {}: its mode or its owner lets them", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
-    Ok(())
+/// Any user who can open a file can lock it: a file of ours that only we open, and not the folder.
+fn lock(folder: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = openat(folder, LOCK, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("`{LOCK}`: {error}")))?;
+    flock(&fd, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::other("another process writes SVIDs to it"))?;
+    Ok(fd)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use sekisho_types::{SpiffeId, UnixTime};
-
     use super::*;
 
     fn material(serial: &str) -> Material {
-        Material {
-            spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
-            serial: serial.into(),
-            not_after: UnixTime::default(),
-            chain: format!("chain {serial}"),
-            key: format!("key {serial}"),
-            bundle: "bundle".into(),
-        }
+        Material::of_test(serial)
     }
 
     #[test]
@@ -199,20 +222,53 @@ mod tests {
         assert!(!open.exists());
         let mode = std::fs::metadata(folder.path.join(KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let second = Folder::open(&folder.path, Ownership::default()).err().unwrap();
-        assert!(second.to_string().contains("another process"), "{second}");
+    }
+
+    fn sets(folder: &Path) -> usize {
+        let items = std::fs::read_dir(folder).unwrap().flatten();
+        items.filter(|item| item.file_name().to_string_lossy().starts_with(SET)).count()
     }
 
     #[test]
-    fn what_others_could_replace_is_refused() {
+    fn only_a_writer_keeps_other_writers_out() {
         let own = tempfile::tempdir().unwrap();
-        let open = |name: &str| Folder::open(&own.path().join(name), Ownership::default()).err().map(|e| e.to_string());
-        std::fs::create_dir(own.path().join("open")).unwrap();
-        std::fs::set_permissions(own.path().join("open"), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(open("open").unwrap().contains("other users"));
-        assert!(open("open/below").unwrap().contains("other users"));
-        std::os::unix::fs::symlink("elsewhere", own.path().join("link")).unwrap();
-        assert!(open("link").is_some());
+        let open = || Folder::open(&own.path().join("svid"), Ownership::default());
+        let first = open().unwrap();
+        let second = open().err().unwrap();
+        assert!(second.to_string().contains("another process"), "{second}");
+        let lock = std::fs::metadata(first.path.join(LOCK)).unwrap();
+        assert_eq!(lock.permissions().mode() & 0o777, 0o600);
+        drop(first);
+        // A user who may read the folder can lock it.
+        let reader = File::open(own.path().join("svid")).unwrap();
+        flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(open().is_ok());
+    }
+
+    #[test]
+    fn a_set_that_fails_leaves_no_key() {
+        let own = tempfile::tempdir().unwrap();
+        let path = own.path().join("svid");
+        let folder = Folder::open(&path, Ownership::default()).unwrap();
+        std::fs::create_dir(path.join(CURRENT)).unwrap();
+        assert!(folder.publish(&material("1")).is_err());
+        assert_eq!(sets(&path), 0);
+        std::fs::remove_dir(path.join(CURRENT)).unwrap();
+        assert_eq!(folder.publish(&material("1")).unwrap(), Published::First);
+        drop(folder);
+        // As a process leaves it that is killed while it writes.
+        let half = path.join(format!("{SET}half"));
+        std::fs::create_dir(&half).unwrap();
+        std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(half.join(KEY), "key").unwrap();
+        let folder = Folder::open(&path, Ownership::default()).unwrap();
+        assert_eq!((half.exists(), sets(&path)), (false, 1));
+        assert_eq!(folder.publish(&material("1")).unwrap(), Published::Same);
+    }
+
+    #[test]
+    fn a_file_of_another_program_stays() {
+        let own = tempfile::tempdir().unwrap();
         let folder = Folder::open(&own.path().join("a"), Ownership::default()).unwrap();
         std::fs::write(folder.path.join(KEY), "theirs").unwrap();
         assert!(folder.publish(&material("1")).is_err());

@@ -38,3 +38,17 @@ impl Material {
         })
     }
 }
+
+#[cfg(test)]
+impl Material {
+    pub(crate) fn of_test(serial: &str) -> Self {
+        Self {
+            spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
+            serial: serial.into(),
+            not_after: UnixTime::default(),
+            chain: format!("chain {serial}"),
+            key: format!("key {serial}"),
+            bundle: "bundle".into(),
+        }
+    }
+}

@@ -7,3 +7,4 @@ pub(crate) mod follow;
 pub(crate) mod material;
 pub(crate) mod on_change;
 pub(crate) mod signals;
+mod way;
