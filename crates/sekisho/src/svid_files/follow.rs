@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use sekisho_sdk::agent_channel;
-use sekisho_types::SpiffeId;
+use sekisho_types::{SpiffeId, UnixTime};
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::material::Material;
 use crate::exit::{Exit, Failure};
@@ -30,6 +30,11 @@ impl Followed {
         let feed = Feed { socket: socket.to_owned(), wanted, material, trouble };
         tokio::spawn(feed.run());
         Self { socket: socket.to_owned(), material: material_rx, trouble: trouble_rx }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(material: watch::Receiver<Option<Arc<Material>>>) -> Self {
+        Self { socket: PathBuf::new(), material, trouble: watch::channel(None).1 }
     }
 
     /// The first set, or why it did not come in time.
@@ -108,14 +113,37 @@ impl Feed {
         let before = self.trouble.borrow().as_ref().map(|status| without_ids(&text(status)));
         if before != Some(without_ids(&text(&status))) {
             let held = self.material.borrow().clone();
-            let until = held.map(|held| format!("; the files are valid until {}", held.not_after)).unwrap_or_default();
-            eprintln!("sekisho: {}{until}", text(&status));
+            let files = held.map(|held| of_files(status.code(), held.not_after)).unwrap_or_default();
+            eprintln!("sekisho: {}{files}", text(&status));
         }
         self.trouble.send_replace(Some(status));
+    }
+}
+
+/// What the files are good for. Deletion of an entry revokes what was issued for it.
+fn of_files(code: Code, not_after: UnixTime) -> String {
+    match code {
+        Code::PermissionDenied | Code::NotFound => format!(
+            "; if its entry was deleted or changed, peers refuse the files from now on, else they are valid until \
+             {not_after}"
+        ),
+        _ => format!("; the files are valid until {not_after}"),
     }
 }
 
 /// The text without the ids of refusals, of which each attempt has another.
 fn without_ids(text: &str) -> String {
     text.split(' ').filter(|word| !word.contains("ref_")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_deleted_entry_are_refused() {
+        let text = |code| of_files(code, UnixTime::from_seconds(0));
+        assert!(text(Code::PermissionDenied).contains("peers refuse the files from now on"));
+        assert_eq!(text(Code::Unavailable), "; the files are valid until 1970-01-01T00:00:00Z");
+    }
 }

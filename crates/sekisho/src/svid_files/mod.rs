@@ -8,3 +8,4 @@ pub(crate) mod material;
 pub(crate) mod on_change;
 pub(crate) mod signals;
 mod way;
+pub(crate) mod writer;

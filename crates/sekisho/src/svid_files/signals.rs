@@ -38,24 +38,31 @@ impl Named {
     }
 }
 
-/// Signals that this process was sent, in order. A terminal sends its own to all of its foreground processes: those
-/// are taken and not passed on.
-pub(crate) fn received() -> std::io::Result<mpsc::Receiver<Signal>> {
+/// A signal that this process was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub signal: Signal,
+    /// A terminal sends its own to all of its foreground processes, so that a program that we started has it too.
+    pub is_of_terminal: bool,
+}
+
+/// Signals that this process was sent, in order. From now on they do not end it.
+pub(crate) fn received() -> std::io::Result<mpsc::Receiver<Received>> {
     let (to, from) = mpsc::channel(16);
     let terminal = std::io::stdin().is_terminal();
     let every = [
-        (SignalKind::terminate(), Signal::TERM, true),
-        (SignalKind::hangup(), Signal::HUP, true),
-        (SignalKind::user_defined1(), Signal::USR1, true),
-        (SignalKind::user_defined2(), Signal::USR2, true),
-        (SignalKind::interrupt(), Signal::INT, !terminal),
-        (SignalKind::quit(), Signal::QUIT, !terminal),
+        (SignalKind::terminate(), Signal::TERM, false),
+        (SignalKind::hangup(), Signal::HUP, false),
+        (SignalKind::user_defined1(), Signal::USR1, false),
+        (SignalKind::user_defined2(), Signal::USR2, false),
+        (SignalKind::interrupt(), Signal::INT, terminal),
+        (SignalKind::quit(), Signal::QUIT, terminal),
     ];
-    for (kind, named, passed_on) in every {
+    for (kind, number, is_of_terminal) in every {
         let (mut signals, to) = (signal(kind)?, to.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                if passed_on && to.send(named).await.is_err() {
+                if to.send(Received { signal: number, is_of_terminal }).await.is_err() {
                     return;
                 }
             }

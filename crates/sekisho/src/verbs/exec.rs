@@ -14,7 +14,8 @@ use crate::exit::{Exit, Failure};
 use crate::global::{AgentSocket, Global};
 use crate::svid_files::folder::{BUNDLE, Folder, KEY, Ownership, Published, SVID, WITH_KEY};
 use crate::svid_files::follow::Followed;
-use crate::svid_files::signals::{Named, received};
+use crate::svid_files::signals::{Named, Received, received};
+use crate::svid_files::writer::Writer;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sekisho exec --env PGSSLCERT=svid --env PGSSLKEY=key -- psql -h db\n\n\
@@ -73,18 +74,25 @@ fn variable(text: &str) -> Result<(String, File), String> {
 pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
     let socket = Global { agent_socket: args.asks.agent_socket.clone(), ..Global::default() }.agent_socket();
     let patience = Duration::from_secs(args.timeout.into());
+    // A signal that comes before the program runs must not leave its folder.
+    let mut signals = received().map_err(Failure::failed)?;
     let mut followed = Followed::start(&socket, args.spiffe_id.clone());
-    let first = followed.first(Some(patience)).await?;
+    let first = tokio::select! {
+        biased;
+        Some(Received { signal, .. }) = signals.recv() => return Ok(stopped_by(signal)),
+        first = followed.first(Some(patience)) => first?,
+    };
     let place = Place::of(args.write.as_deref());
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", place.path.display()));
     if place.own {
         private_folder(&place.path).map_err(Failure::failed)?;
     }
     let folder = Folder::open(&place.path, Ownership::default()).map_err(failed)?;
-    folder.publish(&first).map_err(failed)?;
-
-    let mut signals = received().map_err(Failure::failed)?;
-    let mut child = start(&args, &folder, &socket, &first.spiffe_id)?;
+    let (mut writer, _first) = Writer::start(folder, followed, first).map_err(failed)?;
+    if let Ok(Received { signal, .. }) = signals.try_recv() {
+        return Ok(stopped_by(signal));
+    }
+    let mut child = start(&args, &writer.folder, &socket, &writer.held.spiffe_id)?;
     loop {
         tokio::select! {
             biased;
@@ -93,14 +101,22 @@ pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
                 let code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(1);
                 return Ok(Exit::OfWorkload(u8::try_from(code).unwrap_or(u8::MAX)));
             }
-            Some(signal) = signals.recv() => send(&child, signal),
-            Some(next) = followed.next() => match folder.publish(&next) {
-                Ok(Published::Changed) => args.signal.iter().for_each(|signal| send(&child, signal.signal())),
-                Ok(_) => {}
-                Err(error) => eprintln!("sekisho: {}", failed(error)),
-            },
+            Some(Received { signal, is_of_terminal }) = signals.recv() => {
+                if !is_of_terminal {
+                    send(&child, signal);
+                }
+            }
+            Some(published) = writer.next() => {
+                let signal = args.signal.filter(|_| published == Published::Changed);
+                signal.iter().for_each(|signal| send(&child, signal.signal()));
+            }
         }
     }
+}
+
+/// As a shell reports a program that a signal stopped.
+fn stopped_by(signal: Signal) -> Exit {
+    Exit::OfWorkload(u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX))
 }
 
 fn start(args: &ExecArgs, folder: &Folder, socket: &Path, spiffe_id: &SpiffeId) -> Result<Child, Failure> {
@@ -131,6 +147,8 @@ impl Place {
     fn of(given: Option<&Path>) -> Self {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        // Some systems have a link here.
+        let base = std::fs::canonicalize(&base).unwrap_or(base);
         let path = given.map_or_else(|| base.join(format!("sekisho-exec-{}", random_hex(16))), Path::to_owned);
         Self { path, own: given.is_none() }
     }

@@ -15,6 +15,7 @@ use crate::svid_files::follow::Followed;
 use crate::svid_files::material::Material;
 use crate::svid_files::on_change::Action;
 use crate::svid_files::signals::Named;
+use crate::svid_files::writer::Writer;
 
 /// What a service manager that starts this has to hear, and over which socket (sd_notify(3)).
 const NOTIFY: &str = "NOTIFY_SOCKET";
@@ -37,7 +38,8 @@ pub(crate) struct WatchArgs {
     /// Send this signal after the files changed
     #[arg(long, env = "SEKISHO_SVID_SIGNAL", value_enum, requires = "pid_file", conflicts_with = "on_change")]
     signal: Option<Named>,
-    /// File with the process ID of the program that gets the signal
+    /// File with the process ID of the program that gets the signal; a regular file of root, of the user who runs
+    /// this, or of the program's own user
     #[arg(long, env = "SEKISHO_SVID_PID_FILE", requires = "signal")]
     pid_file: Option<PathBuf>,
     /// The identity to use, if the entries give several; default: the first
@@ -88,14 +90,16 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
         () = stop.wait() => return Ok(Exit::Ok),
         first = followed.first(args.once.then_some(patience)) => first?,
     };
-    let mut published = publish(&folder, &first)?;
-    line(&format!("ready {} {}", folder.path.display(), first.spiffe_id))?;
+    let failed = |error| Failure::failed(format!("{}: {error}", args.write.display()));
+    let (mut writer, mut published) = Writer::start(folder, followed, first).map_err(failed)?;
+    report(&writer, published);
+    line(&format!("ready {} {}", writer.folder.path.display(), writer.held.spiffe_id))?;
     notify_ready();
     if args.once {
         return Ok(Exit::Ok);
     }
     let (complete, changes) = watch::channel(0_u64);
-    let mut acting = tokio::spawn(action.keep(folder.path.clone(), changes));
+    let mut acting = tokio::spawn(action.keep(writer.folder.path.clone(), changes));
     loop {
         // Files that are the first ones have no reader yet.
         if published == Published::Changed {
@@ -108,30 +112,23 @@ pub(crate) async fn run(args: WatchArgs) -> Result<Exit, Failure> {
             result = &mut acting => {
                 return Err(Failure::failed(format!("the task that acts on changes stopped: {result:?}")));
             }
-            next = followed.next() => next,
+            next = writer.next() => next,
         };
         let Some(next) = next else { break };
-        published = match publish(&folder, &next) {
-            Ok(published) => published,
-            // A full disk: the next set may find space, and the old one is whole.
-            Err(failure) => {
-                eprintln!("sekisho: {failure}");
-                Published::Same
-            }
-        };
+        published = next;
+        report(&writer, published);
     }
     acting.abort();
+    // With it ends a command that runs.
+    let _aborted = acting.await;
     Ok(Exit::Ok)
 }
 
-fn publish(folder: &Folder, material: &Material) -> Result<Published, Failure> {
-    let failed = |error| Failure::failed(format!("{}: {error}", folder.path.display()));
-    let published = folder.publish(material).map_err(failed)?;
+fn report(writer: &Writer, published: Published) {
     if published != Published::Same {
-        let Material { spiffe_id, serial, not_after, .. } = material;
-        eprintln!("sekisho: {} has {spiffe_id}, serial {serial}, until {not_after}", folder.path.display());
+        let Material { spiffe_id, serial, not_after, .. } = writer.held.as_ref();
+        eprintln!("sekisho: {} has {spiffe_id}, serial {serial}, until {not_after}", writer.folder.path.display());
     }
-    Ok(published)
 }
 
 /// A user's or a group's number, by the system's databases.
