@@ -86,7 +86,8 @@ pub(crate) async fn agent(rest: &Rest, given: &str) -> Result<AgentForm, Failure
 pub(crate) async fn record(rest: &Rest, given: &str) -> Result<DecisionForm, Failure> {
     expect(given, &["dec_", "ref_"])?;
     let whole = |id: &str| format!("/v1/decisions/{id}");
-    let Some(digits) = given.get(4..).filter(|digits| is_prefix(digits)) else {
+    let digits = given.strip_prefix("dec_").or_else(|| given.strip_prefix("ref_"));
+    let Some(digits) = digits.filter(|digits| is_prefix(digits)) else {
         return rest.get(&whole(given)).await;
     };
     let query = DecisionsQuery {
@@ -106,6 +107,9 @@ pub(crate) async fn record(rest: &Rest, given: &str) -> Result<DecisionForm, Fai
 /// The id of what is logged: an attestation, an issuance, a decision, a refusal, or the index of a leaf.
 pub(crate) async fn logged(rest: &Rest, given: &str) -> Result<String, Failure> {
     expect(given, &["dec_", "ref_", "att_", "iss_"])?;
+    if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(given.to_owned());
+    }
     if given.starts_with("att_") || given.starts_with("iss_") {
         let listed: Vec<IdentityForm> = rest.find("/v1/identities", &IdentitiesQuery { limit: Some(PAGE) }).await?;
         let found = listed.into_iter().filter(|row| row.id.starts_with(given)).collect();
@@ -148,6 +152,16 @@ mod tests {
         );
         assert!(text("spiffe://td/a", &["ent_"]).contains("`sekisho entry list --spiffe-id spiffe://td/a`"));
         assert!(expect("chosen-by-an-operator", &["ent_"]).is_ok() && expect("17", &["dec_"]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn digits_alone_are_the_index_of_a_leaf() {
+        // No server is asked.
+        let rest = Rest::new(std::path::Path::new("/nonexistent"));
+        for index in ["7", "12345", "123456789012"] {
+            assert_eq!(logged(&rest, index).await.unwrap(), index);
+        }
+        assert!(logged(&rest, "dec_12345").await.is_err());
     }
 
     #[test]
