@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sekisho_net::MetricsAddress;
+use sekisho_net::{MetricsAddress, host_and_port};
 use sekisho_types::{Digest, TrustDomain};
 
 use crate::proofs::ProofArgs;
@@ -13,7 +13,7 @@ pub struct AgentArgs {
     #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
     pub trust_domain: TrustDomain,
     /// Address of the server, `host:port`
-    #[arg(long, env = "SEKISHO_SERVER", default_value = "127.0.0.1:8081")]
+    #[arg(long, env = "SEKISHO_SERVER", default_value = "127.0.0.1:8081", value_parser = host_and_port)]
     pub server: String,
     /// Folder for the agent's key, sealed cache and spool
     #[arg(long, env = "SEKISHO_AGENT_DATA", default_value = "/var/lib/sekisho/agent")]

@@ -5,6 +5,7 @@
 //! who the peer is, never what the peer may do.
 
 mod accept;
+mod addresses;
 mod dial;
 mod ending;
 mod grpc_only;
@@ -26,6 +27,7 @@ mod verified;
 mod web;
 
 pub use accept::Acceptor;
+pub use addresses::{host_and_port, listen_address};
 pub use dial::{Dialer, TlsConnection, grpc_over_one, grpc_over_tls, grpc_over_unix};
 pub use grpc_only::grpc_only;
 pub use listen::{Listens, accept_each, listen_unix, serve_unix};

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use sekisho_net::MetricsAddress;
+use sekisho_net::{MetricsAddress, listen_address};
 use sekisho_runtime::seconds_in;
 use sekisho_types::{SpiffeId, TrustDomain};
 
@@ -26,7 +26,7 @@ pub struct ProxyArgs {
     #[arg(long, env = "SEKISHO_SPIFFE_ID", value_parser = parse_spiffe_id)]
     pub spiffe_id: Option<SpiffeId>,
     /// Address for peers (mTLS)
-    #[arg(long, env = "SEKISHO_INBOUND")]
+    #[arg(long, env = "SEKISHO_INBOUND", value_parser = listen_address)]
     pub inbound: Option<SocketAddr>,
     /// Where the service listens: `127.0.0.1:8080` or `unix:/path`
     #[arg(long, env = "SEKISHO_UPSTREAM", value_parser = Local::parse)]

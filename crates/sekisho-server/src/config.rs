@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use sekisho_net::MetricsAddress;
+use sekisho_net::{MetricsAddress, listen_address};
 use sekisho_runtime::{seconds_in, whole_days};
 use sekisho_types::TrustDomain;
 
@@ -103,7 +103,7 @@ pub struct ServerArgs {
     #[arg(skip)]
     pub further: Vec<DomainArgs>,
     /// Address for agents and remote operators (TLS 1.3); port 0 chooses a free one
-    #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081")]
+    #[arg(long, env = "SEKISHO_SERVER_LISTEN", default_value = "127.0.0.1:8081", value_parser = listen_address)]
     pub listen: SocketAddr,
     /// Threads that serve requests; default: one for each core
     #[arg(long, env = "SEKISHO_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
