@@ -1,6 +1,7 @@
 //! Roles as child processes: started, read, and stopped in reverse order.
 
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,11 +15,52 @@ use crate::progress::Progress;
 /// How long a step may take: far longer than it takes, for a machine that has other work and a slow disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Variables of roles that name a place or an identity. Those of the shell that starts `dev` are of other roles.
+const PLACES: [&str; 20] = [
+    "SEKISHO_AGENT_CONFIG",
+    "SEKISHO_AGENT_SOCKET",
+    "SEKISHO_INBOUND",
+    "SEKISHO_METRICS",
+    "SEKISHO_NODE_CERT",
+    "SEKISHO_NODE_KEY",
+    "SEKISHO_OUTBOUND",
+    "SEKISHO_PROTOCOL",
+    "SEKISHO_PROXY_CONFIG",
+    "SEKISHO_PUBLISH_LOG",
+    "SEKISHO_SERVER_CONFIG",
+    "SEKISHO_SERVER_NAMES",
+    "SEKISHO_SERVER_SOCKET",
+    "SEKISHO_SPIFFE_ID",
+    "SEKISHO_TRUST_BUNDLE",
+    "SEKISHO_UPSTREAM",
+    "SEKISHO_WITNESSES",
+    "SEKISHO_WITNESS_CA",
+    "SEKISHO_WORKLOAD_PID",
+    "SPIFFE_ENDPOINT_SOCKET",
+];
+/// Of a log, where its last line is looked for.
+const TAIL: i64 = 4096;
+
 #[derive(Default)]
-pub(super) struct Roles(Vec<(String, Child)>);
+pub(super) struct Roles(Vec<Role>);
+
+struct Role {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
 
 /// What a role prints on stdout, line by line.
-pub(super) type Output = Lines<BufReader<ChildStdout>>;
+pub(super) struct Output {
+    lines: Lines<BufReader<ChildStdout>>,
+    log: PathBuf,
+}
+
+impl Output {
+    pub(super) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
+        self.lines.next_line().await
+    }
+}
 
 impl Roles {
     /// Starts this executable as `role`, with its log in `logs`.
@@ -30,29 +72,34 @@ impl Roles {
         logs: &Path,
     ) -> Result<Output, Failure> {
         let failed = |e: std::io::Error| Failure::failed(format!("`sekisho {name}` does not start: {e}"));
-        let log = std::fs::File::create(logs.join(format!("{name}.log"))).map_err(failed)?;
+        let log = logs.join(format!("{name}.log"));
+        let stderr = std::fs::File::create(&log).map_err(failed)?;
         // It stops when this process does, also when this one is killed.
         let command = child_of_ours(std::env::current_exe().map_err(failed)?, Ends::Asked);
-        let mut child = Command::from(command)
+        let mut command = Command::from(command);
+        PLACES.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        let mut child = command
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(stderr)
             .process_group(0)
             .spawn()
             .map_err(failed)?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::failed("no stdout"))?;
-        self.0.push((name.to_owned(), child));
-        Ok(BufReader::new(stdout).lines())
+        self.0.push(Role { name: name.to_owned(), child, log: log.clone() });
+        Ok(Output { lines: BufReader::new(stdout).lines(), log })
     }
 
     /// Waits until any role ends, and names it.
     pub(super) async fn first_to_end(&mut self) -> String {
         loop {
-            for (name, child) in &mut self.0 {
+            for Role { name, child, log } in &mut self.0 {
                 if let Ok(Some(status)) = child.try_wait() {
-                    return format!("`{name}` stopped by itself ({status})");
+                    return format!("`{name}` stopped by itself ({status}){}", last_line(log));
                 }
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -61,15 +108,15 @@ impl Roles {
 
     /// Ends one role and forgets it.
     pub(super) async fn end_one(&mut self, name: &str) {
-        if let Some(at) = self.0.iter().position(|(known, _)| known == name) {
-            let (name, child) = self.0.remove(at);
+        if let Some(at) = self.0.iter().position(|role| role.name == name) {
+            let Role { name, child, .. } = self.0.remove(at);
             end(&name, child).await;
         }
     }
 
     /// Ends all roles, the last one started first.
     pub(super) async fn end(&mut self) {
-        while let Some((name, child)) = self.0.pop() {
+        while let Some(Role { name, child, .. }) = self.0.pop() {
             end(&name, child).await;
         }
     }
@@ -99,8 +146,54 @@ pub(super) async fn wait_for<T>(
                 return Ok(found);
             }
         }
-        Err(Failure::failed(format!("{what}: the process stopped first")))
+        Err(Failure::failed(format!("{what}: the process stopped first{}", last_line(&output.log))))
     };
     let late = |_| Failure::failed(format!("{what}: nothing within {}", duration_text(PATIENCE.as_secs())));
     tokio::time::timeout(PATIENCE, search).await.map_err(late)?
+}
+
+/// The last line of a log, as the end of a sentence; empty if the log is.
+fn last_line(log: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
+        file.seek(SeekFrom::End(-length.min(TAIL)))?;
+        let mut tail = vec![];
+        file.read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    let tail = read().unwrap_or_default();
+    let tail = String::from_utf8_lossy(&tail);
+    let line = tail.lines().rev().find(|line| !line.trim().is_empty());
+    line.map(|line| format!("; the last line of its log: {line}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_log_is_shown() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(last_line(log.path()), "");
+        let text = format!("{}\nERROR why\n\n", "x".repeat(9000));
+        std::fs::write(log.path(), text).unwrap();
+        assert_eq!(last_line(log.path()), "; the last line of its log: ERROR why");
+    }
+
+    #[test]
+    fn each_variable_of_a_place_exists() {
+        let cli = crate::cli::Cli::command();
+        let of_roles = cli.get_subcommands().filter(|verb| ["server", "agent", "proxy"].contains(&verb.get_name()));
+        let known: Vec<String> = of_roles
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(|flag| flag.get_env()?.to_str())
+            .map(str::to_owned)
+            .collect();
+        for name in PLACES.iter().filter(|name| name.starts_with("SEKISHO_")) {
+            assert!(known.iter().any(|known| known == name), "{name}");
+        }
+    }
 }
