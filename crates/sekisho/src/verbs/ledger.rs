@@ -33,13 +33,9 @@ pub(crate) struct FsckArgs {
 pub(crate) fn run(global: &Global, verb: &LedgerVerb) -> Result<Exit, Failure> {
     let LedgerVerb::Fsck(args) = verb;
     let path = args.trust_policy.clone().unwrap_or_else(|| args.data.join("trust-policy"));
-    let said = |error: &dyn std::fmt::Display| {
-        let path = path.display();
-        Failure::failed(format!(
-            "{path}: {error}; name the log's trust policy with `--trust-policy` (`GET /v1/log` shows it)"
-        ))
-    };
-    let policy = TrustPolicy::parse(&std::fs::read_to_string(&path).map_err(|e| said(&e))?).map_err(|e| said(&e))?;
+    let unusable = |error: &dyn std::fmt::Display| Failure::failed(advice(&args.data, &path, error));
+    let policy =
+        TrustPolicy::parse(&std::fs::read_to_string(&path).map_err(|e| unusable(&e))?).map_err(|e| unusable(&e))?;
     let checked = sekisho_server::fsck(&args.data, &policy, progress()).map_err(|error| match error {
         FsckError::Read { .. } => Failure::failed(error),
         FsckError::Checkpoint { .. } => Failure::new(Exit::Denied, error),
@@ -52,6 +48,19 @@ pub(crate) fn run(global: &Global, verb: &LedgerVerb) -> Result<Exit, Failure> {
     let damage: Vec<_> = checked.damage.iter().map(form).collect();
     print(global.output, &json!({"log_size": checked.size, "damage": damage}), || text(&ledger, &checked))?;
     Ok(if checked.damage.is_empty() { Exit::Ok } else { Exit::Denied })
+}
+
+/// What to type when the trust policy is missing.
+fn advice(data: &Path, path: &Path, error: &dyn std::fmt::Display) -> String {
+    if !data.join("ledger").exists() {
+        let data = data.display();
+        return format!("{data} has no log: `sekisho ledger fsck --data FOLDER` with the data folder of a server");
+    }
+    let (data, path) = (data.display(), path.display());
+    format!(
+        "{path}: {error}; write the log's trust policy (`GET /v1/log` shows it) to a file, and \
+         `sekisho ledger fsck --data {data} --trust-policy FILE`"
+    )
 }
 
 fn text(ledger: &Path, checked: &sekisho_server::Checked) -> String {
@@ -78,5 +87,20 @@ fn progress() -> impl FnMut(u64, u64) {
             Ok(())
         };
         shown = tenth;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_same_data_folder() {
+        let own = tempfile::tempdir().unwrap();
+        let text = || advice(own.path(), &own.path().join("trust-policy"), &"missing");
+        assert!(text().contains("has no log"), "{}", text());
+        std::fs::create_dir(own.path().join("ledger")).unwrap();
+        let command = format!("`sekisho ledger fsck --data {} --trust-policy FILE`", own.path().display());
+        assert!(text().contains(&command), "{}", text());
     }
 }

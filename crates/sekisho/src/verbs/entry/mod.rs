@@ -74,6 +74,9 @@ pub(crate) enum EntryVerb {
         /// Its id, or a unique prefix of it
         #[arg(add = complete::entries())]
         id: String,
+        /// Accepted as by the verbs that ask: this one asks nothing
+        #[arg(long, env = "SEKISHO_YES")]
+        yes: bool,
     },
 }
 
@@ -120,7 +123,7 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
         }
         EntryVerb::Update { id, change } => return change::update(global, &rest, &id, *change).await,
         EntryVerb::Approve { id, sha256, yes } => return change::approve(global, &rest, &id, &sha256, yes).await,
-        EntryVerb::Delete { id } => {
+        EntryVerb::Delete { id, yes: _ } => {
             let id = ids::entry(&rest, &id).await?.id.unwrap_or(id);
             rest.delete(&format!("/v1/entries/{id}")).await?;
             print(global.output, &json!({"deleted": id}), || format!("deleted {id}"))?;
