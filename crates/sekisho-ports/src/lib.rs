@@ -22,9 +22,9 @@ pub use peer::PeerCredentials;
 pub use random::{random_bytes, random_id};
 #[cfg(not(any(test, feature = "simulation")))]
 use real as simulation;
-#[cfg(any(test, feature = "simulation"))]
-pub use simulation::Fabric;
 pub use simulation::Machine;
+#[cfg(any(test, feature = "simulation"))]
+pub use simulation::{Fabric, Stay};
 pub use work::blocking;
 
 /// Whether this thread runs a program of a simulated machine. In a shipped program the result is `false` at compile

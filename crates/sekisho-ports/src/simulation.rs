@@ -12,5 +12,5 @@ mod tests;
 
 pub use fabric::Fabric;
 pub(crate) use listener::SimulatedListener;
-pub use machine::Machine;
+pub use machine::{Machine, Stay};
 pub(crate) use stream::SimulatedStream;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::exit::Exit;
+use crate::output::Written;
 use crate::{cli, config_file, output};
 
 /// What a verb came to.
@@ -12,7 +13,9 @@ pub struct Answer {
     pub code: u8,
     /// What it would print on stdout.
     pub printed: String,
-    /// What it would say on stderr; empty if it did what it was asked for.
+    /// What it would say on stderr on its way.
+    pub said: String,
+    /// What it would say on stderr at its end; empty if it did what it was asked for.
     pub failure: String,
 }
 
@@ -21,12 +24,15 @@ pub async fn answer(arguments: impl IntoIterator<Item = OsString>) -> Answer {
     let arguments = std::iter::once("sekisho".into()).chain(arguments).collect();
     let cli = match config_file::parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => return Answer { code: Exit::Usage.code(), printed: String::new(), failure: error.to_string() },
+        Err(error) => {
+            let (printed, said) = Default::default();
+            return Answer { code: Exit::Usage.code(), printed, said, failure: error.to_string() };
+        }
     };
-    let (done, printed) = output::printed_by(cli::run(cli)).await;
+    let (done, Written { printed, said }) = output::written_by(cli::run(cli)).await;
     match done {
-        Ok(exit) => Answer { code: exit.code(), printed, failure: String::new() },
-        Err(failure) => Answer { code: failure.exit.code(), printed, failure: failure.to_string() },
+        Ok(exit) => Answer { code: exit.code(), printed, said, failure: String::new() },
+        Err(failure) => Answer { code: failure.exit.code(), printed, said, failure: failure.to_string() },
     }
 }
 

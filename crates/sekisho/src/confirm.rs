@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// What is asked, and what has not happened yet.
 pub(crate) struct Question<'a> {
@@ -21,8 +22,8 @@ pub(crate) struct Question<'a> {
 impl Question<'_> {
     /// Shows what will happen and asks, unless `yes` was given.
     pub(crate) fn ask(&self, yes: bool) -> Result<(), Failure> {
-        let is_terminal = std::io::stdin().is_terminal();
-        self.ask_on(yes, is_terminal, &mut std::io::stderr(), &mut std::io::stdin().lock())
+        let is_terminal = !output::is_for_program() && std::io::stdin().is_terminal();
+        self.ask_on(yes, is_terminal, &mut output::Stderr, &mut std::io::stdin().lock())
     }
 
     fn ask_on(

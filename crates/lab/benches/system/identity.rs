@@ -20,7 +20,7 @@ pub async fn issue(table: &mut Table, floor: f64) {
     for (callers, batch, spire) in [(1, 1, 1358), (16, 1, 842), (256, 1, 690), (8, 50, 388)] {
         // An agent has a budget, so each measurement has an agent.
         let peer = Attested::new(&world).await;
-        let entry = peer.entry(&world, "/bench");
+        let entry = peer.entry(&world, "/bench").await;
         let channels: Vec<_> = (0..4).map(|_| client(&world, Some(&peer.identity))).collect();
         let until = Instant::now() + Duration::from_secs(5);
         let (began, before) = (Instant::now(), cpu_micros(server));

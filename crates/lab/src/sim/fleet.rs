@@ -8,7 +8,7 @@ use sekisho_runtime::Stop;
 use sekisho_server::ServerArgs;
 
 /// Reads options as the command line does.
-fn options<T: Args + FromArgMatches>(given: &[&str]) -> T {
+pub fn options<T: Args + FromArgMatches>(given: &[&str]) -> T {
     let command = T::augment_args(clap::Command::new("simulated").no_binary_name(true));
     T::from_arg_matches(&command.try_get_matches_from(given).unwrap()).unwrap()
 }

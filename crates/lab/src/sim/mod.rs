@@ -24,6 +24,7 @@ mod world;
 
 use std::ops::Range;
 
+pub use fleet::options;
 pub use world::{Outcome, simulate};
 
 /// Simulates these seeds. The first that breaks a law is returned with its trace.

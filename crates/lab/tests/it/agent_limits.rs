@@ -93,20 +93,6 @@ fn law_l9_an_executable_that_never_answers_stops_no_other_user() {
 }
 
 #[test]
-fn a_second_agent_on_the_same_data_is_refused_by_number() {
-    let world = World::start();
-    let second = world
-        .agent_command("a", &world.path("token"))
-        .arg("--agent-socket")
-        .arg(world.path("b.sock"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&second.stderr);
-    let number = format!("is in use by process {};", world.agent.as_ref().unwrap().pid());
-    assert!(!second.status.success() && said.contains(&number), "{said}");
-}
-
-#[test]
 fn law_l16_a_danger_is_printed_whatever_the_log_shows() {
     let mut world = World::start();
     drop(world.agent.take());

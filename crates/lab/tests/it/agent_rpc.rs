@@ -4,15 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use sekisho_keys::load;
 use sekisho_proto::node::{LendRequest, ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
 use sekisho_proto::server::RecordRequest;
-use sekisho_proto::workload::{
-    JwtsvidRequest, ValidateJwtsvidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient,
-};
-use sekisho_types::{SignatureAlgorithm, Signer};
 use tonic::Code;
 
 use crate::peers::clock;
@@ -146,72 +139,6 @@ fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
     assert!(code == Some(0) && said.contains("/own/nobody"), "{said}");
 }
 
-/// SPIRE 1.12.3 accepted tokens without `exp`; others took what nobody signed.
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_are_none_are_refused_by_the_agent_even_if_the_right_key_signed_them() {
-    let world = World::start();
-    world.register("/own/test", &World::own_selectors());
-    let mut workload = SpiffeWorkloadApiClient::new(agent(&world));
-    let request = JwtsvidRequest { audience: vec!["a".into()], spiffe_id: String::new() };
-    let good = workload.fetch_jwtsvid(request).await.unwrap().into_inner().svids.remove(0).svid;
-    let validate = async |token: String| {
-        let mut workload = SpiffeWorkloadApiClient::new(agent(&world));
-        let request = ValidateJwtsvidRequest { audience: "a".into(), svid: token };
-        workload.validate_jwtsvid(request).await.map(|answer| answer.into_inner().spiffe_id)
-    };
-    assert_eq!(validate(good.clone()).await.unwrap(), "spiffe://example.org/own/test");
-    let parts: Vec<&str> = good.split('.').collect();
-    let part =
-        |at: usize| -> serde_json::Value { serde_json::from_slice(&BASE64URL.decode(parts[at]).unwrap()).unwrap() };
-    let (header, claims) = (part(0), part(1));
-    let folder = std::fs::read_dir(world.path("s/keys")).unwrap();
-    let key = folder.flatten().map(|item| item.path()).find(|path| path.display().to_string().ends_with(".jwt.key"));
-    let key = load(&key.unwrap(), SignatureAlgorithm::EcdsaP256Sha256).unwrap();
-    let sign = |header: &serde_json::Value, claims: &serde_json::Value| {
-        let encode = |value: &serde_json::Value| BASE64URL.encode(value.to_string());
-        let input = format!("{}.{}", encode(header), encode(claims));
-        let signature = key.sign(input.as_bytes()).unwrap();
-        sekisho_jose::token(&input, &signature).unwrap()
-    };
-    let with = |name: &str, value: serde_json::Value| {
-        let mut claims = claims.clone();
-        claims[name] = value;
-        sign(&header, &claims)
-    };
-    let without = |name: &str| {
-        let mut claims = claims.clone();
-        claims.as_object_mut().unwrap().remove(name);
-        sign(&header, &claims)
-    };
-    assert!(validate(sign(&header, &claims)).await.is_ok(), "the same by our own hand");
-    let as_alg = |alg: &str| {
-        let mut header = header.clone();
-        header["alg"] = alg.into();
-        sign(&header, &claims)
-    };
-    let unsigned = format!("{}.{}.", as_alg("none").split('.').take(2).collect::<Vec<_>>().join("."), "");
-    for (name, token) in [
-        ("alg none", unsigned),
-        ("alg HS256", as_alg("HS256")),
-        ("alg RS256", as_alg("RS256")),
-        ("no exp", without("exp")),
-        ("no aud", without("aud")),
-        ("no sub", without("sub")),
-        ("ended", with("exp", (clock().seconds() - 60).into())),
-        ("for ever", with("exp", (clock().seconds() + 1_000_000).into())),
-        ("another audience", with("aud", serde_json::json!(["b"]))),
-        ("another trust domain", with("sub", "spiffe://other.org/own/test".into())),
-        ("no SPIFFE ID", with("sub", "root".into())),
-        ("dot segments", with("sub", "spiffe://example.org/own/../test".into())),
-    ] {
-        let refused = validate(token).await.unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument, "{name}: {refused:?}");
-        assert!(refused.metadata().get("sekisho-refusal").is_some(), "{name} is on record");
-    }
-    recorded(&world, "ValidateJWTSVID");
-    recorded(&world, "no bundle is held for the token's trust domain");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l11_exec_of_a_workload_whose_identity_is_in_use_ends_it_at_once() {
     let world = with_sidecar();
@@ -230,24 +157,4 @@ async fn law_l11_exec_of_a_workload_whose_identity_is_in_use_ends_it_at_once() {
     assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied);
     workload.kill().unwrap();
     workload.wait().unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_workload_with_two_identities_says_which_one_its_sidecar_speaks_for() {
-    let world = with_sidecar();
-    world.register("/own/first", &World::own_selectors());
-    world.register("/own/second", &World::own_selectors());
-    let ask = async |spiffe_id: &str| {
-        let request = LendRequest { spiffe_id: spiffe_id.into(), ..process(std::process::id()) };
-        let mut lent = SidecarClient::new(agent(&world)).lend(request).await?.into_inner();
-        Ok::<_, tonic::Status>(lent.message().await?.unwrap().spiffe_id)
-    };
-    let refused = ask("").await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("--spiffe-id") && refused.message().contains("/own/second"), "{refused:?}");
-    for id in ["spiffe://example.org/own/first", "spiffe://example.org/own/second"] {
-        assert_eq!(ask(id).await.unwrap(), id);
-    }
-    assert_eq!(ask("spiffe://example.org/own/third").await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(ask("nonsense").await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::faults::{Full, Shim};
+use crate::faults::Shim;
 use crate::peers::Attested;
 use crate::world::{World, eventually};
 
@@ -15,57 +15,10 @@ fn events(world: &World, event: &str) -> Vec<Value> {
     world.leaves("key-event").into_iter().filter(|leaf| leaf["event"] == event).collect()
 }
 
-/// The authority that signed what has its leaf at `index`.
-fn signer(world: &World, index: u64) -> String {
-    eventually("the leaf of an issuance", || {
-        let leaves = world.all_leaves();
-        leaves.get(usize::try_from(index).unwrap())?["authority"].as_str().map(str::to_owned)
-    })
-}
-
 fn key_files(world: &World, folder: &str) -> Vec<PathBuf> {
     let found = std::fs::read_dir(world.path(folder)).into_iter().flatten();
     let files = found.map(|item| item.unwrap().path()).filter(|path| path.to_string_lossy().ends_with(".x509.key"));
     files.collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
-    let shim = Shim::new();
-    let mut world = World::with_environment(&[], shim.environment(), vec![]);
-    let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/clock");
-    let (_, index) = peer.issue(&entry).await.unwrap();
-    let (first, keys) = (signer(&world, index), key_files(&world, "s/keys"));
-    assert_eq!(keys.len(), 1);
-    let key = std::fs::read(&keys[0]).unwrap();
-    drop(world.server.take());
-    shim.set(28 * 3600, 0, Full::Nobody);
-    world.start_server();
-    // It serves, in case that the clock is right, and says what it holds of it.
-    world.json(&["entry", "list"]);
-    let said = world.server.as_ref().unwrap().said();
-    assert!(said.contains("the clock is ahead of the last time"), "{said}");
-    eventually("the log says so", || (!events(&world, "clock ahead of belief").is_empty()).then_some(()));
-    let metrics = crate::world::raw(
-        &mut crate::world::unix(&world.path("s/api.sock")),
-        "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-    );
-    let gauge = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("sekisho_clock_ahead_seconds{trust_domain=\"example.org\"} "))
-        .unwrap();
-    assert!((27 * 3600..=29 * 3600).contains(&gauge.trim().parse::<i64>().unwrap()), "{gauge}");
-    let doctor = world.sekisho(&["doctor"]).1;
-    assert!(doctor.contains("believed-clock") && doctor.contains("jumped"), "{doctor}");
-    drop(world.server.take());
-    shim.set(0, 0, Full::Nobody);
-    world.start_server();
-    assert_eq!(std::fs::read(&keys[0]).unwrap(), key);
-    assert!(key_files(&world, "s/keys/parked").is_empty(), "nothing is even parked");
-    let (_, index) = peer.issue(&entry).await.unwrap();
-    assert_eq!(signer(&world, index), first, "the same authority signs");
-    assert!(world.sekisho(&["doctor"]).1.contains("as the clock shows it"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,46 +91,13 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
     assert_eq!(key_files(&world, "s/keys").len(), 2);
 }
 
-/// A plan that was made by a clock that was behind waits for hours that have passed.
-#[test]
-fn a_corrected_clock_is_planned_with_within_a_minute() {
-    let shim = Shim::new();
-    let world = World::with_environment(&[], shim.environment(), vec![]);
-    assert_eq!(events(&world, "created").len(), 1);
-    // The machine runs on for less than a minute; the clock turns out to have been 13 hours behind.
-    eventually("the next authority", || {
-        shim.run_on(50, 13 * 3600);
-        world.wakes();
-        (events(&world, "created").len() == 2).then_some(())
-    });
-}
-
-#[test]
-fn a_server_whose_authority_is_not_valid_yet_is_not_ready() {
-    let shim = Shim::new();
-    let world = World::with_environment(&[], shim.environment(), vec![]);
-    let readiness = || {
-        let ask = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask)
-    };
-    eventually("it is ready", || readiness().starts_with("HTTP/1.1 200").then_some(()));
-    // The machine runs on by a look of the health check; the clock goes back.
-    shim.run_on(10, -2 * 24 * 3600);
-    eventually("it is not ready", || {
-        let said = readiness();
-        (said.starts_with("HTTP/1.1 503") && said.contains("\"authority\"")).then_some(())
-    });
-    shim.run_on(20, 0);
-    eventually("it is ready again", || readiness().starts_with("HTTP/1.1 200").then_some(()));
-}
-
 /// Law L5: a key signs when the log knows of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
     let shim = Shim::new();
     let world = World::with_environment(&["--ca-ttl", "60s"], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/rotated");
+    let entry = peer.entry(&world, "/own/rotated").await;
     // The next authority is made at half life, and signs after forty seconds. Then an fsync takes a while, and all ask.
     shim.run_on(32, 32);
     eventually("the next authority", || {

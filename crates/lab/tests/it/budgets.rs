@@ -8,7 +8,7 @@ use sekisho_proto::spire::svid::v1::{
 use tonic::Code;
 
 use crate::peers::{Attested, clock, key};
-use crate::world::{World, eventually};
+use crate::within::{World, eventually};
 
 /// Asks for SVIDs of entries that do not exist.
 async fn refused(agent: &Attested, entry: &str, times: usize) {
@@ -21,39 +21,40 @@ async fn refused(agent: &Attested, entry: &str, times: usize) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l9_an_agent_that_is_refused_without_end_fills_no_log_and_hides_no_other_agent() {
-    let world = World::start();
+    let world = World::start().await;
     let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     for _ in 0..20 {
         refused(&flood, "ent_flood", 500).await;
     }
     refused(&other, "ent_other", 1).await;
-    world.log_says("ent_other");
+    world.log_says("ent_other").await;
     // The count of those that have no leaf is a leaf, which names the agent in a commitment.
-    let lost = eventually("the rest is counted", || {
-        let gaps = world.leaves("gap");
+    let lost = eventually("the rest is counted", async || {
+        let gaps = world.leaves("gap").await;
         let lost: u64 =
             gaps.iter().filter(|gap| gap["caller"].is_string()).filter_map(|gap| gap["lost"].as_u64()).sum();
         (lost > 9_000).then_some(lost)
-    });
-    let leaves = world.leaves("refusal").len() as u64;
+    })
+    .await;
+    let leaves = world.leaves("refusal").await.len() as u64;
     let allowed = 100 + 5 * (began.elapsed().as_secs() + 1) + 1;
     assert!((101..=allowed).contains(&leaves), "{leaves} leaves, {allowed} allowed");
     assert!(leaves + lost >= 10_000, "{leaves} leaves and {lost} counted: some refusals are neither");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l9_tokens_of_one_agent_are_bounded_in_bytes() {
-    let world = World::start();
+    let world = World::start().await;
     let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    let (entry, own) = (flood.entry(&world, "/own/flood"), other.entry(&world, "/own/other"));
+    let (entry, own) = (flood.entry(&world, "/own/flood").await, other.entry(&world, "/own/other").await);
     let ask = async |agent: &Attested, entry_id: &str, audience: Vec<String>| {
         let request = NewJwtsvidRequest { entry_id: entry_id.to_owned(), audience };
         SvidClient::new(agent.channel.clone()).new_jwtsvid(request).await.map(drop).map_err(|status| status.code())
     };
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let long: Vec<String> = (0..16).map(|number| format!("{number:0500}")).collect();
     let mut answers = vec![];
     for _ in 0..30 {
@@ -68,12 +69,12 @@ async fn law_l9_tokens_of_one_agent_are_bounded_in_bytes() {
     assert_eq!(ask(&other, &own, vec!["ledger".into()]).await, Ok(()), "another agent is not concerned");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l9_batches_of_one_record_are_bounded_too() {
-    let world = World::start();
+    let world = World::start().await;
     let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    flood.entry(&world, "/own/flood");
-    other.entry(&world, "/own/other");
+    flood.entry(&world, "/own/flood").await;
+    other.entry(&world, "/own/other").await;
     let send = async |agent: &Attested, about: &str, spool: usize| {
         let (at, input) = (clock().millis(), format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#));
         let id = format!("dec_{at:012x}{spool:020x}");
@@ -81,7 +82,7 @@ async fn law_l9_batches_of_one_record_are_bounded_too() {
         let request = RecordRequest { records: vec![record.into()], lost: 0, batch_key: format!("s{spool}:0") };
         NodeClient::new(agent.channel.clone()).record(request).await.map(drop).map_err(|status| status.code())
     };
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let mut answers = vec![];
     for round in 0..60 {
         let many = (0..100).map(|number| send(&flood, "/own/flood", round * 100 + number));

@@ -299,3 +299,18 @@ async fn fetched(socket: &Path) -> String {
     }
     panic!("no SVID within 20 s");
 }
+
+#[test]
+fn law_l10_no_session_is_offered_for_resumption() {
+    let world = World::start();
+    let session = world.path("session");
+    let script = format!(
+        "(sleep 1) | openssl s_client -connect {} -tls1_3 -alpn h2 -sess_out {} 2>&1 || true",
+        world.address,
+        session.display()
+    );
+    let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("TLSv1.3"), "{text}");
+    assert!(!text.contains("New Session Ticket") && !session.exists(), "{text}");
+}

@@ -46,7 +46,7 @@ async fn middle(agent: &Attested, entry: &str, count: usize) -> Duration {
 async fn law_l9_one_agent_delays_another_little() {
     let world = World::start();
     let (much, little) = (Attested::new(&world).await, Attested::new(&world).await);
-    let (entry, own) = (much.entry(&world, "/own/much"), little.entry(&world, "/own/little"));
+    let (entry, own) = (much.entry(&world, "/own/much").await, little.entry(&world, "/own/little").await);
     let idle = middle(&little, &own, 60).await;
 
     let (ends, issued) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

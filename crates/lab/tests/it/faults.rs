@@ -8,9 +8,8 @@ use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::Ent
 use sekisho_proto::types;
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 
-use crate::openssl::Openssl;
 use crate::peers::Attested;
-use crate::world::{Role, World, eventually, raw, unix};
+use crate::world::{World, eventually, raw, unix};
 
 /// A library that lies to a role about its clocks and its disk, and the file that says how.
 pub struct Shim {
@@ -103,7 +102,7 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/full");
+    let entry = peer.entry(&world, "/own/full").await;
     let (_, index) = peer.issue(&entry).await.unwrap();
     shim.set(0, 0, Full::Everybody);
     for _ in 0..5 {
@@ -225,7 +224,7 @@ async fn law_l5_a_sync_of_the_log_that_fails_is_believed_and_the_log_goes_on_in_
     let shim = Shim::new();
     let mut world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/eio");
+    let entry = peer.entry(&world, "/own/eio").await;
     let wal = world.path("s/ledger/wal");
     let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&wal).unwrap());
     let (mut issued, mut refused) = (vec![], 0);
@@ -357,41 +356,11 @@ async fn an_agent_whose_disk_is_full_goes_on_serving_and_counts_what_it_cannot_k
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_checkpoint_takes_nothing_back() {
-    let mut world = World::start();
-    let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/rolled");
-    let checkpoint = world.path("s/ledger/checkpoint");
-    let size = |note: &str| note.lines().nth(1).unwrap().parse::<u64>().unwrap();
-    peer.issue(&entry).await.unwrap();
-    let older = eventually("a checkpoint", || std::fs::read_to_string(&checkpoint).ok());
-    let (_, index) = {
-        for _ in 0..20 {
-            peer.issue(&entry).await.unwrap();
-        }
-        peer.issue(&entry).await.unwrap()
-    };
-    let newer = eventually("a checkpoint over it", || {
-        std::fs::read_to_string(&checkpoint).ok().filter(|note| size(note) > index)
-    });
-    drop(world.server.take());
-    std::fs::write(&checkpoint, &older).unwrap();
-    world.start_server();
-    let now = std::fs::read_to_string(&checkpoint).unwrap();
-    assert!(size(&now) >= size(&newer), "{older} {newer} {now}");
-    let (_, next) = peer.issue(&entry).await.unwrap();
-    assert!(next > index);
-    // And it is the same log: what was proven before stands.
-    world.text(&["prove", &index.to_string(), "--file", "p", "--trust-policy", "trust"]);
-    world.json(&["verify", "p", "--trust-policy", "trust"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_once() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/slow");
+    let entry = peer.entry(&world, "/own/slow").await;
     shim.set(0, 2000, Full::Nobody);
     let began = Instant::now();
     let many = (0..20).map(|_| peer.issue(&entry));
@@ -420,7 +389,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         let held = svid(&world).await;
         assert_eq!(held.as_ref(), Some(&first), "{who} {seconds}");
         let peer = Attested::new(&world).await;
-        let entry = peer.entry(&world, "/own/differs");
+        let entry = peer.entry(&world, "/own/differs").await;
         if who == "server" {
             let refused = peer.issue(&entry).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
@@ -436,44 +405,6 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         assert_eq!(answer.unwrap().unwrap().svids.len(), 2, "{who} {seconds}");
         assert!(world.json(&["agents", "list"]).to_string().contains(&world.agent_id));
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn law_l14_an_agent_outlives_a_server_that_is_gone_longer_than_its_own_svid() {
-    let openssl = Openssl::new();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    openssl.node(folder.path());
-    std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
-    let options = ["--x509pop-ca", &path("ca.pem"), "--agent-ttl", "20s", "--x509-ttl", "600s"];
-    let shim = Shim::new();
-    let mut world = World::with_environment(&options, shim.environment(), shim.environment());
-    drop(world.agent.take());
-    let command = |world: &World| {
-        let mut command = world.agent_command("n", &folder.path().join("none"));
-        command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
-        command
-    };
-    let mut agent = Role::start(&mut command(&world));
-    agent.ready();
-    let agents = world.json(&["agents", "list"]);
-    let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
-    world.agent_id = ours["id"].as_str().or(ours["spiffe_id"].as_str()).unwrap().to_owned();
-    world.agent_data = "n".into();
-    world.register("/own/long", &World::own_selectors());
-    let first = svid(&world).await.unwrap();
-    drop(world.server.take());
-    shim.run_on(24, 24);
-    assert_eq!(svid(&world).await.as_ref(), Some(&first), "what is held serves on");
-    // A restart in the outage, with an own SVID that has ended.
-    agent.child.kill().unwrap();
-    agent.child.wait().unwrap();
-    agent = Role::start(&mut command(&world));
-    agent.ready();
-    assert_eq!(svid(&world).await.as_ref(), Some(&first), "and over a restart");
-    world.start_server();
-    world.register("/own/back", &["unix:uid:98".to_owned()]);
-    assert!(svid(&world).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

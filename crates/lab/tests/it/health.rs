@@ -5,27 +5,27 @@ use tonic::codegen::http::{Request, header};
 use tower::ServiceExt;
 
 use crate::peers::stranger;
-use crate::world::{World, eventually, raw, unix};
+use crate::within::{World, eventually};
 
-fn status(socket: &std::path::Path, path: &str) -> String {
-    let answer =
-        raw(&mut unix(socket), &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
+async fn status(world: &World, socket: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let answer = world.raw(socket, &request).await;
     answer.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 /// Every path answered 200, so that a prober, and a person who mistyped a path, heard that all was well.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn probes_say_the_truth_and_unknown_paths_are_not_found_on_any_port() {
-    let world = World::start();
-    let (server, agent) = (world.path("s/api.sock"), world.agent_socket());
-    eventually("ready", || (status(&server, "/readyz") == "200").then_some(()));
-    assert_eq!(status(&server, "/livez"), "200");
+    let world = World::start().await;
+    let (server, agent) = ("s/api.sock", "a/agent.sock");
+    eventually("ready", async || (status(&world, server, "/readyz").await == "200").then_some(())).await;
+    assert_eq!(status(&world, server, "/livez").await, "200");
     let unknown = ["/", "/healthz", "/v1", "/v1/nothing", "/spire.api.server.agent.v1.Agent/Nothing", "/a.b.C/D"];
     for path in unknown {
-        assert_eq!(status(&server, path), "404", "{path} on the operators' socket");
-        assert_eq!(status(&agent, path), "404", "{path} on the agent's socket");
+        assert_eq!(status(&world, server, path).await, "404", "{path} on the operators' socket");
+        assert_eq!(status(&world, agent, path).await, "404", "{path} on the agent's socket");
     }
-    assert_eq!(status(&agent, "/SpiffeWorkloadAPI/FetchX509SVID"), "404", "which is no gRPC call");
+    assert_eq!(status(&world, agent, "/SpiffeWorkloadAPI/FetchX509SVID").await, "404", "which is no gRPC call");
     // Over TLS without a client certificate.
     let channel = stranger(&world);
     let ask = async |path: &str, kind: Option<&str>| {
@@ -45,33 +45,35 @@ async fn probes_say_the_truth_and_unknown_paths_are_not_found_on_any_port() {
 }
 
 /// `unix:uid:root` and the like were stored and matched nothing for ever.
-#[test]
-fn a_selector_that_nothing_can_measure_is_refused_wherever_it_is_written() {
-    let world = World::start();
-    let create = |selector: &str| {
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_nothing_can_measure_is_refused_wherever_it_is_written() {
+    let world = World::start().await;
+    let create = async |selector: &str| {
         let id = "spiffe://example.org/own/typo";
-        world.sekisho(&[
-            "entry",
-            "create",
-            "--spiffe-id",
-            id,
-            "--parent-id",
-            &world.agent_id,
-            "--selector",
-            selector,
-            "--selector",
-            "unix:uid:7",
-        ])
+        world
+            .sekisho(&[
+                "entry",
+                "create",
+                "--spiffe-id",
+                id,
+                "--parent-id",
+                &world.agent_id,
+                "--selector",
+                selector,
+                "--selector",
+                "unix:uid:7",
+            ])
+            .await
     };
     for (selector, hint) in
         [("unix:sha256:XYZ", "64 lowercase"), ("unix:uid:root", "unix:user:root"), ("unix:pid:1", "it measures uid")]
     {
-        let (code, _, said) = create(selector);
+        let (code, _, said) = create(selector).await;
         assert!(code == 1 && said.contains(hint), "{selector}: {code} {said}");
-        let (code, _, said) = world.sekisho(&["why", "identity", "--selectors", selector]);
+        let (code, _, said) = world.sekisho(&["why", "identity", "--selectors", selector]).await;
         assert!(code == 3 && said.contains(hint), "{selector}: {code} {said}");
     }
-    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 0);
+    assert_eq!(world.json(&["entry", "list"]).await.as_array().unwrap().len(), 0);
     // An attestor of somebody else's may measure what we do not know.
-    assert_eq!(create("mine:anything").0, 0);
+    assert_eq!(create("mine:anything").await.0, 0);
 }

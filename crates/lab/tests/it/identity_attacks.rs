@@ -20,14 +20,13 @@ use sekisho_types::{Secret, SpiffeId, TrustDomain};
 use tonic::{Code, Request};
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
-use crate::faults::Shim;
 use crate::openssl::Openssl;
 use crate::peers::{Attested, attest, attest_with, client, clock, key, stranger};
-use crate::world::{World, eventually};
+use crate::within::{World, eventually};
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_malformed_csr_is_refused_logged_and_spends_no_token() {
-    let world = World::start();
+    let world = World::start().await;
     let openssl = Openssl::new();
     let good = csr_der(&key(), None).unwrap();
     let mut broken = good.clone();
@@ -43,26 +42,25 @@ async fn a_malformed_csr_is_refused_logged_and_spends_no_token() {
         openssl.csr(EC, "-addext subjectAltName=URI:spiffe://example.org/../a"),
         vec![0x30; 20_000],
     ];
-    let made = world.json(&["token", "create"]);
+    let made = world.json(&["token", "create"]).await;
     let token = made["token"].as_str().unwrap().as_bytes();
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/a");
+    let entry = peer.entry(&world, "/own/a").await;
     for csr in &bad {
         let refused = attest_with(stranger(&world), "join_token", token, csr).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
         let refused = peer.issue_with(&entry, csr, &["unix:uid:7"], clock()).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     }
-    world.log_says("the caller does not hold the key");
+    world.log_says("the caller does not hold the key").await;
     attest(&world, "join_token", token).await.map(|_| ()).unwrap();
 }
 
 const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn foreign_and_expired_agent_svids_are_refused() {
-    let shim = Shim::new();
-    let world = World::with_environment(&["--agent-ttl", "20s"], shim.environment(), vec![]);
+    let world = World::with(&["--agent-ttl", "20s"]).await;
     let openssl = Openssl::new();
     let (leaf, leaf_key) = openssl.leaf(
         "agent",
@@ -73,24 +71,24 @@ async fn foreign_and_expired_agent_svids_are_refused() {
     let status = || RenewAgentRequest { params: None };
     let refused = AgentClient::new(client(&world, Some(&foreign))).renew_agent(status()).await.unwrap_err();
     assert_ne!(refused.code(), Code::Ok);
-    world.log_says("the TLS handshake failed");
+    world.log_says("the TLS handshake failed").await;
     let peer = Attested::new(&world).await;
-    peer.issue(&peer.entry(&world, "/own/b")).await.unwrap();
-    shim.run_on(21, 21);
+    peer.issue(&peer.entry(&world, "/own/b").await).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(21)).await;
     // On the connection that is open, and on a new one.
     let expired = AgentClient::new(peer.channel.clone()).renew_agent(status()).await.unwrap_err();
     assert!(expired.message().contains("expired"), "{expired:?}");
     assert!(AgentClient::new(client(&world, Some(&peer.identity))).renew_agent(status()).await.is_err());
-    world.log_says("the agent's SVID has expired");
+    world.log_says("the agent's SVID has expired").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_a_banned_agent_gets_nothing_by_any_call() {
-    let world = World::start();
+    let world = World::start().await;
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/own/c");
+    let entry = peer.entry(&world, "/own/c").await;
     peer.issue(&entry).await.unwrap();
-    world.text(&["agents", "ban", &peer.id]);
+    world.text(&["agents", "ban", &peer.id]).await;
     let channel = || peer.channel.clone();
     let csr = csr_der(&key(), None).unwrap();
     let params = vec![NewX509svidParams { entry_id: entry.clone(), csr }];
@@ -113,31 +111,31 @@ async fn law_l6_a_banned_agent_gets_nothing_by_any_call() {
         assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
         assert!(refused.message().contains("banned"), "{refused:?}");
     }
-    world.log_says("the agent is banned");
+    world.log_says("the agent is banned").await;
     // An evicted one has to attest again, and what was registered for it is served to nobody.
     let other = Attested::new(&world).await;
-    let theirs = other.entry(&world, "/own/d");
-    world.text(&["agents", "evict", &other.id]);
+    let theirs = other.entry(&world, "/own/d").await;
+    world.text(&["agents", "evict", &other.id]).await;
     assert_eq!(other.issue(&theirs).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn an_expired_join_token_is_refused() {
-    let world = World::start();
-    let made = world.json(&["token", "create", "--ttl", "1s"]);
+    let world = World::start().await;
+    let made = world.json(&["token", "create", "--ttl", "1s"]).await;
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let refused = attest(&world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.err().unwrap();
     // SPIRE's code.
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("expired") && refused.message().contains("sekisho token create"), "{refused:?}");
-    world.log_says("the join token has expired");
+    world.log_says("the join token has expired").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_an_agent_gets_only_its_own_entries_on_true_evidence() {
-    let world = World::start();
+    let world = World::start().await;
     let (ours, theirs) = (Attested::new(&world).await, Attested::new(&world).await);
-    let (own, foreign) = (ours.entry(&world, "/own/e"), theirs.entry(&world, "/own/f"));
+    let (own, foreign) = (ours.entry(&world, "/own/e").await, theirs.entry(&world, "/own/f").await);
     let refused = ours.issue(&foreign).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
     assert_eq!(ours.issue("ent_of_nobody").await.unwrap_err().code(), Code::NotFound);
@@ -154,17 +152,17 @@ async fn law_l6_an_agent_gets_only_its_own_entries_on_true_evidence() {
     let other = SpiffeId::parse("spiffe://example.org/own/f").unwrap();
     let named = ours.issue_with(&own, &csr_der(&key(), Some(&other)).unwrap(), &["unix:uid:7"], clock()).await;
     assert_eq!(named.unwrap_err().code(), Code::InvalidArgument);
-    world.log_says("lacks a selector");
+    world.log_says("lacks a selector").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn agents_are_no_operators_and_pages_have_bounds() {
-    let world = World::start();
+    let world = World::start().await;
     let peer = Attested::new(&world).await;
     let list = |page_size| ListEntriesRequest { page_size, ..Default::default() };
     let refused = EntryClient::new(peer.channel.clone()).list_entries(list(0)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    world.log_says("this call is for operators");
+    world.log_says("this call is for operators").await;
     let local = sekisho_net::grpc_over_unix(world.path("s/api.sock"));
     let mut entries = EntryClient::new(local);
     assert_eq!(entries.list_entries(list(-1)).await.unwrap_err().code(), Code::InvalidArgument);
@@ -189,21 +187,21 @@ async fn agents_are_no_operators_and_pages_have_bounds() {
     assert_eq!(entries.batch_create_entry(many).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
-    let world = World::start();
-    world.register("/own/test", &World::own_selectors());
+    let world = World::start().await;
+    world.register("/own/test", &World::own_selectors()).await;
     let mut workload = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
     let request = |svid| ValidateJwtsvidRequest { audience: "a".into(), svid };
     let refused = workload.validate_jwtsvid(request("a".repeat(70_000))).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
     assert_eq!(workload.validate_jwtsvid(request("a.b.c".into())).await.unwrap_err().code(), Code::InvalidArgument);
-    recorded(&world, "ValidateJWTSVID");
+    recorded(&world, "ValidateJWTSVID").await;
     let peer = Attested::new(&world).await;
     let mut node = NodeClient::new(peer.channel.clone());
     let many = IssueX509Request { items: vec![Item::default(); 501] };
     assert_eq!(node.issue_x509(many).await.unwrap_err().code(), Code::InvalidArgument);
-    world.log_says("at most 500 requests");
+    world.log_says("at most 500 requests").await;
     // Bytes that are another message, or none.
     let mut grpc = tonic::client::Grpc::new(peer.channel.clone());
     grpc.ready().await.unwrap();
@@ -212,7 +210,7 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
     let other = RecordRequest { records: vec![vec![0xff; 10].into()], ..Default::default() };
     let refused = grpc.unary(Request::new(other), path, codec).await.unwrap_err();
     assert_eq!(refused.code(), Code::Internal, "{refused:?}");
-    world.log_says("failed to decode Protobuf message");
+    world.log_says("failed to decode Protobuf message").await;
     let records = |records, key: &str| RecordRequest { records, lost: 0, batch_key: key.into() };
     let refused = node.record(records(vec!["a".repeat(5_000_000).into()], "s:0")).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
@@ -236,9 +234,9 @@ async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
     assert_eq!(first, again, "a repeated batch is recorded once");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l5_what_a_spool_lost_is_counted_once() {
-    let world = World::start();
+    let world = World::start().await;
     let peer = Attested::new(&world).await;
     let mut node = NodeClient::new(peer.channel.clone());
     let mut told = async |lost, key: &str| {
@@ -248,15 +246,15 @@ async fn law_l5_what_a_spool_lost_is_counted_once() {
     let first = told(7, "g:0").await;
     assert_eq!(told(7, "g:0").await, first, "the same loss told again is no other loss");
     assert_ne!(told(9, "g:0").await, first);
-    let gaps = eventually("two gaps", || Some(world.leaves("gap")).filter(|gaps| gaps.len() >= 2));
+    let gaps = eventually("two gaps", async || Some(world.leaves("gap").await).filter(|gaps| gaps.len() >= 2)).await;
     let lost: Vec<i64> = gaps.iter().map(|gap| gap["lost"].as_i64().unwrap()).collect();
     assert_eq!(lost, [7, 2]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_wrong_header_is_refused_on_every_service() {
-    let world = World::start();
-    world.register("/own/test", &World::own_selectors());
+    let world = World::start().await;
+    world.register("/own/test", &World::own_selectors()).await;
     let channel = sekisho_net::grpc_over_unix(world.agent_socket());
     for values in [&[][..], &["false"], &["TRUE"], &["true", "true"], &["true", "false"], &["true "]] {
         let dress = |mut request: Request<()>| {
@@ -285,16 +283,17 @@ async fn a_wrong_header_is_refused_on_every_service() {
             assert!(refused.metadata().get("sekisho-refusal").is_some(), "{refused:?}");
         }
     }
-    recorded(&world, "`workload.spiffe.io: true` is missing");
-    recorded(&world, "ServerReflectionInfo");
+    recorded(&world, "`workload.spiffe.io: true` is missing").await;
+    recorded(&world, "ServerReflectionInfo").await;
 }
 
 /// Waits until a refusal that says this stands with the server.
-fn recorded(world: &World, text: &str) {
-    eventually(&format!("a record of {text:?}"), || {
-        let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+async fn recorded(world: &World, text: &str) {
+    eventually(&format!("a record of {text:?}"), async || {
+        let listed = world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]).await;
         listed.to_string().contains(text).then_some(())
-    });
+    })
+    .await;
 }
 
 #[test]
@@ -382,12 +381,12 @@ fn node_certificates_that_are_none_are_refused() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn messages_of_an_attestation_come_in_order_or_not_at_all() {
     use sekisho_proto::spire::agent::v1 as wire;
     use wire::attest_agent_request::{Params, Step};
-    let world = World::start();
-    let made = world.json(&["token", "create"]);
+    let world = World::start().await;
+    let made = world.json(&["token", "create"]).await;
     let params = |kind: &str, payload: &str| {
         let data = sekisho_proto::types::AttestationData { r#type: kind.into(), payload: payload.into() };
         let csr = csr_der(&key(), None).unwrap();
@@ -411,22 +410,20 @@ async fn messages_of_an_attestation_come_in_order_or_not_at_all() {
     attest(&world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.map(|_| ()).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_node_gets_no_selectors_from_certificates_that_it_only_sent() {
     let (nodes, secret) = (Openssl::new(), Openssl::new());
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     nodes.node(folder.path());
     std::fs::write(path("both.pem"), [nodes.authority_pem(), secret.authority_pem()].concat()).unwrap();
-    let world = World::with(&["--x509pop-ca", &path("both.pem")]);
+    let world = World::with(&["--x509pop-ca", &path("both.pem")]).await;
     // The node sends along the certificate of the authority that others are known by.
     let node = std::fs::read(path("node.pem")).unwrap();
     std::fs::write(path("sent.pem"), [node, secret.authority_pem()].concat()).unwrap();
-    let mut command = world.agent_command("n", &folder.path().join("none"));
-    command.args(["--node-cert", &path("sent.pem"), "--node-key", &path("node.key")]);
-    let agent = crate::world::Role::start(&mut command);
-    agent.ready();
-    let agents = world.json(&["agents", "list"]);
+    let proof = ["--node-cert", &path("sent.pem"), "--node-key", &path("node.key")];
+    let _agent = world.try_agent("n", &proof).await.unwrap();
+    let agents = world.json(&["agents", "list"]).await;
     let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
     let selectors = ours["selectors"].to_string();
     assert!(selectors.contains(&nodes.authority_sha1()), "{selectors}");

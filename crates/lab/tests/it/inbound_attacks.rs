@@ -445,7 +445,7 @@ async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
     assert!(!text.contains("New Session Ticket"), "{text}");
     // Nor to a peer with a good SVID.
     let peer = crate::peers::Attested::new(&service.world).await;
-    let identity = peer.identity_of(&peer.entry(&service.world, "/own/resumes")).await;
+    let identity = peer.identity_of(&peer.entry(&service.world, "/own/resumes").await).await;
     let (leaf, key) = (service.world.path("leaf.der"), service.world.path("key.der"));
     std::fs::write(&leaf, &identity.chain[0]).unwrap();
     std::fs::write(&key, identity.key.expose()).unwrap();

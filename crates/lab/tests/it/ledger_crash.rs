@@ -78,7 +78,7 @@ async fn kill_9_forks_nothing_loses_nothing_acknowledged_and_spends_no_token_twi
     let mut world = World::start();
     let ledger = world.path("s/ledger");
     let peer = Attested::new(&world).await;
-    let entry = peer.entry(&world, "/killed");
+    let entry = peer.entry(&world, "/killed").await;
     let mut done = Acknowledged::default();
     for round in 0..rounds() {
         let agent = round % 5 == 4;
@@ -154,6 +154,11 @@ async fn check(world: &World, ledger: &Path, done: &Acknowledged) {
     }
 }
 
+pub fn copy(from: &Path, to: &Path) {
+    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
 #[test]
 fn a_damaged_or_older_log_is_noticed() {
     let mut world = World::start();
@@ -213,12 +218,7 @@ fn a_damaged_or_older_log_is_noticed() {
     world.start_server();
 }
 
-pub fn copy(from: &Path, to: &Path) {
-    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(done.success());
-}
-
-pub fn server_refuses(world: &World) -> String {
+fn server_refuses(world: &World) -> String {
     let mut child = std::process::Command::new(crate::world::program("sekisho"))
         .args(["server", "--trust-domain", "example.org", "--log", "error", "--listen", "127.0.0.1:0", "--data"])
         .arg(world.path("s"))

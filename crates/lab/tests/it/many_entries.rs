@@ -93,7 +93,7 @@ async fn list(world: &World, filter: wire::Filter) -> (BTreeSet<String>, Duratio
 pub async fn measure(world: &mut World, count: usize, parents: usize) -> Measured {
     use wire::Filter;
     let node = Attested::new(world).await;
-    node.entry(world, "/bench/own");
+    node.entry(world, "/bench/own").await;
     let (created_per_second, create_micros) = create(world, count, parents).await;
     let rss_full = rss_mb(world.server.as_ref().unwrap().pid());
     let ids: BTreeSet<String> = list(world, Filter::default()).await.0;

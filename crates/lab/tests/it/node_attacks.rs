@@ -10,28 +10,23 @@ use sekisho_proto::spire::svid::v1::{
 use sekisho_types::{Selector, UnixTime};
 use tonic::Code;
 
-use crate::faults::{Full, Shim};
 use crate::openssl::Openssl;
 use crate::peers::{Attested, client, clock, key};
-use crate::world::{Role, World, eventually};
+use crate::within::{Role, World, eventually};
 
-/// An agent with this node's certificate and that node's key: its exit code.
-fn attests(world: &World, data: &str, certificate: &std::path::Path, key: &std::path::Path) -> Option<Role> {
-    let mut command = world.agent_command(data, &world.path("none"));
-    command.args(["--node-cert", certificate.to_str().unwrap(), "--node-key", key.to_str().unwrap()]);
-    let mut role = Role::start(&mut command);
-    eventually("the agent serves or stops", || match role.child.try_wait().unwrap() {
-        Some(status) => {
-            assert!(!status.success());
-            Some(false)
-        }
-        None => world.path(data).join("cache.sealed").exists().then_some(true),
-    })
-    .then_some(role)
+/// An agent with this node's certificate and that node's key, or why it is none.
+async fn attests(
+    world: &World,
+    data: &str,
+    certificate: &std::path::Path,
+    key: &std::path::Path,
+) -> Result<Role, String> {
+    let proof = ["--node-cert", certificate.to_str().unwrap(), "--node-key", key.to_str().unwrap()];
+    world.try_agent(data, &proof).await
 }
 
-#[test]
-fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives_its_data() {
+#[tokio::test(start_paused = true)]
+async fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives_its_data() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let authority = Openssl::new();
     authority.node(folders[0].path());
@@ -39,12 +34,15 @@ fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives
     Openssl::new().node(folders[2].path());
     let file = |folder: usize, name: &str| folders[folder].path().join(name);
     std::fs::write(file(0, "ca.pem"), authority.authority_pem()).unwrap();
-    let world = World::with(&["--x509pop-ca", file(0, "ca.pem").to_str().unwrap()]);
-    assert!(attests(&world, "stolen", &file(0, "node.pem"), &file(1, "node.key")).is_none(), "without the key");
-    assert!(attests(&world, "foreign", &file(2, "node.pem"), &file(2, "node.key")).is_none(), "of another authority");
-    world.log_says("the proof does not fit");
-    let nodes = || {
-        let agents = world.json(&["agents", "list"]);
+    let world = World::with(&["--x509pop-ca", file(0, "ca.pem").to_str().unwrap()]).await;
+    assert!(attests(&world, "stolen", &file(0, "node.pem"), &file(1, "node.key")).await.is_err(), "without the key");
+    assert!(
+        attests(&world, "foreign", &file(2, "node.pem"), &file(2, "node.key")).await.is_err(),
+        "of another authority"
+    );
+    world.log_says("the proof does not fit").await;
+    let nodes = async || {
+        let agents = world.json(&["agents", "list"]).await;
         agents
             .as_array()
             .unwrap()
@@ -53,22 +51,22 @@ fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives
             .cloned()
             .collect::<Vec<_>>()
     };
-    assert!(nodes().is_empty());
-    drop(attests(&world, "good", &file(0, "node.pem"), &file(0, "node.key")).unwrap());
-    let id = nodes()[0]["id"].as_str().unwrap().to_owned();
-    world.text(&["agents", "ban", &id]);
+    assert!(nodes().await.is_empty());
+    attests(&world, "good", &file(0, "node.pem"), &file(0, "node.key")).await.unwrap().end().await;
+    let id = nodes().await[0]["id"].as_str().unwrap().to_owned();
+    world.text(&["agents", "ban", &id]).await;
     assert!(
-        attests(&world, "again", &file(0, "node.pem"), &file(0, "node.key")).is_none(),
+        attests(&world, "again", &file(0, "node.pem"), &file(0, "node.key")).await.is_err(),
         "a ban is not attested away"
     );
-    assert_eq!(nodes()[0]["banned"], true, "{:?}", nodes());
+    assert_eq!(nodes().await[0]["banned"], true, "{:?}", nodes().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_another_nodes_entry_is_refused_by_every_call_that_issues() {
-    let world = World::start();
+    let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    let entry = other.entry(&world, "/other/a");
+    let entry = other.entry(&world, "/other/a").await;
     let csr = csr_der(&key(), None).unwrap();
     let channel = || own.channel.clone();
     // It is not even told that there is one.
@@ -86,15 +84,15 @@ async fn law_l6_another_nodes_entry_is_refused_by_every_call_that_issues() {
     let request = IssueJwtRequest { entry_id: entry, audience: vec!["a".into()], evidence: Some(evidence) };
     let refused = NodeClient::new(channel()).issue_jwt(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
-    assert!(world.leaves("issuance").iter().all(|leaf| leaf["what"] != "jwt-svid"));
+    assert!(world.leaves("issuance").await.iter().all(|leaf| leaf["what"] != "jwt-svid"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
-    let world = World::start();
+    let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    own.entry(&world, "/own/a");
-    other.entry(&world, "/other/a");
+    own.entry(&world, "/own/a").await;
+    other.entry(&world, "/other/a").await;
     let send = async |id: &str, about: &str, key: &str| {
         let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
         let at = clock().millis();
@@ -110,16 +108,16 @@ async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
     send("667788990000000000ab", "/gone", "s:1").await.unwrap();
     let refused = send("667788990000000000ac", "/other/a", "s:2").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-    world.log_says("which is not a workload of this node");
-    let listed = world.json(&["decisions"]);
+    world.log_says("which is not a workload of this node").await;
+    let listed = world.json(&["decisions"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() {
-    let world = World::start();
+    let world = World::start().await;
     let first = Attested::new(&world).await;
-    let entry = first.entry(&world, "/own/a");
+    let entry = first.entry(&world, "/own/a").await;
     let renew = async |channel| {
         let key = key();
         let params = Some(AgentX509svidParams { csr: csr_der(&key, None).unwrap() });
@@ -134,14 +132,14 @@ async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() 
     renew(second).await;
     let refused = first.issue(&entry).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
-    world.log_says("replaced");
+    world.log_says("replaced").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_an_agent_svid_whose_successor_was_used_is_refused_by_every_call() {
-    let world = World::start();
+    let world = World::start().await;
     let first = Attested::new(&world).await;
-    let entry = first.entry(&world, "/own/a");
+    let entry = first.entry(&world, "/own/a").await;
     let renew = async |channel| {
         let key = key();
         let params = Some(AgentX509svidParams { csr: csr_der(&key, None).unwrap() });
@@ -185,7 +183,7 @@ async fn law_l6_an_agent_svid_whose_successor_was_used_is_refused_by_every_call(
 }
 
 /// A decision about a workload as a node records it, in a batch of its own.
-async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> Result<u64, tonic::Status> {
+pub async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> Result<u64, tonic::Status> {
     let id = format!("{:012x}{:020x}", at.millis(), at.nanos());
     let input = format!(r#""input":{{"destination":"spiffe://example.org{about}"}}"#);
     let record = format!(r#"{{"id":"dec_{id}","at_ms":{},"kind":"decision","effect":"allow",{input}}}"#, at.millis());
@@ -193,12 +191,12 @@ async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> Resul
     Ok(NodeClient::new(peer.channel.clone()).record(request).await?.into_inner().log_index)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late() {
-    let world = World::start();
+    let world = World::start().await;
     let (here, there) = (Attested::new(&world).await, Attested::new(&world).await);
-    let moved = here.entry(&world, "/own/moves");
-    let id = world.json(&["entry", "show", &moved])["spiffe_id"].as_str().unwrap().to_owned();
+    let moved = here.entry(&world, "/own/moves").await;
+    let id = world.json(&["entry", "show", &moved]).await["spiffe_id"].as_str().unwrap().to_owned();
     let entry = sekisho_proto::types::Entry {
         id: moved,
         parent_id: sekisho_types::SpiffeId::parse(&there.id).ok().map(|id| sekisho_proto::id_to_wire(&id)),
@@ -217,68 +215,46 @@ async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late()
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn law_l5_a_batch_without_free_space_is_logged_once() {
-    let shim = Shim::new();
-    let world = World::with_environment(&[], shim.environment(), vec![]);
-    let peer = Attested::new(&world).await;
-    peer.entry(&world, "/own/a");
-    let at = clock();
-    shim.set(0, 0, Full::Decisions);
-    for _ in 0..4 {
-        let refused = decides(&peer, at, "/own/a", "s:3").await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-    }
-    shim.set(0, 0, Full::Nobody);
-    let index = decides(&peer, at, "/own/a", "s:3").await.unwrap();
-    assert_eq!(decides(&peer, at, "/own/a", "s:3").await.unwrap(), index);
-    let batches = eventually("a batch", || Some(world.leaves("decision-batch")).filter(|batches| !batches.is_empty()));
-    assert_eq!(batches.len(), 1, "{batches:?}");
-    // That three came before it nobody has heard of is said once, and not as if they were lost.
-    let gaps = world.leaves("gap");
-    assert_eq!((gaps.len(), gaps[0]["lost"].as_i64()), (1, Some(3)), "{gaps:?}");
-    assert!(gaps[0]["what"].as_str().unwrap().contains("before the first"), "{gaps:?}");
-    assert_eq!(world.json(&["decisions"]).as_array().unwrap().len(), 1);
-}
-
-#[test]
-fn law_l6_an_alias_of_nodes_serves_those_it_selects_and_dies_with_its_entry() {
+#[tokio::test(start_paused = true)]
+async fn law_l6_an_alias_of_nodes_serves_those_it_selects_and_dies_with_its_entry() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Openssl::new();
     authority.node(folder.path());
     let file = |name: &str| folder.path().join(name);
     std::fs::write(file("ca.pem"), authority.authority_pem()).unwrap();
-    let mut world = World::with(&["--x509pop-ca", file("ca.pem").to_str().unwrap()]);
-    let node = attests(&world, "n", &file("node.pem"), &file("node.key")).unwrap();
-    node.ready();
-    let create = |id: &str, parent: &str, selector: &str| {
+    let mut world = World::with(&["--x509pop-ca", file("ca.pem").to_str().unwrap()]).await;
+    let _node = attests(&world, "n", &file("node.pem"), &file("node.key")).await.unwrap();
+    let create = async |id: &str, parent: &str, selector: &str| {
         let arguments = ["entry", "create", "--spiffe-id", id, "--parent-id", parent, "--selector", selector];
-        world.json(&arguments)["id"].as_str().unwrap().to_owned()
+        world.json(&arguments).await["id"].as_str().unwrap().to_owned()
     };
     let fleet = "spiffe://example.org/fleet";
-    let alias = create(fleet, "spiffe://example.org/spire/server", "x509pop:subject:cn:node-7");
-    create("spiffe://example.org/own/everywhere", fleet, "unix:uid:7");
+    let alias = create(fleet, "spiffe://example.org/spire/server", "x509pop:subject:cn:node-7").await;
+    create("spiffe://example.org/own/everywhere", fleet, "unix:uid:7").await;
     // SPIRE serves what lies below it as well.
-    create("spiffe://example.org/own/below", "spiffe://example.org/own/everywhere", "unix:uid:7");
-    create("spiffe://example.org/own/deeper", "spiffe://example.org/own/below", "unix:uid:7");
-    let count = |world: &World| {
-        let why = world.json(&["why", "identity", "--selectors", "unix:uid:7"]);
+    create("spiffe://example.org/own/below", "spiffe://example.org/own/everywhere", "unix:uid:7").await;
+    create("spiffe://example.org/own/deeper", "spiffe://example.org/own/below", "unix:uid:7").await;
+    let count = async |world: &World| {
+        let why = world.json(&["why", "identity", "--selectors", "unix:uid:7"]).await;
         why["matched"].as_array().map_or(0, Vec::len)
     };
-    let matched = |world: &World| count(world) > 0;
+    let matched = async |world: &World| count(world).await > 0;
     world.agent_data = "n".into();
-    eventually("the node that the alias selects hears of the entries", || (count(&world) == 3).then_some(()));
+    eventually("the node that the alias selects hears of the entries", async || {
+        (count(&world).await == 3).then_some(())
+    })
+    .await;
     world.agent_data = "a".into();
-    assert!(!matched(&world), "a node without the selector");
-    world.text(&["entry", "delete", &alias]);
+    assert!(!matched(&world).await, "a node without the selector");
+    world.text(&["entry", "delete", &alias]).await;
     world.agent_data = "n".into();
     // SPIRE #6946: the alias outlived what it came from.
-    eventually("nobody serves it any more", || (!matched(&world)).then_some(()));
+    eventually("no agent serves it any more", async || (!matched(&world).await).then_some(())).await;
 }
 
-#[test]
-fn ids_of_servers_and_agents_are_given_to_nobody_else() {
-    let world = World::start();
+#[tokio::test(start_paused = true)]
+async fn ids_of_servers_and_agents_are_given_to_nobody_else() {
+    let world = World::start().await;
     for (id, parent, selector, said) in [
         ("/spire/server", world.agent_id.as_str(), "unix:uid:7", "reserved"),
         ("/spire/agent/join_token/x", &world.agent_id, "unix:uid:7", "reserved"),
@@ -289,18 +265,18 @@ fn ids_of_servers_and_agents_are_given_to_nobody_else() {
     ] {
         let id = format!("spiffe://example.org{id}");
         let arguments = ["entry", "create", "--spiffe-id", &id, "--parent-id", parent, "--selector", selector];
-        let (code, _, error) = world.sekisho(&arguments);
+        let (code, _, error) = world.sekisho(&arguments).await;
         assert!(code != 0 && error.contains(said), "{arguments:?}: {code} {error}");
     }
-    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 0);
+    assert_eq!(world.json(&["entry", "list"]).await.as_array().unwrap().len(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands() {
-    let world = World::start();
+    let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
-    own.entry(&world, "/own/a");
-    other.entry(&world, "/other/a");
+    own.entry(&world, "/own/a").await;
+    other.entry(&world, "/other/a").await;
     let (send, reports) = tokio::sync::mpsc::channel(4);
     let reports = tokio_stream::wrappers::ReceiverStream::new(reports);
     let _changes = NodeClient::new(own.channel.clone()).watch(reports).await.unwrap();
@@ -311,17 +287,18 @@ async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands(
             .into(),
         ..Default::default()
     };
-    let in_force = || {
+    let in_force = async || {
         let ask = "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let said = crate::world::raw(&mut crate::world::unix(&world.path("s/api.sock")), ask);
+        let said = world.raw("s/api.sock", ask).await;
         let health: serde_json::Value = serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         health["policy_in_force"].clone()
     };
     send.send(report(77)).await.unwrap();
     let expected = serde_json::json!({"spiffe://example.org/own/a": {&own.id: 77}});
-    eventually("the report counts for its own workload only", || (in_force() == expected).then_some(()));
+    eventually("the report counts for its own workload only", async || (in_force().await == expected).then_some(()))
+        .await;
     // One identity on two nodes, of which one is behind.
-    other.entry(&world, "/own/a");
+    other.entry(&world, "/own/a").await;
     let (say, said) = tokio::sync::mpsc::channel(4);
     let said = tokio_stream::wrappers::ReceiverStream::new(said);
     let _changes = NodeClient::new(other.channel.clone()).watch(said).await.unwrap();
@@ -329,10 +306,10 @@ async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands(
     let expected = serde_json::json!({
         "spiffe://example.org/own/a": {&own.id: 77, &other.id: 5}, "spiffe://example.org/other/a": {&other.id: 5},
     });
-    eventually("neither node hides the other", || (in_force() == expected).then_some(()));
-    world.text(&["agents", "ban", &own.id]);
+    eventually("neither node hides the other", async || (in_force().await == expected).then_some(())).await;
+    world.text(&["agents", "ban", &own.id]).await;
     let _gone = send.send(report(78)).await;
     let _gone = send.send(report(78)).await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert_eq!(in_force(), expected, "a banned node reports nothing");
+    assert_eq!(in_force().await, expected, "a banned node reports nothing");
 }

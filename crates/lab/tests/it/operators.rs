@@ -1,7 +1,5 @@
 //! Operators over TLS, and the connections that they and agents use.
 
-use std::process::Command;
-
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use prost::Message;
@@ -9,7 +7,7 @@ use sekisho_net::{Dialer, ExpectedServer};
 use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, GetAuthorizedEntriesRequest};
 use sekisho_proto::types;
 use sekisho_sdk::IdentitySource;
-use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{SpiffeId, TrustDomain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -19,18 +17,13 @@ use tonic::codegen::http::{Request, Response};
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
-use crate::peers::{Attested, client};
-use crate::world::{TRUST_DOMAIN, World};
+use crate::peers::{Attested, client, clock};
+use crate::within::{TRUST_DOMAIN, World};
 
-fn clock() -> UnixTime {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    UnixTime::from_seconds(i64::try_from(since.as_secs()).unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn over_tls_only_an_admin_entry_administers() {
-    let world = World::start();
-    let entry = world.register("/own/operator", &World::own_selectors());
+    let world = World::start().await;
+    let entry = world.register("/own/operator", &World::own_selectors()).await;
     let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
     let source = IdentitySource::of_self(&world.agent_socket(), &trust_domain).unwrap();
     source.ready().await;
@@ -46,7 +39,7 @@ async fn over_tls_only_an_admin_entry_administers() {
         answer
     };
     assert!(ask().await.starts_with("HTTP/1.1 403"));
-    world.text(&["entry", "update", &entry, "--admin", "true"]);
+    world.text(&["entry", "update", &entry, "--admin", "true"]).await;
     assert!(ask().await.starts_with("HTTP/1.1 200"));
 }
 
@@ -66,13 +59,13 @@ fn begun(server: &Channel, method: &str, path: &str, content: &[u8]) -> (mpsc::S
 
 type Answering = tokio::task::JoinHandle<Result<Response<Body>, tonic::transport::Error>>;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_a_request_of_which_the_rest_comes_when_its_caller_may_no_more_is_refused() {
-    let world = World::start();
+    let world = World::start().await;
     let agent = Attested::new(&world).await;
     let id = "spiffe://example.org/own/operator";
     let entry = ["entry", "create", "--spiffe-id", id, "--parent-id", &agent.id, "--selector", "unix:uid:7"];
-    let entry = world.json(&[&entry[..], &["--admin", "true"]].concat());
+    let entry = world.json(&[&entry[..], &["--admin", "true"]].concat()).await;
     let operator = client(&world, Some(&agent.identity_of(entry["id"].as_str().unwrap()).await));
     let late = types::Entry {
         spiffe_id: Some(types::Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: "/own/late".into() }),
@@ -110,38 +103,21 @@ async fn law_l6_a_request_of_which_the_rest_comes_when_its_caller_may_no_more_is
     let both = begin();
     // They wait at the door.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    world.text(&["agents", "ban", &agent.id]);
+    world.text(&["agents", "ban", &agent.id]).await;
     assert_eq!(finish(both).await, ["7", "403", "403", "7"]);
-    assert!(!world.text(&["entry", "list"]).contains("/own/late"));
-    assert!(!world.text(&["token", "list"]).contains("late"));
-    world.log_says("this call is for operators");
-    world.log_says("the agent is banned");
+    assert!(!world.text(&["entry", "list"]).await.contains("/own/late"));
+    assert!(!world.text(&["token", "list"]).await.contains("late"));
+    world.log_says("this call is for operators").await;
+    world.log_says("the agent is banned").await;
 }
 
-#[test]
-fn law_l10_no_session_is_offered_for_resumption() {
-    let world = World::start();
-    let session = world.path("session");
-    let script = format!(
-        "(sleep 1) | openssl s_client -connect {} -tls1_3 -alpn h2 -sess_out {} 2>&1 || true",
-        world.address,
-        session.display()
-    );
-    let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("TLSv1.3"), "{text}");
-    assert!(!text.contains("New Session Ticket") && !session.exists(), "{text}");
-}
-
-#[test]
-fn law_l16_what_weakens_safety_says_so_in_its_name() {
-    let world = World::start();
-    let sealed = std::fs::read(world.path("a/cache.sealed"));
-    let sealed = sealed.unwrap_or_else(|_| {
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        std::fs::read(world.path("a/cache.sealed")).unwrap()
-    });
+#[tokio::test(start_paused = true)]
+async fn law_l16_what_weakens_safety_says_so_in_its_name() {
+    let world = World::start().await;
+    // The cache is written within a second.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let sealed = std::fs::read(world.path("a/cache.sealed")).unwrap();
     assert!(sealed.starts_with(b"sekisho-sealed/1 insecure-key-file-0600\n"));
-    let checks = world.sekisho(&["doctor"]).1;
+    let checks = world.sekisho(&["doctor"]).await.1;
     assert!(checks.contains("insecure-key-file-0600"), "{checks}");
 }

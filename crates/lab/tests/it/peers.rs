@@ -11,14 +11,37 @@ use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
 use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
 use sekisho_proto::{selectors_to_wire, types};
 use sekisho_types::{Digest, Selector, SignatureAlgorithm, SpiffeId, UnixTime};
+use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::world::{TRUST_DOMAIN, World};
 
-pub fn clock() -> UnixTime {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    UnixTime::from_nanos(i64::try_from(since.as_nanos()).unwrap())
+/// The time where the test runs, which may be a simulated machine.
+pub use sekisho_ports::now as clock;
+
+/// Where a server runs: in a process of its own, or in this one.
+pub trait Place {
+    fn address(&self) -> &str;
+    /// The fingerprint of its authority.
+    fn authority(&self) -> Digest;
+    /// Asks a verb of the command line.
+    async fn ask(&self, arguments: &[&str]) -> Value;
+}
+
+impl Place for World {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn authority(&self) -> Digest {
+        let fingerprint = self.fingerprint.get_or_init(|| self.text(&["bundle", "show", "--form", "fingerprint"]));
+        Digest::parse(fingerprint.lines().next().unwrap()).unwrap()
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> Value {
+        self.json(arguments)
+    }
 }
 
 pub fn key() -> MemoryKey {
@@ -26,10 +49,8 @@ pub fn key() -> MemoryKey {
 }
 
 /// A TLS client of the server, with this identity or none.
-pub fn client(world: &World, identity: Option<&Identity>) -> Channel {
-    let fingerprint = world.fingerprint.get_or_init(|| world.text(&["bundle", "show", "--form", "fingerprint"]));
-    let authority = Digest::parse(fingerprint.lines().next().unwrap()).unwrap();
-    channel_to(&world.address, TRUST_DOMAIN, authority, identity)
+pub fn client(world: &impl Place, identity: Option<&Identity>) -> Channel {
+    channel_to(world.address(), TRUST_DOMAIN, world.authority(), identity)
 }
 
 /// A TLS client of a server of this trust domain.
@@ -42,12 +63,12 @@ pub fn channel_to(address: &str, trust_domain: &str, authority: Digest, identity
 }
 
 /// A TLS client of the server that shows no certificate.
-pub fn stranger(world: &World) -> Channel {
+pub fn stranger(world: &impl Place) -> Channel {
     client(world, None)
 }
 
 /// Attests, and returns the SVID with its key.
-pub async fn attest(world: &World, kind: &str, payload: &[u8]) -> Result<Identity, Status> {
+pub async fn attest(world: &impl Place, kind: &str, payload: &[u8]) -> Result<Identity, Status> {
     attest_at(stranger(world), kind, payload).await
 }
 
@@ -82,18 +103,18 @@ pub struct Attested {
 }
 
 impl Attested {
-    pub async fn new(world: &World) -> Self {
-        let made = world.json(&["token", "create"]);
+    pub async fn new(world: &impl Place) -> Self {
+        let made = world.ask(&["token", "create"]).await;
         let identity = attest(world, "join_token", made["token"].as_str().unwrap().as_bytes()).await.unwrap();
         let channel = client(world, Some(&identity));
         Self { id: made["agent_id"].as_str().unwrap().to_owned(), identity, channel }
     }
 
     /// Registers an entry for a process of this agent; its id.
-    pub fn entry(&self, world: &World, path: &str) -> String {
+    pub async fn entry(&self, world: &impl Place, path: &str) -> String {
         let id = format!("spiffe://example.org{path}");
-        let made =
-            world.json(&["entry", "create", "--spiffe-id", &id, "--parent-id", &self.id, "--selector", "unix:uid:7"]);
+        let create = ["entry", "create", "--spiffe-id", &id, "--parent-id", &self.id, "--selector", "unix:uid:7"];
+        let made = world.ask(&create).await;
         made["id"].as_str().unwrap().to_owned()
     }
 

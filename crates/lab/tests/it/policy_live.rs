@@ -26,16 +26,3 @@ fn an_edit_becomes_a_revision_and_a_broken_one_leaves_the_last_good_one() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(revision(&world), second);
 }
-
-#[test]
-fn the_shipped_policy_passes_its_own_tests() {
-    let folder = crate::world::manifest_folder().join("../../policies/dev");
-    let output = std::process::Command::new(crate::world::program("sekisho"))
-        .args(["policy", "test", "-o", "json"])
-        .arg(&folder)
-        .output()
-        .unwrap();
-    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(output.status.success(), "{rows}");
-    assert!(rows.as_array().unwrap().len() >= 7);
-}

@@ -324,36 +324,6 @@ async fn law_l12_an_operator_revokes_what_was_issued_so_far() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_revoked_is_refused() {
-    let world = World::start();
-    for arguments in [
-        &["--serial", "xyz"][..],
-        &["--entry", "ent_none"],
-        &["--agent-id", "spiffe://example.org/shop/till"],
-        &["--spiffe-id", "spiffe://example.com/shop/till"],
-        &["--spiffe-id", &world.agent_id],
-        &["--spiffe-id", "spiffe://example.org/spire/server"],
-    ] {
-        let (code, out, said) = world.sekisho(&[&["revocation", "create", "--yes"], arguments].concat());
-        assert_eq!(code, 1, "{arguments:?}: {out}{said}");
-    }
-    assert_eq!(world.sekisho(&["revocation", "create", "--yes"]).0, 3);
-    for unknown in [
-        ["--serial", "019ac3f05d1b4a7e8f2233445566778899"],
-        ["--agent-id", "spiffe://example.org/spire/agent/join_token/none"],
-    ] {
-        let create = [&["revocation", "create", "--yes"], &unknown[..]].concat();
-        let (code, out, said) = world.sekisho(&create);
-        assert!(code == 1 && said.contains("nothing was revoked"), "{unknown:?}: {code} {out}{said}");
-        assert_eq!(world.json(&["revocation", "list"])["revocations"], serde_json::json!([]));
-    }
-    let precaution = ["revocation", "create", "--yes", "--unknown", "--serial", "019ac3f05d1b4a7e8f2233445566778899"];
-    let said = world.text(&precaution);
-    assert!(said.contains("as a precaution"), "{said}");
-    assert_eq!(world.json(&["revocation", "list"])["revocations"].as_array().unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn law_l14_revocations_outlive_restarts_of_server_agent_and_sidecar() {
     let mut service = Service::open("http1").await;
     let (entry, till) = service.till().await;

@@ -13,7 +13,7 @@ use sekisho_sdk::{AgentChannel, agent_channel};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::world::World;
+use crate::within::World;
 
 fn client(world: &World) -> SecretDiscoveryServiceClient<AgentChannel> {
     SecretDiscoveryServiceClient::new(agent_channel(&world.agent_socket()))
@@ -45,11 +45,11 @@ fn envoy() -> Option<Node> {
     Some(Node { user_agent_version_type: Some(build), ..Node::default() })
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn sds_pushes_rotations_under_the_names_of_spire() {
-    let world = World::start();
+    let world = World::start().await;
     let id = "spiffe://example.org/edge";
-    world.register_with("/edge", &World::own_selectors(), &["--x509-ttl", "6s"]);
+    world.register_with("/edge", &World::own_selectors(), &["--x509-ttl", "6s"]).await;
     let mut client = client(&world);
 
     // Everything, by its full names.
@@ -91,10 +91,10 @@ async fn sds_pushes_rotations_under_the_names_of_spire() {
     assert!(text(domain.trust_bundle).starts_with("-----BEGIN CERTIFICATE-----"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn sds_deltas_hold_changes_and_absent_names() {
-    let world = World::start();
-    world.register_with("/edge", &World::own_selectors(), &["--x509-ttl", "6s"]);
+    let world = World::start().await;
+    world.register_with("/edge", &World::own_selectors(), &["--x509-ttl", "6s"]).await;
     let (to, requests) = mpsc::channel(4);
     let subscribe = |names: &[&str]| DeltaDiscoveryRequest {
         resource_names_subscribe: names.iter().map(|&name| name.to_owned()).collect(),
@@ -113,16 +113,16 @@ async fn sds_deltas_hold_changes_and_absent_names() {
 }
 
 /// Laws L3, L5 and L11: what a process may not have it does not get by another protocol.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn sds_refuses_a_process_without_the_identity() {
-    let world = World::start();
+    let world = World::start().await;
     let mut client = client(&world);
     let refused = client.fetch_secrets(asking(&["default"])).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     assert!(refused.message().contains("no identity issued"), "{refused}");
     let refused = client.fetch_secrets(asking(&["ROOTCA"])).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
-    world.register("/edge", &World::own_selectors());
+    world.register("/edge", &World::own_selectors()).await;
     let refused = client.fetch_secrets(asking(&["spiffe://example.org/other"])).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     assert!(refused.metadata().get("sekisho-refusal").is_some(), "{refused:?}");

@@ -6,11 +6,11 @@ use sekisho_types::Digest;
 use tonic::Code;
 
 use crate::peers::{Attested, attest};
-use crate::world::{Role, World};
+use crate::within::World;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_exists_is_answered_with_what_exists() {
-    let world = World::start();
+    let world = World::start().await;
     let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
     let id = |path: &str| Some(types::Spiffeid { trust_domain: "example.org".into(), path: path.into() });
     let entry = types::Entry {
@@ -31,13 +31,13 @@ async fn an_entry_that_exists_is_answered_with_what_exists() {
     assert_eq!(second.entry.unwrap(), first);
     let masked = create("third", Some(types::EntryMask { hint: true, ..Default::default() })).await.entry.unwrap();
     assert_eq!((masked.id, masked.hint.as_str(), masked.spiffe_id), (first.id, "first", None));
-    assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(world.json(&["entry", "list"]).await.as_array().unwrap().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_token_that_was_used_is_an_invalid_argument() {
-    let world = World::start();
-    let made = world.json(&["token", "create"]);
+    let world = World::start().await;
+    let made = world.json(&["token", "create"]).await;
     let token = made["token"].as_str().unwrap().as_bytes();
     attest(&world, "join_token", token).await.map(drop).unwrap();
     let refused = attest(&world, "join_token", token).await.err().unwrap();
@@ -45,28 +45,23 @@ async fn a_token_that_was_used_is_an_invalid_argument() {
     Attested::new(&world).await;
 }
 
-#[test]
-fn an_agent_takes_several_fingerprints_as_they_are_printed() {
-    let world = World::start();
-    let shown = world.json(&["bundle", "show"]);
+#[tokio::test(start_paused = true)]
+async fn an_agent_takes_several_fingerprints_as_they_are_printed() {
+    let world = World::start().await;
+    let shown = world.json(&["bundle", "show"]).await;
     let active = &shown["authorities"][0];
     assert_eq!((active["slot"].as_str(), &active["fingerprint"]), (Some("active"), &shown["fingerprints"][0]));
-    let printed = world.text(&["bundle", "show", "--form", "fingerprint"]);
+    let printed = world.text(&["bundle", "show", "--form", "fingerprint"]).await;
     assert_eq!(printed.trim(), active["fingerprint"]);
-    let pem = world.text(&["bundle", "show"]);
+    let pem = world.text(&["bundle", "show"]).await;
     assert!(pem.starts_with(&format!("# active, SHA-256 {}", printed.trim())), "{pem}");
     assert_eq!(sekisho_net::certificates_from_pem(pem.as_bytes()).len(), 1);
     // As after a rotation that came between the printing and the first contact.
-    let others = format!("{}\n{}", Digest::new([7; 32]), printed.trim());
-    let token = world.path("second");
-    world.json(&["token", "create", "--file", token.to_str().unwrap()]);
-    let mut command = std::process::Command::new(crate::world::program("sekisho"));
-    command.args(["agent", "--trust-domain", "example.org", "--log", "warn", "--server", &world.address]);
-    command.arg("--data").arg(world.path("b")).arg("--join-token-file").arg(&token).args(["--fingerprint", &others]);
-    Role::start(&mut command).ready();
-    let mut command = std::process::Command::new(crate::world::program("sekisho"));
-    command.args(["agent", "--trust-domain", "example.org", "--log", "warn", "--server", &world.address]);
-    command.arg("--data").arg(world.path("c")).arg("--join-token-file").arg(&token);
-    command.args(["--fingerprint", &Digest::new([7; 32]).to_string()]);
-    assert!(!command.output().unwrap().status.success(), "an authority that nobody named");
+    let (another, token) = (Digest::new([7; 32]).to_string(), world.path("second"));
+    world.json(&["token", "create", "--file", token.to_str().unwrap()]).await;
+    let joins = ["--join-token-file", token.to_str().unwrap(), "--fingerprint"];
+    let stranger = world.try_agent("c", &[&joins[..], &[&another]].concat()).await;
+    assert!(stranger.is_err(), "an authority that nobody named");
+    let both = format!("{another}\n{}", printed.trim());
+    world.try_agent("b", &[&joins[..], &[&both]].concat()).await.unwrap();
 }

@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 use tower::ServiceExt;
 
 use crate::peers::{Attested, client, stranger};
-use crate::world::{World, eventually, raw, unix};
+use crate::within::{World, eventually};
 
 /// Who may call what: `o`perators, `a`gents, and everybody (`*`). Agents are no operators, and operators are no agents.
 const GRPC: &[(&str, &str)] = &[
@@ -50,12 +50,12 @@ impl Peers {
     /// A stranger, a workload, an agent, an agent that was banned, and an operator, all over TLS.
     async fn of(world: &World) -> Self {
         let (agent, banned) = (Attested::new(world).await, Attested::new(world).await);
-        let workload = agent.identity_of(&agent.entry(world, "/own/plain")).await;
+        let workload = agent.identity_of(&agent.entry(world, "/own/plain").await).await;
         let id = "spiffe://example.org/own/operator";
         let entry = ["entry", "create", "--spiffe-id", id, "--parent-id", &agent.id, "--selector", "unix:uid:7"];
-        let entry = world.json(&[&entry[..], &["--admin", "true"]].concat());
+        let entry = world.json(&[&entry[..], &["--admin", "true"]].concat()).await;
         let operator = agent.identity_of(entry["id"].as_str().unwrap()).await;
-        world.text(&["agents", "ban", &banned.id]);
+        world.text(&["agents", "ban", &banned.id]).await;
         let over_tls = |identity: &Identity| client(world, Some(identity));
         let by_letter = BTreeMap::from([
             ('s', stranger(world)),
@@ -85,9 +85,9 @@ async fn code(channel: &Channel, method: &str) -> Code {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_every_rpc_is_for_whom_the_table_says() {
-    let world = World::start();
+    let world = World::start().await;
     let files = prost_types::FileDescriptorSet::decode(sekisho_proto::FILE_DESCRIPTORS).unwrap().file;
     let methods = files.iter().flat_map(|file| {
         let named = move |service: &str| match file.package() {
@@ -122,15 +122,15 @@ async fn law_l6_every_rpc_is_for_whom_the_table_says() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(table.keys().all(|method| served.contains(*method)), "a row for no method: {table:?} {served:?}");
-    world.log_says("this call is for operators");
-    world.log_says("the client certificate is not an agent's");
+    world.log_says("this call is for operators").await;
+    world.log_says("the client certificate is not an agent's").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn law_l6_every_route_of_the_rest_api_is_for_operators() {
-    let world = World::start();
+    let world = World::start().await;
     let ask = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    let said = raw(&mut unix(&world.path("s/api.sock")), ask);
+    let said = world.raw("s/api.sock", ask).await;
     let (_, body) = said.split_once("\r\n\r\n").unwrap();
     let body = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
     let document: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -150,5 +150,5 @@ async fn law_l6_every_route_of_the_rest_api_is_for_operators() {
         }
     }
     assert!(asked > 5 * 15, "{asked}");
-    eventually("refusals are in the log", || (world.leaves("refusal").len() > 10).then_some(()));
+    eventually("refusals are in the log", async || (world.leaves("refusal").await.len() > 10).then_some(())).await;
 }

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::openssl::Openssl;
 use crate::peers::clock;
-use crate::world::{Role, World, eventually};
 
 const USAGE: &str = "keyUsage=critical,digitalSignature\nbasicConstraints=CA:false";
 const P256: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
@@ -100,43 +99,4 @@ fn an_rsa_key_proves_itself_by_pss_with_the_longest_salt_and_by_nothing_else() {
     }
     let (weak, _) = openssl.leaf_with("rsa:1024", "-CAcreateserial -days 1", "node", USAGE);
     assert!(verify(&openssl, &weak, clock()).is_err());
-}
-
-#[test]
-fn our_own_agent_proves_an_rsa_key() {
-    let openssl = Openssl::new();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    openssl.node_with(folder.path(), "rsa:3072", "basicConstraints=CA:false");
-    std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
-    let world = World::with(&["--x509pop-ca", &path("ca.pem")]);
-    let mut command = world.agent_command("n", &world.path("none"));
-    command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
-    Role::start(&mut command).ready();
-    let leaves = world.leaves("attestation");
-    assert!(leaves.iter().any(|leaf| leaf["attestor"] == "x509pop"), "{leaves:?}");
-}
-
-/// SPIRE's `AGENT_MUST_REATTEST`: such an agent proves itself again at half life, and its SVID ends with its evidence.
-#[test]
-fn an_agent_that_can_attest_again_does_so_in_place_of_renewing() {
-    let openssl = Openssl::new();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    openssl.node(folder.path());
-    std::fs::write(path("ca.pem"), openssl.authority_pem()).unwrap();
-    let mut world = World::with(&["--x509pop-ca", &path("ca.pem"), "--agent-ttl", "20s"]);
-    let mut command = world.agent_command("n", &world.path("none"));
-    command.args(["--node-cert", &path("node.pem"), "--node-key", &path("node.key")]);
-    let agent = Role::start(&mut command);
-    agent.ready();
-    let attested =
-        |world: &World| world.leaves("attestation").iter().filter(|leaf| leaf["attestor"] == "x509pop").count();
-    eventually("it proves itself again", || (attested(&world) >= 2).then_some(()));
-    // And goes on as the agent that it was.
-    let agents = world.json(&["agents", "list"]);
-    let ours = agents.as_array().unwrap().iter().find(|a| a["attestation_type"] == "x509pop").unwrap();
-    world.agent_id = ours["id"].as_str().unwrap().to_owned();
-    world.agent_data = "n".into();
-    world.register("/own/after", &["unix:uid:98".to_owned()]);
 }

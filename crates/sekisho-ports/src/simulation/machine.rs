@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,19 @@ pub struct Machine {
     devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
+/// A thread's stay on a machine.
+#[must_use]
+pub struct Stay {
+    before: Option<Arc<Machine>>,
+    of_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+    }
+}
+
 impl Machine {
     pub fn new(seed: u64, address: IpAddr, fabric: &Fabric) -> Arc<Self> {
         Arc::new(Self {
@@ -74,14 +88,13 @@ impl Machine {
 
     /// Runs `work` on this machine: what asks for the time, randomness or the network gets this machine's.
     pub fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Arc<Machine>>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.set(self.0.take());
-            }
-        }
-        let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        let _stay = self.stay();
         work()
+    }
+
+    /// This thread is on this machine until the result is dropped: for one that runs no program of another.
+    pub fn stay(self: &Arc<Self>) -> Stay {
+        Stay { before: CURRENT.replace(Some(self.clone())), of_thread: PhantomData }
     }
 
     /// A runtime begins at this time of the simulation. To be called inside it.

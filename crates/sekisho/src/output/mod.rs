@@ -4,7 +4,7 @@ mod style;
 mod table;
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -49,27 +49,56 @@ pub(crate) fn print(format: Format, value: &impl Serialize, text: impl FnOnce() 
     line(rendered.trim_end())
 }
 
-tokio::task_local! {
-    /// What is printed by a verb that a program asks.
-    static PRINTED: RefCell<String>;
+/// What a verb wrote that a program asks.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// On stdout.
+    pub printed: String,
+    /// On stderr.
+    pub said: String,
 }
 
-/// Runs a verb. What it prints comes with its result, and does not go to stdout.
-pub(crate) async fn printed_by<T>(verb: impl Future<Output = T>) -> (T, String) {
+tokio::task_local! {
+    static WRITTEN: RefCell<Written>;
+}
+
+/// Runs a verb. What it writes comes with its result, and goes nowhere else.
+pub(crate) async fn written_by<T>(verb: impl Future<Output = T>) -> (T, Written) {
     let kept = async {
         let done = verb.await;
-        (done, PRINTED.with(RefCell::take))
+        (done, WRITTEN.with(RefCell::take))
     };
-    PRINTED.scope(RefCell::default(), kept).await
+    WRITTEN.scope(RefCell::default(), kept).await
+}
+
+/// Whether a program asks the verb that runs here, so that no person can answer a question.
+pub(crate) fn is_for_program() -> bool {
+    WRITTEN.try_with(|_| ()).is_ok()
+}
+
+/// Standard error.
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match WRITTEN.try_with(|written| written.borrow_mut().said.push_str(&String::from_utf8_lossy(bytes))) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// One line on stdout. A reader that went away is not a failure.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    if PRINTED.try_with(|printed| printed.borrow_mut().push_str(&format!("{text}\n"))).is_ok() {
+    if WRITTEN.try_with(|written| written.borrow_mut().printed.push_str(&format!("{text}\n"))).is_ok() {
         return Ok(());
     }
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::print;
+use crate::output::{Stderr, is_for_program, print};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerVerb {
@@ -75,14 +75,14 @@ fn text(ledger: &Path, checked: &sekisho_server::Checked) -> String {
 /// A line on stderr: on a terminal it counts up, elsewhere one comes for each tenth.
 fn progress() -> impl FnMut(u64, u64) {
     let mut shown = 0;
+    let is_terminal = !is_for_program() && std::io::stderr().is_terminal();
     move |done, all| {
         let tenth = done * 10 / all.max(1);
-        let mut stderr = std::io::stderr();
         // Nothing depends on it.
-        let _shown = if stderr.is_terminal() && (done % 64 == 0 || done == all) {
-            write!(stderr, "\r{done} of {all} bundles{}", if done == all { "\n" } else { "" })
-        } else if !stderr.is_terminal() && tenth > shown {
-            writeln!(stderr, "{done} of {all} bundles")
+        let _shown = if is_terminal && (done % 64 == 0 || done == all) {
+            write!(Stderr, "\r{done} of {all} bundles{}", if done == all { "\n" } else { "" })
+        } else if !is_terminal && tenth > shown {
+            writeln!(Stderr, "{done} of {all} bundles")
         } else {
             Ok(())
         };

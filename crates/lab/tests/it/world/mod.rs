@@ -267,20 +267,7 @@ impl World {
     /// The log from its files.
     pub fn all_leaves(&self) -> Vec<Value> {
         let folder = self.path("s/ledger");
-        let read = || {
-            let note = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
-            let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
-            let bundle =
-                |number| std::fs::read(folder.join(sekisho_ledger::bundle_path(number, size).unwrap().path)).ok();
-            (0..size.div_ceil(256)).map(bundle).collect::<Option<Vec<_>>>()
-        };
-        let mut out = vec![];
-        // The partial bundle of a checkpoint goes when there is a newer one.
-        for bytes in eventually("the bundles of a checkpoint", read) {
-            let entries = sekisho_ledger::Bundle::entries(&bytes).unwrap();
-            out.extend(entries.into_iter().map(|leaf| serde_json::from_slice::<Value>(leaf).unwrap()));
-        }
-        out
+        eventually("the bundles of a checkpoint", || read_log(&folder))
     }
 
     /// Waits until what stands beside the log's leaves holds this text: the openings of their commitments.
@@ -326,11 +313,7 @@ impl World {
 
     /// Likewise, with further options of `entry create`.
     pub fn register_with(&self, path: &str, selectors: &[String], options: &[&str]) -> String {
-        let own = format!("unix:uid:{}", sekisho_host::own_uid());
-        let bound = !sekisho_identity::is_for_any_user(
-            &selectors.iter().map(|text| sekisho_types::Selector::parse(text).unwrap()).collect(),
-        );
-        let selectors = &[selectors, if bound { &[] } else { std::slice::from_ref(&own) }].concat();
+        let selectors = &bound(selectors);
         let id = format!("spiffe://{TRUST_DOMAIN}{path}");
         let mut arguments = vec!["entry", "create", "--spiffe-id", &id, "--parent-id", &self.agent_id];
         for selector in selectors {
@@ -374,6 +357,27 @@ impl Drop for World {
             role.patience = Duration::from_millis(300);
         }
     }
+}
+
+/// Selectors that ask for this user if they ask for none.
+pub fn bound(selectors: &[String]) -> Vec<String> {
+    let parsed = selectors.iter().map(|text| sekisho_types::Selector::parse(text).unwrap()).collect();
+    let own = format!("unix:uid:{}", sekisho_host::own_uid());
+    let further = sekisho_identity::is_for_any_user(&parsed).then_some(own);
+    selectors.iter().cloned().chain(further).collect()
+}
+
+/// The leaves of the log in a folder, up to its checkpoint. The partial bundle of a checkpoint goes with the next one.
+pub fn read_log(folder: &Path) -> Option<Vec<Value>> {
+    let note = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
+    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+    let mut out = vec![];
+    for number in 0..size.div_ceil(256) {
+        let bytes = std::fs::read(folder.join(sekisho_ledger::bundle_path(number, size).unwrap().path)).ok()?;
+        let entries = sekisho_ledger::Bundle::entries(&bytes).unwrap();
+        out.extend(entries.into_iter().map(|leaf| serde_json::from_slice::<Value>(leaf).unwrap()));
+    }
+    Some(out)
 }
 
 /// SHA-256 of a file, by another program than ours.
