@@ -208,6 +208,7 @@ pub struct RecordRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordResponse {
+    /// The leaf of the newest batch of this spool; 0 if it has none yet.
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
 }

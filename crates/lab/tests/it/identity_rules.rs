@@ -118,7 +118,7 @@ async fn an_entry_for_any_user_is_refused_unless_it_is_meant_and_spires_clients_
     let digest = format!("unix:sha256:{}", "ab".repeat(32));
     let alone = [&new[..], &["--selector", &digest, "--selector", "unix:path:/usr/bin/python3"]].concat();
     let (code, out, err) = world.sekisho(&alone).await;
-    assert!(code != 0 && err.contains("add a user, group or container"), "{out}{err}");
+    assert!(code != 0 && err.contains("add one, for example `unix:uid:"), "{out}{err}");
     let doctor = async || world.sekisho(&["doctor"]).await.1;
     assert!(!doctor().await.contains("danger_any_user"));
     let made = world.json(&[&alone[..], &["--danger-any-user"]].concat()).await;

@@ -1,5 +1,7 @@
 //! Streams of agents over restarts of the server's process, and over folders that were put back.
 
+use sekisho_proto::server::Position;
+
 use crate::ledger_crash::copy;
 use crate::peers::Attested;
 use crate::streams::{ids, next, open, position};

@@ -213,14 +213,6 @@ impl World {
         eventually(&format!("{text:?} in the log"), async || holds(&side, text.as_bytes()).then_some(())).await;
     }
 
-    /// Replaces the policy.
-    pub async fn set_policy(&self, text: &str) {
-        let folder = self.path("policy");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("p.rego"), text).unwrap();
-        self.text(&["policy", "apply", "./policy"]).await;
-    }
-
     pub fn agent_socket(&self) -> PathBuf {
         self.path(&self.agent_data).join("agent.sock")
     }
