@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::{Args, FromArgMatches};
 use sekisho_agent::AgentArgs;
+use sekisho_disk::{DiskError, lock_folder};
 use sekisho_runtime::Stop;
 use sekisho_server::ServerArgs;
 
@@ -26,7 +27,18 @@ pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
         "--agent-ttl",
         "300s",
     ]);
+    wait_for_the_lock(&data.join("ledger"));
     sekisho_server::run(args, Stop::new(), |_, _| ()).await.map_err(|error| error.to_string())
+}
+
+/// The kernel closes the files of a process that crashed. Here threads of the crashed run close them, a moment of real
+/// time later.
+fn wait_for_the_lock(ledger: &Path) {
+    let mut looks = 0;
+    while matches!(lock_folder(ledger), Err(DiskError::InUse(_))) && looks < 20_000 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        looks += 1;
+    }
 }
 
 /// `sidecar` is the digest of the executable that may act as one.

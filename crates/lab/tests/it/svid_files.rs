@@ -96,7 +96,10 @@ fn a_process_named_late_is_signalled_too() {
     let program = |name: &str| {
         let seen = world.path(name);
         let script = format!("trap 'touch {}' HUP; while :; do sleep 0.05; done", seen.display());
-        let child = Command::new("sh").arg("-c").arg(script).stdin(Stdio::null()).spawn().unwrap();
+        // A shell cannot trap what was ignored when it started, as below `nohup`.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal=HUP", "sh", "-c", &script]).stdin(Stdio::null());
+        let child = shell.spawn().unwrap();
         (child, seen)
     };
     let (mut old, old_seen) = program("old");
