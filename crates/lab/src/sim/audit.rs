@@ -10,6 +10,7 @@ use sekisho_keys::load;
 use sekisho_ledger::{Checkpoint, Frontier, TILE_WIDTH, TrustPolicy, leaf_hash};
 use sekisho_types::{Digest, EntryId, SignatureAlgorithm};
 
+use super::fleet::wait_for_the_lock;
 use super::model::Model;
 use super::records::Batches;
 
@@ -23,6 +24,7 @@ pub(super) struct Audited {
 /// Opens the server's log and compares it with what others saw of it and received from it.
 pub(super) fn check(data: &Path, model: &Model) -> Result<Audited, String> {
     let folder = data.join("ledger");
+    wait_for_the_lock(&folder);
     let origin = std::fs::read(folder.join("origin")).map_err(|error| format!("origin: {error}"))?;
     let origin: serde_json::Value = serde_json::from_slice(&origin).map_err(|error| error.to_string())?;
     let origin = origin["origin"].as_str().unwrap_or_default();

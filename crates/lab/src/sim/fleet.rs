@@ -33,7 +33,7 @@ pub(super) async fn server(data: std::path::PathBuf) -> Result<(), String> {
 
 /// The kernel closes the files of a process that crashed. Here threads of the crashed run close them, a moment of real
 /// time later.
-fn wait_for_the_lock(ledger: &Path) {
+pub(super) fn wait_for_the_lock(ledger: &Path) {
     let mut looks = 0;
     while matches!(lock_folder(ledger), Err(DiskError::InUse(_))) && looks < 20_000 {
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -98,7 +98,9 @@ fn a_process_named_late_is_signalled_too() {
         let script = format!("trap 'touch {}' HUP; while :; do sleep 0.05; done", seen.display());
         // A shell cannot trap what was ignored when it started, as below `nohup`.
         let mut shell = Command::new("env");
-        shell.args(["--default-signal=HUP", "sh", "-c", &script]).stdin(Stdio::null());
+        shell.args(["--default-signal=HUP", "sh", "-c", &script]);
+        // If this test fails, the shell keeps no output of the test runner open.
+        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = shell.spawn().unwrap();
         (child, seen)
     };
