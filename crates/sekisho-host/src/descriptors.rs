@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -21,11 +22,15 @@ pub(crate) fn tables(
     pid: i32,
     mut look: impl FnMut(i32, &dyn Fn() -> Result<OwnedFd, Errno>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let first = match look(pid, &|| folder(proc, format!("{pid}/fd"))) {
-        Err(error) if error == Errno::TOOBIG => return Err(error),
-        // The others may be readable: a first thread that has stopped belongs to root.
-        first => first,
+    let table = format!("{pid}/fd");
+    let first = match is_empty(proc, &table) {
+        true => Ok(()),
+        false => look(pid, &|| folder(proc, &table)),
     };
+    // Those of other threads may be readable: a first thread that has stopped belongs to root.
+    if first == Err(Errno::TOOBIG) {
+        return first;
+    }
     let tasks = format!("{pid}/task");
     // The folder has a link for each thread beside its own two.
     if statat(proc, tasks.as_str(), AtFlags::empty())?.st_nlink == 3 {
@@ -53,12 +58,25 @@ pub(crate) fn folder(at: impl AsFd, path: impl rustix::path::Arg) -> Result<Owne
     openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Reads a folder without allocating for each name.
+/// Whether a table is known to be empty, without opening its folder: since Linux 6.2 the folder's size is the number of
+/// descriptors. Kernel threads have none, and there are many of them.
+fn is_empty(proc: &OwnedFd, table: &str) -> bool {
+    static COUNTED: OnceLock<bool> = OnceLock::new();
+    let size = |path: &str| statat(proc, path, AtFlags::empty()).map(|found| found.st_size);
+    // This program has descriptors open, so a kernel that counts them counts some.
+    *COUNTED.get_or_init(|| size("self/fd").is_ok_and(|own| own > 0)) && size(table) == Ok(0)
+}
+
+/// Reads a folder without allocating for each name. Names that begin with a dot are left out: `/proc` has none but
+/// the folder's own two.
 pub(crate) fn each(folder: &OwnedFd, mut look: impl FnMut(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
     let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 8192];
     let mut names = RawDir::new(folder, &mut buffer);
     while let Some(name) = names.next() {
-        look(name?.file_name())?;
+        let name = name?;
+        if !name.file_name().to_bytes().starts_with(b".") {
+            look(name.file_name())?;
+        }
     }
     Ok(())
 }
@@ -75,7 +93,7 @@ pub(crate) fn socket_behind(descriptors: &OwnedFd, descriptor: &CStr) -> Result<
     let link = match readlinkat_raw(descriptors, descriptor, &mut buffer) {
         Ok((link, _)) => link,
         Err(error @ (Errno::ACCESS | Errno::PERM)) => return Err(error),
-        // Closed meanwhile; or `..`.
+        // Closed meanwhile.
         Err(_) => return Ok(None),
     };
     let inode = link.strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]"));

@@ -13,21 +13,27 @@ use crate::measure::{Table, cpu_micros, percentile, rss_mb};
 use crate::peers::{Attested, client, key};
 use crate::world::{Role, World};
 
+/// Agents that ask at the same time, each on a connection.
+const AGENTS: usize = 4;
+
 pub async fn issue(table: &mut Table, floor: f64) {
     let world = World::start();
     let server = world.server.as_ref().unwrap().pid();
     let csr = csr_der(&key(), None).unwrap();
     for (callers, batch, spire) in [(1, 1, 1358), (16, 1, 842), (256, 1, 690), (8, 50, 388)] {
-        // An agent has a budget, so each measurement has an agent.
-        let peer = Attested::new(&world).await;
-        let entry = peer.entry(&world, "/bench").await;
-        let channels: Vec<_> = (0..4).map(|_| client(&world, Some(&peer.identity))).collect();
+        // What an agent may put into the log is bounded: each measurement has agents of its own.
+        let mut agents = vec![];
+        for _ in 0..AGENTS {
+            let peer = Attested::new(&world).await;
+            agents.push((peer.entry(&world, "/bench").await, client(&world, Some(&peer.identity))));
+        }
         let until = Instant::now() + Duration::from_secs(5);
         let (began, before) = (Instant::now(), cpu_micros(server));
         let calls: Vec<_> = (0..callers)
             .map(|caller| {
-                let mut svid = SvidClient::new(channels[caller % channels.len()].clone());
-                let params = vec![NewX509svidParams { entry_id: entry.clone(), csr: csr.clone() }; batch];
+                let (entry_id, channel) = agents[caller % AGENTS].clone();
+                let mut svid = SvidClient::new(channel);
+                let params = vec![NewX509svidParams { entry_id, csr: csr.clone() }; batch];
                 tokio::spawn(async move {
                     let mut times = vec![];
                     while Instant::now() < until {
@@ -88,7 +94,7 @@ pub async fn workload(table: &mut Table) {
 }
 
 /// Processes that wait for their SVIDs, connections of each, and streams of each connection.
-const IDLE: (usize, usize, usize) = (100, 50, 2);
+const IDLE: (usize, usize, usize) = (40, 50, 5);
 
 /// Streams that wait, of many processes: what they cost while nothing happens.
 pub fn idle(table: &mut Table) {

@@ -50,6 +50,16 @@ pub fn pair(table: &mut Table) {
             latency(&mut with),
             format!("{} without; {peers}", latency(&mut without)),
         );
+        let (without, (with, mut times)) = (fresh(&pair.service).0, fresh(&pair.local));
+        let what = if protocol == "tcp" { "with a handshake each, " } else { "" };
+        table.add(
+            format!("new connections of the workload, {what}{protocol}, 16 at a time"),
+            format!("{with:.0} per second, {}", latency(&mut times)),
+            format!(
+                "{without:.0} without; {}",
+                if protocol == "tcp" { "goal 1,000; ghostunnel 625" } else { "goal 5,000" }
+            ),
+        );
         table.add(
             format!("RSS of the {protocol} sidecars: client's, service's"),
             format!("{:.0}, {:.0} MB", rss_mb(pair.till.pid()), rss_mb(pair.ledger.pid())),
@@ -129,6 +139,28 @@ fn steady(at: &str) -> Vec<Duration> {
     };
     let threads: Vec<_> = (0..CONNECTIONS).map(one).collect();
     threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+}
+
+/// A request on a new connection each, for five seconds: how many a second, and what each took.
+fn fresh(at: &str) -> (f64, Vec<Duration>) {
+    let began = Instant::now();
+    let one = |_| {
+        let at = at.to_owned();
+        std::thread::spawn(move || {
+            let mut times = vec![];
+            while began.elapsed() < Duration::from_secs(5) {
+                let opened = Instant::now();
+                let mut stream = TcpStream::connect(&at).unwrap();
+                stream.set_nodelay(true).unwrap();
+                assert!(ask(&mut stream).contains(" 200 "));
+                times.push(opened.elapsed());
+            }
+            times
+        })
+    };
+    let threads: Vec<_> = (0..16).map(one).collect();
+    let times: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    (times.len() as f64 / began.elapsed().as_secs_f64(), times)
 }
 
 /// `finished in 1.2s, 83333.33 req/s, …`
