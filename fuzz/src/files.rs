@@ -1,6 +1,6 @@
 //! Targets that read files: what a crash, a disk or a process left in them.
 
-use sekisho_disk::{Ledger, RecordKept, SealedCache, Segments, Spool};
+use sekisho_disk::{IndexedRecord, Ledger, SealedCache, Segments, Spool};
 use sekisho_host::proc_text;
 use sekisho_keys::MemoryKey;
 use sekisho_types::{Secret, SignatureAlgorithm};
@@ -80,7 +80,11 @@ pub(crate) fn segment_samples() -> Vec<Vec<u8>> {
     let segments = Segments::open(folder.path(), KEPT).unwrap();
     for key in 1..4 {
         segments
-            .append("a", key, &[RecordKept { key: u128::from(key), class: 1, record: format!("record {key}").into() }])
+            .append(
+                "a",
+                key,
+                &[IndexedRecord { key: u128::from(key), class: 1, record: format!("record {key}").into() }],
+            )
             .unwrap();
     }
     files_below(folder.path()).into_iter().map(|file| std::fs::read(file).unwrap()).collect()
@@ -96,7 +100,7 @@ pub(crate) fn segment(input: &[u8]) -> String {
         Ok(segments) => segments,
         Err(error) => return error.to_string().replace(&folder.path().display().to_string(), ""),
     };
-    let kept = RecordKept { key: 1 << 100, class: 0, record: "new".into() };
+    let kept = IndexedRecord { key: 1 << 100, class: 0, record: "new".into() };
     segments.append("a", 9, std::slice::from_ref(&kept)).unwrap();
     assert_eq!(segments.find(kept.key, |_| true).map(|(found, _)| found.kept), Some(kept));
     format!("{} records", segments.newest(None, u128::MAX, 10).len())

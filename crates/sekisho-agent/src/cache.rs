@@ -16,8 +16,8 @@ use sekisho_proto::{
 use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::known::{Known, Position};
-use crate::svid::{AgentSvid, HeldKey, HeldSvid};
+use crate::server_state::{Position, ServerState};
+use crate::svid::{AgentSvid, CachedSvid, SvidKey};
 
 pub(crate) struct Cache {
     file: SealedCache,
@@ -27,8 +27,8 @@ pub(crate) struct Cache {
 /// The content, as last stored.
 pub(crate) struct Stored {
     pub own: AgentSvid,
-    pub known: Known,
-    pub held: BTreeMap<HeldKey, Arc<HeldSvid>>,
+    pub server_state: ServerState,
+    pub held: BTreeMap<SvidKey, Arc<CachedSvid>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ struct Form {
     /// Absent in caches of an earlier release.
     #[serde(default)]
     revocations: Option<String>,
-    held: Vec<HeldForm>,
+    held: Vec<CachedSvidForm>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,7 +63,7 @@ struct OwnForm {
 }
 
 #[derive(Serialize, Deserialize)]
-struct HeldForm {
+struct CachedSvidForm {
     entry_id: String,
     measurement: String,
     spiffe_id: String,
@@ -89,15 +89,15 @@ impl Cache {
     }
 
     /// Law L16: a key file beside what it seals keeps out other users, and no one who reads the disk.
-    pub(crate) fn say_how_it_is_sealed(&self) {
+    pub(crate) fn log_sealing(&self) {
         tracing::warn!(sealed_by = SEALED_BY, "the cache is sealed by a file on the same disk, not by hardware");
     }
 
     pub(crate) fn store(
         &self,
         own: &AgentSvid,
-        known: &Known,
-        held: &[(HeldKey, Arc<HeldSvid>)],
+        state: &ServerState,
+        held: &[(SvidKey, Arc<CachedSvid>)],
     ) -> Result<(), DiskError> {
         let form = Form {
             own: OwnForm {
@@ -107,12 +107,12 @@ impl Cache {
                 not_before: own.not_before.nanos(),
                 not_after: own.not_after.nanos(),
             },
-            revision: known.revision,
-            position: known.position.as_ref().map(position_form),
-            bundle: hex::encode(bundle_to_wire(&known.bundle).encode_to_vec()),
-            entries: known.entries.values().map(|entry| hex::encode(entry_to_wire(entry).encode_to_vec())).collect(),
-            policy: known.policy.as_ref().map(|policy| hex::encode(policy.encode_to_vec())),
-            revocations: known.revocations.as_ref().map(|all| hex::encode(revocations_to_bytes(all))),
+            revision: state.revision,
+            position: state.position.as_ref().map(position_form),
+            bundle: hex::encode(bundle_to_wire(&state.bundle).encode_to_vec()),
+            entries: state.entries.values().map(|entry| hex::encode(entry_to_wire(entry).encode_to_vec())).collect(),
+            policy: state.policy.as_ref().map(|policy| hex::encode(policy.encode_to_vec())),
+            revocations: state.revocations.as_ref().map(|all| hex::encode(revocations_to_bytes(all))),
             held: held.iter().map(|(key, svid)| held_form(key, svid)).collect(),
         };
         let bytes = serde_json::to_vec(&form).map_err(|e| DiskError::Rule(e.to_string()))?;
@@ -120,12 +120,12 @@ impl Cache {
     }
 
     /// Has it written soon. What is lost in a crash is asked for again.
-    pub(crate) fn save_soon(&self) {
+    pub(crate) fn request_save(&self) {
         self.wanted.notify_one();
     }
 
     /// Returns once it is to be written.
-    pub(crate) async fn save_wanted(&self) {
+    pub(crate) async fn save_requested(&self) {
         self.wanted.notified().await;
     }
 
@@ -149,8 +149,8 @@ fn position_form(position: &Position) -> PositionForm {
     PositionForm { epoch: hex::encode(&position.epoch), revision: position.revision }
 }
 
-fn held_form(key: &HeldKey, svid: &HeldSvid) -> HeldForm {
-    HeldForm {
+fn held_form(key: &SvidKey, svid: &CachedSvid) -> CachedSvidForm {
+    CachedSvidForm {
         entry_id: key.0.as_str().to_owned(),
         measurement: key.1.to_string(),
         spiffe_id: svid.spiffe_id.to_string(),
@@ -187,14 +187,14 @@ fn read(form: &Form) -> Option<Stored> {
         Some(text) => Some(wire::Policy::decode(bytes(text)?.as_slice()).ok()?),
         None => None,
     };
-    let held = |form: &HeldForm| {
+    let held = |form: &CachedSvidForm| {
         let key = (EntryId::parse(&form.entry_id).ok()?, Digest::parse(&form.measurement).ok()?);
         let identity = identity(&form.chain, &form.key)?;
         // One that does not say where it comes from, as an earlier release issued it, falls under revocations that do
         // not concern it, so it is replaced at once.
         let unmarked =
             identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).is_some_and(|leaf| leaf.issuance.is_none());
-        let svid = HeldSvid {
+        let svid = CachedSvid {
             spiffe_id: SpiffeId::parse(&form.spiffe_id).ok()?,
             identity,
             not_after: UnixTime::from_nanos(form.not_after),
@@ -216,6 +216,6 @@ fn read(form: &Form) -> Option<Stored> {
         None => None,
     };
     let bundle = Arc::new(bundle);
-    let known = Known { revision: form.revision, position, entries, bundle, policy, revocations };
-    Some(Stored { own, known, held })
+    let server_state = ServerState { revision: form.revision, position, entries, bundle, policy, revocations };
+    Some(Stored { own, server_state, held })
 }

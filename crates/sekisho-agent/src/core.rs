@@ -5,17 +5,17 @@ use sekisho_runtime::metrics::Metrics;
 
 use crate::cache::Cache;
 use crate::delegations::Delegations;
-use crate::held::Held;
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::known::Knowledge;
 use crate::limits::Limits;
+use crate::server_state::SharedServerState;
+use crate::svid_cache::SvidCache;
 use crate::upstream::Upstream;
 
 pub(crate) struct Core {
     pub upstream: Upstream,
-    pub known: Knowledge,
-    pub held: Held,
+    pub server_state: SharedServerState,
+    pub svids: SvidCache,
     pub cache: Cache,
     pub host: Host,
     pub limits: Limits,
@@ -27,6 +27,6 @@ pub(crate) struct Core {
 impl Core {
     /// Writes all that a restart needs (law L14).
     pub(crate) fn save(&self) -> Result<(), DiskError> {
-        self.cache.store(&self.upstream.own(), &self.known.read(Clone::clone), &self.held.all())
+        self.cache.store(&self.upstream.own(), &self.server_state.read(Clone::clone), &self.svids.all())
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
-use crate::svid::HeldSvid;
+use crate::svid::CachedSvid;
 use crate::{delegations, issue, records, sole_holder};
 
 /// After a failed issuance a stream tries again this late.
@@ -38,7 +38,7 @@ impl Delegation {
     /// Sends the SVID that is delegated, again after each change, until the workload is no longer what it was.
     pub(crate) async fn feed<E>(&self, to: &mpsc::Sender<Result<wire::LendResponse, E>>) -> Result<(), Refusal> {
         let Self { core, borrower, workload, .. } = self;
-        let mut changes = core.known.changes();
+        let mut changes = core.server_state.changes();
         let mut said = None;
         loop {
             changes.mark_unchanged();
@@ -46,7 +46,8 @@ impl Delegation {
             let entry = self.entry(&measured, at).await?;
             let wait = match issue::x509(core, &entry, &measured, at).await {
                 Ok(held) => {
-                    let state = (held.log_index, held.not_after, core.known.bundle().sequence, measured.executable);
+                    let state =
+                        (held.log_index, held.not_after, core.server_state.bundle().sequence, measured.executable);
                     if said != Some(state) {
                         sole_holder::check(&core.host, borrower).await?;
                         core.host.still_measured(workload, |process| process, &measured).await?;
@@ -98,7 +99,7 @@ impl Delegation {
 
     /// The one entry whose identity the sidecar is to speak for.
     async fn entry(&self, measured: &Measurement, at: UnixTime) -> Result<Arc<Entry>, Refusal> {
-        let mut matched = self.core.known.matches(&measured.selectors, at);
+        let mut matched = self.core.server_state.matches(&measured.selectors, at);
         if matched.is_empty() {
             return Err(records::no_identity(&self.core, measured).await);
         }
@@ -144,12 +145,12 @@ fn check_group(sidecar: &Process, uid: u32, gid: u32) -> Result<(), Refusal> {
     Err(Refusal::OtherGroup(gid))
 }
 
-fn response(core: &Core, held: &HeldSvid, measured: &Measurement) -> wire::LendResponse {
+fn response(core: &Core, held: &CachedSvid, measured: &Measurement) -> wire::LendResponse {
     wire::LendResponse {
         spiffe_id: held.spiffe_id.to_string(),
         cert_chain: held.identity.chain.clone(),
         private_key: held.identity.key.expose().clone(),
-        bundle: core.known.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
+        bundle: core.server_state.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
         log_index: held.log_index,
         executable: measured.executable.to_bytes().to_vec(),
     }

@@ -87,8 +87,8 @@ impl Delegations {
         let mut least = BTreeMap::<String, u64>::new();
         for (sidecar, (_, id)) in &state.by_sidecar {
             let revision = state.applied.get(sidecar).map_or(0, |(_, revision)| *revision);
-            let known = least.entry(id.to_string()).or_insert(revision);
-            *known = revision.min(*known);
+            let lowest_of_id = least.entry(id.to_string()).or_insert(revision);
+            *lowest_of_id = revision.min(*lowest_of_id);
         }
         least
     }
@@ -110,8 +110,8 @@ impl Delegations {
         let mut lowest = BTreeMap::new();
         for (sidecar, revision) in &state.policies {
             let Some((_, id)) = state.by_sidecar.get(sidecar) else { continue };
-            let known = lowest.entry(id.to_string()).or_insert(*revision);
-            *known = (*known).min(*revision);
+            let lowest_of_id = lowest.entry(id.to_string()).or_insert(*revision);
+            *lowest_of_id = (*lowest_of_id).min(*revision);
         }
         lowest
     }

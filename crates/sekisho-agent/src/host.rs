@@ -6,9 +6,9 @@ use sekisho_host::{DigestCache, ExecutableId, HostError, Measurement, Process, i
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
 
-use crate::looks::Looks;
+use crate::measure_queue::MeasureQueue;
 use crate::refusal::Refusal;
-use crate::turns::Turns;
+use crate::socket_scans::SocketScans;
 
 pub(crate) struct Host {
     pub own_uid: u32,
@@ -16,9 +16,9 @@ pub(crate) struct Host {
     pub danger_inheritable_sockets: bool,
     /// Whether every process's descriptors can be read here.
     pub traces_others: bool,
-    pub looks: Looks,
+    pub socket_scans: SocketScans,
     /// Processes of one user that are measured at once.
-    pub measuring: Turns,
+    pub measuring: MeasureQueue,
     digests: Arc<DigestCache>,
 }
 
@@ -28,8 +28,8 @@ impl Host {
             own_uid: sekisho_host::own_uid(),
             danger_inheritable_sockets,
             traces_others: sees_all(),
-            looks: Looks::default(),
-            measuring: Turns::new(16),
+            socket_scans: SocketScans::default(),
+            measuring: MeasureQueue::new(16),
             digests: Arc::default(),
         }
     }
@@ -41,9 +41,9 @@ impl Host {
         process: Process,
     ) -> Result<Option<(ExecutableId, Process)>, Refusal> {
         // Its executable may be on a file system of its own, which does not answer.
-        let turn = self.measuring.take(uid, &process).await?;
+        let permit = self.measuring.take(uid, &process).await?;
         let look = move || {
-            let _turn = turn;
+            let _permit = permit;
             ExecutableId::of(&process).map(|executable| (executable, process))
         };
         match sekisho_runtime::blocking(look).await.map_err(|_| Refusal::failed("measuring failed"))? {
@@ -53,17 +53,17 @@ impl Host {
         }
     }
 
-    /// Measures a process, in the turn of user `uid`.
+    /// Measures a process, with a permit of user `uid`.
     pub(crate) async fn measure<H: Send + Sync + 'static>(
         &self,
         uid: u32,
         holder: Arc<H>,
         process: fn(&H) -> &Process,
     ) -> Result<(Measurement, UnixTime), Refusal> {
-        let turn = self.measuring.take(uid, process(&holder)).await?;
+        let permit = self.measuring.take(uid, process(&holder)).await?;
         let digests = self.digests.clone();
         let measure = move || {
-            let _turn = turn;
+            let _permit = permit;
             measure(process(&holder), &digests)
         };
         let measured = sekisho_runtime::blocking(measure).await;
@@ -79,10 +79,10 @@ impl Host {
         process: fn(&H) -> &Process,
         measured: &Measurement,
     ) -> Result<(), Refusal> {
-        let turn = self.measuring.take(measured.uid, process(holder)).await?;
+        let permit = self.measuring.take(measured.uid, process(holder)).await?;
         let (holder, measured) = (holder.clone(), measured.clone());
         let look = move || {
-            let _turn = turn;
+            let _permit = permit;
             is_unchanged(process(&holder), &measured)
         };
         let looked = sekisho_runtime::blocking(look).await.map_err(|_| Refusal::failed("measuring failed"))?;

@@ -50,11 +50,11 @@ impl Inspect for Service {
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
         self.operator(&request)?;
         let own = self.0.upstream.own();
-        let (revision, policy_revision, entries) = self.0.known.read(|known| {
-            (known.revision, known.policy.as_ref().map_or(0, |policy| policy.revision), known.entries.len())
+        let (revision, policy_revision, entries) = self.0.server_state.read(|state| {
+            (state.revision, state.policy.as_ref().map_or(0, |policy| policy.revision), state.entries.len())
         });
         let (spooled_records, lost_records) = self.0.journal.spool.depth();
-        let cached = self.0.held.len();
+        let cached = self.0.svids.len();
         Ok(Response::new(wire::StatusResponse {
             agent_id: own.id.to_string(),
             server: self.0.upstream.address.clone(),
@@ -94,8 +94,8 @@ impl Service {
         let agent_id = self.0.upstream.own().id.to_string();
         let selectors = selectors_to_wire(found);
         let mut response = wire::WhyIdentityResponse { selectors, agent_id, ..Default::default() };
-        self.0.known.read(|known| {
-            let entries = known.entries.values().map(AsRef::as_ref);
+        self.0.server_state.read(|state| {
+            let entries = state.entries.values().map(AsRef::as_ref);
             response.matched = matches(entries.clone(), found, now()).into_iter().map(entry_to_wire).collect();
             if !response.matched.is_empty() {
                 return;

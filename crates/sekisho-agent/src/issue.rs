@@ -18,10 +18,10 @@ use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
 use tonic::Code;
 
 use crate::core::Core;
-use crate::held::revoked_by;
 use crate::refusal::Refusal;
 use crate::server_failure::ServerFailure;
-use crate::svid::{HeldKey, HeldSvid};
+use crate::svid::{CachedSvid, SvidKey};
+use crate::svid_cache::revoked_by;
 
 /// How long the server may take to answer: little when a valid SVID serves meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,15 +33,15 @@ pub(crate) async fn x509(
     entry: &Entry,
     measured: &Measurement,
     at: UnixTime,
-) -> Result<Arc<HeldSvid>, Refusal> {
-    let key: HeldKey = (entry.id.clone(), measurement_digest(measured));
-    if let Some(held) = core.held.fresh(&key, entry, now()) {
+) -> Result<Arc<CachedSvid>, Refusal> {
+    let key: SvidKey = (entry.id.clone(), measurement_digest(measured));
+    if let Some(held) = core.svids.fresh(&key, entry, now()) {
         return Ok(held);
     }
     let asked_at = instant();
-    let turn = core.held.turn(&key);
-    let mut last = turn.lock().await;
-    if let Some(held) = core.held.fresh(&key, entry, now()) {
+    let issue_lock = core.svids.issue_lock(&key);
+    let mut last = issue_lock.lock().await;
+    if let Some(held) = core.svids.fresh(&key, entry, now()) {
         return Ok(held);
     }
     // Those that waited while another asked share its result.
@@ -49,7 +49,7 @@ pub(crate) async fn x509(
     let issued = match shared {
         Some(refusal) => Err(refusal),
         None => {
-            let asked = ask_in_share(core, &key, entry, measured, at).await;
+            let asked = ask_within_budget(core, &key, entry, measured, at).await;
             let result = if asked.is_ok() { "issued" } else { "refused" };
             core.metrics.observe(&ISSUE_SECONDS, &[result], asked_at.elapsed());
             asked
@@ -57,43 +57,43 @@ pub(crate) async fn x509(
     };
     let result = match issued {
         Ok(held) => {
-            core.held.keep(key.clone(), held.clone(), now());
-            core.cache.save_soon();
+            core.svids.keep(key.clone(), held.clone(), now());
+            core.cache.request_save();
             not_revoked(core, &key, held)
         }
         Err(refusal) => {
             *last = Some((instant(), refusal.clone()));
             if refusal.is_final() {
-                core.held.drop_one(&key);
+                core.svids.drop_one(&key);
             }
             // What is held and valid goes on serving while the server cannot answer (law L14); a refusal is final.
-            core.held.valid(&key, entry, now()).ok_or(refusal)
+            core.svids.valid(&key, entry, now()).ok_or(refusal)
         }
     };
     drop(last);
-    core.held.end_turn(&key, &turn);
+    core.svids.release_issue_lock(&key, &issue_lock);
     result
 }
 
 /// What is asked of a server that is away reaches no log, and takes from no share.
-async fn ask_in_share(
+async fn ask_within_budget(
     core: &Core,
-    key: &HeldKey,
+    key: &SvidKey,
     entry: &Entry,
     measured: &Measurement,
     at: UnixTime,
-) -> Result<Arc<HeldSvid>, Refusal> {
+) -> Result<Arc<CachedSvid>, Refusal> {
     if core.upstream.is_connected() {
-        core.limits.shares.x509(measured.uid, now())?;
+        core.limits.user_budgets.x509(measured.uid, now())?;
     }
-    again(|| ask_x509(core, entry, measured, at, core.held.valid(key, entry, now()).is_some())).await
+    again(|| ask_x509(core, entry, measured, at, core.svids.valid(key, entry, now()).is_some())).await
 }
 
 /// An SVID that was revoked on its way here is not served.
-fn not_revoked(core: &Core, key: &HeldKey, held: Arc<HeldSvid>) -> Result<Arc<HeldSvid>, Refusal> {
-    let revoked = core.known.revocations().and_then(|all| revoked_by(&all, &held));
+fn not_revoked(core: &Core, key: &SvidKey, held: Arc<CachedSvid>) -> Result<Arc<CachedSvid>, Refusal> {
+    let revoked = core.server_state.revocations().and_then(|all| revoked_by(&all, &held));
     let Some(why) = revoked else { return Ok(held) };
-    core.held.drop_one(key);
+    core.svids.drop_one(key);
     Err(Refusal::RevokedMeanwhile(why))
 }
 
@@ -115,7 +115,7 @@ async fn ask_x509(
     measured: &Measurement,
     at: UnixTime,
     holds_a_valid_one: bool,
-) -> Result<Arc<HeldSvid>, Refusal> {
+) -> Result<Arc<CachedSvid>, Refusal> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(Refusal::failed)?;
     let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(Refusal::failed)?;
     let item = wire::issue_x509_request::Item {
@@ -154,7 +154,7 @@ fn held_svid(
     status: Option<types::Status>,
     svid: Option<types::X509svid>,
     log_index: u64,
-) -> Result<Arc<HeldSvid>, Refusal> {
+) -> Result<Arc<CachedSvid>, Refusal> {
     if let Some(status) = status.filter(|status| status.code != Code::Ok as i32) {
         return Err(ServerFailure::of_item(status.code, status.message).into());
     }
@@ -164,7 +164,7 @@ fn held_svid(
     if facts.spiffe_id != entry.spiffe_id || facts.public_key != key.public_key_der() {
         return Err(ServerFailure::outage("the server sent an SVID for another ID or another key").into());
     }
-    Ok(Arc::new(HeldSvid {
+    Ok(Arc::new(CachedSvid {
         spiffe_id: facts.spiffe_id,
         identity: Identity { chain: svid.cert_chain, key: key.pkcs8().clone() },
         not_after: facts.not_after,

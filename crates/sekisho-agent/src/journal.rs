@@ -75,7 +75,7 @@ impl Journal {
     }
 
     /// Counts refusals that were not recorded one by one, while there are any.
-    pub(crate) async fn keep_count(&self) {
+    pub(crate) async fn run_refusal_count(&self) {
         loop {
             self.uncounted.notified().await;
             tokio::time::sleep(COUNT_FOR).await;

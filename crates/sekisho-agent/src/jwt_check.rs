@@ -18,7 +18,7 @@ fn refused(reason: impl Into<String>) -> Refusal {
 pub(crate) async fn check(core: &Core, shown: &str, audience: &str) -> Result<JwtSvid, Refusal> {
     let invalid = |e: JwtError| refused(e.to_string());
     let claimed = claims_unverified(shown).map_err(invalid)?;
-    let bundle = core.known.bundle();
+    let bundle = core.server_state.bundle();
     if !claimed.unverified().is_member_of(&bundle.trust_domain) {
         return Err(refused("no bundle is held for the token's trust domain"));
     }

@@ -15,10 +15,10 @@ pub(crate) fn text(core: Arc<Core>) -> impl Fn() -> String + Send + Sync {
     move || {
         let (waiting, lost) = core.journal.spool.depth();
         let (revision, policy) =
-            core.known.read(|known| (known.revision, known.policy.as_ref().map_or(0, |policy| policy.revision)));
+            core.server_state.read(|state| (state.revision, state.policy.as_ref().map_or(0, |policy| policy.revision)));
         for (metric, value) in [
             (&SVID_NOT_AFTER, core.upstream.own().not_after.seconds() as f64),
-            (&SVIDS_HELD, core.held.len() as f64),
+            (&SVIDS_HELD, core.svids.len() as f64),
             (&STREAMS, f64::from(core.limits.streams.count())),
             (&CONNECTED, f64::from(u8::from(core.upstream.is_connected()))),
             (&SPOOL_RECORDS, waiting as f64),

@@ -23,8 +23,8 @@ pub struct ProofArgs {
     pub node_key: Option<PathBuf>,
 }
 
-/// A proof; `None` where its flags are not given.
-type Made = Option<Result<Box<dyn NodeProof>, AgentError>>;
+/// The proof of one attestor; `None` if its flags are not given.
+type ConfiguredProof = Option<Result<Box<dyn NodeProof>, AgentError>>;
 
 impl ProofArgs {
     /// What this node proves itself with, read anew: the strongest for which there are flags.
@@ -32,14 +32,14 @@ impl ProofArgs {
         self.x509pop().or_else(|| self.join_token()).unwrap_or(Err(AgentError::NoProof))
     }
 
-    fn join_token(&self) -> Made {
+    fn join_token(&self) -> ConfiguredProof {
         let token = read(self.join_token_file.as_ref()?);
         let proof =
             |bytes: Secret<Vec<u8>>| Box::new(JoinTokenProof(Secret::new(bytes.expose().trim_ascii().to_vec())));
         Some(token.map(|bytes| proof(bytes) as Box<dyn NodeProof>))
     }
 
-    fn x509pop(&self) -> Made {
+    fn x509pop(&self) -> ConfiguredProof {
         match (&self.node_cert, &self.node_key) {
             (Some(chain), Some(key)) => Some(x509pop(chain, key)),
             (None, None) => None,

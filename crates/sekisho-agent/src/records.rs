@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use sekisho_disk::{Sent, SpoolBatch};
+use sekisho_disk::{SendOutcome, SpoolBatch};
 use sekisho_events::{CallRefused, NearestEntry, NoIdentity, NodeEvent};
 use sekisho_host::Measurement;
 use sekisho_identity::{Near, WhyIdentity, why_identity};
@@ -17,8 +17,8 @@ use tonic::Status;
 use crate::caller::{Admitted, Caller};
 use crate::core::Core;
 use crate::journal::{Kind, quoted};
-use crate::known::Known;
 use crate::refusal::Refusal;
+use crate::server_state::ServerState;
 
 /// Records sent in one call.
 const BATCH: usize = 512;
@@ -28,7 +28,7 @@ pub(crate) async fn no_identity(core: &Core, measured: &Measurement) -> Refusal 
     let (pid, uid) = (measured.pid, measured.uid);
     let event = |id, at, what| {
         let selectors = measured.selectors.iter().cloned().collect();
-        let nearest = core.known.read(|known| nearest(known, measured));
+        let nearest = core.server_state.read(|state| nearest(state, measured));
         NodeEvent::NoIdentity(NoIdentity { id, at, what, pid, uid: Some(uid), selectors, nearest })
     };
     let record = core.journal.refused(Kind::Own, uid, "no entry matches the process", event).await;
@@ -36,8 +36,8 @@ pub(crate) async fn no_identity(core: &Core, measured: &Measurement) -> Refusal 
     Refusal::NoIdentity { pid, record }
 }
 
-fn nearest(known: &Known, measured: &Measurement) -> Option<NearestEntry> {
-    let entries = known.entries.values().map(AsRef::as_ref);
+fn nearest(state: &ServerState, measured: &Measurement) -> Option<NearestEntry> {
+    let entries = state.entries.values().map(AsRef::as_ref);
     let WhyIdentity::Nearest(Near { entry, differences, .. }) = why_identity(entries, &measured.selectors, now())
     else {
         return None;
@@ -80,9 +80,9 @@ pub(crate) async fn forward(core: Arc<Core>) {
         async move {
             let batch_key = format!("agent/{key}");
             match server.record(RecordRequest { records: batch.records, lost: batch.lost, batch_key }).await {
-                Ok(_) => Sent::Taken,
-                Err(status) if is_permanent(&status) => Sent::Refused(status.message().to_owned()),
-                Err(status) => Sent::Later(status.message().to_owned()),
+                Ok(_) => SendOutcome::Taken,
+                Err(status) if is_permanent(&status) => SendOutcome::Refused(status.message().to_owned()),
+                Err(status) => SendOutcome::Later(status.message().to_owned()),
             }
         }
     };

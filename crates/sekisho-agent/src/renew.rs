@@ -15,9 +15,9 @@ use crate::error::AgentError;
 use crate::svid::AgentSvid;
 
 /// Writes the cache whenever it is wanted, at most twice a second.
-pub(crate) async fn keep_cache(core: Arc<Core>) {
+pub(crate) async fn run_cache(core: Arc<Core>) {
     loop {
-        core.cache.save_wanted().await;
+        core.cache.save_requested().await;
         save(&core).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -32,7 +32,7 @@ async fn save(core: &Arc<Core>) {
 }
 
 /// Renews the agent's SVID permanently; ends when the server will have nothing more to do with this agent.
-pub(crate) async fn keep_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
+pub(crate) async fn renew_own_svid(core: Arc<Core>, args: AgentArgs) -> AgentError {
     let mut jitter = random_u32();
     let (mut refused, mut failures) = (None, 0);
     loop {
@@ -104,7 +104,7 @@ async fn attest_again(
     args: &AgentArgs,
     refused: &mut Option<Digest>,
 ) -> Result<AgentSvid, AgentError> {
-    let stranger = TlsSource::new(TlsMaterial::new(None, core.known.bundle())?);
+    let stranger = TlsSource::new(TlsMaterial::new(None, core.server_state.bundle())?);
     let proof = args.proofs.proof()?;
     let token = proof.one_time();
     let used = || AgentError::TokenUsed(args.proofs.join_token_file.clone().unwrap_or_default());

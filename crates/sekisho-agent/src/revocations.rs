@@ -31,57 +31,57 @@ pub(crate) fn take(core: &Core, revocations: &[Wire]) {
             Err(error) => tracing::error!(%error, "a revocation is not understood and not enforced; update this agent"),
         }
     }
-    core.known.learn(|known| {
-        let known = Arc::make_mut(known.revocations.get_or_insert_default());
-        known.prune(now());
+    core.server_state.update(|state| {
+        let all = Arc::make_mut(state.revocations.get_or_insert_default());
+        all.prune(now());
         readable.into_iter().for_each(|revocation| {
-            known.add(revocation);
+            all.add(revocation);
         });
     });
-    let Some(all) = core.known.revocations() else { return };
-    core.held.drop_revoked(&all);
-    core.cache.save_soon();
+    let Some(all) = core.server_state.revocations() else { return };
+    core.svids.drop_revoked(&all);
+    core.cache.request_save();
 }
 
 /// The server has sent all that are in force, or has none to send.
 pub(crate) fn complete(core: &Core) {
-    if core.known.revocations().is_none() {
-        core.known.learn(|known| {
-            known.revocations.get_or_insert_default();
+    if core.server_state.revocations().is_none() {
+        core.server_state.update(|state| {
+            state.revocations.get_or_insert_default();
         });
-        core.cache.save_soon();
+        core.cache.request_save();
     }
-    core.known.revocations_settled.send_replace(true);
+    core.server_state.revocations_settled.send_replace(true);
 }
 
 /// The server cannot be reached: what it sent last counts (law L14).
 pub(crate) fn unreachable(core: &Core) {
-    if core.known.revocations().is_some() {
-        core.known.revocations_settled.send_replace(true);
+    if core.server_state.revocations().is_some() {
+        core.server_state.revocations_settled.send_replace(true);
     }
 }
 
 /// Those in force, once the server has sent them or is known not to answer; `None` if it has never sent any.
 pub(crate) async fn in_force(core: &Core) -> Option<Arc<Revocations>> {
-    let mut settled = core.known.revocations_settled.subscribe();
+    let mut settled = core.server_state.revocations_settled.subscribe();
     tokio::select! {
         biased;
         _settled = settled.wait_for(|settled| *settled) => {}
         () = tokio::time::sleep(PATIENCE) => {}
     }
-    core.known.revocations()
+    core.server_state.revocations()
 }
 
 async fn slow_server(core: &Core) {
     tokio::time::sleep(PATIENCE).await;
-    if core.known.revocations().is_none() {
+    if core.server_state.revocations().is_none() {
         std::future::pending::<()>().await;
     }
 }
 
 /// Sends all that are in force, then each new one, until the sidecar goes away.
 pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, E>>) {
-    let mut settled = core.known.revocations_settled.subscribe();
+    let mut settled = core.server_state.revocations_settled.subscribe();
     tokio::select! {
         biased;
         () = to.closed() => return,
@@ -89,10 +89,10 @@ pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevoca
         // A server that does not answer counts as one that cannot be reached.
         () = slow_server(&core) => {}
     }
-    let (mut changes, mut sent, mut first) = (core.known.changes(), Arc::<Revocations>::default(), true);
+    let (mut changes, mut sent, mut first) = (core.server_state.changes(), Arc::<Revocations>::default(), true);
     loop {
         changes.mark_unchanged();
-        let all = core.known.revocations().unwrap_or_default();
+        let all = core.server_state.revocations().unwrap_or_default();
         if first || !Arc::ptr_eq(&all, &sent) {
             let new: Vec<Wire> = all.beyond(&sent).map(revocation_to_wire).collect();
             let mut parts = new.chunks(REVOCATIONS_PER_MESSAGE).peekable();

@@ -23,9 +23,9 @@ use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
 use crate::sds_delta::Subscribed;
-use crate::sds_secrets::{Asked, SECRET_TYPE, State, secret, verifies_by_spiffe};
+use crate::sds_secrets::{RequestedSecrets, SECRET_TYPE, State, secret, verifies_by_spiffe};
 use crate::status::outward;
-use crate::svid::HeldSvid;
+use crate::svid::CachedSvid;
 use crate::{records, serving};
 
 /// Names in one request; law L9.
@@ -51,7 +51,7 @@ impl SecretDiscoveryService for Service {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let caller = Caller::of(&request)?;
-        let whole = Whole { feed: Feed::new(&self.0, &caller), asked: None, number: 0, sent: vec![] };
+        let whole = StateOfTheWorld { feed: Feed::new(&self.0, &caller), asked: None, number: 0, sent: vec![] };
         self.answer(&caller, |to| whole.run(request.into_inner(), to))
     }
 
@@ -69,7 +69,7 @@ impl SecretDiscoveryService for Service {
         let request = request.into_inner();
         check(&request.type_url, &request.resource_names)?;
         let by_spiffe = request.node.as_ref().is_some_and(verifies_by_spiffe);
-        let asked = Asked::of(request.resource_names, by_spiffe);
+        let asked = RequestedSecrets::of(request.resource_names, by_spiffe);
         let mut feed = Feed::new(&self.0, &caller);
         feed.start(&asked);
         let state = feed.next(Some(&asked)).await.ok_or_else(|| Status::unavailable("the agent stops"))??;
@@ -136,13 +136,15 @@ impl Feed {
         self.is_outdated = true;
     }
 
-    fn start(&mut self, asked: &Asked) {
-        let with_svids = asked.needs_svids(&self.core.known.bundle());
+    fn start(&mut self, asked: &RequestedSecrets) {
+        let with_svids = asked.needs_svids(&self.core.server_state.bundle());
         let (to, states) = mpsc::channel(1);
         let (core, caller) = (self.core.clone(), self.caller.clone());
         self.task.spawn(async move {
-            let message =
-                |core: &Core, held: &[Arc<HeldSvid>]| State { bundle: core.known.bundle(), svids: held.to_vec() };
+            let message = |core: &Core, held: &[Arc<CachedSvid>]| State {
+                bundle: core.server_state.bundle(),
+                svids: held.to_vec(),
+            };
             if let Err(refusal) = serving::feed(&core, &caller, with_svids, message, &to).await {
                 let _gone = to.send(Err(outward(refusal))).await;
             }
@@ -151,7 +153,7 @@ impl Feed {
     }
 
     /// The next state for `asked`.
-    async fn next(&mut self, asked: Option<&Asked>) -> Option<Result<State, Status>> {
+    async fn next(&mut self, asked: Option<&RequestedSecrets>) -> Option<Result<State, Status>> {
         if let Some(asked) = asked.filter(|_| self.is_outdated) {
             if let Some(started) = self.started {
                 tokio::time::sleep_until(started + PAUSE).await;
@@ -174,16 +176,16 @@ impl Feed {
     }
 }
 
-/// A stream whose answers hold everything that is asked for (state of the world).
-struct Whole {
+/// A stream whose answers hold everything that was requested (state-of-the-world variant of xDS).
+struct StateOfTheWorld {
     feed: Feed,
-    asked: Option<Asked>,
+    asked: Option<RequestedSecrets>,
     /// Of the last answer: its version and its nonce.
     number: u64,
     sent: Vec<Any>,
 }
 
-impl Whole {
+impl StateOfTheWorld {
     async fn run(
         mut self,
         mut requests: Streaming<DiscoveryRequest>,
@@ -220,7 +222,7 @@ impl Whole {
         // Envoy describes itself in the first request only.
         let described = request.node.as_ref().map(verifies_by_spiffe);
         let by_spiffe = described.or(self.asked.as_ref().map(|asked| asked.by_spiffe)).unwrap_or(false);
-        let asked = Asked::of(request.resource_names, by_spiffe);
+        let asked = RequestedSecrets::of(request.resource_names, by_spiffe);
         if self.asked.as_ref() != Some(&asked) {
             self.feed.restart();
             self.sent.clear();
@@ -287,7 +289,7 @@ impl Delta {
     }
 }
 
-fn resources(asked: &Asked, state: &State) -> Result<Vec<Any>, Refusal> {
+fn resources(asked: &RequestedSecrets, state: &State) -> Result<Vec<Any>, Refusal> {
     // All or none, as SPIRE's agent has it: a client that waits for a secret says so.
     asked.all(state).iter().map(|name| secret(name, asked.by_spiffe, state).ok_or(Refusal::NoSuchId)).collect()
 }

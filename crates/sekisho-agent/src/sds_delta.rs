@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use prost_types::Any;
 use sekisho_proto::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
-use crate::sds_secrets::{Asked, SECRET_TYPE, State, secret, verifies_by_spiffe};
+use crate::sds_secrets::{RequestedSecrets, SECRET_TYPE, State, secret, verifies_by_spiffe};
 
 #[derive(Default)]
 pub(crate) struct Subscribed {
-    asked: Asked,
+    asked: RequestedSecrets,
     begun: bool,
     /// The secrets that the client has; `None` for a name that does not exist, which it was sent as removed.
     sent: BTreeMap<String, Option<Any>>,
@@ -17,7 +17,7 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
-    pub(crate) const fn asked(&self) -> &Asked {
+    pub(crate) const fn asked(&self) -> &RequestedSecrets {
         &self.asked
     }
 

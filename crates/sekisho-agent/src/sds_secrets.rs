@@ -15,7 +15,7 @@ use sekisho_proto::envoy::tls::{
     CertificateValidationContext, Secret, SpiffeCertValidatorConfig, TlsCertificate, secret,
 };
 
-use crate::svid::HeldSvid;
+use crate::svid::CachedSvid;
 
 const SVID: &str = "default";
 const BUNDLE: &str = "ROOTCA";
@@ -26,12 +26,12 @@ const VALIDATOR_TYPE: &str = "type.googleapis.com/envoy.extensions.transport_soc
 /// What a process has at one moment.
 pub(crate) struct State {
     pub bundle: Arc<Bundle>,
-    pub svids: Vec<Arc<HeldSvid>>,
+    pub svids: Vec<Arc<CachedSvid>>,
 }
 
-/// What a client asked for.
+/// The secrets that a client requested.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestedSecrets {
     pub names: BTreeSet<String>,
     /// All that the process has, besides the names.
     pub everything: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Asked {
     pub by_spiffe: bool,
 }
 
-impl Asked {
+impl RequestedSecrets {
     /// A request without names asks for everything.
     pub(crate) fn of(names: Vec<String>, by_spiffe: bool) -> Self {
         Self { everything: names.is_empty(), names: names.into_iter().collect(), by_spiffe }
@@ -89,7 +89,7 @@ fn all_names(state: &State) -> BTreeSet<String> {
     svids.chain([state.bundle.trust_domain.id().to_string()]).collect()
 }
 
-fn certificate(svid: &HeldSvid) -> TlsCertificate {
+fn certificate(svid: &CachedSvid) -> TlsCertificate {
     let chain: String = svid.identity.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
     let key = pem("PRIVATE KEY", svid.identity.key.expose());
     TlsCertificate { certificate_chain: Some(inline(chain)), private_key: Some(inline(key)) }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
-use crate::svid::HeldSvid;
+use crate::svid::CachedSvid;
 use crate::{issue, records, sole_holder};
 
 /// After a failed issuance a stream tries again this late.
@@ -23,10 +23,10 @@ pub(crate) async fn feed<T, E>(
     core: &Core,
     caller: &Arc<Caller>,
     with_svids: bool,
-    message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T,
+    message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T,
     to: &mpsc::Sender<Result<T, E>>,
 ) -> Result<(), Refusal> {
-    let mut changes = core.known.changes();
+    let mut changes = core.server_state.changes();
     let mut said: Option<Vec<(u64, UnixTime)>> = None;
     let mut bundle_said = None;
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn feed<T, E>(
         let wait = match held {
             Ok(held) => {
                 let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
-                let bundle = core.known.bundle();
+                let bundle = core.server_state.bundle();
                 if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
                     // Only now: while an SVID is issued, the connection can change hands.
                     if with_svids {
@@ -77,7 +77,7 @@ pub(crate) async fn entitled(
     caller: &Arc<Caller>,
 ) -> Result<(Vec<Arc<Entry>>, Measurement, UnixTime), Refusal> {
     let (measured, at) = caller.measure(&core.host).await?;
-    let entries = core.known.matches(&measured.selectors, at);
+    let entries = core.server_state.matches(&measured.selectors, at);
     if entries.is_empty() {
         return Err(records::no_identity(core, &measured).await);
     }
@@ -89,7 +89,7 @@ async fn svids(
     entries: &[Arc<Entry>],
     measured: &Measurement,
     at: UnixTime,
-) -> Result<Vec<Arc<HeldSvid>>, Refusal> {
+) -> Result<Vec<Arc<CachedSvid>>, Refusal> {
     let all = entries.iter().map(|entry| issue::x509(core, entry, measured, at));
     futures_util::future::join_all(all).await.into_iter().collect()
 }

@@ -79,11 +79,11 @@ impl Sidecar for Service {
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            let mut changes = core.known.changes();
+            let mut changes = core.server_state.changes();
             let mut said = None;
             loop {
                 changes.mark_unchanged();
-                let policy = core.known.read(|known| known.policy.clone());
+                let policy = core.server_state.read(|state| state.policy.clone());
                 if let Some(policy) = policy.filter(|policy| said != Some(policy.revision)) {
                     said = Some(policy.revision);
                     if to.send(Ok(policy)).await.is_err() {
@@ -170,7 +170,7 @@ impl Service {
     async fn holder<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Refusal> {
         let caller = Caller::of(request)?;
         let (measured, at) = caller.measure(&self.0.host).await?;
-        let has_identity = !self.0.known.matches(&measured.selectors, at).is_empty();
+        let has_identity = !self.0.server_state.matches(&measured.selectors, at).is_empty();
         if has_identity { Ok(caller) } else { self.sidecar(request).await }
     }
 

@@ -26,26 +26,26 @@ pub(crate) async fn check(host: &Host, caller: &Arc<Caller>) -> Result<(), Refus
         return Ok(());
     }
     // It decides how many descriptors there are to read.
-    let turn = host.measuring.take(caller.uid, &caller.process).await?;
+    let permit = host.measuring.take(caller.uid, &caller.process).await?;
     let look = {
         let (caller, inheritable) = (caller.clone(), host.danger_inheritable_sockets);
         move || {
-            let _turn = turn;
+            let _permit = permit;
             own_hold(&caller, inheritable)
         }
     };
     let looked = sekisho_runtime::blocking(look).await.map_err(|_| Refusal::failed("looking failed"))?;
     let socket = looked?;
-    let found = host.looks.holders(socket, caller.uid).await.ok_or_else(|| Refusal::failed("looking failed"))?;
+    let found = host.socket_scans.holders(socket, caller.uid).await.ok_or_else(|| Refusal::failed("looking failed"))?;
     let holders = found.map_err(|error| unknown(&error))?;
     let strangers: Vec<i32> = holders.held.iter().filter(|(held, _)| *held == socket).map(|(_, pid)| *pid).collect();
     if strangers != [caller.process.pid()] {
         // What they run may be a file that does not answer.
-        let turn = host.measuring.take(caller.uid, &caller.process).await?;
+        let permit = host.measuring.take(caller.uid, &caller.process).await?;
         let caller = caller.clone();
         let judge = move || {
-            let _turn = turn;
-            no_strangers(&caller, &strangers, socket)
+            let _permit = permit;
+            check_no_strangers(&caller, &strangers, socket)
         };
         let judged = sekisho_runtime::blocking(judge).await;
         judged.map_err(|_| Refusal::failed("looking failed"))??;
@@ -85,7 +85,7 @@ fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Re
 
 /// Refuses if one of these processes holds the socket and is neither the caller nor like it: a fork that goes on in the
 /// same file as the same user is as much the attested program as the caller is.
-fn no_strangers(caller: &Caller, pids: &[i32], socket: u32) -> Result<(), Refusal> {
+fn check_no_strangers(caller: &Caller, pids: &[i32], socket: u32) -> Result<(), Refusal> {
     for &pid in pids.iter().filter(|pid| **pid != caller.process.pid()) {
         let Ok(other) = Process::open(pid) else { continue };
         let alike = ExecutableId::of(&other).is_ok_and(|executable| executable == caller.executable)

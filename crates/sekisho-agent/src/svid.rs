@@ -5,7 +5,7 @@ use sekisho_types::{Digest, EntryId, SpiffeId, UnixTime};
 
 /// An SVID held for a process, with when to renew it.
 #[derive(Clone)]
-pub(crate) struct HeldSvid {
+pub(crate) struct CachedSvid {
     pub spiffe_id: SpiffeId,
     pub identity: Identity,
     pub not_after: UnixTime,
@@ -17,7 +17,7 @@ pub(crate) struct HeldSvid {
 }
 
 /// Which SVIDs may be shared: those of one entry for processes of equal measurement.
-pub(crate) type HeldKey = (EntryId, Digest);
+pub(crate) type SvidKey = (EntryId, Digest);
 
 /// The agent's own SVID.
 #[derive(Clone)]

@@ -16,9 +16,9 @@ use crate::attest::fetch_bundle;
 use crate::backoff::Backoff;
 use crate::core::Core;
 use crate::error::AgentError;
-use crate::known::{Known, Position};
 use crate::revocations;
 use crate::server_failure::{Kind, ServerFailure};
+use crate::server_state::{Position, ServerState};
 
 /// SPIRE's own interval.
 const POLL: Duration = Duration::from_secs(5);
@@ -60,8 +60,8 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
     let mut redialled = core.upstream.redialled.subscribe();
     let (acknowledge, requests) = tokio::sync::mpsc::channel(4);
     // Before the server says where it is: one whose state was put back learns from this how far it had been.
-    let held = core.known.read(|known| known.revision);
-    let position = core.known.position();
+    let held = core.server_state.read(|state| state.revision);
+    let position = core.server_state.position();
     let _first = acknowledge.try_send(WatchRequest { position, ..reported(core, held) });
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut messages = NodeClient::new(core.upstream.channel()).watch(stream).await?.into_inner();
@@ -90,7 +90,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
         apply(core, message)?;
         revocations::complete(core);
         core.upstream.connected.send_replace(true);
-        core.cache.save_soon();
+        core.cache.request_save();
         applied = revision;
         report(core, &acknowledge, applied);
     }
@@ -137,10 +137,10 @@ fn joined(waiting: &mut Option<WatchResponse>, part: WatchResponse) -> Result<Op
 
 /// A server whose revisions go back has had an older copy of its state restored.
 fn warn_of_older_state(core: &Core, message: &WatchResponse) {
-    let known = core.known.read(|known| known.revision);
-    if message.complete && message.revision < known {
+    let newest = core.server_state.read(|state| state.revision);
+    if message.complete && message.revision < newest {
         tracing::error!(
-            known,
+            known = newest,
             server = message.revision,
             "the server's state is older than what this agent has seen: an older copy of it was restored"
         );
@@ -162,32 +162,32 @@ fn apply(core: &Core, message: WatchResponse) -> Result<(), ServerFailure> {
         removed.contains(entry.id.as_str())
             || (!removed_parents.is_empty() && removed_parents.contains(parent().as_str()))
     };
-    core.known.learn(|known| {
+    core.server_state.update(|state| {
         if message.complete {
-            known.entries.clear();
+            state.entries.clear();
         }
-        known.entries.retain(|_, entry| !is_gone(entry));
-        known.entries.extend(entries);
-        let epoch = match (message.epoch.is_empty(), known.position.take()) {
+        state.entries.retain(|_, entry| !is_gone(entry));
+        state.entries.extend(entries);
+        let epoch = match (message.epoch.is_empty(), state.position.take()) {
             (true, before) => before.map(|position| position.epoch),
             (false, _) => Some(message.epoch),
         };
-        known.position = epoch.map(|epoch| Position { epoch, revision: message.revision });
+        state.position = epoch.map(|epoch| Position { epoch, revision: message.revision });
         // A server whose state was put back jumps beyond this when it hears of it; until then it does not count as
         // seen.
-        known.revision = known.revision.max(message.revision);
-        take_policy(known, message.policy);
+        state.revision = state.revision.max(message.revision);
+        take_policy(state, message.policy);
     });
     check_held(core, &message.held_sha256)
 }
 
 /// Whether what is held is what the server counts. If not, it begins with everything next time.
 fn check_held(core: &Core, expected: &[u8]) -> Result<(), ServerFailure> {
-    let held = core.known.read(|known| held_digest(known.entries.values().map(AsRef::as_ref)));
+    let held = core.server_state.read(|state| held_digest(state.entries.values().map(AsRef::as_ref)));
     if expected.is_empty() || held.as_bytes() == expected {
         return Ok(());
     }
-    core.known.learn(|known| known.position = None);
+    core.server_state.update(|state| state.position = None);
     Err(ServerFailure::outage(
         "the changes that it sent do not lead to the entries of this agent; the agent requests all entries again",
     ))
@@ -195,19 +195,19 @@ fn check_held(core: &Core, expected: &[u8]) -> Result<(), ServerFailure> {
 
 /// Takes a policy unless it is older than the one held. What a restored server gives out lies beyond all earlier
 /// revisions.
-fn take_policy(known: &mut Known, policy: Option<Policy>) {
+fn take_policy(state: &mut ServerState, policy: Option<Policy>) {
     let Some(policy) = policy else { return };
-    let held = known.policy.as_ref().map_or(0, |policy| policy.revision);
+    let held = state.policy.as_ref().map_or(0, |policy| policy.revision);
     if policy.revision < held {
         tracing::error!(held, server = policy.revision, "the server's policy is older than the agent's and is ignored");
         return;
     }
-    known.policy = Some(policy);
+    state.policy = Some(policy);
 }
 
 /// Takes a bundle unless it is older than the one held, and uses it for the connections to come.
 fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), ServerFailure> {
-    let mut held = (*core.known.bundle()).clone();
+    let mut held = (*core.server_state.bundle()).clone();
     match held.replace_with(bundle) {
         Ok(_) => {}
         Err(error) => {
@@ -217,7 +217,7 @@ fn take_bundle(core: &Core, bundle: sekisho_identity::Bundle) -> Result<(), Serv
     }
     let bundle = Arc::new(held);
     core.upstream.trust(bundle.clone()).map_err(|e| ServerFailure::outage(e.to_string()))?;
-    core.known.learn(|known| known.bundle = bundle);
+    core.server_state.update(|state| state.bundle = bundle);
     Ok(())
 }
 
@@ -238,13 +238,13 @@ async fn poll(core: &Arc<Core>) -> Result<(), ServerFailure> {
         if let Ok(bundle) = fetch_bundle(core.upstream.channel()).await {
             take_bundle(core, bundle)?;
         }
-        let changed = core.known.read(|known| known.entries != entries);
+        let changed = core.server_state.read(|state| state.entries != entries);
         if changed {
-            core.known.learn(|known| {
-                known.entries = entries;
-                known.position = None;
+            core.server_state.update(|state| {
+                state.entries = entries;
+                state.position = None;
             });
-            core.cache.save_soon();
+            core.cache.request_save();
         }
         // SPIRE's server revokes no single SVIDs.
         revocations::complete(core);
@@ -276,7 +276,7 @@ async fn sync_entries(core: &Core) -> Result<Vec<types::Entry>, ServerFailure> {
 }
 
 async fn post_status(core: &Core) {
-    let serial = core.known.bundle().sequence.unwrap_or(0);
+    let serial = core.server_state.bundle().sequence.unwrap_or(0);
     let request =
         PostStatusRequest { current_bundle_serial: serial, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
     if let Err(status) = AgentClient::new(core.upstream.channel()).post_status(request).await {

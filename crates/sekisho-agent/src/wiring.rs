@@ -26,11 +26,11 @@ use crate::config::AgentArgs;
 use crate::core::Core;
 use crate::delegations::Delegations;
 use crate::error::AgentError;
-use crate::held::Held;
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::known::{Knowledge, Known};
 use crate::limits::Limits;
+use crate::server_state::{ServerState, SharedServerState};
+use crate::svid_cache::SvidCache;
 use crate::upstream::Upstream;
 use crate::{inspect_api, measures, records, renew, sds_api, sidecar_api, sync, workload_api};
 
@@ -38,7 +38,7 @@ use crate::{inspect_api, measures, records, renew, sds_api, sidecar_api, sync, w
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;
-    open_way_to_socket(&args)?;
+    open_path_to_socket(&args)?;
     let cache = Cache::open(&args.data)?;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     // If only the agent's own SVID has expired, the rest of the cache stays in use and the agent attests again.
@@ -51,14 +51,14 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
         let saved = sekisho_runtime::blocking(move || saver.save()).await;
         saved.map_err(|_| DiskError::Rule("writing the cache failed".into()))??;
     }
-    core.cache.say_how_it_is_sealed();
+    core.cache.log_sealing();
     tracing::info!(agent = %core.upstream.own().id, restored, "agent");
 
     let tasks = Tasks::new(stop.clone());
-    tasks.required("cache", renew::keep_cache(core.clone()));
+    tasks.required("cache", renew::run_cache(core.clone()));
     tasks.required("records", records::forward(core.clone()));
     let counted = core.clone();
-    tasks.restarted("refusal-counts", move || keep_count(counted.clone()));
+    tasks.restarted("refusal-counts", move || run_refusal_count(counted.clone()));
     let measured = measures::text(core.clone());
     stop.spawn(serve_own_metrics(args.metrics.as_ref(), &args.data, measured, stop.token()).await?);
     let routes = routes(&core)?;
@@ -81,7 +81,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
         biased;
         () = stop.wait() => tasks.outcome().map_err(AgentError::from),
         error = sync::follow(core.clone()) => Err(error),
-        error = renew::keep_own_svid(core.clone(), args) => Err(error),
+        error = renew::renew_own_svid(core.clone(), args) => Err(error),
     };
     stop.trigger();
     // The listener's task has nothing to report.
@@ -92,24 +92,24 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
 }
 
 /// Workloads of other users reach the socket through the data folder; its files stay closed to them (0600).
-fn open_way_to_socket(args: &AgentArgs) -> Result<(), AgentError> {
+fn open_path_to_socket(args: &AgentArgs) -> Result<(), AgentError> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(if args.socket.is_none() { 0o711 } else { 0o700 });
     std::fs::set_permissions(&args.data, mode)
         .map_err(|source| AgentError::File { path: args.data.display().to_string(), source })
 }
 
 async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Stored>) -> Result<Core, AgentError> {
-    let (own, known, held, tls) = match stored {
+    let (own, state, held, tls) = match stored {
         Some(stored) => {
-            let tls = TlsSource::new(TlsMaterial::new(Some(&stored.own.identity), stored.known.bundle.clone())?);
-            (stored.own, stored.known, stored.held, tls)
+            let tls = TlsSource::new(TlsMaterial::new(Some(&stored.own.identity), stored.server_state.bundle.clone())?);
+            (stored.own, stored.server_state, stored.held, tls)
         }
         None => {
             let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
             let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?.as_ref()).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
-            let known = Known {
+            let state = ServerState {
                 revision: 0,
                 position: None,
                 entries: BTreeMap::new(),
@@ -117,7 +117,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
                 policy: None,
                 revocations: None,
             };
-            (own, known, BTreeMap::new(), tls)
+            (own, state, BTreeMap::new(), tls)
         }
     };
     let own_digest: Digest = sekisho_host::own_digest().map_err(AgentError::Executable)?;
@@ -128,9 +128,9 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     // A channel of its own from here on: the one that attested had no client certificate.
     let server = dial(&tls, args)?;
     Ok(Core {
-        upstream: Upstream::new(args.server.clone(), tls, own, known.bundle.clone(), server),
-        known: Knowledge::new(known),
-        held: Held::new(held),
+        upstream: Upstream::new(args.server.clone(), tls, own, state.bundle.clone(), server),
+        server_state: SharedServerState::new(state),
+        svids: SvidCache::new(held),
         cache,
         host: Host::new(args.danger_inheritable_sockets),
         limits: Limits::new(),
@@ -140,8 +140,8 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
     })
 }
 
-async fn keep_count(core: Arc<Core>) {
-    core.journal.keep_count().await;
+async fn run_refusal_count(core: Arc<Core>) {
+    core.journal.run_refusal_count().await;
 }
 
 fn routes(core: &Arc<Core>) -> Result<Routes, AgentError> {

@@ -17,8 +17,8 @@ use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
 use crate::status::outward;
-use crate::svid::HeldSvid;
-use crate::{issue, jwt_check, records, serving, shares, sole_holder};
+use crate::svid::CachedSvid;
+use crate::{issue, jwt_check, records, serving, sole_holder, user_budgets};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -34,9 +34,9 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<wire::X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        let message = |core: &Core, held: &[Arc<HeldSvid>]| {
-            let bundle = core.known.bundle().x509_concatenated();
-            let svid = |held: &Arc<HeldSvid>| wire::X509svid {
+        let message = |core: &Core, held: &[Arc<CachedSvid>]| {
+            let bundle = core.server_state.bundle().x509_concatenated();
+            let svid = |held: &Arc<CachedSvid>| wire::X509svid {
                 spiffe_id: held.spiffe_id.to_string(),
                 x509_svid: held.identity.chain.concat(),
                 x509_svid_key: held.identity.key.expose().clone(),
@@ -53,8 +53,8 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<wire::X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        let message = |core: &Core, _: &[Arc<HeldSvid>]| {
-            let bundle = core.known.bundle();
+        let message = |core: &Core, _: &[Arc<CachedSvid>]| {
+            let bundle = core.server_state.bundle();
             let bundles = HashMap::from([(bundle.trust_domain.id().to_string(), bundle.x509_concatenated())]);
             wire::X509BundlesResponse { crl: vec![], bundles }
         };
@@ -65,8 +65,8 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<wire::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        let message = |core: &Core, _: &[Arc<HeldSvid>]| {
-            let bundle = core.known.bundle();
+        let message = |core: &Core, _: &[Arc<CachedSvid>]| {
+            let bundle = core.server_state.bundle();
             let keys = jwt_keys_to_jwks(&bundle).to_string().into_bytes();
             wire::JwtBundlesResponse { bundles: HashMap::from([(bundle.trust_domain.id().to_string(), keys)]) }
         };
@@ -90,9 +90,9 @@ impl SpiffeWorkloadApi for Service {
         let entries = entries.into_iter().filter(|entry| wanted.as_ref().is_none_or(|id| *id == entry.spiffe_id));
         let mut svids = Vec::new();
         for entry in entries {
-            self.0.limits.shares.token(
+            self.0.limits.user_budgets.token(
                 measured.uid,
-                shares::token_size(&entry, &request.audience, &measured.selectors),
+                user_budgets::token_size(&entry, &request.audience, &measured.selectors),
                 at,
             )?;
             let svid = issue::jwt(&self.0, &entry, &request.audience, &measured, at).await.map_err(outward)?;
@@ -133,7 +133,7 @@ impl Service {
         &self,
         caller: Arc<Caller>,
         with_svids: bool,
-        message: impl Fn(&Core, &[Arc<HeldSvid>]) -> T + Send + 'static,
+        message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T + Send + 'static,
     ) -> Result<Response<Messages<T>>, Status> {
         let guard = self.0.limits.streams.open(caller.process.pid())?;
         let (to, messages) = mpsc::channel(1);
@@ -150,8 +150,8 @@ impl Service {
 }
 
 /// A client that sees a hint twice keeps the first (clause 5.2.1), so a later one is sent without.
-fn unique_hints(held: &[Arc<HeldSvid>]) -> impl Iterator<Item = &Arc<HeldSvid>> {
-    let repeats = |at: usize, svid: &HeldSvid| {
+fn unique_hints(held: &[Arc<CachedSvid>]) -> impl Iterator<Item = &Arc<CachedSvid>> {
+    let repeats = |at: usize, svid: &CachedSvid| {
         !svid.hint.is_empty() && held.iter().take(at).any(|earlier| earlier.hint == svid.hint)
     };
     held.iter().enumerate().filter(move |(at, svid)| !repeats(*at, svid)).map(|(_, svid)| svid)

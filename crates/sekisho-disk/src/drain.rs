@@ -9,9 +9,9 @@ const GATHER: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What became of a batch that was sent.
+/// The receiver's answer to a batch.
 #[derive(Debug)]
-pub enum Sent {
+pub enum SendOutcome {
     /// It is durable elsewhere.
     Taken,
     /// It will never be taken as it is.
@@ -23,7 +23,7 @@ pub enum Sent {
 impl Spool {
     /// Sends batches of at most `max` records, in order, each until it is taken. A batch that is refused is split until
     /// the record at fault is found, which is dropped and counted as lost. `send` is given each batch with its key.
-    pub async fn drain<F: Future<Output = Sent>>(self, max: usize, send: impl Fn(String, SpoolBatch) -> F) {
+    pub async fn drain<F: Future<Output = SendOutcome>>(self, max: usize, send: impl Fn(String, SpoolBatch) -> F) {
         let (mut pause, mut size) = (FIRST_PAUSE, max);
         // Sent again unchanged: a receiver that took a part of it recognises it by its content.
         let mut waiting: Option<SpoolBatch> = None;
@@ -34,7 +34,7 @@ impl Spool {
             };
             let count = batch.records.len();
             let on_disk = match send(self.key(&batch), batch.clone()).await {
-                Sent::Taken => {
+                SendOutcome::Taken => {
                     pause = FIRST_PAUSE;
                     let gather = size == max && count < max / 2;
                     // Behind the record at fault, batches grow again.
@@ -45,15 +45,15 @@ impl Spool {
                     }
                     forgotten
                 }
-                Sent::Refused(_) if count > 1 => {
+                SendOutcome::Refused(_) if count > 1 => {
                     size = count / 2;
                     Ok(())
                 }
-                Sent::Refused(reason) => {
+                SendOutcome::Refused(reason) => {
                     tracing::error!(reason, "a record was refused permanently; it is counted as lost");
                     self.on_disk(move |spool| spool.discard(&batch)).await
                 }
-                Sent::Later(reason) => {
+                SendOutcome::Later(reason) => {
                     tracing::warn!(reason, records = count, "records wait in the spool; they will be sent again");
                     waiting = Some(batch);
                     tokio::time::sleep(pause).await;
@@ -98,9 +98,9 @@ mod tests {
             if sent.len() == 1 {
                 adds.append(&["two".into()]).unwrap();
                 adds.count_lost(3).unwrap();
-                return std::future::ready(Sent::Later("no room".into()));
+                return std::future::ready(SendOutcome::Later("no room".into()));
             }
-            std::future::ready(Sent::Taken)
+            std::future::ready(SendOutcome::Taken)
         };
         let all_gone = async {
             while spool.depth().0 > 0 {
@@ -131,7 +131,7 @@ mod tests {
             if !bad {
                 taken.lock().unwrap().extend(batch.records);
             }
-            std::future::ready(if bad { Sent::Refused("bad".into()) } else { Sent::Taken })
+            std::future::ready(if bad { SendOutcome::Refused("bad".into()) } else { SendOutcome::Taken })
         };
         let drained = spool.clone().drain(1000, send);
         let all_gone = async {

@@ -27,7 +27,7 @@ use crate::ledger_files::{erase_side, has_side, read_entries, read_tile, restore
 mod published;
 mod writer;
 
-use writer::{Place, Writer};
+use writer::{LogLocation, Writer};
 
 /// The write-ahead file is emptied into durable tiles above this size.
 const WAL_BYTES: u64 = 8 * 1024 * 1024;
@@ -91,8 +91,8 @@ impl Ledger {
         let lock = lock_folder(folder)?;
         let signer = NoteSigner::new(origin, key.as_ref()).map_err(|e| DiskError::Rule(e.to_string()))?;
         let verifier: Arc<str> = signer.key().to_string().into();
-        let place = Place { disk, folder, origin, pace };
-        let (writer, recovered, published) = Writer::recover(place, key.clone(), &verifier, lock)?;
+        let location = LogLocation { disk, folder, origin, pace };
+        let (writer, recovered, published) = Writer::recover(location, key.clone(), &verifier, lock)?;
         let appends = if is_simulated() {
             let (appends, queue) = unbounded_channel();
             tokio::spawn(writer.run_as_task(queue));

@@ -26,13 +26,13 @@ mod wal;
 
 pub use atomic::{private_folder, write_atomic};
 pub use disk::lossy::{LossyDisk, Unsynced};
-pub use drain::Sent;
+pub use drain::SendOutcome;
 pub use error::{DiskError, InUse};
 pub use folder_lock::{lock_folder, lock_used_folder};
 pub use ledger::Ledger;
 pub use ledger_check::{LogCheck, LogDamage};
 pub use ledger_entry::{Appended, NewEntry, Recovered};
 pub use sealed::{SEALED_BY, SealedCache};
-pub use segment::RecordKept;
+pub use segment::IndexedRecord;
 pub use segments::{Found, Segments};
 pub use spool::{Spool, SpoolBatch};

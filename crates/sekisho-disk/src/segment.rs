@@ -14,7 +14,7 @@ const OLD_HEAD: usize = 41;
 
 /// A record with what it is found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordKept {
+pub struct IndexedRecord {
     /// Sorts by time: 48 bits of Unix milliseconds come first.
     pub key: u128,
     /// What kind of record it is, below 8.
@@ -34,8 +34,8 @@ pub(crate) struct Summary {
 impl Summary {
     pub(crate) const NOTHING: Self = Self { oldest: u128::MAX, newest: 0, classes: 0 };
 
-    fn of<'a>(records: impl Iterator<Item = &'a RecordKept>) -> Self {
-        let one = |kept: &RecordKept| Self { oldest: kept.key, newest: kept.key, classes: class_bit(kept.class) };
+    fn of<'a>(records: impl Iterator<Item = &'a IndexedRecord>) -> Self {
+        let one = |kept: &IndexedRecord| Self { oldest: kept.key, newest: kept.key, classes: class_bit(kept.class) };
         records.map(one).fold(Self::NOTHING, BitOr::bitor)
     }
 
@@ -76,7 +76,7 @@ pub(crate) struct Frame {
 pub(crate) struct BatchTree(Vec<Vec<Hash>>);
 
 impl BatchTree {
-    pub(crate) fn of(records: &[RecordKept]) -> Self {
+    pub(crate) fn of(records: &[IndexedRecord]) -> Self {
         let mut levels: Vec<Vec<Hash>> = vec![];
         let mut frontier = Frontier::default();
         for kept in records {
@@ -114,9 +114,9 @@ impl Frame {
     /// Packs the records of a batch for which `is_kept` holds.
     pub(crate) fn pack(
         log_index: u64,
-        records: &[RecordKept],
+        records: &[IndexedRecord],
         tree: &BatchTree,
-        is_kept: impl Fn(&RecordKept) -> bool,
+        is_kept: impl Fn(&IndexedRecord) -> bool,
     ) -> Self {
         let kept = || (0u32..).zip(records).filter(|(_, record)| is_kept(record));
         let summary = Summary::of(kept().map(|(_, record)| record));
@@ -147,7 +147,7 @@ impl Frame {
     }
 }
 
-fn put_record(plain: &mut Vec<u8>, kept: &RecordKept) {
+fn put_record(plain: &mut Vec<u8>, kept: &IndexedRecord) {
     plain.put_u128(kept.key);
     plain.put_u8(kept.class);
     plain.put_u32(u32::try_from(kept.record.len()).unwrap_or(u32::MAX));
@@ -192,7 +192,7 @@ impl Stored {
             let position = if self.size.is_some() { plain.try_get_u32().ok()? } else { next };
             let (key, class) = (plain.try_get_u128().ok()?, plain.try_get_u8().ok()?);
             let length = usize::try_from(plain.try_get_u32().ok()?).ok().filter(|length| *length <= plain.len())?;
-            part.records.push((position, RecordKept { key, class, record: plain.split_to(length) }));
+            part.records.push((position, IndexedRecord { key, class, record: plain.split_to(length) }));
         }
         part.size = self.size.map_or(part.records.len() as u64, u64::from);
         Some(part)
@@ -205,7 +205,7 @@ pub(crate) struct Part {
     size: u64,
     hashes: BTreeMap<(u8, u64), Hash>,
     /// With their positions in the batch, in order.
-    pub records: Vec<(u32, RecordKept)>,
+    pub records: Vec<(u32, IndexedRecord)>,
 }
 
 impl Part {
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_record_proves_its_place_in_its_batch() {
         for size in [1usize, 2, 3, 7, 64, 100, 255] {
-            let record = |n: usize| RecordKept { key: n as u128, class: 0, record: format!("record {n}").into() };
+            let record = |n: usize| IndexedRecord { key: n as u128, class: 0, record: format!("record {n}").into() };
             let records: Vec<_> = (0..size).map(record).collect();
             let root = Batch::of(records.iter().map(|kept| kept.record.as_ref())).root();
             for step in [1u128, 2, 5, 50] {
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_frame_of_the_release_before_is_read() {
         let records: Vec<_> =
-            (0..5u128).map(|key| RecordKept { key, class: 1, record: format!("r{key}").into() }).collect();
+            (0..5u128).map(|key| IndexedRecord { key, class: 1, record: format!("r{key}").into() }).collect();
         let (mut head, mut plain) = (vec![], vec![]);
         head.put_u64(3);
         head.put_u128(0);

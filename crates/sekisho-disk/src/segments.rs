@@ -19,7 +19,7 @@ use sekisho_ledger::BatchPath;
 use crate::disk::Disk;
 use crate::index_entry::prefix_of;
 use crate::key_index::{KeyIndex, Snapshot, descending, merge};
-use crate::segment::{BatchTree, Frame, Part, RecordKept, Stored, Summary, class_bit};
+use crate::segment::{BatchTree, Frame, IndexedRecord, Part, Stored, Summary, class_bit};
 use crate::segment_files::{Segment, SeriesId, frames_of, open_path, read_folder, reopen, seal};
 use crate::wal::{self, Wal};
 use crate::{DiskError, private_folder};
@@ -40,7 +40,7 @@ const HELD_FRAMES: usize = 64;
 /// A record that was found, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    pub kept: RecordKept,
+    pub kept: IndexedRecord,
     /// The leaf that holds the root of its batch.
     pub log_index: u64,
     /// Its position in its batch.
@@ -126,10 +126,10 @@ impl Segments {
 
     /// Appends a batch of `reporter` that stands under the leaf `log_index`; durable on return. Writes a file: not for
     /// async threads.
-    pub fn append(&self, reporter: &str, log_index: u64, records: &[RecordKept]) -> Result<(), DiskError> {
+    pub fn append(&self, reporter: &str, log_index: u64, records: &[IndexedRecord]) -> Result<(), DiskError> {
         let tree = BatchTree::of(records);
         for is_rare in [false, true] {
-            let is_kept = |kept: &RecordKept| (kept.class != 0) == is_rare;
+            let is_kept = |kept: &IndexedRecord| (kept.class != 0) == is_rare;
             if !records.iter().any(is_kept) {
                 continue;
             }
@@ -167,7 +167,7 @@ impl Segments {
         if let Err(error) = state.index.flush_if_large() {
             tracing::error!(%error, "an index of decisions stays in memory");
         }
-        self.drop_what_is_too_much(state)
+        self.drop_excess(state)
     }
 
     fn segment_bytes(&self, state: &State) -> u64 {
@@ -244,7 +244,7 @@ impl Segments {
 
     /// The oldest record with this key for which `is` holds, and its place in its batch: one that comes later under the
     /// same key takes nothing's place. Reads files.
-    pub fn find(&self, key: u128, is: impl Fn(&RecordKept) -> bool) -> Option<(Found, BatchPath)> {
+    pub fn find(&self, key: u128, is: impl Fn(&IndexedRecord) -> bool) -> Option<(Found, BatchPath)> {
         let prefix = prefix_of(key);
         let Snapshot { memory, runs } = self.state().index.with_prefix(prefix);
         let mut frames: Vec<(u32, u32)> =
@@ -301,7 +301,7 @@ impl Segments {
                     held.clear();
                 }
                 let Some(part) = held.entry(frame).or_insert_with(|| self.part(frame)) else { continue };
-                let of_group = |kept: &RecordKept| {
+                let of_group = |kept: &IndexedRecord| {
                     prefix_of(kept.key) == prefix && kept.key < before && class.is_none_or(|class| kept.class == class)
                 };
                 let mine = part.records.iter().filter(|(_, kept)| of_group(kept));
@@ -339,7 +339,7 @@ impl Segments {
         Stored::read(parts.next()?, payload.slice_ref(parts.next()?))?.unpack()
     }
 
-    fn drop_what_is_too_much(&self, state: &mut State) -> Result<(), DiskError> {
+    fn drop_excess(&self, state: &mut State) -> Result<(), DiskError> {
         let limit = self.segment_bytes(state);
         loop {
             let held = |series: &BTreeMap<SeriesId, Series>, is_rare: bool| {
@@ -369,9 +369,9 @@ impl Segments {
     }
 }
 
-fn found(part: &Part, position: u32, kept: &RecordKept) -> Found {
+fn found(part: &Part, position: u32, kept: &IndexedRecord) -> Found {
     // Copied, so that one record does not hold the memory of its whole batch.
-    let kept = RecordKept { record: Bytes::copy_from_slice(&kept.record), ..*kept };
+    let kept = IndexedRecord { record: Bytes::copy_from_slice(&kept.record), ..*kept };
     Found { kept, log_index: part.log_index, position: usize::try_from(position).unwrap_or(usize::MAX) }
 }
 

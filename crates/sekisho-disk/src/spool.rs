@@ -57,14 +57,14 @@ impl State {
 
 /// What is known of a damaged spool beside its file: up to where it was acknowledged, and losses of which the server
 /// has not heard.
-struct Known {
+struct SpoolMarks {
     acknowledged: Option<u64>,
     unheard: u64,
 }
 
 /// Makes a new spool of what can be read of a damaged one. Positions are not sure behind damage, and the server takes
 /// no position twice: so the new one has a name of its own. What was sent and not acknowledged is recorded once more.
-fn take_what_is_readable(disk: &Disk, folder: &Path, new_id: &str, known: Known) -> Result<State, DiskError> {
+fn recover_readable(disk: &Disk, folder: &Path, new_id: &str, known: SpoolMarks) -> Result<State, DiskError> {
     let path = folder.join("spool");
     let file = std::fs::read(&path).map_err(DiskError::io(&path))?;
     let (base, parts) = salvage(&file);
@@ -133,9 +133,9 @@ impl Spool {
         let told = acknowledged.get(1).copied().unwrap_or(0).min(lost);
         let found = match Wal::open(&disk, &path) {
             Err(DiskError::Damaged { .. }) => {
-                let known = Known { acknowledged: acknowledged.first().copied(), unheard: lost - told };
+                let known = SpoolMarks { acknowledged: acknowledged.first().copied(), unheard: lost - told };
                 new_id.clone_into(&mut id);
-                let state = take_what_is_readable(&disk, folder, new_id, known)?;
+                let state = recover_readable(&disk, folder, new_id, known)?;
                 return Ok(Self::with(disk, folder, max_bytes, &id, state));
             }
             found => found?,

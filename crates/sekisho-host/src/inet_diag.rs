@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rustix::net::AddressFamily;
 
 use crate::HostError;
-use crate::netlink::{Ask, number, sock_diag};
+use crate::netlink::{SocketQuery, number, sock_diag};
 
 const TCP: u8 = 6;
 /// `INET_DIAG_NOCOOKIE`: any socket with these ends.
@@ -47,7 +47,8 @@ fn lookup(local: SocketAddr, remote: SocketAddr, cookie: Option<u64>) -> Result<
     if local.is_ipv4() != remote.is_ipv4() {
         return Ok(None);
     }
-    let answers = sock_diag(&request(local, remote, cookie, ALL_STATES), Ask::One).map_err(HostError::Sockets)?;
+    let answers =
+        sock_diag(&request(local, remote, cookie, ALL_STATES), SocketQuery::One).map_err(HostError::Sockets)?;
     Ok(answers.first().and_then(|answer| socket(answer)))
 }
 
@@ -76,8 +77,8 @@ pub fn tcp_listeners(address: SocketAddr) -> Result<Vec<TcpSocket>, HostError> {
     for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
         // The states keep the kernel from reading its table of connections.
         let request = request(SocketAddr::new(any, port), SocketAddr::new(any, 0), None, 1 << LISTEN);
-        let answers = match sock_diag(&request, Ask::All) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => sock_diag(&request, Ask::All),
+        let answers = match sock_diag(&request, SocketQuery::All) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => sock_diag(&request, SocketQuery::All),
             answers => answers,
         };
         out.extend(answers.map_err(HostError::Sockets)?.iter().filter_map(|answer| socket(answer)));

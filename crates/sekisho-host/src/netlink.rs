@@ -24,7 +24,7 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// Which sockets a question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum SocketQuery {
     /// The one that the request names; no answer if there is no such socket.
     One,
     /// All that the request's filter lets through.
@@ -33,7 +33,7 @@ pub(crate) enum Ask {
 
 /// Sends `request` (an `inet_diag_req_v2`, a `unix_diag_req`) and returns the payload of each answer. The question is
 /// asked in this process's own network namespace.
-pub(crate) fn sock_diag(request: &[u8], ask: Ask) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) fn sock_diag(request: &[u8], ask: SocketQuery) -> io::Result<Vec<Vec<u8>>> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
     sendto(&socket, &message(request, ask), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let (mut answers, mut taken) = (Vec::new(), 0);
@@ -54,14 +54,14 @@ pub(crate) fn sock_diag(request: &[u8], ask: Ask) -> io::Result<Vec<Vec<u8>>> {
         }
         match read(buffer.get(..length).unwrap_or_default(), &mut answers)? {
             Progress::Done => return Ok(answers),
-            Progress::More if ask == Ask::One && !answers.is_empty() => return Ok(answers),
+            Progress::More if ask == SocketQuery::One && !answers.is_empty() => return Ok(answers),
             Progress::More => {}
         }
     }
 }
 
-fn message(request: &[u8], ask: Ask) -> Vec<u8> {
-    let flags = NLM_F_REQUEST | if ask == Ask::All { NLM_F_DUMP } else { 0 };
+fn message(request: &[u8], ask: SocketQuery) -> Vec<u8> {
+    let flags = NLM_F_REQUEST | if ask == SocketQuery::All { NLM_F_DUMP } else { 0 };
     let length = u32::try_from(HEADER + request.len()).unwrap_or(u32::MAX);
     let mut out = Vec::with_capacity(HEADER + request.len());
     out.extend(length.to_ne_bytes());
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn law_l9_a_damaged_netlink_answer_is_an_error() {
-        let whole = message(b"12345678", Ask::One);
+        let whole = message(b"12345678", SocketQuery::One);
         let mut answers = vec![];
         assert!(matches!(read(&whole, &mut answers), Ok(Progress::More)));
         assert_eq!(answers, [b"12345678"]);

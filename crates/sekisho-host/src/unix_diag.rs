@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::net::AddressFamily;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::netlink::{Ask, number, sock_diag};
+use crate::netlink::{SocketQuery, number, sock_diag};
 use crate::{HostError, Process};
 
 const SHOW_PEER: u32 = 4;
@@ -29,7 +29,7 @@ pub struct UnixSocket {
 /// there.
 pub fn unix_peer(socket: UnixSocket, caller: &Process) -> Result<Option<u32>, HostError> {
     let request = request(socket);
-    let ours = sock_diag(&request, Ask::One).map_err(HostError::Sockets)?;
+    let ours = sock_diag(&request, SocketQuery::One).map_err(HostError::Sockets)?;
     let answer = match ours.into_iter().next() {
         Some(answer) => Some(answer),
         None => elsewhere(&request, caller)?,
@@ -50,7 +50,7 @@ fn elsewhere(request: &[u8], caller: &Process) -> Result<Option<Vec<u8>>, HostEr
     let request = request.to_vec();
     let asked = std::thread::spawn(move || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
-        sock_diag(&request, Ask::One).ok()
+        sock_diag(&request, SocketQuery::One).ok()
     });
     let answers = asked.join().ok().flatten().ok_or_else(other)?;
     Ok(answers.into_iter().next())

@@ -35,13 +35,13 @@ pub enum Standing {
 pub enum Request<'a> {
     ServerSvid { public_key: &'a [u8] },
     NodeSvid { csr: &'a Verified<Csr>, evidence: &'a Evidence },
-    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: Shown, evidence: &'a Evidence },
-    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: Shown, evidence: &'a Evidence },
+    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: WorkloadProof, evidence: &'a Evidence },
+    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: WorkloadProof, evidence: &'a Evidence },
 }
 
 /// What a request for a workload's identity proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum WorkloadProof {
     /// SPIRE's API: the agent vouches for the process without evidence. The identity's claims state this.
     NodeOnly,
     Process,
@@ -78,8 +78,8 @@ impl<'a> Request<'a> {
             Self::ServerSvid { .. } => &SERVER,
             Self::NodeSvid { .. } => &NODE,
             Self::WorkloadX509 { shown, .. } | Self::WorkloadJwt { shown, .. } => match shown {
-                Shown::NodeOnly => &VOUCHED_WORKLOAD,
-                Shown::Process => &WORKLOAD,
+                WorkloadProof::NodeOnly => &VOUCHED_WORKLOAD,
+                WorkloadProof::Process => &WORKLOAD,
             },
         }
     }

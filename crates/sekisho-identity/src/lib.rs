@@ -38,7 +38,7 @@ pub use entry::{Entry, EntryError, matches};
 pub use entry_record::{
     entry_from_own_record, entry_from_record, entry_record, selectors_from_record, selectors_record,
 };
-pub use gate::{Allowed, Caller, Limits, Refusal, Request, Shown, Standing, authorize};
+pub use gate::{Allowed, Caller, Limits, Refusal, Request, Standing, WorkloadProof, authorize};
 pub use held_digest::held_digest;
 pub use issuance::{AgentKey, ISSUANCE_CLAIM, ISSUANCE_OID, Issuance, issuance_from_claim, issuance_to_claim};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};

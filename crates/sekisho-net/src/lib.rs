@@ -37,7 +37,7 @@ pub use peer::{TlsPeer, UnixPeer};
 pub use peer_credentials::peer_of;
 pub use rates::Rates;
 pub use refused::{broken_rule, is_permanent, is_unrecorded, on_record, unrecorded_refusal};
-pub use sites::{Site, Sites, TurnedAway, serve_tls};
+pub use sites::{OnRejectedPeer, Site, Sites, serve_tls};
 pub use slots::{Slot, Slots, network_of};
 pub use tally::{Tallied, Tally};
 pub use tls::TlsStream;

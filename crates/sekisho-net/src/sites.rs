@@ -34,10 +34,10 @@ pub struct Site {
     /// Each request carries an `Arc<TlsPeer>` as an extension.
     pub router: Router,
     /// Receives each peer that did not come through the handshake, and why.
-    pub turned_away: TurnedAway,
+    pub rejected: OnRejectedPeer,
 }
 
-pub type TurnedAway = Arc<dyn Fn(SocketAddr, String) + Send + Sync>;
+pub type OnRejectedPeer = Arc<dyn Fn(SocketAddr, String) + Send + Sync>;
 
 /// What a listener serves: a site for clients that name none or an unknown one, and others that are asked for by name.
 pub struct Sites {
@@ -49,7 +49,7 @@ pub struct Sites {
 struct Served {
     acceptor: Acceptor,
     router: Router,
-    turned_away: TurnedAway,
+    rejected: OnRejectedPeer,
     /// Separate: the peers of one site do not use up the connections of another.
     slots: Arc<Slots<IpAddr>>,
 }
@@ -59,7 +59,7 @@ impl Served {
         Ok(Arc::new(Self {
             acceptor: Acceptor::of_site(&site.source, asked)?,
             router: site.router.clone().layer(from_fn_with_state(stop.clone(), end_streams)),
-            turned_away: site.turned_away.clone(),
+            rejected: site.rejected.clone(),
             slots: Slots::new(MAX_CONNECTIONS, MAX_PER_ADDRESS),
         }))
     }
@@ -117,11 +117,11 @@ impl Sites {
         };
         let hello = match hello {
             Ok(hello) => hello,
-            Err(error) => return (self.default.turned_away)(address, error.to_string()),
+            Err(error) => return (self.default.rejected)(address, error.to_string()),
         };
         let site = self.of(hello.client_hello().server_name());
         let Some(_slot) = site.slots.take(network_of(address.ip())) else {
-            return (site.turned_away)(address, TOO_MANY.into());
+            return (site.rejected)(address, TOO_MANY.into());
         };
         drop(arriving);
         match site.acceptor.answer(hello, address, until, clock()).await {
@@ -130,10 +130,10 @@ impl Sites {
                 let state = Arc::<State>::default();
                 let watch = |served| watcher.watch(served);
                 if let Some(rule) = connection(stream, site.router.clone(), Arc::new(peer), &state, watch).await {
-                    (site.turned_away)(address, rule);
+                    (site.rejected)(address, rule);
                 }
             }
-            Err(error) => (site.turned_away)(address, error.to_string()),
+            Err(error) => (site.rejected)(address, error.to_string()),
         }
     }
 }
@@ -144,7 +144,7 @@ pub async fn serve_tls(listener: TcpListener, sites: Sites, clock: fn() -> UnixT
     let (open, arriving) = (GracefulShutdown::new(), Slots::new(MAX_CONNECTIONS, MAX_PER_ADDRESS));
     accept_each(&listener, &sites.stop, |(stream, address)| {
         let Some(slot) = arriving.take(network_of(address.ip())) else {
-            return (sites.default.turned_away)(address, TOO_MANY.into());
+            return (sites.default.rejected)(address, TOO_MANY.into());
         };
         let (sites, watcher) = (sites.clone(), open.watcher());
         tokio::spawn(async move { sites.serve_one(stream, address, slot, clock, watcher).await });
@@ -165,7 +165,7 @@ mod tests {
         let bundle = Bundle::empty(TrustDomain::parse(name).unwrap());
         let names = std::iter::once(name).chain(further.iter().copied()).map(str::to_owned).collect();
         let source = TlsSource::new(TlsMaterial::new(None, Arc::new(bundle)).unwrap());
-        Site { names, source, router: Router::new(), turned_away: Arc::new(|_, _| ()) }
+        Site { names, source, router: Router::new(), rejected: Arc::new(|_, _| ()) }
     }
 
     fn of(sites: Vec<Site>) -> Result<Sites, NetError> {

@@ -10,7 +10,7 @@ use sekisho_types::{UnixTime, Verified};
 /// Chains that are kept at once; of more peers in one second, some are verified again.
 const MAX_KEPT: usize = 64;
 
-struct Kept {
+struct CachedChain {
     chain: Vec<Vec<u8>>,
     /// Held, so that no other bundle comes to stand at its place in memory.
     bundle: Arc<Bundle>,
@@ -18,7 +18,7 @@ struct Kept {
 }
 
 /// The second that they were verified for, and the chains.
-struct Recent(i64, Vec<Kept>);
+struct Recent(i64, Vec<CachedChain>);
 
 static RECENT: Mutex<Recent> = Mutex::new(Recent(0, Vec::new()));
 
@@ -48,7 +48,7 @@ fn verify_once(
     let facts = verify(chain, bundle, now)?;
     let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
     if recent.0 == second && recent.1.len() < MAX_KEPT {
-        recent.1.push(Kept { chain: chain.to_vec(), bundle: bundle.clone(), facts: facts.clone() });
+        recent.1.push(CachedChain { chain: chain.to_vec(), bundle: bundle.clone(), facts: facts.clone() });
     }
     Ok(facts)
 }

@@ -21,7 +21,7 @@ pub(crate) struct Unresolved {
 
 /// The first unknown name, or mistake of another kind, if any.
 pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
-    let known = Known::of(modules);
+    let known = Definitions::of(modules);
     modules.iter().find_map(|module| {
         let scope = Scope::of(module);
         let mut found = scope.unknown_import(module, &known);
@@ -50,11 +50,11 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
 
 /// The functions of a set, by their full names.
 pub(crate) fn functions(modules: &[Ref<Module>]) -> BTreeSet<String> {
-    Known::of(modules).functions.into_keys().collect()
+    Definitions::of(modules).functions.into_keys().collect()
 }
 
 /// What a set defines.
-struct Known {
+struct Definitions {
     /// Functions by their full names, and their numbers of arguments.
     functions: BTreeMap<String, usize>,
     /// Rules and functions by their full names.
@@ -62,7 +62,7 @@ struct Known {
     packages: BTreeSet<Vec<String>>,
 }
 
-impl Known {
+impl Definitions {
     fn of(modules: &[Ref<Module>]) -> Self {
         let mut known = Self { functions: BTreeMap::new(), rules: BTreeSet::new(), packages: BTreeSet::new() };
         for module in modules {
@@ -104,7 +104,7 @@ impl Known {
 }
 
 impl Scope {
-    fn unknown_import(&self, module: &Module, known: &Known) -> Option<Unresolved> {
+    fn unknown_import(&self, module: &Module, known: &Definitions) -> Option<Unresolved> {
         module.imports.iter().find_map(|import| {
             let path = reference(&import.refr).filter(|path| path.first().is_some_and(|root| root == "data"))?;
             let span = &import.span;
@@ -114,7 +114,7 @@ impl Scope {
     }
 
     /// A place that the input does not have, or a rule that the set does not have.
-    fn unknown_name(&self, expr: &Expr, known: &Known) -> Option<String> {
+    fn unknown_name(&self, expr: &Expr, known: &Definitions) -> Option<String> {
         if let Some(steps) = self.input_steps(expr) {
             return check_path(&steps).err();
         }

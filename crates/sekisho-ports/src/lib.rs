@@ -24,7 +24,7 @@ pub use random::{random_bytes, random_id};
 use real as simulation;
 pub use simulation::Machine;
 #[cfg(any(test, feature = "simulation"))]
-pub use simulation::{Fabric, Stay};
+pub use simulation::{Fabric, MachineGuard};
 pub use work::blocking;
 
 /// Whether this thread runs a program of a simulated machine. In a shipped program the result is `false` at compile

@@ -12,5 +12,5 @@ mod tests;
 
 pub use fabric::Fabric;
 pub(crate) use listener::SimulatedListener;
-pub use machine::{Machine, Stay};
+pub use machine::{Machine, MachineGuard};
 pub(crate) use stream::SimulatedStream;

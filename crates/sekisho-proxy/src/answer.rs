@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::fair_queue::Permit;
 use crate::idle::{Idle, TimedOut};
-use crate::kept::{Kept, Sender1};
+use crate::idle_pool::{Http1Sender, IdlePool};
 use crate::passing::BoxError;
-use crate::turns::Turn;
 
 /// The connection that an answer comes on, and where it goes afterwards.
-pub(crate) type Lease = Option<(Sender1, Arc<Kept<Sender1>>)>;
+pub(crate) type Lease = Option<(Http1Sender, Arc<IdlePool<Http1Sender>>)>;
 
 /// All answers that are not read whole yet. A body that waits for its peer's window is asked for nothing, so that it
 /// cannot end itself.
@@ -32,7 +32,7 @@ struct Open {
     body: Incoming,
     lease: Lease,
     /// Given back after the lease, so that the next request finds the connection.
-    _turn: Arc<Turn>,
+    _permit: Arc<Permit>,
 }
 
 impl Answers {
@@ -43,8 +43,8 @@ impl Answers {
         answers
     }
 
-    pub(crate) fn answer(self: &Arc<Self>, body: Incoming, lease: Lease, turn: Arc<Turn>, idle: &Idle) -> Answer {
-        let live = Arc::new(Live { open: Mutex::new(Some(Open { body, lease, _turn: turn })), idle: idle.clone() });
+    pub(crate) fn answer(self: &Arc<Self>, body: Incoming, lease: Lease, permit: Arc<Permit>, idle: &Idle) -> Answer {
+        let live = Arc::new(Live { open: Mutex::new(Some(Open { body, lease, _permit: permit })), idle: idle.clone() });
         idle.touch();
         let mut table = self.table();
         table.0 += 1;
@@ -92,10 +92,10 @@ pub(crate) struct Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.answers.table().1.remove(&self.key);
-        let Some(Open { body, lease, _turn }) = self.live.open().take() else { return };
+        let Some(Open { body, lease, _permit }) = self.live.open().take() else { return };
         // What was not read whole ends with its connection.
-        if let Some((sender, kept)) = lease.filter(|_| self.ended || body.is_end_stream()) {
-            kept.give_back(sender);
+        if let Some((sender, pool)) = lease.filter(|_| self.ended || body.is_end_stream()) {
+            pool.give_back(sender);
         }
     }
 }

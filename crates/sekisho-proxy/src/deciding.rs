@@ -51,7 +51,7 @@ impl Deciding {
         drop(tasks.finishing("record-writer", writer.run()));
         let decider = Arc::new(decider);
         let (counted, logs) = (decider.clone(), decider.clone());
-        tasks.restarted("stranger-counts", move || decisions::keep_strangers(counted.clone()));
+        tasks.restarted("stranger-counts", move || decisions::run_stranger_count(counted.clone()));
         tasks.restarted("log-counts", move || decisions::log_counts(logs.clone()));
         Ok(Self { decider, revocations, spool })
     }

@@ -10,26 +10,26 @@ use sekisho_policy::{Decision, RequestInput};
 use sekisho_runtime::metrics::Metrics;
 use sekisho_runtime::metrics::registry::{DECISION_SECONDS, DECISIONS};
 use sekisho_runtime::{instant, now, time_ordered_id};
-use sekisho_sdk::Held;
+use sekisho_sdk::CurrentIdentity;
 use sekisho_types::{Digest, Effect};
 use tokio::sync::{Notify, watch};
 
+use crate::log_limiter::LogLimiter;
 use crate::policy::PolicyKeeper;
-use crate::quiet::Quiet;
-use crate::recorder::{Made, Recorder, Writer};
+use crate::recorder::{PendingDecision, Recorder, Writer};
 use crate::trace::Trace;
 
 pub(crate) struct Decider {
     policy: Arc<PolicyKeeper>,
     /// Whom this sidecar speaks for, which its records say.
-    held: watch::Receiver<Option<Held>>,
+    held: watch::Receiver<Option<CurrentIdentity>>,
     recorder: Recorder,
     /// By what was refused.
     refusals: Rates<&'static str>,
     /// Those that came no further than the handshake.
     strangers: Tally,
     strangers_came: Notify,
-    quiet: Quiet,
+    log_limiter: LogLimiter,
     metrics: Metrics,
 }
 
@@ -44,7 +44,11 @@ pub struct Outcome {
 
 impl Decider {
     /// With what writes its records.
-    pub(crate) fn new(policy: Arc<PolicyKeeper>, spool: Spool, held: watch::Receiver<Option<Held>>) -> (Self, Writer) {
+    pub(crate) fn new(
+        policy: Arc<PolicyKeeper>,
+        spool: Spool,
+        held: watch::Receiver<Option<CurrentIdentity>>,
+    ) -> (Self, Writer) {
         let (recorder, writer) = Recorder::to(spool);
         let decider = Self {
             policy,
@@ -53,7 +57,7 @@ impl Decider {
             refusals: Rates::new(100.0, 1000.0),
             strangers: Tally::new(),
             strangers_came: Notify::new(),
-            quiet: Quiet::default(),
+            log_limiter: LogLimiter::default(),
             metrics: Metrics::default(),
         };
         (decider, writer)
@@ -64,7 +68,7 @@ impl Decider {
     }
 
     /// The identity in force.
-    pub(crate) const fn held(&self) -> &watch::Receiver<Option<Held>> {
+    pub(crate) const fn held(&self) -> &watch::Receiver<Option<CurrentIdentity>> {
         &self.held
     }
 
@@ -88,7 +92,7 @@ impl Decider {
         let took = started.elapsed();
         let latency_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.count(&request, &decision, took);
-        let made = Made { id, trace, request, at, in_force, decision, latency_micros };
+        let made = PendingDecision { id, trace, request, at, in_force, decision, latency_micros };
         match effect {
             Effect::Allow => {
                 if !self.recorder.allowed(made) {
@@ -125,7 +129,7 @@ impl Decider {
             (Some(rule), None) => rule.place(),
             (None, None) => "no rule allows it".to_owned(),
         };
-        if self.quiet.is_first("denied", &peer, &rule, 1) {
+        if self.log_limiter.is_first("denied", &peer, &rule, 1) {
             tracing::info!(peer, rule, decision = %id, "denied");
         }
     }
@@ -152,7 +156,7 @@ impl Decider {
 
     /// `count` are refused for one reason, of which `peer` was the first.
     fn record_refusal(&self, what: &'static str, peer: &str, reason: &str, count: u64) {
-        if self.quiet.is_first(what, peer, reason, count) {
+        if self.log_limiter.is_first(what, peer, reason, count) {
             tracing::info!(what, peer, reason, count, "refused");
         }
         let Some(own) = self.held.borrow().as_ref().map(|held| held.spiffe_id.clone()) else {
@@ -180,7 +184,7 @@ impl Decider {
     /// Records what was counted only, and returns once all is on disk. For the end.
     pub(crate) async fn finish(&self) {
         self.record_strangers();
-        self.quiet.log();
+        self.log_limiter.log();
         self.recorder.finish().await;
     }
 
@@ -192,7 +196,7 @@ impl Decider {
 
 /// Logs how often the same happened, as long as the sidecar runs.
 pub(crate) async fn log_counts(decider: Arc<Decider>) {
-    decider.quiet.log_counts().await;
+    decider.log_limiter.log_counts().await;
 }
 
 /// Windows in which strangers are counted: a flood that lasts makes them longer.
@@ -200,7 +204,7 @@ const SHORTEST_WINDOW: Duration = Duration::from_secs(5);
 const LONGEST_WINDOW: Duration = Duration::from_secs(80);
 
 /// Records the counts of strangers while there are any.
-pub(crate) async fn keep_strangers(decider: Arc<Decider>) {
+pub(crate) async fn run_stranger_count(decider: Arc<Decider>) {
     let mut window = SHORTEST_WINDOW;
     loop {
         decider.strangers_came.notified().await;

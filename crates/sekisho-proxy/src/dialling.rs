@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, ExpectedServer, NetError, TlsConnection, TlsPeer};
 use sekisho_runtime::now;
-use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
+use sekisho_sdk::{CurrentIdentity, IdentitySource, RevocationKeeper};
 use sekisho_types::SpiffeId;
 
 use crate::decisions::Decider;
@@ -39,14 +39,14 @@ pub(crate) struct PeerDialer {
 
 impl PeerDialer {
     /// The identity to dial with.
-    pub(crate) fn held(&self) -> Result<Held, DialError> {
+    pub(crate) fn held(&self) -> Result<CurrentIdentity, DialError> {
         Ok(self.identity.held.borrow().clone().ok_or(NetError::NoIdentity)?)
     }
 
     /// A connection to the peer, whose SVID must not be revoked. A failure is logged and, if it says who the peer is,
     /// recorded.
     pub(crate) async fn dial(&self, alpn: &[&[u8]]) -> Result<TlsConnection, DialError> {
-        self.try_dial(alpn).await.inspect_err(|error| self.undialled(error))
+        self.try_dial(alpn).await.inspect_err(|error| self.log_failed_dial(error))
     }
 
     async fn try_dial(&self, alpn: &[&[u8]]) -> Result<TlsConnection, DialError> {
@@ -62,7 +62,12 @@ impl PeerDialer {
     }
 
     /// Keeps a connection open over rotations while both ends prove who they are.
-    pub(crate) fn renewer(&self, peer: &TlsPeer, held: &Held, protocols: &'static [&'static [u8]]) -> Renewer {
+    pub(crate) fn renewer(
+        &self,
+        peer: &TlsPeer,
+        held: &CurrentIdentity,
+        protocols: &'static [&'static [u8]],
+    ) -> Renewer {
         let leaf = leaf_of(peer);
         let theirs = leaf.as_ref().map(|leaf| leaf.not_after);
         Renewer {
@@ -78,7 +83,7 @@ impl PeerDialer {
     }
 
     /// A peer that answers as another, or with a bad SVID, is recorded as refused; one that does not answer is not.
-    fn undialled(&self, error: &DialError) {
+    fn log_failed_dial(&self, error: &DialError) {
         let expected = &self.expected;
         tracing::warn!(peer = %expected, %error, "the peer cannot be dialled");
         if let DialError::Revoked(why) = error {

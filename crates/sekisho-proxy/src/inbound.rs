@@ -28,9 +28,9 @@ use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
 use crate::passing::{Body, empty};
 use crate::peer_http1;
+use crate::poll_on_wake::PollOnWake;
 use crate::refusal::{insert, is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
-use crate::seldom::Seldom;
 use crate::serving::{Inbound, REVOKED, no_longer_valid, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
@@ -125,7 +125,7 @@ impl Inbound {
         let proven = Proven::new(leaf, ends);
         let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
         if self.protocol == Protocol::Tcp {
-            tcp::judge_and_splice(&self, stream, renewable, &own.spiffe_id).await;
+            tcp::decide_and_splice(&self, stream, renewable, &own.spiffe_id).await;
             return;
         }
         let proven = renewable.proven.clone();
@@ -152,10 +152,10 @@ impl Inbound {
         });
         let stream = TokioIo::new(Strict::new(stream, refuse_framing));
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-        let mut ends = Seldom::new(self.end_of(&peer, &asked));
+        let mut ends = PollOnWake::new(self.end_of(&peer, &asked));
         tokio::select! {
             biased;
-            end = ends.happens() => if matches!(end, End::AtOnce) {
+            end = ends.ready() => if matches!(end, End::AtOnce) {
                 return;
             },
             ended = connection.as_mut() => {
@@ -245,9 +245,9 @@ impl Inbound {
             request_id,
         });
         let watched = Watched { policy: self.decider.policy().changed.subscribe(), proven };
-        let made = self.decider.decide(input.clone(), trace).await;
-        let id = &*made.id.to_string();
-        if made.effect == Effect::Deny {
+        let outcome = self.decider.decide(input.clone(), trace).await;
+        let id = &*outcome.id.to_string();
+        if outcome.effect == Effect::Deny {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
         let id_header = id_header(id);
@@ -298,7 +298,7 @@ impl Inbound {
         if let Some(Fault { status, detail }) = fault {
             return problem(*status, detail);
         }
-        if let UpstreamError::NoTurn(error) = error {
+        if let UpstreamError::NoPermit(error) = error {
             tracing::info!(peer = peer.name, %error, "refused");
             return problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
         }

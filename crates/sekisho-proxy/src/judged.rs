@@ -129,11 +129,11 @@ pub(crate) enum Stopped {
 /// What lets a body pass, and stay open, under the policy in force at that moment only.
 pub(crate) struct Judge {
     allowed: StillAllowed,
-    of: Of,
+    kind: BodyKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
+enum BodyKind {
     /// Its trailers could set headers that the guard refuses.
     Request,
     Response,
@@ -145,12 +145,12 @@ pub(crate) type Judged<B> = Passing<B, Judge>;
 
 impl<B> Judged<B> {
     pub(crate) const fn request(inner: B, allowed: StillAllowed) -> Self {
-        Self::by(inner, Judge { allowed, of: Of::Request })
+        Self::by(inner, Judge { allowed, kind: BodyKind::Request })
     }
 
     /// `is_grpc` if the caller reads a status from the trailers.
     pub(crate) const fn response(inner: B, allowed: StillAllowed, is_grpc: bool) -> Self {
-        Self::by(inner, Judge { allowed, of: if is_grpc { Of::GrpcResponse } else { Of::Response } })
+        Self::by(inner, Judge { allowed, kind: if is_grpc { BodyKind::GrpcResponse } else { BodyKind::Response } })
     }
 }
 
@@ -159,8 +159,8 @@ impl Judge {
     /// must not look as if it were whole.
     fn cut(&self) -> Polled {
         let denied = Stopped::Denied;
-        Poll::Ready(Some(match self.of {
-            Of::GrpcResponse => Ok(Frame::trailers(grpc_status(GRPC_DENIED, &denied.to_string()))),
+        Poll::Ready(Some(match self.kind {
+            BodyKind::GrpcResponse => Ok(Frame::trailers(grpc_status(GRPC_DENIED, &denied.to_string()))),
             _ => Err(denied.into()),
         }))
     }
@@ -178,7 +178,7 @@ impl Pass for Judge {
                 return self.cut();
             }
         };
-        if frame.is_trailers() && self.of == Of::Request {
+        if frame.is_trailers() && self.kind == BodyKind::Request {
             let peer = self.allowed.input.subject.spiffe_id.to_string();
             self.allowed.decider.refuse("request", &peer, &Stopped::Trailers.to_string());
             return Poll::Ready(Some(Err(Stopped::Trailers.into())));

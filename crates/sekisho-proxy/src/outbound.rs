@@ -26,14 +26,14 @@ use crate::idle::{Idle, Timed};
 use crate::inbound::{clean, http_builder};
 use crate::local::{self, Caller, LocalError};
 use crate::passing::{Body, empty};
+use crate::poll_on_wake::PollOnWake;
 use crate::program;
 use crate::refusal::refuse_as;
 use crate::renewal;
-use crate::seldom::Seldom;
 use crate::serving::withdrawn;
 use crate::shared_dial::Failures;
 use crate::strict::Strict;
-use crate::to_peer::{ToPeer, Unanswered};
+use crate::to_peer::{SendError, ToPeer};
 use crate::upload::{Faults, Upload};
 
 /// A peer that cannot be dialled is tried again after this long at most.
@@ -175,7 +175,7 @@ impl Outbound {
         let refuse = move |reason: &str| decider.refuse("request", "the workload", reason);
         let connection = builder.serve_connection(TokioIo::new(Strict::new(stream, refuse)), service);
         let mut connection = std::pin::pin!(connection);
-        let mut is_withdrawn = Seldom::new(async {
+        let mut is_withdrawn = PollOnWake::new(async {
             tokio::select! {
                 biased;
                 () = withdrawn(self.peer.dialer.identity.held.clone()) => true,
@@ -185,7 +185,7 @@ impl Outbound {
         tokio::select! {
             biased;
             // Without an identity the sidecar speaks for no one: nothing is finished.
-            is_withdrawn = is_withdrawn.happens() => if is_withdrawn {
+            is_withdrawn = is_withdrawn.ready() => if is_withdrawn {
                 return;
             },
             _done = connection.as_mut() => return,
@@ -239,10 +239,10 @@ impl Outbound {
                 idle.touch();
                 clean(response.map(|body| Timed::new(body, idle).boxed()))
             }
-            (Err(Unanswered::Dial(error)), _) => {
+            (Err(SendError::Dial(error)), _) => {
                 refuse(StatusCode::BAD_GATEWAY, &format!("the peer `{peer}` cannot be reached: {error}"), None)
             }
-            (Err(error @ Unanswered::Target), _) => refuse(StatusCode::BAD_REQUEST, &error.to_string(), None),
+            (Err(error @ SendError::Target), _) => refuse(StatusCode::BAD_REQUEST, &error.to_string(), None),
             (Err(_), Some(fault)) => refuse(fault.status, &fault.detail, None),
             (Err(error), None) => {
                 tracing::warn!(%peer, %error, "the peer did not answer the request");

@@ -8,15 +8,15 @@ use std::time::Duration;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use sekisho_identity::LeafFacts;
-use sekisho_sdk::Held;
+use sekisho_sdk::CurrentIdentity;
 use sekisho_types::UnixTime;
 use tokio::sync::watch;
 
 use crate::dialling::{DialError, PeerDialer, leaf_of};
-use crate::kept::{Kept, Sender1, Waits};
+use crate::idle_pool::{Http1Sender, IdlePool, Reusable};
+use crate::poll_on_wake::PollOnWake;
 use crate::read_first::ReadFirst;
 use crate::renewal;
-use crate::seldom::Seldom;
 use crate::serving::withdrawn;
 use crate::shared_dial::SharedDial;
 
@@ -34,23 +34,23 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// What is read of an answer before it is passed on, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What a peer's sidecar chose.
+/// The protocol that a peer's sidecar chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaks {
+enum PeerProtocol {
     Http1,
     Http2,
 }
 
 /// One connection, for one request at a time.
 pub(crate) struct Connection {
-    pub sender: Sender1,
+    pub sender: Http1Sender,
     generation: u64,
     /// When the first of the SVIDs on it expires.
     ends: UnixTime,
     peer: Option<Arc<LeafFacts>>,
 }
 
-impl Waits for Connection {
+impl Reusable for Connection {
     fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
@@ -60,54 +60,54 @@ impl Waits for Connection {
     }
 }
 
-/// What a request goes over.
-pub(crate) enum Way {
-    /// A connection that other requests went over before.
-    Kept(Connection),
+/// The connection for a request.
+pub(crate) enum Route {
+    /// A connection that other requests used before.
+    Reused(Connection),
     Fresh(Connection),
     Http2,
 }
 
 pub(crate) struct Http1 {
     dialer: Arc<PeerDialer>,
-    pub kept: Arc<Kept<Connection>>,
+    pub idle: Arc<IdlePool<Connection>>,
     open: Arc<AtomicUsize>,
     /// What the peer speaks, and the failures to find that out: all requests wait for one dial.
-    spoken: Arc<SharedDial<Speaks, DialError>>,
+    protocol: Arc<SharedDial<PeerProtocol, DialError>>,
 }
 
 impl Http1 {
     pub(crate) fn new(dialer: Arc<PeerDialer>, longest_pause: Duration) -> Arc<Self> {
-        let (kept, spoken) = (Kept::for_at_most(IDLE), SharedDial::new(longest_pause));
-        Arc::new(Self { dialer, kept, open: Arc::default(), spoken })
+        let (idle, protocol) = (IdlePool::with_timeout(IDLE), SharedDial::new(longest_pause));
+        Arc::new(Self { dialer, idle, open: Arc::default(), protocol })
     }
 
     /// A connection of the current SVID that carries no request.
-    pub(crate) async fn way(self: &Arc<Self>, held: &Held) -> Result<Way, DialError> {
-        if let Some(kept) = self.take(held) {
-            return Ok(Way::Kept(kept));
+    pub(crate) async fn route(self: &Arc<Self>, held: &CurrentIdentity) -> Result<Route, DialError> {
+        if let Some(connection) = self.take(held) {
+            return Ok(Route::Reused(connection));
         }
-        if self.spoken(held).await? == Speaks::Http2 {
-            return Ok(Way::Http2);
+        if self.protocol(held).await? == PeerProtocol::Http2 {
+            return Ok(Route::Http2);
         }
         // That dial has left a connection, which this request or another takes.
-        if let Some(kept) = self.take(held) {
-            return Ok(Way::Kept(kept));
+        if let Some(connection) = self.take(held) {
+            return Ok(Route::Reused(connection));
         }
-        let failures = &self.spoken.failures;
+        let failures = &self.protocol.failures;
         if let Some(error) = failures.recent(held.generation) {
             return Err(DialError::Shared(error));
         }
-        let Some(place) = Place::take(&self.open) else { return Ok(Way::Http2) };
-        match self.dial(held, place).await {
+        let Some(slot) = ConnectionSlot::take(&self.open) else { return Ok(Route::Http2) };
+        match self.dial(held, slot).await {
             Ok(Some(fresh)) => {
                 failures.succeeded();
-                Ok(Way::Fresh(fresh))
+                Ok(Route::Fresh(fresh))
             }
             // It is another sidecar than before.
             Ok(None) => {
-                self.spoken.forget(held.generation);
-                Ok(Way::Http2)
+                self.protocol.forget(held.generation);
+                Ok(Route::Http2)
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -117,31 +117,33 @@ impl Http1 {
         }
     }
 
-    fn take(&self, held: &Held) -> Option<Connection> {
-        self.kept.take(|kept| {
-            let revoked = kept.peer.as_ref().is_some_and(|peer| self.dialer.revocations.find(peer).is_some());
-            kept.generation == held.generation && renewal::left(kept.ends).is_some_and(|left| left > MARGIN) && !revoked
+    fn take(&self, held: &CurrentIdentity) -> Option<Connection> {
+        self.idle.take(|connection| {
+            let revoked = connection.peer.as_ref().is_some_and(|peer| self.dialer.revocations.find(peer).is_some());
+            connection.generation == held.generation
+                && renewal::left(connection.ends).is_some_and(|left| left > MARGIN)
+                && !revoked
         })
     }
 
     /// What the peer speaks: known while a connection is open, and else found out by one dial.
-    async fn spoken(self: &Arc<Self>, held: &Held) -> Result<Speaks, DialError> {
-        let known = |speaks: &Speaks| *speaks == Speaks::Http2 || self.open.load(Ordering::Relaxed) > 0;
+    async fn protocol(self: &Arc<Self>, held: &CurrentIdentity) -> Result<PeerProtocol, DialError> {
+        let known = |protocol: &PeerProtocol| *protocol == PeerProtocol::Http2 || self.open.load(Ordering::Relaxed) > 0;
         let dial = || {
             let (http1, held) = (self.clone(), held.clone());
             async move {
-                let place = Place::first(&http1.open);
-                let Some(first) = http1.dial(&held, place).await? else { return Ok(Speaks::Http2) };
-                http1.kept.clone().give_back(first);
-                Ok(Speaks::Http1)
+                let slot = ConnectionSlot::first(&http1.open);
+                let Some(first) = http1.dial(&held, slot).await? else { return Ok(PeerProtocol::Http2) };
+                http1.idle.clone().give_back(first);
+                Ok(PeerProtocol::Http1)
             }
         };
-        let spoken = self.spoken.get(held.generation, known, dial).await;
-        spoken.ok_or(DialError::GivenUp)?.map_err(DialError::Shared)
+        let protocol = self.protocol.get(held.generation, known, dial).await;
+        protocol.ok_or(DialError::GivenUp)?.map_err(DialError::Shared)
     }
 
     /// A new connection, if the peer's sidecar speaks HTTP/1.1 on it.
-    async fn dial(&self, held: &Held, place: Place) -> Result<Option<Connection>, DialError> {
+    async fn dial(&self, held: &CurrentIdentity, slot: ConnectionSlot) -> Result<Option<Connection>, DialError> {
         let dialled = self.dialer.dial(&[PROTOCOL, b"h2"]).await?;
         if dialled.peer.protocol != PROTOCOL {
             return Ok(None);
@@ -152,21 +154,21 @@ impl Http1 {
         // A peer may answer before it has read the request, and close.
         let stream = TokioIo::new(ReadFirst::new(dialled.stream));
         let (sender, driver) = http1::Builder::new().max_buf_size(BUFFER).max_headers(128).handshake(stream).await?;
-        let (identity, kept) = (self.dialer.identity.held.clone(), Arc::downgrade(&self.kept));
+        let (identity, idle) = (self.dialer.identity.held.clone(), Arc::downgrade(&self.idle));
         tokio::spawn(async move {
-            let _place = place;
+            let _slot = slot;
             // A connection lives no longer than the SVIDs on it, nor than the identity.
-            let mut ends = Seldom::new(async {
+            let mut ends = PollOnWake::new(async {
                 tokio::select! {
                     biased;
                     () = withdrawn(identity.clone()) => {}
                     why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
-                    () = let_go_after_rotation(identity.clone(), kept, generation) => {}
+                    () = let_go_after_rotation(identity.clone(), idle, generation) => {}
                 }
             });
             tokio::select! {
                 biased;
-                () = ends.happens() => {}
+                () = ends.ready() => {}
                 closed = driver => if let Err(error) = closed {
                     tracing::debug!(%error, "a connection to a peer closed");
                 },
@@ -177,12 +179,12 @@ impl Http1 {
 }
 
 /// One of the connections that are open.
-struct Place(Arc<AtomicUsize>);
+struct ConnectionSlot(Arc<AtomicUsize>);
 
-impl Place {
+impl ConnectionSlot {
     fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
-        let place = Self::first(open);
-        (open.load(Ordering::Relaxed) <= MAX_OPEN).then_some(place)
+        let slot = Self::first(open);
+        (open.load(Ordering::Relaxed) <= MAX_OPEN).then_some(slot)
     }
 
     fn first(open: &Arc<AtomicUsize>) -> Self {
@@ -191,7 +193,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -199,14 +201,14 @@ impl Drop for Place {
 
 /// Closes the connections of an earlier SVID that carry no request. Does not return.
 async fn let_go_after_rotation(
-    mut identity: watch::Receiver<Option<Held>>,
-    kept: Weak<Kept<Connection>>,
+    mut identity: watch::Receiver<Option<CurrentIdentity>>,
+    idle: Weak<IdlePool<Connection>>,
     generation: u64,
 ) {
-    let rotated = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.generation != generation);
+    let rotated = |held: &Option<CurrentIdentity>| held.as_ref().is_some_and(|held| held.generation != generation);
     let rotated = identity.wait_for(rotated).await.is_ok();
-    if let Some(kept) = kept.upgrade().filter(|_| rotated) {
-        kept.retain(|kept| kept.generation != generation);
+    if let Some(idle) = idle.upgrade().filter(|_| rotated) {
+        idle.retain(|connection| connection.generation != generation);
     }
     std::future::pending().await
 }

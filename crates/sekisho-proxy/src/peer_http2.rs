@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sekisho_sdk::Held;
+use sekisho_sdk::CurrentIdentity;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,11 +16,11 @@ use crate::renewal;
 use crate::serving::withdrawn;
 use crate::shared_dial::SharedDial;
 
-pub(crate) type Sender2 = SendRequest<Body>;
+pub(crate) type Http2Sender = SendRequest<Body>;
 
 pub(crate) struct Http2 {
     dialer: Arc<PeerDialer>,
-    connection: Arc<SharedDial<Sender2, DialError>>,
+    connection: Arc<SharedDial<Http2Sender, DialError>>,
 }
 
 impl Http2 {
@@ -30,20 +30,20 @@ impl Http2 {
 
     /// The connection of the current SVID. After a rotation new requests go over a new one, and the old one closes
     /// after its last request.
-    pub(crate) async fn sender(self: &Arc<Self>, held: Held) -> Result<Sender2, DialError> {
+    pub(crate) async fn sender(self: &Arc<Self>, held: CurrentIdentity) -> Result<Http2Sender, DialError> {
         let (generation, http2) = (held.generation, self.clone());
         let dial = || async move { http2.open(&held).await };
         let dialled = self.connection.get(generation, |sender| !sender.is_closed(), dial).await;
         dialled.ok_or(DialError::GivenUp)?.map_err(DialError::Shared)
     }
 
-    async fn open(&self, held: &Held) -> Result<Sender2, DialError> {
+    async fn open(&self, held: &CurrentIdentity) -> Result<Http2Sender, DialError> {
         let dialled = self.dialer.dial(&[b"h2"]).await?;
         // Requests on it go on over rotations as long as both ends prove who they are.
         let renewer = self.dialer.renewer(&dialled.peer, held, renewal::OF_HTTP2);
-        let bound = Bound::default();
-        let end = bound.end.clone().drop_guard();
-        let mut builder = http2::Builder::new(bound.clone());
+        let tasks = ConnectionTasks::default();
+        let end = tasks.end.clone().drop_guard();
+        let mut builder = http2::Builder::new(tasks.clone());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (identity, shared, generation) =
             (self.dialer.identity.held.clone(), Arc::downgrade(&self.connection), held.generation);
@@ -59,7 +59,7 @@ impl Http2 {
                     if let Err(error) = driver.await {
                         tracing::debug!(%error, "a connection to a peer closed");
                     }
-                    bound.finished().await;
+                    tasks.finished().await;
                 } => {}
                 () = let_go_after_rotation(identity, shared, generation) => {}
             }
@@ -71,12 +71,12 @@ impl Http2 {
 /// Runs the tasks of one connection, and ends them with it: the library's own would go on while a stream is open, to a
 /// peer that is revoked.
 #[derive(Clone, Default)]
-struct Bound {
+struct ConnectionTasks {
     end: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Bound {
+impl ConnectionTasks {
     /// Returns when all of them have finished by themselves. The driver of a connection returns with its last sender,
     /// before its streams do.
     async fn finished(&self) {
@@ -85,7 +85,7 @@ impl Bound {
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Bound
+impl<F> hyper::rt::Executor<F> for ConnectionTasks
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -103,11 +103,11 @@ where
 
 /// Keeps a connection of an earlier SVID open for the requests that are on it only. Does not return.
 async fn let_go_after_rotation(
-    mut identity: watch::Receiver<Option<Held>>,
-    shared: Weak<SharedDial<Sender2, DialError>>,
+    mut identity: watch::Receiver<Option<CurrentIdentity>>,
+    shared: Weak<SharedDial<Http2Sender, DialError>>,
     generation: u64,
 ) {
-    let rotated = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.generation != generation);
+    let rotated = |held: &Option<CurrentIdentity>| held.as_ref().is_some_and(|held| held.generation != generation);
     let rotated = identity.wait_for(rotated).await.is_ok();
     if let Some(shared) = shared.upgrade().filter(|_| rotated) {
         shared.forget(generation);
@@ -123,12 +123,12 @@ mod tests {
 
     #[tokio::test]
     async fn law_l12_the_tasks_of_a_connection_end_with_it() {
-        let bound = Bound::default();
-        let end = bound.end.clone().drop_guard();
+        let tasks = ConnectionTasks::default();
+        let end = tasks.end.clone().drop_guard();
         let (alive, mut ended) = tokio::sync::mpsc::channel::<()>(1);
         for _ in 0..3 {
             let alive = alive.clone();
-            bound.execute(async move {
+            tasks.execute(async move {
                 let _alive = alive;
                 std::future::pending::<()>().await;
             });
@@ -136,10 +136,10 @@ mod tests {
         drop(alive);
         let waits = Duration::from_millis(50);
         assert!(tokio::time::timeout(waits, ended.recv()).await.is_err(), "a stream is open");
-        let early = tokio::time::timeout(waits, bound.finished()).await;
+        let early = tokio::time::timeout(waits, tasks.finished()).await;
         assert!(early.is_err(), "a connection does not end before its streams");
         drop(end);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), ended.recv()).await.unwrap(), None);
-        tokio::time::timeout(Duration::from_secs(10), bound.finished()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), tasks.finished()).await.unwrap();
     }
 }

@@ -9,7 +9,7 @@ use sekisho_disk::write_atomic;
 use sekisho_policy::{PolicySet, Source};
 use sekisho_proto::node::{ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
 use sekisho_proto::server::Policy;
-use sekisho_sdk::{AgentChannel, Held};
+use sekisho_sdk::{AgentChannel, CurrentIdentity};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tonic::Status;
@@ -108,7 +108,11 @@ pub fn stored_policy(bytes: &[u8]) -> Result<(u64, Vec<(String, String)>), Strin
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Follows the agent's policy stream without end, and reports what is in force.
-pub(crate) async fn follow(keeper: Arc<PolicyKeeper>, agent: AgentChannel, held: watch::Receiver<Option<Held>>) {
+pub(crate) async fn follow(
+    keeper: Arc<PolicyKeeper>,
+    agent: AgentChannel,
+    held: watch::Receiver<Option<CurrentIdentity>>,
+) {
     loop {
         tokio::select! {
             biased;
@@ -134,7 +138,7 @@ async fn stream(keeper: &Arc<PolicyKeeper>, agent: &AgentChannel) -> Result<(), 
 /// Reports what is in force, for each identity that is delegated: with the one before it the agent has forgotten what
 /// was reported. A revision is taken whether or not there is an identity, so that the first request is decided by the
 /// newest.
-async fn report(keeper: &PolicyKeeper, agent: &AgentChannel, mut held: watch::Receiver<Option<Held>>) {
+async fn report(keeper: &PolicyKeeper, agent: &AgentChannel, mut held: watch::Receiver<Option<CurrentIdentity>>) {
     let mut changed = keeper.changed.subscribe();
     loop {
         changed.mark_unchanged();

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use sekisho_host::{ExecutableId, Process};
-use sekisho_sdk::Held;
+use sekisho_sdk::CurrentIdentity;
 use tokio::sync::watch;
 
 use crate::local::LocalError;
@@ -13,7 +13,10 @@ use crate::local::LocalError;
 /// and then delegates anew, or no more; this look, at each local connection, leaves no gap.
 ///
 /// What this sidecar may not read (a workload with capabilities, say) is left to the agent.
-pub(crate) async fn check(held: &watch::Receiver<Option<Held>>, workload: &Arc<Process>) -> Result<(), LocalError> {
+pub(crate) async fn check(
+    held: &watch::Receiver<Option<CurrentIdentity>>,
+    workload: &Arc<Process>,
+) -> Result<(), LocalError> {
     let Some(measured) = held.borrow().as_ref().map(|held| held.executable.clone()) else { return Ok(()) };
     let workload = workload.clone();
     let looked = sekisho_runtime::blocking(move || ExecutableId::of(&workload)).await;

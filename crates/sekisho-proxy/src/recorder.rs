@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sekisho_disk::{Sent, Spool, SpoolBatch};
+use sekisho_disk::{SendOutcome, Spool, SpoolBatch};
 use sekisho_events::{Decided, DecisionId, NodeEvent, PeerRefused};
 use sekisho_net::is_permanent;
 use sekisho_policy::{Decision, Recorded, RequestInput};
@@ -26,8 +26,8 @@ const APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Allows wait this long for others, so that one fsync serves many; a denial that comes meanwhile waits no longer.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// A decision on its way to the disk: written out by the writer, not by the request.
-pub(crate) struct Made {
+/// A decision that is not on disk yet: the writer encodes it, not the request.
+pub(crate) struct PendingDecision {
     pub id: DecisionId,
     pub trace: Trace,
     pub request: Arc<RequestInput>,
@@ -38,7 +38,7 @@ pub(crate) struct Made {
 }
 
 enum Record {
-    Decision(Box<Made>),
+    Decision(Box<PendingDecision>),
     Refusal(Box<PeerRefused>),
     /// The program ends: nothing comes behind it.
     Last,
@@ -72,8 +72,8 @@ impl Recorder {
     }
 
     /// Takes an allow, for which nothing waits. False if it is lost, which is counted.
-    pub(crate) fn allowed(&self, made: Made) -> bool {
-        let queued = Queued { record: Record::Decision(Box::new(made)), written: None };
+    pub(crate) fn allowed(&self, decision: PendingDecision) -> bool {
+        let queued = Queued { record: Record::Decision(Box::new(decision)), written: None };
         let is_taken = self.queue.try_send(queued).is_ok();
         if !is_taken {
             self.lose(1);
@@ -82,11 +82,11 @@ impl Recorder {
     }
 
     /// Takes a denial, and returns once it is durable. False if it is not.
-    pub(crate) async fn denied(&self, made: Made) -> bool {
+    pub(crate) async fn denied(&self, decision: PendingDecision) -> bool {
         let (written, wait) = oneshot::channel();
         // The caller may go away while the queue is full.
         let unsent = CountIfDropped(Some(&self.lost));
-        let queued = Queued { record: Record::Decision(Box::new(made)), written: Some(written) };
+        let queued = Queued { record: Record::Decision(Box::new(decision)), written: Some(written) };
         let is_queued = self.queue.send(queued).await.is_ok();
         if is_queued {
             unsent.sent();
@@ -195,7 +195,7 @@ fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
     let (mut text, mut ends) = (Vec::with_capacity(16 * 1024), vec![]);
     for record in records {
         match record {
-            Record::Decision(made) => made.event().encode_into(&mut text),
+            Record::Decision(decision) => decision.event().encode_into(&mut text),
             Record::Refusal(refused) => NodeEvent::PeerRefused(*refused).encode_into(&mut text),
             Record::Last => continue,
         }
@@ -206,7 +206,7 @@ fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
     starts.zip(&ends).map(|(start, end)| text.slice(start..*end)).collect()
 }
 
-impl Made {
+impl PendingDecision {
     fn event(self) -> NodeEvent {
         let revision = self.in_force.as_ref().map_or(0, |policy| policy.revision);
         let policy = self.in_force.as_ref().map(|policy| &policy.set);
@@ -226,9 +226,9 @@ pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
         let mut agent = SidecarClient::new(agent.clone());
         async move {
             match agent.record(RecordRequest { records: batch.records, lost: batch.lost, batch_key }).await {
-                Ok(_) => Sent::Taken,
-                Err(status) if is_permanent(&status) => Sent::Refused(status.message().to_owned()),
-                Err(status) => Sent::Later(status.message().to_owned()),
+                Ok(_) => SendOutcome::Taken,
+                Err(status) if is_permanent(&status) => SendOutcome::Refused(status.message().to_owned()),
+                Err(status) => SendOutcome::Later(status.message().to_owned()),
             }
         }
     };

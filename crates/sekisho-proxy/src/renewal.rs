@@ -10,7 +10,7 @@ use sekisho_identity::LeafFacts;
 use sekisho_net::{Dialer, NetError};
 use sekisho_policy::SubjectInput;
 use sekisho_runtime::{now, random_bytes};
-use sekisho_sdk::{Held, RevocationKeeper};
+use sekisho_sdk::{CurrentIdentity, RevocationKeeper};
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -70,7 +70,12 @@ impl Renewals {
     }
 
     /// Takes what a fresh handshake proves for the connection that its client names. Returns why not, if not.
-    pub(crate) async fn answer<S>(&self, mut stream: S, leaf: Arc<LeafFacts>, own: &Held) -> Result<(), &'static str>
+    pub(crate) async fn answer<S>(
+        &self,
+        mut stream: S,
+        leaf: Arc<LeafFacts>,
+        own: &CurrentIdentity,
+    ) -> Result<(), &'static str>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -90,7 +95,7 @@ impl Renewals {
         renewed
     }
 
-    fn renew(&self, key: &[u8; 32], leaf: Arc<LeafFacts>, own: &Held) -> Result<(), &'static str> {
+    fn renew(&self, key: &[u8; 32], leaf: Arc<LeafFacts>, own: &CurrentIdentity) -> Result<(), &'static str> {
         let table = self.table();
         let open = table.get(key).ok_or("a renewal named a connection that is not open")?;
         if open.proven.borrow().leaf.spiffe_id != leaf.spiffe_id || open.own != own.spiffe_id {
@@ -125,7 +130,7 @@ pub(crate) struct Renewer {
     pub dialer: Dialer,
     /// `OF_TCP`, `OF_HTTP1` or `OF_HTTP2`.
     pub protocols: &'static [&'static [u8]],
-    pub held: watch::Receiver<Option<Held>>,
+    pub held: watch::Receiver<Option<CurrentIdentity>>,
     pub revocations: Arc<RevocationKeeper>,
     /// The peer's SVID of the last handshake.
     pub leaf: Option<LeafFacts>,
@@ -164,7 +169,7 @@ impl Renewer {
         }
     }
 
-    async fn renew(&self, held: &Held) -> Result<(Option<LeafFacts>, UnixTime), NotRenewed> {
+    async fn renew(&self, held: &CurrentIdentity) -> Result<(Option<LeafFacts>, UnixTime), NotRenewed> {
         let unanswered = |error: &dyn std::fmt::Display| NotRenewed::Unanswered(error.to_string());
         let mut connection = self.dialer.connect(self.protocols).await.map_err(|error| match error {
             NetError::Handshake { .. } | NetError::Peer(_) => NotRenewed::Refused(error.to_string()),
@@ -232,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_same_identities_renew_a_connection() {
         let (renewals, key) = (Renewals::default(), [7; 32]);
-        let own = |path: &str| Held {
+        let own = |path: &str| CurrentIdentity {
             spiffe_id: leaf(path, 0).spiffe_id.clone(),
             not_after: UnixTime::from_millis(90),
             generation: 2,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_runtime::{Stop, Traces};
-use sekisho_sdk::{Held, IdentitySource, RevocationKeeper};
+use sekisho_sdk::{CurrentIdentity, IdentitySource, RevocationKeeper};
 use tokio::sync::watch;
 
 use crate::config::Protocol;
@@ -31,7 +31,7 @@ pub(crate) struct Inbound {
 }
 
 /// Returns when the identity is taken away.
-pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<Held>>) {
+pub(crate) async fn withdrawn(mut held: watch::Receiver<Option<CurrentIdentity>>) {
     // A source that is gone gives no identity either.
     let _gone = held.wait_for(Option::is_none).await;
 }

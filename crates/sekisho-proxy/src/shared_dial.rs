@@ -60,13 +60,13 @@ fn pause(times: u32, longest: Duration) -> Duration {
     whole.mul_f64(part)
 }
 
-type Made<T, E> = Result<T, Arc<E>>;
-type Dialled<T, E> = Option<Made<T, E>>;
+type DialResult<T, E> = Result<T, Arc<E>>;
+type SharedResult<T, E> = Option<DialResult<T, E>>;
 
-/// What is known at once, or where it will be.
-enum Begun<T, E> {
-    Known(Made<T, E>),
-    Waits(watch::Receiver<Dialled<T, E>>),
+/// A result that is known at once, or the dial to wait for.
+enum DialStart<T, E> {
+    Known(DialResult<T, E>),
+    Waiting(watch::Receiver<SharedResult<T, E>>),
 }
 
 pub(crate) struct SharedDial<T, E> {
@@ -77,7 +77,7 @@ pub(crate) struct SharedDial<T, E> {
 struct State<T, E> {
     /// The connection in use, and the generation of the SVID that opened it.
     open: Option<(u64, T)>,
-    dialling: Option<(u64, watch::Receiver<Dialled<T, E>>)>,
+    dialling: Option<(u64, watch::Receiver<SharedResult<T, E>>)>,
 }
 
 impl<T, E> SharedDial<T, E>
@@ -98,13 +98,13 @@ where
         generation: u64,
         usable: impl FnOnce(&T) -> bool,
         dial: impl FnOnce() -> F,
-    ) -> Option<Made<T, E>>
+    ) -> Option<DialResult<T, E>>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let mut result = match self.begin(generation, usable, dial) {
-            Begun::Known(known) => return Some(known),
-            Begun::Waits(waits) => waits,
+            DialStart::Known(known) => return Some(known),
+            DialStart::Waiting(waits) => waits,
         };
         // No lock is held while it is waited for, and a request that goes away ends no one else's dial.
         result.wait_for(Option::is_some).await.ok()?.clone()
@@ -123,7 +123,7 @@ where
         generation: u64,
         usable: impl FnOnce(&T) -> bool,
         dial: impl FnOnce() -> F,
-    ) -> Begun<T, E>
+    ) -> DialStart<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
@@ -131,20 +131,20 @@ where
         if let Some((_, open)) =
             state.open.as_ref().filter(|(opened_by, open)| *opened_by == generation && usable(open))
         {
-            return Begun::Known(Ok(open.clone()));
+            return DialStart::Known(Ok(open.clone()));
         }
         if let Some((_, waits)) = state.dialling.as_ref().filter(|(with, _)| *with == generation) {
-            return Begun::Waits(waits.clone());
+            return DialStart::Waiting(waits.clone());
         }
         if let Some(error) = self.failures.recent(generation) {
-            return Begun::Known(Err(error));
+            return DialStart::Known(Err(error));
         }
         let (sender, waits) = watch::channel(None);
         state.dialling = Some((generation, waits.clone()));
         let (shared, dialling) = (self.clone(), dial());
         tokio::spawn(async move {
             // Dropped without a result, it would be waited for by all who come later.
-            let ends = Ends(&shared, generation);
+            let ends = ResetOnDrop(&shared, generation);
             let made = dialling.await.map_err(Arc::new);
             match &made {
                 Ok(connection) => {
@@ -156,7 +156,7 @@ where
             drop(ends);
             sender.send_replace(Some(made));
         });
-        Begun::Waits(waits)
+        DialStart::Waiting(waits)
     }
 
     fn state(&self) -> MutexGuard<'_, State<T, E>> {
@@ -165,9 +165,9 @@ where
 }
 
 /// Clears the state for the next dial.
-struct Ends<'a, T, E>(&'a Arc<SharedDial<T, E>>, u64);
+struct ResetOnDrop<'a, T, E>(&'a Arc<SharedDial<T, E>>, u64);
 
-impl<T, E> Drop for Ends<'_, T, E> {
+impl<T, E> Drop for ResetOnDrop<'_, T, E> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.dialling.as_ref().is_some_and(|(generation, _)| *generation == self.1) {

@@ -14,7 +14,7 @@ use crate::trace::Trace;
 
 /// Judges a connection and, while it stays allowed and both ends prove who they are, passes its bytes. Policy sees the
 /// method `TCP` and no path.
-pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn decide_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
     inbound: &Inbound,
     mut stream: S,
     mut renewable: Renewable<'_>,
@@ -32,12 +32,12 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         request_id: random_hex(16),
     });
     let mut changed = inbound.decider.policy().changed.subscribe();
-    let made = inbound.decider.decide(input.clone(), Trace::below(None)).await;
-    if !made.effect.is_allow() {
+    let outcome = inbound.decider.decide(input.clone(), Trace::below(None)).await;
+    if !outcome.effect.is_allow() {
         tracing::debug!(peer, "connection denied");
         return;
     }
-    let (mut upstream, _turn) = match inbound.upstream.bare(&peer).await {
+    let (mut upstream, _permit) = match inbound.upstream.bare(&peer).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::warn!(peer, %error, "the service was not reached");
@@ -72,5 +72,5 @@ pub(crate) async fn judge_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
             break "the policy in force denies it";
         }
     };
-    tracing::info!(peer, decision = %made.id, why, "connection closed");
+    tracing::info!(peer, decision = %outcome.id, why, "connection closed");
 }

@@ -16,13 +16,13 @@ use hyper::body::Incoming;
 use crate::dialling::{DialError, PeerDialer};
 use crate::guard;
 use crate::hops;
-use crate::kept::Kept;
+use crate::idle_pool::IdlePool;
 use crate::passing::{Body, BoxError};
-use crate::peer_http1::{Connection, Http1, Way};
+use crate::peer_http1::{Connection, Http1, Route};
 use crate::peer_http2::Http2;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unanswered {
+pub(crate) enum SendError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error(transparent)]
@@ -47,27 +47,27 @@ impl ToPeer {
     }
 
     /// Sends a request of the workload on. Nothing is sent twice: only what a connection did not take is tried again.
-    pub(crate) async fn send(&self, mut head: Parts, mut body: Body) -> Result<Response<Body>, Unanswered> {
+    pub(crate) async fn send(&self, mut head: Parts, mut body: Body) -> Result<Response<Body>, SendError> {
         loop {
             let held = self.dialer.held()?;
             // gRPC needs HTTP/2 on each hop.
-            let way = if head.version == Version::HTTP_2 { Way::Http2 } else { self.http1.way(&held).await? };
-            let (mut connection, reused) = match way {
-                Way::Kept(connection) => (connection, true),
-                Way::Fresh(connection) => (connection, false),
-                Way::Http2 => {
-                    let request = Request::from_parts(over_http2(head).ok_or(Unanswered::Target)?, body);
+            let route = if head.version == Version::HTTP_2 { Route::Http2 } else { self.http1.route(&held).await? };
+            let (mut connection, reused) = match route {
+                Route::Reused(connection) => (connection, true),
+                Route::Fresh(connection) => (connection, false),
+                Route::Http2 => {
+                    let request = Request::from_parts(over_http2(head).ok_or(SendError::Target)?, body);
                     let response = self.http2.sender(held).await?.send_request(request).await?;
                     return Ok(response.map(|body| body.map_err(Into::into).boxed()));
                 }
             };
-            let head1 = over_http1(head, !body.is_end_stream()).ok_or(Unanswered::Target)?;
+            let head1 = over_http1(head, !body.is_end_stream()).ok_or(SendError::Target)?;
             match connection.sender.try_send_request(Request::from_parts(head1, body)).await {
                 // What follows such a head is not an answer, and goes with its connection.
-                Ok(response) if response.status().is_informational() => return Err(Unanswered::Switched),
+                Ok(response) if response.status().is_informational() => return Err(SendError::Switched),
                 Ok(response) => {
-                    let lease = Some((connection, self.http1.kept.clone()));
-                    return Ok(response.map(|body| Leased { body, lease, ended: false }.boxed()));
+                    let lease = Some((connection, self.http1.idle.clone()));
+                    return Ok(response.map(|body| PooledAnswer { body, lease, ended: false }.boxed()));
                 }
                 // The peer closed a connection that waited.
                 Err(mut error) => match error.take_message().filter(|_| reused) {
@@ -110,22 +110,22 @@ fn target(uri: &Uri) -> PathAndQuery {
 }
 
 /// The body of an answer. Once it has been read whole, its connection takes the next request; else it ends with it.
-struct Leased {
+struct PooledAnswer {
     body: Incoming,
-    lease: Option<(Connection, Arc<Kept<Connection>>)>,
+    lease: Option<(Connection, Arc<IdlePool<Connection>>)>,
     ended: bool,
 }
 
-impl Drop for Leased {
+impl Drop for PooledAnswer {
     fn drop(&mut self) {
         let whole = self.ended || self.body.is_end_stream();
-        if let Some((connection, kept)) = self.lease.take().filter(|_| whole) {
-            kept.give_back(connection);
+        if let Some((connection, idle)) = self.lease.take().filter(|_| whole) {
+            idle.give_back(connection);
         }
     }
 }
 
-impl http_body::Body for Leased {
+impl http_body::Body for PooledAnswer {
     type Data = Bytes;
     type Error = BoxError;
 

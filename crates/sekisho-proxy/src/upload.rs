@@ -59,28 +59,28 @@ impl Faults {
     }
 }
 
-/// Notes what ends a request's body, and holds one back that waits for leave.
-pub(crate) struct Noted {
+/// Notes the error that ends a request's body, and holds back a body that expects a 100 response.
+pub(crate) struct FaultWatch {
     faults: Faults,
     held_back: Option<Pin<Box<Sleep>>>,
 }
 
-pub(crate) type Upload<B> = Passing<B, Noted>;
+pub(crate) type Upload<B> = Passing<B, FaultWatch>;
 
 impl<B> Upload<B> {
     pub(crate) const fn new(inner: B, faults: Faults) -> Self {
-        Self::by(inner, Noted { faults, held_back: None })
+        Self::by(inner, FaultWatch { faults, held_back: None })
     }
 
     /// A body that the next hop may refuse before any of it is asked for.
     pub(crate) fn held_back(inner: B, faults: Faults, headers: &HeaderMap) -> Self {
         let waits =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self::by(inner, Noted { faults, held_back: waits.then(|| Box::pin(sleep(HELD_BACK))) })
+        Self::by(inner, FaultWatch { faults, held_back: waits.then(|| Box::pin(sleep(HELD_BACK))) })
     }
 }
 
-impl Pass for Noted {
+impl Pass for FaultWatch {
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(held_back) = &mut self.held_back {
             std::task::ready!(held_back.as_mut().poll(context));
@@ -112,7 +112,7 @@ mod tests {
     /// The fault that is noted for a body that ends with `error`.
     fn noted(error: impl Into<BoxError>) -> Fault {
         let faults = Faults::default();
-        let mut noted = Noted { faults: faults.clone(), held_back: None };
+        let mut noted = FaultWatch { faults: faults.clone(), held_back: None };
         let context = &mut Context::from_waker(std::task::Waker::noop());
         assert!(noted.pass(Poll::Ready(Some(Err(error.into()))), context).is_ready());
         faults.found().unwrap().clone()

@@ -17,14 +17,14 @@ use tokio::time::Instant;
 use crate::answer::{Answer, Answers};
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
+use crate::fair_queue::{FairQueue, NoPermit, Permit};
 use crate::idle::Idle;
-use crate::kept::{Kept, Sender1};
+use crate::idle_pool::{Http1Sender, IdlePool};
 use crate::local::{self, LocalError};
 use crate::passing::{Body, Pass, Passing, Polled};
 use crate::program;
 use crate::read_first::ReadFirst;
 use crate::shared_dial::SharedDial;
-use crate::turns::{NoTurn, Turn, Turns};
 
 /// How long after the start of this sidecar its workload may take to listen.
 const STARTING: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) enum UpstreamError {
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error(transparent)]
-    NoTurn(#[from] NoTurn),
+    NoPermit(#[from] NoPermit),
     /// The same failure for all who waited for one dial.
     #[error(transparent)]
     Shared(Arc<UpstreamError>),
@@ -50,23 +50,23 @@ pub(crate) enum UpstreamError {
     Switched,
 }
 
-type Sender2 = http2::SendRequest<Body>;
+type Http2Sender = http2::SendRequest<Body>;
 
 pub(crate) struct Upstream {
     pub at: Local,
     workload: Arc<Ownership>,
     protocol: Protocol,
     decider: Arc<Decider>,
-    kept: Arc<Kept<Sender1>>,
+    idle: Arc<IdlePool<Http1Sender>>,
     /// The one connection of a service that speaks HTTP/2.
-    shared: Arc<SharedDial<Sender2, UpstreamError>>,
-    turns: Arc<Turns>,
+    shared: Arc<SharedDial<Http2Sender, UpstreamError>>,
+    queue: Arc<FairQueue>,
     answers: Arc<Answers>,
     opened: Instant,
 }
 
-/// A request's body on its way to the service has its turn for as long.
-impl Pass for Arc<Turn> {
+/// A request's body holds its permit until it was sent.
+impl Pass for Arc<Permit> {
     fn pass(&mut self, polled: Polled, _: &mut Context<'_>) -> Polled {
         polled
     }
@@ -82,13 +82,13 @@ impl Upstream {
         body_idle: Duration,
     ) -> Arc<Self> {
         // A service that has just started is there at once: its failures are not remembered.
-        let (kept, shared) = (Kept::for_at_most(IDLE), SharedDial::new(Duration::ZERO));
-        let (turns, answers) = (Turns::new(connections), Answers::swept(body_idle));
+        let (idle, shared) = (IdlePool::with_timeout(IDLE), SharedDial::new(Duration::ZERO));
+        let (queue, answers) = (FairQueue::new(connections), Answers::swept(body_idle));
         let opened = instant();
-        Arc::new(Self { at, workload, protocol, decider, kept, shared, turns, answers, opened })
+        Arc::new(Self { at, workload, protocol, decider, idle, shared, queue, answers, opened })
     }
 
-    /// Sends a request of `peer` once it is its turn: in origin form for HTTP/1.1, with scheme and authority for
+    /// Sends a request of `peer` once it has a permit: in origin form for HTTP/1.1, with scheme and authority for
     /// HTTP/2.
     pub(crate) async fn send(
         self: &Arc<Self>,
@@ -96,19 +96,19 @@ impl Upstream {
         mut request: Request<Body>,
         idle: &Idle,
     ) -> Result<Response<Answer>, UpstreamError> {
-        let turn = Arc::new(self.turns.take(peer).await?);
+        let permit = Arc::new(self.queue.take(peer).await?);
         // A service may answer before it has read the request, whose rest keeps the connection.
         if !request.body().is_end_stream() {
-            request = request.map(|body| Passing::by(body, turn.clone()).boxed());
+            request = request.map(|body| Passing::by(body, permit.clone()).boxed());
         }
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
-            return Ok(response.map(|body| self.answers.answer(body, None, turn, idle)));
+            return Ok(response.map(|body| self.answers.answer(body, None, permit, idle)));
         }
         loop {
-            let kept = self.kept.take(|_| true);
-            let reused = kept.is_some();
-            let mut sender = match kept {
+            let pooled = self.idle.take(|_| true);
+            let reused = pooled.is_some();
+            let mut sender = match pooled {
                 Some(sender) => sender,
                 None => self.dial().await?,
             };
@@ -116,8 +116,8 @@ impl Upstream {
                 // What follows such a head is not an answer, and goes with its connection.
                 Ok(response) if response.status().is_informational() => return Err(UpstreamError::Switched),
                 Ok(response) => {
-                    let lease = Some((sender, self.kept.clone()));
-                    return Ok(response.map(|body| self.answers.answer(body, lease, turn, idle)));
+                    let lease = Some((sender, self.idle.clone()));
+                    return Ok(response.map(|body| self.answers.answer(body, lease, permit, idle)));
                 }
                 // The service closed a connection that waited, and nothing of the request was sent.
                 Err(mut error) => match error.take_message().filter(|_| reused) {
@@ -128,10 +128,10 @@ impl Upstream {
         }
     }
 
-    /// The bare connection, for what is not HTTP. It takes a turn of `peer`, or is refused at once.
-    pub(crate) async fn bare(&self, peer: &str) -> Result<(Box<dyn local::Stream>, Turn), UpstreamError> {
-        let turn = self.turns.try_take(peer).ok_or(NoTurn::TooMany)?;
-        Ok((self.connect().await?, turn))
+    /// A raw connection, for protocols other than HTTP. It takes a permit of `peer`, or is refused at once.
+    pub(crate) async fn bare(&self, peer: &str) -> Result<(Box<dyn local::Stream>, Permit), UpstreamError> {
+        let permit = self.queue.try_take(peer).ok_or(NoPermit::TooMany)?;
+        Ok((self.connect().await?, permit))
     }
 
     /// Connects to the service. One that was started a moment ago may not listen yet.
@@ -157,7 +157,7 @@ impl Upstream {
         connected
     }
 
-    async fn dial(&self) -> Result<Sender1, UpstreamError> {
+    async fn dial(&self) -> Result<Http1Sender, UpstreamError> {
         let stream = self.connect().await?;
         // A service that answers faster than the peer reads waits for it.
         let stream = TokioIo::new(ReadFirst::new(stream));
@@ -170,7 +170,7 @@ impl Upstream {
         Ok(sender)
     }
 
-    async fn shared(self: &Arc<Self>) -> Result<Sender2, UpstreamError> {
+    async fn shared(self: &Arc<Self>) -> Result<Http2Sender, UpstreamError> {
         let dial = || {
             let upstream = self.clone();
             async move {
@@ -186,7 +186,7 @@ impl Upstream {
                 Ok(sender)
             }
         };
-        let shared = self.shared.get(0, |sender: &Sender2| !sender.is_closed(), dial).await;
+        let shared = self.shared.get(0, |sender: &Http2Sender| !sender.is_closed(), dial).await;
         shared.ok_or(UpstreamError::GivenUp)?.map_err(UpstreamError::Shared)
     }
 }
@@ -204,12 +204,12 @@ mod tests {
     use super::*;
     use crate::policy::PolicyKeeper;
 
-    /// An upstream at `at`, with two turns of which a peer has one.
+    /// An upstream at `at`, with two permits of which a peer has one.
     fn upstream(at: Local, limit: Duration) -> Arc<Upstream> {
         upstream_with(at, 2, limit)
     }
 
-    fn upstream_with(at: Local, turns: usize, limit: Duration) -> Arc<Upstream> {
+    fn upstream_with(at: Local, permits: usize, limit: Duration) -> Arc<Upstream> {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(&folder.path().join("spool"), 1_000_000, "s").unwrap();
         let keeper = Arc::new(PolicyKeeper::open(folder.path().join("policy.json")));
@@ -218,7 +218,7 @@ mod tests {
         let decider = Arc::new(decider);
         tokio::spawn(writer.run());
         let workload = Ownership::of(Arc::new(Process::open(std::process::id().cast_signed()).unwrap()));
-        Upstream::new(at, workload, Protocol::Http1, decider, turns, limit)
+        Upstream::new(at, workload, Protocol::Http1, decider, permits, limit)
     }
 
     fn request(body: Body) -> Request<Body> {
@@ -237,14 +237,14 @@ mod tests {
 
     async fn comes_back(upstream: &Upstream) {
         let end = instant() + Duration::from_secs(10);
-        while upstream.turns.try_take("peer").is_none() {
-            assert!(instant() < end, "the turn did not come back");
+        while upstream.queue.try_take("peer").is_none() {
+            assert!(instant() < end, "the permit did not come back");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_unread_answer_gives_its_turn_back() {
+    async fn an_unread_answer_releases_its_permit() {
         let (service, at) = service();
         let served = std::thread::spawn(move || {
             let (mut stream, _) = service.accept().unwrap();
@@ -256,7 +256,7 @@ mod tests {
         let limit = Duration::from_millis(400);
         let upstream = upstream(at, limit);
         let mut answer = upstream.send("peer", request(empty()), &Idle::new(limit)).await.unwrap().into_body();
-        assert!(upstream.turns.try_take("peer").is_none(), "it has the only turn of its peer");
+        assert!(upstream.queue.try_take("peer").is_none(), "it has the only permit of its peer");
         answer.frame().await.unwrap().unwrap();
         comes_back(&upstream).await;
         assert!(answer.frame().await.unwrap().is_err());
@@ -316,7 +316,7 @@ mod tests {
             if !stream.is_finished() {
                 waiting += 1;
                 stream.abort();
-            } else if let Err(UpstreamError::NoTurn(NoTurn::TooMany)) = stream.await.unwrap() {
+            } else if let Err(UpstreamError::NoPermit(NoPermit::TooMany)) = stream.await.unwrap() {
                 refused += 1;
             }
         }
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_unfinished_request_keeps_its_turn() {
+    async fn an_unfinished_request_keeps_its_permit() {
         let (service, at) = service();
         let limit = Duration::from_secs(20);
         let upstream = upstream(at, limit);
@@ -403,7 +403,7 @@ mod tests {
         answer.into_body().collect().await.unwrap();
         let stream = tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(upstream.turns.try_take("peer").is_none(), "the answer is whole, and its request is not");
+        assert!(upstream.queue.try_take("peer").is_none(), "the answer is whole, and its request is not");
         drop(stream);
         comes_back(&upstream).await;
     }

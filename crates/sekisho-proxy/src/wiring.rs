@@ -37,7 +37,7 @@ pub async fn run(
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;
     // Before the workload starts: its first call finds them.
-    let bound = Bound::to(&args).await?;
+    let bound = BoundListeners::to(&args).await?;
     let mut child = workload::start(&args).await?;
     let Some(workload) = workload::open(child.as_mut(), args.workload_pid)? else {
         return Ok(child.as_mut().and_then(workload::exit_code));
@@ -90,13 +90,13 @@ pub async fn run(
 }
 
 /// Listeners that are open and not yet served: who dials them waits.
-struct Bound {
+struct BoundListeners {
     inbound: Option<(TcpListener, SocketAddr)>,
     /// In the order of their settings.
     outbound: Vec<Listener>,
 }
 
-impl Bound {
+impl BoundListeners {
     async fn to(args: &ProxyArgs) -> Result<Self, ProxyError> {
         let mut bound = Self { inbound: None, outbound: vec![] };
         if let Some(address) = args.inbound {
@@ -124,7 +124,7 @@ struct Listeners<'a> {
 
 impl Listeners<'_> {
     /// Serves what is bound. Returns the address for peers, if there is one.
-    fn open(&self, args: &ProxyArgs, bound: Bound) -> Option<SocketAddr> {
+    fn open(&self, args: &ProxyArgs, bound: BoundListeners) -> Option<SocketAddr> {
         let protocol = args.protocol.unwrap_or(Protocol::Http1);
         let Deciding { decider, revocations, .. } = self.deciding;
         let body_idle = Duration::from_secs(args.body_idle_seconds.into());

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use sekisho_host::Process;
-use sekisho_runtime::{Ends, child_of_ours, has_become};
+use sekisho_runtime::{OnParentExit, child_of_ours, has_become};
 use tokio::process::{Child, Command};
 
 use crate::config::ProxyArgs;
@@ -19,7 +19,7 @@ const TERMINATED: i32 = 15;
 pub(crate) async fn start(args: &ProxyArgs) -> Result<Option<Child>, ProxyError> {
     let Some((program, arguments)) = args.command.split_first() else { return Ok(None) };
     let failed = |source| ProxyError::Start { command: program.clone(), source };
-    let mut command = Command::from(child_of_ours(program, Ends::Killed));
+    let mut command = Command::from(child_of_ours(program, OnParentExit::Killed));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
     // The agent measures what it is then. A child that has exited by now has no PID.

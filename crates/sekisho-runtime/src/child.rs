@@ -17,7 +17,7 @@ pub const NOT_RUN: i32 = 127;
 
 /// How a child ends when we do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ends {
+pub enum OnParentExit {
     /// It may finish first (SIGTERM).
     Asked,
     /// At once (SIGKILL).
@@ -27,9 +27,9 @@ pub enum Ends {
 /// A command for `program`, whose arguments follow. Needs `become_child` at the start of this executable's `main`.
 ///
 /// The kernel ends it with the thread that starts it: start it from one that lasts as long as the process.
-pub fn child_of_ours(program: impl AsRef<OsStr>, ends: Ends) -> Command {
+pub fn child_of_ours(program: impl AsRef<OsStr>, ends: OnParentExit) -> Command {
     let mut command = Command::new(OURS);
-    let how = if ends == Ends::Asked { "asked" } else { "killed" };
+    let how = if ends == OnParentExit::Asked { "asked" } else { "killed" };
     command.arg(IN_PLACE).arg(getpid().as_raw_nonzero().to_string()).arg(how).arg(program);
     command
 }

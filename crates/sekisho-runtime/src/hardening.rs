@@ -19,7 +19,7 @@ pub enum HardeningError {
 ///
 /// Such a library runs before this does, and could hide: this stops accidents and simple thefts. What an attacker of
 /// the same user can do is in `docs/threat-model.md`.
-pub fn refuse_company() -> Result<(), HardeningError> {
+pub fn check_preload_and_tracer() -> Result<(), HardeningError> {
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(name) = LOADED_WITH.into_iter().find(|name| set(name)) {
         return Err(HardeningError::Preloaded(name));

@@ -28,7 +28,8 @@ const OF_THE_C_LIBRARY: [&str; 11] = [
 /// What such a variable is called until a child gets it back.
 const SET_ASIDE: &str = "SEKISHO_FOR_CHILDREN_";
 
-/// What puts a library into every program is refused instead (`refuse_company`): no one sets it for the children only.
+/// What puts a library into every program is refused instead (`check_preload_and_tracer`): it is never meant
+/// for the children only.
 fn is_set_aside(name: &OsStr) -> bool {
     let refused = super::hardening::LOADED_WITH.iter().any(|loaded| name == *loaded);
     !refused && (name.as_bytes().starts_with(b"LD_") || OF_THE_C_LIBRARY.iter().any(|other| name == *other))

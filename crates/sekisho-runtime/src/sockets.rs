@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use sekisho_types::unix_endpoint;
 
-/// The server's socket for operators: `given`, else the first place of `server_places` where something answers.
+/// The server's socket for operators: `given`, else the first place of `server_socket_paths` where something answers.
 pub fn server_socket(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(|| choose(server_places()), Path::to_owned)
+    given.map_or_else(|| choose(server_socket_paths()), Path::to_owned)
 }
 
 /// The agent's socket: `given`, else the one that `SPIFFE_ENDPOINT_SOCKET` names, else the first place of
-/// `agent_places` where
+/// `agent_socket_paths` where
 /// something answers.
 pub fn agent_socket(given: Option<&Path>) -> PathBuf {
     let endpoint =
         || std::env::var("SPIFFE_ENDPOINT_SOCKET").ok().and_then(|text| unix_endpoint(&text).map(PathBuf::from));
-    given.map(Path::to_owned).or_else(endpoint).unwrap_or_else(|| choose(agent_places()))
+    given.map(Path::to_owned).or_else(endpoint).unwrap_or_else(|| choose(agent_socket_paths()))
 }
 
 /// An installed server, which is also one with default settings; and that of `sekisho dev`.
-pub fn server_places() -> Vec<PathBuf> {
+pub fn server_socket_paths() -> Vec<PathBuf> {
     vec!["/var/lib/sekisho/server/api.sock".into(), dev_folder().join("server/api.sock")]
 }
 
 /// An installed agent, one with default settings, and that of `sekisho dev`.
-pub fn agent_places() -> Vec<PathBuf> {
+pub fn agent_socket_paths() -> Vec<PathBuf> {
     let dev = dev_folder().join("agent/agent.sock");
     vec!["/run/sekisho-agent/agent.sock".into(), "/var/lib/sekisho/agent/agent.sock".into(), dev]
 }

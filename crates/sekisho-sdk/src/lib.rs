@@ -63,7 +63,7 @@ pub use rotating::Rotating;
 pub use sekisho_identity::LeafFacts;
 pub use sekisho_net::{NetError, TlsSource};
 pub use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
-pub use source::{Held, IdentitySource, Workload};
+pub use source::{CurrentIdentity, IdentitySource, Workload};
 
 /// The example of the README is compiled too.
 #[cfg(doctest)]

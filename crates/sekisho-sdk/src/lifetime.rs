@@ -10,7 +10,7 @@ use sekisho_ports::now;
 use sekisho_types::UnixTime;
 use tokio::sync::watch;
 
-use crate::source::Held;
+use crate::source::CurrentIdentity;
 use crate::{Peer, RevocationKeeper};
 
 const EXPIRED: &str = "an SVID of this connection has expired; connect again";
@@ -76,10 +76,10 @@ impl Lifetime {
 
 /// Returns when a client should use a connection no more: its own identity has rotated, or half of what remained of the
 /// peer's SVID has passed. Requests that are open have the other half to finish.
-pub(crate) async fn retires(peer: Peer, generation: u64, mut held: watch::Receiver<Option<Held>>) {
+pub(crate) async fn retires(peer: Peer, generation: u64, mut held: watch::Receiver<Option<CurrentIdentity>>) {
     let (now, ends) = (now(), peer.svid().not_after);
     let half = UnixTime::from_nanos(now.nanos() + (ends.nanos() - now.nanos()) / 2);
-    let is_new = |held: &Option<Held>| held.as_ref().is_none_or(|held| held.generation != generation);
+    let is_new = |held: &Option<CurrentIdentity>| held.as_ref().is_none_or(|held| held.generation != generation);
     tokio::select! {
         biased;
         _gone = held.wait_for(is_new) => {}

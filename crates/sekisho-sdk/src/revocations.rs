@@ -22,12 +22,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where changed revocations are kept, over a restart.
-type Keep = Box<dyn Fn(&Revocations) + Send + Sync>;
+type SaveRevocations = Box<dyn Fn(&Revocations) + Send + Sync>;
 
 /// The revocations that the agent has sent, and those of an earlier run.
 pub struct RevocationKeeper {
     current: ArcSwap<Revocations>,
-    keep: Keep,
+    keep: SaveRevocations,
     clock: fn() -> UnixTime,
     /// Whether the agent has sent those in force in this run, and has not refused to send more: else each peer counts
     /// as revoked (law L3). An agent that cannot reach its server sends the last that it heard of.

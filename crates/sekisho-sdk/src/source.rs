@@ -15,7 +15,7 @@ use crate::revocations::{RevocationKeeper, follow_revocations, is_refusal};
 
 /// The identity in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct CurrentIdentity {
     /// Whose it is.
     pub spiffe_id: SpiffeId,
     /// When its SVID expires.
@@ -32,7 +32,7 @@ pub struct IdentitySource {
     /// TLS with it, on both sides.
     pub tls: TlsSource,
     /// It, as it rotates.
-    pub held: watch::Receiver<Option<Held>>,
+    pub held: watch::Receiver<Option<CurrentIdentity>>,
     /// Why there is no identity, for messages.
     pub trouble: watch::Receiver<Option<String>>,
     /// Of an identity of one's own: TLS refuses peers by them, and a [`Connection`](crate::Connection) is closed by
@@ -53,7 +53,7 @@ struct Update {
 
 struct Feed {
     tls: TlsSource,
-    held: watch::Sender<Option<Held>>,
+    held: watch::Sender<Option<CurrentIdentity>>,
     trouble: watch::Sender<Option<String>>,
     generation: u64,
     /// Hears of each identity.
@@ -122,7 +122,7 @@ impl IdentitySource {
     }
 
     /// Waits for the first identity and, for some seconds, for the revocations in force.
-    pub async fn ready(&self) -> Held {
+    pub async fn ready(&self) -> CurrentIdentity {
         let mut held = self.held.clone();
         loop {
             let now = held.borrow_and_update().clone();
@@ -225,7 +225,7 @@ impl Feed {
         self.tls.replace(material);
         self.generation += 1;
         let (generation, executable) = (self.generation, update.executable);
-        let held = Held { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
+        let held = CurrentIdentity { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));
         if let Some(keeper) = &self.keeper {

@@ -274,7 +274,7 @@ impl Authorities {
 
     /// Parks the keys of authorities that were removed, and those that a failed creation left. Unlinks parked keys
     /// whose time has passed; a clock that is not believed unlinks nothing.
-    pub(crate) fn put_away(&self, believed: UnixTime) -> Result<(), KeyError> {
+    pub(crate) fn retire_keys(&self, believed: UnixTime) -> Result<(), KeyError> {
         let error = |source| KeyError::File { path: self.folder.display().to_string(), source };
         for item in std::fs::read_dir(&self.folder).map_err(error)? {
             let path = item.map_err(error)?.path();

@@ -12,7 +12,7 @@ use sekisho_types::{SpiffeId, UnixTime, Verified};
 
 use crate::denied::Denied;
 use crate::domain::Domain;
-use crate::issue::Asker;
+use crate::issue::Requester;
 use crate::view::{State, View};
 
 /// Who can call: an operator, an agent, anyone, or the server itself.
@@ -39,10 +39,10 @@ pub(crate) struct LogReader {
 
 impl Caller for LogReader {}
 
-/// This server, of its own accord.
-pub(crate) struct Own;
+/// This server itself.
+pub(crate) struct ThisServer;
 
-impl Caller for Own {}
+impl Caller for ThisServer {}
 
 impl Caller for Operator {
     /// Judges it again. What it writes relies on what it was judged by; on this machine that does not change.
@@ -138,7 +138,7 @@ pub(crate) struct AgentCaller {
 
 #[derive(Default)]
 struct Basis {
-    asker: OnceLock<Asker>,
+    requester: OnceLock<Requester>,
     evidence: OnceLock<Evidence>,
 }
 
@@ -178,10 +178,10 @@ impl AgentCaller {
 
     /// The agent as it stood when the call first asked for an identity. The gate looks again before it signs: a ban may
     /// come meanwhile.
-    pub(crate) fn asker(&self, domain: &Domain) -> &Asker {
+    pub(crate) fn requester(&self, domain: &Domain) -> &Requester {
         self.basis
-            .asker
-            .get_or_init(|| Asker::agent(&domain.view, &domain.identity, self.id.clone(), self.serial.clone()))
+            .requester
+            .get_or_init(|| Requester::agent(&domain.view, &domain.identity, self.id.clone(), self.serial.clone()))
     }
 
     /// How it stands now.

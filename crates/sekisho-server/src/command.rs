@@ -5,7 +5,7 @@ use sekisho_types::{EntryId, SpiffeId};
 use crate::caller::Caller;
 use crate::change::{Change, Facts};
 use crate::denied::Denied;
-use crate::departure::Departure;
+use crate::final_check::FinalCheck;
 use crate::refusal::Fault;
 use crate::run::Run;
 
@@ -29,23 +29,23 @@ pub(crate) trait Changes: Sized + Send + Sync {
     fn prepare(&self, of: Facts<'_>, by: &Self::Caller) -> Result<Change<Self::Reply>, Self::Error>;
 
     /// Whose identities it takes away, if it does: it is acknowledged when those that are on their way out have left.
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
         None
     }
 }
 
 /// Identities that a change takes away.
 #[derive(Clone, Copy)]
-pub(crate) enum TakenAway<'a> {
+pub(crate) enum WithdrawnIdentities<'a> {
     OfAgent(&'a SpiffeId),
     OfEntry(&'a EntryId),
 }
 
-impl TakenAway<'_> {
-    fn concerns(self, departure: &Departure) -> bool {
+impl WithdrawnIdentities<'_> {
+    fn concerns(self, final_check: &FinalCheck) -> bool {
         match self {
-            Self::OfAgent(id) => departure.is_to(id),
-            Self::OfEntry(id) => departure.is_by(id),
+            Self::OfAgent(id) => final_check.is_for_agent(id),
+            Self::OfEntry(id) => final_check.has_entry(id),
         }
     }
 }
@@ -57,8 +57,8 @@ impl<K: Changes> Command for K {
 
     async fn run(self, run: &Run<'_, K::Caller>) -> Result<K::Reply, K::Error> {
         let made = run.change(|| self.prepare(run.facts(), run.caller)).await;
-        if let Some(taken) = self.takes_away() {
-            run.domain.streams.departures.settle(|departure| taken.concerns(departure)).await;
+        if let Some(taken) = self.withdrawn_identities() {
+            run.domain.streams.pending_answers.settle(|final_check| taken.concerns(final_check)).await;
         }
         made
     }

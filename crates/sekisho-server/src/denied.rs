@@ -55,7 +55,7 @@ impl From<Conflict> for Denied {
 }
 
 impl Fault for Denied {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         !matches!(self, Self::Journal(_) | Self::Incomplete)
     }
 

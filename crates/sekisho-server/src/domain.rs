@@ -15,18 +15,18 @@ use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
-use crate::behind::Behind;
-use crate::belief::Belief;
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::departure::Departures;
+use crate::fair_queue::FairQueue;
+use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
+use crate::rollback::RollbackDetector;
 use crate::scrub::Scrub;
-use crate::turns::Turns;
+use crate::trusted_time::TrustedTime;
 use crate::unstored::{ByFirst, Unstored};
 use crate::view::View;
 use crate::witness::Witnesses;
@@ -73,8 +73,8 @@ pub(crate) struct Limits {
     pub attestations: Rates<IpAddr>,
     pub refusals: Refusals,
     pub budgets: Budgets,
-    /// At judging and signing, by the agent that asks; the server's own identity has turns of its own.
-    pub turns: Turns<SpiffeId>,
+    /// For checking and signing, by the agent that asks; the server's own identity has a key of its own.
+    pub queue: FairQueue<SpiffeId>,
 }
 
 impl Limits {
@@ -84,7 +84,7 @@ impl Limits {
             attestations: Rates::new(1.0, 20.0),
             refusals: Refusals::new(),
             budgets: Budgets::new(),
-            turns: Turns::new(threads),
+            queue: FairQueue::new(threads),
         }
     }
 }
@@ -94,11 +94,11 @@ pub(crate) struct Streams {
     /// Changes on their way to agents.
     pub delivery: Delivery,
     /// Answers with identities that are on their way out.
-    pub departures: Departures,
+    pub pending_answers: PendingAnswers,
     /// Operators who follow what happens.
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
-    pub behind: Behind,
+    pub rollback: RollbackDetector,
     /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run
     /// on several nodes.
     pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
@@ -115,7 +115,7 @@ pub(crate) struct OwnWatch {
     pub metrics: Metrics,
     pub scrub: Arc<Scrub>,
     /// How far the clock is believed.
-    pub belief: Belief,
+    pub trusted_time: TrustedTime,
     /// Why the policy folder as it is now was not taken, if it was not.
     pub policy_folder_refused: Mutex<Option<String>>,
 }
@@ -144,7 +144,7 @@ impl Domain {
 
 /// How long things are kept that nothing uses any more.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Keep {
+pub(crate) struct Retention {
     /// Records of decisions, within the bound of their number.
     pub decisions_days: u32,
     /// Agents whose SVID has expired, and expired entries.
@@ -164,7 +164,7 @@ pub(crate) struct Settings {
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,
     pub agent_ttl_seconds: u32,
-    pub keep: Keep,
+    pub retention: Retention,
     /// Who attests nodes.
     pub anchors: Anchors,
 }

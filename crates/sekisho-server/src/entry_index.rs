@@ -12,7 +12,7 @@ use sekisho_identity::Entry;
 use sekisho_types::{EntryId, SpiffeId};
 
 /// By which SPIFFE ID an index finds entries.
-pub(crate) trait By {
+pub(crate) trait IndexedBy {
     fn of(entry: &Entry) -> &SpiffeId;
 }
 
@@ -22,13 +22,13 @@ pub(crate) struct Identity;
 /// By their parent.
 pub(crate) struct Parent;
 
-impl By for Identity {
+impl IndexedBy for Identity {
     fn of(entry: &Entry) -> &SpiffeId {
         &entry.spiffe_id
     }
 }
 
-impl By for Parent {
+impl IndexedBy for Parent {
     fn of(entry: &Entry) -> &SpiffeId {
         &entry.parent_id
     }
@@ -49,7 +49,7 @@ trait Key {
     fn key(&self) -> (&SpiffeId, &str);
 }
 
-impl<B: By> Key for Indexed<B> {
+impl<B: IndexedBy> Key for Indexed<B> {
     fn key(&self) -> (&SpiffeId, &str) {
         (B::of(&self.0), self.0.id.as_str())
     }
@@ -61,7 +61,7 @@ impl Key for (&SpiffeId, &str) {
     }
 }
 
-impl<'a, B: By + 'a> Borrow<dyn Key + 'a> for Indexed<B> {
+impl<'a, B: IndexedBy + 'a> Borrow<dyn Key + 'a> for Indexed<B> {
     fn borrow(&self) -> &(dyn Key + 'a) {
         self
     }
@@ -87,27 +87,27 @@ impl PartialEq for dyn Key + '_ {
 
 impl Eq for dyn Key + '_ {}
 
-impl<B: By> Ord for Indexed<B> {
+impl<B: IndexedBy> Ord for Indexed<B> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-impl<B: By> PartialOrd for Indexed<B> {
+impl<B: IndexedBy> PartialOrd for Indexed<B> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<B: By> PartialEq for Indexed<B> {
+impl<B: IndexedBy> PartialEq for Indexed<B> {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl<B: By> Eq for Indexed<B> {}
+impl<B: IndexedBy> Eq for Indexed<B> {}
 
-impl<B: By> EntryIndex<B> {
+impl<B: IndexedBy> EntryIndex<B> {
     /// The index of all these. They come in the order of their ids.
     ///
     /// Comparing IDs behind pointers misses the processor's caches. So the bytes in which the IDs differ are put side

@@ -9,13 +9,13 @@ use axum::http::Extensions;
 use futures_util::future::join_all;
 use sekisho_net::TlsPeer;
 
-use crate::caller::{AgentCaller, Caller, LogReader, Operator, Own};
+use crate::caller::{AgentCaller, Caller, LogReader, Operator, ThisServer};
 use crate::command::Command;
 use crate::commands::RetirePrevious;
 use crate::denied::Denied;
 use crate::domain::Shared;
 use crate::query::Query;
-use crate::refusal::{self, Fault, Refusal, Whom};
+use crate::refusal::{self, Fault, Refusal, RefusedParty};
 use crate::roles::Role;
 use crate::run::Run;
 
@@ -41,10 +41,10 @@ impl Connection {
 
     /// Puts a fault on record, if it is the caller's.
     pub(crate) async fn refuse<E: Fault>(&self, fault: E) -> Refusal<E> {
-        self.refuse_to(self.peer.as_ref().map_or(Whom::Local, Whom::Peer), fault).await
+        self.refuse_to(self.peer.as_ref().map_or(RefusedParty::Local, RefusedParty::Peer), fault).await
     }
 
-    async fn refuse_to<E: Fault>(&self, whom: Whom<'_>, fault: E) -> Refusal<E> {
+    async fn refuse_to<E: Fault>(&self, whom: RefusedParty<'_>, fault: E) -> Refusal<E> {
         self.has_record.store(true, Ordering::Relaxed);
         refusal::record(&self.domain, whom, fault).await
     }
@@ -100,7 +100,7 @@ impl<C: Caller> Call<C> {
     /// Puts a fault on record, if it is the caller's.
     pub(crate) async fn refuse<E: Fault>(&self, fault: E) -> Refusal<E> {
         match self.caller.agent() {
-            Some(agent) => self.connection.refuse_to(Whom::Agent(agent), fault).await,
+            Some(agent) => self.connection.refuse_to(RefusedParty::Agent(agent), fault).await,
             None => self.connection.refuse(fault).await,
         }
     }
@@ -172,12 +172,12 @@ async fn agent(connection: &Connection) -> Result<AgentCaller, Denied> {
 }
 
 /// Runs a command of the server's own: what it is refused is on record as anyone's is.
-pub(crate) async fn execute_own<K: Command<Caller = Own>>(
+pub(crate) async fn execute_own<K: Command<Caller = ThisServer>>(
     domain: &Shared,
     command: K,
 ) -> Result<K::Reply, Refusal<K::Error>> {
-    match command.run(&Run { domain, caller: &Own }).await {
+    match command.run(&Run { domain, caller: &ThisServer }).await {
         Ok(reply) => Ok(reply),
-        Err(fault) => Err(refusal::record(domain, Whom::Own, fault).await),
+        Err(fault) => Err(refusal::record(domain, RefusedParty::Own, fault).await),
     }
 }

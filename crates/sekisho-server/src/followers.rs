@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sekisho_disk::RecordKept;
+use sekisho_disk::IndexedRecord;
 use tokio::sync::{broadcast, watch};
 
 /// Operators who follow records at once.
@@ -15,7 +15,7 @@ const WAITING: usize = 256;
 /// A batch of records that is in the log.
 pub(crate) struct Arrived {
     pub log_index: u64,
-    pub records: Vec<RecordKept>,
+    pub records: Vec<IndexedRecord>,
 }
 
 pub(crate) struct Followers {
@@ -30,11 +30,11 @@ impl Followers {
     }
 
     /// What followers are sent of these records; `None` if there are none.
-    pub(crate) fn wants(&self, records: &[RecordKept]) -> Option<Vec<RecordKept>> {
+    pub(crate) fn wants(&self, records: &[IndexedRecord]) -> Option<Vec<IndexedRecord>> {
         (self.records.receiver_count() > 0 && !records.is_empty()).then(|| records.to_vec())
     }
 
-    pub(crate) fn arrived(&self, log_index: u64, records: Vec<RecordKept>) {
+    pub(crate) fn arrived(&self, log_index: u64, records: Vec<IndexedRecord>) {
         // The last follower may have gone.
         let _none = self.records.send(Arc::new(Arrived { log_index, records }));
     }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_follower_takes_a_place_and_leaves_it() {
         let followers = Followers::new();
-        let record = RecordKept { key: 1, class: 1, record: "{}".into() };
+        let record = IndexedRecord { key: 1, class: 1, record: "{}".into() };
         assert!(followers.wants(std::slice::from_ref(&record)).is_none(), "none follows");
         let mut places: Vec<_> = (0..MOST).map(|_| followers.records().unwrap()).collect();
         assert!(followers.records().is_none(), "all places are taken");

@@ -51,10 +51,10 @@ pub(crate) enum IssueError {
 }
 
 impl Fault for IssueError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             Self::Authority(_) | Self::Journal(_) => false,
-            Self::Denied(denied) => denied.is_callers(),
+            Self::Denied(denied) => denied.is_caller_fault(),
             _ => true,
         }
     }
@@ -63,11 +63,11 @@ impl Fault for IssueError {
         self.to_string()
     }
 
-    fn says_to_all(&self) -> String {
+    fn public_message(&self) -> String {
         match self {
             // Which selectors a process lacks stands in the leaf's commitment.
             Self::Refused(refusal) => refusal.kind().to_owned(),
-            Self::Withdrawn { why, .. } => why.says_to_all(),
+            Self::Withdrawn { why, .. } => why.public_message(),
             _ => self.to_string(),
         }
     }
@@ -84,15 +84,15 @@ impl Fault for IssueError {
     }
 }
 
-/// Who asks for identities, how it stood when it asked, and by which state.
-pub(crate) struct Asker {
+/// Who requests identities, with its standing at the time of the request, and the state of that time.
+pub(crate) struct Requester {
     caller: Caller,
     /// Of the SVID that an agent shows.
     serial: String,
     judged_at: Generation,
 }
 
-impl Asker {
+impl Requester {
     pub(crate) fn server(view: &View, own: &Identity) -> Self {
         Self::of(view, own, Caller::Server, String::new())
     }
@@ -108,13 +108,13 @@ impl Asker {
 
     fn of(view: &View, own: &Identity, caller: Caller, serial: String) -> Self {
         view.read(|state| {
-            let asker = Self { caller, serial, judged_at: state.generation };
-            Self { caller: asker.standing_in(state, &own.server_id), ..asker }
+            let requester = Self { caller, serial, judged_at: state.generation };
+            Self { caller: requester.current_caller(state, &own.server_id), ..requester }
         })
     }
 
-    /// The caller as it stands in this state.
-    fn standing_in(&self, state: &State, server_id: &SpiffeId) -> Caller {
+    /// The caller with its standing in this state.
+    fn current_caller(&self, state: &State, server_id: &SpiffeId) -> Caller {
         match &self.caller {
             Caller::Agent { id, .. } => {
                 let node = state.nodes.get(id.get()).map(AsRef::as_ref);
@@ -134,8 +134,8 @@ impl Asker {
         }
     }
 
-    /// Whose turns it takes.
-    fn takes_turns_as(&self, own: &Identity) -> SpiffeId {
+    /// Its key in the fair queue.
+    fn queue_key(&self, own: &Identity) -> SpiffeId {
         match &self.caller {
             Caller::Server => own.server_id.clone(),
             Caller::AttestedNode { id } => id.clone(),
@@ -160,7 +160,7 @@ pub(crate) trait Kind: Send + Sync {
 pub(crate) struct Basis<'a> {
     pub signing: &'a Signing,
     pub origin: Issuance,
-    pub asker: &'a Asker,
+    pub requester: &'a Requester,
     pub request: Request<'a>,
     /// It begins with the time.
     pub id: [u8; 16],
@@ -201,41 +201,41 @@ impl Domain {
     }
 }
 
-/// Issues an identity, which is in the log when this returns. What takes the processor waits for the agent's turn
-/// (decisions/0043).
+/// Issues an identity, which is in the log when this returns. Work that takes the processor waits in the fair
+/// queue (decisions/0043).
 pub(crate) async fn issue<K: Kind>(
     of: &Issuer<'_>,
-    asker: &Asker,
+    requester: &Requester,
     request: Request<'_>,
     kind: K,
 ) -> Result<Issued<K::Identity>, IssueError> {
-    let (turns, agent) = (&of.limits.turns, asker.takes_turns_as(of.identity));
-    let (drafted, leaf) = turns.run(agent.clone(), || draft(of, asker, request, &kind)).await?;
+    let (queue, agent) = (&of.limits.queue, requester.queue_key(of.identity));
+    let (drafted, leaf) = queue.run(agent.clone(), || draft(of, requester, request, &kind)).await?;
     let log_index = of.journal.append_leaf(leaf).await?;
-    turns.run(agent, || sign(of, asker, request, &kind, drafted, log_index)).await
+    queue.run(agent, || sign(of, requester, request, &kind, drafted, log_index)).await
 }
 
 /// Issues identities, each for itself; their leaves share one append, and so one wait for the log.
 pub(crate) async fn issue_all<K: Kind>(
     of: &Issuer<'_>,
-    asker: &Asker,
+    requester: &Requester,
     requests: &[Request<'_>],
     kind: K,
 ) -> Vec<Result<Issued<K::Identity>, IssueError>> {
-    let (turns, agent) = (&of.limits.turns, asker.takes_turns_as(of.identity));
+    let (queue, agent) = (&of.limits.queue, requester.queue_key(of.identity));
     let mut leaves = Vec::with_capacity(requests.len());
-    let drafting = turns.each(&agent, requests.to_vec(), |request| {
-        let (drafted, leaf) = draft(of, asker, request, &kind)?;
+    let drafting = queue.each(&agent, requests.to_vec(), |request| {
+        let (drafted, leaf) = draft(of, requester, request, &kind)?;
         leaves.push(leaf);
         Ok::<_, IssueError>((drafted, request))
     });
     let drafted = drafting.await;
     let mut appended = of.journal.append_leaves(leaves).await.into_iter();
-    let signing = turns.each(&agent, drafted, |drafted| {
+    let signing = queue.each(&agent, drafted, |drafted| {
         let (drafted, request) = drafted?;
-        let unanswered = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
-        let log_index = appended.next().unwrap_or_else(unanswered)?;
-        sign(of, asker, request, &kind, drafted, log_index)
+        let no_index = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
+        let log_index = appended.next().unwrap_or_else(no_index)?;
+        sign(of, requester, request, &kind, drafted, log_index)
     });
     signing.await
 }
@@ -250,25 +250,26 @@ struct Drafted {
 
 fn draft<K: Kind>(
     of: &Issuer<'_>,
-    asker: &Asker,
+    requester: &Requester,
     request: Request<'_>,
     kind: &K,
 ) -> Result<(Drafted, Written), IssueError> {
     let signing = of.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this identity.
     let revision = of.view.read(|state| state.revision);
-    let allowed = authorize(&asker.caller, request, &limits(of, &signing), now())?;
-    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&asker.caller) };
+    let allowed = authorize(&requester.caller, request, &limits(of, &signing), now())?;
+    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&requester.caller) };
     let id = of.journal.new_id();
-    let Draft { to_sign, event } = kind.draft(&allowed, &Basis { signing: &signing, origin, asker, request, id })?;
-    let leaf = within_budget(of, asker, dated(of, event)?, K::BUDGET)?;
+    let Draft { to_sign, event } =
+        kind.draft(&allowed, &Basis { signing: &signing, origin, requester, request, id })?;
+    let leaf = within_budget(of, requester, dated(of, event)?, K::BUDGET)?;
     Ok((Drafted { signing, allowed, id, to_sign }, leaf))
 }
 
 /// Signs what is in the log, if it may still be issued.
 fn sign<K: Kind>(
     of: &Issuer<'_>,
-    asker: &Asker,
+    requester: &Requester,
     request: Request<'_>,
     kind: &K,
     drafted: Drafted,
@@ -276,7 +277,7 @@ fn sign<K: Kind>(
 ) -> Result<Issued<K::Identity>, IssueError> {
     let Drafted { signing, allowed, id, to_sign } = drafted;
     let log_id = IssuanceId::new(id);
-    let judged_at = pass_gate_again(of, &signing, asker, request, log_id)?;
+    let judged_at = pass_gate_again(of, &signing, requester, request, log_id)?;
     Ok(Issued {
         identity: kind.sign(&signing, id, &to_sign)?,
         spiffe_id: allowed.spiffe_id().clone(),
@@ -303,25 +304,25 @@ fn limits(of: &Issuer<'_>, signing: &Signing) -> Limits {
 fn pass_gate_again(
     of: &Issuer<'_>,
     signing: &Signing,
-    asker: &Asker,
+    requester: &Requester,
     request: Request<'_>,
     id: IssuanceId,
 ) -> Result<Generation, IssueError> {
-    let judged = judge_again(of, signing, asker, request);
+    let judged = judge_again(of, signing, requester, request);
     judged.map_err(|why| IssueError::Withdrawn { id, why: Box::new(why) })
 }
 
 fn judge_again(
     of: &Issuer<'_>,
     signing: &Signing,
-    asker: &Asker,
+    requester: &Requester,
     request: Request<'_>,
 ) -> Result<Generation, IssueError> {
     if !of.identity.authorities.holds(&signing.record.id) {
         return Err(AuthorityError::None.into());
     }
     let (judged_at, caller) = of.view.read(|state| {
-        if state.generation == asker.judged_at {
+        if state.generation == requester.judged_at {
             return Ok((state.generation, None));
         }
         if let Some(entry) = request.entry() {
@@ -331,14 +332,14 @@ fn judge_again(
                 Some(_) => {}
             }
         }
-        match &asker.caller {
+        match &requester.caller {
             Caller::AttestedNode { id } if state.nodes.get(id).is_some_and(|node| node.banned) => {
                 Err(Refusal::AgentBanned(id.clone()))
             }
-            _ => Ok((state.generation, Some(asker.standing_in(state, &of.identity.server_id)))),
+            _ => Ok((state.generation, Some(requester.current_caller(state, &of.identity.server_id)))),
         }
     })?;
-    match authorize(caller.as_ref().unwrap_or(&asker.caller), request, &limits(of, signing), now()) {
+    match authorize(caller.as_ref().unwrap_or(&requester.caller), request, &limits(of, signing), now()) {
         Ok(_) => Ok(judged_at),
         // An honest agent asked on the connection that it is leaving.
         Err(Refusal::AgentSuperseded(_)) => Err(IssueError::Superseded),
@@ -349,11 +350,11 @@ fn judge_again(
 /// The leaf, if the agent that asks may put one more of its size into the log.
 fn within_budget(
     of: &Issuer<'_>,
-    asker: &Asker,
+    requester: &Requester,
     leaf: Written,
     take: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool,
 ) -> Result<Written, IssueError> {
-    match &asker.caller {
+    match &requester.caller {
         Caller::Agent { id, .. } if !take(&of.limits.budgets, id.get(), leaf.length(), now()) => {
             Err(IssueError::Budget(id.get().to_string()))
         }

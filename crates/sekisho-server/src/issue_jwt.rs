@@ -23,7 +23,7 @@ impl Kind for Jwt<'_> {
     const BUDGET: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool = Budgets::token;
 
     fn draft(&self, allowed: &Allowed, basis: &Basis<'_>) -> Result<Draft, IssueError> {
-        let (Self(audience), Basis { signing, origin, asker, request, id }) = (self, basis);
+        let (Self(audience), Basis { signing, origin, requester, request, id }) = (self, basis);
         let token_id = hex::encode(id);
         let mint = Mint {
             key_id: &signing.jwt_key_id,
@@ -38,7 +38,7 @@ impl Kind for Jwt<'_> {
         let event = JwtIssued {
             attestors: request.attestors(),
             audience: personal(audience.join(" ")),
-            caller: personal(asker.name()),
+            caller: personal(requester.name()),
             entry: allowed.entry_id().cloned(),
             evidence: allowed.evidence(),
             id: IssuanceId::new(*id),

@@ -25,7 +25,7 @@ impl Kind for X509 {
     const BUDGET: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool = Budgets::x509;
 
     fn draft(&self, allowed: &Allowed, basis: &Basis<'_>) -> Result<Draft, IssueError> {
-        let Basis { signing, origin, asker, request, id } = basis;
+        let Basis { signing, origin, requester, request, id } = basis;
         let leaf = LeafTemplate {
             spiffe_id: allowed.spiffe_id(),
             // Positive and of full length (RFC 5280 §4.1.2.2): it begins with the time, so with 1 to 0x7f until the
@@ -42,7 +42,7 @@ impl Kind for X509 {
         let event = X509Issued {
             attestors: request.attestors(),
             authority: signing.record.id.clone(),
-            caller: personal(asker.name()),
+            caller: personal(requester.name()),
             entry: allowed.entry_id().cloned(),
             evidence: allowed.evidence(),
             id: IssuanceId::new(*id),

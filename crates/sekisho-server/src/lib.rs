@@ -3,12 +3,10 @@
 //! It connects crates and holds no rule of its own: who may receive what is `sekisho-identity`'s gate, what a
 //! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
 
+mod admission;
 mod anchors;
 mod authorities;
 mod backup;
-mod behind;
-mod belief;
-mod bound;
 mod budget;
 mod caller;
 mod change;
@@ -19,15 +17,15 @@ mod config;
 mod counters;
 mod delivery;
 mod denied;
-mod departure;
 mod domain;
-mod door;
 mod drain;
-mod ends;
 mod entry_index;
 mod entry_page;
 mod error;
 mod executor;
+mod expiry_index;
+mod fair_queue;
+mod final_check;
 mod followers;
 mod grpc;
 mod health;
@@ -38,6 +36,7 @@ mod journal;
 mod jump;
 mod lineage;
 mod listener;
+mod log_binding;
 mod log_search;
 mod opening;
 mod outbox;
@@ -57,6 +56,7 @@ mod restore;
 mod retention;
 mod revoke;
 mod roles;
+mod rollback;
 mod rotation;
 mod run;
 mod scrub;
@@ -67,7 +67,7 @@ mod submit;
 #[cfg(test)]
 mod testbed;
 mod tokens;
-mod turns;
+mod trusted_time;
 mod unstored;
 mod upkeep;
 mod view;

@@ -17,11 +17,11 @@ use crate::caller::Operator;
 use crate::config::{DomainArgs, ServerArgs};
 use crate::domain::Domains;
 use crate::error::ServerError;
-use crate::upkeep::Kept;
+use crate::upkeep::RunningDomain;
 use crate::{grpc, readiness, rest};
 
-/// The door of one trust domain: all that a request can reach through it is of this domain.
-struct Door {
+/// The listeners of one trust domain. Their requests reach nothing of other domains.
+struct DomainService {
     site: Site,
     socket: UnixListener,
     path: PathBuf,
@@ -32,13 +32,13 @@ struct Door {
 /// Serves the domains until `stop`. `ready` is called with the addresses once requests are served.
 pub(crate) async fn serve(
     args: &ServerArgs,
-    kept: &[Kept],
+    running: &[RunningDomain],
     tasks: &Tasks,
     traces: &Traces,
     stop: &Stop,
     ready: impl FnOnce(SocketAddr, &Path),
 ) -> Result<(), ServerError> {
-    let domains: Domains = kept.iter().map(|kept| kept.domain.clone()).collect();
+    let domains: Domains = running.iter().map(|running| running.domain.clone()).collect();
     let (reporter, health) = tonic_health::server::health_reporter();
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|source| ServerError::Listen { address: args.listen, source })?;
@@ -48,27 +48,27 @@ pub(crate) async fn serve(
         let text = move || rest::metrics::text_of_all(measured.iter());
         stop.spawn(serve_metrics(address, text, stop.token()).await?);
     }
-    let mut doors = vec![];
-    for (kept, settings) in kept.iter().zip(args.domains()) {
-        let grpc = grpc::routes(&kept.domain, health.clone()).map_err(|e| ServerError::Reflection(e.to_string()))?;
-        let router = grpc.merge(rest::routes(&kept.domain, &domains));
-        let router = router.layer(axum::middleware::from_fn_with_state((traces.clone(), kept.span.clone()), traced));
-        doors.push(door(kept, settings, router)?);
+    let mut services = vec![];
+    for (running, settings) in running.iter().zip(args.domains()) {
+        let grpc = grpc::routes(&running.domain, health.clone()).map_err(|e| ServerError::Reflection(e.to_string()))?;
+        let router = grpc.merge(rest::routes(&running.domain, &domains));
+        let router = router.layer(axum::middleware::from_fn_with_state((traces.clone(), running.span.clone()), traced));
+        services.push(service(running, settings, router)?);
     }
-    let looked = readiness::Looked::default();
-    for (kept, settings) in kept.iter().zip(args.domains()) {
-        let watch = readiness::watch(kept.domain.clone(), settings.data.clone(), looked.clone());
-        kept.span.in_scope(|| kept.domain.watch.tasks.required("health", watch));
+    let probed = readiness::ProbeSignal::default();
+    for (running, settings) in running.iter().zip(args.domains()) {
+        let watch = readiness::watch(running.domain.clone(), settings.data.clone(), probed.clone());
+        running.span.in_scope(|| running.domain.watch.tasks.required("health", watch));
     }
-    tasks.required("health-report", readiness::report(domains.clone(), looked, reporter));
-    for (door, domain) in doors.iter().zip(domains.iter()) {
-        tracing::info!(trust_domain = %domain.identity.name, %address, socket = %door.path.display(), "serving");
+    tasks.required("health-report", readiness::report(domains.clone(), probed, reporter));
+    for (service, domain) in services.iter().zip(domains.iter()) {
+        tracing::info!(trust_domain = %domain.identity.name, %address, socket = %service.path.display(), "serving");
     }
-    if let Some(first) = doors.first() {
+    if let Some(first) = services.first() {
         ready(address, &first.path);
     }
     let (mut sites, mut local) = (vec![], vec![]);
-    for (Door { site, socket, own_uid, .. }, domain) in doors.into_iter().zip(domains.iter()) {
+    for (DomainService { site, socket, own_uid, .. }, domain) in services.into_iter().zip(domains.iter()) {
         let admit = move |peer: UnixPeer| std::future::ready(Operator::on_socket(&peer, own_uid));
         let served = serve_unix(socket, site.router.clone(), admit, stop.token());
         local.push(domain.watch.tasks.finishing("unix-listener", served));
@@ -82,18 +82,18 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn door(kept: &Kept, args: &DomainArgs, router: Router) -> Result<Door, ServerError> {
+fn service(running: &RunningDomain, args: &DomainArgs, router: Router) -> Result<DomainService, ServerError> {
     let path = args.socket_path();
     let socket = listen_unix(&path, 0o600)?;
     let own_uid = std::fs::metadata(&args.data).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
-    let own_name = kept.domain.identity.name.to_string();
+    let own_name = running.domain.identity.name.to_string();
     let names = std::iter::once(own_name).chain(args.server_names.iter().cloned()).collect();
     // Counts peers that did not come through the handshake; the counts are leaves.
-    let domain = kept.domain.clone();
-    let turned_away = Arc::new(move |peer: SocketAddr, reason: String| {
-        domain.limits.refusals.turned_away(&peer.to_string(), &reason);
+    let domain = running.domain.clone();
+    let rejected = Arc::new(move |peer: SocketAddr, reason: String| {
+        domain.limits.refusals.rejected(&peer.to_string(), &reason);
     });
-    Ok(Door { site: Site { names, source: kept.source.clone(), router, turned_away }, socket, path, own_uid })
+    Ok(DomainService { site: Site { names, source: running.source.clone(), router, rejected }, socket, path, own_uid })
 }
 
 /// A span for each request, in the log's span of its trust domain.

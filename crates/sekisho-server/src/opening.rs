@@ -13,19 +13,19 @@ use sekisho_types::UnixTime;
 
 use crate::authorities::Authorities;
 use crate::backup::COPY_MARK;
-use crate::behind::Behind;
-use crate::belief::Belief;
-use crate::bound::{self, LaterState};
 use crate::config::DomainArgs;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::departure::Departures;
-use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
+use crate::domain::{Domain, Identity, Limits, Log, OwnWatch, Retention, Settings, Shared, Streams};
 use crate::error::ServerError;
+use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
 use crate::health::Health;
 use crate::lineage::{Earlier, Opened};
+use crate::log_binding::{self, LaterState};
 use crate::outbox::Outbox;
+use crate::rollback::RollbackDetector;
+use crate::trusted_time::TrustedTime;
 use crate::view::View;
 use crate::witness::Witnesses;
 use crate::{drain, journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
@@ -35,7 +35,7 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
     if let Some(folder) = args.policy_folder.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(ServerError::PolicyFolder(folder.display().to_string()));
     }
-    let (domain, Beginning { continues, later, outbox }) = load(args, tasks).await?;
+    let (domain, OpenedState { continues, later, outbox }) = load(args, tasks).await?;
     if lineage::log_earlier(&domain, continues).await.map_err(|e| ServerError::Journal(e.to_string()))? {
         // What it is from now on is what it is held against.
         drain::mark(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
@@ -45,7 +45,7 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
     settled.map_err(|e| ServerError::Journal(e.to_string()))?;
     drain::drain_outbox(&domain).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     if let Some(later) = later {
-        bound::go_on_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
+        log_binding::continue_from_older(&domain, later).await.map_err(|e| ServerError::Journal(e.to_string()))?;
     }
     report_clock(&domain).await?;
     rotation::rotate(&domain, now()).await?;
@@ -81,7 +81,7 @@ fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
 }
 
 /// How state and log were found.
-struct Beginning {
+struct OpenedState {
     /// What the log was before, if it goes on under a new origin.
     continues: Option<Earlier>,
     /// Of which later state the log speaks.
@@ -90,7 +90,7 @@ struct Beginning {
     outbox: Option<i64>,
 }
 
-async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), ServerError> {
+async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), ServerError> {
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
@@ -102,7 +102,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
     let (revision, records) = store.authorities(&name).await?;
     let Marks { log: mark, retention: believed, .. } = store.marks(&name).await?;
     let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
-    let later = bound::later_state(&ledger, mark.as_ref(), revision);
+    let later = log_binding::later_state(&ledger, mark.as_ref(), revision);
     if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
         return Err(ServerError::OlderState(later.to_string(), args.data.display().to_string()));
     }
@@ -114,7 +114,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
     let witnesses = witnesses(args, &ledger)?;
     let newest = log_search::newest_time(&ledger);
     let logged_before = unstored::logged_before(&ledger);
-    let believed = Belief::new(believed.or(newest.map(UnixTime::from_millis)), now());
+    let believed = TrustedTime::new(believed.or(newest.map(UnixTime::from_millis)), now());
     let authorities = Authorities::load(&name, store.server(), &keys, records)?;
     let bundle = authorities.bundle(revision.0)?;
     let server_id = name.workload("/spire/server").map_err(|e| ServerError::OwnSvid(e.to_string()))?;
@@ -137,9 +137,9 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
         limits: Limits::new(),
         streams: Streams {
             delivery,
-            departures: Departures::new(),
+            pending_answers: PendingAnswers::new(),
             followers: Followers::new(),
-            behind: Behind::new(revision),
+            rollback: RollbackDetector::new(revision),
             policy_in_force: Mutex::new(BTreeMap::new()),
             revocations_applied: Mutex::default(),
         },
@@ -149,11 +149,11 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, Beginning), Se
             counters: Counters::default(),
             metrics: Default::default(),
             scrub: Arc::default(),
-            belief: believed,
+            trusted_time: believed,
             policy_folder_refused: Mutex::default(),
         },
     };
-    Ok((domain, Beginning { continues, later, outbox: recovered.outbox }))
+    Ok((domain, OpenedState { continues, later, outbox: recovered.outbox }))
 }
 
 fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
@@ -165,7 +165,7 @@ fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
         x509_ttl_seconds: args.x509_ttl_seconds,
         jwt_ttl_seconds: args.jwt_ttl_seconds,
         agent_ttl_seconds: args.agent_ttl_seconds,
-        keep: Keep {
+        retention: Retention {
             decisions_days: args.keep_decisions_days,
             ended_days: args.keep_ended_days,
             openings_days: args.keep_openings_days,
@@ -200,7 +200,7 @@ fn committed(domain: &Shared, batch: &Delta) {
 /// A clock that starts far ahead of what is believed is on record. It may be right, and it may explain why authorities
 /// expired at once.
 async fn report_clock(domain: &Domain) -> Result<(), ServerError> {
-    let Some(ahead) = domain.watch.belief.ahead(now()) else { return Ok(()) };
+    let Some(ahead) = domain.watch.trusted_time.ahead(now()) else { return Ok(()) };
     tracing::error!(
         seconds = ahead,
         "the clock is ahead of the last time that this server is sure of; nothing is deleted by it until it is \

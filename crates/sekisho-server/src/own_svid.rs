@@ -27,7 +27,7 @@ pub(crate) async fn material(domain: &Shared) -> Result<(TlsMaterial, UnixTime),
 }
 
 /// Renews the server's SVID at half life, and takes each new bundle into its listener.
-pub(crate) async fn keep(domain: Shared, source: TlsSource) {
+pub(crate) async fn run(domain: Shared, source: TlsSource) {
     let mut bundles = domain.streams.delivery.bundles();
     let mut sequence = domain.view.read(|state| state.bundle.sequence);
     let mut renew = UnixTime::default();

@@ -18,21 +18,21 @@ use crate::domain::{Domains, Shared};
 /// How often everything is looked at while all is well, and while something is not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a look at a disk or a database may take. One that hangs is as bad as one that fails.
+/// How long a probe of a disk or a database may take. One that hangs is as bad as one that fails.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What a look writes: more than one block, so that a full disk shows.
+/// What a probe writes: more than one block, so that a full disk shows.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// Rings when a domain was looked at.
-pub(crate) type Looked = Arc<Notify>;
+/// Notified when a domain was probed.
+pub(crate) type ProbeSignal = Arc<Notify>;
 
 /// Looks at every part of a domain until the server stops.
-pub(crate) async fn watch(domain: Shared, data: PathBuf, looked: Looked) {
-    let (mut said, mut looks) = (vec![], Looks::at(&data));
+pub(crate) async fn watch(domain: Shared, data: PathBuf, probed: ProbeSignal) {
+    let (mut said, mut probes) = (vec![], Probes::at(&data));
     loop {
-        let failing = looks.look(&domain).await;
+        let failing = probes.run(&domain).await;
         *domain.watch.health.failing.write().unwrap_or_else(PoisonError::into_inner) = failing;
-        looked.notify_one();
+        probed.notify_one();
         let failing = domain.watch.health.failing();
         if failing != said {
             let trust_domain = domain.identity.name.as_str();
@@ -48,7 +48,7 @@ pub(crate) async fn watch(domain: Shared, data: PathBuf, looked: Looked) {
 }
 
 /// Keeps the gRPC health service to what was found: of the server as a whole, and of each trust domain under its name.
-pub(crate) async fn report(domains: Domains, looked: Looked, reporter: HealthReporter) {
+pub(crate) async fn report(domains: Domains, probed: ProbeSignal, reporter: HealthReporter) {
     loop {
         let status = |well: bool| if well { ServingStatus::Serving } else { ServingStatus::NotServing };
         let mut all = true;
@@ -58,30 +58,30 @@ pub(crate) async fn report(domains: Domains, looked: Looked, reporter: HealthRep
             all &= well;
         }
         reporter.set_service_status("", status(all)).await;
-        looked.notified().await;
+        probed.notified().await;
     }
 }
 
-/// What is looked at again and again, and looks that have no answer yet.
-struct Looks {
+/// The probes of a domain, and those that have no answer yet.
+struct Probes {
     folder: PathBuf,
     /// The folder that the server opened, however it is called now.
     opened: Option<(u64, u64)>,
-    disk: Look,
-    store: Look,
+    disk: Probe,
+    store: Probe,
 }
 
-impl Looks {
+impl Probes {
     fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             opened: inode(folder).ok(),
-            disk: Look::with(PATIENCE),
-            store: Look::with(PATIENCE),
+            disk: Probe::with(PATIENCE),
+            store: Probe::with(PATIENCE),
         }
     }
 
-    async fn look(&mut self, domain: &Shared) -> Vec<&'static str> {
+    async fn run(&mut self, domain: &Shared) -> Vec<&'static str> {
         let (folder, opened) = (self.folder.clone(), self.opened);
         let probe = move || probe_disk(&folder, opened).map_err(|error| error.to_string());
         let disk = self.disk.result(|| sekisho_runtime::blocking(probe)).await;
@@ -113,14 +113,14 @@ impl Looks {
     }
 }
 
-/// A look at something that may never answer. While one waits, no other begins: each holds a thread, or a place at the
-/// store.
-struct Look {
+/// A probe of something that may never answer. While one waits, no other begins: each holds a thread, or a place in the
+/// store's queue.
+struct Probe {
     patience: Duration,
     begun: Option<JoinHandle<Result<(), String>>>,
 }
 
-impl Look {
+impl Probe {
     const fn with(patience: Duration) -> Self {
         Self { patience, begun: None }
     }
@@ -183,20 +183,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_without_answer_fails_in_time() {
+    async fn a_probe_without_answer_fails_in_time() {
         let (answer, asked) = tokio::sync::watch::channel(false);
-        let (mut look, mut begun) = (Look::with(Duration::from_millis(20)), 0);
+        let (mut probe, mut begun) = (Probe::with(Duration::from_millis(20)), 0);
         let mut waits = || {
             begun += 1;
             let mut asked = asked.clone();
             tokio::spawn(async move { asked.wait_for(|answered| *answered).await.map(drop).map_err(|e| e.to_string()) })
         };
-        assert!(look.result(&mut waits).await.unwrap_err().starts_with("no answer"));
-        assert!(look.result(&mut waits).await.is_err());
+        assert!(probe.result(&mut waits).await.unwrap_err().starts_with("no answer"));
+        assert!(probe.result(&mut waits).await.is_err());
         answer.send(true).unwrap();
-        look.patience = Duration::from_secs(60);
-        assert_eq!(look.result(&mut waits).await, Ok(()));
-        assert_eq!(look.result(&mut waits).await, Ok(()));
+        probe.patience = Duration::from_secs(60);
+        assert_eq!(probe.result(&mut waits).await, Ok(()));
+        assert_eq!(probe.result(&mut waits).await, Ok(()));
         assert_eq!(begun, 2);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sekisho_disk::{DiskError, RecordKept};
+use sekisho_disk::{DiskError, IndexedRecord};
 use sekisho_events::{DecisionsRecorded, LostSince, RecordClass, RecordHead, RecordId, RecordsLost};
 use sekisho_identity::Standing;
 use sekisho_runtime::metrics::Metrics;
@@ -13,7 +13,6 @@ use sekisho_runtime::now;
 use sekisho_store::{Conflict, Expect, SpoolPosition, StoreError, Write};
 use sekisho_types::{Digest, SpiffeId, UnixTime};
 
-use crate::belief::Belief;
 use crate::caller::AgentCaller;
 use crate::change::Change;
 use crate::denied::Denied;
@@ -21,6 +20,7 @@ use crate::domain::{Domain, Log};
 use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
 use crate::run::Run;
+use crate::trusted_time::TrustedTime;
 use crate::unstored::{self, Logged, Unstored};
 
 const MAX_RECORDS: usize = 4096;
@@ -70,13 +70,13 @@ pub(crate) enum RecordError {
 }
 
 impl Fault for RecordError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             // An honest agent's connection ends with its SVID.
             Self::Conflict(Conflict::Standing { standing, .. }) => *standing != Standing::Superseded,
             // Another conflict passes when the agent has attested again.
             Self::Journal(_) | Self::Store(_) | Self::Conflict(_) | Self::Disk(_) => false,
-            Self::Denied(denied) => denied.is_callers(),
+            Self::Denied(denied) => denied.is_caller_fault(),
             _ => true,
         }
     }
@@ -90,7 +90,7 @@ impl Fault for RecordError {
 /// many records the spool has lost since it was made.
 pub(crate) async fn batch(
     run: &Run<'_, AgentCaller>,
-    mut unstored: Turn,
+    mut unstored: RecordingLock,
     key: &str,
     records: Vec<Bytes>,
     lost: u64,
@@ -124,7 +124,7 @@ pub(crate) async fn batch(
     if let Some(foreign) = of_another_node(domain, agent, about).await? {
         return Err(RecordError::Foreign(foreign));
     }
-    check_times(&domain.watch.belief, domain.settings.keep.decisions_days, &kept)?;
+    check_times(&domain.watch.trusted_time, domain.settings.retention.decisions_days, &kept)?;
     let (mut is, mut missing) = (known, missing);
     loop {
         let earlier = unstored::earlier(&unstored, &domain.log.logged_before, start, &kept);
@@ -144,7 +144,7 @@ pub(crate) async fn batch(
                 None => log(run, &mut unstored, start, &kept, gap).await?,
             };
             let followed = domain.streams.followers.wants(&kept);
-            keep(domain, reporter, log_index, kept).await?;
+            store(domain, reporter, log_index, kept).await?;
             let stored = put(run, spool, is, SpoolPosition { log_index, ..position }, None).await?;
             unstored.retain(|logged| logged.log_index != log_index);
             if let Some(records) = followed {
@@ -164,7 +164,7 @@ async fn log(
     run: &Run<'_, AgentCaller>,
     unstored: &mut Unstored,
     first: u64,
-    kept: &[RecordKept],
+    kept: &[IndexedRecord],
     gap: RecordsLost,
 ) -> Result<u64, RecordError> {
     in_good_standing(run)?;
@@ -211,7 +211,7 @@ async fn put(
 }
 
 /// Keeps records for listing and proving.
-async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordKept>) -> Result<(), RecordError> {
+async fn store(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<IndexedRecord>) -> Result<(), RecordError> {
     if kept.is_empty() {
         return Ok(());
     }
@@ -221,7 +221,7 @@ async fn keep(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<RecordK
 }
 
 /// Counts what is on record now, and how long ago it happened.
-fn count_records(metrics: &Metrics, kept: &[RecordKept]) {
+fn count_records(metrics: &Metrics, kept: &[IndexedRecord]) {
     let clock = now().millis();
     for record in kept {
         let kind = match RecordClass::of(record.class) {
@@ -249,14 +249,14 @@ const fn countable(number: &u64) -> bool {
 }
 
 /// Refuses records of times at which a search for others would have to look too.
-fn check_times(belief: &Belief, days: u32, kept: &[RecordKept]) -> Result<(), RecordError> {
+fn check_times(trusted_time: &TrustedTime, days: u32, kept: &[IndexedRecord]) -> Result<(), RecordError> {
     let clock = now();
     let latest = clock.plus_seconds(MAX_AHEAD_SECONDS).millis();
     if kept.iter().any(|kept| id_of(kept).at_ms() > latest) {
         return Err(RecordError::Ahead);
     }
     // By the time that is believed: a clock of ours that is ahead refuses nothing for good.
-    let believed = belief.time(clock).min(clock);
+    let believed = trusted_time.time(clock).min(clock);
     let earliest = believed.plus_seconds(-i64::from(days) * 24 * 3600).millis();
     if kept.iter().any(|kept| id_of(kept).at_ms() < earliest) {
         return Err(RecordError::Behind(days));
@@ -265,19 +265,19 @@ fn check_times(belief: &Belief, days: u32, kept: &[RecordKept]) -> Result<(), Re
 }
 
 /// Held while a batch is recorded.
-pub(crate) type Turn = tokio::sync::OwnedMutexGuard<Unstored>;
+pub(crate) type RecordingLock = tokio::sync::OwnedMutexGuard<Unstored>;
 
-/// Waits for the turn of batches with this key: those of one spool are recorded one after the other.
-pub(crate) async fn turn(log: &Log, agent: &SpiffeId, key: &str) -> Turn {
+/// Waits for the lock of batches with this key: those of one spool are recorded one after the other.
+pub(crate) async fn recording_lock(log: &Log, agent: &SpiffeId, key: &str) -> RecordingLock {
     let spool = key.rsplit_once(':').map_or(key, |(spool, _)| spool);
     let [first, ..] = sekisho_ledger::sha256_of(format!("{agent} {spool}").as_bytes());
     let [fallback, ..] = &log.recording;
-    let turns = log.recording.get(usize::from(first) % log.recording.len()).unwrap_or(fallback);
-    turns.clone().lock_owned().await
+    let locks = log.recording.get(usize::from(first) % log.recording.len()).unwrap_or(fallback);
+    locks.clone().lock_owned().await
 }
 
 /// The id that a kept record has.
-pub(crate) fn id_of(kept: &RecordKept) -> RecordId {
+pub(crate) fn id_of(kept: &IndexedRecord) -> RecordId {
     RecordId::of(RecordClass::of(kept.class), kept.key)
 }
 
@@ -290,7 +290,7 @@ pub fn check_records(records: Vec<Bytes>) -> Result<usize, String> {
 type About = BTreeMap<SpiffeId, i64>;
 
 /// Records with what they are found by, and whom they are about.
-fn read(records: Vec<Bytes>) -> Result<(Vec<RecordKept>, About), RecordError> {
+fn read(records: Vec<Bytes>) -> Result<(Vec<IndexedRecord>, About), RecordError> {
     let (mut kept, mut about) = (vec![], About::new());
     for (at, record) in records.into_iter().enumerate() {
         let head = RecordHead::read(&record).ok_or(RecordError::Form(at))?;
@@ -298,7 +298,7 @@ fn read(records: Vec<Bytes>) -> Result<(Vec<RecordKept>, About), RecordError> {
             let newest = about.entry(destination).or_insert(i64::MIN);
             *newest = head.id.at_ms().max(*newest);
         }
-        kept.push(RecordKept { key: head.id.key(), class: head.class.number(), record });
+        kept.push(IndexedRecord { key: head.id.key(), class: head.class.number(), record });
         if about.len() > MAX_DESTINATIONS {
             return Err(RecordError::TooLarge);
         }

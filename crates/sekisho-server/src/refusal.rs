@@ -17,13 +17,13 @@ const MAX_REASON: usize = 500;
 /// Why something that was asked for is not done.
 pub(crate) trait Fault: From<JournalError> {
     /// Whether the caller is at fault. What is ours, or passes, is not a refusal.
-    fn is_callers(&self) -> bool;
+    fn is_caller_fault(&self) -> bool;
 
     /// What was wrong. It may quote what the caller sent.
     fn says(&self) -> String;
 
     /// The same for the program's log, which more people read than the openings of leaves.
-    fn says_to_all(&self) -> String {
+    fn public_message(&self) -> String {
         self.says()
     }
 
@@ -45,7 +45,7 @@ pub(crate) trait Fault: From<JournalError> {
 
 /// A failure of ours is not a refusal.
 impl Fault for JournalError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         false
     }
 
@@ -54,9 +54,9 @@ impl Fault for JournalError {
     }
 }
 
-/// Who is refused something.
+/// Who gets the refusal.
 #[derive(Clone, Copy)]
-pub(crate) enum Whom<'a> {
+pub(crate) enum RefusedParty<'a> {
     /// A caller on the local socket administers this machine: what it is refused concerns no peer.
     Local,
     Peer(&'a Arc<TlsPeer>),
@@ -85,7 +85,7 @@ impl<E> Refusal<E> {
 }
 
 /// Puts a fault on record, if it is the caller's. If that fails, the caller hears of the failure in its place.
-pub(crate) async fn record<E: Fault>(domain: &Domain, whom: Whom<'_>, fault: E) -> Refusal<E> {
+pub(crate) async fn record<E: Fault>(domain: &Domain, whom: RefusedParty<'_>, fault: E) -> Refusal<E> {
     match proof(domain, whom, &fault).await {
         Ok(proof) => Refusal { error: fault, _proof: proof },
         Err(error) => {
@@ -95,25 +95,25 @@ pub(crate) async fn record<E: Fault>(domain: &Domain, whom: Whom<'_>, fault: E) 
     }
 }
 
-async fn proof(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
-    let whom = fault.concerns().map_or(whom, Whom::Agent);
+async fn proof(domain: &Domain, whom: RefusedParty<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
+    let whom = fault.concerns().map_or(whom, RefusedParty::Agent);
     // The withdrawal of an issuance is logged in any case.
     if !fault.withdraws().is_empty() {
         return leaf(domain, whom, fault).await;
     }
-    if !fault.is_callers() {
+    if !fault.is_caller_fault() {
         return Ok(Recorded(()));
     }
     let limits = &domain.limits;
     match whom {
-        Whom::Local => Ok(Recorded(())),
-        Whom::Own => leaf(domain, whom, fault).await,
-        Whom::Peer(peer) if limits.refusals.admits(peer) => leaf(domain, whom, fault).await,
-        Whom::Peer(_) => {
+        RefusedParty::Local => Ok(Recorded(())),
+        RefusedParty::Own => leaf(domain, whom, fault).await,
+        RefusedParty::Peer(peer) if limits.refusals.admits(peer) => leaf(domain, whom, fault).await,
+        RefusedParty::Peer(_) => {
             limits.refusals.count(1);
             Ok(Recorded(()))
         }
-        Whom::Agent(id) => {
+        RefusedParty::Agent(id) => {
             let id = id.to_string();
             if !fault.is_beyond_budget() && limits.budgets.refusal(&id, now()) {
                 return leaf(domain, whom, fault).await;
@@ -125,7 +125,7 @@ async fn proof(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Re
 }
 
 /// A leaf that says what was refused to whom, durable when this returns.
-async fn leaf(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
+async fn leaf(domain: &Domain, whom: RefusedParty<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
     let (caller, says) = (name(whom), fault.says());
     let withdrawn = fault.withdraws();
     let refused = Refused {
@@ -135,19 +135,19 @@ async fn leaf(domain: &Domain, whom: Whom<'_>, fault: &impl Fault) -> Result<Rec
         withdrawn: (!withdrawn.is_empty()).then(|| IssuanceIds(withdrawn.to_vec())),
     };
     let index = domain.journal().append(refused).await?;
-    let reason: String = fault.says_to_all().chars().take(MAX_REASON).collect();
+    let reason: String = fault.public_message().chars().take(MAX_REASON).collect();
     tracing::info!(caller, reason, withdrawn = withdrawn.len(), index, "refused");
     Ok(Recorded(()))
 }
 
-fn name(whom: Whom<'_>) -> String {
+fn name(whom: RefusedParty<'_>) -> String {
     match whom {
-        Whom::Local => "local socket".to_owned(),
-        Whom::Peer(peer) => match &peer.leaf {
+        RefusedParty::Local => "local socket".to_owned(),
+        RefusedParty::Peer(peer) => match &peer.leaf {
             Some(leaf) => leaf.get().spiffe_id.to_string(),
             None => peer.address.to_string(),
         },
-        Whom::Agent(id) => id.to_string(),
-        Whom::Own => "server".to_owned(),
+        RefusedParty::Agent(id) => id.to_string(),
+        RefusedParty::Own => "server".to_owned(),
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Refusals {
     all_known: Rates<()>,
     all_strangers: Rates<()>,
     /// Who did not come through the handshake.
-    pub turned_away: Tally,
+    pub rejected: Tally,
     pub counted: AtomicU64,
     /// The same of agents, by agent.
     pub counted_of_agents: Mutex<BTreeMap<String, u64>>,
@@ -38,7 +38,7 @@ impl Refusals {
             strangers: Rates::new(5.0, 50.0),
             all_known: Rates::new(200.0, 2000.0),
             all_strangers: Rates::new(20.0, 200.0),
-            turned_away: Tally::new(),
+            rejected: Tally::new(),
             counted: AtomicU64::new(0),
             counted_of_agents: Mutex::new(BTreeMap::new()),
             filled: Notify::const_new(),
@@ -64,8 +64,8 @@ impl Refusals {
 
 impl Refusals {
     /// Counts a peer that did not come through the handshake.
-    pub(crate) fn turned_away(&self, peer: &str, reason: &str) {
-        if self.turned_away.add(peer, reason) {
+    pub(crate) fn rejected(&self, peer: &str, reason: &str) {
+        if self.rejected.add(peer, reason) {
             self.filled.notify_one();
         }
     }

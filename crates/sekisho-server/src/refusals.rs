@@ -14,7 +14,7 @@ use crate::journal::personal;
 const COUNT_FOR: Duration = Duration::from_secs(5);
 
 /// Logs how many refusals were not logged one by one, while there are any.
-pub(crate) async fn keep_count(domain: Shared) {
+pub(crate) async fn run_refusal_count(domain: Shared) {
     loop {
         domain.limits.refusals.filled.notified().await;
         tokio::time::sleep(COUNT_FOR).await;
@@ -32,8 +32,8 @@ pub(crate) async fn log_count(domain: &Domain) {
         tracing::error!(%error, count, "the count of refusals waits for the log");
         refusals.count(count);
     }
-    for tallied in refusals.turned_away.take() {
-        tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "turned away");
+    for tallied in refusals.rejected.take() {
+        tracing::info!(peer = tallied.first, reason = tallied.reason, count = tallied.count, "rejected");
         if let Err(error) = domain.journal().append(handshakes(domain, &tallied)).await {
             tracing::error!(%error, tallied.count, "the count of refused handshakes waits for the log");
             refusals.count(tallied.count);

@@ -94,11 +94,11 @@ pub(crate) fn former_parent(entry: &Entry) -> Write {
 }
 
 impl Fault for RegistrationError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             // A change by another operator is not a fault of this one.
             Self::Exists(_) | Self::IdTaken(_) | Self::ChangedMeanwhile(_) | Self::Journal(_) => false,
-            Self::Denied(denied) => denied.is_callers(),
+            Self::Denied(denied) => denied.is_caller_fault(),
             _ => true,
         }
     }

@@ -9,8 +9,8 @@ use sekisho_runtime::instant;
 use sekisho_types::TrustDomain;
 
 use crate::backup::{BackupError, COPY_MARK, Copied, check, copy_tree, io};
-use crate::bound;
 use crate::lineage::{self, LineageError};
+use crate::log_binding;
 
 /// Why the log goes on elsewhere, as its first new leaf says it.
 const EVENT: &str = "log continued after a restore";
@@ -114,7 +114,7 @@ fn prepare(
     let log = match keep {
         Some(size) => {
             wait_until_idle(new)?;
-            keep_log(data, new)?;
+            move_log_aside(data, new)?;
             RestoredLog::Kept { size }
         }
         None => {
@@ -158,7 +158,7 @@ fn here(data: &Path, copy: &Path, copied: &Copied, trust_domain: &TrustDomain) -
     Ok(match ledger.root(shorter).is_some_and(|root| copy.root(shorter) == Some(root)) {
         false => Here::Other(size),
         true if size >= copied.log_size => {
-            let revision = bound::newest_state(&ledger, 0).map_or(0, |(revision, _)| revision.0);
+            let revision = log_binding::newest_state(&ledger, 0).map_or(0, |(revision, _)| revision.0);
             Here::Newer { size, revision }
         }
         true => Here::Older,
@@ -166,7 +166,7 @@ fn here(data: &Path, copy: &Path, copied: &Copied, trust_domain: &TrustDomain) -
 }
 
 /// Takes the log that was here, its keys and the decisions that cite it, in the place of the copy's.
-fn keep_log(data: &Path, new: &Path) -> Result<(), BackupError> {
+fn move_log_aside(data: &Path, new: &Path) -> Result<(), BackupError> {
     let mut folders = vec!["ledger"];
     if Segments::open(&data.join("decisions"), u64::MAX).is_ok_and(|decisions| decisions.damaged().is_empty()) {
         folders.push("decisions");

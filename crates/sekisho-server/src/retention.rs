@@ -32,7 +32,7 @@ enum RetentionError {
 }
 
 /// Forgets from time to time, permanently.
-pub(crate) async fn keep(domain: Shared) {
+pub(crate) async fn run(domain: Shared) {
     loop {
         if let Err(error) = forget(&domain).await {
             tracing::error!(%error, "old records were not removed; the server will try again in 20 minutes");
@@ -43,24 +43,24 @@ pub(crate) async fn keep(domain: Shared) {
 
 /// Forgets what is too old by the time that is believed.
 async fn forget(domain: &Shared) -> Result<(), RetentionError> {
-    let (clock, keep) = (now(), domain.settings.keep);
-    let mark = domain.watch.belief.time(clock);
+    let (clock, retention) = (now(), domain.settings.retention);
+    let mark = domain.watch.trusted_time.time(clock);
     // What the clock itself does not call old is not.
     let now = mark.min(clock);
     if clock.seconds_since(now) > days(1) {
         tracing::warn!(%clock, %now, "the clock is ahead of what retention believes, which follows it slowly");
     }
-    let ended = now.plus_seconds(-days(keep.ended_days));
+    let ended = now.plus_seconds(-days(retention.ended_days));
     while remove_expired(domain, ended).await? == AT_ONCE {}
     let files = domain.clone();
     let done = sekisho_runtime::blocking(move || -> Result<u64, RetentionError> {
-        let age = Duration::from_secs(u64::from(keep.decisions_days) * 24 * 3600);
+        let age = Duration::from_secs(u64::from(retention.decisions_days) * 24 * 3600);
         files.log.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
-        let before = keep.openings_days.map(|kept| now.plus_seconds(-days(kept)));
+        let before = retention.openings_days.map(|kept| now.plus_seconds(-days(kept)));
         before.map_or(Ok(0), |before| erase_openings(&files, before))
     });
     let erased = done.await.map_err(|ended| DiskError::Stopped(ended.to_string()))??;
-    if keep.openings_days.is_some() {
+    if retention.openings_days.is_some() {
         // The outbox held the same openings before the log did. Each time: a reader may have been in the way.
         domain.store.wipe().await?;
     }

@@ -24,11 +24,11 @@ pub(crate) async fn rotate(domain: &Domain, now: UnixTime) -> Result<UnixTime, A
         // A key signs, and an authority is published, when the log says so: also after a step that failed half way.
         drain_outbox(domain).await?;
         follow(domain).await?;
-        let believed = domain.watch.belief.time(now).min(now);
+        let believed = domain.watch.trusted_time.time(now).min(now);
         let stamp = domain.journal().stamp();
         let step = match authorities.rotation().plan(now, believed) {
             CaPlan::Wait(until) => {
-                if let Err(error) = authorities.put_away(believed) {
+                if let Err(error) = authorities.retire_keys(believed) {
                     tracing::error!(%error, "keys that are out of use were not moved away");
                 }
                 return Ok(until);

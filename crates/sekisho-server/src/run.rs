@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::change::{Change, Facts};
 use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::issue::{Asker, IssueError, Issued, Kind, issue, issue_all};
+use crate::issue::{IssueError, Issued, Kind, Requester, issue, issue_all};
 use crate::journal::JournalError;
 
 /// A view is stale only while another change is under way: so many in a row are others that change the same.
@@ -86,21 +86,21 @@ impl<C: Caller> Run<'_, C> {
     /// Issues an identity, by the gate.
     pub(crate) async fn issue<K: Kind>(
         &self,
-        asker: &Asker,
+        requester: &Requester,
         request: Request<'_>,
         kind: K,
     ) -> Result<Issued<K::Identity>, IssueError> {
-        issue(&self.domain.issuer(), asker, request, kind).await
+        issue(&self.domain.issuer(), requester, request, kind).await
     }
 
     /// Issues identities, each for itself, with one wait for the log.
     pub(crate) async fn issue_all<K: Kind>(
         &self,
-        asker: &Asker,
+        requester: &Requester,
         requests: &[Request<'_>],
         kind: K,
     ) -> Vec<Result<Issued<K::Identity>, IssueError>> {
-        issue_all(&self.domain.issuer(), asker, requests, kind).await
+        issue_all(&self.domain.issuer(), requester, requests, kind).await
     }
 
     fn recorded(&self, item: Item, events: Vec<Event>) -> Item {

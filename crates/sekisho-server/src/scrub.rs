@@ -86,7 +86,7 @@ impl Scrub {
 }
 
 /// Reads the log again and again, so many bundles a second at most.
-pub(crate) async fn keep(scrub: Arc<Scrub>, ledger: Ledger, bundles_per_second: u32) {
+pub(crate) async fn run(scrub: Arc<Scrub>, ledger: Ledger, bundles_per_second: u32) {
     let step = Duration::from_secs(1) / bundles_per_second;
     loop {
         let mut number = 0;

@@ -43,16 +43,16 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         x509_ttl_seconds,
         jwt_ttl_seconds,
         agent_ttl_seconds,
-        keep,
+        retention,
         anchors,
     } = settings;
-    let openings = keep.openings_days.map_or_else(|| "never".to_owned(), |days| days.to_string());
+    let openings = retention.openings_days.map_or_else(|| "never".to_owned(), |days| days.to_string());
     let plain = [
         ("agent_ttl_seconds", agent_ttl_seconds.to_string()),
         ("ca_ttl_seconds", ca_ttl_seconds.to_string()),
         ("jwt_ttl_seconds", jwt_ttl_seconds.to_string()),
-        ("keep_decisions_days", keep.decisions_days.to_string()),
-        ("keep_ended_days", keep.ended_days.to_string()),
+        ("keep_decisions_days", retention.decisions_days.to_string()),
+        ("keep_ended_days", retention.ended_days.to_string()),
         ("keep_openings_days", openings),
         ("publish_log", publish_log.to_string()),
         ("witnesses", has_witnesses.to_string()),

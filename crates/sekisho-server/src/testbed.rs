@@ -18,20 +18,20 @@ use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, Tru
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
-use crate::behind::Behind;
-use crate::belief::Belief;
 use crate::caller::{AgentCaller, Operator};
 use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateEntries, CreateToken, Opening};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::departure::Departures;
-use crate::domain::{Domain, Identity, Keep, Limits, Log, OwnWatch, Settings, Shared, Streams};
+use crate::domain::{Domain, Identity, Limits, Log, OwnWatch, Retention, Settings, Shared, Streams};
 use crate::executor::{Admitted, Call, Connection, admit};
+use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
 use crate::refusal::Refusal;
 use crate::roles::Role;
+use crate::rollback::RollbackDetector;
+use crate::trusted_time::TrustedTime;
 use crate::view::View;
 use crate::{drain, rotation};
 
@@ -74,9 +74,9 @@ impl Testbed {
             limits: Limits::new(),
             streams: Streams {
                 delivery: Delivery::new(view, id),
-                departures: Departures::new(),
+                pending_answers: PendingAnswers::new(),
                 followers: Followers::new(),
-                behind: Behind::new(Default::default()),
+                rollback: RollbackDetector::new(Default::default()),
                 policy_in_force: Mutex::new(BTreeMap::new()),
                 revocations_applied: Mutex::default(),
             },
@@ -86,7 +86,7 @@ impl Testbed {
                 counters: Counters::default(),
                 metrics: Default::default(),
                 scrub: Arc::default(),
-                belief: Belief::new(None, now()),
+                trusted_time: TrustedTime::new(None, now()),
                 policy_folder_refused: Mutex::default(),
             },
         });
@@ -282,7 +282,7 @@ fn settings() -> Settings {
         x509_ttl_seconds: 900,
         jwt_ttl_seconds: 300,
         agent_ttl_seconds: 14_400,
-        keep: Keep { decisions_days: 90, ended_days: 30, openings_days: None },
+        retention: Retention { decisions_days: 90, ended_days: 30, openings_days: None },
         anchors: Anchors::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_disk::{Ledger, RecordKept};
+use sekisho_disk::{IndexedRecord, Ledger};
 use sekisho_events::{Event, Leaf};
 use sekisho_ledger::{Batch, TILE_WIDTH};
 
@@ -20,14 +20,14 @@ pub(crate) struct Logged {
 
 impl Logged {
     /// Whether these records, of which the first is at `first`, begin with this batch.
-    fn begins(&self, first: u64, records: &[RecordKept]) -> bool {
+    fn begins(&self, first: u64, records: &[IndexedRecord]) -> bool {
         let own = usize::try_from(self.count).ok().and_then(|count| records.get(..count));
         self.first == first && own.is_some_and(|own| !own.is_empty() && root_of(own) == self.root)
     }
 }
 
 /// The root of a batch.
-pub(crate) fn root_of(records: &[RecordKept]) -> [u8; 32] {
+pub(crate) fn root_of(records: &[IndexedRecord]) -> [u8; 32] {
     Batch::of(records.iter().map(|kept| kept.record.as_ref())).root()
 }
 
@@ -39,7 +39,7 @@ pub(crate) type ByFirst = BTreeMap<u64, Vec<Logged>>;
 
 /// The longest batch that this run or an earlier one has logged, that is not stored, and with which these records
 /// begin. A node that started again meanwhile sends more behind it.
-pub(crate) fn earlier(unstored: &Unstored, before: &ByFirst, first: u64, records: &[RecordKept]) -> Option<Logged> {
+pub(crate) fn earlier(unstored: &Unstored, before: &ByFirst, first: u64, records: &[IndexedRecord]) -> Option<Logged> {
     let logged = before.get(&first).into_iter().flatten().chain(unstored);
     logged.filter(|logged| logged.begins(first, records)).max_by_key(|logged| logged.count).cloned()
 }

@@ -19,27 +19,27 @@ use crate::{drain, own_svid, policy_folder, refusals, retention, rotation, scrub
 const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// A trust domain whose tasks run.
-pub(crate) struct Kept {
+pub(crate) struct RunningDomain {
     pub domain: Shared,
     /// The server's own SVID in it, and its bundle.
     pub source: TlsSource,
-    /// What its lines in the program's log stand in.
+    /// The span of its lines in the program's log.
     pub span: Span,
     outbox: JoinHandle<()>,
 }
 
 /// Starts the tasks of a domain.
-pub(crate) async fn keep(domain: Shared, args: &DomainArgs, stop: &Stop) -> Result<Kept, ServerError> {
+pub(crate) async fn start(domain: Shared, args: &DomainArgs, stop: &Stop) -> Result<RunningDomain, ServerError> {
     let tasks = &domain.watch.tasks;
-    let outbox = tasks.finishing("outbox", keep_outbox(domain.clone(), stop.clone()));
+    let outbox = tasks.finishing("outbox", run_outbox(domain.clone(), stop.clone()));
     let source = TlsSource::new(own_svid::material(&domain).await?.0);
-    tasks.required("own-svid", own_svid::keep(domain.clone(), source.clone()));
-    tasks.required("authorities", keep_authorities(domain.clone()));
+    tasks.required("own-svid", own_svid::run(domain.clone(), source.clone()));
+    tasks.required("authorities", rotate_authorities(domain.clone()));
     start_housekeeping(&domain, args, stop);
-    Ok(Kept { domain, source, span: Span::current(), outbox })
+    Ok(RunningDomain { domain, source, span: Span::current(), outbox })
 }
 
-impl Kept {
+impl RunningDomain {
     /// After the stop: logs what the last requests left to be logged.
     pub(crate) async fn finish(self) {
         refusals::log_count(&self.domain).await;
@@ -51,22 +51,22 @@ impl Kept {
 fn start_housekeeping(domain: &Shared, args: &DomainArgs, stop: &Stop) {
     let tasks = &domain.watch.tasks;
     let of = domain.clone();
-    tasks.restarted("refusal-counts", move || refusals::keep_count(of.clone()));
+    tasks.restarted("refusal-counts", move || refusals::run_refusal_count(of.clone()));
     let of = domain.clone();
     tasks.restarted("entry-ends", move || {
         let domain = of.clone();
-        async move { domain.streams.delivery.keep_ends().await }
+        async move { domain.streams.delivery.run_expiries().await }
     });
     let of = domain.clone();
-    tasks.restarted("retention", move || retention::keep(of.clone()));
+    tasks.restarted("retention", move || retention::run(of.clone()));
     let rate = args.scrub_bundles_per_second;
     if rate > 0 {
         let (found, ledger) = (domain.watch.scrub.clone(), domain.log.ledger.clone());
-        tasks.restarted("scrub", move || scrub::keep(found.clone(), ledger.clone(), rate));
+        tasks.restarted("scrub", move || scrub::run(found.clone(), ledger.clone(), rate));
     }
     if let Some(witnesses) = domain.log.witnesses.clone() {
         let (ledger, stop) = (domain.log.ledger.clone(), stop.clone());
-        tasks.restarted("witnesses", move || witness::keep(witnesses.clone(), ledger.clone(), stop.clone()));
+        tasks.restarted("witnesses", move || witness::run(witnesses.clone(), ledger.clone(), stop.clone()));
     }
     if let Some(folder) = args.policy_folder.clone() {
         let of = domain.clone();
@@ -82,7 +82,7 @@ fn start_housekeeping(domain: &Shared, args: &DomainArgs, stop: &Stop) {
 }
 
 /// Moves leaves from the outbox into the ledger as they come, and remembers from time to time how far the ledger is.
-async fn keep_outbox(domain: Shared, stop: Stop) {
+async fn run_outbox(domain: Shared, stop: Stop) {
     let mut marked = 0;
     loop {
         let stopping = tokio::select! {
@@ -113,7 +113,7 @@ async fn keep_outbox(domain: Shared, stop: Stop) {
 /// How long a rotation that failed is left alone, at first and at most.
 const ROTATION_PAUSE: std::ops::RangeInclusive<i64> = 30..=3600;
 
-async fn keep_authorities(domain: Shared) {
+async fn rotate_authorities(domain: Shared) {
     let mut pause = *ROTATION_PAUSE.start();
     loop {
         let (next, longest) = match rotation::rotate(&domain, now()).await {

@@ -9,8 +9,8 @@ use sekisho_store::{Change, Past, PolicyRecord, Snapshot};
 use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::concerned::Concerned;
-use crate::ends::Ends;
 use crate::entry_index::{EntryIndex, Identity, Parent};
+use crate::expiry_index::ExpiryIndex;
 use crate::recent::{Generation, Recent};
 
 pub(crate) struct State {
@@ -29,7 +29,7 @@ pub(crate) struct State {
     pub policy: Option<Arc<PolicyRecord>>,
     pub revocations: Arc<Revocations>,
     pub recent: Recent,
-    pub ends: Ends,
+    pub expiries: ExpiryIndex,
 }
 
 pub(crate) struct View(RwLock<State>);
@@ -50,7 +50,7 @@ impl View {
             policy: None,
             revocations: Arc::default(),
             recent: Recent::default(),
-            ends: Ends::default(),
+            expiries: ExpiryIndex::default(),
         }))
     }
 
@@ -114,21 +114,21 @@ impl View {
     /// Lets entries go whose end has passed. They stay in the state; agents have them no more.
     pub(crate) fn end(&self, now: UnixTime) -> Concerned {
         let mut concerned = Concerned::default();
-        if self.read(|state| !state.ends.is_back(now) && state.ends.next().is_none_or(|end| end > now)) {
+        if self.read(|state| !state.expiries.is_set_back(now) && state.expiries.next().is_none_or(|end| end > now)) {
             return concerned;
         }
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
         state.generation.0 += 1;
         let at = (state.generation, state.revision);
-        if state.ends.is_back(now) {
+        if state.expiries.is_set_back(now) {
             // Entries that had expired are valid again: agents without them are sent everything.
-            state.ends.begin_again(state.entries.values().map(AsRef::as_ref));
+            state.expiries.begin_again(state.entries.values().map(AsRef::as_ref));
             state.recent.forget_all(at);
             state.recent.moved(state.generation);
             concerned.all = true;
         }
-        for id in state.ends.take(now) {
+        for id in state.expiries.take(now) {
             let Some(entry) = state.entries.get(&id).cloned() else { continue };
             let gives = state.inner_parents.contains(&entry.spiffe_id);
             state.note(&entry, gives, &mut concerned);
@@ -148,7 +148,7 @@ impl State {
         self.by_parent = by_parent.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         self.inner_parents = self.by_parent.ids().filter(|id| is_inner(id)).cloned().collect();
         let with_id = |entry: Arc<Entry>| (entry.id.clone(), entry);
-        entries.iter().for_each(|entry| self.ends.put(entry));
+        entries.iter().for_each(|entry| self.expiries.put(entry));
         self.admins = entries.iter().filter(|entry| entry.admin).cloned().map(with_id).collect();
         self.entries = entries.into_iter().map(with_id).collect();
     }
@@ -201,7 +201,7 @@ impl State {
             self.admins.insert(entry.id.clone(), entry.clone());
         }
         self.by_spiffe_id.put(entry.clone());
-        self.ends.put(&entry);
+        self.expiries.put(&entry);
         self.entries.insert(entry.id.clone(), entry);
     }
 
@@ -219,7 +219,7 @@ impl State {
         self.admins.remove(id);
         let Some(old) = self.entries.remove(id) else { return };
         self.by_spiffe_id.remove(&old);
-        self.ends.remove(&old);
+        self.expiries.remove(&old);
         self.by_parent.remove(&old);
         if self.children(&old.parent_id).next().is_none() {
             self.inner_parents.remove(&old.parent_id);

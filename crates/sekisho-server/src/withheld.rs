@@ -2,7 +2,7 @@
 
 use sekisho_events::IssuanceId;
 
-use crate::departure::{Cause, Departure};
+use crate::final_check::{Cause, FinalCheck};
 use crate::journal::JournalError;
 use crate::refusal::Fault;
 
@@ -15,13 +15,13 @@ pub(crate) enum Withheld {
 }
 
 impl Withheld {
-    pub(crate) fn of(departure: &Departure, cause: Cause) -> Self {
-        Self::Judged { cause, issued: departure.log_ids() }
+    pub(crate) fn of(final_check: &FinalCheck, cause: Cause) -> Self {
+        Self::Judged { cause, issued: final_check.log_ids() }
     }
 }
 
 impl Fault for Withheld {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         !matches!(self, Self::Journal(_))
     }
 

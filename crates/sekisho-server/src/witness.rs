@@ -169,7 +169,7 @@ fn size_of(answer: &WebAnswer) -> Option<u64> {
 }
 
 /// Has the log cosigned as it grows. After a failure the witnesses are left alone for longer and longer.
-pub(crate) async fn keep(witnesses: Arc<Witnesses>, ledger: Ledger, stop: Stop) {
+pub(crate) async fn run(witnesses: Arc<Witnesses>, ledger: Ledger, stop: Stop) {
     let mut pause = LOOK_EVERY;
     loop {
         tokio::select! {

@@ -25,8 +25,8 @@ impl Daemon {
     /// Where its socket is looked for when none is given.
     fn places(self) -> Vec<PathBuf> {
         match self {
-            Self::Server => sekisho_runtime::server_places(),
-            Self::Agent => sekisho_runtime::agent_places(),
+            Self::Server => sekisho_runtime::server_socket_paths(),
+            Self::Agent => sekisho_runtime::agent_socket_paths(),
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         let text = |path: &Path, kind| unreachable(Daemon::Agent, path, &error(kind)).to_string();
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(text(file.path(), ErrorKind::ConnectionRefused).contains("is not a socket"));
-        let known = &sekisho_runtime::agent_places()[0];
+        let known = &sekisho_runtime::agent_socket_paths()[0];
         assert!(text(known, ErrorKind::NotFound).contains("nor is one at /var/lib/sekisho/agent/agent.sock or "));
         assert!(!text(Path::new("/given"), ErrorKind::NotFound).contains("nor is"));
     }

@@ -1,7 +1,7 @@
 //! What every daemon has in common: it holds keys.
 
 use clap::Args;
-use sekisho_runtime::{close_to_others, danger, init_logs, refuse_company};
+use sekisho_runtime::{close_to_others, danger, check_preload_and_tracer, init_logs};
 
 use crate::exit::{Exit, Failure};
 
@@ -29,7 +29,7 @@ impl Closed {
     /// Starts the log, and closes the process as far as its settings allow.
     pub(crate) fn start(&self, log: &str) -> Result<(), Failure> {
         init_logs(log);
-        match refuse_company() {
+        match check_preload_and_tracer() {
             Err(company) if self.danger_preload => danger("danger_preload", &company.to_string()),
             Err(company) => return Err(Failure::new(Exit::Failed, company.to_string())),
             Ok(()) => {}

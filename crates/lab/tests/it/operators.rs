@@ -101,7 +101,7 @@ async fn law_l6_a_request_of_which_the_rest_comes_when_its_caller_may_no_more_is
         answers
     };
     let both = begin();
-    // They wait at the door.
+    // They wait for admission.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     world.text(&["agents", "ban", &agent.id]).await;
     assert_eq!(finish(both).await, ["7", "403", "403", "7"]);

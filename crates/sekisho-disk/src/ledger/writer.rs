@@ -39,7 +39,7 @@ const MOST_UNSETTLED: u64 = 16;
 type Published = (u64, Arc<str>);
 
 /// Where a log is, what it is called, and how it is written.
-pub(super) struct Place<'a> {
+pub(super) struct LogLocation<'a> {
     pub disk: Disk,
     pub folder: &'a Path,
     pub origin: &'a str,
@@ -62,7 +62,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn recover(
-        Place { disk, folder, origin, pace }: Place<'_>,
+        LogLocation { disk, folder, origin, pace }: LogLocation<'_>,
         key: Arc<dyn Signer>,
         verifier: &str,
         lock: std::fs::File,

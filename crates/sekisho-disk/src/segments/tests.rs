@@ -5,8 +5,8 @@ use super::*;
 
 const DENY: u8 = 1;
 
-fn kept(key: u128, class: u8, text: &str) -> RecordKept {
-    RecordKept { key, class, record: Bytes::from(text.to_owned()) }
+fn kept(key: u128, class: u8, text: &str) -> IndexedRecord {
+    IndexedRecord { key, class, record: Bytes::from(text.to_owned()) }
 }
 
 fn keys(found: &[Found]) -> Vec<u128> {
@@ -106,7 +106,7 @@ fn the_oldest_segments_of_a_reporter_are_removed() {
     let (max_bytes, mut seed) = (32 * 1024 * 1024, 1);
     let segments = Segments::open(folder.path(), max_bytes).unwrap();
     for number in 1..=80 {
-        let record = RecordKept { key: key(number), class: 0, record: noise(&mut seed, 1024 * 1024) };
+        let record = IndexedRecord { key: key(number), class: 0, record: noise(&mut seed, 1024 * 1024) };
         segments.append("a", 0, &[record]).unwrap();
     }
     let listed = keys(&segments.newest(None, u128::MAX, 1000));
@@ -130,7 +130,7 @@ fn a_flood_displaces_only_its_own_records() {
     let mut append = |reporter: &str, class: u8, bytes: usize, seed: &mut u64| {
         number += 1;
         segments
-            .append(reporter, number, &[RecordKept { key: key(number), class, record: noise(seed, bytes) }])
+            .append(reporter, number, &[IndexedRecord { key: key(number), class, record: noise(seed, bytes) }])
             .unwrap();
         key(number)
     };
@@ -214,7 +214,7 @@ fn fill(segments: &Segments, batches: u64, is_scattered: bool, text: fn(u128) ->
             let time = if is_scattered { number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 36 } else { number };
             let random = number.wrapping_mul(0xD134_2543_DE82_EF95) >> 8;
             let key = u128::from(time) << 80 | u128::from(random) << 16 | u128::from(number & 0xffff);
-            RecordKept { key, class: u8::from(number.is_multiple_of(50)), record: text(key).into() }
+            IndexedRecord { key, class: u8::from(number.is_multiple_of(50)), record: text(key).into() }
         };
         let records: Vec<_> = (0..BATCH).map(record).collect();
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -52,7 +52,7 @@ fn process(texts: &[&str], age: i64) -> Evidence {
 }
 
 fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &Evidence) -> Result<Allowed, Refusal> {
-    let request = Request::WorkloadX509 { entry, csr, shown: Shown::Process, evidence };
+    let request = Request::WorkloadX509 { entry, csr, shown: WorkloadProof::Process, evidence };
     authorize(caller, request, &limits(), now())
 }
 
@@ -98,7 +98,7 @@ fn law_l6_a_node_gets_its_own_entries_until_banned() {
 fn law_l7_a_token_lives_at_most_five_minutes() {
     let mut long = entry();
     long.jwt_ttl_seconds = 86_400;
-    let (process, shown) = (process(&FULL, 0), Shown::Process);
+    let (process, shown) = (process(&FULL, 0), WorkloadProof::Process);
     let request = Request::WorkloadJwt { entry: &long, audience: &["db".into()], shown, evidence: &process };
     let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
     assert_eq!(allowed.not_after().seconds_since(allowed.not_before()), 300);
@@ -130,7 +130,7 @@ fn nothing_outlives_its_authority() {
     bounds.authority_ends = now().plus_seconds(30);
     let (entry, csr) = (entry(), csr(None));
     let ask = |bounds: &Limits| {
-        let (shown, evidence) = (Shown::NodeOnly, &node(None));
+        let (shown, evidence) = (WorkloadProof::NodeOnly, &node(None));
         let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence };
         authorize(&agent(Standing::Good), request, bounds, now())
     };
@@ -145,7 +145,7 @@ fn an_identity_expires_with_entry_and_evidence() {
     short.expires_at = Some(now().plus_seconds(40));
     let process = process(&FULL, 0);
     assert_eq!(x509(&agent(Standing::Good), &short, &csr(None), &process).unwrap().not_after(), now().plus_seconds(40));
-    for (shown, evidence) in [(Shown::NodeOnly, node(None)), (Shown::Process, process)] {
+    for (shown, evidence) in [(WorkloadProof::NodeOnly, node(None)), (WorkloadProof::Process, process)] {
         let request = Request::WorkloadJwt { entry: &short, audience: &["db".into()], shown, evidence: &evidence };
         let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
         assert_eq!(allowed.not_after(), now().plus_seconds(40));
@@ -169,7 +169,7 @@ fn a_workload_identity_expires_with_node_evidence() {
     assert_eq!(ask(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
     assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceExpired);
     let vouched = |ends_at| {
-        let (shown, evidence) = (Shown::NodeOnly, &node(Some(ends_at)));
+        let (shown, evidence) = (WorkloadProof::NodeOnly, &node(Some(ends_at)));
         let request = Request::WorkloadX509 { entry: &entry, csr: &csr(None), shown, evidence };
         authorize(&caller, request, &limits(), now())
     };
@@ -190,7 +190,7 @@ fn law_l3_a_request_needs_all_evidence_of_its_kind() {
     let all = node(None).with(measured()).unwrap().with(unit()).unwrap();
     x509(&caller, &entry, &csr, &all).unwrap();
     // What is for a process proves no node, and a request that shows nothing of it cannot bring it along.
-    let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly, evidence: &all };
+    let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: WorkloadProof::NodeOnly, evidence: &all };
     assert_eq!(authorize(&caller, vouched, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
     let own = Request::NodeSvid { csr: &csr, evidence: &all };
     assert_eq!(authorize(&caller, own, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
@@ -227,7 +227,8 @@ fn claims_keep_their_names_and_new_classes_add() {
     let allowed = authorize(&caller, request, &limits(), now()).unwrap();
     assert_eq!(names(&allowed), ["evidence", "hw_attested", "node_attestation"]);
     let (entry, csr) = (entry(), csr(None));
-    let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: Shown::NodeOnly, evidence: &node(None) };
+    let request =
+        Request::WorkloadX509 { entry: &entry, csr: &csr, shown: WorkloadProof::NodeOnly, evidence: &node(None) };
     let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
     assert_eq!(names(&allowed), ["evidence", "hw_attested"]);
     assert_eq!((request.attestors(), request.selectors().count()), (String::new(), 0));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 
 use super::facts::{FactCache, Facts, Truth};
-use super::term::{Known, Term};
+use super::term::{Term, TermValue};
 use crate::mask::{MASK, masked_query};
 
 #[derive(Debug, Clone)]
@@ -89,23 +89,23 @@ impl Condition {
                 Truth::Unknown => Truth::Unknown,
             },
             Self::Holds(term) => match term.value(facts) {
-                Known::Value(value) => met(*value != Value::from(false)),
-                Known::Undefined => Truth::Unmet,
-                Known::Unknown => Truth::Unknown,
+                TermValue::Value(value) => met(*value != Value::from(false)),
+                TermValue::Undefined => Truth::Unmet,
+                TermValue::Unknown => Truth::Unknown,
             },
             Self::Compare { op, left, right } => match (left.value(facts), right.value(facts)) {
-                (Known::Value(l), Known::Value(r)) => met(op.holds(&l, &r)),
-                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                (TermValue::Value(l), TermValue::Value(r)) => met(op.holds(&l, &r)),
+                (TermValue::Unknown, _) | (_, TermValue::Unknown) => Truth::Unknown,
                 _ => Truth::Unmet,
             },
             Self::Member { item, of } => match (item.value(facts), of.value(facts)) {
-                (Known::Value(item), Known::Value(of)) => met(match &*of {
+                (TermValue::Value(item), TermValue::Value(of)) => met(match &*of {
                     Value::Array(items) => items.contains(&item),
                     Value::Set(items) => items.contains(&item),
                     Value::Object(members) => members.values().any(|value| *value == *item),
                     _ => false,
                 }),
-                (Known::Unknown, _) | (_, Known::Unknown) => Truth::Unknown,
+                (TermValue::Unknown, _) | (_, TermValue::Unknown) => Truth::Unknown,
                 _ => Truth::Unmet,
             },
         }
@@ -127,12 +127,12 @@ impl Condition {
         };
         match term.value(facts) {
             // A record keeps no secret, wherever the condition read it.
-            Known::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
-            Known::Value(value) if term.is_query() => {
+            TermValue::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
+            TermValue::Value(value) if term.is_query() => {
                 value.as_string().ok().map(|query| Value::from(masked_query(query).as_str()))
             }
-            Known::Value(value) => Some(value.into_owned()),
-            Known::Undefined | Known::Unknown => None,
+            TermValue::Value(value) => Some(value.into_owned()),
+            TermValue::Undefined | TermValue::Unknown => None,
         }
     }
 }

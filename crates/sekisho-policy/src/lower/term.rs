@@ -44,7 +44,7 @@ impl fmt::Debug for Constant {
 }
 
 /// The value of a term.
-pub(super) enum Known<'a> {
+pub(super) enum TermValue<'a> {
     Value(Cow<'a, Value>),
     Undefined,
     /// Beyond what we compute as the engine would.
@@ -126,16 +126,18 @@ impl Term {
         }
     }
 
-    pub(super) fn value<'a>(&'a self, facts: &'a FactCache<'_, impl Facts>) -> Known<'a> {
+    pub(super) fn value<'a>(&'a self, facts: &'a FactCache<'_, impl Facts>) -> TermValue<'a> {
         match self {
-            Self::Constant(constant) => Known::Value(Cow::Borrowed(&constant.value)),
-            Self::Now => Known::Value(Cow::Owned(Value::from(facts.now.nanos()))),
-            Self::Input(path) => facts.at(path).map_or(Known::Undefined, |value| Known::Value(Cow::Borrowed(value))),
+            Self::Constant(constant) => TermValue::Value(Cow::Borrowed(&constant.value)),
+            Self::Now => TermValue::Value(Cow::Owned(Value::from(facts.now.nanos()))),
+            Self::Input(path) => {
+                facts.at(path).map_or(TermValue::Undefined, |value| TermValue::Value(Cow::Borrowed(value)))
+            }
             Self::Arithmetic { op, left, right } => {
                 let (l, r) = match (left.value(facts), right.value(facts)) {
-                    (Known::Value(l), Known::Value(r)) => (l, r),
-                    (Known::Unknown, _) | (_, Known::Unknown) => return Known::Unknown,
-                    _ => return Known::Undefined,
+                    (TermValue::Value(l), TermValue::Value(r)) => (l, r),
+                    (TermValue::Unknown, _) | (_, TermValue::Unknown) => return TermValue::Unknown,
+                    _ => return TermValue::Undefined,
                 };
                 // What is not whole numbers of 64 bits may be an error, which would deny, or a number that is not one.
                 let result = whole(&l).zip(whole(&r)).and_then(|(l, r)| match op {
@@ -145,7 +147,7 @@ impl Term {
                     ArithOp::Div => l.checked_rem(r).filter(|rest| *rest == 0).and_then(|_| l.checked_div(r)),
                     ArithOp::Mod => l.checked_rem(r),
                 });
-                result.map_or(Known::Unknown, |result| Known::Value(Cow::Owned(Value::from(result))))
+                result.map_or(TermValue::Unknown, |result| TermValue::Value(Cow::Owned(Value::from(result))))
             }
             Self::Call { call, arguments } => called(call, arguments, facts),
         }
@@ -153,19 +155,19 @@ impl Term {
 }
 
 /// A call with an undefined argument is undefined, once no other argument is an error.
-fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a FactCache<'_, impl Facts>) -> Known<'a> {
+fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a FactCache<'_, impl Facts>) -> TermValue<'a> {
     let (mut values, mut undefined) = (Vec::with_capacity(arguments.len()), false);
     for argument in arguments {
         match argument.value(facts) {
-            Known::Value(value) => values.push(value.into_owned()),
-            Known::Undefined => undefined = true,
-            Known::Unknown => return Known::Unknown,
+            TermValue::Value(value) => values.push(value.into_owned()),
+            TermValue::Undefined => undefined = true,
+            TermValue::Unknown => return TermValue::Unknown,
         }
     }
     let asked = facts.oracle.and_then(|oracle| oracle.answer(call.name, &values));
     match if undefined { Some(Value::Undefined) } else { asked.unwrap_or_else(|| call.answer(&values)) } {
-        Some(Value::Undefined) => Known::Undefined,
-        Some(value) => Known::Value(Cow::Owned(value)),
-        None => Known::Unknown,
+        Some(Value::Undefined) => TermValue::Undefined,
+        Some(value) => TermValue::Value(Cow::Owned(value)),
+        None => TermValue::Unknown,
     }
 }

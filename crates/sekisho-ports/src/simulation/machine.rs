@@ -53,12 +53,12 @@ pub struct Machine {
 
 /// A thread's stay on a machine.
 #[must_use]
-pub struct Stay {
+pub struct MachineGuard {
     before: Option<Arc<Machine>>,
     of_thread: PhantomData<*const ()>,
 }
 
-impl Drop for Stay {
+impl Drop for MachineGuard {
     fn drop(&mut self) {
         CURRENT.set(self.before.take());
     }
@@ -93,8 +93,8 @@ impl Machine {
     }
 
     /// This thread is on this machine until the result is dropped: for one that runs no program of another.
-    pub fn stay(self: &Arc<Self>) -> Stay {
-        Stay { before: CURRENT.replace(Some(self.clone())), of_thread: PhantomData }
+    pub fn stay(self: &Arc<Self>) -> MachineGuard {
+        MachineGuard { before: CURRENT.replace(Some(self.clone())), of_thread: PhantomData }
     }
 
     /// A runtime begins at this time of the simulation. To be called inside it.

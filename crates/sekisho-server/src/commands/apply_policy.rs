@@ -37,10 +37,10 @@ impl From<Conflict> for ApplyError {
 }
 
 impl Fault for ApplyError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             Self::Policy(_) => true,
-            Self::Denied(denied) => denied.is_callers(),
+            Self::Denied(denied) => denied.is_caller_fault(),
             Self::Journal(_) => false,
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Csr, Entry, Shown};
+use sekisho_identity::{Csr, Entry, WorkloadProof};
 use sekisho_types::{EntryId, Verified};
 
 use crate::caller::AgentCaller;
@@ -17,17 +17,20 @@ pub(super) fn entry(view: &View, id: EntryId) -> Result<Arc<Entry>, IssueError> 
     view.read(|state| state.entries.get(&id).cloned()).ok_or(IssueError::NoEntry(id))
 }
 
-/// A CSR whose signature holds. To find that out takes a turn: it takes longer than to sign.
+/// A CSR whose signature is valid. Verifying needs a permit: it takes longer than signing.
 pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: &[u8]) -> Result<Verified<Csr>, IssueError> {
-    let verified = run.domain.limits.turns.run(run.caller.id.get().clone(), || Csr::verify(der)).await;
+    let verified = run.domain.limits.queue.run(run.caller.id.get().clone(), || Csr::verify(der)).await;
     verified.map_err(|error| IssueError::Csr(error.to_string()))
 }
 
 /// What the agent shows of a process, on top of what it showed of itself.
-pub(super) fn shown(agent: &AgentCaller, process: Option<Evidence>) -> Result<(Shown, Cow<'_, Evidence>), IssueError> {
+pub(super) fn shown(
+    agent: &AgentCaller,
+    process: Option<Evidence>,
+) -> Result<(WorkloadProof, Cow<'_, Evidence>), IssueError> {
     let node = agent.evidence()?;
     Ok(match process {
-        Some(process) => (Shown::Process, Cow::Owned(node.clone().with(process)?)),
-        None => (Shown::NodeOnly, Cow::Borrowed(node)),
+        Some(process) => (WorkloadProof::Process, Cow::Owned(node.clone().with(process)?)),
+        None => (WorkloadProof::NodeOnly, Cow::Borrowed(node)),
     })
 }

@@ -12,7 +12,7 @@ use sekisho_types::{SpiffeId, Verified};
 use crate::change::{Change, Facts};
 use crate::command::Command;
 use crate::denied::Denied;
-use crate::issue::{Asker, IssueError};
+use crate::issue::{IssueError, Requester};
 use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
@@ -112,10 +112,10 @@ impl From<Conflict> for AttestError {
 }
 
 impl Fault for AttestError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             Self::Silent | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
-            Self::Issue { error, .. } => error.is_callers(),
+            Self::Issue { error, .. } => error.is_caller_fault(),
             _ => true,
         }
     }
@@ -124,9 +124,9 @@ impl Fault for AttestError {
         self.to_string()
     }
 
-    fn says_to_all(&self) -> String {
+    fn public_message(&self) -> String {
         match self {
-            Self::Issue { error, .. } => error.says_to_all(),
+            Self::Issue { error, .. } => error.public_message(),
             _ => self.to_string(),
         }
     }
@@ -240,9 +240,9 @@ async fn admit(
         tls_group,
     };
     run.log(attested).await?;
-    let asker = Asker::attested(&domain.view, &domain.identity, id.clone());
+    let requester = Requester::attested(&domain.view, &domain.identity, id.clone());
     let request = Request::NodeSvid { csr, evidence: proved.evidence() };
-    let issued = run.issue(&asker, request, X509).await;
+    let issued = run.issue(&requester, request, X509).await;
     let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;

@@ -8,7 +8,7 @@ use sekisho_types::SpiffeId;
 use super::agent_change::change_agent;
 use crate::caller::Operator;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, TakenAway};
+use crate::command::{Changes, WithdrawnIdentities};
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 
@@ -28,7 +28,7 @@ impl Changes for BanAgent {
         change_agent(of, &self.id, event, "was banned", ban)
     }
 
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
-        Some(TakenAway::OfAgent(&self.id))
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
+        Some(WithdrawnIdentities::OfAgent(&self.id))
     }
 }

@@ -5,7 +5,7 @@ use sekisho_types::EntryId;
 
 use crate::caller::Operator;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, TakenAway};
+use crate::command::{Changes, WithdrawnIdentities};
 use crate::journal::personal;
 use crate::registration::{RegistrationError, former_parent, known_entry};
 use crate::revoke;
@@ -33,7 +33,7 @@ impl Changes for DeleteEntry {
         Ok(change.and(revoked).event(deleted))
     }
 
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
-        Some(TakenAway::OfEntry(&self.id))
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
+        Some(WithdrawnIdentities::OfEntry(&self.id))
     }
 }

@@ -5,7 +5,7 @@ use sekisho_types::SpiffeId;
 use super::agent_change::change_agent;
 use crate::caller::Operator;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, TakenAway};
+use crate::command::{Changes, WithdrawnIdentities};
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 
@@ -24,7 +24,7 @@ impl Changes for EvictAgent {
         change_agent(of, &self.id, event, "was evicted", |node| Write::RemoveNode(node.id.clone()))
     }
 
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
-        Some(TakenAway::OfAgent(&self.id))
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
+        Some(WithdrawnIdentities::OfAgent(&self.id))
     }
 }

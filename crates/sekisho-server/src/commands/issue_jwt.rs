@@ -29,7 +29,7 @@ impl Command for IssueJwt {
         let entry = entry(view, self.entry)?;
         let (shown, evidence) = shown(agent, self.process)?;
         let request = Request::WorkloadJwt { entry: &entry, audience: &self.audience, shown, evidence: &evidence };
-        let issued = run.issue(agent.asker(run.domain), request, Jwt(&self.audience)).await?;
+        let issued = run.issue(agent.requester(run.domain), request, Jwt(&self.audience)).await?;
         Ok((issued, entry))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use create_token::CreateToken;
 pub(crate) use delete_entry::DeleteEntry;
 pub(crate) use evict_agent::EvictAgent;
 pub(crate) use issue_jwt::IssueJwt;
-pub(crate) use issue_x509::{AskedX509, IssueX509};
+pub(crate) use issue_x509::{IssueX509, X509Request};
 pub(crate) use own_svid::OwnSvid;
 pub(crate) use post_status::PostStatus;
 pub(crate) use record::Record;

@@ -1,8 +1,8 @@
 use sekisho_identity::Request;
 
-use crate::caller::Own;
+use crate::caller::ThisServer;
 use crate::command::Command;
-use crate::issue::{Asker, IssueError};
+use crate::issue::{IssueError, Requester};
 use crate::issue_x509::{IssuedX509, X509};
 use crate::run::Run;
 
@@ -12,13 +12,13 @@ pub(crate) struct OwnSvid {
 }
 
 impl Command for OwnSvid {
-    type Caller = Own;
+    type Caller = ThisServer;
     type Reply = IssuedX509;
     type Error = IssueError;
 
-    async fn run(self, run: &Run<'_, Own>) -> Result<IssuedX509, IssueError> {
+    async fn run(self, run: &Run<'_, ThisServer>) -> Result<IssuedX509, IssueError> {
         let request = Request::ServerSvid { public_key: &self.public_key };
-        let asker = Asker::server(&run.domain.view, &run.domain.identity);
-        run.issue(&asker, request, X509).await
+        let requester = Requester::server(&run.domain.view, &run.domain.identity);
+        run.issue(&requester, request, X509).await
     }
 }

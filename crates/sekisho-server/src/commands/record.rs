@@ -21,11 +21,11 @@ impl Command for Record {
 
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<u64, RecordError> {
         let Self { batch_key, records, lost } = self;
-        let turn = record::turn(&run.domain.log, run.caller.id.get(), &batch_key).await;
+        let lock = record::recording_lock(&run.domain.log, run.caller.id.get(), &batch_key).await;
         // From here on the batch is recorded even if the agent disconnects: half of it is not a valid state.
         let (domain, agent) = (run.domain.clone(), run.caller.clone());
         let recorded = tokio::spawn(async move {
-            record::batch(&Run { domain: &domain, caller: &agent }, turn, &batch_key, records, lost).await
+            record::batch(&Run { domain: &domain, caller: &agent }, lock, &batch_key, records, lost).await
         });
         recorded.await.map_err(|ended| RecordError::Disk(DiskError::Stopped(ended.to_string())))?
     }

@@ -57,11 +57,11 @@ impl From<Conflict> for RenewError {
 }
 
 impl Fault for RenewError {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         match self {
             Self::MustReattest => true,
-            Self::Changed { denied, .. } => denied.is_callers(),
-            Self::Issue(error) => error.is_callers(),
+            Self::Changed { denied, .. } => denied.is_caller_fault(),
+            Self::Issue(error) => error.is_caller_fault(),
         }
     }
 
@@ -69,9 +69,9 @@ impl Fault for RenewError {
         self.to_string()
     }
 
-    fn says_to_all(&self) -> String {
+    fn public_message(&self) -> String {
         match self {
-            Self::Issue(error) => error.says_to_all(),
+            Self::Issue(error) => error.public_message(),
             _ => self.to_string(),
         }
     }
@@ -101,7 +101,7 @@ impl Command for Renew {
             return Err(RenewError::MustReattest);
         }
         let evidence = agent.evidence().map_err(IssueError::from)?;
-        let issued = run.issue(agent.asker(run.domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
+        let issued = run.issue(agent.requester(run.domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
         // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
         let renewal = || {
             let (id, previous_serial) = (agent.id.get().clone(), Some(agent.serial.clone()));

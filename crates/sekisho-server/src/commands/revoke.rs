@@ -6,7 +6,7 @@ use sekisho_types::{Revision, UnixTime};
 
 use crate::caller::Operator;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, TakenAway};
+use crate::command::{Changes, WithdrawnIdentities};
 use crate::journal::personal;
 use crate::queries::Plan;
 use crate::registration::RegistrationError;
@@ -48,8 +48,8 @@ impl Changes for Revoke {
         Ok(change.write(write).event(event))
     }
 
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
-        self.plan.evicts.as_ref().map(TakenAway::OfAgent)
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
+        self.plan.evicts.as_ref().map(WithdrawnIdentities::OfAgent)
     }
 }
 

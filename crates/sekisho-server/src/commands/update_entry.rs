@@ -8,7 +8,7 @@ use sekisho_types::EntryId;
 
 use crate::caller::Operator;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, TakenAway};
+use crate::command::{Changes, WithdrawnIdentities};
 use crate::journal::personal;
 use crate::registration::{RegistrationError, former_parent, known_entry, warn_of_any_user};
 use crate::revoke;
@@ -54,7 +54,7 @@ where
         Ok(change.and(revoked).write(Write::PutEntry(entry.clone())).event(updated))
     }
 
-    fn takes_away(&self) -> Option<TakenAway<'_>> {
-        Some(TakenAway::OfEntry(&self.id))
+    fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
+        Some(WithdrawnIdentities::OfEntry(&self.id))
     }
 }

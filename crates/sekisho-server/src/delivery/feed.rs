@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::catch_up::{Cursor, Update};
 use super::parts::Parts;
-use super::place::Place;
+use super::stream_slot::StreamSlot;
 use crate::recent::{Generation, Since};
 use crate::view::State;
 
@@ -47,7 +47,7 @@ pub(crate) struct Position {
 }
 
 /// The parents that an agent serves, and of when that is.
-struct Serves {
+struct ServedParents {
     parents: Arc<BTreeSet<SpiffeId>>,
     node: Arc<Node>,
     computed: Generation,
@@ -55,10 +55,10 @@ struct Serves {
     until: Option<UnixTime>,
 }
 
-impl Serves {
+impl ServedParents {
     fn of(state: &State, node: &Arc<Node>, server: &SpiffeId, now: UnixTime) -> Self {
         let parents = Arc::new(state.serves(node, server, now));
-        Self { parents, node: node.clone(), computed: state.generation, until: state.ends.after(now) }
+        Self { parents, node: node.clone(), computed: state.generation, until: state.expiries.after(now) }
     }
 
     fn is_current(&self, state: &State, node: &Node, now: UnixTime) -> bool {
@@ -69,27 +69,27 @@ impl Serves {
 }
 
 pub(crate) struct Feed {
-    place: Place,
+    slot: StreamSlot,
     shown: Shown,
     /// Comes with the first request.
     position: Option<oneshot::Receiver<Option<Position>>>,
-    serves: Option<Serves>,
+    serves: Option<ServedParents>,
     cursor: Option<Cursor>,
     parts: Option<Parts>,
     is_over: bool,
 }
 
 /// What a look at the state gave.
-enum Look {
+enum FeedStep {
     Send(Box<wire::WatchResponse>),
     /// The stream has to be found by other parents first.
-    Moved(Serves),
+    Moved(ServedParents),
     Nothing,
 }
 
 impl Feed {
-    pub(super) const fn new(place: Place, shown: Shown, position: oneshot::Receiver<Option<Position>>) -> Self {
-        Self { place, shown, position: Some(position), serves: None, cursor: None, parts: None, is_over: false }
+    pub(super) const fn new(slot: StreamSlot, shown: Shown, position: oneshot::Receiver<Option<Position>>) -> Self {
+        Self { slot, shown, position: Some(position), serves: None, cursor: None, parts: None, is_over: false }
     }
 
     /// The next message, made when it can be sent. Nothing is sent to an agent that was banned, or whose SVID was
@@ -102,7 +102,7 @@ impl Feed {
             let position = tokio::time::timeout(PATIENCE, position).await.ok().and_then(Result::ok).flatten();
             let continues = |position: &Position| {
                 let Since::Revision(revision) = position.cursor.since else { return false };
-                self.place.view().read(|state| state.recent.continues(position.epoch, revision, state.revision))
+                self.slot.view().read(|state| state.recent.continues(position.epoch, revision, state.revision))
             };
             self.cursor = position.filter(continues).map(|position| position.cursor);
         }
@@ -112,13 +112,13 @@ impl Feed {
                     self.is_over = true;
                     return Some(Err(ended));
                 }
-                Ok(Look::Send(message)) => return Some(Ok(*message)),
-                Ok(Look::Moved(serves)) => {
+                Ok(FeedStep::Send(message)) => return Some(Ok(*message)),
+                Ok(FeedStep::Moved(serves)) => {
                     // Found by them before the state is read again: no change in between is missed.
-                    self.place.serve(&serves.parents, &serves.node);
+                    self.slot.serve(&serves.parents, &serves.node);
                     self.serves = Some(serves);
                 }
-                Ok(Look::Nothing) => self.wait().await,
+                Ok(FeedStep::Nothing) => self.wait().await,
             }
         }
     }
@@ -128,43 +128,43 @@ impl Feed {
         let left = u64::try_from(self.shown.ends.seconds_since(now())).unwrap_or(0);
         tokio::select! {
             biased;
-            () = self.place.rung() => {}
+            () = self.slot.woken() => {}
             () = tokio::time::sleep(Duration::from_secs(left.saturating_add(1))) => {}
         }
     }
 
-    fn look(&mut self) -> Result<Look, CloseReason> {
-        if self.place.is_replaced() {
+    fn look(&mut self) -> Result<FeedStep, CloseReason> {
+        if self.slot.is_replaced() {
             return Err(CloseReason::Replaced);
         }
-        let (clock, server) = (now(), self.place.server().clone());
+        let (clock, server) = (now(), self.slot.server().clone());
         if self.shown.ends <= clock {
             return Err(CloseReason::Expired);
         }
-        let Self { place, shown, serves, cursor, parts, .. } = self;
-        place.view().read(|state| {
+        let Self { slot, shown, serves, cursor, parts, .. } = self;
+        slot.view().read(|state| {
             let node = state.nodes.get(&shown.agent);
             let standing = Node::standing(node.map(AsRef::as_ref), &shown.serial);
             let (Some(node), Standing::Good) = (node, standing) else { return Err(CloseReason::Standing(standing)) };
             let Some(current) = serves.as_ref().filter(|serves| serves.is_current(state, node, clock)) else {
-                return Ok(Look::Moved(Serves::of(state, node, &server, clock)));
+                return Ok(FeedStep::Moved(ServedParents::of(state, node, &server, clock)));
             };
             let may_have = |entry: &sekisho_identity::Entry| {
                 let known = state.entries.get(&entry.id);
                 known.is_some_and(|known| **known == *entry) && current.parents.contains(&entry.parent_id)
             };
             if let Some(message) = parts.as_mut().and_then(|parts| parts.next(may_have)) {
-                return Ok(Look::Send(Box::new(message)));
+                return Ok(FeedStep::Send(Box::new(message)));
             }
             let (update, after) = Update::of(state, cursor.as_ref(), &current.parents, clock);
             *cursor = Some(after);
             if update.is_empty() {
-                return Ok(Look::Nothing);
+                return Ok(FeedStep::Nothing);
             }
             let mut made = Parts::of(update);
             let message = made.next(|_| true);
             *parts = Some(made);
-            Ok(message.map_or(Look::Nothing, |message| Look::Send(Box::new(message))))
+            Ok(message.map_or(FeedStep::Nothing, |message| FeedStep::Send(Box::new(message))))
         })
     }
 }

@@ -10,16 +10,16 @@ use tokio::sync::Notify;
 
 use crate::concerned::Concerned;
 
-/// By which a stream is woken.
+/// Wakes one stream.
 #[derive(Default)]
-pub(super) struct Bell {
-    rung: Notify,
+pub(super) struct StreamWaker {
+    notify: Notify,
     replaced: AtomicBool,
 }
 
-impl Bell {
-    pub(super) async fn rung(&self) {
-        self.rung.notified().await;
+impl StreamWaker {
+    pub(super) async fn woken(&self) {
+        self.notify.notified().await;
     }
 
     /// Whether another stream of the same agent has taken this one's place.
@@ -29,7 +29,7 @@ impl Bell {
 
     fn replace(&self) {
         self.replaced.store(true, Ordering::Release);
-        self.rung.notify_one();
+        self.notify.notify_one();
     }
 }
 
@@ -38,7 +38,7 @@ struct Stream {
     /// What it was found by last.
     serves: Arc<BTreeSet<SpiffeId>>,
     selectors: SelectorSet,
-    bell: Arc<Bell>,
+    waker: Arc<StreamWaker>,
 }
 
 /// The streams, by the numbers in which they came.
@@ -53,7 +53,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Takes a stream in, in the place of the one that its agent had.
-    pub(super) fn enter(&mut self, agent: &SpiffeId, bell: &Arc<Bell>) -> u64 {
+    pub(super) fn enter(&mut self, agent: &SpiffeId, waker: &Arc<StreamWaker>) -> u64 {
         if let Some(before) = self.by_agent.get(agent).copied()
             && let Some(stream) = self.leave(before)
         {
@@ -61,17 +61,17 @@ impl Index {
         }
         self.last += 1;
         self.by_agent.insert(agent.clone(), self.last);
-        let (agent, bell) = (agent.clone(), bell.clone());
-        self.streams.insert(self.last, Stream { agent, serves: Arc::default(), selectors: SelectorSet::new(), bell });
+        let (agent, waker) = (agent.clone(), waker.clone());
+        self.streams.insert(self.last, Stream { agent, serves: Arc::default(), selectors: SelectorSet::new(), waker });
         self.last
     }
 
-    pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Bell>> {
+    pub(super) fn leave(&mut self, number: u64) -> Option<Arc<StreamWaker>> {
         let stream = self.streams.remove(&number)?;
         self.by_agent.remove(&stream.agent);
         stream.serves.iter().for_each(|parent| unlink(&mut self.by_parent, parent, number));
         stream.selectors.iter().for_each(|selector| unlink(&mut self.by_selector, selector, number));
-        Some(stream.bell)
+        Some(stream.waker)
     }
 
     /// From now on the stream is found by these parents, and by what its node proved.
@@ -88,13 +88,13 @@ impl Index {
     }
 
     /// Wakes those that a change concerns; how many.
-    pub(super) fn ring(&self, concerned: &Concerned) -> usize {
+    pub(super) fn wake(&self, concerned: &Concerned) -> usize {
         if concerned.all {
-            self.streams.values().for_each(|stream| stream.bell.rung.notify_one());
+            self.streams.values().for_each(|stream| stream.waker.notify.notify_one());
             return self.streams.len();
         }
         let found = self.concerned(concerned);
-        found.iter().filter_map(|number| self.streams.get(number)).for_each(|stream| stream.bell.rung.notify_one());
+        found.iter().filter_map(|number| self.streams.get(number)).for_each(|stream| stream.waker.notify.notify_one());
         found.len()
     }
 

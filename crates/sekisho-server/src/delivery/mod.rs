@@ -5,7 +5,7 @@ mod catch_up;
 mod feed;
 mod index;
 mod parts;
-mod place;
+mod stream_slot;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot, watch};
 pub(crate) use self::catch_up::Cursor;
 pub(crate) use self::feed::{CloseReason, Feed, Position, Shown};
 use self::index::Index;
-use self::place::{Place, Streams};
+use self::stream_slot::{StreamSlot, Streams};
 use crate::concerned::Concerned;
 use crate::view::View;
 
@@ -48,7 +48,7 @@ impl Delivery {
         if delta.changes.is_empty() && delta.revision.is_none() {
             return;
         }
-        let next_end = || self.streams.view.read(|state| state.ends.next());
+        let next_end = || self.streams.view.read(|state| state.expiries.next());
         let before = next_end();
         let concerned = self.streams.view.apply(delta.revision, &delta.changes);
         self.wake(&concerned);
@@ -65,7 +65,7 @@ impl Delivery {
     }
 
     fn wake(&self, concerned: &Concerned) {
-        self.streams.index().ring(concerned);
+        self.streams.index().wake(concerned);
         if !concerned.agents.is_empty() {
             self.agents.send_modify(|count| *count += 1);
         }
@@ -73,7 +73,7 @@ impl Delivery {
 
     /// Opens an agent's stream, in the place of the one that it had.
     pub(crate) fn open(&self, shown: Shown, position: oneshot::Receiver<Option<Position>>) -> Feed {
-        Feed::new(Place::take(&self.streams, &shown.agent), shown, position)
+        Feed::new(StreamSlot::take(&self.streams, &shown.agent), shown, position)
     }
 
     /// Changes whenever how some agent stands may have changed.
@@ -86,11 +86,11 @@ impl Delivery {
     }
 
     /// Lets entries leave their agents when they end.
-    pub(crate) async fn keep_ends(&self) {
+    pub(crate) async fn run_expiries(&self) {
         loop {
             let clock = now();
             self.wake(&self.streams.view.end(clock));
-            let next = self.streams.view.read(|state| state.ends.next());
+            let next = self.streams.view.read(|state| state.expiries.next());
             let nanos = next.map(|end| u64::try_from(end.nanos().saturating_sub(clock.nanos())).unwrap_or(0));
             let sleep =
                 nanos.map_or(LONGEST_SLEEP, Duration::from_nanos).clamp(Duration::from_millis(1), LONGEST_SLEEP);

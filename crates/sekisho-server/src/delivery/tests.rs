@@ -80,7 +80,7 @@ impl Run {
         let hears = delivery.clone();
         store.observe(Box::new(move |delta| hears.committed(delta)));
         let ends = delivery.clone();
-        tokio::spawn(async move { ends.keep_ends().await });
+        tokio::spawn(async move { ends.run_expiries().await });
         Self { store, view, delivery }
     }
 

@@ -6,19 +6,19 @@ use sekisho_proto::spire::agent::v1 as wire;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::departing::{departing, withdrawn};
-use super::door::{answer, call};
+use super::admission::{answer, call};
+use super::checked_body::{with_check, withdrawn};
 use super::status::svid_to_wire;
 use crate::caller::AgentCaller;
 use crate::commands::{Admitted, Attest, AttestError, Attestant, Opening, PostStatus, Renew};
-use crate::departure::{Departure, Issued};
+use crate::final_check::{FinalCheck, Issued};
 use crate::issue_x509::IssuedX509;
 use crate::refusal::Fault;
 
 pub(crate) struct Service;
 
 /// One message to an attesting node, and what is to be judged before it leaves.
-type Message = (wire::AttestAgentResponse, Option<Departure>);
+type Message = (wire::AttestAgentResponse, Option<FinalCheck>);
 type Answers = Pin<Box<dyn Stream<Item = Result<wire::AttestAgentResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -37,18 +37,18 @@ impl wire::agent_server::Agent for Service {
         tokio::spawn(async move {
             let (address, exporter, tls_group) = (peer.address.ip(), peer.exporter, peer.group.clone());
             let admitted = answer(&call, Ok(Attest { node, address, exporter, tls_group })).await;
-            let last = admitted.map(|admitted| (result(&admitted), Some(departure(&admitted.issued))));
+            let last = admitted.map(|admitted| (result(&admitted), Some(final_check(&admitted.issued))));
             let _gone = to.send(last).await;
         });
         // Judged when the connection takes it: the node may have been banned since it was admitted.
         let judged = move |answer: Result<Message, Status>| {
             let domain = domain.clone();
             async move {
-                let (answer, departure) = answer?;
-                let Some(departure) = departure else { return Ok(answer) };
-                match departure.judge(&domain.view, &domain.identity.server_id) {
+                let (answer, final_check) = answer?;
+                let Some(final_check) = final_check else { return Ok(answer) };
+                match final_check.judge(&domain.view, &domain.identity.server_id) {
                     Ok(()) => Ok(answer),
-                    Err(cause) => Err(withdrawn(&domain, &departure, cause).await),
+                    Err(cause) => Err(withdrawn(&domain, &final_check, cause).await),
                 }
             }
         };
@@ -64,8 +64,8 @@ impl wire::agent_server::Agent for Service {
         let renewed = answer(&call, params.map(|params| Renew { csr: params.csr })).await?;
         let agent = &call.caller;
         let own = Issued { log_id: renewed.log_id, entry: None, judged_at: renewed.judged_at };
-        let departure = Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![own]);
-        Ok(departing(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }, departure))
+        let final_check = FinalCheck::new(agent.id.get().clone(), agent.serial.clone(), vec![own]);
+        Ok(with_check(wire::RenewAgentResponse { svid: Some(svid_to_wire(&renewed, "")) }, final_check))
     }
 
     async fn post_status(
@@ -88,7 +88,7 @@ impl Node {
     async fn next(&mut self) -> Result<Option<wire::attest_agent_request::Step>, AttestError> {
         let message = tokio::time::timeout(Duration::from_secs(30), self.incoming.message()).await;
         let message = message.map_err(|_| AttestError::Silent)?.map_err(|status| {
-            if status.is_callers() { AttestError::Message(status.says()) } else { AttestError::Gone }
+            if status.is_caller_fault() { AttestError::Message(status.says()) } else { AttestError::Gone }
         })?;
         Ok(message.and_then(|message| message.step))
     }
@@ -116,9 +116,9 @@ impl Attestant for Node {
 }
 
 /// A node's own SVID, for which it attested.
-fn departure(own: &IssuedX509) -> Departure {
+fn final_check(own: &IssuedX509) -> FinalCheck {
     let issued = Issued { log_id: own.log_id, entry: None, judged_at: own.judged_at };
-    Departure::new(own.spiffe_id.clone(), own.identity.serial.clone(), vec![issued])
+    FinalCheck::new(own.spiffe_id.clone(), own.identity.serial.clone(), vec![issued])
 }
 
 fn result(admitted: &Admitted) -> wire::AttestAgentResponse {

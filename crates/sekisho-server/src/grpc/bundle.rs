@@ -3,7 +3,7 @@ use sekisho_proto::{bundle_to_wire, types};
 use sekisho_types::TrustDomain;
 use tonic::{Request, Response, Status};
 
-use super::door::call;
+use super::admission::call;
 use crate::queries::TrustBundle;
 
 pub(crate) struct Service;

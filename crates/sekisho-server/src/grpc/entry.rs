@@ -6,7 +6,7 @@ use sekisho_proto::{entry_from_wire, entry_to_wire, id_from_wire, selectors_from
 use sekisho_types::{EntryId, SelectorSet};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{answer, call};
+use super::admission::{answer, call};
 use super::entry_mask::{FULL, masked, merged};
 use super::entry_sync::{Pages, Sync};
 use super::status::result_to_wire;

@@ -33,7 +33,7 @@ pub(super) struct Sync {
 impl Sync {
     /// Answers until the client ends, or the agent may have nothing more.
     pub(super) async fn run(self, mut incoming: Streaming<wire::SyncAuthorizedEntriesRequest>) {
-        if let Err(status) = self.converse(&mut incoming).await {
+        if let Err(status) = self.exchange(&mut incoming).await {
             let _gone = self.to.send(Err(status)).await;
         }
     }
@@ -85,7 +85,7 @@ impl Sync {
         Ok(())
     }
 
-    async fn converse(&self, incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>) -> Result<(), Status> {
+    async fn exchange(&self, incoming: &mut Streaming<wire::SyncAuthorizedEntriesRequest>) -> Result<(), Status> {
         let first = self.next(incoming).await?.ok_or_else(|| Status::invalid_argument("no request came"))?;
         let mask = first.output_mask;
         if !first.ids.is_empty() {

@@ -1,9 +1,9 @@
 //! The gRPC services: requests become calls of the executor, replies become messages. Who may call what: `roles.rs`.
 
+mod admission;
 mod agent;
 mod bundle;
-mod departing;
-mod door;
+mod checked_body;
 mod entry;
 mod entry_mask;
 mod entry_sync;
@@ -18,10 +18,10 @@ use sekisho_proto::{server as own, spire};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use self::departing::judged_last;
-use self::door::admit_to_method;
+use self::admission::admit_to_method;
+use self::checked_body::check_answers;
+use crate::admission::LONGEST;
 use crate::domain::Shared;
-use crate::door::LONGEST;
 
 /// All services of the server.
 pub(crate) fn routes<H: Health>(
@@ -46,7 +46,7 @@ pub(crate) fn routes<H: Health>(
         .add_service(health)
         .add_service(reflection);
     let router = routes.routes().into_axum_router();
-    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), judged_last));
+    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), check_answers));
     let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method));
     // Outermost: a request that is not gRPC is answered as an unknown path.
     Ok(router.layer(axum::middleware::from_fn(grpc_only)))

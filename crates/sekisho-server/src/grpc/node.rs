@@ -7,8 +7,8 @@ use sekisho_runtime::now;
 use sekisho_types::UnixTime;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::departing::departing;
-use super::door::{answer, call};
+use super::admission::{answer, call};
+use super::checked_body::with_check;
 use super::status::{result_to_wire, svid_to_wire};
 use super::streams::recorded;
 use super::svid;
@@ -45,13 +45,13 @@ impl wire::node_server::Node for Service {
             let process = evidence_from_wire(item.evidence.as_ref())?;
             svid::asked(&item.entry_id, item.csr, Some(process))
         });
-        let (results, departure) = svid::issue(&call, asked.collect()).await?;
+        let (results, final_check) = svid::issue(&call, asked.collect()).await?;
         let results = results.into_iter().map(|result| {
             let index = result.as_ref().map_or(0, |(issued, _)| issued.log_index);
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::issue_x509_response::Result { status: Some(status), svid, log_index: index }
         });
-        Ok(departing(wire::IssueX509Response { results: results.collect() }, departure))
+        Ok(with_check(wire::IssueX509Response { results: results.collect() }, final_check))
     }
 
     async fn issue_jwt(
@@ -66,9 +66,9 @@ impl wire::node_server::Node for Service {
             Ok(IssueJwt { entry, audience: request.audience, process: Some(process) })
         });
         let (issued, entry) = answer(&call, command).await?;
-        let (log_index, departure) = (issued.log_index, svid::jwt_departure(&call.caller, &issued, &entry));
+        let (log_index, final_check) = (issued.log_index, svid::jwt_final_check(&call.caller, &issued, &entry));
         let svid = Some(svid::jwt_to_wire(issued, &entry));
-        Ok(departing(wire::IssueJwtResponse { svid, log_index }, departure))
+        Ok(with_check(wire::IssueJwtResponse { svid, log_index }, final_check))
     }
 
     async fn record(&self, request: Request<wire::RecordRequest>) -> Result<Response<wire::RecordResponse>, Status> {

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::commands::{AttestError, RenewError};
 use crate::denied::Denied;
-use crate::departure::Cause;
+use crate::final_check::Cause;
 use crate::issue::IssueError;
 use crate::issue_x509::IssuedX509;
 use crate::journal::JournalError;

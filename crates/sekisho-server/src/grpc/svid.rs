@@ -7,13 +7,13 @@ use sekisho_proto::{id_to_wire, types};
 use sekisho_types::EntryId;
 use tonic::{Request, Response, Status};
 
-use super::departing::departing;
-use super::door::{answer, call};
+use super::admission::{answer, call};
+use super::checked_body::with_check;
 use super::status::{result_to_wire, svid_to_wire};
 use crate::caller::AgentCaller;
-use crate::commands::{AskedX509, IssueJwt, IssueX509};
-use crate::departure::{Departure, Issued};
+use crate::commands::{IssueJwt, IssueX509, X509Request};
 use crate::executor::Call;
+use crate::final_check::{FinalCheck, Issued};
 use crate::issue::IssueError;
 use crate::issue_jwt::IssuedJwt;
 use crate::issue_x509::IssuedX509;
@@ -34,12 +34,12 @@ impl wire::svid_server::Svid for Service {
         let params = request.into_inner().params;
         check_count(params.len())?;
         let items = params.into_iter().map(|item| asked(&item.entry_id, item.csr, None)).collect();
-        let (results, departure) = issue(&call, items).await?;
+        let (results, final_check) = issue(&call, items).await?;
         let results = results.into_iter().map(|result| {
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
             wire::batch_new_x509svid_response::Result { status: Some(status), svid }
         });
-        Ok(departing(wire::BatchNewX509svidResponse { results: results.collect() }, departure))
+        Ok(with_check(wire::BatchNewX509svidResponse { results: results.collect() }, final_check))
     }
 
     async fn new_jwtsvid(
@@ -51,8 +51,8 @@ impl wire::svid_server::Svid for Service {
         let command =
             entry_id(&request.entry_id).map(|entry| IssueJwt { entry, audience: request.audience, process: None });
         let (issued, entry) = answer(&call, command).await?;
-        let departure = jwt_departure(&call.caller, &issued, &entry);
-        Ok(departing(wire::NewJwtsvidResponse { svid: Some(jwt_to_wire(issued, &entry)) }, departure))
+        let final_check = jwt_final_check(&call.caller, &issued, &entry);
+        Ok(with_check(wire::NewJwtsvidResponse { svid: Some(jwt_to_wire(issued, &entry)) }, final_check))
     }
 }
 
@@ -68,9 +68,9 @@ pub(super) fn entry_id(text: &str) -> Result<EntryId, Status> {
 }
 
 /// One item of a batch.
-pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<AskedX509, IssueError> {
+pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<X509Request, IssueError> {
     let entry = EntryId::parse(entry).map_err(|error| IssueError::Malformed(error.to_string()))?;
-    Ok(AskedX509 { entry, csr, process })
+    Ok(X509Request { entry, csr, process })
 }
 
 /// An identity that was issued by an entry, or why not.
@@ -80,8 +80,8 @@ pub(super) type Given = Result<(IssuedX509, Arc<Entry>), Status>;
 /// takes the answer.
 pub(super) async fn issue(
     call: &Call<AgentCaller>,
-    items: Vec<Result<AskedX509, IssueError>>,
-) -> Result<(Vec<Given>, Departure), Status> {
+    items: Vec<Result<X509Request, IssueError>>,
+) -> Result<(Vec<Given>, FinalCheck), Status> {
     let results = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error)?;
     let given = |result: Result<_, Refusal<IssueError>>| result.map_err(|refusal| refusal.into_error().into());
     let results: Vec<Given> = results.into_iter().map(given).collect();
@@ -90,13 +90,13 @@ pub(super) async fn issue(
         entry: Some(entry.clone()),
         judged_at: issued.judged_at,
     });
-    let departure = Departure::new(call.caller.id.get().clone(), call.caller.serial.clone(), issued.collect());
-    Ok((results, departure))
+    let final_check = FinalCheck::new(call.caller.id.get().clone(), call.caller.serial.clone(), issued.collect());
+    Ok((results, final_check))
 }
 
-pub(super) fn jwt_departure(agent: &AgentCaller, issued: &IssuedJwt, entry: &Arc<Entry>) -> Departure {
+pub(super) fn jwt_final_check(agent: &AgentCaller, issued: &IssuedJwt, entry: &Arc<Entry>) -> FinalCheck {
     let leaves = Issued { log_id: issued.log_id, entry: Some(entry.clone()), judged_at: issued.judged_at };
-    Departure::new(agent.id.get().clone(), agent.serial.clone(), vec![leaves])
+    FinalCheck::new(agent.id.get().clone(), agent.serial.clone(), vec![leaves])
 }
 
 pub(super) fn jwt_to_wire(issued: IssuedJwt, entry: &Entry) -> types::Jwtsvid {

@@ -7,7 +7,7 @@ use sekisho_disk::Found;
 use sekisho_events::{RecordClass, RecordId};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::unanswered::Unanswered;
+use super::query_error::QueryError;
 use crate::caller::{Caller, Operator};
 use crate::domain::Shared;
 use crate::followers::Arrived;
@@ -26,7 +26,7 @@ pub(crate) struct ListDecisions {
 
 impl Query for ListDecisions {
     type Caller = Operator;
-    type Reply = Result<Vec<Found>, Unanswered>;
+    type Reply = Result<Vec<Found>, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let (of, class) = (of.clone(), self.class.map(RecordClass::number));
@@ -41,13 +41,13 @@ pub(crate) struct ShowDecision(pub String);
 
 impl Query for ShowDecision {
     type Caller = Operator;
-    type Reply = Result<Found, Unanswered>;
+    type Reply = Result<Found, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let (of, id) = (of.clone(), RecordId::parse(&self.0));
         let find = move || id.and_then(|id| of.log.decisions.find(id.key(), |kept| id_of(kept) == id));
         let found = sekisho_runtime::blocking(find).await?;
-        found.map(|(found, _)| found).ok_or(Unanswered::NoDecision(self.0))
+        found.map(|(found, _)| found).ok_or(QueryError::NoDecision(self.0))
     }
 }
 
@@ -56,10 +56,10 @@ pub(crate) struct FollowDecisions;
 
 impl Query for FollowDecisions {
     type Caller = Operator;
-    type Reply = Result<Following, Unanswered>;
+    type Reply = Result<Following, QueryError>;
 
     async fn answer(self, of: &Shared, by: &Operator) -> Self::Reply {
-        let arrivals = of.streams.followers.records().ok_or(Unanswered::TooManyFollow)?;
+        let arrivals = of.streams.followers.records().ok_or(QueryError::TooManyFollow)?;
         Ok(Following { of: of.clone(), by: by.clone(), arrivals })
     }
 }

@@ -80,7 +80,7 @@ impl Measured {
             trust_domain: name.to_owned(),
             figures: Figures::of(domain),
             bundles_checked: domain.watch.scrub.bundles(),
-            clock_ahead: domain.watch.belief.ahead(now()),
+            clock_ahead: domain.watch.trusted_time.ahead(now()),
             counts: Counter::ALL.iter().map(count).collect(),
             others: domain.watch.metrics.text(&[("trust_domain", name)]),
         }

@@ -7,7 +7,7 @@ use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
 
 use super::figures::Figures;
-use super::unanswered::Unanswered;
+use super::query_error::QueryError;
 use crate::caller::Operator;
 use crate::domain::{Domain, Domains, Shared};
 use crate::query::Query;
@@ -35,7 +35,7 @@ pub(crate) struct Health {
 
 impl Query for ShowHealth {
     type Caller = Operator;
-    type Reply = Result<Health, Unanswered>;
+    type Reply = Result<Health, QueryError>;
 
     async fn answer(self, of: &Shared, by: &Operator) -> Self::Reply {
         // One who may administer this trust domain from elsewhere learns nothing of the others.
@@ -49,7 +49,7 @@ impl Query for ShowHealth {
             policy_in_force: policy_in_force(of),
             outbox,
             now: clock,
-            believed: of.watch.belief.time(clock).min(clock),
+            believed: of.watch.trusted_time.time(clock).min(clock),
             log_time: UnixTime::from_millis(of.log.log_time.load(Ordering::Relaxed)),
             beside,
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sekisho_ledger::{Hash, TileRequest};
 
-use super::unanswered::Unanswered;
+use super::query_error::QueryError;
 use crate::caller::{LogReader, Operator};
 use crate::domain::Shared;
 use crate::log_search::{Identity, newest_identities};
@@ -41,13 +41,13 @@ pub(crate) struct ProveConsistency {
 
 impl Query for ProveConsistency {
     type Caller = Operator;
-    type Reply = Result<Vec<Hash>, Unanswered>;
+    type Reply = Result<Vec<Hash>, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let Self { old_size, new_size } = self;
         let size = of.log.ledger.size();
         if old_size == 0 || old_size > new_size || new_size > size {
-            return Err(Unanswered::Sizes(size));
+            return Err(QueryError::Sizes(size));
         }
         let of = of.clone();
         Ok(sekisho_runtime::blocking(move || of.log.ledger.consistency_path(old_size, new_size)).await??)
@@ -89,7 +89,7 @@ pub(crate) struct ListIdentities {
 
 impl Query for ListIdentities {
     type Caller = Operator;
-    type Reply = Result<Vec<Identity>, Unanswered>;
+    type Reply = Result<Vec<Identity>, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let of = of.clone();

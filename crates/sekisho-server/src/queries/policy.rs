@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use sekisho_store::PolicyRecord;
 
-use super::unanswered::Unanswered;
+use super::query_error::QueryError;
 use crate::caller::Operator;
 use crate::change::Facts;
 use crate::domain::Shared;
@@ -26,11 +26,11 @@ pub(crate) struct EarlierPolicy(pub u64);
 
 impl Query for EarlierPolicy {
     type Caller = Operator;
-    type Reply = Result<PolicyRecord, Unanswered>;
+    type Reply = Result<PolicyRecord, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let found = of.store.policy(&of.identity.name, Some(self.0)).await?;
-        found.ok_or(Unanswered::NoPolicy(self.0))
+        found.ok_or(QueryError::NoPolicy(self.0))
     }
 }
 

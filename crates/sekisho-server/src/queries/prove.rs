@@ -4,7 +4,7 @@ use std::time::Duration;
 use sekisho_events::{Event, Leaf, Receipt, RecordId, Subject, openings_of};
 use sekisho_ledger::{BatchPath, leaf_hash, verify_inclusion};
 
-use super::unanswered::Unanswered;
+use super::query_error::QueryError;
 use crate::caller::Operator;
 use crate::domain::{Domain, Shared};
 use crate::log_search;
@@ -20,7 +20,7 @@ pub(crate) struct Prove(pub String);
 
 impl Query for Prove {
     type Caller = Operator;
-    type Reply = Result<Receipt, Unanswered>;
+    type Reply = Result<Receipt, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
         let Self(id) = self;
@@ -48,18 +48,18 @@ impl Query for Prove {
 
 /// A checkpoint that covers the entry. It follows an entry within 100 ms; that of an entry which this log does not have
 /// never comes.
-async fn covering(domain: &Domain, id: String, index: u64) -> Result<(u64, Arc<str>), Unanswered> {
+async fn covering(domain: &Domain, id: String, index: u64) -> Result<(u64, Arc<str>), QueryError> {
     let covering = domain.log.ledger.checkpoint_covering(index);
     match tokio::time::timeout(NEXT_CHECKPOINT * 10, covering).await {
         Ok(found) => Ok(found?),
-        Err(_) => Err(Unanswered::OlderLog { id, index }),
+        Err(_) => Err(QueryError::OlderLog { id, index }),
     }
 }
 
 type Found = (u64, Option<(String, BatchPath)>);
 
-fn find(domain: &Domain, id: &str) -> Result<Found, Unanswered> {
-    let missing = || Unanswered::NotLogged(id.to_owned());
+fn find(domain: &Domain, id: &str) -> Result<Found, QueryError> {
+    let missing = || QueryError::NotLogged(id.to_owned());
     if let Ok(index) = id.parse::<u64>() {
         return if index < domain.log.ledger.size() { Ok((index, None)) } else { Err(missing()) };
     }
@@ -78,20 +78,20 @@ fn receipt(
     size: u64,
     checkpoint: String,
     record: Option<(String, BatchPath)>,
-) -> Result<Receipt, Unanswered> {
+) -> Result<Receipt, QueryError> {
     let ledger = &domain.log.ledger;
-    let entry = ledger.entry(index, size).ok_or(Unanswered::Unreadable("an entry"))?;
+    let entry = ledger.entry(index, size).ok_or(QueryError::Unreadable("an entry"))?;
     let path = ledger.path(index, size)?;
     // What is read may have been changed on disk: a proof that does not hold is not given out.
-    let root = ledger.root(size).ok_or(Unanswered::Unreadable("a tile"))?;
-    verify_inclusion(index, size, &leaf_hash(&entry.leaf), &path, &root).map_err(|_| Unanswered::DamagedLog(index))?;
+    let root = ledger.root(size).ok_or(QueryError::Unreadable("a tile"))?;
+    verify_inclusion(index, size, &leaf_hash(&entry.leaf), &path, &root).map_err(|_| QueryError::DamagedLog(index))?;
     if let Some((record, place)) = &record {
         let root = match Leaf::decode(&entry.leaf).map(|leaf| leaf.event) {
             Ok(Event::DecisionsRecorded(recorded)) => Some(recorded.root),
             _ => None,
         };
         if root.is_none_or(|root| place.verify(record.as_bytes(), root.as_bytes()).is_err()) {
-            return Err(Unanswered::DamagedSegment(index));
+            return Err(QueryError::DamagedSegment(index));
         }
     }
     let subject = match record {

@@ -6,9 +6,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Refused;
+use crate::admission::{Admission, LONGEST};
 use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::door::{Door, LONGEST};
 use crate::executor::Connection;
 use crate::roles;
 
@@ -20,16 +20,16 @@ pub(super) async fn check(State(domain): State<Shared>, mut request: Request, ne
     let Some(path) = path else { return next.run(request).await };
     let connection = Connection::of(&domain, request.extensions());
     let is_own = is_own_host(request.headers());
-    let door = match roles::of_route(request.method().as_str(), &path) {
+    let admission = match roles::of_route(request.method().as_str(), &path) {
         None => Err(connection.refuse(Denied::NoRow).await),
-        Some(role) => match Door::open(&connection, role).await {
-            Ok(door) if door.is_for_operator() && !is_own => Err(connection.refuse(Denied::Host).await),
-            door => door,
+        Some(role) => match Admission::begin(&connection, role).await {
+            Ok(admission) if admission.is_for_operator() && !is_own => Err(connection.refuse(Denied::Host).await),
+            admission => admission,
         },
     };
-    let is_operator = door.as_ref().is_ok_and(Door::is_for_operator);
-    let entered = match door {
-        Ok(door) => door.enter(&mut request, Some(LONGEST)).await,
+    let is_operator = admission.as_ref().is_ok_and(Admission::is_for_operator);
+    let entered = match admission {
+        Ok(admission) => admission.finish(&mut request, Some(LONGEST)).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = entered {

@@ -1,7 +1,7 @@
 use axum::extract::{Path, Query};
 use axum::{Extension, Json};
 use sekisho_api::{DecisionForm, DecisionsQuery};
-use sekisho_disk::{Found, RecordKept};
+use sekisho_disk::{Found, IndexedRecord};
 use sekisho_events::{RecordClass, RecordId};
 
 use super::problem::Refused;
@@ -10,7 +10,7 @@ use crate::executor::Call;
 use crate::queries::{ListDecisions, ShowDecision};
 use crate::record::id_of;
 
-pub(super) fn form(kept: &RecordKept, log_index: u64) -> DecisionForm {
+pub(super) fn form(kept: &IndexedRecord, log_index: u64) -> DecisionForm {
     let id = id_of(kept);
     DecisionForm {
         id: id.to_string(),

@@ -19,8 +19,8 @@ use axum::http::header;
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 
+use crate::admission::LONGEST;
 use crate::domain::{Domains, Shared};
-use crate::door::LONGEST;
 
 /// Declares each documented route once: for the router and, in tests, for the OpenAPI document.
 macro_rules! routes {

@@ -6,7 +6,7 @@ use sekisho_api::{FormError, Problem};
 use crate::commands::ApplyError;
 use crate::denied::Denied;
 use crate::journal::JournalError;
-use crate::queries::Unanswered;
+use crate::queries::QueryError;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::RegistrationError;
 
@@ -97,28 +97,28 @@ impl From<JournalError> for Refused {
     }
 }
 
-impl From<Unanswered> for Refused {
-    fn from(error: Unanswered) -> Self {
+impl From<QueryError> for Refused {
+    fn from(error: QueryError) -> Self {
         match error {
-            Unanswered::Sizes(_) => Self::invalid(error.to_string()),
-            Unanswered::TooManyFollow => Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
-            Unanswered::NotLogged(_)
-            | Unanswered::OlderLog { .. }
-            | Unanswered::NoDecision(_)
-            | Unanswered::NoPolicy(_) => Self::not_found(error.to_string()),
-            Unanswered::DamagedLog(_)
-            | Unanswered::DamagedSegment(_)
-            | Unanswered::Unreadable(_)
-            | Unanswered::Store(_)
-            | Unanswered::Disk(_)
-            | Unanswered::BrokeOff(_) => Self::unavailable(&error),
+            QueryError::Sizes(_) => Self::invalid(error.to_string()),
+            QueryError::TooManyFollow => Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
+            QueryError::NotLogged(_)
+            | QueryError::OlderLog { .. }
+            | QueryError::NoDecision(_)
+            | QueryError::NoPolicy(_) => Self::not_found(error.to_string()),
+            QueryError::DamagedLog(_)
+            | QueryError::DamagedSegment(_)
+            | QueryError::Unreadable(_)
+            | QueryError::Store(_)
+            | QueryError::Disk(_)
+            | QueryError::BrokeOff(_) => Self::unavailable(&error),
         }
     }
 }
 
 /// An adapter's own fault: of the form of a request.
 impl Fault for Refused {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         // A change by another operator is not a fault of this one.
         !self.is_ours() && self.0.status != StatusCode::CONFLICT.as_u16()
     }

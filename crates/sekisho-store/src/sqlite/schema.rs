@@ -49,7 +49,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         return Ok(());
     }
     if found > 0 {
-        keep_copy(connection, path, found)?;
+        back_up(connection, path, found)?;
     }
     let transaction = connection.transaction()?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
@@ -62,7 +62,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
 }
 
 /// Copies a database of schema `version` beside itself, as `<name>.schema-<version>.<date>`.
-fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
     let date: String = connection.query_row("SELECT strftime('%Y%m%dT%H%M%fZ', 'now')", [], |row| row.get(0))?;
     let copy = path.with_added_extension(format!("schema-{version}.{date}"));
     copy_database(path, &copy)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use sekisho_disk::private_folder;
-use sekisho_runtime::{Ends, child_of_ours, random_hex, seconds_in};
+use sekisho_runtime::{OnParentExit, child_of_ours, random_hex, seconds_in};
 use sekisho_types::SpiffeId;
 use tokio::process::{Child, Command};
 
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
         Some(Received { signal, .. }) = signals.recv() => return Ok(stopped_by(signal)),
         first = followed.first(Some(patience)) => first?,
     };
-    let place = Place::of(args.write.as_deref());
+    let place = SvidFolder::of(args.write.as_deref());
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", place.path.display()));
     if place.own {
         private_folder(&place.path).map_err(Failure::failed)?;
@@ -122,7 +122,7 @@ fn stopped_by(signal: Signal) -> Exit {
 fn start(args: &ExecArgs, folder: &Folder, socket: &Path, spiffe_id: &SpiffeId) -> Result<Child, Failure> {
     let (program, arguments) = args.command.split_first().ok_or_else(|| Failure::new(Exit::Usage, "no program"))?;
     // It ends with us, however we end, and has its three standard streams.
-    let mut command = Command::from(child_of_ours(program, Ends::Asked));
+    let mut command = Command::from(child_of_ours(program, OnParentExit::Asked));
     command.args(arguments).kill_on_drop(true).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()));
     let standard = [("SVID_FILE", File::Svid), ("SVID_KEY_FILE", File::Key), ("SVID_BUNDLE_FILE", File::Bundle)];
     let given = args.env.iter().map(|(name, file)| (name.as_str(), *file));
@@ -138,12 +138,12 @@ fn send(child: &Child, signal: Signal) {
 }
 
 /// Where the files are; a place of our own goes with us.
-struct Place {
+struct SvidFolder {
     path: PathBuf,
     own: bool,
 }
 
-impl Place {
+impl SvidFolder {
     fn of(given: Option<&Path>) -> Self {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -154,7 +154,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SvidFolder {
     fn drop(&mut self) {
         if self.own
             && let Err(error) = std::fs::remove_dir_all(&self.path)

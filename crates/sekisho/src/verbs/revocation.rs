@@ -26,13 +26,13 @@ pub(crate) enum RevocationVerb {
         after_help = "Example:\n  sekisho revocation create --spiffe-id spiffe://prod.internal/shop --reason 'key \
             was copied'"
     )]
-    Create(New),
+    Create(CreateArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct New {
+pub(crate) struct CreateArgs {
     #[command(flatten)]
-    what: What,
+    what: TargetArgs,
     /// One line of text that refused peers receive
     #[arg(long, env = "SEKISHO_REVOCATION_REASON", default_value = "")]
     reason: String,
@@ -46,7 +46,7 @@ pub(crate) struct New {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct What {
+struct TargetArgs {
     /// All SVIDs of a workload's SPIFFE ID
     #[arg(long, env = "SEKISHO_REVOCATION_SPIFFE_ID")]
     spiffe_id: Option<String>,
@@ -102,8 +102,8 @@ async fn list(global: &Global, rest: &Rest) -> Result<(), Failure> {
     })
 }
 
-async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
-    let What { spiffe_id, serial, entry, agent_id: agent } = new.what;
+async fn create(global: &Global, rest: &Rest, new: CreateArgs) -> Result<(), Failure> {
+    let TargetArgs { spiffe_id, serial, entry, agent_id: agent } = new.what;
     let entry = match entry {
         // One that is deleted can be revoked as well, by its whole id.
         Some(given) => Some(match ids::entry(rest, &given).await {

@@ -23,7 +23,7 @@ use crate::view::View;
 pub(crate) enum TokenVerb {
     /// Create a join token; it attests one agent, once
     #[command(alias = "add", after_help = "Example:\n  sekisho token create --agent-id db-1 --ttl 30m --file token")]
-    Create(New),
+    Create(CreateArgs),
     /// List unused tokens by their ids
     #[command(alias = "ls", after_help = "Example:\n  sekisho token list")]
     List,
@@ -37,7 +37,7 @@ pub(crate) enum TokenVerb {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct New {
+pub(crate) struct CreateArgs {
     /// Name or SPIFFE ID of the agent; a host that joins again under the same ID keeps its entries. Default: a
     /// new ID
     #[arg(long, env = "SEKISHO_TOKEN_AGENT_ID")]
@@ -74,7 +74,7 @@ pub(crate) async fn run(global: &Global, verb: TokenVerb) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
-async fn create(global: &Global, rest: &Rest, new: New) -> Result<(), Failure> {
+async fn create(global: &Global, rest: &Rest, new: CreateArgs) -> Result<(), Failure> {
     // Before a token is made for it.
     let file = new.file.map(|path| {
         if path.symlink_metadata().is_ok() && !holds_token(&path) {

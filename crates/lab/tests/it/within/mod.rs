@@ -16,7 +16,7 @@ use std::time::Duration;
 use lab::sim::options;
 use sekisho_agent::AgentArgs;
 use sekisho_disk::{DiskError, lock_folder};
-use sekisho_ports::{Fabric, Machine, Stay, UnixStream, now};
+use sekisho_ports::{Fabric, Machine, MachineGuard, UnixStream, now};
 use sekisho_server::ServerArgs;
 use sekisho_types::Digest;
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub struct World {
     folder: tempfile::TempDir,
     machine: Arc<Machine>,
     output: Output,
-    _stay: Stay,
+    _stay: MachineGuard,
 }
 
 impl World {

@@ -6,12 +6,12 @@ use sekisho_types::EntryId;
 
 use super::{says, words};
 use crate::caller::AgentCaller;
-use crate::commands::{AskedX509, BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid};
-use crate::departure::{Departure, Issued};
+use crate::commands::{BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid, X509Request};
 use crate::executor::{Call, execute_own};
+use crate::final_check::{FinalCheck, Issued};
 use crate::issue::IssueError;
 use crate::issue_x509::IssuedX509;
-use crate::refusal::{self, Refusal, Whom};
+use crate::refusal::{self, Refusal, RefusedParty};
 use crate::testbed::{Testbed, csr, entry, measured};
 use crate::withheld::Withheld;
 
@@ -30,7 +30,7 @@ fn ent(id: &str) -> EntryId {
 
 /// The SVID of this entry for a process that was measured just now.
 async fn x509(call: &Call<AgentCaller>, entry: &str) -> Result<(IssuedX509, Arc<Entry>), IssueError> {
-    let items = vec![Ok(AskedX509 { entry: ent(entry), csr: csr(), process: measured() })];
+    let items = vec![Ok(X509Request { entry: ent(entry), csr: csr(), process: measured() })];
     let mut answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error)?;
     answers.remove(0).map_err(Refusal::into_error)
 }
@@ -55,9 +55,9 @@ async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
         [sekisho_types::Selector::parse("unix:uid:8").unwrap()].into(),
     );
     let items = vec![
-        Ok(AskedX509 { entry: ent("ent_2"), csr: csr(), process: measured() }),
-        Ok(AskedX509 { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) }),
-        Ok(AskedX509 { entry: ent("ent_1"), csr: vec![0x30], process: measured() }),
+        Ok(X509Request { entry: ent("ent_2"), csr: csr(), process: measured() }),
+        Ok(X509Request { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) }),
+        Ok(X509Request { entry: ent("ent_1"), csr: vec![0x30], process: measured() }),
     ];
     let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();
     assert!(answers.len() == 3 && answers.iter().all(Result::is_err));
@@ -79,7 +79,7 @@ async fn law_l5_identities_of_one_call_are_appended_together() {
     let shown = with_entry(&bed).await;
     let before = bed.recorded().await.len();
     let call = bed.agent(&shown).await;
-    let item = |entry: &str| AskedX509 { entry: ent(entry), csr: csr(), process: measured() };
+    let item = |entry: &str| X509Request { entry: ent(entry), csr: csr(), process: measured() };
     let unread = Err(IssueError::Malformed("no id".into()));
     let items = vec![Ok(item("ent_1")), unread, Ok(item("ent_1")), Ok(item("ent_none")), Ok(item("ent_1"))];
     let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();
@@ -104,10 +104,10 @@ async fn law_l6_a_withheld_svid_is_withdrawn_on_record() {
     let (issued, by) = x509(&call, "ent_1").await.unwrap();
     bed.operator().await.execute(DeleteEntry { id: ent("ent_1") }).await.unwrap();
     let identity = Issued { log_id: issued.log_id, entry: Some(by), judged_at: issued.judged_at };
-    let departure = Departure::new(shown.spiffe_id.clone(), shown.serial.clone(), vec![identity]);
-    let cause = departure.judge(&bed.domain.view, &bed.domain.identity.server_id).unwrap_err();
-    let withheld = Withheld::of(&departure, cause);
-    let refusal = refusal::record(&bed.domain, Whom::Agent(departure.agent()), withheld).await;
+    let final_check = FinalCheck::new(shown.spiffe_id.clone(), shown.serial.clone(), vec![identity]);
+    let cause = final_check.judge(&bed.domain.view, &bed.domain.identity.server_id).unwrap_err();
+    let withheld = Withheld::of(&final_check, cause);
+    let refusal = refusal::record(&bed.domain, RefusedParty::Agent(final_check.agent()), withheld).await;
     assert!(refusal.into_error().to_string().contains("an entry changed"));
     // The call began before; its entry is gone.
     let gone = x509(&call, "ent_1").await.map(drop);
@@ -123,12 +123,13 @@ async fn law_l6_a_ban_withdraws_an_issuance_under_way() {
     let shown = with_entry(&bed).await;
     let call = bed.agent(&shown).await;
     // As it stood when the call asked; the ban comes before the gate looks again.
-    let asker = call.caller.asker(&bed.domain);
+    let requester = call.caller.requester(&bed.domain);
     bed.operator().await.execute(BanAgent { id: shown.spiffe_id.clone() }).await.unwrap();
     let evidence = call.caller.evidence().unwrap();
     let csr = sekisho_identity::Csr::verify(&csr()).unwrap();
     let request = sekisho_identity::Request::NodeSvid { csr: &csr, evidence };
-    let error = crate::issue::issue(&bed.domain.issuer(), asker, request, crate::issue_x509::X509).await.err().unwrap();
+    let error =
+        crate::issue::issue(&bed.domain.issuer(), requester, request, crate::issue_x509::X509).await.err().unwrap();
     assert!(matches!(error, IssueError::Withdrawn { .. }), "{error}");
     let _refusal = call.refuse(error).await;
     let [refused] = bed.refusals().await.try_into().unwrap();

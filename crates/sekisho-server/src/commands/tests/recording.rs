@@ -1,4 +1,4 @@
-use sekisho_disk::RecordKept;
+use sekisho_disk::IndexedRecord;
 use sekisho_events::{Counter, Event};
 use sekisho_runtime::now;
 
@@ -57,10 +57,10 @@ async fn law_l5_a_start_finds_batches_in_the_log() {
     // A start finds what was published: all that is durable.
     ledger.checkpoint_covering(index).await.unwrap();
     let before = crate::unstored::logged_before(ledger);
-    let kept = |record: &bytes::Bytes| RecordKept { key: 0, class: 0, record: record.clone() };
-    let mut grown: Vec<RecordKept> = records.iter().map(kept).collect();
+    let kept = |record: &bytes::Bytes| IndexedRecord { key: 0, class: 0, record: record.clone() };
+    let mut grown: Vec<IndexedRecord> = records.iter().map(kept).collect();
     grown.push(kept(&record(3, "/shop")));
-    let found = |first, records: &[RecordKept]| earlier(&vec![], &before, first, records);
+    let found = |first, records: &[IndexedRecord]| earlier(&vec![], &before, first, records);
     let logged = found(0, &grown).unwrap();
     assert_eq!((logged.log_index, logged.count, logged.missing), (index, 2, 3));
     assert_eq!(found(0, &grown[..2]), Some(logged));

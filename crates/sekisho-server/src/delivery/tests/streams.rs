@@ -28,28 +28,32 @@ fn a_change_wakes_those_whom_it_concerns() {
         for path in [A, "/spire/agent/b", "/spire/agent/c"] {
             agents.push(connected(&run, path).await);
         }
-        let rung = |changes: Vec<sekisho_store::Change>| {
+        let woken = |changes: Vec<sekisho_store::Change>| {
             let concerned = run.view.apply(None, &changes);
-            run.delivery.streams.index().ring(&concerned)
+            run.delivery.streams.index().wake(&concerned)
         };
         let put = |entry: Entry| sekisho_store::Change::Entry(Arc::new(entry));
-        assert_eq!(rung(vec![put(entry("1", "/spire/agent/none", "/w"))]), 0);
-        assert_eq!(rung(vec![put(entry("1", A, "/w"))]), 1, "it came");
-        assert_eq!(rung(vec![put(entry("1", "/spire/agent/b", "/w"))]), 2, "one lost it, one got it");
+        assert_eq!(woken(vec![put(entry("1", "/spire/agent/none", "/w"))]), 0);
+        assert_eq!(woken(vec![put(entry("1", A, "/w"))]), 1, "it came");
+        assert_eq!(woken(vec![put(entry("1", "/spire/agent/b", "/w"))]), 2, "one lost it, one got it");
         let zone = Selector::parse("node:zone:1").unwrap();
         let alias = |selectors: &[&Selector]| Entry {
             selectors: selectors.iter().copied().cloned().collect(),
             ..entry("2", "/spire/server", "/alias")
         };
-        assert_eq!(rung(vec![put(alias(&[&zone]))]), 1, "the one node that it selects");
+        assert_eq!(woken(vec![put(alias(&[&zone]))]), 1, "the one node that it selects");
         for agent in &mut agents {
             agent.read().await;
         }
-        assert_eq!(rung(vec![put(entry("3", "/alias", "/w"))]), 1);
-        assert_eq!(rung(vec![sekisho_store::Change::EntryRemoved(EntryId::parse("3").unwrap())]), 1);
-        assert_eq!(rung(vec![put(alias(&[&zone, &Selector::parse("node:kind:none").unwrap()]))]), 1, "it selected one");
-        assert_eq!(rung(vec![put(alias(&[&zone, &Selector::parse("node:kind:none").unwrap()]))]), 0);
-        assert_eq!(rung(vec![sekisho_store::Change::Node(Arc::new(node(A, &[])))]), 1);
+        assert_eq!(woken(vec![put(entry("3", "/alias", "/w"))]), 1);
+        assert_eq!(woken(vec![sekisho_store::Change::EntryRemoved(EntryId::parse("3").unwrap())]), 1);
+        assert_eq!(
+            woken(vec![put(alias(&[&zone, &Selector::parse("node:kind:none").unwrap()]))]),
+            1,
+            "it selected one"
+        );
+        assert_eq!(woken(vec![put(alias(&[&zone, &Selector::parse("node:kind:none").unwrap()]))]), 0);
+        assert_eq!(woken(vec![sekisho_store::Change::Node(Arc::new(node(A, &[])))]), 1);
         drop(agents);
         assert_eq!(run.delivery.streams.index().len(), 0, "streams that went leave nothing");
     });

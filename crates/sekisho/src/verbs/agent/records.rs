@@ -29,17 +29,17 @@ pub(crate) enum AgentVerb {
     },
     /// Show one agent
     #[command(alias = "get", after_help = "Example:\n  sekisho agent show db-1")]
-    Show(One),
+    Show(AgentArg),
     /// Ban an agent: it gets no identity and cannot attest again
     #[command(after_help = "Example:\n  sekisho agent ban db-1")]
-    Ban(One),
+    Ban(AgentArg),
     /// Evict an agent: it must attest again
     #[command(after_help = "Example:\n  sekisho agent evict db-1")]
-    Evict(One),
+    Evict(AgentArg),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct AgentArg {
     /// SPIFFE ID of the agent, its path, or a prefix of its last part
     #[arg(add = complete::agents())]
     id: String,
@@ -50,19 +50,19 @@ pub(crate) struct One {
 pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {
     match verb {
         AgentVerb::List { watch, asks } => list(&asks.into(), watch).await?,
-        AgentVerb::Show(One { id, asks }) => {
+        AgentVerb::Show(AgentArg { id, asks }) => {
             let global = Global::from(asks);
             let agent = ids::agent(&Rest::of(&global), &id).await?;
             print(global.output, &agent, || describe(&agent))?;
         }
-        AgentVerb::Ban(One { id, asks }) => {
+        AgentVerb::Ban(AgentArg { id, asks }) => {
             let global = Global::from(asks);
             let rest = Rest::of(&global);
             let AgentForm { id, .. } = ids::agent(&rest, &id).await?;
             rest.order(Method::POST, "/v1/agents/ban", &AgentRef { id: id.clone() }).await?;
             print(global.output, &json!({"banned": id}), || format!("banned {id}"))?;
         }
-        AgentVerb::Evict(One { id, asks }) => {
+        AgentVerb::Evict(AgentArg { id, asks }) => {
             let global = Global::from(asks);
             let rest = Rest::of(&global);
             let AgentForm { id, .. } = ids::agent(&rest, &id).await?;

@@ -1,4 +1,4 @@
-//! Log lines that a peer can cause without end: the first of a kind at once, the others as a count at intervals.
+//! Limits log lines that a peer can cause: the first of a kind is logged at once, the others as a count at intervals.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,12 +23,12 @@ pub(crate) struct Kind {
 
 /// How many of each kind came since the last count.
 #[derive(Default)]
-pub(crate) struct Quiet {
+pub(crate) struct LogLimiter {
     since: Mutex<BTreeMap<Kind, u64>>,
     came: Notify,
 }
 
-impl Quiet {
+impl LogLimiter {
     /// Counts `count` of a kind. True if it is the first for a while, which is logged at once.
     pub(crate) fn is_first(&self, what: &'static str, peer: &str, why: &str, count: u64) -> bool {
         let mut since = self.since();
@@ -81,17 +81,17 @@ mod tests {
 
     #[test]
     fn law_l9_a_flood_of_denials_is_counted() {
-        let quiet = Quiet::default();
-        let firsts = (0..10_000).filter(|_| quiet.is_first("denied", "a", "line 4", 1)).count();
+        let log_limiter = LogLimiter::default();
+        let firsts = (0..10_000).filter(|_| log_limiter.is_first("denied", "a", "line 4", 1)).count();
         assert_eq!(firsts, 1);
-        assert!(quiet.is_first("denied", "b", "line 4", 1) && quiet.is_first("denied", "a", "line 5", 1));
+        assert!(log_limiter.is_first("denied", "b", "line 4", 1) && log_limiter.is_first("denied", "a", "line 5", 1));
         let kind = Kind { what: "denied", peer: "a".into(), why: "line 4".into() };
-        assert_eq!(quiet.take(), [(kind, 9_999)]);
-        assert!(!quiet.is_first("denied", "a", "line 4", 1), "the flood goes on");
-        assert_eq!(quiet.take().len(), 1);
-        assert!(quiet.take().is_empty());
-        assert!(quiet.is_first("denied", "a", "line 4", 1), "it is over, and this is another one");
-        let firsts = (0..10_000).filter(|reason| quiet.is_first("refused", "a", &format!("{reason}"), 1)).count();
+        assert_eq!(log_limiter.take(), [(kind, 9_999)]);
+        assert!(!log_limiter.is_first("denied", "a", "line 4", 1), "the flood goes on");
+        assert_eq!(log_limiter.take().len(), 1);
+        assert!(log_limiter.take().is_empty());
+        assert!(log_limiter.is_first("denied", "a", "line 4", 1), "it is over, and this is another one");
+        let firsts = (0..10_000).filter(|reason| log_limiter.is_first("refused", "a", &format!("{reason}"), 1)).count();
         assert_eq!(firsts, MAX_KINDS);
     }
 }

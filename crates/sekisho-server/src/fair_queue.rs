@@ -1,29 +1,29 @@
-//! Turns at work that takes the processor: those who ask share it alike, however much each asks for (law L9).
+//! A fair queue for work that takes the processor: all callers get the same share, however much each asks for (law L9).
 //!
-//! Work is cut into pieces of under a millisecond, such as one signature, and each takes a turn. There are as many
-//! turns as threads; who waits is served by key, one key after the other. So an agent that asks for a thousand
-//! identities waits for its own, and another agent's one identity waits for a piece or two.
+//! Work is cut into pieces of under a millisecond, such as one signature, and each piece needs a permit. There are as
+//! many permits as threads. Waiting pieces are served round-robin by key. So an agent that asks for a thousand
+//! identities waits for its own, and another agent's single identity waits for a piece or two.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Items of a request that are worked on in one turn: less than a millisecond for a CSR or a signature each.
+/// Items of a request that are processed with one permit: less than a millisecond for a CSR or a signature each.
 const IN_A_TURN: usize = 4;
 
-pub(crate) struct Turns<K: Ord + Clone>(Arc<Mutex<State<K>>>);
+pub(crate) struct FairQueue<K: Ord + Clone>(Arc<Mutex<State<K>>>);
 
 struct State<K: Ord + Clone> {
-    /// Turns that are not taken.
+    /// Permits that are not taken.
     free: usize,
-    waiting: BTreeMap<K, VecDeque<oneshot::Sender<Turn<K>>>>,
-    /// Those who wait, each once, in the order in which they are served.
+    waiting: BTreeMap<K, VecDeque<oneshot::Sender<Permit<K>>>>,
+    /// Waiting keys, each once, in the order in which they are served.
     order: VecDeque<K>,
 }
 
 impl<K: Ord + Clone> State<K> {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn<K>>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Permit<K>>> {
         let key = self.order.pop_front()?;
         let mut own = self.waiting.remove(&key)?;
         let next = own.pop_front();
@@ -35,28 +35,28 @@ impl<K: Ord + Clone> State<K> {
     }
 }
 
-/// A turn: it goes on to the next who waits when it is dropped.
-pub(crate) struct Turn<K: Ord + Clone>(Option<Arc<Mutex<State<K>>>>);
+/// A permit. When it is dropped, the next waiting piece gets it.
+pub(crate) struct Permit<K: Ord + Clone>(Option<Arc<Mutex<State<K>>>>);
 
-impl<K: Ord + Clone> Turns<K> {
-    /// So many at once.
+impl<K: Ord + Clone> FairQueue<K> {
+    /// A queue with `at_once` permits.
     pub(crate) fn new(at_once: usize) -> Self {
         let state = State { free: at_once.max(1), waiting: BTreeMap::new(), order: VecDeque::new() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Does a piece of work when it is `key`'s turn.
+    /// Does a piece of work when `key` has a permit.
     pub(crate) async fn run<T>(&self, key: K, work: impl FnOnce() -> T) -> T {
-        let turn = self.take(key).await;
+        let permit = self.take(key).await;
         let done = work();
         // Many pieces of one request are one task: without this its thread would serve nothing else before the last of
         // them.
         tokio::task::yield_now().await;
-        drop(turn);
+        drop(permit);
         done
     }
 
-    /// Does the same to each of `items`, a few in each turn.
+    /// Does the same to each of `items`, a few with each permit.
     pub(crate) async fn each<I, T>(&self, key: &K, items: Vec<I>, mut work: impl FnMut(I) -> T) -> Vec<T> {
         let (mut items, mut done) = (items.into_iter(), vec![]);
         while items.len() > 0 {
@@ -66,7 +66,7 @@ impl<K: Ord + Clone> Turns<K> {
         done
     }
 
-    async fn take(&self, key: K) -> Turn<K> {
+    async fn take(&self, key: K) -> Permit<K> {
         let waits = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if state.free > 0 {
@@ -82,15 +82,15 @@ impl<K: Ord + Clone> Turns<K> {
                 Some(waits)
             }
         };
-        let turn = match waits {
+        let permit = match waits {
             Some(waits) => waits.await.ok(),
             None => None,
         };
-        turn.unwrap_or_else(|| Turn(Some(self.0.clone())))
+        permit.unwrap_or_else(|| Permit(Some(self.0.clone())))
     }
 }
 
-impl<K: Ord + Clone> Drop for Turn<K> {
+impl<K: Ord + Clone> Drop for Permit<K> {
     fn drop(&mut self) {
         let Some(state) = self.0.take() else { return };
         loop {
@@ -104,7 +104,7 @@ impl<K: Ord + Clone> Drop for Turn<K> {
             match next.send(Self(Some(state.clone()))) {
                 Ok(()) => return,
                 // Its request was dropped while it waited.
-                Err(mut turn) => drop(turn.0.take()),
+                Err(mut permit) => drop(permit.0.take()),
             }
         }
     }
@@ -120,9 +120,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn law_l9_turns_are_shared_by_agent() {
-        let (turns, done) = (Turns::new(2), AtomicUsize::new(0));
-        let piece = |key: &'static str| turns.run(key, || done.fetch_add(1, Ordering::Relaxed));
+    async fn law_l9_agents_share_the_queue_alike() {
+        let (queue, done) = (FairQueue::new(2), AtomicUsize::new(0));
+        let piece = |key: &'static str| queue.run(key, || done.fetch_add(1, Ordering::Relaxed));
         let much = join_all((0..1000).map(|_| piece("much")));
         let little = async {
             let mut before = vec![];
@@ -135,22 +135,22 @@ mod tests {
         let (all, before) = tokio::join!(much, little);
         assert_eq!(all.len(), 1000);
         assert!(before.iter().all(|pieces| *pieces <= 4), "{before:?}");
-        assert!(done.load(Ordering::Relaxed) == 1010 && turns.0.lock().unwrap().free == 2);
+        assert!(done.load(Ordering::Relaxed) == 1010 && queue.0.lock().unwrap().free == 2);
     }
 
     #[tokio::test]
-    async fn an_unclaimed_turn_goes_to_the_next() {
-        let turns = Turns::new(1);
-        let first = turns.take("a").await;
-        let mut gone = Box::pin(turns.take("b"));
-        let mut granted = Box::pin(turns.take("c"));
+    async fn an_unclaimed_permit_goes_to_the_next() {
+        let queue = FairQueue::new(1);
+        let first = queue.take("a").await;
+        let mut gone = Box::pin(queue.take("b"));
+        let mut granted = Box::pin(queue.take("c"));
         assert!((&mut gone).now_or_never().is_none() && (&mut granted).now_or_never().is_none());
         drop(gone);
         drop(first);
-        // It was given the turn and ends before it takes it.
+        // It was given the permit and ends before it takes it.
         drop(granted);
-        drop(turns.take("d").await);
-        let state = turns.0.lock().unwrap();
+        drop(queue.take("d").await);
+        let state = queue.0.lock().unwrap();
         assert!(state.free == 1 && state.waiting.is_empty() && state.order.is_empty());
     }
 }

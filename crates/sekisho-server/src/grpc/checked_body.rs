@@ -1,5 +1,5 @@
-//! The body of an answer that holds identities: judged when its connection takes it, and withdrawn if they may not
-//! leave.
+//! The body of an answer that holds identities: checked when its connection takes it, and withdrawn if they may no
+//! longer be sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,47 +12,47 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
-use crate::departure::{Cause, Departure};
 use crate::domain::Shared;
-use crate::refusal::{self, Whom};
+use crate::final_check::{Cause, FinalCheck};
+use crate::refusal::{self, RefusedParty};
 use crate::withheld::Withheld;
 
-/// Puts the last judgement around each answer that holds identities.
-pub(super) async fn judged_last(State(domain): State<Shared>, request: Request, next: Next) -> Response {
+/// Adds the final check to each answer that holds identities.
+pub(super) async fn check_answers(State(domain): State<Shared>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
-    match answer.extensions_mut().remove::<Departure>() {
-        Some(departure) => {
+    match answer.extensions_mut().remove::<FinalCheck>() {
+        Some(final_check) => {
             let stage = Stage::Held;
-            answer.map(|body| Body::new(Departing { domain, departure, body, stage }))
+            answer.map(|body| Body::new(CheckedBody { domain, final_check, body, stage }))
         }
         None => answer,
     }
 }
 
 /// An answer that holds identities.
-pub(super) fn departing<T>(answer: T, departure: Departure) -> tonic::Response<T> {
+pub(super) fn with_check<T>(answer: T, final_check: FinalCheck) -> tonic::Response<T> {
     let mut response = tonic::Response::new(answer);
-    response.extensions_mut().insert(departure);
+    response.extensions_mut().insert(final_check);
     response
 }
 
-type Withdrawing = Pin<Box<dyn Future<Output = HeaderMap> + Send>>;
+type Withdrawal = Pin<Box<dyn Future<Output = HeaderMap> + Send>>;
 
 enum Stage {
     Held,
     Taken(u64),
-    Withdrawn(Withdrawing),
+    Withdrawn(Withdrawal),
     Finished,
 }
 
-struct Departing {
+struct CheckedBody {
     domain: Shared,
-    departure: Departure,
+    final_check: FinalCheck,
     body: Body,
     stage: Stage,
 }
 
-impl HttpBody for Departing {
+impl HttpBody for CheckedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -62,12 +62,12 @@ impl HttpBody for Departing {
             match &mut this.stage {
                 Stage::Held => {
                     // First it counts as open, then it is judged: a revocation sees it, or is seen by it.
-                    let number = this.domain.streams.departures.enter(&this.departure);
-                    match this.departure.judge(&this.domain.view, &this.domain.identity.server_id) {
+                    let number = this.domain.streams.pending_answers.enter(&this.final_check);
+                    match this.final_check.judge(&this.domain.view, &this.domain.identity.server_id) {
                         Ok(()) => this.stage = Stage::Taken(number),
                         Err(cause) => {
-                            this.domain.streams.departures.leave(number);
-                            let withdrawing = withdraw(this.domain.clone(), this.departure.clone(), cause);
+                            this.domain.streams.pending_answers.leave(number);
+                            let withdrawing = withdraw(this.domain.clone(), this.final_check.clone(), cause);
                             this.stage = Stage::Withdrawn(Box::pin(withdrawing));
                         }
                     }
@@ -92,22 +92,22 @@ impl HttpBody for Departing {
     }
 }
 
-impl Drop for Departing {
+impl Drop for CheckedBody {
     fn drop(&mut self) {
         if let Stage::Taken(number) = self.stage {
-            self.domain.streams.departures.leave(number);
+            self.domain.streams.pending_answers.leave(number);
         }
     }
 }
 
-/// The log says that the identities were signed and did not leave; then the peer hears why.
-pub(super) async fn withdrawn(domain: &Shared, departure: &Departure, cause: Cause) -> Status {
-    let withheld = Withheld::of(departure, cause);
-    refusal::record(domain, Whom::Agent(departure.agent()), withheld).await.into_error().into()
+/// Records that the identities were signed and not sent. The peer gets the reason after that.
+pub(super) async fn withdrawn(domain: &Shared, final_check: &FinalCheck, cause: Cause) -> Status {
+    let withheld = Withheld::of(final_check, cause);
+    refusal::record(domain, RefusedParty::Agent(final_check.agent()), withheld).await.into_error().into()
 }
 
-async fn withdraw(domain: Shared, departure: Departure, cause: Cause) -> HeaderMap {
-    let status = withdrawn(&domain, &departure, cause).await;
+async fn withdraw(domain: Shared, final_check: FinalCheck, cause: Cause) -> HeaderMap {
+    let status = withdrawn(&domain, &final_check, cause).await;
     let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);
     trailers

@@ -1,7 +1,7 @@
-//! A server whose whole folder was put back, as by a file system's snapshot, finds nothing wrong with it: state and log
-//! fit each other. Its agents know better: each says, when it connects, which revision it has applied. A revocation
-//! concerns what was issued at earlier revisions, so a server that gave out a revision twice would miss SVIDs (law L6):
-//! it jumps beyond what it hears of.
+//! Detects that the server's whole folder was restored, for example from a file system's snapshot. State and log match
+//! each other, so the server itself cannot see it. Its agents can: each reports, when it connects, which revision it
+//! has applied. A revocation concerns SVIDs of earlier revisions, so a server that used a revision twice would miss
+//! SVIDs (law L6): it jumps beyond the revisions that agents report.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,13 +17,13 @@ const COUNTABLE: u64 = 1 << 61;
 /// One jump leads beyond all honest agents; another so soon would be a lie that renews revocations.
 const JUMP_EVERY: Duration = Duration::from_secs(3600);
 
-pub(crate) struct Behind {
+pub(crate) struct RollbackDetector {
     /// Revocations of later revisions were made since this server started.
     pub started: Revision,
     jumped: Mutex<Option<Instant>>,
 }
 
-impl Behind {
+impl RollbackDetector {
     pub(crate) const fn new(started: Revision) -> Self {
         Self { started, jumped: Mutex::new(None) }
     }
@@ -55,16 +55,16 @@ mod tests {
 
     #[test]
     fn a_jump_needs_a_plausible_revision() {
-        let behind = Behind::new(Revision(10));
+        let rollback = RollbackDetector::new(Revision(10));
         let (held, now) = (Revision(10), instant());
         for applied in [0, 9, 10, 11 + PLAUSIBLE, u64::MAX, u64::MAX - 1] {
-            assert!(!behind.due(applied, held, now), "{applied}");
+            assert!(!rollback.due(applied, held, now), "{applied}");
         }
-        assert!(!behind.due(COUNTABLE + 1, Revision(COUNTABLE), now));
-        assert!(behind.due(11, held, now));
-        assert!(!behind.due(1 << 39, held, now), "a liar does not renew revocations again and again");
-        assert!(behind.due(1 << 39, held, now + JUMP_EVERY));
-        behind.failed();
-        assert!(behind.due(11, held, now));
+        assert!(!rollback.due(COUNTABLE + 1, Revision(COUNTABLE), now));
+        assert!(rollback.due(11, held, now));
+        assert!(!rollback.due(1 << 39, held, now), "a liar does not renew revocations again and again");
+        assert!(rollback.due(1 << 39, held, now + JUMP_EVERY));
+        rollback.failed();
+        assert!(rollback.due(11, held, now));
     }
 }

@@ -1,9 +1,10 @@
-//! Nothing that was issued leaves after a revocation was acknowledged (law L6; decisions/0020).
+//! The last check of an answer that holds identities: no identity is sent after its revocation was acknowledged
+//! (law L6; decisions/0020).
 //!
-//! An identity is judged a second time before it is signed (`issue.rs`). Between the signature and the moment at which
-//! the connection takes the answer lies more waiting: other identities of the same batch, a busy runtime. So the answer
-//! is judged once more when the connection takes it, and a revocation is acknowledged when the answers that were taken
-//! before are gone.
+//! The gate checks an identity again before it is signed (`issue.rs`). Between the signature and the moment at which
+//! the connection takes the answer, more time passes: other identities of the same batch, a busy runtime. So the answer
+//! is checked once more when the connection takes it. A revocation is acknowledged when all answers that were taken
+//! before it are sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +25,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// What a connection has taken is on the wire a moment later; no interface says when.
 const ON_THE_WIRE: Duration = Duration::from_millis(10);
 
-/// Identities in an answer: to whom, by which entries, and the state by which they were judged last.
+/// The identities in an answer: their agent, their entries, and the state at their last check.
 #[derive(Clone)]
-pub(crate) struct Departure(Arc<Held>);
+pub(crate) struct FinalCheck(Arc<Contents>);
 
-struct Held {
+struct Contents {
     agent: SpiffeId,
     serial: String,
     issued: Vec<Issued>,
@@ -42,10 +43,10 @@ pub(crate) struct Issued {
     pub judged_at: Generation,
 }
 
-impl Departure {
+impl FinalCheck {
     /// Identities for an agent that showed an SVID with this serial number.
     pub(crate) fn new(agent: SpiffeId, serial: String, issued: Vec<Issued>) -> Self {
-        Self(Arc::new(Held { agent, serial, issued }))
+        Self(Arc::new(Contents { agent, serial, issued }))
     }
 
     pub(crate) fn agent(&self) -> &SpiffeId {
@@ -56,15 +57,15 @@ impl Departure {
         self.0.issued.iter().map(|issued| issued.log_id).collect()
     }
 
-    pub(crate) fn is_to(&self, agent: &SpiffeId) -> bool {
+    pub(crate) fn is_for_agent(&self, agent: &SpiffeId) -> bool {
         self.0.agent == *agent
     }
 
-    pub(crate) fn is_by(&self, id: &EntryId) -> bool {
+    pub(crate) fn has_entry(&self, id: &EntryId) -> bool {
         self.0.issued.iter().any(|issued| issued.entry.as_ref().is_some_and(|entry| entry.id == *id))
     }
 
-    /// Whether all of it could still be issued.
+    /// Whether all of these identities could still be issued.
     pub(crate) fn judge(&self, view: &View, server_id: &SpiffeId) -> Result<(), Cause> {
         let held = &*self.0;
         view.read(|state| {
@@ -91,7 +92,7 @@ impl Departure {
     }
 }
 
-/// Why identities that were signed do not leave.
+/// Why signed identities are not sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     #[error("{SUPERSEDED}")]
@@ -102,8 +103,8 @@ pub(crate) enum Cause {
     EntryChanged,
 }
 
-/// The answers that connections have taken and not yet passed on.
-pub(crate) struct Departures {
+/// Answers that connections have taken and not yet sent.
+pub(crate) struct PendingAnswers {
     open: Mutex<Open>,
     /// The lowest number that is open.
     oldest: watch::Sender<u64>,
@@ -112,19 +113,19 @@ pub(crate) struct Departures {
 #[derive(Default)]
 struct Open {
     next: u64,
-    answers: BTreeMap<u64, Departure>,
+    answers: BTreeMap<u64, FinalCheck>,
 }
 
-impl Departures {
+impl PendingAnswers {
     pub(crate) fn new() -> Self {
         Self { open: Mutex::default(), oldest: watch::Sender::new(0) }
     }
 
-    pub(crate) fn enter(&self, departure: &Departure) -> u64 {
+    pub(crate) fn enter(&self, final_check: &FinalCheck) -> u64 {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let number = open.next;
         open.next += 1;
-        open.answers.insert(number, departure.clone());
+        open.answers.insert(number, final_check.clone());
         number
     }
 
@@ -133,13 +134,13 @@ impl Departures {
         self.oldest.send_modify(|changes| *changes += 1);
     }
 
-    /// Waits until the answers that `concerned` says of have left. For a revocation, after the view has it and before
-    /// it is acknowledged: an answer that is taken later is judged by that view.
-    pub(crate) async fn settle(&self, concerned: impl Fn(&Departure) -> bool) {
+    /// Waits until the answers for which `concerned` is true are sent. A revocation waits here after the view has it
+    /// and before it is acknowledged: answers that are taken later are checked against that view.
+    pub(crate) async fn settle(&self, concerned: impl Fn(&FinalCheck) -> bool) {
         let mut changes = self.oldest.subscribe();
         let waiting: Vec<u64> = {
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.answers.iter().filter(|(_, departure)| concerned(departure)).map(|(number, _)| *number).collect()
+            open.answers.iter().filter(|(_, final_check)| concerned(final_check)).map(|(number, _)| *number).collect()
         };
         let still_open = || {
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -68,7 +68,7 @@ pub(crate) fn newest_state(ledger: &Ledger, from: u64) -> Option<(Revision, u64)
 
 /// Goes on from an older database, as the operator chose: its tokens may have been spent since, its revisions must not
 /// be given out twice, and that it was done is in the log (law L16).
-pub(crate) async fn go_on_from_older(domain: &Domain, later: LaterState) -> Result<(), JournalError> {
+pub(crate) async fn continue_from_older(domain: &Domain, later: LaterState) -> Result<(), JournalError> {
     let meaning =
         format!("an older database is accepted: revision {}, and the log names {}", later.held.0, later.logged.0);
     sekisho_runtime::danger("danger_accept_older_state", &meaning);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sekisho_identity::Node;
 use sekisho_types::SpiffeId;
 
-use super::index::{Bell, Index};
+use super::index::{Index, StreamWaker};
 use crate::view::View;
 
 /// What streams share.
@@ -21,19 +21,19 @@ impl Streams {
     }
 }
 
-/// A stream's place among the others; it leaves when this is dropped.
-pub(super) struct Place {
+/// A stream's slot in the index; dropping it removes the stream.
+pub(super) struct StreamSlot {
     streams: Arc<Streams>,
-    bell: Arc<Bell>,
+    waker: Arc<StreamWaker>,
     number: u64,
 }
 
-impl Place {
-    /// Takes the place of the stream that the agent had.
+impl StreamSlot {
+    /// Replaces the stream that the agent had.
     pub(super) fn take(streams: &Arc<Streams>, agent: &SpiffeId) -> Self {
-        let bell = Arc::new(Bell::default());
-        let number = streams.index().enter(agent, &bell);
-        Self { streams: streams.clone(), bell, number }
+        let waker = Arc::new(StreamWaker::default());
+        let number = streams.index().enter(agent, &waker);
+        Self { streams: streams.clone(), waker, number }
     }
 
     pub(super) fn serve(&self, parents: &Arc<BTreeSet<SpiffeId>>, node: &Node) {
@@ -49,15 +49,15 @@ impl Place {
     }
 
     pub(super) fn is_replaced(&self) -> bool {
-        self.bell.is_replaced()
+        self.waker.is_replaced()
     }
 
-    pub(super) async fn rung(&self) {
-        self.bell.rung().await;
+    pub(super) async fn woken(&self) {
+        self.waker.woken().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.streams.index().leave(self.number);
     }

@@ -1,6 +1,5 @@
-//! What is the same at the doors of gRPC and REST: a caller is judged by its headers, so that strangers send no
-//! content, and again when its request has come whole. It may take its time in between, and its right may end meanwhile
-//! (law L6).
+//! Admission of callers, the same for gRPC and REST: a caller is checked by its headers, so that strangers send no
+//! content, and again when its whole request has arrived. Time passes in between, and its right may end (law L6).
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,20 +16,20 @@ use crate::roles::Role;
 
 /// Longest message, and longest content of a REST request, in bytes.
 pub(crate) const LONGEST: usize = 4 * 1024 * 1024;
-/// The same of callers of whom nothing is known: what is for anyone takes little.
+/// The same for callers without an identity: requests that anyone may send are short.
 const LONGEST_OF_ANYONE: usize = 64 * 1024;
-/// How long a request may take to come whole, behind its headers: the longest at 70 KB/s.
+/// How long the content of a request may take to arrive after its headers: the longest at 70 KB/s.
 pub(crate) const SLOWEST: Duration = Duration::from_secs(60);
 
-/// Whom it judged by the headers of a request.
-pub(crate) struct Door {
+/// A caller that was admitted by the headers of its request.
+pub(crate) struct Admission {
     connection: Arc<Connection>,
     role: Role,
     admitted: Admitted,
 }
 
-impl Door {
-    pub(crate) async fn open(connection: &Arc<Connection>, role: Role) -> Result<Self, Refusal<Denied>> {
+impl Admission {
+    pub(crate) async fn begin(connection: &Arc<Connection>, role: Role) -> Result<Self, Refusal<Denied>> {
         let admitted = admit(connection, role).await?;
         Ok(Self { connection: connection.clone(), role, admitted })
     }
@@ -39,9 +38,9 @@ impl Door {
         self.admitted.is_operator()
     }
 
-    /// Lets a request through when it is here, in time and up to `limit` bytes, and its caller may still make it.
-    /// Without a limit it is of several messages: what answers it judges its caller at each.
-    pub(crate) async fn enter(self, request: &mut Request, limit: Option<usize>) -> Result<(), Refusal<Denied>> {
+    /// Admits a request when all of it has arrived in time, has at most `limit` bytes, and its caller may still send
+    /// it. Without a limit it has several messages: its handler checks the caller at each.
+    pub(crate) async fn finish(self, request: &mut Request, limit: Option<usize>) -> Result<(), Refusal<Denied>> {
         let Self { connection, role, mut admitted } = self;
         if let Some(limit) = limit {
             let is_known = admitted.is_operator() || admitted.is_agent();

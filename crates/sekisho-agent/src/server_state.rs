@@ -17,7 +17,7 @@ pub(crate) struct Position {
 
 /// State that comes from the server.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct ServerState {
     /// The highest that a server has shown.
     pub revision: u64,
     /// From where the server goes on; `None` if it must begin with everything.
@@ -29,33 +29,33 @@ pub(crate) struct Known {
     pub revocations: Option<Arc<Revocations>>,
 }
 
-/// Holds it, and rings when it changes.
-pub(crate) struct Knowledge {
-    state: RwLock<Known>,
+/// The state that all parts of the agent share. It notifies them when it changes.
+pub(crate) struct SharedServerState {
+    state: RwLock<ServerState>,
     changed: watch::Sender<u64>,
     /// Whether sidecars may rely on the revocations: the server sent them in this run, or it cannot be reached.
     pub revocations_settled: watch::Sender<bool>,
 }
 
-impl Knowledge {
-    pub(crate) fn new(known: Known) -> Self {
+impl SharedServerState {
+    pub(crate) fn new(known: ServerState) -> Self {
         Self { state: RwLock::new(known), changed: watch::channel(0).0, revocations_settled: watch::channel(false).0 }
     }
 
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&ServerState) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn bundle(&self) -> Arc<Bundle> {
-        self.read(|known| known.bundle.clone())
+        self.read(|state| state.bundle.clone())
     }
 
     pub(crate) fn revocations(&self) -> Option<Arc<Revocations>> {
-        self.read(|known| known.revocations.clone())
+        self.read(|state| state.revocations.clone())
     }
 
-    /// Takes a change from the server and rings.
-    pub(crate) fn learn(&self, change: impl FnOnce(&mut Known)) {
+    /// Applies a change from the server and notifies.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut ServerState)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|count| *count += 1);
     }
@@ -66,25 +66,25 @@ impl Knowledge {
 
     /// Of the newest message that was applied whole.
     pub(crate) fn position(&self) -> Option<wire::Position> {
-        self.read(|known| {
+        self.read(|state| {
             // Without revocations, those of before are missing as well.
-            let position = known.position.as_ref().filter(|_| known.revocations.is_some())?;
-            let parents: BTreeSet<String> = known.entries.values().map(|entry| entry.parent_id.to_string()).collect();
+            let position = state.position.as_ref().filter(|_| state.revocations.is_some())?;
+            let parents: BTreeSet<String> = state.entries.values().map(|entry| entry.parent_id.to_string()).collect();
             Some(wire::Position {
                 epoch: position.epoch.clone(),
                 revision: position.revision,
                 parent_ids: parents.into_iter().collect(),
-                bundle_sequence: known.bundle.sequence.unwrap_or(0),
-                policy_revision: known.policy.as_ref().map_or(0, |policy| policy.revision),
+                bundle_sequence: state.bundle.sequence.unwrap_or(0),
+                policy_revision: state.policy.as_ref().map_or(0, |policy| policy.revision),
             })
         })
     }
 
     /// The entries that a process with these selectors matches.
     pub(crate) fn matches(&self, selectors: &SelectorSet, now: UnixTime) -> Vec<Arc<Entry>> {
-        self.read(|known| {
-            let found = sekisho_identity::matches(known.entries.values().map(AsRef::as_ref), selectors, now);
-            found.into_iter().filter_map(|entry| known.entries.get(&entry.id).cloned()).collect()
+        self.read(|state| {
+            let found = sekisho_identity::matches(state.entries.values().map(AsRef::as_ref), selectors, now);
+            found.into_iter().filter_map(|entry| state.entries.get(&entry.id).cloned()).collect()
         })
     }
 }
@@ -98,16 +98,22 @@ mod tests {
     #[test]
     fn what_is_learned_rings_and_is_matched_whole() {
         let bundle = Arc::new(Bundle::empty(TrustDomain::parse("td").unwrap()));
-        let known =
-            Known { revision: 0, position: None, entries: BTreeMap::new(), bundle, policy: None, revocations: None };
-        let (knowledge, now) = (Knowledge::new(known), UnixTime::from_seconds(1_800_000_000));
+        let known = ServerState {
+            revision: 0,
+            position: None,
+            entries: BTreeMap::new(),
+            bundle,
+            policy: None,
+            revocations: None,
+        };
+        let (knowledge, now) = (SharedServerState::new(known), UnixTime::from_seconds(1_800_000_000));
         let selectors = |texts: &[&str]| texts.iter().map(|text| Selector::parse(text).unwrap()).collect();
         let (id, spiffe) = (EntryId::parse("e1").unwrap(), |path: &str| SpiffeId::parse(path).unwrap());
         let wanted = selectors(&["unix:uid:1", "systemd:unit:a.service"]);
         let entry = Entry::new(id.clone(), spiffe("spiffe://td/a"), spiffe("spiffe://td/spire/agent/x"), wanted);
         let mut changes = knowledge.changes();
         changes.mark_unchanged();
-        knowledge.learn(|known| drop(known.entries.insert(id, Arc::new(entry))));
+        knowledge.update(|state| drop(state.entries.insert(id, Arc::new(entry))));
         assert!(changes.has_changed().unwrap());
         let count = |texts: &[&str]| knowledge.matches(&selectors(texts), now).len();
         assert_eq!(count(&["unix:uid:1", "systemd:unit:a.service", "unix:gid:1"]), 1);

@@ -1,4 +1,4 @@
-//! Which entries end when, so that each leaves its agents at its end and nothing is asked again and again.
+//! Entries by their expiry time, so that each is removed from its agents when it expires, without polling.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use sekisho_identity::Entry;
 use sekisho_types::{EntryId, UnixTime};
 
 #[derive(Default)]
-pub(crate) struct Ends {
+pub(crate) struct ExpiryIndex {
     to_come: BTreeSet<(UnixTime, EntryId)>,
     /// Entries that expired before this time were taken.
     passed: UnixTime,
 }
 
-impl Ends {
+impl ExpiryIndex {
     pub(crate) fn put(&mut self, entry: &Entry) {
         if let Some(end) = entry.expires_at {
             self.to_come.insert((end, entry.id.clone()));
@@ -36,7 +36,7 @@ impl Ends {
     }
 
     /// Whether the clock was set back behind ends that have passed.
-    pub(crate) fn is_back(&self, now: UnixTime) -> bool {
+    pub(crate) fn is_set_back(&self, now: UnixTime) -> bool {
         now < self.passed
     }
 
@@ -76,16 +76,16 @@ mod tests {
             ..Entry::new(EntryId::parse(name).unwrap(), id("/a"), id("/n"), SelectorSet::new())
         };
         let all = [entry("a", Some(100)), entry("b", Some(50)), entry("c", None), entry("d", Some(100))];
-        let mut ends = Ends::default();
+        let mut ends = ExpiryIndex::default();
         all.iter().for_each(|entry| ends.put(entry));
         ends.remove(&all[3]);
         assert_eq!(ends.next(), Some(at(50)));
         let names = |ids: Vec<EntryId>| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>();
-        assert!(ends.take(at(49)).is_empty() && !ends.is_back(at(49)));
+        assert!(ends.take(at(49)).is_empty() && !ends.is_set_back(at(49)));
         assert_eq!(names(ends.take(at(100))), ["b", "a"]);
-        assert!(ends.take(at(100)).is_empty() && ends.next().is_none() && !ends.is_back(at(100)));
-        assert!(ends.is_back(at(99)));
+        assert!(ends.take(at(100)).is_empty() && ends.next().is_none() && !ends.is_set_back(at(100)));
+        assert!(ends.is_set_back(at(99)));
         ends.begin_again(all[..3].iter());
-        assert_eq!((ends.next(), ends.is_back(at(99))), (Some(at(50)), false));
+        assert_eq!((ends.next(), ends.is_set_back(at(99))), (Some(at(50)), false));
     }
 }

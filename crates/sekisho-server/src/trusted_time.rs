@@ -1,8 +1,8 @@
-//! How far the clock is believed where belief would destroy something (decisions/0012, 0021).
+//! How far the clock is trusted when something would be deleted by it (decisions/0012, 0021).
 //!
 //! A clock that starts days ahead may be right, after a long stop, or wrong, on a machine without a battery: nothing
-//! tells the two apart at once. So what is believed follows the clock either way, by a day for each hour that the
-//! server runs. What is only made new goes by the clock itself.
+//! tells the two apart at once. So the trusted time follows the clock in both directions, by a day for each hour that
+//! the server runs. What is only created goes by the clock itself.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,20 +11,20 @@ use sekisho_runtime::instant;
 use sekisho_types::UnixTime;
 use tokio::time::Instant;
 
-/// Seconds of the clock that are believed for each second that the server runs.
+/// Seconds of the clock that are trusted for each second that the server runs.
 const CATCH_UP: u32 = 24;
 /// A clock that is further ahead is reported.
 const REPORTED_SECONDS: i64 = 24 * 3600;
 
-pub(crate) struct Belief(Mutex<(UnixTime, Instant)>);
+pub(crate) struct TrustedTime(Mutex<(UnixTime, Instant)>);
 
-impl Belief {
+impl TrustedTime {
     /// Begins where the last run had come, as far as that is on disk.
     pub(crate) fn new(durable: Option<UnixTime>, clock: UnixTime) -> Self {
         Self(Mutex::new((durable.unwrap_or(clock), instant())))
     }
 
-    /// The time that is believed while the clock shows `clock`. It is later than the clock if that was set back.
+    /// The trusted time while the clock shows `clock`. It is later than the clock if the clock was set back.
     pub(crate) fn time(&self, clock: UnixTime) -> UnixTime {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = instant();
@@ -32,7 +32,7 @@ impl Belief {
         last.0
     }
 
-    /// By how many seconds the clock is ahead of what is believed, if that is worth a report.
+    /// By how many seconds the clock is ahead of the trusted time, if that has to be reported.
     pub(crate) fn ahead(&self, clock: UnixTime) -> Option<i64> {
         Some(clock.seconds_since(self.time(clock))).filter(|ahead| *ahead > REPORTED_SECONDS)
     }
@@ -57,11 +57,11 @@ mod tests {
         assert_eq!(followed(day(100), day(5000), hour), day(101));
         assert_eq!(followed(day(100), day(0), Duration::ZERO), day(100));
         assert_eq!(followed(day(5000), day(100), hour), day(4999));
-        let belief = Belief::new(Some(day(100)), day(102));
+        let trusted_time = TrustedTime::new(Some(day(100)), day(102));
         // Less the moments that the test itself runs, each worth twenty-four.
-        let ahead = belief.ahead(day(102)).unwrap();
+        let ahead = trusted_time.ahead(day(102)).unwrap();
         assert!((2 * 24 * 3600 - 3600..=2 * 24 * 3600).contains(&ahead), "{ahead}");
-        assert_eq!(belief.ahead(day(101)), None);
-        assert_eq!(Belief::new(None, day(102)).ahead(day(102)), None);
+        assert_eq!(trusted_time.ahead(day(101)), None);
+        assert_eq!(TrustedTime::new(None, day(102)).ahead(day(102)), None);
     }
 }

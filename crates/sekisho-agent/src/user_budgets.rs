@@ -7,14 +7,14 @@ use sekisho_types::{SelectorSet, UnixTime};
 
 use crate::refusal::Refusal;
 
-/// Of the server's budget one user gets a quarter.
-pub(crate) struct Shares {
+/// The budgets of users: one user gets a quarter of the server's budget for this node.
+pub(crate) struct UserBudgets {
     tokens: Rates<u32>,
     token_bytes: Rates<u32>,
     svids: Rates<u32>,
 }
 
-impl Shares {
+impl UserBudgets {
     pub(crate) const fn new() -> Self {
         Self {
             tokens: Rates::new(50.0, 500.0),
@@ -53,17 +53,20 @@ mod tests {
 
     #[test]
     fn law_l9_no_user_exhausts_the_nodes_budget() {
-        let shares = Shares::new();
+        let user_budgets = UserBudgets::new();
         let now = UnixTime::from_seconds(1_800_000_000);
-        let tokens = |uid, bytes| (0..30_000).filter(|_| shares.token(uid, bytes, now).is_ok()).count();
+        let tokens = |uid, bytes| (0..30_000).filter(|_| user_budgets.token(uid, bytes, now).is_ok()).count();
         // The server takes 2,000 tokens and 4 MiB of their leaves from a node at once.
         assert_eq!(tokens(7, 700), 500);
         assert_eq!(tokens(8, 8192), 128);
         assert_eq!(tokens(9, 700), 500, "two users left the third its share");
-        let svids = |uid| (0..100_000).filter(|_| shares.x509(uid, now).is_ok()).count();
+        let svids = |uid| (0..100_000).filter(|_| user_budgets.x509(uid, now).is_ok()).count();
         assert_eq!((svids(7), svids(8)), (10_000, 10_000));
-        assert!(shares.token(7, 700, now.plus_seconds(1)).is_ok() && shares.x509(7, now.plus_seconds(1)).is_ok());
-        let refused = shares.token(7, 1 << 30, now).unwrap_err();
+        assert!(
+            user_budgets.token(7, 700, now.plus_seconds(1)).is_ok()
+                && user_budgets.x509(7, now.plus_seconds(1)).is_ok()
+        );
+        let refused = user_budgets.token(7, 1 << 30, now).unwrap_err();
         assert!(matches!(refused, Refusal::TokenShare(7)), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! What seldom happens, beside what happens often.
+//! Polls a rarely woken future without cost beside one that is polled often.
 
 use std::future::pending;
 
@@ -7,15 +7,15 @@ use futures_util::stream::FuturesUnordered;
 
 /// A future that is polled only when it was woken itself. A connection is polled whenever bytes come, and to poll all
 /// that could close it each time would cost as much again.
-pub(crate) struct Seldom<F>(FuturesUnordered<F>);
+pub(crate) struct PollOnWake<F>(FuturesUnordered<F>);
 
-impl<F: Future> Seldom<F> {
+impl<F: Future> PollOnWake<F> {
     pub(crate) fn new(future: F) -> Self {
         Self(std::iter::once(future).collect())
     }
 
-    /// What it comes to, once.
-    pub(crate) async fn happens(&mut self) -> F::Output {
+    /// Its result, once.
+    pub(crate) async fn ready(&mut self) -> F::Output {
         match self.0.next().await {
             Some(output) => output,
             None => pending().await,
@@ -39,7 +39,7 @@ mod tests {
             polls.set(polls.get() + 1);
             woken.as_mut().poll(context).map(|_| ())
         });
-        let mut seldom = Seldom::new(counted);
+        let mut poll_on_wake = PollOnWake::new(counted);
         let mut often = 0;
         let mut busy = Box::pin(poll_fn(|context| {
             often += 1;
@@ -49,11 +49,11 @@ mod tests {
         tokio::select! {
             biased;
             () = busy.as_mut() => {}
-            () = seldom.happens() => panic!("nothing has happened"),
+            () = poll_on_wake.ready() => panic!("nothing has happened"),
         }
         assert_eq!(polls.get(), 1);
         wake.send(()).unwrap();
-        seldom.happens().await;
+        poll_on_wake.ready().await;
         assert_eq!(polls.get(), 2);
     }
 }

@@ -4,7 +4,7 @@ use tokio::task::JoinError;
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unanswered {
+pub(crate) enum QueryError {
     #[error("nothing in the log goes by `{0}`; see `sekisho decision list` and `sekisho svid list`")]
     NotLogged(String),
     #[error("`{id}` cites entry {index}, which this log does not have: an older copy of it was restored")]

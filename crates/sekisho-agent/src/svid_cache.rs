@@ -1,4 +1,4 @@
-//! SVIDs kept for processes, and whose turn it is to ask for one.
+//! SVIDs cached for processes, and one lock per key for requesting a new one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,40 +8,40 @@ use sekisho_types::UnixTime;
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
-use crate::svid::{HeldKey, HeldSvid};
+use crate::svid::{CachedSvid, SvidKey};
 
 /// SVIDs kept at most; the ones that end first are dropped first.
 const MAX_HELD: usize = 10_000;
 
-type Svids = BTreeMap<HeldKey, Arc<HeldSvid>>;
+type Svids = BTreeMap<SvidKey, Arc<CachedSvid>>;
 
-/// Taken while an SVID is asked for; holds how the last attempt failed, for those who waited for it.
-pub(crate) type Turn = Arc<tokio::sync::Mutex<Option<(Instant, Refusal)>>>;
+/// Locked while an SVID is requested; holds the last failure, for callers that waited for it.
+pub(crate) type IssueLock = Arc<tokio::sync::Mutex<Option<(Instant, Refusal)>>>;
 
-pub(crate) struct Held {
+pub(crate) struct SvidCache {
     svids: Mutex<Svids>,
     /// One issuance at a time for each key; the others wait for its result.
-    issuing: Mutex<BTreeMap<HeldKey, Turn>>,
+    issuing: Mutex<BTreeMap<SvidKey, IssueLock>>,
 }
 
-impl Held {
+impl SvidCache {
     pub(crate) fn new(svids: Svids) -> Self {
         Self { svids: Mutex::new(svids), issuing: Mutex::default() }
     }
 
     /// One that has not expired and is of this entry's identity.
-    pub(crate) fn valid(&self, key: &HeldKey, entry: &Entry, now: UnixTime) -> Option<Arc<HeldSvid>> {
+    pub(crate) fn valid(&self, key: &SvidKey, entry: &Entry, now: UnixTime) -> Option<Arc<CachedSvid>> {
         let held = self.lock().get(key).cloned();
         held.filter(|held| held.not_after > now && held.spiffe_id == entry.spiffe_id)
     }
 
     /// One that is not yet due, and of the entry as it is.
-    pub(crate) fn fresh(&self, key: &HeldKey, entry: &Entry, now: UnixTime) -> Option<Arc<HeldSvid>> {
+    pub(crate) fn fresh(&self, key: &SvidKey, entry: &Entry, now: UnixTime) -> Option<Arc<CachedSvid>> {
         let held = self.valid(key, entry, now);
         held.filter(|held| held.renew_at > now && held.entry_revision == entry.revision_number)
     }
 
-    pub(crate) fn keep(&self, key: HeldKey, svid: Arc<HeldSvid>, now: UnixTime) {
+    pub(crate) fn keep(&self, key: SvidKey, svid: Arc<CachedSvid>, now: UnixTime) {
         let mut held = self.lock();
         held.insert(key, svid);
         held.retain(|_, svid| svid.not_after > now);
@@ -51,7 +51,7 @@ impl Held {
         }
     }
 
-    pub(crate) fn drop_one(&self, key: &HeldKey) {
+    pub(crate) fn drop_one(&self, key: &SvidKey) {
         self.lock().remove(key);
     }
 
@@ -64,19 +64,19 @@ impl Held {
         self.lock().len()
     }
 
-    pub(crate) fn all(&self) -> Vec<(HeldKey, Arc<HeldSvid>)> {
+    pub(crate) fn all(&self) -> Vec<(SvidKey, Arc<CachedSvid>)> {
         self.lock().iter().map(|(key, svid)| (key.clone(), svid.clone())).collect()
     }
 
-    /// The turn to ask for this one.
-    pub(crate) fn turn(&self, key: &HeldKey) -> Turn {
+    /// The lock for requesting this SVID.
+    pub(crate) fn issue_lock(&self, key: &SvidKey) -> IssueLock {
         self.issuing.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
     }
 
-    /// Forgets a turn for which no other waits: the map's and the caller's are all there are.
-    pub(crate) fn end_turn(&self, key: &HeldKey, turn: &Turn) {
+    /// Removes a lock that no other caller waits for: only the map and this caller have it.
+    pub(crate) fn release_issue_lock(&self, key: &SvidKey, issue_lock: &IssueLock) {
         let mut issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(turn) <= 2 {
+        if Arc::strong_count(issue_lock) <= 2 {
             issuing.remove(key);
         }
     }
@@ -87,7 +87,7 @@ impl Held {
 }
 
 /// The revocation that an SVID falls under, if one does.
-pub(crate) fn revoked_by(revocations: &Revocations, svid: &HeldSvid) -> Option<String> {
+pub(crate) fn revoked_by(revocations: &Revocations, svid: &CachedSvid) -> Option<String> {
     if revocations.is_empty() {
         return None;
     }
@@ -110,8 +110,8 @@ mod tests {
         Entry::new(EntryId::parse("e1").unwrap(), own, parent, Default::default())
     }
 
-    fn svid(seconds: i64) -> Arc<HeldSvid> {
-        Arc::new(HeldSvid {
+    fn svid(seconds: i64) -> Arc<CachedSvid> {
+        Arc::new(CachedSvid {
             spiffe_id: entry().spiffe_id,
             identity: Identity { chain: vec![], key: Secret::new(vec![]) },
             not_after: NOW.plus_seconds(seconds),
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_svid_is_fresh_then_valid_then_gone() {
-        let (held, key) = (Held::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
+        let (held, key) = (SvidCache::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
         held.keep(key.clone(), svid(100), NOW);
         let at = |seconds| NOW.plus_seconds(seconds);
         let state = |seconds| {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn law_l9_what_is_kept_is_bounded() {
-        let held = Held::new(Svids::new());
+        let held = SvidCache::new(Svids::new());
         for n in 0..=MAX_HELD {
             let entry = EntryId::parse(&format!("e{n}")).unwrap();
             held.keep((entry, Digest::new([0; 32])), svid(i64::try_from(n).unwrap() + 10), NOW);
@@ -153,13 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_callers_share_one_issuance() {
-        let (held, key) = (Held::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
-        let (one, other) = (held.turn(&key), held.turn(&key));
+        let (held, key) = (SvidCache::new(Svids::new()), (EntryId::parse("e1").unwrap(), Digest::new([0; 32])));
+        let (one, other) = (held.issue_lock(&key), held.issue_lock(&key));
         assert!(Arc::ptr_eq(&one, &other));
-        held.end_turn(&key, &one);
-        assert!(Arc::ptr_eq(&one, &held.turn(&key)), "another still waits");
+        held.release_issue_lock(&key, &one);
+        assert!(Arc::ptr_eq(&one, &held.issue_lock(&key)), "another still waits");
         drop(other);
-        held.end_turn(&key, &one);
-        assert!(!Arc::ptr_eq(&one, &held.turn(&key)));
+        held.release_issue_lock(&key, &one);
+        assert!(!Arc::ptr_eq(&one, &held.issue_lock(&key)));
     }
 }

@@ -1,4 +1,4 @@
-//! The door of gRPC: who may come in, by the role table, and what is refused before it is a command.
+//! Admission of gRPC calls: who may call, by the role table, and what is refused before it is a command.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -6,10 +6,10 @@ use axum::response::Response;
 use sekisho_net::{is_unrecorded, unrecorded_refusal};
 use tonic::Status;
 
+use crate::admission::{Admission, LONGEST};
 use crate::caller::Caller;
 use crate::command::Command;
 use crate::domain::Shared;
-use crate::door::{Door, LONGEST};
 use crate::executor::{Call, Connection};
 use crate::refusal::Fault;
 use crate::roles;
@@ -19,7 +19,7 @@ const MAX_REQUEST: usize = LONGEST + 5;
 
 /// An adapter's own fault: of the form of a message.
 impl Fault for Status {
-    fn is_callers(&self) -> bool {
+    fn is_caller_fault(&self) -> bool {
         is_unrecorded(self)
     }
 
@@ -35,8 +35,8 @@ pub(super) async fn admit_to_method(State(domain): State<Shared>, mut request: R
     let connection = Connection::of(&domain, request.extensions());
     let is_stream = roles::is_stream(request.uri().path().trim_start_matches('/'));
     let limit = (!is_stream).then_some(MAX_REQUEST);
-    let entered = match Door::open(&connection, role).await {
-        Ok(door) => door.enter(&mut request, limit).await,
+    let entered = match Admission::begin(&connection, role).await {
+        Ok(admission) => admission.finish(&mut request, limit).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = entered {

@@ -247,7 +247,7 @@ async fn a_slow_request_is_refused_in_time() {
     let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
     let slow = || Body::from_stream(begun.clone().chain(stream::pending()));
     let refused = super::whole(slow(), 9, std::time::Duration::from_millis(20)).await.err().unwrap();
-    assert!(matches!(refused, Denied::Slow(_)) && refused.is_callers(), "{refused}");
+    assert!(matches!(refused, Denied::Slow(_)) && refused.is_caller_fault(), "{refused}");
     assert_eq!(tonic::Status::from(refused).code(), tonic::Code::DeadlineExceeded);
 }
 
