@@ -16,7 +16,7 @@ use crate::world::{Role, World};
 /// Agents that ask at the same time, each on a connection.
 const AGENTS: usize = 4;
 
-pub async fn issue(table: &mut Table, floor: f64) {
+pub async fn issue(table: &mut Table, bound: f64) {
     let world = World::start();
     let server = world.server.as_ref().unwrap().pid();
     let csr = csr_der(&key(), None).unwrap();
@@ -56,7 +56,7 @@ pub async fn issue(table: &mut Table, floor: f64) {
         table.add(
             format!("X.509-SVID with its durable leaf, {callers} callers, {batch} a call"),
             format!("{rate:.0} per second, {each:.0} µs of server CPU, p50 {:.1} ms", percentile(&mut times, 0.5)),
-            format!("{:.2} × the floor of {floor:.0} µs; SPIRE: {spire} µs, nothing recorded", each / floor),
+            format!("{:.2} × the lower bound of {bound:.0} µs; SPIRE: {spire} µs, nothing recorded", each / bound),
         );
     }
     table.add("server RSS after that", format!("{:.0} MB", rss_mb(server)), "SPIRE: 193 MB");

@@ -15,7 +15,7 @@ use sekisho_types::{SignatureAlgorithm, Signer, UnixTime};
 use crate::measure::{Table, cpu_micros, each};
 use crate::peers::key;
 
-/// Returns the microseconds of one verification and one signature with every core busy: the floor under an X.509-SVID.
+/// Returns the microseconds of one verification and one signature with every core busy: the lower bound of an SVID.
 pub fn limits(table: &mut Table) -> f64 {
     let key = key();
     let message = [7u8; 400];
@@ -40,15 +40,15 @@ pub fn limits(table: &mut Table) -> f64 {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(both)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap().0).collect()
     });
-    let floor = busy.iter().sum::<f64>() / busy.len() as f64;
-    table.add("both, on every core at once", format!("{floor:.0} µs"), "the floor under an issuance under load");
+    let bound = busy.iter().sum::<f64>() / busy.len() as f64;
+    table.add("both, on every core at once", format!("{bound:.0} µs"), "the lower bound of an issuance under load");
     let mut file = tempfile::tempfile().unwrap();
     let (fsync, _) = each(|| {
         file.write_all(&[1; 300]).unwrap();
         file.sync_data().unwrap();
     });
     table.add("append 300 bytes and fdatasync", format!("{fsync:.0} µs"), "the disk");
-    floor
+    bound
 }
 
 const SAMPLE: &str = r#"package workload.authz

@@ -117,7 +117,8 @@ fn ask(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
-/// 1,000 requests a second for ten seconds on 16 connections, spread evenly: what one request costs that meets no other.
+/// 1,000 requests a second for ten seconds on 16 connections, spread evenly: what one request costs that meets no
+/// other.
 fn steady(at: &str) -> Vec<Duration> {
     const CONNECTIONS: u32 = 16;
     const EACH: u32 = 625;

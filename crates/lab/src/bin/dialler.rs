@@ -1,5 +1,6 @@
-//! A workload for tests: it dials `TO` from the local port that each line on its Unix socket `CONTROL` names, asks there for
-//! its balance, says after how many milliseconds an answer came, and holds the connection until the next line.
+//! A workload for tests: it dials `TO` from the local port that each line on its Unix socket `CONTROL` names, asks
+//! there for its balance, says after how many milliseconds an answer came, and holds the connection until the next
+//! line.
 
 #![expect(clippy::disallowed_methods, reason = "it waits in real time")]
 

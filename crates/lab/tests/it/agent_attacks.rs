@@ -11,7 +11,7 @@ use crate::peers::attest;
 use crate::within::{World, eventually};
 
 #[tokio::test(start_paused = true)]
-async fn law_l4_of_two_that_show_one_join_token_one_wins() {
+async fn law_l4_one_join_token_admits_one_node() {
     let world = World::start().await;
     let made = world.json(&["token", "create"]).await;
     let token = made["token"].as_str().unwrap().as_bytes().to_vec();
@@ -24,7 +24,7 @@ async fn law_l4_of_two_that_show_one_join_token_one_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_lives_on_past_several_renewals_of_its_own_svid() {
+async fn an_agent_renews_its_own_svid_repeatedly() {
     let world = World::with(&["--agent-ttl", "20s", "--x509-ttl", "20s"]).await;
     let serial = async || {
         let agents = world.json(&["agents", "list"]).await;
@@ -53,7 +53,7 @@ async fn law_l6_a_banned_agent_stops_and_gets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_the_header_is_refused_on_every_service() {
+async fn every_service_refuses_a_call_without_header() {
     let world = World::start().await;
     let plain = sekisho_net::grpc_over_unix(world.agent_socket());
     let refused = SpiffeWorkloadApiClient::new(plain.clone()).fetch_x509svid(X509svidRequest {}).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn one_process_cannot_open_streams_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l5_a_user_who_asks_without_end_fills_no_spool_and_is_counted() {
+async fn law_l5_repeated_refusals_of_a_user_are_counted() {
     let world = World::start().await;
     let ask = async || {
         let mut client = SpiffeWorkloadApiClient::new(agent(&world));
@@ -130,7 +130,7 @@ pub fn own_process() -> LendRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l11_a_number_that_was_given_to_another_process_borrows_nothing() {
+async fn law_l11_a_reused_pid_borrows_no_identity() {
     // This test is the agent's own program, and so acts as a sidecar.
     let world = World::start().await;
     world.register("/own/test", &World::own_selectors()).await;
@@ -147,7 +147,7 @@ async fn law_l11_a_number_that_was_given_to_another_process_borrows_nothing() {
 
 /// SPIRE #6972: what is handed to another program must not be an operator's identity.
 #[tokio::test(start_paused = true)]
-async fn an_operators_identity_is_lent_to_no_sidecar() {
+async fn no_sidecar_gets_an_operators_identity() {
     let world = World::start().await;
     let entry = world.register("/own/operator", &World::own_selectors()).await;
     world.text(&["entry", "update", &entry, "--admin", "true"]).await;
@@ -162,7 +162,7 @@ async fn an_operators_identity_is_lent_to_no_sidecar() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(refused.unwrap().code(), Code::PermissionDenied);
-    // Beside it, an ordinary identity is lent.
+    // An ordinary identity beside it is delegated.
     world.register("/own/plain", &World::own_selectors()).await;
     let lent = SidecarClient::new(agent(&world)).lend(own_process()).await.unwrap().into_inner().message().await;
     assert_eq!(lent.unwrap().unwrap().spiffe_id, "spiffe://example.org/own/plain");
@@ -188,11 +188,14 @@ async fn a_node_attests_by_certificate() {
         let done = Command::new("sh").arg("-ec").arg(script).current_dir(folder.path()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
-    run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=nodes \
+    run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 \
+         -subj /CN=nodes \
          -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign 2>/dev/null
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout node.key -out node.csr -subj /CN=node-7 2>/dev/null
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout node.key -out node.csr \
+         -subj /CN=node-7 2>/dev/null
          printf 'keyUsage=critical,digitalSignature\nbasicConstraints=CA:false\n' > ext
-         openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out node.pem -extfile ext 2>/dev/null");
+         openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out node.pem \
+         -extfile ext 2>/dev/null");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let world = World::with(&["--x509pop-ca", &path("ca.pem")]).await;
     let _agent =
@@ -204,7 +207,7 @@ async fn a_node_attests_by_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_agent_on_the_same_data_is_refused_by_number() {
+async fn a_second_agent_on_one_folder_is_refused() {
     let world = World::start().await;
     let (token, socket) = (world.path("token").display().to_string(), world.path("b.sock").display().to_string());
     let second = world.try_agent("a", &["--join-token-file", &token, "--agent-socket", &socket]).await;

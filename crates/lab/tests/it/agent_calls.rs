@@ -34,7 +34,7 @@ async fn recorded(world: &World, text: &str) {
 
 /// SPIRE 1.12.3 accepted tokens without `exp`; others took unsigned ones.
 #[tokio::test(start_paused = true)]
-async fn tokens_that_are_none_are_refused_by_the_agent_even_if_the_right_key_signed_them() {
+async fn the_agent_refuses_malformed_tokens_of_valid_keys() {
     let world = World::start().await;
     world.register("/own/test", &World::own_selectors()).await;
     let mut workload = SpiffeWorkloadApiClient::new(agent(&world));
@@ -99,7 +99,7 @@ async fn tokens_that_are_none_are_refused_by_the_agent_even_if_the_right_key_sig
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_workload_with_two_identities_says_which_one_its_sidecar_speaks_for() {
+async fn a_workload_selects_its_sidecars_identity() {
     // This test is the agent's own program, and so acts as a sidecar.
     let world = World::start().await;
     world.register("/own/first", &World::own_selectors()).await;

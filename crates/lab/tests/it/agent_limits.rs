@@ -61,13 +61,13 @@ fn law_l9_many_users_together_do_not_shut_the_agent() {
         one.wait_for(|line| (line == "full").then_some(()));
     }
     served(&world);
-    let said = world.agent.as_ref().unwrap().said();
+    let said = world.agent.as_ref().unwrap().stderr();
     assert!(said.contains("its slot was given to another user"), "{said}");
     assert!(!said.contains("accept failed"), "{said}");
 }
 
 #[test]
-fn law_l9_an_executable_that_never_answers_stops_no_other_user() {
+fn law_l9_a_hanging_executable_delays_no_other_user() {
     let Some(world) = open_world(8192) else { return };
     let (mounted, hang) = (world.path("mounted"), world.path("hang"));
     std::fs::create_dir(&mounted).unwrap();
@@ -105,7 +105,7 @@ fn law_l16_a_danger_is_printed_whatever_the_log_shows() {
     let agent = Role::start(&mut quiet);
     agent.ready();
     for name in ["danger_inheritable_sockets", "danger_dumpable"] {
-        eventually(name, || agent.said().contains(name).then_some(()));
+        eventually(name, || agent.stderr().contains(name).then_some(()));
         let (code, out, err) = world.sekisho(&["doctor"]);
         assert!(code != 0 && out.contains(name), "{out}{err}");
     }

@@ -1,4 +1,5 @@
-//! Who may call what of an agent: its own sidecars, its operators, the workloads of this machine and nobody for another.
+//! Who may call what of an agent: its own sidecars, its operators, the workloads of this machine, and no
+//! process for another.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -38,7 +39,7 @@ fn recorded(world: &World, text: &str) {
 async fn law_l6_a_sidecar_speaks_only_for_what_was_delegated() {
     let world = World::start();
     world.register("/own/test", &World::own_selectors());
-    // This test is no sidecar here.
+    // This test does not act as a sidecar here.
     let mut none = SidecarClient::new(agent(&world));
     let report = |id: &str| ReportPolicyRequest { spiffe_id: id.into(), revision: 1 };
     let record = |about: &str, key: &str| {
@@ -65,7 +66,7 @@ async fn law_l6_a_sidecar_speaks_only_for_what_was_delegated() {
     world.register("/own/test", &World::own_selectors());
     let mut sidecar = SidecarClient::new(agent(&world));
     let (own, other) = ("spiffe://example.org/own/test", "spiffe://example.org/own/other");
-    // Before anything is lent.
+    // Before anything is delegated.
     assert_eq!(sidecar.report_policy(report(own)).await.unwrap_err().code(), Code::FailedPrecondition);
     let mut lent = sidecar.lend(process(std::process::id())).await.unwrap().into_inner();
     assert_eq!(lent.message().await.unwrap().unwrap().spiffe_id, own);
@@ -93,7 +94,7 @@ async fn law_l11_a_delegation_ends_with_its_process() {
     workload.wait().unwrap();
     let again = SidecarClient::new(agent(&world)).lend(wanted).await;
     assert_eq!(again.unwrap_err().code(), Code::NotFound);
-    // That a process ended is nothing against it.
+    // The exit of a process is not an error of that process.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let listed = world.json(&["decisions", "--effect", "refusal"]);
     assert_eq!(listed.as_array().unwrap().len(), 0, "{listed}");
@@ -101,7 +102,7 @@ async fn law_l11_a_delegation_ends_with_its_process() {
 
 /// As another user of this machine, who has root's tools but not its rights.
 #[test]
-fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
+fn another_user_has_no_administrative_access() {
     let world = World::start();
     let as_nobody = |arguments: &[&str]| {
         let copy = world.path("sekisho");
@@ -140,7 +141,7 @@ fn another_user_inspects_nothing_administers_nothing_and_gets_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l11_exec_of_a_workload_whose_identity_is_in_use_ends_it_at_once() {
+async fn law_l11_exec_ends_an_identity_in_use() {
     let world = with_sidecar();
     let sh = std::fs::canonicalize("/bin/sh").unwrap();
     world.register("/own/shell", &[format!("unix:path:{}", sh.display())]);

@@ -22,7 +22,7 @@ fn key_files(world: &World, folder: &str) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_an_authority_that_ended_are_parked_and_unlinked_a_week_later() {
+async fn keys_of_an_expired_authority_are_deleted_later() {
     let shim = Shim::new();
     let world = World::with_environment(&["--ca-ttl", "3600s"], shim.environment(), vec![]);
     let first = key_files(&world, "s/keys").remove(0);
@@ -55,7 +55,7 @@ async fn keys_of_an_authority_that_ended_are_parked_and_unlinked_a_week_later() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_can() {
+async fn a_failed_rotation_is_resumed_without_extra_authorities() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let mode = |path: &PathBuf, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
@@ -65,7 +65,7 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
         shim.run_on(minutes * 60, minutes * 60);
         world.wakes();
     };
-    // Past half life the next authority is made; what the active one's file looks like is no matter of it.
+    // Past half life the next authority is made; the active one's file does not matter for that.
     eventually("the next authority", || {
         minutes_later(13 * 60);
         (events(&world, "created").len() == 2).then_some(())
@@ -93,7 +93,7 @@ async fn a_rotation_that_fails_makes_no_further_authority_and_goes_on_when_it_ca
 
 /// Law L5: a key signs when the log knows of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l5_a_key_event_is_in_the_log_before_the_key_has_signed_anything() {
+async fn law_l5_key_events_are_logged_before_first_use() {
     let shim = Shim::new();
     let world = World::with_environment(&["--ca-ttl", "60s"], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;

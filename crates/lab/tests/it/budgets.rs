@@ -22,7 +22,7 @@ async fn refused(agent: &Attested, entry: &str, times: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l9_an_agent_that_is_refused_without_end_fills_no_log_and_hides_no_other_agent() {
+async fn law_l9_repeated_refusals_of_an_agent_are_bounded() {
     let world = World::start().await;
     let (flood, other) = (Attested::new(&world).await, Attested::new(&world).await);
     let began = tokio::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote. Each is skipped with a printed line where its program is absent.
+//! Clients of other projects. Each is skipped with a printed line where its program is absent.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -38,7 +38,7 @@ fn service(world: &World) -> (crate::world::Role, String) {
 }
 
 #[test]
-fn py_spiffe_gets_everything_and_sees_rotation_at_a_life_of_one_minute() {
+fn py_spiffe_gets_svids_and_sees_rotation() {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let python = cache.unwrap_or_default().join("sekisho/python/bin/python");
@@ -69,7 +69,7 @@ fn py_spiffe_gets_everything_and_sees_rotation_at_a_life_of_one_minute() {
 }
 
 #[test]
-fn go_spiffe_gets_everything_and_talks_to_a_sidecar() {
+fn go_spiffe_gets_svids_and_calls_a_sidecar() {
     let Some(_go) = Command::new("go").arg("version").output().ok().filter(|output| output.status.success()) else {
         crate::world::skipped("no Go toolchain here");
         return;
@@ -119,7 +119,8 @@ fn curl_and_h2load_work_through_both_sidecars() {
         "until {curl} -sf http://{local}/v1/balance > one; do sleep 0.1; done
          {curl} -s --http2-prior-knowledge -o two -w '%{{http_version}} %{{http_code}}' http://{local}/v1/balance > how
          {curl} -s -o three -w '%{{http_code}}' -X POST -d a=b http://{local}/v1/balance > denied
-         {h2load} -n 500 -c 4 -m 10 http://{local}/v1/balance > load 2>&1; {h2load} --h1 -n 500 -c 4 http://{local}/v1/balance > load1 2>&1; touch done",
+         {h2load} -n 500 -c 4 -m 10 http://{local}/v1/balance > load 2>&1
+         {h2load} --h1 -n 500 -c 4 http://{local}/v1/balance > load1 2>&1; touch done",
         curl = curl.display(),
         h2load = h2load.display(),
     );
@@ -207,7 +208,7 @@ fn configure(world: &World, form: &str, port: &str) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_spire_agent_attests_to_our_server_and_serves_our_svids() {
+async fn a_real_spire_agent_serves_our_svids() {
     let Some(spire) = Spire::here() else { return };
     let world = World::start();
     std::fs::write(world.path("bundle.pem"), world.text(&["bundle", "show"])).unwrap();
@@ -242,7 +243,7 @@ async fn a_real_spire_agent_attests_to_our_server_and_serves_our_svids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_agent_attests_to_a_real_spire_server_and_serves_its_svids() {
+async fn our_agent_serves_a_real_spire_servers_svids() {
     let Some(spire) = Spire::here() else { return };
     let mut world = World::start();
     let port = free_port().to_string();

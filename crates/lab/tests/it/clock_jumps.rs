@@ -28,7 +28,7 @@ fn key_files(world: &World, folder: &str) -> Vec<PathBuf> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
+async fn a_clock_28_hours_ahead_removes_no_authority() {
     let mut world = World::start().await;
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/clock").await;
@@ -66,7 +66,7 @@ async fn one_start_with_the_clock_28_hours_ahead_takes_no_authority_away() {
 
 /// A plan that was made by a clock that was behind waits for hours that have passed.
 #[tokio::test(start_paused = true)]
-async fn a_corrected_clock_is_planned_with_within_a_minute() {
+async fn a_corrected_clock_is_used_within_a_minute() {
     let world = World::start().await;
     assert_eq!(events(&world, "created").await.len(), 1);
     // The clock turns out to have been 13 hours behind, and the machine runs on for less than a minute.
@@ -76,7 +76,7 @@ async fn a_corrected_clock_is_planned_with_within_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_whose_authority_is_not_valid_yet_is_not_ready() {
+async fn a_server_without_valid_authority_is_not_ready() {
     let world = World::start().await;
     let readiness = async || {
         let ask = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

@@ -82,7 +82,7 @@ fn law_l8_a_sidecar_is_closed_to_its_own_user() {
 
     let open = Role::start(&mut start(&["--danger-dumpable"], &[]));
     open.ready();
-    assert!(reads(open.pid()) && open.said().contains("danger_dumpable"), "{}", open.said());
+    assert!(reads(open.pid()) && open.stderr().contains("danger_dumpable"), "{}", open.stderr());
     drop(open);
 
     let preload = ("LD_PRELOAD", "/nonexistent/library.so");
@@ -91,13 +91,13 @@ fn law_l8_a_sidecar_is_closed_to_its_own_user() {
     assert!(!refused.status.success() && said.contains("LD_PRELOAD is set"), "{said}");
     let meant = Role::start(&mut start(&["--danger-preload"], &[preload]));
     meant.ready();
-    assert!(meant.said().contains("danger_preload"), "{}", meant.said());
+    assert!(meant.stderr().contains("danger_preload"), "{}", meant.stderr());
 }
 
-/// A library that the loader would take from a folder of another's choice stays out of the sidecar, and reaches the workload,
-/// which may need it.
+/// A library that the loader would take from a folder of another's choice stays out of the sidecar, and reaches the
+/// workload, which may need it.
 #[test]
-fn law_l8_a_sidecar_loads_no_library_from_a_chosen_folder() {
+fn law_l8_a_sidecar_loads_no_foreign_library() {
     let Some((world, copy)) = open_world() else { return };
     let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
     world.register("/own/sleeps", &[format!("unix:uid:{STRANGER}"), format!("unix:path:{}", sleep.display())]);
@@ -129,7 +129,7 @@ fn law_l8_a_sidecar_loads_no_library_from_a_chosen_folder() {
 
 /// Nine processes of one user, each with as many connections as it gets.
 #[test]
-fn law_l9_one_user_with_many_processes_does_not_shut_the_agent() {
+fn law_l9_many_processes_of_one_user_leave_service() {
     let Some((mut world, copy)) = open_world() else { return };
     world.register("/own/root", &["unix:uid:0".to_owned()]);
     drop(world.agent.take());
@@ -147,7 +147,7 @@ fn law_l9_one_user_with_many_processes_does_not_shut_the_agent() {
     };
     let flooding: Vec<Role> = (0..9).map(flood).collect();
     for one in &flooding {
-        // One whose connections were all refused may have ended with an error.
+        // One whose connections were all refused may have failed.
         let _broken = one;
     }
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -157,7 +157,7 @@ fn law_l9_one_user_with_many_processes_does_not_shut_the_agent() {
         (code == 0).then_some(out)
     });
     assert!(served.contains("/own/root"), "{served}");
-    let said = world.agent.as_ref().unwrap().said();
+    let said = world.agent.as_ref().unwrap().stderr();
     let lines: Vec<&str> =
         said.lines().filter(|line| line.contains("too many connections are open of this user")).collect();
     assert!(!lines.is_empty() && lines.len() < 20, "{} lines: {said}", lines.len());

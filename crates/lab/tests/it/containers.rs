@@ -75,7 +75,7 @@ fn the_chart_sets_variables_of_the_program() {
 }
 
 #[test]
-fn pods_of_the_chart_run_as_they_are_rendered() {
+fn rendered_pods_of_the_chart_run() {
     let path = std::env::join_paths([cache("bin")].into_iter().chain(std::env::split_paths(&path()))).unwrap();
     if let Some(why) = missing(&["helm", "curl"], path.to_str().unwrap()).or_else(cannot_run) {
         return skipped(&format!("{why}; docs/how-to/helm.md says how to have helm"));

@@ -21,7 +21,7 @@ fn dev(folder: &std::path::Path, options: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn the_main_job_reaches_every_milestone_and_again_on_its_old_state() {
+fn the_main_job_passes_twice_on_one_folder() {
     let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
     for options in [&["--fresh"][..], &[]] {
         let milestones = dev(folder.path(), options);
@@ -68,7 +68,7 @@ fn the_main_job_runs_after_its_agent_expired() {
 
 /// A fresh machine has no root for it: the same job, from nothing, by a user without any privilege.
 #[test]
-fn the_main_job_runs_cold_as_a_plain_user() {
+fn the_main_job_runs_cold_without_root() {
     let user = "61234";
     let drop = ["--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
     if !Command::new("setpriv").args(drop).arg("true").status().is_ok_and(|status| status.success()) {
@@ -104,7 +104,7 @@ fn the_main_job_runs_cold_as_a_plain_user() {
 }
 
 #[test]
-fn a_folder_that_dev_did_not_make_is_left_alone() {
+fn dev_leaves_foreign_folders_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mine"), "precious").unwrap();
     let output = Command::new(program("sekisho"))
@@ -116,9 +116,9 @@ fn a_folder_that_dev_did_not_make_is_left_alone() {
     assert_eq!(std::fs::read_to_string(folder.path().join("mine")).unwrap(), "precious");
 }
 
-/// As `make up` is used on most machines: by somebody who is not root, whose agent looks at that user's processes only.
+/// As `make up` is used on most machines: by a user other than root, whose agent sees that user's processes only.
 #[test]
-fn an_ordinary_user_reaches_every_milestone_with_sidecars_that_say_that_they_are_open() {
+fn the_main_job_without_root_reports_open_sidecars() {
     use std::os::unix::fs::{PermissionsExt, chown};
 
     const USER: u32 = 61_236;

@@ -1,5 +1,5 @@
-//! Pages whose commands a reader types: `docs/tutorial.md`, `docs/quick-start.md` and `docs/two-hosts.md`. Each command is run
-//! from the text of the page, and its output is compared with the block that follows it.
+//! Pages whose commands a reader types: `docs/tutorial.md`, `docs/quick-start.md` and `docs/two-hosts.md`. Each command
+//! is run from the text of the page, and its output is compared with the block that follows it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ struct Shell {
 
 impl Shell {
     fn on(namespace: &str, folder: &Path, environment: &[(&str, PathBuf)]) -> Self {
-        let own = "mkdir -p /var/lib/sekisho && mount -t tmpfs none /var/lib/sekisho && mount -t tmpfs none /run && exec bash";
+        let own = "mkdir -p /var/lib/sekisho && mount -t tmpfs none /var/lib/sekisho && mount -t tmpfs none /run \
+                   && exec bash";
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, "unshare", "--mount", "setsid", "sh", "-ec", own]);
         command.current_dir(folder).envs(environment.iter().map(|(name, value)| (*name, value)));
@@ -49,7 +50,7 @@ impl Shell {
         // On a line of its own, whatever the command printed last.
         writeln!(self.input, "printf '\\n::done %s\\n' $?").unwrap();
         let (code, printed) = self.wait(command, |line| line.strip_prefix("::done ").map(str::to_owned));
-        // A page may show a command that fails (exit code 2 is "the answer is no").
+        // A page may show a command that fails (exit code 2 means that the answer is negative).
         assert!(code == "0" || (code == "2" && command.ends_with("# no")), "{command}: exit code {code}");
         printed
     }

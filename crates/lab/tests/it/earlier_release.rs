@@ -26,12 +26,12 @@ fn copies(world: &World) -> Vec<PathBuf> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_of_schema_3_opens_its_proofs_hold_and_issuing_goes_on() {
+async fn a_folder_of_schema_3_is_migrated() {
     opens(3, async |_| ()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_of_schema_4_opens_its_proofs_hold_and_issuing_goes_on() {
+async fn a_folder_of_schema_4_is_migrated() {
     opens(4, async |world| {
         let revocations = world.json(&["revocation", "list"]).await;
         assert!(revocations.to_string().contains("spiffe://example.org/shop/gone"), "{revocations}");
@@ -100,7 +100,7 @@ async fn opens(version: u32, as_it_was: impl AsyncFnOnce(&World)) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_of_a_newer_release_is_refused_with_its_version_and_left_alone() {
+async fn a_folder_of_a_newer_release_is_refused() {
     let world = World::nowhere();
     unpack(&world, 4);
     let file = world.path("s/state.db");

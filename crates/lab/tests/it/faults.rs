@@ -16,11 +16,11 @@ pub struct Shim {
     folder: tempfile::TempDir,
 }
 
-/// Whose writes find no room.
+/// The writes that fail with ENOSPC.
 #[derive(Clone, Copy)]
 pub enum Full {
-    Nobody = 0,
-    Everybody = 1,
+    None = 0,
+    All = 1,
     Decisions = 2,
     Database = 3,
     Log = 4,
@@ -33,7 +33,7 @@ impl Shim {
         let mut cc = Command::new("cc");
         cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(new.library()).arg(source).arg("-ldl");
         assert!(cc.status().unwrap().success());
-        new.set(0, 0, Full::Nobody);
+        new.set(0, 0, Full::None);
         new
     }
 
@@ -98,13 +98,13 @@ async fn svid(world: &World) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
+async fn a_full_disk_refuses_writes_until_space_returns() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/full").await;
     let (_, index) = peer.issue(&entry).await.unwrap();
-    shim.set(0, 0, Full::Everybody);
+    shim.set(0, 0, Full::All);
     for _ in 0..5 {
         let refused = peer.issue(&entry).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
@@ -116,7 +116,7 @@ async fn a_full_disk_refuses_everything_loses_nothing_and_room_mends_it() {
     let full = readiness();
     assert!(full.starts_with("HTTP/1.1 503") && full.contains("ledger"), "{full}");
     eventually("the disk is found full", || readiness().contains("\"disk\"").then_some(()));
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     eventually("room makes the server ready", || readiness().starts_with("HTTP/1.1 200").then_some(()));
     let (_, next) = peer.issue(&entry).await.unwrap();
     assert!(next > index);
@@ -141,7 +141,8 @@ fn readiness(world: &World) -> String {
 pub fn create_at_once(world: &World, name: &str) -> bool {
     let parent = &world.agent_id;
     let entry = serde_json::json!([{
-        "id": name, "spiffe_id": format!("spiffe://example.org/{name}"), "parent_id": parent, "selectors": ["unix:uid:1"]
+        "id": name, "spiffe_id": format!("spiffe://example.org/{name}"), "parent_id": parent,
+        "selectors": ["unix:uid:1"]
     }]);
     let body = entry[0].to_string();
     let head = "host: localhost\r\nconnection: close\r\ncontent-type: application/json";
@@ -155,10 +156,10 @@ pub fn changes(world: &World, names: &[String]) -> Vec<usize> {
     names.iter().map(|name| leaves.iter().filter(|leaf| leaf["entry"] == name.as_str()).count()).collect()
 }
 
-/// A change is durable with its leaf, and answered. While the log takes none, the next are refused, so that what waits is bounded; what
-/// takes a right away is not.
+/// A change is durable with its leaf, and answered. While the log takes none, the next are refused, so that what waits
+/// is bounded; what takes a right away is not.
 #[test]
-fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_what_waited_is_in_it_once() {
+fn law_l5_changes_wait_for_the_log_and_appear_once() {
     let shim = Shim::new();
     let mut world = World::with_environment(&[], shim.environment(), vec![]);
     assert!(create_at_once(&world, "before"));
@@ -186,7 +187,7 @@ fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_what_waited_is_i
     let ready = readiness(&world);
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("ledger"), "{ready}");
     world.text(&["entry", "delete", "before"]);
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     eventually("the log takes them", || create_at_once(&world, "after").then_some(()));
     created.push("after".into());
     let expected: Vec<usize> = created.iter().map(|name| if name == "before" { 2 } else { 1 }).collect();
@@ -201,7 +202,7 @@ fn law_l5_changes_are_refused_while_the_log_takes_no_leaves_and_what_waited_is_i
 }
 
 #[test]
-fn a_database_that_takes_no_write_shows_in_readiness_until_it_takes_one() {
+fn readiness_reports_a_read_only_database() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     eventually("the server is ready", || readiness(&world).starts_with("HTTP/1.1 200").then_some(()));
@@ -212,15 +213,16 @@ fn a_database_that_takes_no_write_shows_in_readiness_until_it_takes_one() {
     // Not only because a caller's change failed: it is looked at again and again.
     std::thread::sleep(Duration::from_secs(3));
     assert!(readiness(&world).starts_with("HTTP/1.1 503"));
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     eventually("the server is ready again", || readiness(&world).starts_with("HTTP/1.1 200").then_some(()));
     assert!(create_at_once(&world, "taken"));
     assert_eq!(changes(&world, &["refused".into()]), [0]);
 }
 
-/// The kernel reports an error of the disk once; what was not written stays in its page cache, and the next sync succeeds.
+/// The kernel reports an error of the disk once; what was not written stays in its page cache, and the next sync
+/// succeeds.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l5_a_sync_of_the_log_that_fails_is_believed_and_the_log_goes_on_in_new_files() {
+async fn law_l5_after_a_failed_sync_the_log_continues() {
     let shim = Shim::new();
     let mut world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
@@ -262,9 +264,10 @@ async fn law_l5_a_sync_of_the_log_that_fails_is_believed_and_the_log_goes_on_in_
     assert_eq!(world.json(&["ledger", "fsck", "--data", &data])["damage"], serde_json::json!([]));
 }
 
-/// SQLite leaves what a failed commit wrote in its write-ahead log; a whole transaction is there for the next start to find.
+/// SQLite leaves what a failed commit wrote in its write-ahead log; a whole transaction is there for the next start to
+/// find.
 #[test]
-fn law_l5_a_change_that_was_refused_does_not_come_back() {
+fn law_l5_a_refused_change_does_not_reappear() {
     let shim = Shim::new();
     let mut world = World::with_environment(&[], shim.environment(), vec![]);
     let created = |world: &World, path: &str| {
@@ -326,15 +329,15 @@ fn files_with(folder: &Path, words: &[String]) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_whose_disk_is_full_goes_on_serving_and_counts_what_it_cannot_keep() {
+async fn an_agent_with_a_full_disk_keeps_serving() {
     let shim = Shim::new();
     let world = World::with_environment(&[], vec![], shim.environment());
     let held = world.register("/own/full", &World::own_selectors());
     let first = svid(&world).await.unwrap();
-    shim.set(0, 0, Full::Everybody);
+    shim.set(0, 0, Full::All);
     assert_eq!(svid(&world).await, Some(first));
     world.text(&["entry", "delete", &held]);
-    // Refused, and the refusal finds no room.
+    // Refused, and the log has no space for the refusal.
     let mut refused = 0;
     for _ in 0..50 {
         refused += u32::from(svid(&world).await.is_none());
@@ -344,7 +347,7 @@ async fn an_agent_whose_disk_is_full_goes_on_serving_and_counts_what_it_cannot_k
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(refused > 3);
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     assert!(svid(&world).await.is_none());
     eventually("what it could not keep is counted", || {
         let lost: u64 = world.leaves("gap").iter().filter_map(|gap| gap["lost"].as_u64()).sum();
@@ -356,12 +359,12 @@ async fn an_agent_whose_disk_is_full_goes_on_serving_and_counts_what_it_cannot_k
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_once() {
+async fn bans_apply_at_once_on_slow_disks() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/slow").await;
-    shim.set(0, 2000, Full::Nobody);
+    shim.set(0, 2000, Full::None);
     let began = Instant::now();
     let many = (0..20).map(|_| peer.issue(&entry));
     let issued = futures_util::future::join_all(many).await;
@@ -371,12 +374,12 @@ async fn a_disk_whose_fsync_takes_two_seconds_is_slow_and_bans_still_count_at_on
     let indexes: std::collections::BTreeSet<u64> = issued.into_iter().map(|one| one.unwrap().1).collect();
     assert_eq!(indexes.len(), 20);
     world.text(&["agents", "ban", &peer.id]);
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     assert_eq!(peer.issue(&entry).await.unwrap_err().code(), tonic::Code::PermissionDenied);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
+async fn an_hours_clock_jump_removes_no_identity() {
     for (who, seconds) in [("agent", 3600), ("agent", -3600), ("server", 3600), ("server", -3600)] {
         let shim = Shim::new();
         let mut environments = (vec![], vec![]);
@@ -385,7 +388,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
         let world = World::with_environment(&["--x509-ttl", "86400s"], environments.0, environments.1);
         world.register("/own/clock", &World::own_selectors());
         let first = svid(&world).await.unwrap();
-        shim.set(seconds, 0, Full::Nobody);
+        shim.set(seconds, 0, Full::None);
         let held = svid(&world).await;
         assert_eq!(held.as_ref(), Some(&first), "{who} {seconds}");
         let peer = Attested::new(&world).await;
@@ -395,7 +398,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
             assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
             world.log_says("clock");
         }
-        shim.set(0, 0, Full::Nobody);
+        shim.set(0, 0, Full::None);
         assert_eq!(svid(&world).await, Some(first), "{who} {seconds}, and back");
         world.register("/own/after", &["unix:uid:99".to_owned()]);
         // New ones were not to be had while the clocks differed, and are now.
@@ -408,7 +411,7 @@ async fn clocks_that_jump_by_an_hour_take_no_identity_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_is_erased() {
+async fn retention_deletes_expired_objects_and_openings() {
     let shim = Shim::new();
     let keep = ["--keep-expired", "30d", "--keep-openings", "30d"];
     let mut world = World::with_environment(&keep, shim.environment(), vec![]);
@@ -439,17 +442,18 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
     assert!(nonces.len() > 10 && !files_with(&world.path("s"), &nonces).is_empty());
     drop(world.server.take());
     let forty_days = 40 * 24 * 3600;
-    shim.set(forty_days, 0, Full::Nobody);
+    shim.set(forty_days, 0, Full::None);
     world.start_server();
     let world = &world;
     // A clock that is forty days ahead may as well be wrong: nothing is forgotten yet.
-    let said = || world.server.as_ref().unwrap().said();
+    let said = || world.server.as_ref().unwrap().stderr();
     eventually("it says that the clock is ahead", || said().contains("ahead of what retention believes").then_some(()));
     assert_eq!(world.json(&["agents", "list"]).as_array().unwrap().len(), 2);
     assert_eq!(world.json(&["entry", "list"]).as_array().unwrap().len(), 300);
-    // It catches up at a day in an hour. A round that runs meanwhile is followed by a pause: the machine runs on through that as well.
+    // It catches up at a day in an hour. A round that runs meanwhile is followed by a pause: the machine runs on
+    // through that as well.
     let mut hours = 41;
-    eventually("the agent that ended is forgotten, the banned one is not", || {
+    eventually("the expired agent is deleted, the banned one is not", || {
         shim.run_on(hours * 3600, forty_days);
         hours += 1;
         let agents = world.json(&["agents", "list"]);
@@ -473,7 +477,7 @@ async fn forty_days_later_what_has_ended_is_forgotten_and_what_opens_old_leaves_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_was_cut_off_catches_up_when_the_link_is_back() {
+async fn a_disconnected_agent_catches_up_after_reconnecting() {
     let mut world = World::start();
     let link = Link::new(&world.address);
     world.agent.take().unwrap().kill();

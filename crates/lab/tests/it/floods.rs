@@ -1,4 +1,4 @@
-//! Floods and garbage on the ports of server and agent: nobody else waits, nothing is kept, nothing crashes.
+//! Floods and garbage on the ports of server and agent: other callers do not wait, no memory is kept, nothing crashes.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ async fn law_l9_floods_of_http2_are_cut_on_every_port() {
     ports.serves();
 }
 
-/// Cure53 SPI-01-006: descriptors that nobody closed.
+/// Cure53 SPI-01-006: descriptors that were never closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_behind_the_handshake_leaks_no_descriptor() {
     let ports = Ports::open().await;

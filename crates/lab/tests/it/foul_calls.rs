@@ -41,7 +41,7 @@ async fn foul_attestations_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_agents_own_build_may_act_as_a_sidecar() {
+async fn only_the_agents_own_build_is_a_sidecar() {
     let world = World::start();
     world.register("/own/test", &World::own_selectors());
     let refused = SidecarClient::new(sekisho_sdk::agent_channel(&world.agent_socket()))

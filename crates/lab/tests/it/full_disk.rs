@@ -19,7 +19,7 @@ async fn law_l5_a_batch_without_free_space_is_logged_once() {
         let refused = decides(&peer, at, "/own/a", "s:3").await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     }
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     let index = decides(&peer, at, "/own/a", "s:3").await.unwrap();
     assert_eq!(decides(&peer, at, "/own/a", "s:3").await.unwrap(), index);
     let batches = eventually("a batch", || Some(world.leaves("decision-batch")).filter(|batches| !batches.is_empty()));

@@ -128,7 +128,7 @@ impl Reflected {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a_new_policy() {
+async fn law_l12_a_new_policy_closes_a_silent_stream() {
     let reflected = Reflected::open(&[], &[]);
     let mut asked = reflected.ask().await;
     let waits = tokio::time::timeout(Duration::from_millis(300), asked.answers.message()).await;
@@ -150,7 +150,7 @@ async fn law_l12_reflection_passes_both_sidecars_and_a_silent_stream_is_cut_by_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
+async fn a_grpc_stream_survives_rotations() {
     let shim = Shim::new();
     let reflected = Reflected::open(&["--x509-ttl", "20s"], &shim.environment());
     let mut asked = reflected.ask().await;
@@ -171,7 +171,7 @@ async fn a_stream_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_call_is_judged_by_its_method_and_carries_its_status_back() {
+async fn a_grpc_call_is_decided_by_method() {
     let world = World::start();
     world.set_policy(POLICY);
     world.register("/own/grpc", &World::own_selectors());

@@ -1,4 +1,4 @@
-//! What a prober is told, and what finds nothing.
+//! Answers to probes, and selectors that never match.
 
 use tonic::body::Body;
 use tonic::codegen::http::{Request, header};
@@ -15,7 +15,7 @@ async fn status(world: &World, socket: &str, path: &str) -> String {
 
 /// Every path answered 200, so that a prober, and a person who mistyped a path, heard that all was well.
 #[tokio::test(start_paused = true)]
-async fn probes_say_the_truth_and_unknown_paths_are_not_found_on_any_port() {
+async fn probes_report_the_state_on_every_port() {
     let world = World::start().await;
     let (server, agent) = ("s/api.sock", "a/agent.sock");
     eventually("ready", async || (status(&world, server, "/readyz").await == "200").then_some(())).await;
@@ -44,9 +44,9 @@ async fn probes_say_the_truth_and_unknown_paths_are_not_found_on_any_port() {
     assert_eq!(answer.headers()["grpc-status"], "12", "a gRPC client hears of it in its own way");
 }
 
-/// `unix:uid:root` and the like were stored and matched nothing for ever.
+/// `unix:uid:root` and the like were stored and never matched.
 #[tokio::test(start_paused = true)]
-async fn a_selector_that_nothing_can_measure_is_refused_wherever_it_is_written() {
+async fn an_unmeasurable_selector_is_refused_everywhere() {
     let world = World::start().await;
     let create = async |selector: &str| {
         let id = "spiffe://example.org/own/typo";
@@ -74,6 +74,6 @@ async fn a_selector_that_nothing_can_measure_is_refused_wherever_it_is_written()
         assert!(code == 3 && said.contains(hint), "{selector}: {code} {said}");
     }
     assert_eq!(world.json(&["entry", "list"]).await.as_array().unwrap().len(), 0);
-    // An attestor of somebody else's may measure what we do not know.
+    // An attestor of another project may measure properties that we do not know.
     assert_eq!(create("mine:anything").await.0, 0);
 }

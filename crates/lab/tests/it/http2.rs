@@ -56,11 +56,11 @@ pub fn reset(stream: u32) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     Status(u16),
-    /// The stream or the connection was ended instead.
-    Ended,
+    /// The stream or the connection was closed instead.
+    Closed,
 }
 
-/// Reads until stream 1 is answered or ended.
+/// Reads until stream 1 is answered or closed.
 pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let read = async {
         let mut head = [0u8; 9];
@@ -73,11 +73,11 @@ pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
             match head[3] {
                 // The status stands first; the static table has 200 at 8 and 400 at 12 (RFC 7541, appendix A).
                 1 => return Answer::Status(if payload.first() == Some(&0x88) { 200 } else { 400 }),
-                3 | 7 => return Answer::Ended,
+                3 | 7 => return Answer::Closed,
                 _ => {}
             }
         }
-        Answer::Ended
+        Answer::Closed
     };
-    tokio::time::timeout(Duration::from_secs(15), read).await.unwrap_or(Answer::Ended)
+    tokio::time::timeout(Duration::from_secs(15), read).await.unwrap_or(Answer::Closed)
 }

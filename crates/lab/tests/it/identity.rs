@@ -1,4 +1,4 @@
-//! Identities as workloads get them, by a client that nobody here wrote and by ours.
+//! Identities as workloads get them, by a client of another project and by ours.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use sekisho_sdk::agent_channel;
 use crate::world::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_spiffe_crate_gets_x509_and_jwt_svids_and_openssl_verifies_the_chain() {
+async fn the_spiffe_crate_gets_svids_that_openssl_verifies() {
     let world = World::start();
     world.register("/own/test", &World::own_selectors());
     let endpoint = format!("unix:{}", world.agent_socket().display());
@@ -40,7 +40,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l14_an_agent_that_restarts_while_the_server_is_down_keeps_serving() {
+async fn law_l14_a_restarted_agent_serves_without_the_server() {
     let mut world = World::start();
     world.register("/own/test", &World::own_selectors());
     let fetch = async |world: &World| {

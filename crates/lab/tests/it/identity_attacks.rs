@@ -25,7 +25,7 @@ use crate::peers::{Attested, attest, attest_with, client, clock, key, stranger};
 use crate::within::{World, eventually};
 
 #[tokio::test(start_paused = true)]
-async fn a_malformed_csr_is_refused_logged_and_spends_no_token() {
+async fn a_malformed_csr_spends_no_token() {
     let world = World::start().await;
     let openssl = Openssl::new();
     let good = csr_der(&key(), None).unwrap();
@@ -112,7 +112,7 @@ async fn law_l6_a_banned_agent_gets_nothing_by_any_call() {
         assert!(refused.message().contains("banned"), "{refused:?}");
     }
     world.log_says("the agent is banned").await;
-    // An evicted one has to attest again, and what was registered for it is served to nobody.
+    // An evicted agent has to attest again, and its entries are not served.
     let other = Attested::new(&world).await;
     let theirs = other.entry(&world, "/own/d").await;
     world.text(&["agents", "evict", &other.id]).await;
@@ -132,7 +132,7 @@ async fn an_expired_join_token_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_an_agent_gets_only_its_own_entries_on_true_evidence() {
+async fn law_l6_an_agent_gets_only_its_own_entries() {
     let world = World::start().await;
     let (ours, theirs) = (Attested::new(&world).await, Attested::new(&world).await);
     let (own, foreign) = (ours.entry(&world, "/own/e").await, theirs.entry(&world, "/own/f").await);
@@ -145,7 +145,7 @@ async fn law_l6_an_agent_gets_only_its_own_entries_on_true_evidence() {
     assert!(lacking.message().contains("unix:uid:7"), "{lacking:?}");
     assert_eq!(ours.issue_with(&own, &csr, &[], clock()).await.unwrap_err().code(), Code::InvalidArgument);
     for wrong in [-120, 120] {
-        // A clock that is wrong is said, and is no decision against the process.
+        // A wrong clock is reported, and is not a decision against the process.
         let stale = ours.issue_with(&own, &csr, &["unix:uid:7"], clock().plus_seconds(wrong)).await.unwrap_err();
         assert_eq!(stale.code(), Code::FailedPrecondition, "{stale:?}");
     }
@@ -188,7 +188,7 @@ async fn agents_are_no_operators_and_pages_have_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l9_an_oversized_message_is_refused_and_the_next_is_served() {
+async fn law_l9_after_an_oversized_message_service_continues() {
     let world = World::start().await;
     world.register("/own/test", &World::own_selectors()).await;
     let mut workload = SpiffeWorkloadApiClient::new(sekisho_sdk::agent_channel(&world.agent_socket()));
@@ -379,7 +379,7 @@ fn node_certificates_that_are_none_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_of_an_attestation_come_in_order_or_not_at_all() {
+async fn attestation_messages_out_of_order_are_refused() {
     use sekisho_proto::spire::agent::v1 as wire;
     use wire::attest_agent_request::{Params, Step};
     let world = World::start().await;
@@ -408,7 +408,7 @@ async fn messages_of_an_attestation_come_in_order_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_gets_no_selectors_from_certificates_that_it_only_sent() {
+async fn unverified_certificates_give_no_node_selectors() {
     let (nodes, secret) = (Openssl::new(), Openssl::new());
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -8,7 +8,7 @@ use sekisho_types::ClaimValue;
 use crate::within::{World, eventually};
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_rotates_at_half_life_and_ends_with_its_entry() {
+async fn a_stream_rotates_and_ends_with_its_entry() {
     let world = World::with(&["--x509-ttl", "20s"]).await;
     let entry = world.register("/own/short", &World::own_selectors()).await;
     let mut client = SpiffeWorkloadApiClient::new(agent_channel(&world.agent_socket()));
@@ -64,7 +64,7 @@ async fn law_l16_advice_pasted_gives_no_service_to_another_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_release_is_approved_and_every_other_selector_stays() {
+async fn approving_a_release_keeps_other_selectors() {
     let world = World::start().await;
     let (old, new) = ("a".repeat(64), "b".repeat(64));
     let entry = world.register("/shop/till", &["unix:uid:4711".to_owned(), format!("unix:sha256:{old}")]).await;
@@ -88,7 +88,7 @@ async fn a_new_release_is_approved_and_every_other_selector_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l16_an_entry_asks_for_less_only_by_a_flag_that_says_danger() {
+async fn law_l16_only_danger_flags_weaken_an_entry() {
     let world = World::start().await;
     let (digest, other) = (format!("unix:sha256:{}", "a".repeat(64)), format!("unix:sha256:{}", "b".repeat(64)));
     let entry = world.register("/shop/till", &["unix:uid:4711".to_owned(), digest.clone()]).await;
@@ -109,7 +109,7 @@ async fn law_l16_an_entry_asks_for_less_only_by_a_flag_that_says_danger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_for_any_user_is_refused_unless_it_is_meant_and_spires_clients_are_warned_of() {
+async fn an_entry_for_any_user_is_refused() {
     use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::EntryClient};
     use sekisho_proto::types;
 

@@ -57,7 +57,7 @@ impl Scene {
 }
 
 #[test]
-fn law_l11_an_executable_that_a_user_namespace_forged_is_no_selector() {
+fn law_l11_a_user_namespace_forges_no_executable_selector() {
     let Some(scene) = Scene::new() else { return };
     let library = scene.build("forge", &["-shared", "-fPIC", "-Wl,-z,now"]);
     let preload = library.display().to_string();
@@ -77,10 +77,10 @@ fn law_l11_an_executable_that_a_user_namespace_forged_is_no_selector() {
     }
 }
 
-/// A child that shares the memory of its parent forges the parent's executable, and the parent never leaves the namespace of
-/// the agent. No look at the process can tell; what bounds it is the user that each entry names.
+/// A child that shares the memory of its parent forges the parent's executable, and the parent never leaves the
+/// namespace of the agent. No look at the process can tell; what bounds it is the user that each entry names.
 #[test]
-fn law_l11_an_executable_that_was_forged_by_shared_memory_gains_nothing_of_another_users() {
+fn law_l11_shared_memory_forges_no_other_users_identity() {
     let Some(scene) = Scene::new() else { return };
     let preload = scene.build("forge", &["-shared", "-fPIC", "-Wl,-z,now"]).display().to_string();
     scene.entry("/own/root", 0);
@@ -89,7 +89,7 @@ fn law_l11_an_executable_that_was_forged_by_shared_memory_gains_nothing_of_anoth
 }
 
 #[test]
-fn law_l11_a_parent_that_keeps_the_connection_of_an_attested_program_reads_no_key() {
+fn law_l11_a_parent_on_the_connection_gets_no_key() {
     let Some(scene) = Scene::new() else { return };
     let race = scene.build("connect_then_exec", &["-pthread"]);
     for (uid, id) in [(0, "/own/root"), (STRANGER, "/own/stranger")] {
@@ -109,7 +109,7 @@ fn law_l11_a_parent_that_keeps_the_connection_of_an_attested_program_reads_no_ke
 }
 
 #[test]
-fn a_process_whose_main_thread_ended_is_refused_with_that_reason() {
+fn a_process_without_main_thread_is_refused() {
     let Some(scene) = Scene::new() else { return };
     let headless = scene.build("headless", &["-pthread"]);
     scene

@@ -98,7 +98,7 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tricks_over_http1_are_refused_by_the_service_s_own_sidecar_and_recorded() {
+async fn http1_smuggling_is_refused_and_recorded() {
     let service = Service::open(&[]).await;
     for (target, headers) in [
         ("/v1/../v1/balance", ""),
@@ -193,7 +193,7 @@ async fn flood(service: &Service, frames: impl Iterator<Item = Vec<u8>>) -> bool
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_readers_writers_and_silent_peers_keep_nobody_waiting() {
+async fn slow_and_silent_peers_delay_no_other() {
     let service = Service::open(&[]).await;
     let (mut slow, peak) = (vec![], service.peak_kib());
     for _ in 0..50 {
@@ -234,7 +234,7 @@ async fn ends(connection: &mut TlsConnection, chunk: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
+async fn a_request_ends_when_its_peers_svid_expires() {
     let shim = Shim::new();
     let service = Service::open_for("http1", &["--x509-ttl", "20s"], &shim.environment()).await;
     // On connections that show no newer SVID.
@@ -264,7 +264,7 @@ async fn a_request_ends_with_the_svid_of_the_peer_that_made_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_ends_with_the_svid_of_the_peer_that_opened_it() {
+async fn a_tunnel_ends_when_its_peers_svid_expires() {
     let shim = Shim::new();
     let service = Service::open_for("tcp", &["--x509-ttl", "20s"], &shim.environment()).await;
     let (began, mut tunnel) = (Instant::now(), service.dial(b"").await);
@@ -295,7 +295,7 @@ async fn answers(tunnel: &mut TlsConnection) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_come_behind_a_body_reach_no_one_and_are_recorded() {
+async fn trailers_are_refused_and_recorded() {
     let service = Service::open(&[]).await;
     let plain = [(":method", "GET"), (":scheme", "https"), (":path", "/v1/balance"), (":authority", "ledger")];
     let forged = [("x-sekisho-peer-id", "spiffe://example.org/admin")];
@@ -338,7 +338,7 @@ async fn source_of(world: &World, id: &str) -> TlsSource {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l9_two_thousand_unread_answers_make_no_other_peer_wait() {
+async fn law_l9_unread_answers_delay_no_other_peer() {
     let service = Service::open(&[]).await;
     let (till, other) = ("spiffe://example.org/shop/till", "spiffe://example.org/shop/other");
     service.world.register("/shop/other", &World::own_selectors());
@@ -381,7 +381,7 @@ async fn law_l9_two_thousand_unread_answers_make_no_other_peer_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_behind_a_good_handshake_leaks_no_descriptor_and_no_memory() {
+async fn garbage_after_a_handshake_leaks_nothing() {
     let service = Service::open(&[]).await;
     let noise: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let open = || std::fs::read_dir(format!("/proc/{}/fd", service.sidecar.pid())).unwrap().count();
@@ -437,7 +437,7 @@ async fn a_service_that_is_another_process_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
+async fn law_l10_a_sidecar_offers_no_resumption() {
     let service = Service::open(&[]).await;
     let script = format!("(sleep 1) | openssl s_client -connect {} -tls1_3 -alpn h2 2>&1 || true", service.inbound);
     let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
@@ -450,8 +450,9 @@ async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
     std::fs::write(&leaf, &identity.chain[0]).unwrap();
     std::fs::write(&key, identity.key.expose()).unwrap();
     let script = format!(
-        "(printf 'GET /v1/balance HTTP/1.1\\r\\nhost: ledger\\r\\n\\r\\n'; sleep 1) | openssl s_client -connect {} -tls1_3 \
-         -alpn http/1.1 -cert {} -certform DER -key {} -keyform DER -ign_eof 2>&1 & sleep 3; kill %1 2>/dev/null; true",
+        "(printf 'GET /v1/balance HTTP/1.1\\r\\nhost: ledger\\r\\n\\r\\n'; sleep 1) | openssl s_client -connect {} \
+         -tls1_3 -alpn http/1.1 -cert {} -certform DER \
+         -key {} -keyform DER -ign_eof 2>&1 & sleep 3; kill %1 2>/dev/null; true",
         service.inbound,
         leaf.display(),
         key.display()
@@ -467,7 +468,7 @@ async fn law_l10_a_sidecar_offers_no_resumption_and_takes_no_stranger() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l9_strangers_at_the_handshake_evict_no_history_and_are_counted() {
+async fn law_l9_failed_handshakes_are_counted_and_bounded() {
     let service = Service::open(&[]).await;
     // A refusal of a peer that is known, before and while strangers come.
     let known = async || service.get("/v1/../known", "").await;

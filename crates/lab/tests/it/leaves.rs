@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::within::{World, eventually, holds};
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_s_leaves_commit_to_all_of_it_before_and_after() {
+async fn entry_leaves_commit_to_old_and_new_values() {
     let world = World::start().await;
     let id = "spiffe://example.org/own/whole";
     let create = ["entry", "create", "--spiffe-id", id, "--parent-id", &world.agent_id, "--selector", "unix:uid:7"];
@@ -33,7 +33,7 @@ async fn an_entry_s_leaves_commit_to_all_of_it_before_and_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_s_leaf_names_the_agent_and_keeps_the_token_secret() {
+async fn a_token_leaf_names_only_the_agent() {
     let world = World::start().await;
     let made = world.json(&["token", "create"]).await;
     let (token, agent) = (made["token"].as_str().unwrap(), made["agent_id"].as_str().unwrap());

@@ -9,8 +9,8 @@ use crate::faults::{changes, create_at_once};
 use crate::peers::{Attested, attest};
 use crate::world::World;
 
-/// Rounds of killing; `SEKISHO_KILLS` sets another number. The simulator kills some hundreds of servers more, and takes their power away too
-/// (`tests/simulator.rs`); here processes, signals and the kernel's files are real.
+/// Rounds of killing; `SEKISHO_KILLS` sets another number. The simulator kills some hundreds of servers more, and takes
+/// their power away too (`tests/simulator.rs`); here processes, signals and the kernel's files are real.
 fn rounds() -> u64 {
     std::env::var("SEKISHO_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
@@ -74,7 +74,7 @@ async fn work(world: &World, peer: &Attested, entry: &str, round: u64, done: &mu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_forks_nothing_loses_nothing_acknowledged_and_spends_no_token_twice() {
+async fn kill_9_loses_and_repeats_nothing() {
     let mut world = World::start();
     let ledger = world.path("s/ledger");
     let peer = Attested::new(&world).await;
@@ -109,7 +109,7 @@ async fn kill_9_forks_nothing_loses_nothing_acknowledged_and_spends_no_token_twi
 
 /// The server dies right after its answer: the leaf may be in the log while its row of the outbox is still there.
 #[test]
-fn law_l5_a_change_has_one_leaf_when_kill_9_follows_its_answer() {
+fn law_l5_after_kill_9_a_change_has_one_leaf() {
     let mut world = World::start();
     let mut created = vec![];
     for round in 0..12u64 {

@@ -1,4 +1,5 @@
-//! A server with many entries: what it costs to create them, to list them, to take a node's record and to start with them.
+//! A server with many entries: what it costs to create them, to list them, to take a node's record and to start with
+//! them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -35,7 +36,8 @@ fn registry(world: &World) -> EntryClient<Channel> {
     EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock"))).max_decoding_message_size(1 << 26)
 }
 
-/// Creates entries under so many parents, 500 in a call: how many a second, and microseconds of the server's time for each.
+/// Creates entries under so many parents, 500 in a call: how many a second, and microseconds of the server's time for
+/// each.
 pub async fn create(world: &World, count: usize, parents: usize) -> (f64, f64) {
     let (mut registry, server) = (registry(world), world.server.as_ref().unwrap().pid());
     let (began, before) = (Instant::now(), cpu_micros(server));
@@ -138,12 +140,13 @@ pub async fn measure(world: &mut World, count: usize, parents: usize) -> Measure
 
 #[cfg(test)]
 #[tokio::test(flavor = "multi_thread")]
-async fn many_entries_are_listed_in_pages_and_are_there_after_a_start() {
+async fn many_entries_survive_a_restart_in_pages() {
     let count = std::env::var("SEKISHO_LAB_ENTRIES").ok().and_then(|count| count.parse().ok()).unwrap_or(3000);
     let mut world = World::start();
     let measured = measure(&mut world, count, count / 20).await;
     println!(
-        "{count} entries: {:.0} created per second at {:.0} µs each; a page {:?}, a record {:?}, start {:?}; RSS {:.0} and {:.0} MB",
+        "{count} entries: {:.0} created per second at {:.0} µs each; a page {:?}, a record {:?}, start {:?}; \
+         RSS {:.0} and {:.0} MB",
         measured.created_per_second,
         measured.create_micros,
         measured.longest_page,

@@ -26,7 +26,7 @@ async fn attests(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_outlives_its_data() {
+async fn a_node_attests_with_its_own_key_only() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let authority = Openssl::new();
     authority.node(folders[0].path());
@@ -63,13 +63,13 @@ async fn a_node_attests_with_its_own_key_and_its_own_authority_only_and_a_ban_ou
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_another_nodes_entry_is_refused_by_every_call_that_issues() {
+async fn law_l6_every_issuing_call_refuses_other_nodes_entries() {
     let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
     let entry = other.entry(&world, "/other/a").await;
     let csr = csr_der(&key(), None).unwrap();
     let channel = || own.channel.clone();
-    // It is not even told that there is one.
+    // The answer does not even say that there is one.
     assert_eq!(own.issue(&entry).await.unwrap_err().code(), Code::NotFound);
     let params = vec![NewX509svidParams { entry_id: entry.clone(), csr }];
     let answer = SvidClient::new(channel()).batch_new_x509svid(BatchNewX509svidRequest { params }).await.unwrap();
@@ -88,7 +88,7 @@ async fn law_l6_another_nodes_entry_is_refused_by_every_call_that_issues() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
+async fn law_l6_a_node_records_only_its_own_decisions() {
     let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
     own.entry(&world, "/own/a").await;
@@ -114,7 +114,7 @@ async fn law_l6_a_node_records_decisions_of_its_own_workloads_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() {
+async fn a_replaced_agent_svid_is_accepted_once_more() {
     let world = World::start().await;
     let first = Attested::new(&world).await;
     let entry = first.entry(&world, "/own/a").await;
@@ -136,7 +136,7 @@ async fn an_agent_svid_that_was_replaced_is_good_once_more_and_then_no_longer() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_an_agent_svid_whose_successor_was_used_is_refused_by_every_call() {
+async fn law_l6_a_superseded_agent_svid_is_refused_everywhere() {
     let world = World::start().await;
     let first = Attested::new(&world).await;
     let entry = first.entry(&world, "/own/a").await;
@@ -192,7 +192,7 @@ pub async fn decides(peer: &Attested, at: UnixTime, about: &str, key: &str) -> R
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late() {
+async fn law_l5_late_decisions_of_moved_workloads_are_recorded() {
     let world = World::start().await;
     let (here, there) = (Attested::new(&world).await, Attested::new(&world).await);
     let moved = here.entry(&world, "/own/moves").await;
@@ -216,7 +216,7 @@ async fn law_l5_what_a_node_decided_before_its_workload_moved_is_recorded_late()
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_an_alias_of_nodes_serves_those_it_selects_and_dies_with_its_entry() {
+async fn law_l6_a_node_alias_serves_only_selected_nodes() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Openssl::new();
     authority.node(folder.path());
@@ -253,7 +253,7 @@ async fn law_l6_an_alias_of_nodes_serves_those_it_selects_and_dies_with_its_entr
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_of_servers_and_agents_are_given_to_nobody_else() {
+async fn ids_of_servers_and_agents_are_reserved() {
     let world = World::start().await;
     for (id, parent, selector, said) in [
         ("/spire/server", world.agent_id.as_str(), "unix:uid:7", "reserved"),
@@ -272,7 +272,7 @@ async fn ids_of_servers_and_agents_are_given_to_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_reports_the_policy_of_its_own_sidecars_and_only_while_it_stands() {
+async fn a_node_reports_only_its_own_sidecars_policy() {
     let world = World::start().await;
     let (own, other) = (Attested::new(&world).await, Attested::new(&world).await);
     own.entry(&world, "/own/a").await;

@@ -11,10 +11,13 @@ impl Openssl {
     /// With an authority for `example.org`.
     pub fn new() -> Self {
         let new = Self { folder: tempfile::tempdir().unwrap() };
-        new.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority \
+        new.run(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 \
+                 -subj /CN=authority \
                  -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign \
                  -addext subjectAltName=URI:spiffe://example.org
-                 openssl x509 -in ca.pem -outform DER -out ca.der");
+                 openssl x509 -in ca.pem -outform DER -out ca.der",
+        );
         new
     }
 
@@ -66,7 +69,8 @@ impl Openssl {
     pub fn sign_pss(&self, message: &[u8], salt: &str) -> Vec<u8> {
         std::fs::write(self.folder.path().join("message"), message).unwrap();
         self.run(&format!(
-            "openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:{salt} -sign l.key -out l.sig message"
+            "openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:{salt} -sign l.key \
+             -out l.sig message"
         ));
         self.read("l.sig")
     }

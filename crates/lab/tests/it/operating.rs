@@ -8,7 +8,7 @@ use crate::peers::Attested;
 use crate::world::{World, eventually};
 
 #[test]
-fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
+fn law_l15_enforcement_and_its_gaps_are_reported() {
     let world = World::start();
     let digest = crate::world::digest(&crate::world::program("transactions"));
     world.register("/shop/ledger", &[format!("unix:sha256:{digest}")]);
@@ -31,12 +31,12 @@ fn law_l15_what_is_in_force_and_what_is_not_enforced_is_said() {
         (Some(in_force) == health["policy_revision"].as_u64()).then_some(())
     });
     // What it cannot close, it says: the service's own port is open to this machine.
-    let said = sidecar.said();
+    let said = sidecar.stderr();
     assert!(said.contains("not enforced") && said.contains(&service), "{said}");
 }
 
 #[test]
-fn doctor_finds_nothing_on_a_healthy_machine_and_says_what_is_wrong_on_another() {
+fn doctor_reports_each_problem_and_nothing_else() {
     let mut world = World::start();
     world.register("/own/test", &World::own_selectors());
     let checks = |world: &World| -> serde_json::Value {
@@ -45,7 +45,7 @@ fn doctor_finds_nothing_on_a_healthy_machine_and_says_what_is_wrong_on_another()
     eventually("everything is well", || {
         let checks = checks(&world);
         let wrong = checks.as_array()?.iter().filter(|check| check["ok"] == false);
-        // Whatever the machine's disk: room is not what this is about.
+        // The free space of the machine's disk does not matter here.
         let others: Vec<_> = wrong.filter(|check| !check["id"].as_str().unwrap().ends_with("-disk")).collect();
         others.is_empty().then_some(())
     });
@@ -81,7 +81,7 @@ fn systemd_units_are_tight_and_valid() {
 
 /// Cure53 SPI-01-002: a file of keys that the world could read.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_kept_is_open_to_others_nor_is_a_copy_of_it() {
+async fn stored_files_are_closed_to_other_users() {
     let mut world = World::start();
     let peer = Attested::new(&world).await;
     peer.issue(&peer.entry(&world, "/own/kept").await).await.unwrap();
@@ -128,8 +128,8 @@ async fn no_secret_is_in_any_programs_log() {
     world.start_agent();
     let made = world.json(&["token", "create"]);
     let token = made["token"].as_str().unwrap().to_owned();
-    // One that was spent is part of its agent's name, as SPIRE has it, and opens nothing any more. One that was not, here
-    // shown with something else wrong, opens everything.
+    // One that was spent is part of its agent's name, as SPIRE has it, and opens nothing any more. One that was not,
+    // here shown with something else wrong, opens everything.
     let (stranger, proof) = (crate::peers::stranger(&world), token.as_bytes());
     assert!(crate::peers::attest_with(stranger, "join_token", proof, b"no CSR").await.is_err());
     world.register("/shop/till", &World::own_selectors());
@@ -161,7 +161,7 @@ async fn no_secret_is_in_any_programs_log() {
     assert!(get(&format!("/v1/elsewhere?token={secret}")).contains(" 403 "));
     assert!(get("/v1/../x").contains(" 400 "));
     let roles = [world.server.as_ref().unwrap(), world.agent.as_ref().unwrap(), &ledger, &till];
-    let said: String = roles.map(crate::world::Role::said).concat();
+    let said: String = roles.map(crate::world::Role::stderr).concat();
     let own = std::env::current_exe().unwrap().display().to_string();
     for secret in [secret, &token, &jwt, jwt.rsplit('.').next().unwrap(), &digest, &own, "PRIVATE KEY"] {
         let line = said.lines().find(|line| line.contains(secret));

@@ -60,7 +60,7 @@ fn begun(server: &Channel, method: &str, path: &str, content: &[u8]) -> (mpsc::S
 type Answering = tokio::task::JoinHandle<Result<Response<Body>, tonic::transport::Error>>;
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_a_request_of_which_the_rest_comes_when_its_caller_may_no_more_is_refused() {
+async fn law_l6_a_late_request_is_checked_again() {
     let world = World::start().await;
     let agent = Attested::new(&world).await;
     let id = "spiffe://example.org/own/operator";

@@ -34,8 +34,8 @@ impl Block {
     }
 }
 
-/// The commands of the fenced `sh` blocks, in order. A command continues behind `\`, to the end of a loop, and to the end of
-/// a here-document. A `text` block is the output of the command before it.
+/// The commands of the fenced `sh` blocks, in order. A command continues behind `\`, to the end of a loop, and to the
+/// end of a here-document. A `text` block is the output of the command before it.
 pub fn steps(page: &str) -> Vec<Step> {
     let (mut out, mut block, mut command) = (Vec::<Step>::new(), None::<Block>, String::new());
     for line in page.lines() {

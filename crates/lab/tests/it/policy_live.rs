@@ -10,7 +10,7 @@ fn revision(world: &World) -> u64 {
 }
 
 #[test]
-fn an_edit_becomes_a_revision_and_a_broken_one_leaves_the_last_good_one() {
+fn a_broken_policy_edit_keeps_the_last_revision() {
     let world = World::start();
     let first = eventually("the first revision", || Some(revision(&world)).filter(|r| *r > 0));
     let file = world.path("policy/p.rego");

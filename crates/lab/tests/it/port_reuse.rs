@@ -1,5 +1,5 @@
-//! Other processes at a workload's outbound TCP port. They are of its user and none of its family: what a user could tell
-//! apart is the easier case.
+//! Other processes at a workload's outbound TCP port. They are of its user and none of its family: what a user could
+//! tell apart is the easier case.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ impl Dialler {
 }
 
 #[test]
-fn a_request_left_in_a_reset_connection_is_not_the_workloads_although_it_dials_from_that_port_next() {
+fn a_reset_connections_request_is_not_the_workloads() {
     let mut dialler = Dialler::open();
     let mut reused = 0;
     for round in 0..20 {
@@ -83,7 +83,7 @@ fn a_request_left_in_a_reset_connection_is_not_the_workloads_although_it_dials_f
 }
 
 #[test]
-fn eight_hundred_connections_of_others_keep_the_workload_waiting_for_no_time_worth_mentioning() {
+fn connections_of_other_processes_do_not_delay_workloads() {
     let mut dialler = Dialler::open();
     eventually("the workload is served", || dialler.order(0).starts_with("answered").then_some(()));
     let mut longest = 0;

@@ -42,7 +42,7 @@ fn law_l11_exec_after_connect_is_noticed() {
 
 /// In a mount namespace of its own a process puts itself where another program stands.
 #[test]
-fn law_l11_a_path_that_only_the_process_sees_is_no_selector() {
+fn law_l11_a_private_path_gives_no_selector() {
     let world = World::start();
     let (privileged, evil) = (world.path("privileged"), world.path("evil"));
     for copy in [&privileged, &evil] {
@@ -133,7 +133,7 @@ fn helper_connects_and_becomes_another() {
 }
 
 #[tokio::test]
-async fn law_l11_another_process_with_the_same_number_is_another_process() {
+async fn law_l11_a_reused_pid_is_another_process() {
     let mut first = Command::new("sleep").arg("100").spawn().unwrap();
     let number = first.id().cast_signed();
     let held = Process::open(number).unwrap();

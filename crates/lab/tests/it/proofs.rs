@@ -44,7 +44,7 @@ async fn a_proof_verifies_and_no_changed_one_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_byte_that_was_flipped_on_disk_is_found_and_no_proof_is_given() {
+async fn a_flipped_byte_on_disk_prevents_proofs() {
     let world = World::start().await;
     let peer = crate::peers::Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/a").await;
@@ -59,7 +59,7 @@ async fn a_byte_that_was_flipped_on_disk_is_found_and_no_proof_is_given() {
         let mut flipped = whole.clone();
         let at = flipped.len() / 2;
         flipped[at] ^= 1;
-        // While it runs: a start, and a backup's check, mend what the write-ahead file still holds.
+        // While it runs: a start, and a backup's check, repair data that the write-ahead file still holds.
         std::fs::write(&path, &flipped).unwrap();
         let mut damaged = 0;
         for index in 0..520 {

@@ -13,7 +13,7 @@ fn request(path: &str) -> http::Request<Body> {
     http::Request::builder().uri(format!("https://log.example{path}")).body(Body::empty()).unwrap()
 }
 
-/// What anybody gets who asks for this: status, type, caching, body.
+/// The answer to an anonymous request: status, type, caching, body.
 pub async fn get(world: &impl Place, path: &str) -> (u16, String, String, Vec<u8>) {
     let answer = stranger(world).oneshot(request(path)).await.unwrap();
     let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
@@ -23,7 +23,7 @@ pub async fn get(world: &impl Place, path: &str) -> (u16, String, String, Vec<u8
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anybody_reads_the_published_log_and_nothing_that_opens_it() {
+async fn a_published_log_is_readable_without_openings() {
     let world = World::with(&["--publish-log"]);
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/secret-name").await;

@@ -8,7 +8,7 @@ use crate::published::get;
 use crate::within::World;
 
 #[tokio::test(start_paused = true)]
-async fn the_log_is_shown_to_operators_only_unless_it_is_published() {
+async fn an_unpublished_log_is_for_operators_only() {
     let world = World::start().await;
     for path in ["/checkpoint", "/tile/0/000.p/1", "/tile/entries/000.p/1"] {
         assert_eq!(get(&world, path).await.0, 403, "{path}");
@@ -19,7 +19,7 @@ async fn the_log_is_shown_to_operators_only_unless_it_is_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_checkpoint_shows_whether_the_log_only_grew() {
+async fn a_saved_checkpoint_proves_that_the_log_grew() {
     let world = World::start().await;
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/a").await;

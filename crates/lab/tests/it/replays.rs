@@ -107,7 +107,7 @@ allow if input.path == ["v1", "open"]
 
 /// Masked headers, query values and cut headers that the policy reads, and an Authorization header that none reads.
 #[test]
-fn a_replay_is_exact_over_what_a_record_hides() {
+fn a_replay_is_exact_over_hidden_values() {
     let pair = Pair::start();
     pair.world.set_policy(READS);
     eventually("the policy is there", || (!pair.get("/v1/open", "").contains(" 403 ")).then_some(()));

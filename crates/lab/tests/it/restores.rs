@@ -25,7 +25,7 @@ fn size(note: &str) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_beside_a_newer_log_keeps_that_log() {
+async fn a_restore_keeps_a_newer_log() {
     let mut world = World::start().await;
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/kept").await;
@@ -120,7 +120,7 @@ async fn a_database_older_than_its_log_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_from_a_snapshot_goes_on_beyond_what_agents_have_applied() {
+async fn a_restored_snapshot_skips_revisions_that_agents_applied() {
     let mut world = World::start().await;
     let (data, snapshot) = (world.path("s"), world.path("snapshot"));
     let kept = world.register("/own/kept", &World::own_selectors()).await;
@@ -192,7 +192,7 @@ async fn restores_within_one_second_keep_what_each_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_trust_domain_is_named_and_leaves_no_keys_behind() {
+async fn a_wrong_trust_domain_leaves_no_keys() {
     let world = World::start().await;
     let (data, copy) = (world.path("s").display().to_string(), world.path("copy").display().to_string());
     let typo = world.sekisho(&["backup", "--trust-domain", "exmaple.org", "--data", &data, "--to", &copy]).await;

@@ -1,4 +1,5 @@
-//! Attacks on the time between a decision and its signature: what is revoked gives nothing after the revocation's answer.
+//! Attacks on the time between a decision and its signature: what is revoked gives nothing after the revocation's
+//! answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,7 @@ impl Operator {
         assert!(answer.results.iter().all(|result| result.status.as_ref().unwrap().code == Code::Ok as i32));
     }
 
-    /// Over the socket, without a process of its own: how long that takes is no part of what is measured.
+    /// Over the socket, without a process of its own: the start of a process would be measured too.
     async fn agents(&self, world: &World, verb: &str, id: &str) {
         let socket = world.path("s/api.sock");
         let body = serde_json::json!({ "id": id }).to_string();
@@ -118,11 +119,11 @@ impl Operator {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l6_no_svid_leaves_after_a_ban_an_eviction_or_a_deletion_was_acknowledged() {
+async fn law_l6_after_an_acknowledged_revocation_nothing_is_issued() {
     // An fsync of some milliseconds keeps many issuances between their leaf and their signature.
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
-    shim.set(0, 8, Full::Nobody);
+    shim.set(0, 8, Full::None);
     let operator = Operator(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
     let (mut before, mut after) = (0, 0);
     for round in 0..15 {
@@ -161,14 +162,15 @@ async fn law_l6_no_svid_leaves_after_a_ban_an_eviction_or_a_deletion_was_acknowl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l6_what_is_revoked_while_its_leaf_is_written_is_not_signed_and_the_log_says_so() {
+async fn law_l6_revocation_during_issuance_prevents_the_signature() {
     let shim = Shim::new();
     let world = World::with_environment(&[], shim.environment(), vec![]);
     let agent = &Attested::new(&world).await;
     let (deleted, changed) = (agent.entry(&world, "/own/deleted").await, agent.entry(&world, "/own/changed").await);
     let registry = || EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
-    // While the change is being written identities are asked for again and again: some wait for their leaf when it is done.
-    shim.set(0, 1000, Full::Nobody);
+    // While the change is being written identities are asked for again and again: some wait for their leaf when it is
+    // done.
+    shim.set(0, 1000, Full::None);
     let issue = async |entry: &str| {
         let asks = (0..20).map(|n| async move {
             tokio::time::sleep(Duration::from_millis(n * 100)).await;
@@ -185,7 +187,7 @@ async fn law_l6_what_is_revoked_while_its_leaf_is_written_is_not_signed_and_the_
     let request = BatchUpdateEntryRequest { entries: vec![entry], input_mask, output_mask: None };
     let (answer, other) = tokio::join!(operator.batch_update_entry(request), issue(&changed));
     answer.unwrap();
-    shim.set(0, 0, Full::Nobody);
+    shim.set(0, 0, Full::None);
     for (answers, entry, code) in [(gone, &deleted, Code::NotFound), (other, &changed, Code::Aborted)] {
         let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
         assert!(!refused.is_empty() && refused.iter().all(|refused| refused.code() == code), "{refused:?}");

@@ -1,4 +1,5 @@
-//! Deleted entries, changed entries and banned agents against peers that already hold an SVID and a connection (law L12).
+//! Deleted entries, changed entries and banned agents against peers that already hold an SVID and a connection (law
+//! L12).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -92,7 +93,7 @@ impl Service {
     }
 }
 
-/// A peer that keeps its SVID whatever anybody says.
+/// A peer that keeps its SVID after a revocation.
 #[derive(Clone)]
 struct Till {
     source: TlsSource,
@@ -216,7 +217,7 @@ async fn rounds(service: &Service, rounds: u32) -> Vec<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn law_l12_a_deleted_entry_is_accepted_nowhere_within_half_a_second() {
+async fn law_l12_deleted_entries_are_refused_within_500_ms() {
     let service = Service::open("http1").await;
     let count: u32 = std::env::var("SEKISHO_LAB_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
     let percentile = |delays: &[Duration], share: usize| delays[(delays.len() - 1) * share / 100];
@@ -237,7 +238,7 @@ async fn law_l12_a_deleted_entry_is_accepted_nowhere_within_half_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l12_open_connections_of_a_deleted_entry_and_of_a_banned_agent_close_and_say_why() {
+async fn law_l12_revocation_closes_open_connections_with_reason() {
     for protocol in ["http1", "tcp"] {
         let service = Service::open(protocol).await;
         let (entry, till) = service.till().await;
@@ -257,7 +258,7 @@ async fn law_l12_open_connections_of_a_deleted_entry_and_of_a_banned_agent_close
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l12_an_entry_that_is_changed_revokes_what_it_gave_if_that_was_more() {
+async fn law_l12_narrowing_an_entry_revokes_its_svids() {
     let service = Service::open("http1").await;
     let (entry, till) = service.till().await;
     let mut open = till.asks_until_answered().await;
@@ -355,7 +356,7 @@ async fn law_l14_revocations_outlive_restarts_of_server_agent_and_sidecar() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l12_the_workload_s_own_agent_takes_back_the_svid_of_a_deleted_entry() {
+async fn law_l12_the_agent_withdraws_deleted_entries_svids() {
     let world = World::start();
     let entry = world.register("/shop/till", &World::own_selectors());
     let source = IdentitySource::of_self(&world.agent_socket(), &TrustDomain::parse(TRUST_DOMAIN).unwrap()).unwrap();
@@ -368,7 +369,7 @@ async fn law_l12_the_workload_s_own_agent_takes_back_the_svid_of_a_deleted_entry
 
 /// A service without a sidecar, on our library.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l12_the_library_refuses_a_revoked_peer_on_both_sides() {
+async fn law_l12_the_library_refuses_revoked_peers() {
     let service = Service::open("http1").await;
     service.world.register("/shop/library", &World::own_selectors());
     let domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();

@@ -17,7 +17,7 @@ pub async fn token(agent: &Path, audience: Vec<String>) -> Result<String, Status
 
 /// It used up what the log takes from the whole node, and the others heard that the server cannot be reached.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l9_a_burst_of_one_user_leaves_others_their_tokens() {
+async fn law_l9_a_users_burst_leaves_others_tokens() {
     let world = World::start();
     if !Command::new("setpriv").args(["--reuid", "65534", "true"]).status().is_ok_and(|status| status.success()) {
         crate::world::skipped("not root, so there is no other user");

@@ -26,7 +26,7 @@ async fn metrics_say_what_the_server_did() {
 
 /// Open streams end with a status: neither waits for its clients, which look for it again.
 #[tokio::test(start_paused = true)]
-async fn server_and_agent_stop_at_once_while_clients_have_streams_open() {
+async fn server_and_agent_stop_with_open_streams() {
     let mut world = World::start().await;
     world.register("/own/stays", &World::own_selectors()).await;
     let trust_domain = sekisho_types::TrustDomain::parse("example.org").unwrap();
@@ -41,7 +41,7 @@ async fn server_and_agent_stop_at_once_while_clients_have_streams_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l13_a_witness_is_reached_by_https_or_on_this_machine() {
+async fn law_l13_a_remote_witness_needs_https() {
     let mut world = World::nowhere();
     let key = MemoryKey::generate(SignatureAlgorithm::Ed25519).unwrap();
     let public = &key.public_key_der()[12..];

@@ -40,7 +40,7 @@ fn contents(folder: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_running_server_is_whole_and_the_lost_log_goes_on_under_another_origin() {
+async fn a_backup_of_a_running_server_is_complete() {
     let mut world = World::start();
     let peer = Attested::new(&world).await;
     let entry = peer.entry(&world, "/own/kept").await;

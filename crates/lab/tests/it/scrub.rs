@@ -12,7 +12,7 @@ fn flip(path: &std::path::Path, at: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flipped_bit_in_an_old_entry_or_opening_is_found_while_the_server_runs_and_named() {
+async fn a_running_server_finds_flipped_bits() {
     let world = World::with(&["--scrub-bundles-per-second", "10000"]).await;
     let data = world.path("s").display().to_string();
     // More than a bundle: its tile is old then.

@@ -140,7 +140,7 @@ fn http(path: &str, host: &str) -> String {
 }
 
 #[test]
-fn each_trust_domain_of_a_server_has_its_agents_policy_and_log_and_a_restart_keeps_both() {
+fn trust_domains_of_one_server_survive_a_restart() {
     let mut two = Two::start();
     two.register_own("/shop/till");
     two.register_other("/shop/till");
@@ -205,7 +205,7 @@ fn each_trust_domain_of_a_server_has_its_agents_policy_and_log_and_a_restart_kee
 
 /// Also laws L4 and L6 across trust domains.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l6_what_is_of_one_trust_domain_is_nothing_at_another_of_the_same_server() {
+async fn law_l6_credentials_are_bound_to_one_trust_domain() {
     let two = Two::start();
     // A token of one, where the other is asked.
     let made = two.world.json(&["token", "create"]);
@@ -246,7 +246,7 @@ async fn entries(server: Channel) -> Result<usize, tonic::Status> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tls_server_name_chooses_the_trust_domain_and_nothing_in_a_request_does() {
+async fn only_the_tls_server_name_selects_the_domain() {
     let two = Two::start();
     let origin = |options: &[&str], host: &str| {
         let said = openssl(&two, options, &http("/checkpoint", host));
@@ -308,7 +308,7 @@ async fn serving(channel: &Channel, service: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trust_domain_that_fails_is_named_wherever_the_server_is_watched() {
+async fn a_failing_trust_domain_is_named_everywhere() {
     let two = Two::start();
     let ready = |socket: &str| raw(&mut unix(&two.world.path(socket)), &http("/readyz", "localhost"));
     eventually("it is ready", || ready("s/api.sock").contains("200 OK").then_some(()));

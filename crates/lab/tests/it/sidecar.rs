@@ -51,7 +51,7 @@ impl Shop {
 }
 
 #[test]
-fn by_hand_one_call_is_allowed_and_one_denied_and_why_says_so() {
+fn one_call_is_allowed_and_one_denied() {
     let shop = Shop::open();
     let allowed = shop.answer("GET");
     assert_eq!(allowed["status"], 200, "{allowed}");
@@ -75,7 +75,7 @@ fn by_hand_one_call_is_allowed_and_one_denied_and_why_says_so() {
 }
 
 #[test]
-fn another_local_process_cannot_borrow_the_sidecar_nor_reach_it_without_an_svid() {
+fn other_local_processes_cannot_use_the_sidecar() {
     let shop = Shop::open();
     shop.answer("GET");
     let request = "GET /v1/balance HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
@@ -90,7 +90,7 @@ fn another_local_process_cannot_borrow_the_sidecar_nor_reach_it_without_an_svid(
 }
 
 #[test]
-fn a_sidecar_ends_with_its_workload_and_dials_nobody_after() {
+fn a_sidecar_stops_with_its_workload() {
     let mut shop = Shop::open();
     shop.answer("GET");
     let workload = eventually("the sidecar's child", || {
@@ -112,7 +112,7 @@ fn a_sidecar_ends_with_its_workload_and_dials_nobody_after() {
 }
 
 #[test]
-fn sidecars_go_on_deciding_while_the_server_is_gone_and_nothing_is_lost() {
+fn sidecars_decide_and_record_during_an_outage() {
     let mut shop = Shop::open();
     shop.answer("GET");
     shop.world.server.take().unwrap().kill();

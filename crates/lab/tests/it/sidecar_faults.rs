@@ -12,7 +12,8 @@ use crate::peers::clock;
 use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program};
 
 const ID: &str = "spiffe://example.org/own/workload";
-const POLICY: &str = "package workload.authz\n\ndefault allow := false\n\nallow if input.path == [\"yes\"]\n\nallow if input.path == [\"much\"]\n";
+const POLICY: &str = "package workload.authz\n\ndefault allow := false\n\nallow if input.path == [\"yes\"]\n\n\
+                      allow if input.path == [\"much\"]\n";
 
 struct Workload {
     world: World,
@@ -58,7 +59,7 @@ impl Workload {
         role
     }
 
-    /// Status and decision of one request; `None` if nobody answered it.
+    /// Status and decision of one request; `None` if there was no answer.
     async fn ask(&self, path: &str) -> Option<(String, String)> {
         let expected = ExpectedServer::Id(SpiffeId::parse(ID).unwrap());
         let dialer = Dialer { source: self.source.tls.clone(), address: self.inbound.clone(), expected, clock };
@@ -114,17 +115,17 @@ async fn law_l5_a_denial_that_was_answered_survives_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l5_a_sidecar_whose_disk_is_full_goes_on_judging_and_counts_what_it_cannot_keep() {
+async fn law_l5_a_sidecar_with_a_full_disk_counts_losses() {
     let shim = Shim::new();
     let workload = Workload::new().await;
     let sidecar = workload.sidecar(shim.environment());
     workload.until("/yes", "200").await;
-    shim.set(0, 0, Full::Everybody);
+    shim.set(0, 0, Full::All);
     for _ in 0..20 {
         assert_eq!(workload.ask("/no").await.unwrap().0, "403");
     }
-    eventually("it says so", || sidecar.said().contains("spool").then_some(()));
-    shim.set(0, 0, Full::Nobody);
+    eventually("it says so", || sidecar.stderr().contains("spool").then_some(()));
+    shim.set(0, 0, Full::None);
     let (status, id) = workload.ask("/no").await.unwrap();
     assert_eq!(status, "403");
     eventually("what comes after is recorded, and what was lost is counted", || {
@@ -135,7 +136,7 @@ async fn law_l5_a_sidecar_whose_disk_is_full_goes_on_judging_and_counts_what_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_policy_that_is_damaged_is_said_and_replaced() {
+async fn a_damaged_cached_policy_is_reported_and_replaced() {
     let workload = Workload::new().await;
     let sidecar = workload.sidecar(vec![]);
     workload.until("/yes", "200").await;
@@ -150,13 +151,13 @@ async fn a_kept_policy_that_is_damaged_is_said_and_replaced() {
     ] {
         std::fs::write(&kept, damaged).unwrap();
         let sidecar = workload.sidecar(vec![]);
-        eventually(said, || sidecar.said().contains(said).then_some(()));
+        eventually(said, || sidecar.stderr().contains(said).then_some(()));
         workload.until("/yes", "200").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_nothing_and_who_writes_slowly_costs_little_and_keeps_nobody_waiting() {
+async fn slow_clients_cost_little_and_delay_no_other() {
     let workload = Workload::new().await;
     let sidecar = workload.sidecar(vec![]);
     workload.until("/yes", "200").await;

@@ -9,7 +9,7 @@ use crate::sidecar_attacks::Counter;
 use crate::world::eventually;
 
 #[test]
-fn a_tunnel_between_sidecars_goes_on_over_rotations_as_both_ends_prove_the_same_ids() {
+fn a_tunnel_between_sidecars_survives_rotations() {
     let shim = Shim::new();
     let counter = Counter::open_with("tcp", &["--x509-ttl", "20s"], &shim.environment());
     let (mut tunnel, mut buffer) = (counter.dial(), [0u8; 4096]);
@@ -32,7 +32,7 @@ fn a_tunnel_between_sidecars_goes_on_over_rotations_as_both_ends_prove_the_same_
 }
 
 #[test]
-fn the_bundle_is_swapped_under_load_and_no_request_fails() {
+fn a_bundle_rotation_under_load_fails_no_request() {
     let shim = Shim::new();
     let options = ["--ca-ttl", "60s", "--x509-ttl", "20s"];
     let counter = Counter::open_with("http1", &options, &shim.environment());

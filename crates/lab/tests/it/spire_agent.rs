@@ -65,7 +65,7 @@ impl<'a> Spire<'a> {
         eventually(&format!("{} gets {ids:?}", self.name), || (self.gets() == ids).then_some(()));
     }
 
-    fn has_ended(&mut self) {
+    fn must_have_stopped(&mut self) {
         let child = &mut self.role.as_mut().unwrap().child;
         eventually("it ends", || child.try_wait().unwrap());
     }
@@ -78,7 +78,7 @@ fn entry(world: &World, path: &str, parent: &str, selector: &str) -> String {
 }
 
 #[test]
-fn spires_agent_is_served_renewed_evicted_and_joins_again() {
+fn spires_agent_renews_and_joins_again_after_eviction() {
     let world = World::with(&["--agent-ttl", "20s", "--x509-ttl", "30s"]);
     let Some(mut spire) = Spire::new(&world, "token-agent", r#"NodeAttestor "join_token" { plugin_data {} }"#) else {
         crate::world::skipped("SPIRE_BIN names no folder with spire-agent");
@@ -98,17 +98,17 @@ fn spires_agent_is_served_renewed_evicted_and_joins_again() {
     world.text(&["entry", "delete", &deleted]);
     spire.waits_for(&["/own/direct"]);
     world.text(&["agents", "evict", id]);
-    spire.has_ended();
+    spire.must_have_stopped();
     spire.start(&["-joinToken", &first]);
     world.log_says("the join token is unknown or was used before");
     spire.start(&["-joinToken", &token()]);
     spire.waits_for(&["/own/direct"]);
     world.text(&["agents", "ban", id]);
-    spire.has_ended();
+    spire.must_have_stopped();
 }
 
 #[test]
-fn spires_agent_attests_again_by_certificate_and_serves_what_is_below_an_alias() {
+fn spires_agent_attests_by_certificate_and_serves_aliases() {
     let openssl = Openssl::new();
     for key in ["ec -pkeyopt ec_paramgen_curve:P-256", "rsa:2048"] {
         let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use crate::peers::{Attested, attest};
 use crate::within::World;
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_exists_is_answered_with_what_exists() {
+async fn creating_an_existing_entry_returns_it() {
     let world = World::start().await;
     let mut registry = EntryClient::new(sekisho_net::grpc_over_unix(world.path("s/api.sock")));
     let id = |path: &str| Some(types::Spiffeid { trust_domain: "example.org".into(), path: path.into() });
@@ -35,7 +35,7 @@ async fn an_entry_that_exists_is_answered_with_what_exists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_used_is_an_invalid_argument() {
+async fn a_used_token_is_an_invalid_argument() {
     let world = World::start().await;
     let made = world.json(&["token", "create"]).await;
     let token = made["token"].as_str().unwrap().as_bytes();
@@ -46,7 +46,7 @@ async fn a_token_that_was_used_is_an_invalid_argument() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_takes_several_fingerprints_as_they_are_printed() {
+async fn an_agent_accepts_several_printed_fingerprints() {
     let world = World::start().await;
     let shown = world.json(&["bundle", "show"]).await;
     let active = &shown["authorities"][0];

@@ -8,7 +8,7 @@ use crate::streams::{ids, next, open, position};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_goes_on_from_its_position_over_a_restart_of_the_server() {
+async fn a_stream_resumes_after_a_server_restart() {
     let mut world = World::start();
     let (agent, other) = (Attested::new(&world).await, Attested::new(&world).await);
     let (kept, gone) = (agent.entry(&world, "/own/kept").await, agent.entry(&world, "/own/gone").await);
@@ -50,7 +50,7 @@ async fn a_stream_goes_on_from_its_position_over_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restored_folder_and_one_put_back_by_hand_begin_with_everything() {
+async fn a_restored_folder_sends_everything_again() {
     let mut world = World::start();
     let agent = Attested::new(&world).await;
     let kept = agent.entry(&world, "/own/kept").await;

@@ -45,7 +45,7 @@ pub fn ids(message: &WatchResponse) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l9_an_agent_has_one_stream_and_one_that_opens_many_holds_no_other_up() {
+async fn law_l9_an_agent_has_one_stream() {
     let world = World::start().await;
     let (hostile, honest) = (Attested::new(&world).await, Attested::new(&world).await);
     let (mut first, _) = open(&world, &hostile, None).await.unwrap();
@@ -74,7 +74,7 @@ async fn law_l9_an_agent_has_one_stream_and_one_that_opens_many_holds_no_other_u
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l12_a_sync_stream_ends_with_a_ban_though_nothing_is_asked() {
+async fn law_l12_a_ban_closes_an_idle_sync_stream() {
     let world = World::start().await;
     let agent = Attested::new(&world).await;
     let operator = Operator(sekisho_net::grpc_over_unix(world.path("s/api.sock")));

@@ -75,17 +75,17 @@ fn files_are_replaced_together_before_the_command_runs() {
         std::fs::read_to_string(&seen).ok().filter(|text| text.contains("done"))
     });
     assert_ne!(serial(&folder), first);
-    assert!(watch.said().contains("again in 1 s") && watch.said().contains("succeeded"), "{}", watch.said());
+    assert!(watch.stderr().contains("again in 1 s") && watch.stderr().contains("succeeded"), "{}", watch.stderr());
 
     // Without an agent the files stay.
     world.agent.take().unwrap().kill();
     eventually("the loss of the agent is reported", || {
-        watch.said().contains("the files are valid until").then_some(())
+        watch.stderr().contains("the files are valid until").then_some(())
     });
     let kept = serial(&folder);
     world.start_agent();
     eventually("the next rotation", || (serial(&folder) != kept).then_some(()));
-    assert!(watch.said().contains("answers"), "{}", watch.said());
+    assert!(watch.stderr().contains("answers"), "{}", watch.stderr());
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_process_named_late_is_signalled_too() {
     let first = serial(&folder);
     eventually("a rotation", || (serial(&folder) != first).then_some(()));
     // Its file comes late, as at the start of a service.
-    eventually("a missing file is reported", || watch.said().contains("the process of pid").then_some(()));
+    eventually("a missing file is reported", || watch.stderr().contains("the process of pid").then_some(()));
     std::fs::write(&pid_file, old.id().to_string()).unwrap();
     eventually("the signal", || old_seen.exists().then_some(()));
     // The next rotation may reach the old one first; the new one was there before it and has to hear of it too.

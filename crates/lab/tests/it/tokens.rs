@@ -10,7 +10,7 @@ async fn agents(world: &World) -> Vec<String> {
 
 /// An evicted agent went on unknown for hours, and a new token made it another agent without entries.
 #[tokio::test(start_paused = true)]
-async fn an_evicted_agent_joins_again_by_a_new_token_under_its_own_id_and_its_entries_stay() {
+async fn an_evicted_agent_joins_again_with_its_entries() {
     let mut world = World::start().await;
     let token = world.path("token");
     let entry = world.register("/own/test", &["unix:uid:4711".to_owned()]).await;
@@ -51,7 +51,7 @@ async fn an_evicted_agent_joins_again_by_a_new_token_under_its_own_id_and_its_en
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_listed_by_id_and_never_whole_and_can_be_revoked() {
+async fn tokens_are_listed_and_revoked_by_id() {
     let world = World::start().await;
     let made = world.json(&["token", "create", "--agent-id", "host-a"]).await;
     let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
@@ -80,7 +80,7 @@ async fn tokens_are_listed_by_id_and_never_whole_and_can_be_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_gives_no_other_kind_of_agent_s_id_and_brings_no_banned_agent_back() {
+async fn a_token_admits_no_banned_or_foreign_agent() {
     let world = World::start().await;
     for name in [
         "spiffe://example.org/spire/server",
@@ -102,7 +102,7 @@ async fn a_token_gives_no_other_kind_of_agent_s_id_and_brings_no_banned_agent_ba
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_token_takes_the_place_of_a_used_one() {
+async fn a_newer_token_replaces_a_used_one() {
     let world = World::start().await;
     let used = std::fs::read_to_string(world.path("token")).unwrap();
     world.json(&["token", "create", "--agent-id", "again", "--file", "./token"]).await;

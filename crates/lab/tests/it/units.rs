@@ -65,7 +65,7 @@ fn of(child: &Child) -> LendRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_l11_a_process_that_leaves_its_unit_loses_its_svid() {
+async fn law_l11_leaving_a_unit_ends_the_svid() {
     let Some(slice) = Slice::new("a") else { return };
     let own = crate::world::digest(&std::env::current_exe().unwrap());
     let world = World::with_environment(&[], vec![], vec![("SEKISHO_SIDECAR_SHA256".into(), own)]);
@@ -97,7 +97,7 @@ async fn law_l11_a_process_that_leaves_its_unit_loses_its_svid() {
 }
 
 #[test]
-fn law_l11_a_user_s_own_groups_forge_no_system_unit() {
+fn law_l11_user_cgroups_forge_no_system_unit() {
     let Some(slice) = Slice::new("b") else { return };
     let world = World::start();
     let (copy, uid) = (world.path("sekisho"), STRANGER.to_string());

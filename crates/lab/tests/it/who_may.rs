@@ -127,7 +127,7 @@ async fn law_l6_every_rpc_is_for_whom_the_table_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn law_l6_every_route_of_the_rest_api_is_for_operators() {
+async fn law_l6_every_rest_route_is_for_operators() {
     let world = World::start().await;
     let ask = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let said = world.raw("s/api.sock", ask).await;

@@ -42,7 +42,7 @@ fn a_sidecar_ends_as_its_workload_did() {
 }
 
 #[test]
-fn a_workload_dies_with_its_sidecar_and_gets_none_of_its_descriptors() {
+fn a_workload_stops_with_its_sidecar() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
     let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
@@ -54,7 +54,7 @@ fn a_workload_dies_with_its_sidecar_and_gets_none_of_its_descriptors() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     eventually("the workload's end", || (!is_running(&pid)).then_some(()));
-    // Descriptor 9 is open in the sidecar, by whoever started it.
+    // Descriptor 9 is open in the sidecar, inherited from its parent.
     let inner = sidecar(folder.path(), "test -e /proc/self/fd/9 && exit 9; exit 4");
     let mut outer = Command::new("sh");
     outer.args(["-c", "exec 9</dev/null; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());

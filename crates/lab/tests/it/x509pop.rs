@@ -23,7 +23,7 @@ fn verify(openssl: &Openssl, leaf: &[u8], at: UnixTime) -> Result<Verified<NodeC
 }
 
 #[test]
-fn an_authority_that_has_expired_attests_no_node_and_validates_no_svid() {
+fn an_expired_authority_attests_and_validates_nothing() {
     let openssl = Openssl::new();
     // It outlives its authority, which ends after two days.
     let (leaf, _) = openssl.leaf_with(P256, "-CAcreateserial -days 9", "node", USAGE);
@@ -50,7 +50,7 @@ fn an_authority_that_has_expired_attests_no_node_and_validates_no_svid() {
 }
 
 #[test]
-fn selectors_are_spires_and_a_certificate_for_servers_attests_a_node() {
+fn x509pop_selectors_are_those_of_spire() {
     let openssl = Openssl::new();
     let names = "subjectAltName=URI:x509pop://example.org/datacenter/us-east/1,URI:x509pop://other.org/datacenter/x,\
                  URI:x509pop://example.org/onlykey,URI:https://example.org/a/b,DNS:node.example.org";
@@ -70,7 +70,7 @@ fn selectors_are_spires_and_a_certificate_for_servers_attests_a_node() {
 }
 
 #[test]
-fn an_rsa_key_proves_itself_by_pss_with_the_longest_salt_and_by_nothing_else() {
+fn an_rsa_key_proves_itself_by_pss_only() {
     let openssl = Openssl::new();
     for bits in [2048, 3072] {
         let (leaf, _) = openssl.leaf_with(&format!("rsa:{bits}"), "-CAcreateserial -days 1", "node", USAGE);

@@ -19,7 +19,7 @@ async fn our_own_agent_proves_an_rsa_key() {
 
 /// SPIRE's `AGENT_MUST_REATTEST`: such an agent proves itself again at half life, and its SVID ends with its evidence.
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_can_attest_again_does_so_in_place_of_renewing() {
+async fn an_agent_attests_again_instead_of_renewing() {
     let openssl = Openssl::new();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -36,7 +36,7 @@ fn counts(trust_domain: &TrustDomain, text: &[u8], case: &serde_json::Value) -> 
 }
 
 #[test]
-fn an_older_or_a_different_bundle_of_the_same_sequence_is_refused() {
+fn an_older_or_conflicting_bundle_is_refused() {
     let Some(folder) = folder("tokens/bundles") else { return };
     let manifest = json(&folder.join("MANIFEST.json"));
     let trust_domain = TrustDomain::parse(manifest["trust_domain"].as_str().unwrap()).unwrap();

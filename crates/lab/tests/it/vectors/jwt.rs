@@ -7,7 +7,7 @@ use sekisho_types::{TrustDomain, UnixTime};
 use super::{folder, json};
 
 #[test]
-fn jwt_attacks_get_the_verdict_of_a_strict_verifier() {
+fn jwt_attacks_are_refused_as_specified() {
     let Some(folder) = folder("tokens/jwt") else { return };
     let corpus = json(&folder.join("jwt_attacks.json"));
     let trust_domain = TrustDomain::parse(corpus["trust_domain"].as_str().unwrap()).unwrap();

@@ -13,7 +13,7 @@ fn hash(value: &Value) -> Option<Hash> {
     BASE64.decode(value.as_str()?).ok()?.try_into().ok()
 }
 
-/// Some cases give a root that is no hash, to be compared all the same: such a one is padded.
+/// Some cases give a root that is not a hash; it is padded and compared.
 fn root(value: &Value) -> Option<Hash> {
     let mut bytes = BASE64.decode(value.as_str()?).ok()?;
     bytes.resize(bytes.len().max(32), 0);
@@ -66,7 +66,7 @@ fn check_consistency(case: &Value, ok: bool) {
 }
 
 #[test]
-fn a_stored_log_gives_its_root_and_every_path() {
+fn a_stored_log_has_its_root_and_paths() {
     let Some(folder) = folder("tlog/generated") else { return };
     let expected = json(&folder.join("expected.json"));
     let size = expected["size"].as_u64().unwrap();
@@ -85,7 +85,7 @@ fn a_stored_log_gives_its_root_and_every_path() {
 
 /// Our own paths are those that another program made.
 #[test]
-fn consistency_paths_of_a_stored_log_are_those_expected() {
+fn consistency_paths_of_a_stored_log_match() {
     let Some(folder) = folder("tlog/generated") else { return };
     let expected = json(&folder.join("expected.json"));
     let size = expected["size"].as_u64().unwrap();
@@ -104,7 +104,7 @@ fn consistency_paths_of_a_stored_log_are_those_expected() {
 
 /// The folders of two witnesses and a mirror: `<hash of the origin>/checkpoint`, beside decoys.
 #[test]
-fn what_witnesses_and_a_mirror_serve_verifies_and_decoys_do_not() {
+fn files_of_witnesses_and_mirrors_verify() {
     let Some(folder) = folder("tlog/witness") else { return };
     let (mut cosigned, mut mirrored, mut decoys) = (0, 0, 0);
     for described in json_files(&folder) {
@@ -173,7 +173,7 @@ fn mirror(folder: &Path, checkpoint: &Checkpoint) {
 }
 
 #[test]
-fn a_growing_log_has_the_roots_that_another_program_gave_it() {
+fn a_growing_log_has_the_expected_roots() {
     let Some(folder) = folder("tlog/tessera-log") else { return };
     let expected = json(&folder.join("expected.json"));
     let key = VerifierKey::parse(expected["vkey"].as_str().unwrap()).unwrap();

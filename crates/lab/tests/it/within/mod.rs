@@ -166,8 +166,8 @@ impl World {
         self.agent.take().unwrap().end().await;
     }
 
-    /// The command line against this world's sockets: exit code, what it prints, what it writes to stderr. An argument that begins
-    /// with `./` is a file of this world's folder.
+    /// The command line against this world's sockets: exit code, what it prints, what it writes to stderr. An argument
+    /// that begins with `./` is a file of this world's folder.
     pub async fn sekisho(&self, arguments: &[&str]) -> (i32, String, String) {
         let own = |argument: &&str| match argument.strip_prefix("./") {
             Some(name) => self.path(name).into_os_string(),

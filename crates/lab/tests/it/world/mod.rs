@@ -63,7 +63,7 @@ impl Role {
     }
 
     /// What it wrote to stderr so far.
-    pub fn said(&self) -> String {
+    pub fn stderr(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
@@ -104,7 +104,7 @@ impl Role {
         // An abort or a fault prints no panic.
         let fault = self.child.try_wait().ok().flatten().and_then(|status| status.signal());
         let killed = fault.is_none_or(|signal| [9, 15].contains(&signal));
-        assert!(killed || std::thread::panicking(), "a role was ended by signal {fault:?}: {}", self.said());
+        assert!(killed || std::thread::panicking(), "a role was ended by signal {fault:?}: {}", self.stderr());
         // Asked first, so that a sidecar ends its workload too.
         let _asked = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         let end = Instant::now() + self.patience;
@@ -122,9 +122,9 @@ impl Role {
 impl Drop for Role {
     fn drop(&mut self) {
         self.end();
-        // One task's panic ends no program and is found by nobody else.
+        // One task's panic does not stop the program, and no other check finds it.
         if !std::thread::panicking() {
-            assert!(!self.said().contains("panicked at"), "a role panicked: {}", self.said());
+            assert!(!self.stderr().contains("panicked at"), "a role panicked: {}", self.stderr());
         }
     }
 }
@@ -270,7 +270,7 @@ impl World {
         eventually("the bundles of a checkpoint", || read_log(&folder))
     }
 
-    /// Waits until what stands beside the log's leaves holds this text: the openings of their commitments.
+    /// Waits until the openings beside the log's leaves contain this text.
     pub fn log_says(&self, text: &str) {
         let side = self.path("s/ledger/side");
         eventually(&format!("{text:?} in the log"), || {
@@ -435,8 +435,8 @@ pub fn free_port() -> u16 {
     ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-/// Copies a program by another process: a program that this process has open for writing cannot be run, and each child that another
-/// test starts meanwhile has it open too.
+/// Copies a program by another process: a program that this process has open for writing cannot be run, and each child
+/// that another test starts meanwhile has it open too.
 pub fn copy_program(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success(), "{} is not copied", to.display());
 }
@@ -447,7 +447,7 @@ pub fn raw(stream: &mut (impl Read + Write), request: &str) -> String {
         return String::new();
     }
     let mut answer = Vec::new();
-    // A peer that resets has said what it had to say.
+    // A peer that resets the connection has sent its answer before.
     let _reset = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
