@@ -30,7 +30,7 @@ fn shell(world: &World, more: &[(&str, &str)]) -> Shell {
 }
 
 /// By a published or a given schema, where a program here can tell.
-fn check_schema(schema: [&str; 2], file: &Path) {
+pub(crate) fn check_schema(schema: [&str; 2], file: &Path) {
     let program = cache("python/bin/check-jsonschema");
     if !program.is_file() {
         return skipped("check-jsonschema is not here (deploy/setup.sh test)");

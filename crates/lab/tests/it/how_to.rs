@@ -39,7 +39,7 @@ pages! {
 }
 
 /// Pages that need more than this, each with a test of its own file.
-const ELSEWHERE: [&str; 2] = [crate::containers::COMPOSE, crate::containers::HELM];
+const ELSEWHERE: [&str; 3] = [crate::containers::COMPOSE, crate::containers::HELM, crate::ci_pages::CI];
 
 #[test]
 fn each_page_is_listed_and_has_a_test() {

@@ -8,6 +8,7 @@ mod agent_limits;
 mod agent_rpc;
 mod authority_attacks;
 mod budgets;
+mod ci_pages;
 mod clients;
 mod clock_jumps;
 mod closed_roles;

@@ -8,14 +8,14 @@ use serde_json::Value;
 use crate::world::{POLICY, Role, World, digest, eventually, free_port, program, raw};
 
 /// A service behind its sidecar, and a sidecar that calls it for this process.
-struct Pair {
-    world: World,
+pub(crate) struct Pair {
+    pub world: World,
     local: String,
     _roles: [Role; 2],
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let world = World::start();
         world.register("/shop/till", &World::own_selectors());
         let measured = digest(&program("transactions"));
@@ -36,13 +36,13 @@ impl Pair {
         Self { world, local, _roles: [ledger, till] }
     }
 
-    fn get(&self, path: &str, headers: &str) -> String {
+    pub fn get(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(&self.local).unwrap();
         raw(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: ledger\r\n{headers}connection: close\r\n\r\n"))
     }
 
     /// Waits until the server has this many records of requests to `path`.
-    fn recorded(&self, path: &str, count: usize) -> Vec<Value> {
+    pub fn recorded(&self, path: &str, count: usize) -> Vec<Value> {
         eventually("decisions reach the server", || {
             let listed = self.world.json(&["decisions", "--limit", "1000"]);
             let to = |row: &&Value| row["record"]["input"]["path"][1].as_str() == Some(path);
