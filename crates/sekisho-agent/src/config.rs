@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sekisho_net::{MetricsAddress, host_and_port};
+use sekisho_runtime::parse_trust_domain;
 use sekisho_types::{Digest, TrustDomain};
 
 use crate::proofs::ProofArgs;
@@ -61,10 +62,6 @@ impl AgentArgs {
     pub(crate) fn socket_path(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.data.join("agent.sock"))
     }
-}
-
-fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
-    TrustDomain::parse(text).map_err(|e| e.to_string())
 }
 
 /// One or more fingerprints, as a command prints them.

@@ -33,8 +33,6 @@ const MAX_NAMES: usize = 64;
 const MAX_NAME_BYTES: usize = 2048;
 /// Between two measurements for one stream.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Rejections of one stream that are logged.
-const LOGGED_REJECTIONS: u32 = 3;
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -120,13 +118,24 @@ struct Feed {
     /// Whether `states` is for an earlier request.
     is_outdated: bool,
     started: Option<Instant>,
-    rejections: u32,
+    /// Whether a state was sent: the caller has an identity then.
+    is_served: bool,
+    is_rejection_logged: bool,
 }
 
 impl Feed {
     fn new(core: &Arc<Core>, caller: &Arc<Caller>) -> Self {
         let (core, caller) = (core.clone(), caller.clone());
-        Self { core, caller, states: None, task: JoinSet::new(), is_outdated: false, started: None, rejections: 0 }
+        Self {
+            core,
+            caller,
+            states: None,
+            task: JoinSet::new(),
+            is_outdated: false,
+            started: None,
+            is_served: false,
+            is_rejection_logged: false,
+        }
     }
 
     /// What is asked has changed: what was measured for the earlier request is dropped.
@@ -160,18 +169,20 @@ impl Feed {
             }
             self.start(asked);
         }
-        match &mut self.states {
+        let state = match &mut self.states {
             Some(states) => states.recv().await,
             None => std::future::pending().await,
-        }
+        };
+        self.is_served |= matches!(state, Some(Ok(_)));
+        state
     }
 
-    /// Logs why a client did not take what it was sent: the first times, since the client writes the text.
+    /// Logs why a client rejects what it was sent, once per stream: the client writes the text. Without an identity it
+    /// was sent nothing.
     fn rejected(&mut self, why: &str) {
-        self.rejections += 1;
-        if self.states.is_some() && self.rejections <= LOGGED_REJECTIONS {
-            let why: String = why.chars().take(200).collect();
-            tracing::warn!(pid = self.caller.process.pid(), ?why, "a client of SDS did not take what it was sent");
+        if self.is_served && !std::mem::replace(&mut self.is_rejection_logged, true) {
+            let client_text: String = why.chars().take(200).collect();
+            tracing::warn!(pid = self.caller.process.pid(), ?client_text, "a client of SDS rejects what it was sent");
         }
     }
 }

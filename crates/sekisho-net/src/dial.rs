@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::material::handshake_reason;
 use crate::peer::Exported;
 use crate::{ExpectedServer, NetError, TlsPeer, TlsSource};
 
@@ -49,7 +50,7 @@ impl Dialer {
         let handshake = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, tcp)).await.map_err(timeout)?;
         let stream =
             handshake.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                true => NetError::Handshake { address: address.clone(), reason: error.to_string() },
+                true => NetError::Handshake { address: address.clone(), reason: handshake_reason(&error) },
                 // It closed the connection, which does not judge its identity.
                 false => io(error),
             })?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, OtherError};
 use sekisho_identity::{Bundle, LeafFacts};
 use sekisho_types::Secret;
 
@@ -41,7 +42,16 @@ pub enum NetError {
 
 impl NetError {
     pub(crate) fn handshake(address: SocketAddr, error: &std::io::Error) -> Self {
-        Self::Handshake { address: address.to_string(), reason: error.to_string() }
+        Self::Handshake { address: address.to_string(), reason: handshake_reason(error) }
+    }
+}
+
+/// Why a handshake failed. A reason of ours is shown without the names of rustls's types around it.
+pub(crate) fn handshake_reason(error: &std::io::Error) -> String {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match of_tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(own)))) => own.to_string(),
+        _ => error.to_string(),
     }
 }
 

@@ -46,9 +46,9 @@ pub(crate) struct ServerCheck {
 impl ServerCheck {
     fn check(&self, chain: &[Vec<u8>], now: UnixTime) -> Result<(), Error> {
         let (id, facts) = match &self.expected {
-            ExpectedServer::Id(id) => (id, verify(chain, self.source.current().bundle(), now).map_err(refused)?),
+            ExpectedServer::Id(id) => (id, verify(chain, self.source.current().bundle(), now).map_err(server_refused)?),
             ExpectedServer::Fingerprint { id, authorities } => {
-                (id, verify_by_fingerprint(chain, id, authorities, now).map_err(refused)?)
+                (id, verify_by_fingerprint(chain, id, authorities, now).map_err(server_refused)?)
             }
         };
         if facts.get().spiffe_id != *id {
@@ -201,6 +201,15 @@ fn in_force(refuse: Option<&Refuse>, leaf: &LeafFacts) -> Result<(), Error> {
 
 fn other(message: String) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(std::io::Error::other(message)))))
+}
+
+fn server_refused(error: X509Error) -> Error {
+    match error {
+        X509Error::TrustDomain { found, wanted } => other(format!(
+            "the server is of trust domain `{found}`, and `{wanted}` was expected; check `--trust-domain`"
+        )),
+        error => refused(error),
+    }
 }
 
 fn refused(error: X509Error) -> Error {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sekisho_net::{MetricsAddress, listen_address};
-use sekisho_runtime::seconds_in;
+use sekisho_runtime::{parse_trust_domain, seconds_in};
 use sekisho_types::{SpiffeId, TrustDomain};
 
 /// Configuration of a sidecar. Every flag is also an environment variable and a key of the configuration file.
@@ -136,10 +136,6 @@ impl OutboundSpec {
 
 fn parse_spiffe_id(text: &str) -> Result<SpiffeId, String> {
     SpiffeId::parse_workload(text).map_err(|e| e.to_string())
-}
-
-fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
-    TrustDomain::parse(text).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

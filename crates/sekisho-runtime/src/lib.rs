@@ -16,6 +16,7 @@ mod sockets;
 mod stop;
 mod tasks;
 mod traces;
+mod trust_domain;
 
 pub use child::{NOT_RUN, OnParentExit, become_child, child_of_ours, has_become};
 pub use config::{ConfigError, Configuration, Settings, configuration, load_configuration};
@@ -31,3 +32,4 @@ pub use sockets::{agent_socket, agent_socket_paths, dev_folder, server_socket, s
 pub use stop::{Stop, stop_on_signal};
 pub use tasks::{Ending, TaskFailure, TaskStatus, Tasks};
 pub use traces::{Span, SpanSide, TraceParent, Traces, TracesError};
+pub use trust_domain::parse_trust_domain;

@@ -1,7 +1,8 @@
 //! A warning or an error that repeats is logged when it begins, and then more and more seldom, with its count.
 //!
-//! Two events are the same if they come from the same line of code with the same texts. Numbers, `id` and `now` are
-//! details of one event: an error for process 7 and the same error for process 8 are one error that repeats.
+//! Two events are the same if they come from the same line of code with the same texts. Numbers, `id`, `now` and
+//! `client_text` are details of one event: an error for process 7 and the same error for process 8 are one error that
+//! repeats.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -25,7 +26,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Different events that are remembered at most.
 const MAX_EVENTS: usize = 256;
 /// Fields that differ between repetitions of one event.
-const DETAILS: [&str; 2] = ["id", "now"];
+const DETAILS: [&str; 3] = ["id", "now", "client_text"];
 
 struct Seen {
     /// Not logged since the last line.
@@ -218,6 +219,15 @@ mod tests {
             }
         }
         assert_eq!(lines.take().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clients_text_makes_no_new_failure() {
+        let (lines, _guard) = logged_as_json();
+        for client_text in ["one", "two", "three"] {
+            tracing::warn!(?client_text, "a client rejects what it was sent");
+        }
+        assert_eq!(lines.take().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

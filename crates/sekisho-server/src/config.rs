@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sekisho_net::{MetricsAddress, listen_address};
-use sekisho_runtime::{seconds_in, whole_days};
+use sekisho_runtime::{parse_trust_domain, seconds_in, whole_days};
 use sekisho_types::TrustDomain;
 
 use crate::anchors::AnchorArgs;
@@ -153,10 +153,6 @@ impl DomainArgs {
     pub(crate) fn socket_path(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.data.join("api.sock"))
     }
-}
-
-fn parse_trust_domain(text: &str) -> Result<TrustDomain, String> {
-    TrustDomain::parse(text).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 //! precedence over environment variables, and those over the file.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use sekisho_runtime::{Settings, load_configuration};
 use sekisho_server::DomainArgs;
 
 use crate::cli::{Cli, Verb, with_list};
+use crate::suggest;
 
 const DAEMONS: [&str; 3] = ["server", "agent", "proxy"];
 
@@ -26,11 +27,23 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
         (command, further) = with_file(command, daemon, &path, given)
             .map_err(|reason| Cli::command().error(clap::error::ErrorKind::InvalidValue, reason))?;
     }
-    let mut cli = Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+    let grammar = command.clone();
+    let matches = with_environment(command).try_get_matches_from(arguments);
+    let mut cli = Cli::from_arg_matches(&matches.map_err(|error| suggest::improve(error, &grammar))?)?;
     if let Verb::Server(role) = &mut cli.verb {
         role.own.further = further;
     }
     Ok(cli)
+}
+
+/// A flag whose variable is set is given: clap's usage would list it as missing all the same.
+fn with_environment(command: Command) -> Command {
+    let is_set = |name: &OsStr| std::env::var_os(name).is_some();
+    let given = |flag: Arg| match flag.get_env().is_some_and(is_set) {
+        true => flag.required(false),
+        false => flag,
+    };
+    command.mut_args(given).mut_subcommands(with_environment)
 }
 
 /// The daemon that is to run, and the file that was named for it.

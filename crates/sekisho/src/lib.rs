@@ -20,6 +20,7 @@ mod progress;
 mod reach;
 mod rest;
 mod role;
+mod suggest;
 mod svid_files;
 #[cfg(test)]
 mod variables;

@@ -1,5 +1,6 @@
 //! Why a socket cannot be reached: whose it is, and what to type next.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -139,13 +140,31 @@ fn name_in(text: &str, id: u32) -> Option<String> {
     })
 }
 
-/// What was typed, for a shell.
+/// What was typed, for a shell behind `sudo`, which passes no variable of ours on.
 fn this_command() -> String {
     let mut words = std::env::args();
     // The name is enough where a shell finds it.
     let program = words.next().unwrap_or_default();
     let program = program.rsplit('/').next().filter(|name| *name == "sekisho").map_or(program.clone(), str::to_owned);
-    std::iter::once(program).chain(words.map(|word| quoted(&word))).collect::<Vec<_>>().join(" ")
+    with_variables(std::env::vars_os(), std::iter::once(program).chain(words.map(|word| quoted(&word))))
+}
+
+fn with_variables(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    words: impl Iterator<Item = String>,
+) -> String {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let ours = |name: &str| name.starts_with("SEKISHO_") || name == "SPIFFE_ENDPOINT_SOCKET";
+    let mut set: Vec<String> = variables
+        .filter_map(text)
+        .filter(|(name, _)| ours(name))
+        .map(|(name, value)| format!("{name}={}", quoted(&value)))
+        .collect();
+    set.sort();
+    if !set.is_empty() {
+        set.insert(0, "env".to_owned());
+    }
+    set.into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -169,6 +188,18 @@ mod tests {
             (quoted("--effect=deny"), quoted("it's $HOME")),
             ("--effect=deny".into(), "'it'\\''s $HOME'".into())
         );
+    }
+
+    #[test]
+    fn sudo_keeps_our_variables() {
+        let variables = [("SEKISHO_SERVER_SOCKET", "/a b"), ("HOME", "/root"), ("SPIFFE_ENDPOINT_SOCKET", "unix:///s")];
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let words = || ["sekisho", "entries"].into_iter().map(str::to_owned);
+        assert_eq!(
+            with_variables(variables, words()),
+            "env SEKISHO_SERVER_SOCKET='/a b' SPIFFE_ENDPOINT_SOCKET=unix:///s sekisho entries"
+        );
+        assert_eq!(with_variables(std::iter::empty(), words()), "sekisho entries");
     }
 
     #[test]

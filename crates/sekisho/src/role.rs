@@ -1,7 +1,7 @@
 //! What every daemon has in common: it holds keys.
 
 use clap::Args;
-use sekisho_runtime::{close_to_others, danger, check_preload_and_tracer, init_logs};
+use sekisho_runtime::{check_preload_and_tracer, close_to_others, danger, init_logs};
 
 use crate::exit::{Exit, Failure};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sekisho_runtime::parse_trust_domain;
 use sekisho_server::{Copied, Restored, RestoredLog};
 use sekisho_types::TrustDomain;
 use serde_json::json;
@@ -15,8 +16,8 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// The server's trust domain
-    #[arg(long, env = "SEKISHO_TRUST_DOMAIN")]
-    trust_domain: String,
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
+    trust_domain: TrustDomain,
     /// The server's data folder; the server may run
     #[arg(long, env = "SEKISHO_SERVER_DATA", default_value = "/var/lib/sekisho/server")]
     data: PathBuf,
@@ -28,8 +29,8 @@ pub(crate) struct BackupArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     /// The server's trust domain
-    #[arg(long, env = "SEKISHO_TRUST_DOMAIN")]
-    trust_domain: String,
+    #[arg(long, env = "SEKISHO_TRUST_DOMAIN", value_parser = parse_trust_domain)]
+    trust_domain: TrustDomain,
     /// Folder with the copy
     #[arg(long, env = "SEKISHO_RESTORE_FROM")]
     from: PathBuf,
@@ -42,13 +43,9 @@ pub(crate) struct RestoreArgs {
     danger_accept_older_log: bool,
 }
 
-fn trust_domain(text: &str) -> Result<TrustDomain, Failure> {
-    TrustDomain::parse(text).map_err(|e| Failure::new(Exit::Usage, format!("--trust-domain: {e}")))
-}
-
 pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let progress = Progress::of("copying and checking");
-    let copied = sekisho_server::backup(&args.data, &args.to, &trust_domain(&args.trust_domain)?);
+    let copied = sekisho_server::backup(&args.data, &args.to, &args.trust_domain);
     drop(progress);
     let Copied { log_size: size, damaged } = copied.map_err(Failure::failed)?;
     let to = args.to.display().to_string();
@@ -59,9 +56,8 @@ pub(crate) fn backup(global: &Global, args: &BackupArgs) -> Result<Exit, Failure
 }
 
 pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let name = trust_domain(&args.trust_domain)?;
     let progress = Progress::of("copying and checking");
-    let restored = sekisho_server::restore(&args.from, &args.data, &name, args.danger_accept_older_log);
+    let restored = sekisho_server::restore(&args.from, &args.data, &args.trust_domain, args.danger_accept_older_log);
     drop(progress);
     let Restored { copied: Copied { log_size, damaged }, log } = restored.map_err(Failure::failed)?;
     let data = args.data.display().to_string();

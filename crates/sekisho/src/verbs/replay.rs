@@ -25,7 +25,8 @@ pub(crate) struct ReplayArgs {
     folder: PathBuf,
     /// Number of the newest decisions that are decided again
     #[arg(long, env = "SEKISHO_REPLAY_LAST", default_value_t = 10_000)]
-    last: usize,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    last: u32,
     /// File of decisions in place of the server's, as `sekisho decision list -o jsonl` prints them
     #[arg(long, env = "SEKISHO_REPLAY_RECORDED")]
     recorded: Option<PathBuf>,
@@ -58,14 +59,15 @@ struct Judges {
 pub(crate) async fn run(mut global: Global, args: ReplayArgs) -> Result<Exit, Failure> {
     let policy = super::policy_files::load(&args.folder, false)?;
     global.server_socket = args.asks.server_socket;
+    let last = usize::try_from(args.last).unwrap_or(usize::MAX);
     let progress = Progress::of("deciding again");
     let tally = match &args.recorded {
         Some(file) => {
             let (mut tally, mut judges) = (Tally::default(), Judges::of(None));
-            tally.add_rows(&policy, &read_rows(file, args.last)?, &mut judges).await;
+            tally.add_rows(&policy, &read_rows(file, last)?, &mut judges).await;
             tally
         }
-        None => of_server(&policy, &Rest::of(&global), args.last).await?,
+        None => of_server(&policy, &Rest::of(&global), last).await?,
     };
     drop(progress);
     tally.print(&global)?;

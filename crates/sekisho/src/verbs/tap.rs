@@ -1,7 +1,9 @@
 //! `tap`: the requests of one service as they are decided, from it and to it.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
-use sekisho_api::DecisionForm;
+use sekisho_api::{DecisionForm, EntriesQuery, EntryList};
 use sekisho_events::NodeEvent;
 
 use crate::exit::{Exit, Failure};
@@ -21,9 +23,10 @@ pub(crate) struct TapArgs {
 
 pub(crate) async fn run(global: &Global, args: TapArgs) -> Result<Exit, Failure> {
     let rest = Rest::of(global);
-    let lines = rest.follow("/v1/decisions/follow").await?;
-    let view = View::of(global, &rest).await;
     let TapArgs { service, filter } = args;
+    let view = View::of(global, &rest).await;
+    check_service(&rest, &service, &view).await?;
+    let lines = rest.follow("/v1/decisions/follow").await?;
     follow(lines, &filter, vec![], |form| {
         let Some(direction) = direction(form, &service) else { return Ok(()) };
         match global.output.is_for_people() {
@@ -32,6 +35,28 @@ pub(crate) async fn run(global: &Global, args: TapArgs) -> Result<Exit, Failure>
         }
     })
     .await
+}
+
+/// Entries that are searched for the service; a server with more may have it behind them.
+const PAGE: usize = 1000;
+/// Services that a failure names.
+const NAMED: usize = 8;
+
+/// Fails if no entry gives an identity that is meant: nothing would ever be shown.
+async fn check_service(rest: &Rest, service: &str, view: &View) -> Result<(), Failure> {
+    let query = EntriesQuery { limit: Some(PAGE), ..EntriesQuery::default() };
+    let page: EntryList = rest.find("/v1/entries", &query).await?;
+    if page.next.is_some() || page.entries.iter().any(|entry| is_service(&entry.spiffe_id, service)) {
+        return Ok(());
+    }
+    let known: BTreeSet<String> = page.entries.iter().map(|entry| view.spiffe_id(&entry.spiffe_id)).collect();
+    let more = if known.len() > NAMED { " and others" } else { "" };
+    let named: Vec<String> = known.into_iter().take(NAMED).collect();
+    let services = match named.is_empty() {
+        true => "none is registered yet".to_owned(),
+        false => format!("registered: {}{more} (`sekisho entry list`)", named.join(", ")),
+    };
+    Err(Failure::failed(format!("there is no service `{service}`; {services}")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

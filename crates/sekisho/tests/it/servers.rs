@@ -18,9 +18,11 @@ impl Drop for Servers {
     }
 }
 
-/// A command line in a folder, without variables of the caller.
+/// A command line in a folder, without variables of the caller and with those at its beginning (`NAME=value`).
 pub(crate) fn command(folder: &Path, line: &str) -> Command {
     let mut words: Vec<&str> = line.split(' ').collect();
+    let first = words.iter().position(|word| !word.contains('=')).unwrap_or_default();
+    let variables: Vec<&str> = words.drain(..first).collect();
     let program = words.remove(0);
     // Another user, who may run a copy of the program.
     let mut command = match program {
@@ -37,6 +39,7 @@ pub(crate) fn command(folder: &Path, line: &str) -> Command {
         }
     }
     command.args(words).current_dir(folder).stdin(Stdio::null());
+    command.envs(variables.iter().filter_map(|variable| variable.split_once('=')));
     command.env("XDG_STATE_HOME", folder.join("state")).env("COLUMNS", "100");
     command
 }

@@ -48,7 +48,7 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: Filter,
     /// Number of the newest to list
-    #[arg(long, env = "SEKISHO_LIMIT", default_value_t = 20)]
+    #[arg(long, env = "SEKISHO_LIMIT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Continue with each new one
     #[arg(short, long, env = "SEKISHO_FOLLOW")]
@@ -71,7 +71,7 @@ pub(crate) async fn run(global: &Global, verb: DecisionVerb) -> Result<Exit, Fai
             let shown = Shown::new(global, View::of(global, &rest).await);
             follow(lines, &filter, listed, |form| shown.print(form)).await
         }
-        DecisionVerb::Show { id } => why::explain(global, &ids::record(&rest, &id).await?),
+        DecisionVerb::Show { id } => why::explain(global, &rest, &ids::record(&rest, &id).await?).await,
     }
 }
 

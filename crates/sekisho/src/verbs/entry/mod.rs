@@ -3,16 +3,18 @@
 mod change;
 mod form;
 
+use std::io::Write as _;
+
 use clap::{Args, Subcommand};
 use hyper::Method;
-use sekisho_api::{EntriesQuery, EntryForm, EntryList};
+use sekisho_api::{AgentList, EntriesQuery, EntryForm, EntryList};
 use serde_json::json;
 
 use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::ids;
-use crate::output::{Column, print, table};
+use crate::output::{Column, Stderr, print, table};
 use crate::rest::Rest;
 use crate::view::View;
 
@@ -105,6 +107,9 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
             options.put_into(&mut entry);
             let created: EntryForm = rest.send(Method::POST, "/v1/entries", &entry).await?;
             print(global.output, &created, || describe(&created))?;
+            if global.output.is_for_people() && !has_parent(&rest, &created.parent_id).await? {
+                warn_of_parent(&created.parent_id);
+            }
         }
         EntryVerb::List { spiffe_id } => {
             let entries = list(&rest, spiffe_id).await?;
@@ -130,6 +135,29 @@ pub(crate) async fn run(global: &Global, verb: EntryVerb) -> Result<Exit, Failur
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Whether an agent, an entry or the server itself has the SPIFFE ID of a parent.
+async fn has_parent(rest: &Rest, parent: &str) -> Result<bool, Failure> {
+    if parent.ends_with("/spire/server") {
+        return Ok(true);
+    }
+    let query = EntriesQuery { spiffe_id: Some(parent.to_owned()), limit: Some(1), ..Default::default() };
+    let aliases: EntryList = rest.find("/v1/entries", &query).await?;
+    if !aliases.entries.is_empty() {
+        return Ok(true);
+    }
+    let AgentList { agents } = rest.get("/v1/agents").await?;
+    Ok(agents.iter().any(|agent| agent.id == parent))
+}
+
+/// As with SPIRE, an entry may come before its agent. A mistyped parent looks the same.
+fn warn_of_parent(parent: &str) {
+    let _unread = writeln!(
+        Stderr,
+        "sekisho: warning: no agent or entry has the SPIFFE ID `{parent}` yet; before that, no process gets this identity \
+         (`sekisho agent list`)"
+    );
 }
 
 /// All entries, page by page.

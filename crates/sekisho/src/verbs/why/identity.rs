@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use sekisho_api::EntryForm;
+use sekisho_events::NoIdentity;
 use sekisho_evidence::check_selector;
 use sekisho_identity::{Advice, Difference, Entry, advice, near};
 use sekisho_proto::node::{WhyIdentityRequest, WhyIdentityResponse, inspect_client::InspectClient};
@@ -16,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::printable;
 use crate::reach;
+use crate::rest::Rest;
 
 /// Asks the agent why a process, or these selectors, have an identity or have none.
 pub(crate) async fn identity(global: &Global, pid: Option<i32>, selectors: &[String]) -> Result<Explanation, Failure> {
@@ -75,7 +78,7 @@ impl DifferenceShown {
 }
 
 #[derive(Debug, Serialize)]
-struct AdviceShown {
+pub(super) struct AdviceShown {
     #[serde(rename = "do")]
     action: String,
     command: Option<String>,
@@ -94,7 +97,7 @@ fn explain(answer: &WhyIdentityResponse) -> Result<Explanation, Failure> {
         expired: near.expired,
         differences: differences(near),
     };
-    let advice = if matched.is_empty() { advice(&near, &found) } else { vec![] };
+    let advised = if matched.is_empty() { advice(&near, &found) } else { vec![] };
     let parent = entries.first().map_or_else(|| answer.agent_id.clone(), |entry| entry.parent_id.to_string());
     Ok(Explanation {
         selectors: texts(&found),
@@ -103,8 +106,31 @@ fn explain(answer: &WhyIdentityResponse) -> Result<Explanation, Failure> {
         nearest_expired: near.first().is_some_and(|near| near.expired),
         differences: near.first().map(differences).unwrap_or_default(),
         entries: near.iter().map(compared).collect(),
-        advice: advice.iter().map(|advice| in_words(advice, &parent)).collect(),
+        advice: advised.iter().map(|advice| in_words(advice, &parent)).collect(),
     })
+}
+
+/// What can be done for a process that was refused an identity: by its nearest entry, as the server has it now.
+pub(super) async fn advice_after_refusal(rest: &Rest, refused: &NoIdentity) -> Vec<AdviceShown> {
+    let entry = match &refused.nearest {
+        Some(nearest) => {
+            let form: Option<EntryForm> = rest.get(&format!("/v1/entries/{}", nearest.entry)).await.ok();
+            form.and_then(|form| form.to_entry(&nearest.entry).ok())
+        }
+        None => None,
+    };
+    let mut out = entry.map(|entry| by_entry(&entry, refused)).unwrap_or_default();
+    out.push(AdviceShown {
+        action: "while it runs, compare it with all entries, on its node".to_owned(),
+        command: Some(format!("sekisho why identity --pid {}", refused.pid)),
+    });
+    out
+}
+
+fn by_entry(entry: &Entry, refused: &NoIdentity) -> Vec<AdviceShown> {
+    let found = refused.selectors.iter().cloned().collect();
+    let (near, parent) = (near([entry], &found, now(), 1), entry.parent_id.to_string());
+    advice(&near, &found).iter().map(|advice| in_words(advice, &parent)).collect()
 }
 
 fn read<'a>(wire: impl IntoIterator<Item = &'a types::Entry>) -> Result<Vec<Entry>, Failure> {
@@ -159,6 +185,22 @@ fn in_words(advice: &Advice<'_>, parent: &str) -> AdviceShown {
     AdviceShown { action, command }
 }
 
+impl AdviceShown {
+    pub(super) fn without_command(action: &str) -> Self {
+        Self { action: action.to_owned(), command: None }
+    }
+}
+
+pub(super) fn advice_lines(out: &mut String, advice: &[AdviceShown]) {
+    for (place, advice) in advice.iter().enumerate() {
+        let title = if place == 0 { "what can be done:\n  " } else { "  or: " };
+        let _infallible = writeln!(out, "{title}{}", printable(&advice.action));
+        if let Some(command) = &advice.command {
+            let _infallible = writeln!(out, "    {command}");
+        }
+    }
+}
+
 impl Explanation {
     /// For people.
     pub(super) fn text(&self) -> String {
@@ -178,13 +220,7 @@ impl Explanation {
         let selectors: BTreeSet<String> = self.selectors.iter().map(|selector| printable(selector)).collect();
         let selectors = selectors.into_iter().collect::<Vec<_>>().join("\n  ");
         let _infallible = writeln!(out, "found on the process:\n  {selectors}");
-        for (place, advice) in self.advice.iter().enumerate() {
-            let title = if place == 0 { "what can be done:\n  " } else { "  or: " };
-            let _infallible = writeln!(out, "{title}{}", printable(&advice.action));
-            if let Some(command) = &advice.command {
-                let _infallible = writeln!(out, "    {command}");
-            }
-        }
+        advice_lines(&mut out, &self.advice);
         out
     }
 }
@@ -217,6 +253,31 @@ mod tests {
             selectors: selectors_to_wire(&selectors),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_refusal_gets_the_advice_of_why_identity() {
+        let digest = |byte: &str| Selector::parse(&format!("unix:sha256:{}", byte.repeat(32))).unwrap();
+        let wanted = ["unix:uid:0".to_owned(), digest("cd").to_string()];
+        let wire = wire("ent_1", &[&wanted[0], &wanted[1]]);
+        let refused = NoIdentity {
+            id: sekisho_events::RefusalId::new([0; 16]),
+            at: now(),
+            what: "no entry matches".into(),
+            pid: 7,
+            uid: None,
+            selectors: vec![Selector::parse("unix:uid:0").unwrap(), digest("ab")],
+            nearest: None,
+        };
+        let answer = WhyIdentityResponse {
+            selectors: selectors_to_wire(&refused.selectors),
+            nearest: Some(wire.clone()),
+            ..Default::default()
+        };
+        let commands = |advice: &[AdviceShown]| advice.iter().map(|one| one.command.clone()).collect::<Vec<_>>();
+        let advised = commands(&by_entry(&read([&wire]).unwrap()[0], &refused));
+        assert!(advised.len() > 2, "{advised:?}");
+        assert_eq!(advised, commands(&explain(&answer).unwrap().advice));
     }
 
     /// Pasted as a shell splits it, each command is one that this program has, and none takes a selector away.

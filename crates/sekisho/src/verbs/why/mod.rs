@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use sekisho_api::DecisionForm;
-use sekisho_events::{CallRefused, NodeEvent, PeerRefused, RecordClass};
+use sekisho_events::{CallRefused, Decided, NodeEvent, PeerRefused, RecordClass};
 use sekisho_policy::{Decision, Recorded, RequestInput, RuleOutcome, Unmet};
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::ids;
 use crate::output::{print, printable};
 use crate::rest::Rest;
 
-use identity::difference_lines;
+use identity::{AdviceShown, advice_lines, difference_lines};
 pub(crate) use identity::{DifferenceShown, identity};
 
 #[derive(Debug, Args)]
@@ -39,16 +39,21 @@ pub(crate) async fn run(global: &Global, args: WhyArgs) -> Result<Exit, Failure>
         print(global.output, &answer, || answer.text())?;
         return Ok(if answer.matched.is_empty() { Exit::Denied } else { Exit::Ok });
     }
-    let found = ids::record(&Rest::of(global), &args.what).await?;
-    explain(global, &found)
+    let rest = Rest::of(global);
+    let found = ids::record(&rest, &args.what).await?;
+    explain(global, &rest, &found).await
 }
 
 /// Prints a record and what can be done; the exit code says whether it allows.
-pub(crate) fn explain(global: &Global, found: &DecisionForm) -> Result<Exit, Failure> {
+pub(crate) async fn explain(global: &Global, rest: &Rest, found: &DecisionForm) -> Result<Exit, Failure> {
     let event = found.read().map_err(|e| Failure::failed(format!("{}: {e}", found.id)))?;
-    let fix = fix(&event);
-    let shown = Shown { record: &found.record, log_index: found.log_index, fix };
-    print(global.output, &shown, || record_text(&event, fix))?;
+    let advice = match &event {
+        NodeEvent::Decided(decided) => vec![AdviceShown::without_command(fix(decided))],
+        NodeEvent::NoIdentity(refused) => identity::advice_after_refusal(rest, refused).await,
+        NodeEvent::PeerRefused(_) | NodeEvent::CallRefused(_) => vec![],
+    };
+    let shown = Shown { record: &found.record, log_index: found.log_index, advice: &advice };
+    print(global.output, &shown, || record_text(&event, &advice))?;
     Ok(if event.class() == RecordClass::Allow { Exit::Ok } else { Exit::Denied })
 }
 
@@ -58,16 +63,14 @@ struct Shown<'a> {
     #[serde(flatten)]
     record: &'a serde_json::Value,
     log_index: u64,
-    fix: &'static str,
+    advice: &'a [AdviceShown],
 }
 
 /// What a record says, for people.
-fn record_text(event: &NodeEvent, fix: &str) -> String {
+fn record_text(event: &NodeEvent, advice: &[AdviceShown]) -> String {
     let proof = format!("proof: sekisho prove {}\n", event.id());
-    match event {
-        NodeEvent::Decided(decided) => {
-            format!("{}what can be done:\n  {fix}\n{proof}", decided_text(&decided.recorded))
-        }
+    let mut out = match event {
+        NodeEvent::Decided(decided) => decided_text(&decided.recorded),
         NodeEvent::NoIdentity(refused) => {
             let mut out = format!("refused: {}\n", printable(&refused.what));
             if let Some(nearest) = &refused.nearest {
@@ -75,13 +78,15 @@ fn record_text(event: &NodeEvent, fix: &str) -> String {
                 let differences: Vec<_> = nearest.differences.iter().map(DifferenceShown::of).collect();
                 difference_lines(&mut out, &differences);
             }
-            out + &proof
+            out
         }
         NodeEvent::PeerRefused(PeerRefused { what, peer, reason, .. }) => {
-            format!("refused: {} of {}: {}\n{proof}", printable(what), printable(peer), printable(reason))
+            format!("refused: {} of {}: {}\n", printable(what), printable(peer), printable(reason))
         }
-        NodeEvent::CallRefused(CallRefused { what, .. }) => format!("refused: {}\n{proof}", printable(what)),
-    }
+        NodeEvent::CallRefused(CallRefused { what, .. }) => format!("refused: {}\n", printable(what)),
+    };
+    advice_lines(&mut out, advice);
+    out + &proof
 }
 
 fn decided_text(recorded: &Recorded) -> String {
@@ -138,15 +143,12 @@ pub(crate) fn decision_text(decision: &Decision) -> String {
 }
 
 /// What to do about a denial. It never advises to weaken a rule (law L16).
-fn fix(event: &NodeEvent) -> &'static str {
-    if matches!(event, NodeEvent::Decided(decided) if decided.recorded.policy_revision == 0) {
+fn fix(decided: &Decided) -> &'static str {
+    if decided.recorded.policy_revision == 0 {
         return "no policy was in force, which denies every request: `sekisho policy apply <folder>`, or start the \
             server with `--policy-folder`";
     }
-    let unmet = match event {
-        NodeEvent::Decided(decided) => decided.recorded.decision.rule.as_ref().and_then(|rule| rule.unmet.first()),
-        _ => None,
-    };
+    let unmet = decided.recorded.decision.rule.as_ref().and_then(|rule| rule.unmet.first());
     let condition = unmet.map(|unmet| unmet.condition.as_str()).unwrap_or_default();
     if condition.contains("hw_attested") {
         return "the rule asks for hardware: attest the node of the caller by hardware";
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     /// A denial because `condition` was not met, of a path that a terminal would obey.
-    fn denied(condition: &str) -> NodeEvent {
+    fn denied(condition: &str) -> Decided {
         let rule = serde_json::json!({"file": "a.rego", "line": 5, "unknown": 0, "unmet": [
             {"condition": condition, "found": "false", "line": 7}]});
         let subject = serde_json::json!({"claims": {}, "issued_at": 5, "spiffe_id": "spiffe://td/a"});
@@ -173,7 +175,10 @@ mod tests {
             "id": "dec_00000000000500112233445566778899", "input": input, "kind": "decision", "latency_us": 1,
             "now_ns": 5_000_000, "policy_digest": null, "policy_revision": 3, "rule": rule,
             "span_id": "00".repeat(8), "trace_id": "00".repeat(16)});
-        NodeEvent::from_json(&record).unwrap()
+        match NodeEvent::from_json(&record).unwrap() {
+            NodeEvent::Decided(decided) => decided,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -190,8 +195,9 @@ mod tests {
 
     #[test]
     fn a_record_is_explained_without_controlling_the_terminal() {
-        let event = denied("input.method == \"PUT\"");
-        let shown = record_text(&event, fix(&event));
+        let decided = denied("input.method == \"PUT\"");
+        let advice = [AdviceShown::without_command(fix(&decided))];
+        let shown = record_text(&NodeEvent::Decided(decided), &advice);
         assert!(shown.starts_with("deny GET /v1/\\u{1b}[2J from spiffe://td/a to spiffe://td/b\n"), "{shown:?}");
         assert!(
             shown.contains("nearest rule: a.rego:5\n  line 7: `input.method == \"PUT\"` does not hold; found false\n")
