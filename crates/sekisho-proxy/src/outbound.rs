@@ -245,6 +245,9 @@ impl Outbound {
             (Err(error @ SendError::Target), _) => refuse(StatusCode::BAD_REQUEST, &error.to_string(), None),
             (Err(_), Some(fault)) => refuse(fault.status, &fault.detail, None),
             (Err(error), None) => {
+                if let SendError::Answer(error) = &error {
+                    self.peer.dialer.decider.refuse("answer", peer.as_str(), &error.to_string());
+                }
                 tracing::warn!(%peer, %error, "the peer did not answer the request");
                 refuse(StatusCode::BAD_GATEWAY, "the peer did not answer", None)
             }

@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::answer_head::{AnswerError, Failed, exchange};
 use crate::dialling::{DialError, PeerDialer};
 use crate::guard;
 use crate::hops;
@@ -29,8 +30,8 @@ pub(crate) enum SendError {
     Http(#[from] hyper::Error),
     #[error("the request's target cannot be formed")]
     Target,
-    #[error("it switched to another protocol, which no request asked for")]
-    Switched,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
 }
 
 pub(crate) struct ToPeer {
@@ -62,18 +63,17 @@ impl ToPeer {
                 }
             };
             let head1 = over_http1(head, !body.is_end_stream()).ok_or(SendError::Target)?;
-            match connection.sender.try_send_request(Request::from_parts(head1, body)).await {
-                // What follows such a head is not an answer, and goes with its connection.
-                Ok(response) if response.status().is_informational() => return Err(SendError::Switched),
+            match exchange(&mut connection.sender, Request::from_parts(head1, body)).await {
                 Ok(response) => {
                     let lease = Some((connection, self.http1.idle.clone()));
                     return Ok(response.map(|body| PooledAnswer { body, lease, ended: false }.boxed()));
                 }
                 // The peer closed a connection that waited.
-                Err(mut error) => match error.take_message().filter(|_| reused) {
+                Err(Failed::Http(mut error)) => match error.take_message().filter(|_| reused) {
                     Some(unsent) => (head, body) = unsent.into_parts(),
-                    None => return Err(error.into_error().into()),
+                    None => return Err((*error).into_error().into()),
                 },
+                Err(Failed::Answer(error)) => return Err(error.into()),
             }
         }
     }

@@ -15,6 +15,7 @@ use sekisho_runtime::instant;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Answers};
+use crate::answer_head::{AnswerError, Failed, exchange};
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::fair_queue::{FairQueue, NoPermit, Permit};
@@ -46,8 +47,8 @@ pub(crate) enum UpstreamError {
     Shared(Arc<UpstreamError>),
     #[error("the connection attempt was cancelled")]
     GivenUp,
-    #[error("it switched to another protocol, which no request asked for")]
-    Switched,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
 }
 
 type Http2Sender = http2::SendRequest<Body>;
@@ -112,20 +113,32 @@ impl Upstream {
                 Some(sender) => sender,
                 None => self.dial().await?,
             };
-            match sender.try_send_request(request).await {
-                // What follows such a head is not an answer, and goes with its connection.
-                Ok(response) if response.status().is_informational() => return Err(UpstreamError::Switched),
+            match exchange(&mut sender, request).await {
                 Ok(response) => {
                     let lease = Some((sender, self.idle.clone()));
                     return Ok(response.map(|body| self.answers.answer(body, lease, permit, idle)));
                 }
                 // The service closed a connection that waited, and nothing of the request was sent.
-                Err(mut error) => match error.take_message().filter(|_| reused) {
+                Err(Failed::Http(mut error)) => match error.take_message().filter(|_| reused) {
                     Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
+                    None => return Err(self.recorded((*error).into_error().into())),
                 },
+                Err(Failed::Answer(error)) => return Err(self.recorded(error.into())),
             }
         }
+    }
+
+    /// Records an answer of the workload that is not one.
+    fn recorded(&self, error: UpstreamError) -> UpstreamError {
+        let is_malformed = match &error {
+            UpstreamError::Answer(_) => true,
+            UpstreamError::Http(error) => error.is_parse(),
+            _ => false,
+        };
+        if is_malformed {
+            self.decider.refuse("answer", &self.at.to_string(), &error.to_string());
+        }
+        error
     }
 
     /// A raw connection, for protocols other than HTTP. It takes a permit of `peer`, or is refused at once.

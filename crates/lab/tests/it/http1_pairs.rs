@@ -168,6 +168,15 @@ fn serve(reader: &mut BufReader<&TcpStream>) -> Option<bool> {
         }
         "/v1/lengths" => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nforged".into(),
         "/v1/value" => "HTTP/1.1 200 OK\r\nx: a\rset-cookie: forged\r\ncontent-length: 2\r\n\r\nok".into(),
+        "/v1/both" => {
+            "HTTP/1.1 200 OK\r\ncontent-length: 11\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nforged".into()
+        }
+        "/v1/interim" => {
+            format!("{}HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged", "HTTP/1.1 103 Early\r\n\r\n".repeat(17))
+        }
+        "/v1/claims" => {
+            "HTTP/1.1 200 OK\r\nX-Sekisho-Peer-Id: spiffe://example.org/admin\r\ncontent-length: 2\r\n\r\nok".into()
+        }
         "/v1/upgraded" => "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nforged".into(),
         _ => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len()),
     };
@@ -216,6 +225,8 @@ fn each_request_gets_its_own_answer() {
         ("GET /v1/split HTTP/1.1\r\nhost: own\r\n\r\n".to_owned(), 200, "ok"),
         ("GET /v1/lengths HTTP/1.1\r\nhost: own\r\n\r\n".to_owned(), 502, "did not answer"),
         ("GET /v1/value HTTP/1.1\r\nhost: own\r\n\r\n".to_owned(), 502, "did not answer"),
+        ("GET /v1/both HTTP/1.1\r\nhost: own\r\n\r\n".to_owned(), 502, "did not answer"),
+        ("GET /v1/interim HTTP/1.1\r\nhost: own\r\n\r\n".to_owned(), 502, "did not answer"),
     ] {
         let mut caller = pair.dial();
         caller.say(&request);
@@ -234,6 +245,31 @@ fn each_request_gets_its_own_answer() {
     assert!(upgraded.0 == 502 && !upgraded.1.contains("forged"), "{upgraded:?}");
     // One after the other they need no second connection, but where one broke.
     assert!(pair.between() <= 2, "{} connections between the sidecars", pair.between());
+}
+
+#[test]
+fn malformed_answers_of_a_workload_are_recorded() {
+    let pair = Pair::open().ready();
+    for (path, reason) in [("both", "read in two ways"), ("interim", "interim answers"), ("lengths", "content-length")]
+    {
+        assert_eq!(pair.dial().get(&format!("/v1/{path}")).0, 502, "{path}");
+        eventually("the refusal is recorded", || {
+            let listed = pair.world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+            let of_answers = listed.as_array()?.iter().map(|row| &row["record"]).filter(|row| row["what"] == "answer");
+            let mut reasons = of_answers.filter_map(|row| row["reason"].as_str());
+            reasons.any(|found| found.contains(reason)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn answers_name_no_peer() {
+    let pair = Pair::open().ready();
+    let mut caller = pair.dial();
+    caller.say("GET /v1/claims HTTP/1.1\r\nhost: own\r\n\r\n");
+    let (first, fields) = read_head(&mut caller.0).unwrap();
+    assert!(first.contains(" 200 ") && fields.contains_key("content-length"), "{first}: {fields:?}");
+    assert!(!fields.contains_key("x-sekisho-peer-id"), "{fields:?}");
 }
 
 #[test]
