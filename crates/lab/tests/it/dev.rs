@@ -66,6 +66,28 @@ fn the_main_job_runs_after_its_agent_expired() {
     assert_eq!(agent(&first), agent(&second));
 }
 
+/// A shell that was set up for other roles: its addresses, sockets and files are theirs.
+#[test]
+fn dev_ignores_addresses_of_the_shell() {
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    let nowhere = "/nonexistent/there";
+    let mut command = Command::new(program("sekisho"));
+    command.args(["dev", "--once", "-o", "json", "--folder"]).arg(folder.path());
+    for name in ["SERVER_SOCKET", "AGENT_SOCKET", "SERVER_DATA", "AGENT_DATA", "PROXY_DATA", "TRUST_BUNDLE"] {
+        command.env(format!("SEKISHO_{name}"), nowhere);
+    }
+    for name in ["SERVER", "SERVER_LISTEN", "INBOUND", "UPSTREAM", "METRICS"] {
+        command.env(format!("SEKISHO_{name}"), "192.0.2.1:1");
+    }
+    command.env("SEKISHO_OUTBOUND", "127.0.0.1:1=192.0.2.1:1=spiffe://other/x").env("SEKISHO_TRUST_DOMAIN", "other");
+    command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{nowhere}"));
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    let last = out.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    assert_eq!(last.unwrap()["milestone"], "proofs_verified", "{out}");
+}
+
 /// A fresh machine has no root for it: the same job, from nothing, by a user without any privilege.
 #[test]
 fn the_main_job_runs_cold_without_root() {

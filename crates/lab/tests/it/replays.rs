@@ -1,5 +1,6 @@
 //! Policies tried on what was decided: records of a real pair of sidecars, through the command line.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -10,6 +11,7 @@ use crate::world::{POLICY, Role, World, digest, eventually, free_port, program, 
 /// A service behind its sidecar, and a sidecar that calls it for this process.
 pub(crate) struct Pair {
     pub world: World,
+    inbound: String,
     local: String,
     _roles: [Role; 2],
 }
@@ -33,7 +35,7 @@ impl Pair {
         command.arg("--outbound").arg(format!("{local}={inbound}=spiffe://example.org/shop/ledger"));
         let till = Role::start(command.arg("--workload-pid").arg(std::process::id().to_string()));
         till.ready();
-        Self { world, local, _roles: [ledger, till] }
+        Self { world, inbound, local, _roles: [ledger, till] }
     }
 
     pub fn get(&self, path: &str, headers: &str) -> String {
@@ -51,12 +53,26 @@ impl Pair {
         })
     }
 
+    /// The connections between the sidecars that are open, by the port of their dialling end.
+    fn connections(&self) -> BTreeSet<String> {
+        let port: u16 = self.inbound.rsplit(':').next().unwrap().parse().unwrap();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let open = fields.filter(|fields| fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "01");
+        open.map(|fields| fields[1].to_owned()).collect()
+    }
+
     /// What a policy comes to, and the exit code.
     fn replay(&self, policy: &str) -> (Value, i32) {
+        self.replay_with(policy, &[])
+    }
+
+    fn replay_with(&self, policy: &str, options: &[&str]) -> (Value, i32) {
         let folder = self.world.path("other");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::File::create(folder.join("p.rego")).unwrap().write_all(policy.as_bytes()).unwrap();
-        let (code, out, said) = self.world.sekisho(&["policy", "replay", folder.to_str().unwrap(), "-o", "json"]);
+        let arguments = [&["policy", "replay", folder.to_str().unwrap(), "-o", "json"], options].concat();
+        let (code, out, said) = self.world.sekisho(&arguments);
         (serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {said}")), code)
     }
 }
@@ -87,6 +103,56 @@ fn a_replay_names_what_another_policy_would_change() {
     assert_eq!(code, 2);
     assert!(other["differences"].as_array().unwrap().len() > early.min(1), "{other}");
     assert!(changed(&other, "allow", "deny") > 0 && changed(&other, "deny", "allow") > 0, "{other}");
+}
+
+#[test]
+fn recorded_decisions_are_replayed_from_a_file() {
+    let pair = Pair::start();
+    eventually("the policy is there", || pair.get("/v1/balance", "").contains(" 200 ").then_some(()));
+    pair.get("/v1/elsewhere", "");
+    pair.recorded("elsewhere", 1);
+    let (_, rows, _) = pair.world.sekisho(&["decision", "list", "--limit", "1000", "-o", "jsonl"]);
+    let file = pair.world.path("decisions.jsonl");
+    let replay = |rows: &str, policy: &str| {
+        std::fs::write(&file, rows).unwrap();
+        // A server that does not answer is not asked.
+        let nowhere = pair.world.path("nowhere");
+        let options = ["--recorded", file.to_str().unwrap(), "--server-socket", nowhere.to_str().unwrap()];
+        pair.replay_with(policy, &options)
+    };
+    let other = POLICY.replace("balance", "elsewhere");
+    assert_eq!(replay(&rows, &other).0["differences"], pair.replay(&other).0["differences"]);
+    assert_eq!(replay(&rows, &other).1, 2);
+    let allowed: String =
+        rows.lines().filter(|row| row.contains("\"effect\":\"allow\"")).collect::<Vec<_>>().join("\n");
+    let (same, code) = replay(&allowed, POLICY);
+    assert!(code == 0 && same["same"].as_u64().unwrap() > 0, "{same}");
+    std::fs::write(&file, format!("{allowed}\n{{}}\n")).unwrap();
+    let (code, _, said) =
+        pair.world.sekisho(&["policy", "replay", "other", "--recorded", file.to_str().unwrap(), "-o", "json"]);
+    let line = allowed.lines().count() + 1;
+    assert!(code == 1 && said.contains(&format!("line {line} of ")), "{said}");
+}
+
+#[test]
+fn law_l12_revoking_one_end_closes_pooled_connections() {
+    let pair = Pair::start();
+    let passes = || pair.get("/v1/balance", "").contains(" 200 ").then_some(());
+    eventually("the policy is there", passes);
+    for end in ["ledger", "till"] {
+        eventually("a request passes", passes);
+        let pooled = pair.connections();
+        assert!(!pooled.is_empty(), "{end}: a connection waits for the next request");
+        let id = format!("spiffe://example.org/shop/{end}");
+        pair.world.text(&["revocation", "create", "--spiffe-id", &id, "--reason", "key leaked", "--yes"]);
+        let closed = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !pair.connections().is_disjoint(&pooled) {
+            assert!(std::time::Instant::now() < closed, "{end}: a pooled connection outlives the revocation");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // The entry stays, and its next SVID is good.
+    }
+    eventually("requests pass with new SVIDs", passes);
 }
 
 const READS: &str = r#"package workload.authz

@@ -159,6 +159,61 @@ fn exec_runs_a_program_with_its_identity() {
     assert_eq!(missing.status.code(), Some(127));
 }
 
+#[test]
+fn exec_stops_at_an_early_signal() {
+    let world = World::start();
+    let terminate = |child: &std::process::Child| {
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    };
+    // While it waits for an identity.
+    let mut waits = sekisho(&world, &["exec", "--timeout", "60s", "--", "touch", "ran"]).spawn().unwrap();
+    eventually("it handles signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", waits.id())).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught >> (15 - 1) & 1 == 1).then_some(())
+    });
+    terminate(&waits);
+    let status = eventually("it stops", || waits.try_wait().unwrap());
+    assert_eq!(status.code(), Some(143));
+    assert!(!world.path("ran").exists());
+    // At any moment of its start: no program and no key stays.
+    world.register_with("/files/job", &of_sekisho(), &SHORT);
+    for milliseconds in 0..30 {
+        let script = "echo $SVID_FOLDER > started; exec sleep 600";
+        let mut child = sekisho(&world, &["exec", "--", "sh", "-c", script]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds * 4));
+        terminate(&child);
+        let status = eventually("it stops", || child.try_wait().unwrap());
+        let by_signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert!(status.code() == Some(143) || by_signal == Some(15), "{milliseconds}: {status}");
+        if let Ok(folder) = std::fs::read_to_string(world.path("started")) {
+            assert!(!Path::new(folder.trim()).exists(), "{milliseconds}: {folder} stays");
+        }
+    }
+    assert!(world.path("started").exists(), "the latest signals came after the start");
+}
+
+/// A group that may read the files reaches them through folders that are made for them.
+#[test]
+fn a_strict_umask_leaves_new_folders_open() {
+    let world = World::start();
+    world.register_with("/files/web", &of_sekisho(), &SHORT);
+    let folder = world.path("below/svid");
+    let script = format!(
+        "umask 077; exec {} svid watch --once --group $(id -g) --agent-socket {} --write {}",
+        program("sekisho").display(),
+        world.agent_socket().display(),
+        folder.display()
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!([mode(&world.path("below")), mode(&folder), mode(&set(&folder))], [0o755; 3]);
+    let files = ["svid.pem", "bundle.pem", "svid_key.pem"].map(|file| mode(&folder.join(file)));
+    assert_eq!(files, [0o644, 0o644, 0o640]);
+}
+
 /// Law L16 and the attacks on helpers of this kind: a link that another user planted is not followed.
 #[test]
 fn no_file_goes_where_another_user_controls() {

@@ -297,6 +297,26 @@ mod tests {
         within(has_stopped).await;
     }
 
+    #[tokio::test]
+    async fn a_command_has_a_time_limit() {
+        let own = tempfile::tempdir().unwrap();
+        let seen = own.path().join("pid");
+        let command = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", seen.display());
+        let folder = own.path().to_owned();
+        let running = tokio::spawn(async move { run(&command, &folder).await });
+        let pid = within(|| std::fs::read_to_string(&seen).ok()).await.trim().to_owned();
+        tokio::time::pause();
+        tokio::time::advance(LONGEST_RUN + Duration::from_secs(1)).await;
+        let error = running.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("did not end within 60 s"), "{error}");
+        tokio::time::resume();
+        let has_stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        };
+        within(has_stopped).await;
+    }
+
     async fn within<T>(look: impl Fn() -> Option<T>) -> T {
         let found = async {
             loop {

@@ -155,8 +155,8 @@ async fn has_parent(rest: &Rest, parent: &str) -> Result<bool, Failure> {
 fn warn_of_parent(parent: &str) {
     let _unread = writeln!(
         Stderr,
-        "sekisho: warning: no agent or entry has the SPIFFE ID `{parent}` yet; before that, no process gets this identity \
-         (`sekisho agent list`)"
+        "sekisho: warning: no agent or entry has the SPIFFE ID `{parent}` yet; before that, no process gets this \
+         identity (`sekisho agent list`)"
     );
 }
 
