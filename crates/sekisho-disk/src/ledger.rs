@@ -21,7 +21,7 @@ use crate::DiskError;
 use crate::atomic::private_folder;
 use crate::disk::Disk;
 use crate::folder_lock::lock_folder;
-use crate::ledger_entry::{Append, Appended, BATCH_BYTES, NewEntry, Pace, Recovered};
+use crate::ledger_entry::{Append, Appended, BATCH_BYTES, NewEntry, Recovered, TileSchedule};
 use crate::ledger_files::{erase_side, has_side, read_entries, read_tile, restore_frontier};
 
 mod published;
@@ -76,7 +76,7 @@ impl Ledger {
         key: Arc<dyn Signer>,
         wal_bytes: u64,
     ) -> Result<(Self, Recovered), DiskError> {
-        let pace = Pace { publish_every: PUBLISH_EVERY, wal_bytes };
+        let pace = TileSchedule { publish_every: PUBLISH_EVERY, wal_bytes };
         Self::open_on(Disk::of_machine(), folder, origin, key, pace)
     }
 
@@ -85,7 +85,7 @@ impl Ledger {
         folder: &Path,
         origin: &str,
         key: Arc<dyn Signer>,
-        pace: Pace,
+        pace: TileSchedule,
     ) -> Result<(Self, Recovered), DiskError> {
         private_folder(folder)?;
         let lock = lock_folder(folder)?;

@@ -11,7 +11,7 @@ use crate::error::DiskError;
 pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// When tiles are written, and when they are made durable.
 #[derive(Clone, Copy)]
-pub(crate) struct Pace {
+pub(crate) struct TileSchedule {
     pub(crate) publish_every: Duration,
     /// The write-ahead file is emptied above this size.
     pub(crate) wal_bytes: u64,

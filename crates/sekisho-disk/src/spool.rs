@@ -43,7 +43,7 @@ struct State {
 impl State {
     /// Begins the file anew with what waits.
     fn rewrite(&mut self) -> Result<(), DiskError> {
-        self.wal.begin_anew(self.first, self.pending.iter().map(AsRef::as_ref))
+        self.wal.restart_file(self.first, self.pending.iter().map(AsRef::as_ref))
     }
 
     fn append(&mut self, records: &[&Bytes]) -> Result<(), DiskError> {

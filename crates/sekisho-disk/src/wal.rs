@@ -38,7 +38,7 @@ pub(crate) struct Wal {
     written: u64,
     /// The frame of one append, kept for the next.
     buffer: Vec<u8>,
-    /// A sync of it failed: nothing that is written to it counts, until it [begins anew](Wal::begin_anew).
+    /// A sync of it failed: nothing that is written to it counts, until it [is rewritten](Wal::restart_file).
     broken: bool,
 }
 
@@ -69,7 +69,7 @@ impl Wal {
 
     /// Makes a new file with these records in the place of this one. On failure nothing can be appended until another
     /// attempt succeeds.
-    pub(crate) fn begin_anew<'a>(
+    pub(crate) fn restart_file<'a>(
         &mut self,
         number: u64,
         records: impl IntoIterator<Item = &'a [u8]>,

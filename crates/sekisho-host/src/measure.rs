@@ -37,7 +37,7 @@ fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement,
     let basis = Basis::read(process, cache)?;
     let (mut selectors, mut attestors) = (SelectorSet::new(), vec![]);
     for attestor in ATTESTORS {
-        let found = of_its_class(attestor, attestor.measure(process, &basis)?);
+        let found = only_own_class(attestor, attestor.measure(process, &basis)?);
         if !found.is_empty() {
             attestors.push(attestor.class().source());
             selectors.extend(found);
@@ -51,7 +51,7 @@ fn measure_living(process: &Process, cache: &DigestCache) -> Result<Measurement,
 }
 
 /// What an attestor finds becomes selectors of its class, and of no other.
-fn of_its_class(attestor: &dyn WorkloadAttestor, found: Found) -> SelectorSet {
+fn only_own_class(attestor: &dyn WorkloadAttestor, found: Found) -> SelectorSet {
     let kind = attestor.class().name;
     let selector = |(name, value): (&str, String)| Selector::new(kind, &format!("{name}:{value}")).ok();
     found.into_iter().filter_map(selector).collect()
@@ -70,7 +70,7 @@ pub fn is_unchanged(process: &Process, measured: &Measurement) -> Result<bool, H
         if let Some(found) = attestor.look_again(process)? {
             let kind = attestor.class().name;
             let before = measured.selectors.iter().filter(|selector| selector.kind() == kind);
-            as_before &= before.eq(&of_its_class(attestor, found));
+            as_before &= before.eq(&only_own_class(attestor, found));
         }
     }
     process.check_alive()?;

@@ -45,7 +45,7 @@ impl Acceptor {
     }
 
     /// Serves a second protocol on the same port. A client that does not ask for it is served as without.
-    pub fn beside(mut self, protocol: &'static [u8]) -> Result<Self, NetError> {
+    pub fn with_protocol(mut self, protocol: &'static [u8]) -> Result<Self, NetError> {
         self.beside =
             Some((protocol, TlsAcceptor::from(self.source.server_config(true, &[protocol], SiteSelection::Alone)?)));
         Ok(self)

@@ -155,7 +155,7 @@ impl Open {
 
     /// The user whose connection gives way to one of `to`: of those who have the most. The guests are one user first,
     /// and share among themselves what they have.
-    fn gives_way(&self, to: Owner) -> Option<Owner> {
+    fn owner_to_displace(&self, to: Owner) -> Option<Owner> {
         let most = |guests: bool| {
             let users = self.users.iter().filter(|(whose, _)| whose.is_guest == guests);
             users.map(|(whose, user)| (user.connections.len(), *whose)).max_by_key(|(count, _)| *count)
@@ -275,7 +275,7 @@ impl UnixSlots {
         if open.all < self.limits.total {
             return Ok(None);
         }
-        let loser = open.gives_way(whose).ok_or(NoSlot::All)?;
+        let loser = open.owner_to_displace(whose).ok_or(NoSlot::All)?;
         let user = open.users.get(&loser).ok_or(NoSlot::All)?;
         // The newest on which nothing was asked, else the newest.
         let idle = |state: &State| !state.asked.load(Ordering::Relaxed);

@@ -114,7 +114,7 @@ impl PolicySet {
             Ok(false) => (Effect::Deny, None),
             Err(error) => (Effect::Deny, Some(error)),
         };
-        let rule = self.telling(facts, effect).map(|rule| outcome(rule, facts));
+        let rule = self.rule_to_explain(facts, effect).map(|rule| outcome(rule, facts));
         Decision { effect, rule, error }
     }
 
@@ -158,7 +158,7 @@ impl PolicySet {
     }
 
     /// The body that allowed, or the nearest one.
-    fn telling(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
+    fn rule_to_explain(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
         let mut best: Option<((usize, usize), &LoweredRule)> = None;
         for rule in &self.lowered.rules {
             let (mut unmet, mut unknown) = (0, 0);

@@ -68,7 +68,7 @@ impl PolicySet {
             recorded.policy_digest == Some(judge.digest())
                 && recorded.answers_to.as_deref() == Some(judge.reads.digest())
         });
-        match self.decided_for_all(recorded, judge) {
+        match self.decide_for_all(recorded, judge) {
             Err(_) if same => Replayed::AsRecorded,
             Err((place, rule)) => Replayed::Uncertain { place, rule },
             Ok(decision) => Replayed::Decided(decision),
@@ -76,7 +76,7 @@ impl PolicySet {
     }
 
     /// The decision, if it is the same whatever fits the record; else the place and the rule that leave it open.
-    fn decided_for_all(&self, recorded: &Recorded, judge: Option<&Self>) -> Result<Decision, (String, String)> {
+    fn decide_for_all(&self, recorded: &Recorded, judge: Option<&Self>) -> Result<Decision, (String, String)> {
         let (mut hidden, mut free) = (vec![], vec![]);
         for place in recorded.hidden() {
             let reads = self.reads.free(&place).into_iter().map(|read| (place.name(), read));

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::body_filter::BoxError;
 use crate::fair_queue::Permit;
 use crate::idle::{Idle, TimedOut};
 use crate::idle_pool::{Http1Sender, IdlePool};
-use crate::passing::BoxError;
 
 /// The connection that an answer comes on, and where it goes afterwards.
 pub(crate) type Lease = Option<(Http1Sender, Arc<IdlePool<Http1Sender>>)>;
@@ -37,7 +37,7 @@ struct Open {
 
 impl Answers {
     /// Ends answers on which nothing has passed for `limit`, until it is dropped.
-    pub(crate) fn swept(limit: Duration) -> Arc<Self> {
+    pub(crate) fn with_idle_limit(limit: Duration) -> Arc<Self> {
         let answers = Arc::new(Self::default());
         tokio::spawn(sweep(Arc::downgrade(&answers), (limit / 4).max(Duration::from_millis(100))));
         answers

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 
+use crate::body_filter::Body;
 use crate::idle_pool::Http1Sender;
-use crate::passing::Body;
 
 /// Interim answers (1xx) before the final one. The library reads any number of them.
 const MAX_INTERIM: usize = 16;
@@ -91,7 +91,7 @@ mod tests {
             let _head = service.read(&mut [0; 4096]).await.unwrap();
             service.write_all(text.as_bytes()).await.unwrap();
         });
-        let request = Request::builder().uri("/").header("host", "a").body(crate::passing::empty()).unwrap();
+        let request = Request::builder().uri("/").header("host", "a").body(crate::body_filter::empty()).unwrap();
         match exchange(&mut sender, request).await {
             Ok(answer) => {
                 let body = answer.into_body().collect().await.unwrap().to_bytes();

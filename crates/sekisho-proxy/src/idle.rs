@@ -10,7 +10,7 @@ use std::time::Duration;
 use sekisho_runtime::instant;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::passing::{Pass, Passing, Polled};
+use crate::body_filter::{BodyFilter, FilteredBody, Polled};
 
 #[derive(Debug, thiserror::Error)]
 #[error("no data was sent on this request for {0} s")]
@@ -63,7 +63,7 @@ pub(crate) struct Clock {
 }
 
 /// A body on such a clock.
-pub(crate) type Timed<B> = Passing<B, Clock>;
+pub(crate) type Timed<B> = FilteredBody<B, Clock>;
 
 impl<B> Timed<B> {
     pub(crate) const fn new(inner: B, idle: Idle) -> Self {
@@ -71,7 +71,7 @@ impl<B> Timed<B> {
     }
 }
 
-impl Pass for Clock {
+impl BodyFilter for Clock {
     fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled {
         if polled.is_ready() {
             self.idle.touch();
@@ -95,7 +95,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::passing::BoxError;
+    use crate::body_filter::BoxError;
 
     /// A body of which nothing comes.
     struct Silent;

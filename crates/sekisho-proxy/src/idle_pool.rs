@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 use sekisho_runtime::instant;
 use tokio::time::Instant;
 
-use crate::passing::Body;
+use crate::body_filter::Body;
 
 /// Idle connections in one pool, at most.
 const MAX_IDLE: usize = 256;

@@ -21,12 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::body_filter::{Body, empty};
 use crate::config::Protocol;
 use crate::guard::{self, DECISION_HEADER, PEER_HEADER};
 use crate::hops;
 use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
-use crate::passing::{Body, empty};
 use crate::peer_http1;
 use crate::poll_on_wake::PollOnWake;
 use crate::refusal::{insert, is_grpc, refuse_as};
@@ -71,7 +71,7 @@ impl Inbound {
         let alpn: &[&[u8]] =
             if inbound.protocol == Protocol::Tcp { &[] } else { &[peer_http1::PROTOCOL, b"h2", b"http/1.1"] };
         let acceptor = Acceptor::new(&inbound.identity.tls, true, alpn);
-        let acceptor = acceptor.and_then(|acceptor| acceptor.beside(renewal::PROTOCOL));
+        let acceptor = acceptor.and_then(|acceptor| acceptor.with_protocol(renewal::PROTOCOL));
         let acceptor = match acceptor {
             Ok(acceptor) => acceptor,
             Err(error) => {

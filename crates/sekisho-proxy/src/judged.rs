@@ -9,8 +9,8 @@ use http_body::Frame;
 use sekisho_policy::RequestInput;
 use tokio::sync::watch;
 
+use crate::body_filter::{BodyFilter, FilteredBody, Polled};
 use crate::decisions::Decider;
-use crate::passing::{Pass, Passing, Polled};
 use crate::refusal::{GRPC_DENIED, grpc_status};
 use crate::renewal::Proven;
 use crate::trace::Trace;
@@ -141,7 +141,7 @@ enum BodyKind {
     GrpcResponse,
 }
 
-pub(crate) type Judged<B> = Passing<B, Judge>;
+pub(crate) type Judged<B> = FilteredBody<B, Judge>;
 
 impl<B> Judged<B> {
     pub(crate) const fn request(inner: B, allowed: StillAllowed) -> Self {
@@ -166,7 +166,7 @@ impl Judge {
     }
 }
 
-impl Pass for Judge {
+impl BodyFilter for Judge {
     fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled {
         let frame = match polled {
             Poll::Ready(Some(Ok(frame))) => frame,

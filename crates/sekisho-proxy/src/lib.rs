@@ -5,6 +5,7 @@
 
 mod answer;
 mod answer_head;
+mod body_filter;
 mod config;
 mod deciding;
 mod decisions;
@@ -22,7 +23,6 @@ mod local;
 mod log_limiter;
 mod measures;
 mod outbound;
-mod passing;
 mod peer_http1;
 mod peer_http2;
 mod policy;

@@ -19,13 +19,13 @@ use sekisho_runtime::{Span, SpanSide, Stop, Traces};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::body_filter::{Body, empty};
 use crate::config::{Local, Protocol};
 use crate::dialling::DialError;
 use crate::guard;
 use crate::idle::{Idle, Timed};
 use crate::inbound::{clean, http_builder};
 use crate::local::{self, Caller, LocalError};
-use crate::passing::{Body, empty};
 use crate::poll_on_wake::PollOnWake;
 use crate::program;
 use crate::refusal::refuse_as;

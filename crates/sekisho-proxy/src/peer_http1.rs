@@ -163,7 +163,7 @@ impl Http1 {
                     biased;
                     () = withdrawn(identity.clone()) => {}
                     why = renewer.until_refused() => tracing::info!(why, "a connection to a peer was closed"),
-                    () = let_go_after_rotation(identity.clone(), idle, generation) => {}
+                    () = drop_after_rotation(identity.clone(), idle, generation) => {}
                 }
             });
             tokio::select! {
@@ -200,7 +200,7 @@ impl Drop for ConnectionSlot {
 }
 
 /// Closes the connections of an earlier SVID that carry no request. Does not return.
-async fn let_go_after_rotation(
+async fn drop_after_rotation(
     mut identity: watch::Receiver<Option<CurrentIdentity>>,
     idle: Weak<IdlePool<Connection>>,
     generation: u64,

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body_filter::Body;
 use crate::dialling::{DialError, PeerDialer};
-use crate::passing::Body;
 use crate::renewal;
 use crate::serving::withdrawn;
 use crate::shared_dial::SharedDial;
@@ -61,7 +61,7 @@ impl Http2 {
                     }
                     tasks.finished().await;
                 } => {}
-                () = let_go_after_rotation(identity, shared, generation) => {}
+                () = drop_after_rotation(identity, shared, generation) => {}
             }
         });
         Ok(sender)
@@ -102,7 +102,7 @@ where
 }
 
 /// Keeps a connection of an earlier SVID open for the requests that are on it only. Does not return.
-async fn let_go_after_rotation(
+async fn drop_after_rotation(
     mut identity: watch::Receiver<Option<CurrentIdentity>>,
     shared: Weak<SharedDial<Http2Sender, DialError>>,
     generation: u64,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 
+use crate::body_filter::Body;
 use crate::guard::DECISION_HEADER;
-use crate::passing::Body;
 
 /// PERMISSION_DENIED.
 pub(crate) const GRPC_DENIED: &str = "7";

@@ -37,7 +37,7 @@ pub(crate) async fn decide_and_splice<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::debug!(peer, "connection denied");
         return;
     }
-    let (mut upstream, _permit) = match inbound.upstream.bare(&peer).await {
+    let (mut upstream, _permit) = match inbound.upstream.raw_connection(&peer).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::warn!(peer, %error, "the service was not reached");

@@ -14,11 +14,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::answer_head::{AnswerError, Failed, exchange};
+use crate::body_filter::{Body, BoxError};
 use crate::dialling::{DialError, PeerDialer};
 use crate::guard;
 use crate::hops;
 use crate::idle_pool::IdlePool;
-use crate::passing::{Body, BoxError};
 use crate::peer_http1::{Connection, Http1, Route};
 use crate::peer_http2::Http2;
 

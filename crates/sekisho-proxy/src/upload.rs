@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::{Sleep, sleep};
 
+use crate::body_filter::{BodyFilter, FilteredBody, Polled};
 use crate::http1_scan::Framing;
 use crate::idle::TimedOut;
 use crate::judged::Stopped;
-use crate::passing::{Pass, Passing, Polled};
 
 /// How long a body that is announced by `Expect: 100-continue` is held back, so that a refusal comes before it (RFC
 /// 9110 §10.1.1). HTTP/2 stacks pass no interim response on, so that silence must count as leave.
@@ -65,7 +65,7 @@ pub(crate) struct FaultWatch {
     held_back: Option<Pin<Box<Sleep>>>,
 }
 
-pub(crate) type Upload<B> = Passing<B, FaultWatch>;
+pub(crate) type Upload<B> = FilteredBody<B, FaultWatch>;
 
 impl<B> Upload<B> {
     pub(crate) const fn new(inner: B, faults: Faults) -> Self {
@@ -80,7 +80,7 @@ impl<B> Upload<B> {
     }
 }
 
-impl Pass for FaultWatch {
+impl BodyFilter for FaultWatch {
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(held_back) = &mut self.held_back {
             std::task::ready!(held_back.as_mut().poll(context));
@@ -104,8 +104,8 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
+    use crate::body_filter::BoxError;
     use crate::inbound::http_builder;
-    use crate::passing::BoxError;
     use crate::refusal::problem;
     use crate::strict::Strict;
 

@@ -16,13 +16,13 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Answers};
 use crate::answer_head::{AnswerError, Failed, exchange};
+use crate::body_filter::{Body, BodyFilter, FilteredBody, Polled};
 use crate::config::{Local, Protocol};
 use crate::decisions::Decider;
 use crate::fair_queue::{FairQueue, NoPermit, Permit};
 use crate::idle::Idle;
 use crate::idle_pool::{Http1Sender, IdlePool};
 use crate::local::{self, LocalError};
-use crate::passing::{Body, Pass, Passing, Polled};
 use crate::program;
 use crate::read_first::ReadFirst;
 use crate::shared_dial::SharedDial;
@@ -67,7 +67,7 @@ pub(crate) struct Upstream {
 }
 
 /// A request's body holds its permit until it was sent.
-impl Pass for Arc<Permit> {
+impl BodyFilter for Arc<Permit> {
     fn pass(&mut self, polled: Polled, _: &mut Context<'_>) -> Polled {
         polled
     }
@@ -84,7 +84,7 @@ impl Upstream {
     ) -> Arc<Self> {
         // A service that has just started is there at once: its failures are not remembered.
         let (idle, shared) = (IdlePool::with_timeout(IDLE), SharedDial::new(Duration::ZERO));
-        let (queue, answers) = (FairQueue::new(connections), Answers::swept(body_idle));
+        let (queue, answers) = (FairQueue::new(connections), Answers::with_idle_limit(body_idle));
         let opened = instant();
         Arc::new(Self { at, workload, protocol, decider, idle, shared, queue, answers, opened })
     }
@@ -100,7 +100,7 @@ impl Upstream {
         let permit = Arc::new(self.queue.take(peer).await?);
         // A service may answer before it has read the request, whose rest keeps the connection.
         if !request.body().is_end_stream() {
-            request = request.map(|body| Passing::by(body, permit.clone()).boxed());
+            request = request.map(|body| FilteredBody::by(body, permit.clone()).boxed());
         }
         if self.protocol == Protocol::H2c {
             let response = self.shared().await?.send_request(request).await?;
@@ -142,7 +142,7 @@ impl Upstream {
     }
 
     /// A raw connection, for protocols other than HTTP. It takes a permit of `peer`, or is refused at once.
-    pub(crate) async fn bare(&self, peer: &str) -> Result<(Box<dyn local::Stream>, Permit), UpstreamError> {
+    pub(crate) async fn raw_connection(&self, peer: &str) -> Result<(Box<dyn local::Stream>, Permit), UpstreamError> {
         let permit = self.queue.try_take(peer).ok_or(NoPermit::TooMany)?;
         Ok((self.connect().await?, permit))
     }
@@ -344,7 +344,7 @@ mod tests {
 
     impl http_body::Body for Large {
         type Data = bytes::Bytes;
-        type Error = crate::passing::BoxError;
+        type Error = crate::body_filter::BoxError;
 
         fn poll_frame(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
             self.rests = !self.rests;
@@ -392,7 +392,7 @@ mod tests {
 
     impl http_body::Body for Silent {
         type Data = bytes::Bytes;
-        type Error = crate::passing::BoxError;
+        type Error = crate::body_filter::BoxError;
 
         fn poll_frame(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
             std::task::Poll::Pending

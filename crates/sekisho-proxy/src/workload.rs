@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use sekisho_host::Process;
-use sekisho_runtime::{OnParentExit, child_of_ours, has_become};
+use sekisho_runtime::{OnParentExit, runs_its_program, supervised_command};
 use tokio::process::{Child, Command};
 
 use crate::config::ProxyArgs;
@@ -19,12 +19,12 @@ const TERMINATED: i32 = 15;
 pub(crate) async fn start(args: &ProxyArgs) -> Result<Option<Child>, ProxyError> {
     let Some((program, arguments)) = args.command.split_first() else { return Ok(None) };
     let failed = |source| ProxyError::Start { command: program.clone(), source };
-    let mut command = Command::from(child_of_ours(program, OnParentExit::Killed));
+    let mut command = Command::from(supervised_command(program, OnParentExit::Killed));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
     // The agent measures what it is then. A child that has exited by now has no PID.
     while child.try_wait().map_err(failed)?.is_none()
-        && child.id().and_then(|pid| pid.try_into().ok()).is_some_and(|pid: i32| !has_become(pid))
+        && child.id().and_then(|pid| pid.try_into().ok()).is_some_and(|pid: i32| !runs_its_program(pid))
     {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -27,7 +27,7 @@ pub enum OnParentExit {
 /// A command for `program`, whose arguments follow. Needs `become_child` at the start of this executable's `main`.
 ///
 /// The kernel ends it with the thread that starts it: start it from one that lasts as long as the process.
-pub fn child_of_ours(program: impl AsRef<OsStr>, ends: OnParentExit) -> Command {
+pub fn supervised_command(program: impl AsRef<OsStr>, ends: OnParentExit) -> Command {
     let mut command = Command::new(OURS);
     let how = if ends == OnParentExit::Asked { "asked" } else { "killed" };
     command.arg(IN_PLACE).arg(getpid().as_raw_nonzero().to_string()).arg(how).arg(program);
@@ -63,7 +63,7 @@ pub fn become_child(mut arguments: impl Iterator<Item = OsString>) -> Option<io:
 }
 
 /// Whether a child is the program already, and not this executable in its place.
-pub fn has_become(pid: i32) -> bool {
+pub fn runs_its_program(pid: i32) -> bool {
     // It is empty while the kernel replaces one by the other.
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     !command.is_empty() && !command.starts_with(format!("{OURS}\0{IN_PLACE}\0").as_bytes())

@@ -18,7 +18,7 @@ mod tasks;
 mod traces;
 mod trust_domain;
 
-pub use child::{NOT_RUN, OnParentExit, become_child, child_of_ours, has_become};
+pub use child::{NOT_RUN, OnParentExit, become_child, runs_its_program, supervised_command};
 pub use config::{ConfigError, Configuration, Settings, configuration, load_configuration};
 pub use danger::{danger, dangers};
 pub use durations::{duration_text, exact_duration, parse_time, seconds_in, whole_days};

@@ -59,7 +59,7 @@ impl Fault for Denied {
         !matches!(self, Self::Journal(_) | Self::Incomplete)
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 }

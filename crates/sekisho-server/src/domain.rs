@@ -39,7 +39,7 @@ pub(crate) struct Domain {
     pub log: Log,
     pub limits: Limits,
     pub streams: Streams,
-    pub watch: OwnWatch,
+    pub watch: ServerMonitor,
 }
 
 /// Who this server is, and with what it signs.
@@ -107,7 +107,7 @@ pub(crate) struct Streams {
 }
 
 /// What the server knows of itself.
-pub(crate) struct OwnWatch {
+pub(crate) struct ServerMonitor {
     /// The program's long-running tasks.
     pub tasks: Tasks,
     pub health: Health,

@@ -66,7 +66,7 @@ impl FinalCheck {
     }
 
     /// Whether all of these identities could still be issued.
-    pub(crate) fn judge(&self, view: &View, server_id: &SpiffeId) -> Result<(), Cause> {
+    pub(crate) fn judge(&self, view: &View, server_id: &SpiffeId) -> Result<(), WithholdReason> {
         let held = &*self.0;
         view.read(|state| {
             if held.issued.iter().all(|issued| issued.judged_at == state.generation) {
@@ -76,8 +76,8 @@ impl FinalCheck {
             let standing = Node::standing(node.map(AsRef::as_ref), &held.serial);
             let node = match (node, standing) {
                 (Some(node), Standing::Good) => node,
-                (_, Standing::Superseded) => return Err(Cause::Superseded),
-                _ => return Err(Cause::Standing(standing)),
+                (_, Standing::Superseded) => return Err(WithholdReason::Superseded),
+                _ => return Err(WithholdReason::Standing(standing)),
             };
             let serves = state.serves(node, server_id, now());
             let stands = |entry: &Arc<Entry>| {
@@ -86,7 +86,7 @@ impl FinalCheck {
             if held.issued.iter().filter_map(|issued| issued.entry.as_ref()).all(stands) {
                 Ok(())
             } else {
-                Err(Cause::EntryChanged)
+                Err(WithholdReason::EntryChanged)
             }
         })
     }
@@ -94,7 +94,7 @@ impl FinalCheck {
 
 /// Why signed identities are not sent.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Cause {
+pub(crate) enum WithholdReason {
     #[error("{SUPERSEDED}")]
     Superseded,
     #[error("{}", says(*.0))]

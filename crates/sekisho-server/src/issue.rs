@@ -59,7 +59,7 @@ impl Fault for IssueError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 

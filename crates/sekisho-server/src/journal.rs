@@ -9,7 +9,7 @@ use sekisho_runtime::random_bytes;
 use sekisho_store::{Conflict, LogMark, StoreError};
 use sekisho_types::{TrustDomain, UnixTime};
 
-use crate::domain::{Domain, Log, OwnWatch};
+use crate::domain::{Domain, Log, ServerMonitor};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -48,7 +48,7 @@ pub(crate) fn personal<T>(value: T) -> Personal<T> {
 pub(crate) struct Journal<'a> {
     trust_domain: &'a TrustDomain,
     log: &'a Log,
-    watch: &'a OwnWatch,
+    watch: &'a ServerMonitor,
 }
 
 impl Domain {

@@ -98,7 +98,7 @@ pub(crate) const OLDER_LOG_ACCEPTED: &str = "danger: older log accepted";
 
 /// Lets the log of `data`, which must be closed or about to be, go on under a new origin and key. `event` and `reason`
 /// stand in the leaf by which it then begins.
-pub(crate) fn begin_anew(
+pub(crate) fn start_new_origin(
     data: &Path,
     trust_domain: &TrustDomain,
     event: &str,

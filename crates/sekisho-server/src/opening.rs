@@ -16,7 +16,7 @@ use crate::backup::COPY_MARK;
 use crate::config::DomainArgs;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::domain::{Domain, Identity, Limits, Log, OwnWatch, Retention, Settings, Shared, Streams};
+use crate::domain::{Domain, Identity, Limits, Log, Retention, ServerMonitor, Settings, Shared, Streams};
 use crate::error::ServerError;
 use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
@@ -76,7 +76,7 @@ fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
     sekisho_runtime::danger("danger_accept_older_log", &format!("an older log is accepted: {reason}"));
     drop(opened);
     // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
-    lineage::begin_anew(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;
+    lineage::start_new_origin(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;
     Ok(lineage::open_when_closed(&args.data, name)?)
 }
 
@@ -143,7 +143,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
             policy_in_force: Mutex::new(BTreeMap::new()),
             revocations_applied: Mutex::default(),
         },
-        watch: OwnWatch {
+        watch: ServerMonitor {
             tasks,
             health: Health::new(),
             counters: Counters::default(),

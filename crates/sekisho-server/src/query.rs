@@ -14,14 +14,14 @@ pub(crate) trait Query: Sized + Send {
 }
 
 /// A query that the view answers, without a wait.
-pub(crate) trait Seen: Sized + Send {
+pub(crate) trait ViewQuery: Sized + Send {
     type Caller: Caller;
     type Reply;
 
     fn see(self, of: Facts<'_>, by: &Self::Caller) -> Self::Reply;
 }
 
-impl<Q: Seen> Query for Q {
+impl<Q: ViewQuery> Query for Q {
     type Caller = Q::Caller;
     type Reply = Q::Reply;
 

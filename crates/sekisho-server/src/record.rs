@@ -81,7 +81,7 @@ impl Fault for RecordError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 }

@@ -20,11 +20,11 @@ pub(crate) trait Fault: From<JournalError> {
     fn is_caller_fault(&self) -> bool;
 
     /// What was wrong. It may quote what the caller sent.
-    fn says(&self) -> String;
+    fn log_message(&self) -> String;
 
     /// The same for the program's log, which more people read than the openings of leaves.
     fn public_message(&self) -> String {
-        self.says()
+        self.log_message()
     }
 
     /// The agent that it concerns, if the caller proved to be one and its connection does not say so.
@@ -49,7 +49,7 @@ impl Fault for JournalError {
         false
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 }
@@ -126,7 +126,7 @@ async fn proof(domain: &Domain, whom: RefusedParty<'_>, fault: &impl Fault) -> R
 
 /// A leaf that says what was refused to whom, durable when this returns.
 async fn leaf(domain: &Domain, whom: RefusedParty<'_>, fault: &impl Fault) -> Result<Recorded, JournalError> {
-    let (caller, says) = (name(whom), fault.says());
+    let (caller, says) = (name(whom), fault.log_message());
     let withdrawn = fault.withdraws();
     let refused = Refused {
         caller: personal(caller.clone()),

@@ -103,7 +103,7 @@ impl Fault for RegistrationError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 }

@@ -110,7 +110,7 @@ fn prepare(
     // And agents that have seen later revisions must take those to come for newer still.
     let replaced = data.join("state.db");
     let replaced = replaced.is_file().then_some(replaced.as_path());
-    sekisho_store::begin_anew(&new.join("state.db"), replaced, revision)?;
+    sekisho_store::start_new_epoch(&new.join("state.db"), replaced, revision)?;
     let log = match keep {
         Some(size) => {
             wait_until_idle(new)?;
@@ -119,7 +119,7 @@ fn prepare(
         }
         None => {
             let reason = format!("a copy with {} entries was restored; later entries may exist", copied.log_size);
-            RestoredLog::Continued { origin: lineage::begin_anew(new, trust_domain, EVENT, &reason)? }
+            RestoredLog::Continued { origin: lineage::start_new_origin(new, trust_domain, EVENT, &reason)? }
         }
     };
     Ok(Restored { copied, log })

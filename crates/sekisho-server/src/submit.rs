@@ -4,7 +4,7 @@ use sekisho_store::{Batch, Committed, Conflict, Item, Store, StoreError};
 use sekisho_types::{Revision, TrustDomain};
 
 use crate::counters::Counts;
-use crate::domain::{Domain, OwnWatch};
+use crate::domain::{Domain, ServerMonitor};
 use crate::outbox::Outbox;
 
 /// The way of changes into the state, and what it takes of a trust domain.
@@ -13,7 +13,7 @@ pub(crate) struct Writer<'a> {
     trust_domain: &'a TrustDomain,
     store: &'a dyn Store,
     outbox: &'a Outbox,
-    watch: &'a OwnWatch,
+    watch: &'a ServerMonitor,
 }
 
 impl Domain {

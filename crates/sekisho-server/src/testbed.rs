@@ -19,10 +19,10 @@ use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, Tru
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
 use crate::caller::{AgentCaller, Operator};
-use crate::commands::{Admitted as Node, Attest, AttestError, Attestant, CreateEntries, CreateToken, Opening};
+use crate::commands::{Admitted as Node, Attest, AttestError, AttestingNode, CreateEntries, CreateToken, Opening};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::domain::{Domain, Identity, Limits, Log, OwnWatch, Retention, Settings, Shared, Streams};
+use crate::domain::{Domain, Identity, Limits, Log, Retention, ServerMonitor, Settings, Shared, Streams};
 use crate::executor::{Admitted, Call, Connection, admit};
 use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
@@ -80,7 +80,7 @@ impl Testbed {
                 policy_in_force: Mutex::new(BTreeMap::new()),
                 revocations_applied: Mutex::default(),
             },
-            watch: OwnWatch {
+            watch: ServerMonitor {
                 tasks: Tasks::new(Stop::new()),
                 health: Health::new(),
                 counters: Counters::default(),
@@ -262,7 +262,7 @@ pub(crate) struct Joins {
     pub csr: Vec<u8>,
 }
 
-impl Attestant for Joins {
+impl AttestingNode for Joins {
     async fn opening(&mut self) -> Result<Opening, AttestError> {
         let Self { token, csr } = self;
         Ok(Opening { attestor: "join_token".into(), payload: token.clone().into(), csr: csr.clone() })

@@ -31,7 +31,7 @@ pub(crate) fn open(call: Call<AgentCaller>, requests: Streaming<wire::WatchReque
     let shown = Shown { agent: agent.id.get().clone(), serial: agent.serial.clone(), ends: agent.not_after };
     let (first, position) = oneshot::channel();
     let feed = call.domain().streams.delivery.open(shown, position);
-    tokio::spawn(hear(call, requests, first));
+    tokio::spawn(follow_reports(call, requests, first));
     futures_util::stream::unfold(feed, |mut feed| async move {
         let next = feed.next().await?;
         Some((next.map_err(end_status), feed))
@@ -52,7 +52,7 @@ fn end_status(ended: CloseReason) -> Status {
 
 /// Hears what an agent reports while it stands well, and from where it goes on. What cannot be read is
 /// on record.
-async fn hear(
+async fn follow_reports(
     call: Call<AgentCaller>,
     mut requests: Streaming<wire::WatchRequest>,
     first: oneshot::Sender<Option<Position>>,
@@ -71,7 +71,7 @@ async fn hear(
         if agent.standing(domain) != Standing::Good {
             return;
         }
-        jump::heard(domain, agent.id.get(), request.applied_revision).await;
+        jump::applied_by_agent(domain, agent.id.get(), request.applied_revision).await;
         take_report(domain, agent, &request);
     }
 }

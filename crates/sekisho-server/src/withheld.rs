@@ -2,20 +2,20 @@
 
 use sekisho_events::IssuanceId;
 
-use crate::final_check::{Cause, FinalCheck};
+use crate::final_check::{FinalCheck, WithholdReason};
 use crate::journal::JournalError;
 use crate::refusal::Fault;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Withheld {
     #[error("{cause}")]
-    Judged { cause: Cause, issued: Vec<IssuanceId> },
+    Judged { cause: WithholdReason, issued: Vec<IssuanceId> },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
 impl Withheld {
-    pub(crate) fn of(final_check: &FinalCheck, cause: Cause) -> Self {
+    pub(crate) fn of(final_check: &FinalCheck, cause: WithholdReason) -> Self {
         Self::Judged { cause, issued: final_check.log_ids() }
     }
 }
@@ -25,7 +25,7 @@ impl Fault for Withheld {
         !matches!(self, Self::Journal(_))
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 

@@ -28,7 +28,7 @@ pub use records::{
     ServerId, SpoolPosition, TokenRecord,
 };
 pub use revocation_form::check_stored_revocation;
-pub use sqlite::{Reader, SqliteStore, begin_anew, copy_database};
+pub use sqlite::{Reader, SqliteStore, copy_database, start_new_epoch};
 pub use store::{Answer, Marks, Observer, Snapshot, Store};
 
 /// Why the store did not do what was asked.

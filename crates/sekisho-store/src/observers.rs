@@ -11,7 +11,7 @@ impl Observers {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(observer);
     }
 
-    pub(crate) fn hear(&self, delta: &Delta) {
+    pub(crate) fn notify(&self, delta: &Delta) {
         let observers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         observers.iter().for_each(|observer| observer(delta));
     }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
-use crate::global::{Noun, OfBoth, OfServer, Output, With};
+use crate::global::{Noun, Output, ServerOptions, SocketOptions, With};
 use crate::role::Role;
 use crate::verbs::agent::AgentNoun;
 use crate::{dev, verbs};
@@ -49,16 +49,16 @@ pub(crate) enum Verb {
     Proxy(Box<Role<sekisho_proxy::ProxyArgs>>),
     /// Registration entries: which process gets which identity
     #[command(visible_alias = "entries", after_help = "Example:\n  sekisho entry list")]
-    Entry(Noun<OfServer, verbs::entry::EntryVerb>),
+    Entry(Noun<ServerOptions, verbs::entry::EntryVerb>),
     /// Join tokens for agents
     #[command(visible_alias = "tokens", after_help = "Example:\n  sekisho token create --agent-id db-1 --file token")]
-    Token(Noun<OfServer, verbs::token::TokenVerb>),
+    Token(Noun<ServerOptions, verbs::token::TokenVerb>),
     /// SVIDs that are refused although they have not expired
     #[command(visible_alias = "revocations", after_help = "Example:\n  sekisho revocation list")]
-    Revocation(Noun<OfServer, verbs::revocation::RevocationVerb>),
+    Revocation(Noun<ServerOptions, verbs::revocation::RevocationVerb>),
     /// The trust bundle
     #[command(visible_alias = "bundles", after_help = "Example:\n  sekisho bundle show --form fingerprint")]
-    Bundle(Noun<OfServer, verbs::bundle::BundleVerb>),
+    Bundle(Noun<ServerOptions, verbs::bundle::BundleVerb>),
     /// Identities: fetch one from the agent, list what was issued
     #[command(visible_alias = "svids", after_help = "Example:\n  sekisho svid fetch")]
     Svid(Noun<Output, verbs::svid::SvidVerb>),
@@ -69,19 +69,19 @@ pub(crate) enum Verb {
     Policy(Noun<Output, verbs::policy::PolicyVerb>),
     /// Decisions on requests, and processes that were refused an identity
     #[command(visible_alias = "decisions", after_help = "Example:\n  sekisho decision list --effect deny")]
-    Decision(Noun<OfServer, verbs::decision::DecisionVerb>),
+    Decision(Noun<ServerOptions, verbs::decision::DecisionVerb>),
     /// Rates, denials and expiries of each service, updated live
     #[command(after_help = "Example:\n  sekisho top --window 1m")]
-    Top(With<OfServer, verbs::top::TopArgs>),
+    Top(With<ServerOptions, verbs::top::TopArgs>),
     /// Requests from and to one service, as they are decided
     #[command(after_help = "Example:\n  sekisho tap payment-gateway --effect deny")]
-    Tap(With<OfServer, verbs::tap::TapArgs>),
+    Tap(With<ServerOptions, verbs::tap::TapArgs>),
     /// Explain why a process has no identity, or why a request was allowed or denied
     #[command(after_help = "Examples:\n  sekisho why dec_0193ab4f6c2d1a2b\n  sekisho why identity --pid 4711")]
-    Why(With<OfBoth, verbs::why::WhyArgs>),
+    Why(With<SocketOptions, verbs::why::WhyArgs>),
     /// Write a proof file for an attestation, an issuance or a decision
     #[command(after_help = "Example:\n  sekisho prove dec_0193ab4f6c2d1a2b --file proof --trust-policy trust")]
-    Prove(With<OfServer, verbs::prove::ProveArgs>),
+    Prove(With<ServerOptions, verbs::prove::ProveArgs>),
     /// Check a proof file offline
     #[command(after_help = "Example:\n  sekisho verify proof --trust-policy trust")]
     Verify(With<Output, verbs::verify::VerifyArgs>),
@@ -96,7 +96,7 @@ pub(crate) enum Verb {
     Ledger(Noun<Output, verbs::ledger::LedgerVerb>),
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]
-    Doctor(OfBoth),
+    Doctor(SocketOptions),
     /// Print completions for a shell
     #[command(
         visible_alias = "completion",

@@ -31,7 +31,7 @@ pub(crate) struct AgentSocket {
 
 /// Of a verb that asks the server.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct OfServer {
+pub(crate) struct ServerOptions {
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct OfServer {
 
 /// Of a verb that asks the agent.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct OfAgent {
+pub(crate) struct AgentOptions {
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(crate) struct OfAgent {
 
 /// Of a verb that asks either.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct OfBoth {
+pub(crate) struct SocketOptions {
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -100,20 +100,20 @@ impl From<Output> for Global {
     }
 }
 
-impl From<OfServer> for Global {
-    fn from(OfServer { output, server }: OfServer) -> Self {
+impl From<ServerOptions> for Global {
+    fn from(ServerOptions { output, server }: ServerOptions) -> Self {
         Self { server_socket: server.server_socket, ..output.into() }
     }
 }
 
-impl From<OfAgent> for Global {
-    fn from(OfAgent { output, agent }: OfAgent) -> Self {
+impl From<AgentOptions> for Global {
+    fn from(AgentOptions { output, agent }: AgentOptions) -> Self {
         Self { agent_socket: agent.agent_socket, ..output.into() }
     }
 }
 
-impl From<OfBoth> for Global {
-    fn from(OfBoth { output, server, agent }: OfBoth) -> Self {
+impl From<SocketOptions> for Global {
+    fn from(SocketOptions { output, server, agent }: SocketOptions) -> Self {
         Self { server_socket: server.server_socket, agent_socket: agent.agent_socket, ..output.into() }
     }
 }

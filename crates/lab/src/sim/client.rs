@@ -103,7 +103,7 @@ pub(super) async fn renew(server: Channel) -> Answer<(Identity, Duration)> {
     let call = async {
         let params = Some(wire::AgentX509svidParams { csr: csr_der(&key, None).unwrap() });
         let renewed = AgentClient::new(server).renew_agent(wire::RenewAgentRequest { params }).await?;
-        let left = heard();
+        let left = newest_answer_time();
         let chain = renewed.into_inner().svid.map(|svid| svid.cert_chain).unwrap_or_default();
         Ok((Identity { chain, key: key.pkcs8().clone() }, left))
     };
@@ -111,8 +111,8 @@ pub(super) async fn renew(server: Channel) -> Answer<(Identity, Duration)> {
 }
 
 /// When what this machine read last was sent.
-fn heard() -> Duration {
-    Machine::current().map(|machine| machine.heard()).unwrap_or_default()
+fn newest_answer_time() -> Duration {
+    Machine::current().map(|machine| machine.newest_answer_time()).unwrap_or_default()
 }
 
 /// What was issued, and when the server let it go.
@@ -133,7 +133,7 @@ pub(super) async fn issue(server: Channel, entry: &str) -> Answer<Given> {
     let item = Item { entry_id: entry.to_owned(), csr: csr_der(&key(), None).unwrap(), evidence: Some(evidence) };
     let call = async {
         let answer = NodeClient::new(server).issue_x509(IssueX509Request { items: vec![item] }).await?;
-        let left = heard();
+        let left = newest_answer_time();
         let result = answer.into_inner().results.into_iter().next().ok_or_else(|| Status::unknown("no result"))?;
         let status = result.status.unwrap_or_default();
         if status.code != Code::Ok as i32 {

@@ -13,7 +13,7 @@ use super::*;
 use crate::disk::lossy::{LossyDisk, Unsynced};
 
 /// The write-ahead file is emptied every few batches.
-const PACE: Pace = Pace { publish_every: Duration::ZERO, wal_bytes: 400 };
+const PACE: TileSchedule = TileSchedule { publish_every: Duration::ZERO, wal_bytes: 400 };
 
 /// A server: an outbox whose rows outlive every crash, and its log.
 struct Server {

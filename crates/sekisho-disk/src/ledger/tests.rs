@@ -79,10 +79,10 @@ fn key() -> Arc<dyn Signer> {
 }
 
 /// Each batch is published before the next.
-const AT_ONCE: Pace = Pace { publish_every: Duration::ZERO, wal_bytes: 3000 };
+const AT_ONCE: TileSchedule = TileSchedule { publish_every: Duration::ZERO, wal_bytes: 3000 };
 
 fn open_at_once(folder: &Path, key: Arc<dyn Signer>) -> (Ledger, Recovered) {
-    Ledger::open_on(Disk::of_machine(), folder, "o", key, Pace { wal_bytes: WAL_BYTES, ..AT_ONCE }).unwrap()
+    Ledger::open_on(Disk::of_machine(), folder, "o", key, TileSchedule { wal_bytes: WAL_BYTES, ..AT_ONCE }).unwrap()
 }
 
 /// What a program does with a log whose disk fails now and then: it appends, hears what is durable, starts again.

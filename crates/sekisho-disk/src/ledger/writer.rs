@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::DiskError;
 use crate::disk::{Disk, replace_file};
-use crate::ledger_entry::{Append, BATCH_BYTES, Logged, Pace, Recovered};
+use crate::ledger_entry::{Append, BATCH_BYTES, Logged, Recovered, TileSchedule};
 use crate::ledger_files::restore_frontier;
 use crate::ledger_tiles::Tiles;
 use crate::wal::Wal;
@@ -43,7 +43,7 @@ pub(super) struct LogLocation<'a> {
     pub disk: Disk,
     pub folder: &'a Path,
     pub origin: &'a str,
-    pub pace: Pace,
+    pub pace: TileSchedule,
 }
 
 pub(super) struct Writer {
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     tiles: Tiles,
     /// Up to which number the log holds the leaves of the outbox.
     outbox: Option<i64>,
-    pace: Pace,
+    pace: TileSchedule,
     published: watch::Sender<Published>,
     _lock: std::fs::File,
 }
@@ -218,7 +218,7 @@ impl Writer {
             self.tiles.sync()?;
             self.disk.write_atomic(&path, checkpoint.as_bytes())?;
             let through = self.outbox.map(Logged::through);
-            self.wal.begin_anew(self.tiles.frontier.size(), through.iter().map(<[u8; 12]>::as_slice))?;
+            self.wal.restart_file(self.tiles.frontier.size(), through.iter().map(<[u8; 12]>::as_slice))?;
             self.tiles.begins_here();
         } else {
             replace_file(&path, checkpoint.as_bytes())?;

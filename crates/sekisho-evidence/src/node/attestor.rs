@@ -14,7 +14,7 @@ pub struct Session<'a> {
 }
 
 /// The server's inputs for a judgement.
-pub struct Given<'a> {
+pub struct VerifierInputs<'a> {
     pub session: Session<'a>,
     pub trust_domain: &'a TrustDomain,
     /// Certificates of the authorities in the attestor's own file.
@@ -41,7 +41,7 @@ pub trait NodeAttestor: Sync {
     }
 
     /// Takes the node's first message.
-    fn begin(&self, payload: &[u8], given: &Given<'_>) -> Result<Step, NodeError>;
+    fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
 }
 
 /// What the server does next.
@@ -55,7 +55,7 @@ pub enum Step {
 
 /// A conversation that waits for the node's answer.
 pub trait Conversation: Send + Sync {
-    fn go_on(self: Box<Self>, answer: &[u8], given: &Given<'_>) -> Result<Step, NodeError>;
+    fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
 }
 
 /// The agent's side of one attestor.

@@ -2,7 +2,7 @@
 
 use sekisho_types::{Digest, EvidenceClass, Secret};
 
-use super::attestor::{Given, NodeAttestor, NodeError, NodeProof, OneTime, Session, Step};
+use super::attestor::{NodeAttestor, NodeError, NodeProof, OneTime, Session, Step, VerifierInputs};
 use crate::{Age, Class};
 
 /// The node showed a token: nothing of its hardware.
@@ -48,7 +48,7 @@ impl NodeAttestor for JoinToken {
         &JOIN_TOKEN
     }
 
-    fn begin(&self, payload: &[u8], _: &Given<'_>) -> Result<Step, NodeError> {
+    fn begin(&self, payload: &[u8], _: &VerifierInputs<'_>) -> Result<Step, NodeError> {
         let token = std::str::from_utf8(payload).map_err(|_| TokenError)?;
         check_token(token)?;
         Ok(Step::Spend(OneTime::new(&JOIN_TOKEN, token_hash(token))))

@@ -10,7 +10,7 @@ mod x509pop;
 use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
-    AnchorFile, Conversation, Given, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
+    AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};

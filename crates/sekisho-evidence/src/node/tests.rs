@@ -19,8 +19,8 @@ fn session() -> Session<'static> {
     Session { exporter: [7; 32], fresh: &fresh }
 }
 
-fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> Given<'a> {
-    Given { session: session(), trust_domain, anchors, now: NOW }
+fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> VerifierInputs<'a> {
+    VerifierInputs { session: session(), trust_domain, anchors, now: NOW }
 }
 
 fn td() -> TrustDomain {

@@ -20,7 +20,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::attestor::{AnchorFile, Conversation, Given, NodeAttestor, NodeError, NodeProof, Proved, Session, Step};
+use super::attestor::{
+    AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
+};
 use crate::{Age, Class};
 
 /// The node showed a certificate, and that it holds its key.
@@ -178,7 +180,7 @@ impl NodeAttestor for X509Pop {
         Some(&AUTHORITIES)
     }
 
-    fn begin(&self, payload: &[u8], given: &Given<'_>) -> Result<Step, NodeError> {
+    fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
         if given.anchors.is_empty() {
             return Err(NodeError::Off("certificate", AUTHORITIES.flag));
         }
@@ -196,7 +198,7 @@ struct Challenged {
 }
 
 impl Conversation for Challenged {
-    fn go_on(self: Box<Self>, answer: &[u8], given: &Given<'_>) -> Result<Step, NodeError> {
+    fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
         self.certificate.get().verify_answer(&self.nonce, answer)?;
         let certificate = self.certificate.into_inner();
         let id = given.trust_domain.workload(&format!("/spire/agent/x509pop/{}", certificate.fingerprint))?;

@@ -132,11 +132,11 @@ impl Machine {
 
     /// When the newest long message that this machine has read was sent: long, so that it is an answer and nothing
     /// about the connection.
-    pub fn heard(&self) -> Duration {
+    pub fn newest_answer_time(&self) -> Duration {
         Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn hears(&self, sent: Duration, length: usize) {
+    pub(crate) fn note_answer(&self, sent: Duration, length: usize) {
         if length >= LONG {
             self.heard_nanos.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }

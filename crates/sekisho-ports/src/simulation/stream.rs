@@ -131,7 +131,7 @@ impl SimulatedStream {
             let due = match (pipe.parts.front_mut(), pipe.ends) {
                 (Some(part), _) if part.arrives > now || parted => part.arrives,
                 (Some(part), _) => {
-                    self.machine.hears(part.sent, part.length);
+                    self.machine.note_answer(part.sent, part.length);
                     let count = part.bytes.len().min(buffer.remaining());
                     buffer.put_slice(part.bytes.get(..count).unwrap_or_default());
                     part.bytes.drain(..count);

@@ -45,7 +45,7 @@ impl Fault for ApplyError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 }

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sekisho_events::{AttestationId, Attested, IssuanceId, TokenId, TokenUsed};
-use sekisho_evidence::node::{Given, NodeAttestor, NodeError, OneTime, Proved, Session, Step, attestor};
+use sekisho_evidence::node::{VerifierInputs, NodeAttestor, NodeError, OneTime, Proved, Session, Step, attestor};
 use sekisho_identity::{Csr, Node, Request};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};
@@ -32,7 +32,7 @@ pub(crate) struct Attest<N> {
 }
 
 /// A node while it proves itself.
-pub(crate) trait Attestant: Send {
+pub(crate) trait AttestingNode: Send {
     /// What it begins with.
     fn opening(&mut self) -> impl Future<Output = Result<Opening, AttestError>> + Send;
     /// What it answers to a challenge.
@@ -120,7 +120,7 @@ impl Fault for AttestError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 
@@ -147,7 +147,7 @@ impl Fault for AttestError {
     }
 }
 
-impl<N: Attestant> Command for Attest<N> {
+impl<N: AttestingNode> Command for Attest<N> {
     type Caller = ();
     type Reply = Admitted;
     type Error = AttestError;
@@ -168,7 +168,7 @@ impl<N: Attestant> Command for Attest<N> {
 
 async fn prove(
     run: &Run<'_, ()>,
-    node: &mut impl Attestant,
+    node: &mut impl AttestingNode,
     opening: &Opening,
     exporter: [u8; 32],
 ) -> Result<Proved, AttestError> {
@@ -177,7 +177,7 @@ async fn prove(
         let session = Session { exporter, fresh: &random_bytes };
         let Facts { settings, trust_domain, .. } = run.facts();
         let anchors = settings.anchors.of(attestor.class().name);
-        Given { session, trust_domain, anchors, now: now() }
+        VerifierInputs { session, trust_domain, anchors, now: now() }
     };
     let mut step = attestor.begin(&opening.payload, &given())?;
     for left in (0..=MAX_CHALLENGES).rev() {

@@ -21,7 +21,7 @@ mod revoke_token;
 mod update_entry;
 
 pub(crate) use apply_policy::{ApplyError, ApplyPolicy};
-pub(crate) use attest::{Admitted, Attest, AttestError, Attestant, Opening};
+pub(crate) use attest::{Admitted, Attest, AttestError, AttestingNode, Opening};
 pub(crate) use ban_agent::BanAgent;
 pub(crate) use create_entries::CreateEntries;
 pub(crate) use create_token::CreateToken;

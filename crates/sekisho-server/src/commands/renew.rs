@@ -65,7 +65,7 @@ impl Fault for RenewError {
         }
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.to_string()
     }
 

@@ -23,7 +23,7 @@ impl Fault for Status {
         is_unrecorded(self)
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.message().to_owned()
     }
 }

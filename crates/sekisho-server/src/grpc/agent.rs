@@ -10,7 +10,7 @@ use super::admission::{answer, call};
 use super::checked_body::{with_check, withdrawn};
 use super::status::svid_to_wire;
 use crate::caller::AgentCaller;
-use crate::commands::{Admitted, Attest, AttestError, Attestant, Opening, PostStatus, Renew};
+use crate::commands::{Admitted, Attest, AttestError, AttestingNode, Opening, PostStatus, Renew};
 use crate::final_check::{FinalCheck, Issued};
 use crate::issue_x509::IssuedX509;
 use crate::refusal::Fault;
@@ -88,13 +88,13 @@ impl Node {
     async fn next(&mut self) -> Result<Option<wire::attest_agent_request::Step>, AttestError> {
         let message = tokio::time::timeout(Duration::from_secs(30), self.incoming.message()).await;
         let message = message.map_err(|_| AttestError::Silent)?.map_err(|status| {
-            if status.is_caller_fault() { AttestError::Message(status.says()) } else { AttestError::Gone }
+            if status.is_caller_fault() { AttestError::Message(status.log_message()) } else { AttestError::Gone }
         })?;
         Ok(message.and_then(|message| message.step))
     }
 }
 
-impl Attestant for Node {
+impl AttestingNode for Node {
     async fn opening(&mut self) -> Result<Opening, AttestError> {
         let lacks = |what: &str| AttestError::Message(what.to_owned());
         let Some(wire::attest_agent_request::Step::Params(params)) = self.next().await? else {

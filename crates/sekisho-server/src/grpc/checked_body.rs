@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 
 use crate::domain::Shared;
-use crate::final_check::{Cause, FinalCheck};
+use crate::final_check::{FinalCheck, WithholdReason};
 use crate::refusal::{self, RefusedParty};
 use crate::withheld::Withheld;
 
@@ -101,12 +101,12 @@ impl Drop for CheckedBody {
 }
 
 /// Records that the identities were signed and not sent. The peer gets the reason after that.
-pub(super) async fn withdrawn(domain: &Shared, final_check: &FinalCheck, cause: Cause) -> Status {
+pub(super) async fn withdrawn(domain: &Shared, final_check: &FinalCheck, cause: WithholdReason) -> Status {
     let withheld = Withheld::of(final_check, cause);
     refusal::record(domain, RefusedParty::Agent(final_check.agent()), withheld).await.into_error().into()
 }
 
-async fn withdraw(domain: Shared, final_check: FinalCheck, cause: Cause) -> HeaderMap {
+async fn withdraw(domain: Shared, final_check: FinalCheck, cause: WithholdReason) -> HeaderMap {
     let status = withdrawn(&domain, &final_check, cause).await;
     let mut trailers = status.into_http::<()>().into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::commands::{AttestError, RenewError};
 use crate::denied::Denied;
-use crate::final_check::Cause;
+use crate::final_check::WithholdReason;
 use crate::issue::IssueError;
 use crate::issue_x509::IssuedX509;
 use crate::journal::JournalError;
@@ -61,7 +61,7 @@ impl From<Denied> for Status {
 impl From<Withheld> for Status {
     fn from(withheld: Withheld) -> Self {
         match withheld {
-            Withheld::Judged { cause: Cause::Standing(standing), .. } => denied(standing),
+            Withheld::Judged { cause: WithholdReason::Standing(standing), .. } => denied(standing),
             Withheld::Judged { cause, .. } => Self::aborted(cause.to_string()),
             Withheld::Journal(error) => error.into(),
         }

@@ -70,7 +70,7 @@ async fn a_new_log_never_forks_an_origin() {
     for round in ["a", "b"] {
         std::fs::remove_dir_all(&data).unwrap();
         copy(&old, &data);
-        begin_anew(&data, &name(), "test", "because").unwrap();
+        start_new_origin(&data, &name(), "test", "because").unwrap();
         let opened = open_when_closed(&data, &name()).unwrap();
         let earlier = opened.continues.unwrap();
         assert_eq!((earlier.origin, earlier.size), (lost.clone(), 2));

@@ -4,12 +4,12 @@ use sekisho_identity::Node;
 
 use crate::caller::Operator;
 use crate::change::Facts;
-use crate::query::Seen;
+use crate::query::ViewQuery;
 
 /// All agents that are known.
 pub(crate) struct ListAgents;
 
-impl Seen for ListAgents {
+impl ViewQuery for ListAgents {
     type Caller = Operator;
     type Reply = Vec<Arc<Node>>;
 

@@ -6,12 +6,12 @@ use sekisho_store::AuthorityRecord;
 use crate::caller::Operator;
 use crate::change::Facts;
 use crate::domain::Shared;
-use crate::query::{Query, Seen};
+use crate::query::{Query, ViewQuery};
 
 /// What verifies identities of this trust domain: anyone may have it.
 pub(crate) struct TrustBundle;
 
-impl Seen for TrustBundle {
+impl ViewQuery for TrustBundle {
     type Caller = ();
     type Reply = Arc<Bundle>;
 

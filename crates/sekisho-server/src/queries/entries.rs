@@ -7,7 +7,7 @@ use sekisho_types::{EntryId, SpiffeId};
 use crate::caller::{AgentCaller, Operator};
 use crate::change::Facts;
 use crate::entry_page::Page;
-use crate::query::Seen;
+use crate::query::ViewQuery;
 
 /// Which entries: those with this SPIFFE ID and this parent, of them those that `admits` lets through.
 pub(crate) struct Listed<F> {
@@ -23,7 +23,7 @@ pub(crate) struct ListEntries<F> {
     pub limit: usize,
 }
 
-impl<F: Fn(&Entry) -> bool + Send> Seen for ListEntries<F> {
+impl<F: Fn(&Entry) -> bool + Send> ViewQuery for ListEntries<F> {
     type Caller = Operator;
     type Reply = Page;
 
@@ -37,7 +37,7 @@ impl<F: Fn(&Entry) -> bool + Send> Seen for ListEntries<F> {
 
 pub(crate) struct CountEntries<F>(pub Listed<F>);
 
-impl<F: Fn(&Entry) -> bool + Send> Seen for CountEntries<F> {
+impl<F: Fn(&Entry) -> bool + Send> ViewQuery for CountEntries<F> {
     type Caller = Operator;
     type Reply = usize;
 
@@ -51,7 +51,7 @@ impl<F: Fn(&Entry) -> bool + Send> Seen for CountEntries<F> {
 
 pub(crate) struct ShowEntry(pub EntryId);
 
-impl Seen for ShowEntry {
+impl ViewQuery for ShowEntry {
     type Caller = Operator;
     type Reply = Option<Arc<Entry>>;
 
@@ -63,7 +63,7 @@ impl Seen for ShowEntry {
 /// The entries that an agent may serve now.
 pub(crate) struct AuthorizedEntries;
 
-impl Seen for AuthorizedEntries {
+impl ViewQuery for AuthorizedEntries {
     type Caller = AgentCaller;
     type Reply = Vec<Arc<Entry>>;
 

@@ -7,12 +7,12 @@ use super::query_error::QueryError;
 use crate::caller::Operator;
 use crate::change::Facts;
 use crate::domain::Shared;
-use crate::query::{Query, Seen};
+use crate::query::{Query, ViewQuery};
 
 /// The policy in force, if there is one.
 pub(crate) struct RunningPolicy;
 
-impl Seen for RunningPolicy {
+impl ViewQuery for RunningPolicy {
     type Caller = Operator;
     type Reply = Option<Arc<PolicyRecord>>;
 
@@ -37,7 +37,7 @@ impl Query for EarlierPolicy {
 /// The folder that policy comes from, if it comes from one.
 pub(crate) struct PolicyFolder;
 
-impl Seen for PolicyFolder {
+impl ViewQuery for PolicyFolder {
     type Caller = Operator;
     type Reply = Option<PathBuf>;
 

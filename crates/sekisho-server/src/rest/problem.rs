@@ -123,7 +123,7 @@ impl Fault for Refused {
         !self.is_ours() && self.0.status != StatusCode::CONFLICT.as_u16()
     }
 
-    fn says(&self) -> String {
+    fn log_message(&self) -> String {
         self.0.detail.clone()
     }
 }

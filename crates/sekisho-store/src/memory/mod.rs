@@ -85,7 +85,7 @@ impl Store for MemoryStore {
         });
         // Without the lock: observers may read.
         let answer = written.map(|(committed, delta)| {
-            self.observers.hear(&delta);
+            self.observers.notify(&delta);
             committed
         });
         Box::pin(std::future::ready(answer))

@@ -19,7 +19,7 @@ use crate::execute::JUMP;
 /// `replaced` is the database whose place it takes, if there is one, and `logged` the highest revision that the log
 /// speaks of: a copy that is restored twice must not give out the same revisions twice, since a revocation concerns
 /// what was issued at earlier ones.
-pub fn begin_anew(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(), StoreError> {
+pub fn start_new_epoch(path: &Path, replaced: Option<&Path>, logged: u64) -> Result<(), StoreError> {
     let floor = replaced.map_or(Ok(0), highest_revision)?.max(bounded(Revision(logged)));
     let connection = Connection::open(path)?;
     connection.execute("DELETE FROM tokens", [])?;
@@ -73,7 +73,7 @@ mod tests {
             connection.execute("INSERT INTO policies VALUES ('example.org', ?1, ?2, 0, '[]')", row).unwrap();
         }
         drop(connection);
-        begin_anew(&path, None, 0).unwrap();
+        start_new_epoch(&path, None, 0).unwrap();
         let store = SqliteStore::open(&path).unwrap();
         let name = sekisho_types::TrustDomain::parse("example.org").unwrap();
         let (policy, revision) =
@@ -90,7 +90,7 @@ mod tests {
         let connection = Connection::open(&again).unwrap();
         connection.execute("INSERT INTO revisions VALUES ('example.org', 9, 0)", []).unwrap();
         drop(connection);
-        begin_anew(&again, Some(&path), 0).unwrap();
+        start_new_epoch(&again, Some(&path), 0).unwrap();
         let second = SqliteStore::open(&again).unwrap().read(|reader| reader.revision(&name)).unwrap();
         assert!(second.0 > revision.0, "{} after {}", second.0, revision.0);
     }

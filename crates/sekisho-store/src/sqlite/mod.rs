@@ -24,7 +24,7 @@ use crate::{
     Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
 };
 
-pub use self::anew::begin_anew;
+pub use self::anew::start_new_epoch;
 pub use self::reads::Reader;
 pub use self::schema::copy_database;
 

@@ -140,7 +140,7 @@ impl Writer {
                 let (committed, delta) = *written;
                 let answer = match outcome {
                     Outcome::Kept => {
-                        self.observers.hear(&delta);
+                        self.observers.notify(&delta);
                         Ok(committed)
                     }
                     Outcome::Refused => Err(StoreError::NotCommitted),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use sekisho_runtime::{OnParentExit, child_of_ours, duration_text};
+use sekisho_runtime::{OnParentExit, duration_text, supervised_command};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -75,7 +75,7 @@ impl Roles {
         let log = logs.join(format!("{name}.log"));
         let stderr = std::fs::File::create(&log).map_err(failed)?;
         // It stops when this process does, also when this one is killed.
-        let command = child_of_ours(std::env::current_exe().map_err(failed)?, OnParentExit::Asked);
+        let command = supervised_command(std::env::current_exe().map_err(failed)?, OnParentExit::Asked);
         let mut command = Command::from(command);
         PLACES.iter().for_each(|name| {
             command.env_remove(name);

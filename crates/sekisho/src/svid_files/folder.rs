@@ -13,7 +13,7 @@ use rustix::process::{Gid, Uid};
 use sekisho_runtime::random_hex;
 
 use super::material::Material;
-use super::way;
+use super::safe_path;
 
 const CURRENT: &str = "..data";
 const NEXT: &str = "..data.next";
@@ -64,7 +64,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Opens, and makes if need be, a folder in which no other user can put a link or a file.
     pub(crate) fn open(path: &Path, ownership: Ownership) -> io::Result<Self> {
-        let way::Reached { path, fd } = way::reach(path, ownership.is_another())?;
+        let safe_path::OpenFolder { path, fd } = safe_path::reach(path, ownership.is_another())?;
         let lock = lock(&fd)?;
         let folder = Self { path, fd, _lock: lock, ownership };
         folder.remove_unfinished_sets()?;

@@ -6,6 +6,6 @@ pub(crate) mod folder;
 pub(crate) mod follow;
 pub(crate) mod material;
 pub(crate) mod on_change;
+mod safe_path;
 pub(crate) mod signals;
-mod way;
 pub(crate) mod writer;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use sekisho_disk::private_folder;
-use sekisho_runtime::{OnParentExit, child_of_ours, random_hex, seconds_in};
+use sekisho_runtime::{OnParentExit, random_hex, seconds_in, supervised_command};
 use sekisho_types::SpiffeId;
 use tokio::process::{Child, Command};
 
@@ -122,7 +122,7 @@ fn stopped_by(signal: Signal) -> Exit {
 fn start(args: &ExecArgs, folder: &Folder, socket: &Path, spiffe_id: &SpiffeId) -> Result<Child, Failure> {
     let (program, arguments) = args.command.split_first().ok_or_else(|| Failure::new(Exit::Usage, "no program"))?;
     // It ends with us, however we end, and has its three standard streams.
-    let mut command = Command::from(child_of_ours(program, OnParentExit::Asked));
+    let mut command = Command::from(supervised_command(program, OnParentExit::Asked));
     command.args(arguments).kill_on_drop(true).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()));
     let standard = [("SVID_FILE", File::Svid), ("SVID_KEY_FILE", File::Key), ("SVID_BUNDLE_FILE", File::Bundle)];
     let given = args.env.iter().map(|(name, file)| (name.as_str(), *file));

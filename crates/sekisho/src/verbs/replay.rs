@@ -50,7 +50,7 @@ struct Tally {
 }
 
 /// Policies that decided what is in the record, by revision; `None` for one that the server does not have any more.
-struct Judges {
+struct RecordedPolicies {
     /// A file of decisions comes without the policies that made them.
     server: Option<Rest>,
     known: BTreeMap<u64, Option<PolicySet>>,
@@ -63,8 +63,8 @@ pub(crate) async fn run(mut global: Global, args: ReplayArgs) -> Result<Exit, Fa
     let progress = Progress::of("deciding again");
     let tally = match &args.recorded {
         Some(file) => {
-            let (mut tally, mut judges) = (Tally::default(), Judges::of(None));
-            tally.add_rows(&policy, &read_rows(file, last)?, &mut judges).await;
+            let (mut tally, mut recorded_policies) = (Tally::default(), RecordedPolicies::of(None));
+            tally.add_rows(&policy, &read_rows(file, last)?, &mut recorded_policies).await;
             tally
         }
         None => of_server(&policy, &Rest::of(&global), last).await?,
@@ -92,7 +92,7 @@ fn read_rows(file: &Path, last: usize) -> Result<Vec<DecisionForm>, Failure> {
 
 /// The newest decisions that a server has, page by page.
 async fn of_server(policy: &PolicySet, rest: &Rest, last: usize) -> Result<Tally, Failure> {
-    let (mut tally, mut judges) = (Tally::default(), Judges::of(Some(rest.clone())));
+    let (mut tally, mut recorded_policies) = (Tally::default(), RecordedPolicies::of(Some(rest.clone())));
     let (mut before, mut left) = (None, last);
     while left > 0 {
         let limit = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
@@ -100,13 +100,13 @@ async fn of_server(policy: &PolicySet, rest: &Rest, last: usize) -> Result<Tally
         let rows: Vec<DecisionForm> = rest.find("/v1/decisions", &query).await?;
         let Some(oldest) = rows.last().map(|row| row.id.clone()) else { break };
         left = left.saturating_sub(rows.len());
-        tally.add_rows(policy, &rows, &mut judges).await;
+        tally.add_rows(policy, &rows, &mut recorded_policies).await;
         before = Some(oldest);
     }
     Ok(tally)
 }
 
-impl Judges {
+impl RecordedPolicies {
     const fn of(server: Option<Rest>) -> Self {
         Self { server, known: BTreeMap::new() }
     }
@@ -126,14 +126,14 @@ impl Judges {
 }
 
 impl Tally {
-    async fn add_rows(&mut self, policy: &PolicySet, rows: &[DecisionForm], judges: &mut Judges) {
+    async fn add_rows(&mut self, policy: &PolicySet, rows: &[DecisionForm], recorded_policies: &mut RecordedPolicies) {
         for row in rows.iter().filter(|row| row.effect != "refusal") {
             let Ok(NodeEvent::Decided(decided)) = row.read() else {
                 self.unreadable += 1;
                 continue;
             };
             let recorded = decided.recorded;
-            let judge = if recorded.needs_judge(policy) { judges.judge(&recorded).await } else { None };
+            let judge = if recorded.needs_judge(policy) { recorded_policies.judge(&recorded).await } else { None };
             self.add(&policy.replay(&recorded, judge), &recorded, &row.id);
         }
     }

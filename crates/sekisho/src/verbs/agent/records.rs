@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::complete;
 use crate::exit::{Exit, Failure};
-use crate::global::{Global, OfServer};
+use crate::global::{Global, ServerOptions};
 use crate::ids;
 use crate::output::{Column, line, mark, print, table};
 use crate::rest::{Rest, with_query};
@@ -25,7 +25,7 @@ pub(crate) enum AgentVerb {
         #[arg(short, long, env = "SEKISHO_WATCH")]
         watch: bool,
         #[command(flatten)]
-        asks: OfServer,
+        asks: ServerOptions,
     },
     /// Show one agent
     #[command(alias = "get", after_help = "Example:\n  sekisho agent show db-1")]
@@ -44,7 +44,7 @@ pub(crate) struct AgentArg {
     #[arg(add = complete::agents())]
     id: String,
     #[command(flatten)]
-    asks: OfServer,
+    asks: ServerOptions,
 }
 
 pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {

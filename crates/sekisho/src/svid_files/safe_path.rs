@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PASS: OFlags = FOLDER.union(OFlags::PATH);
 
-pub(super) struct Reached {
+pub(super) struct OpenFolder {
     /// Without links and `..`.
     pub path: PathBuf,
     pub fd: OwnedFd,
@@ -21,7 +21,7 @@ pub(super) struct Reached {
 /// Goes to a folder from the root, and makes what is missing. It follows no link, and each folder is looked at before
 /// anything is made in it: between the two it stays the same folder, which is open. With `for_others` the umask does
 /// not close what is made to the users whose files will be there.
-pub(super) fn reach(path: &Path, for_others: bool) -> io::Result<Reached> {
+pub(super) fn reach(path: &Path, for_others: bool) -> io::Result<OpenFolder> {
     let (mut at, mut fd) = (PathBuf::from("/"), open("/", PASS, Mode::empty())?);
     is_closed(&fd, &at)?;
     for part in std::path::absolute(path)?.components() {
@@ -45,7 +45,7 @@ pub(super) fn reach(path: &Path, for_others: bool) -> io::Result<Reached> {
     if fstat(&fd)?.st_mode & 0o022 != 0 {
         return Err(open_to_others(&at));
     }
-    Ok(Reached { path: at, fd })
+    Ok(OpenFolder { path: at, fd })
 }
 
 fn enter(parent: &OwnedFd, name: &OsStr, for_others: bool) -> io::Result<OwnedFd> {

@@ -19,7 +19,7 @@ pub(crate) fn empty() -> Body {
 }
 
 /// A filter between a body and its reader.
-pub(crate) trait Pass: Unpin {
+pub(crate) trait BodyFilter: Unpin {
     /// Whether the body may be asked for a frame yet.
     fn poll_open(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
@@ -29,12 +29,12 @@ pub(crate) trait Pass: Unpin {
     fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled;
 }
 
-pub(crate) struct Passing<B, P> {
+pub(crate) struct FilteredBody<B, P> {
     inner: B,
     by: P,
 }
 
-impl<B, P> Passing<B, P> {
+impl<B, P> FilteredBody<B, P> {
     pub(crate) const fn by(inner: B, by: P) -> Self {
         Self { inner, by }
     }
@@ -45,11 +45,11 @@ impl<B, P> Passing<B, P> {
     }
 }
 
-impl<B, P> http_body::Body for Passing<B, P>
+impl<B, P> http_body::Body for FilteredBody<B, P>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
-    P: Pass,
+    P: BodyFilter,
 {
     type Data = Bytes;
     type Error = BoxError;
