@@ -42,11 +42,10 @@ fn tip(root: &Command, usage: &str, word: &str) -> Option<String> {
     let noun = noun.and_then(|noun| root.find_subcommand(noun));
     let path = noun.map_or_else(|| "sekisho".to_owned(), |noun| format!("sekisho {}", noun.get_name()));
     let parent = noun.unwrap_or(root);
-    let has = |name: &&&str| parent.find_subcommand(name).is_some();
     let synonym = SYNONYMS.iter().find(|(words, _)| words.contains(&word));
-    if let Some(verb) = synonym.and_then(|(_, verbs)| verbs.iter().find(has)) {
-        let about = parent.find_subcommand(verb).and_then(Command::get_about).map(ToString::to_string);
-        return Some(format!("`{path} {verb}`: {}", about.unwrap_or_default()));
+    if let Some(verb) = synonym.and_then(|(_, verbs)| verbs.iter().find_map(|name| parent.find_subcommand(name))) {
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        return Some(format!("`{path} {}`: {about}", verb.get_name()));
     }
     let names = parent.get_subcommands().filter(|verb| !verb.is_hide_set()).flat_map(|verb| {
         // A plural lists; any other alias is a word for the same.

@@ -103,3 +103,26 @@ fn wrong_command_lines_are_answered_as_written() {
         }
     }
 }
+
+#[test]
+fn an_unknown_parent_is_warned_of() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let folder = folder.path();
+    let _servers = Servers(vec![server(folder, "--trust-domain td --data s")]);
+    let create = |name: &str, parent: &str, more: &str| {
+        let line = format!(
+            "sekisho entry create --spiffe-id spiffe://td/{name} --parent-id spiffe://td/{parent} \
+             --selector unix:uid:7 --server-socket s/api.sock{more}"
+        );
+        let output = command(folder, &line).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let warning = create("a", "typo", "");
+    assert!(warning.contains("warning: no agent or entry has the SPIFFE ID `spiffe://td/typo` yet"), "{warning}");
+    // An alias of nodes, a parent that is registered, and a program that reads the output.
+    for (name, parent, more) in [("b", "spire/server", ""), ("c", "a", ""), ("d", "typo", " -o json")] {
+        assert_eq!(create(name, parent, more), "", "{name}");
+    }
+}
