@@ -169,3 +169,17 @@ async fn no_secret_is_in_any_programs_log() {
     }
     assert!(said.lines().count() > 20, "they said something: {said}");
 }
+
+#[test]
+fn an_agent_of_another_trust_domain_names_both() {
+    let world = World::start();
+    let fingerprint = world.text(&["bundle", "show", "--form", "fingerprint"]);
+    let mut command = std::process::Command::new(crate::world::program("sekisho"));
+    command.args(["agent", "--trust-domain", "other.org", "--server", &world.address]);
+    command.args(["--fingerprint", fingerprint.lines().next().unwrap()]);
+    command.arg("--data").arg(world.path("b")).arg("--join-token-file").arg(world.path("token"));
+    let agent = crate::world::Role::start(&mut command);
+    let both = "the server is of trust domain `example.org`, and `other.org` was expected; check `--trust-domain`";
+    eventually("it names both", || agent.stderr().contains(both).then_some(()));
+    assert!(!agent.stderr().contains("OtherError"), "{}", agent.stderr());
+}

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     /// A denial because `condition` was not met, of a path that a terminal would obey.
-    fn denied(condition: &str) -> Decided {
+    fn denied(condition: &str) -> Box<Decided> {
         let rule = serde_json::json!({"file": "a.rego", "line": 5, "unknown": 0, "unmet": [
             {"condition": condition, "found": "false", "line": 7}]});
         let subject = serde_json::json!({"claims": {}, "issued_at": 5, "spiffe_id": "spiffe://td/a"});
