@@ -134,3 +134,35 @@ async fn sds_refuses_a_process_without_the_identity() {
         DiscoveryRequest { type_url: "type.googleapis.com/envoy.config.cluster.v3.Cluster".into(), ..asking(&[]) };
     assert_eq!(client.fetch_secrets(other).await.unwrap_err().code(), tonic::Code::InvalidArgument);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_sds_rejection_is_logged_once() {
+    let world = crate::world::World::start();
+    let mut client = SecretDiscoveryServiceClient::new(agent_channel(&world.agent_socket()));
+    let reject = |nonce: &str, why: &str| DiscoveryRequest {
+        response_nonce: nonce.to_owned(),
+        error_detail: Some(sekisho_proto::envoy::rpc::Status { message: why.to_owned(), ..Default::default() }),
+        ..asking(&["default"])
+    };
+    // Without an identity it was sent nothing that it could reject.
+    let (to, requests) = mpsc::channel(4);
+    to.send(reject("", "early")).await.unwrap();
+    let mut stream = client.stream_secrets(ReceiverStream::new(requests)).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap_err().code(), tonic::Code::PermissionDenied);
+    tokio::task::block_in_place(|| world.register("/edge", &World::own_selectors()));
+    for round in 0..3 {
+        let (to, requests) = mpsc::channel(4);
+        to.send(asking(&["default"])).await.unwrap();
+        let mut stream = client.stream_secrets(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap();
+        for number in 0..4 {
+            to.send(reject(&first.nonce, &format!("late {round} {number}"))).await.unwrap();
+        }
+        // Answered after them.
+        to.send(DiscoveryRequest { response_nonce: first.nonce, ..asking(&["ROOTCA"]) }).await.unwrap();
+        stream.message().await.unwrap().unwrap();
+    }
+    let logged = world.agent.as_ref().unwrap().stderr();
+    assert!(logged.contains("late 0 0") && !logged.contains("early"), "{logged}");
+    assert_eq!(logged.matches("rejects what it was sent").count(), 1, "{logged}");
+}
