@@ -21,7 +21,7 @@ use crate::journal::{JournalError, personal};
 use crate::refusal::Fault;
 use crate::run::Run;
 use crate::trusted_time::TrustedTime;
-use crate::unstored::{self, Logged, Unstored};
+use crate::unstored::{self, Logged, Source, Unstored};
 
 const MAX_RECORDS: usize = 4096;
 /// How far a node's clock may be ahead of ours.
@@ -126,8 +126,9 @@ pub(crate) async fn batch(
     }
     check_times(&domain.watch.trusted_time, domain.settings.retention.decisions_days, &kept)?;
     let (mut is, mut missing) = (known, missing);
+    let source = Source { reporter: reporter.clone(), spool: Some(spool.to_owned()) };
     loop {
-        let earlier = unstored::earlier(&unstored, &domain.log.logged_before, start, &kept);
+        let earlier = unstored::earlier(&unstored, &domain.log.logged_before, &source, start, &kept);
         let count = earlier.as_ref().map_or(kept.len(), |logged| usize::try_from(logged.count).unwrap_or(usize::MAX));
         let behind = kept.split_off(count.min(kept.len()));
         let stated = earlier.as_ref().map_or(missing, |logged| logged.missing.min(missing));
@@ -141,7 +142,7 @@ pub(crate) async fn batch(
         } else {
             let log_index = match earlier {
                 Some(logged) => logged.log_index,
-                None => log(run, &mut unstored, start, &kept, gap).await?,
+                None => log(run, &mut unstored, &source, start, &kept, gap).await?,
             };
             let followed = domain.streams.followers.wants(&kept);
             store(domain, reporter, log_index, kept).await?;
@@ -163,13 +164,14 @@ pub(crate) async fn batch(
 async fn log(
     run: &Run<'_, AgentCaller>,
     unstored: &mut Unstored,
+    source: &Source,
     first: u64,
     kept: &[IndexedRecord],
     gap: RecordsLost,
 ) -> Result<u64, RecordError> {
     in_good_standing(run)?;
     let (count, root, missing) = (kept.len() as u64, unstored::root_of(kept), gap.lost);
-    let reporter = personal(run.caller.id.get().to_string());
+    let reporter = personal(source.reporter.clone());
     let recorded = DecisionsRecorded { count, first, reporter, root: Digest::new(root) };
     let log_index = match missing {
         0 => run.log(recorded).await?,
@@ -177,7 +179,7 @@ async fn log(
     };
     count_records(&run.domain.watch.metrics, kept);
     unstored.truncate(MAX_UNSTORED - 1);
-    unstored.insert(0, Logged { first, count, root, missing, log_index });
+    unstored.insert(0, Logged { source: source.clone(), first, count, root, missing, log_index });
     Ok(log_index)
 }
 

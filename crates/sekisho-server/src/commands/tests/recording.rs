@@ -7,7 +7,7 @@ use crate::commands::{BanAgent, CreateEntries, Record};
 use crate::record::RecordError;
 use crate::refusal::Refusal;
 use crate::testbed::{Testbed, entry};
-use crate::unstored::earlier;
+use crate::unstored::{Logged, Source, earlier};
 
 fn record(number: u32, about: &str) -> bytes::Bytes {
     let at = now().millis();
@@ -60,9 +60,28 @@ async fn law_l5_a_start_finds_batches_in_the_log() {
     let kept = |record: &bytes::Bytes| IndexedRecord { key: 0, class: 0, record: record.clone() };
     let mut grown: Vec<IndexedRecord> = records.iter().map(kept).collect();
     grown.push(kept(&record(3, "/shop")));
-    let found = |first, records: &[IndexedRecord]| earlier(&vec![], &before, first, records);
+    let own = Source { reporter: shown.spiffe_id.to_string(), spool: Some("s".into()) };
+    let found = |first, records: &[IndexedRecord]| earlier(&vec![], &before, &own, first, records);
     let logged = found(0, &grown).unwrap();
     assert_eq!((logged.log_index, logged.count, logged.missing), (index, 2, 3));
     assert_eq!(found(0, &grown[..2]), Some(logged));
     assert_eq!((found(1, &grown), found(0, &grown[1..])), (None, None));
+}
+
+/// The attack: a node sends the very records of another node, whose batch is logged and not stored.
+#[test]
+fn law_l5_a_batch_has_one_source() {
+    let source = |reporter: &str, spool: &str| Source { reporter: reporter.into(), spool: Some(spool.into()) };
+    let records = [IndexedRecord { key: 1, class: 0, record: record(1, "/shop") }];
+    let root = crate::unstored::root_of(&records);
+    let logged = |source: Source| Logged { source, first: 0, count: 1, root, missing: 0, log_index: 7 };
+    let own = source("a", "s");
+    let unstored = vec![logged(own.clone())];
+    // What a start reads in the log names no spool.
+    let before = [(0, vec![logged(Source { spool: None, ..own.clone() })])].into();
+    let in_run = |source: &Source| earlier(&unstored, &Default::default(), source, 0, &records);
+    let in_log = |source: &Source| earlier(&vec![], &before, source, 0, &records);
+    assert!(in_run(&own).is_some() && in_log(&own).is_some());
+    assert!(in_run(&source("b", "s")).is_none() && in_log(&source("b", "s")).is_none());
+    assert!(in_run(&source("a", "t")).is_none());
 }
