@@ -96,15 +96,15 @@ pub(crate) fn open(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, Li
 /// The event of a log that goes on after `--danger-accept-older-log`, and not after a restore.
 pub(crate) const OLDER_LOG_ACCEPTED: &str = "danger: older log accepted";
 
-/// Lets the log of `data`, which must be closed or about to be, go on under a new origin and key. `event` and `reason`
-/// stand in the leaf by which it then begins.
+/// Lets the log `old` of the folder `data` go on under a new origin and key. `event` and `reason` stand in the leaf by
+/// which it then begins.
 pub(crate) fn start_new_origin(
     data: &Path,
     trust_domain: &TrustDomain,
+    old: Opened,
     event: &str,
     reason: &str,
 ) -> Result<String, LineageError> {
-    let old = open_when_closed(data, trust_domain)?;
     let size = old.recovered.size;
     let root = old.ledger.root(size).ok_or(DiskError::Inconsistent("tiles of the checkpoint are missing"))?;
     let (event, reason) = (event.to_owned(), reason.to_owned());
@@ -116,13 +116,14 @@ pub(crate) fn start_new_origin(
     Ok(form.origin)
 }
 
-/// Opens a log whose earlier writer may not have stopped yet.
-pub(crate) fn open_when_closed(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, LineageError> {
+/// Opens a log whose earlier writer in this process may not have stopped yet. On a simulated machine that writer is a
+/// task of this very thread.
+pub(crate) async fn open_when_closed(data: &Path, trust_domain: &TrustDomain) -> Result<Opened, LineageError> {
     let until = instant() + CLOSED_WITHIN;
     loop {
         match open(data, trust_domain) {
             Err(LineageError::Disk(DiskError::InUse(_))) if instant() < until => {
-                std::thread::sleep(Duration::from_millis(10));
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             opened => return opened,
         }

@@ -66,7 +66,7 @@ pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, Serv
 }
 
 /// The log that fits the database, and that which it goes on from if it does so under a new origin.
-fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerError> {
+async fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerError> {
     let name = &args.trust_domain;
     let opened = lineage::open(&args.data, name)?;
     let Err(reason) = journal::check_mark(&opened.ledger, mark) else { return Ok(opened) };
@@ -74,10 +74,9 @@ fn open_log(args: &DomainArgs, mark: Option<&LogMark>) -> Result<Opened, ServerE
         return Err(ServerError::OlderLog(reason, args.data.display().to_string()));
     }
     sekisho_runtime::danger("danger_accept_older_log", &format!("an older log is accepted: {reason}"));
-    drop(opened);
     // Law L16: what weakens safety stands in the log. Entries that are missing may have been published.
-    lineage::start_new_origin(&args.data, name, lineage::OLDER_LOG_ACCEPTED, &reason)?;
-    Ok(lineage::open_when_closed(&args.data, name)?)
+    lineage::start_new_origin(&args.data, name, opened, lineage::OLDER_LOG_ACCEPTED, &reason)?;
+    Ok(lineage::open_when_closed(&args.data, name).await?)
 }
 
 /// How state and log were found.
@@ -101,7 +100,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
     let name = args.trust_domain.clone();
     let (revision, records) = store.authorities(&name).await?;
     let Marks { log: mark, retention: believed, .. } = store.marks(&name).await?;
-    let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref())?;
+    let Opened { ledger, recovered, origin, continues } = open_log(args, mark.as_ref()).await?;
     let later = log_binding::later_state(&ledger, mark.as_ref(), revision);
     if let Some(later) = later.filter(|_| !args.danger_accept_older_state) {
         return Err(ServerError::OlderState(later.to_string(), args.data.display().to_string()));

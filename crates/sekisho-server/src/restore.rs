@@ -119,23 +119,25 @@ fn prepare(
         }
         None => {
             let reason = format!("a copy with {} entries was restored; later entries may exist", copied.log_size);
-            RestoredLog::Continued { origin: lineage::start_new_origin(new, trust_domain, EVENT, &reason)? }
+            wait_until_idle(new)?;
+            let copy = lineage::open(new, trust_domain)?;
+            RestoredLog::Continued { origin: lineage::start_new_origin(new, trust_domain, copy, EVENT, &reason)? }
         }
     };
     Ok(Restored { copied, log })
 }
 
 /// Holds the log of a folder, if it has one, so that no server starts on it; refuses one that a server writes.
-fn idle(folder: &Path) -> Result<Option<File>, BackupError> {
-    Ok(lock_used_folder(&folder.join("ledger"))?)
+fn idle(folder: &Path) -> Result<Option<File>, DiskError> {
+    lock_used_folder(&folder.join("ledger"))
 }
 
-/// Waits for the end of a writer of this process.
-fn wait_until_idle(folder: &Path) -> Result<(), BackupError> {
+/// Waits for the end of a writer of this process. Blocks: a restore has a thread of its own.
+fn wait_until_idle(folder: &Path) -> Result<(), DiskError> {
     let until = instant() + Duration::from_secs(10);
     loop {
         match idle(folder) {
-            Err(BackupError::Disk(DiskError::InUse(_))) if instant() < until => {
+            Err(DiskError::InUse(_)) if instant() < until => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             found => return found.map(drop),
@@ -154,7 +156,8 @@ fn here(data: &Path, copy: &Path, copied: &Copied, trust_domain: &TrustDomain) -
         return Ok(Here::Missing);
     }
     let shorter = size.min(copied.log_size);
-    let copy = lineage::open_when_closed(copy, trust_domain)?.ledger;
+    wait_until_idle(copy)?;
+    let copy = lineage::open(copy, trust_domain)?.ledger;
     Ok(match ledger.root(shorter).is_some_and(|root| copy.root(shorter) == Some(root)) {
         false => Here::Other(size),
         true if size >= copied.log_size => {

@@ -31,8 +31,22 @@ async fn each_log_keeps_its_own_origin() {
     add(&first.ledger, &["1"]).await;
     let origin = first.origin.clone();
     drop(first);
-    let again = open_when_closed(&a, &name()).unwrap();
+    let again = open_when_closed(&a, &name()).await.unwrap();
     assert_eq!((again.origin, again.recovered.size), (origin, 1));
+}
+
+#[tokio::test]
+async fn waiting_for_a_log_blocks_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path(), &name()).unwrap();
+    let origin = first.origin.clone();
+    let closes = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(first);
+    };
+    let name = name();
+    let (opened, ()) = tokio::join!(open_when_closed(folder.path(), &name), closes);
+    assert_eq!(opened.unwrap().origin, origin);
 }
 
 #[tokio::test]
@@ -44,7 +58,7 @@ async fn an_earlier_releases_log_keeps_its_origin() {
     let (ledger, _) = Ledger::open(&folder.path().join("ledger"), "example.org/sekisho", Arc::new(key)).unwrap();
     add(&ledger, &["1", "2"]).await;
     drop(ledger);
-    let opened = open_when_closed(folder.path(), &name()).unwrap();
+    let opened = open_when_closed(folder.path(), &name()).await.unwrap();
     assert_eq!((opened.origin.as_str(), opened.recovered.size), ("example.org/sekisho", 2));
     let other = check_trust_domain(folder.path(), &TrustDomain::parse("example.com").unwrap()).unwrap_err();
     assert!(other.to_string().contains("`example.org/sekisho`, so it is not of trust domain `example.com`"), "{other}");
@@ -70,8 +84,8 @@ async fn a_new_log_never_forks_an_origin() {
     for round in ["a", "b"] {
         std::fs::remove_dir_all(&data).unwrap();
         copy(&old, &data);
-        start_new_origin(&data, &name(), "test", "because").unwrap();
-        let opened = open_when_closed(&data, &name()).unwrap();
+        start_new_origin(&data, &name(), open(&data, &name()).unwrap(), "test", "because").unwrap();
+        let opened = open_when_closed(&data, &name()).await.unwrap();
         let earlier = opened.continues.unwrap();
         assert_eq!((earlier.origin, earlier.size), (lost.clone(), 2));
         for leaf in ["5", "6"] {
@@ -79,7 +93,7 @@ async fn a_new_log_never_forks_an_origin() {
         }
         policy.push_str(&format!("log {}\n", opened.ledger.verifier()));
         drop(opened.ledger);
-        let again = open_when_closed(&data, &name()).unwrap();
+        let again = open_when_closed(&data, &name()).await.unwrap();
         assert_eq!(again.recovered.size, 4);
     }
     let policy = TrustPolicy::parse(&format!("{policy}quorum none\n")).unwrap();
