@@ -9,13 +9,14 @@ use crate::commands::{BanAgent, EvictAgent};
 use crate::executor::Call;
 use crate::queries::ListAgents;
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/agents", responses((status = 200, body = AgentList))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents",
+    responses((status = 200, body = AgentList))))]
 pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<AgentList> {
     let agents = call.ask(ListAgents).await;
     Json(AgentList { agents: agents.iter().map(|node| AgentForm::from(node.as_ref())).collect() })
 }
 
-#[cfg_attr(test, utoipa::path(delete, path = "/v1/agents", params(AgentRef),
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/agents", operation_id = "evict_agent", params(AgentRef),
     responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn evict(
     Extension(call): Extension<Call<Operator>>,
@@ -25,7 +26,7 @@ pub(super) async fn evict(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[cfg_attr(test, utoipa::path(post, path = "/v1/agents/ban", request_body = AgentRef,
+#[cfg_attr(test, utoipa::path(post, path = "/v1/agents/ban", operation_id = "ban_agent", request_body = AgentRef,
     responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn ban(
     Extension(call): Extension<Call<Operator>>,

@@ -25,7 +25,8 @@ fn of(found: &Found) -> DecisionForm {
     form(&found.kept, found.log_index)
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions", params(DecisionsQuery), responses(
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions",
+    params(DecisionsQuery), responses(
     (status = 200, body = Vec<DecisionForm>, description = "newest first"),
      (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn list(
@@ -45,7 +46,7 @@ pub(super) async fn list(
     Ok(Json(call.ask(ListDecisions { class, before, limit }).await?.iter().map(of).collect()))
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/{id}",
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "show_decision",
     responses((status = 200, body = DecisionForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(
     Extension(call): Extension<Call<Operator>>,

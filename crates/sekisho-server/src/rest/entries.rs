@@ -18,7 +18,7 @@ fn parse_id(text: &str) -> Result<EntryId, Refused> {
     EntryId::parse(text).map_err(|e| Refused::invalid(e.to_string()))
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/entries", params(EntriesQuery),
+#[cfg_attr(test, utoipa::path(get, path = "/v1/entries", operation_id = "list_entries", params(EntriesQuery),
     responses((status = 200, body = EntryList))))]
 pub(super) async fn list(
     Extension(call): Extension<Call<Operator>>,
@@ -34,7 +34,7 @@ pub(super) async fn list(
     Ok(Json(EntryList { entries, next: page.next.map(|id| id.as_str().to_owned()) }))
 }
 
-#[cfg_attr(test, utoipa::path(post, path = "/v1/entries", request_body = EntryForm,
+#[cfg_attr(test, utoipa::path(post, path = "/v1/entries", operation_id = "create_entry", request_body = EntryForm,
     responses((status = 201, body = EntryForm),
      (status = 400, body = sekisho_api::Problem),
      (status = 409, body = sekisho_api::Problem))))]
@@ -48,7 +48,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(EntryForm::from(created.as_ref()))))
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/entries/{id}",
+#[cfg_attr(test, utoipa::path(get, path = "/v1/entries/{id}", operation_id = "show_entry",
     responses((status = 200, body = EntryForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(
     Extension(call): Extension<Call<Operator>>,
@@ -61,7 +61,8 @@ pub(super) async fn show(
     Ok(Json(EntryForm::from(entry.as_ref())))
 }
 
-#[cfg_attr(test, utoipa::path(put, path = "/v1/entries/{id}", request_body = EntryForm, params(UpdateQuery),
+#[cfg_attr(test, utoipa::path(put, path = "/v1/entries/{id}", operation_id = "update_entry",
+    request_body = EntryForm, params(UpdateQuery),
     responses((status = 409, body = sekisho_api::Problem),
      (status = 200, body = EntryForm),
      (status = 400, body = sekisho_api::Problem),
@@ -93,7 +94,7 @@ fn allowed(query: &UpdateQuery, old: &Entry, new: Entry) -> Result<Entry, Regist
     Ok(new)
 }
 
-#[cfg_attr(test, utoipa::path(delete, path = "/v1/entries/{id}",
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/entries/{id}", operation_id = "delete_entry",
     responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn delete(
     Extension(call): Extension<Call<Operator>>,

@@ -16,7 +16,7 @@ use crate::executor::Call;
 use crate::followers::Arrived;
 use crate::queries::{AwaitChange, FollowDecisions, Followed, Following};
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/follow", responses(
+#[cfg_attr(test, utoipa::path(get, path = "/v1/decisions/follow", operation_id = "follow_decisions", responses(
     (status = 200, body = sekisho_api::DecisionForm, content_type = "application/jsonl",
         description = "A line for each record that arrives from now on. A line may be empty, or be \
             `{\"missed_batches\": n}` when records came faster than they were read"),
@@ -50,7 +50,8 @@ fn lines(batch: &Arrived) -> Bytes {
     out.into()
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/changes", params(ChangesQuery), responses(
+#[cfg_attr(test, utoipa::path(get, path = "/v1/changes", operation_id = "follow_changes",
+    params(ChangesQuery), responses(
     (status = 200, body = ChangesForm, description = "at once if `after` is not the present `sequence`, else at the \
         next change, and after 30 s without one"))))]
 pub(super) async fn changes(

@@ -15,7 +15,7 @@ use crate::executor::Call;
 use crate::queries::{Measured, ShowFigures};
 
 /// The server's metrics (Prometheus text exposition format 0.0.4). Counters begin at zero with each start.
-#[cfg_attr(test, utoipa::path(get, path = "/metrics",
+#[cfg_attr(test, utoipa::path(get, path = "/metrics", operation_id = "show_metrics",
     responses((status = 200, body = String, content_type = "text/plain"))))]
 pub(super) async fn metrics(Extension(call): Extension<Call<Operator>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text(&call.ask(ShowFigures).await))

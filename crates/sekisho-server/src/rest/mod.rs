@@ -97,4 +97,17 @@ mod tests {
         }
         assert_eq!(generated, OPENAPI_DOCUMENT);
     }
+
+    /// OpenAPI 3.1.1, section 4.8.10.1: tools name a client's functions by them.
+    #[test]
+    fn operation_ids_are_unique() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI_DOCUMENT).unwrap();
+        let paths = document["paths"].as_object().unwrap().values();
+        let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+        let mut ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!((ids.len(), count > 20), (count, true), "{ids:?}");
+    }
 }

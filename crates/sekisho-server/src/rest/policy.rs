@@ -12,7 +12,7 @@ use crate::commands::ApplyPolicy;
 use crate::executor::Call;
 use crate::queries::{EarlierPolicy, PolicyFolder, RunningPolicy};
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/policy", params(PolicyQuery),
+#[cfg_attr(test, utoipa::path(get, path = "/v1/policy", operation_id = "show_policy", params(PolicyQuery),
     responses((status = 200, body = PolicyForm), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn show(
     Extension(call): Extension<Call<Operator>>,
@@ -36,7 +36,7 @@ pub(super) async fn show(
     }))
 }
 
-#[cfg_attr(test, utoipa::path(put, path = "/v1/policy", request_body = ApplyRequest,
+#[cfg_attr(test, utoipa::path(put, path = "/v1/policy", operation_id = "apply_policy", request_body = ApplyRequest,
     responses((status = 200, body = AppliedForm), (status = 400, body = sekisho_api::Problem),
     (status = 409, body = sekisho_api::Problem))))]
 pub(super) async fn apply(

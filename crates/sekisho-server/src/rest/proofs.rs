@@ -8,7 +8,8 @@ use crate::caller::Operator;
 use crate::executor::Call;
 use crate::queries::{LogHead, Prove, ProveConsistency, ShowLog};
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/log", responses((status = 200, body = LogForm))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/log", operation_id = "show_log",
+    responses((status = 200, body = LogForm))))]
 pub(super) async fn log(Extension(call): Extension<Call<Operator>>) -> Json<LogForm> {
     let LogHead { checkpoint, cosigned, verifier_key } = call.ask(ShowLog).await;
     Json(LogForm {
@@ -20,7 +21,8 @@ pub(super) async fn log(Extension(call): Extension<Call<Operator>>) -> Json<LogF
 }
 
 /// What shows that the log of one size is the beginning of the log of another.
-#[cfg_attr(test, utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}", responses(
+#[cfg_attr(test, utoipa::path(get, path = "/v1/log/consistency/{old_size}/{new_size}",
+    operation_id = "prove_consistency", responses(
     (status = 200, body = ConsistencyForm), (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn consistency(
     Extension(call): Extension<Call<Operator>>,
@@ -31,7 +33,7 @@ pub(super) async fn consistency(
 }
 
 /// A proof file for an attestation (`att_…`), an issuance (`iss_…`), a decision (`dec_…`) or any leaf by its index.
-#[cfg_attr(test, utoipa::path(get, path = "/v1/proofs/{id}", responses(
+#[cfg_attr(test, utoipa::path(get, path = "/v1/proofs/{id}", operation_id = "prove_record", responses(
     (status = 200, body = String, content_type = "text/plain", description = "c2sp.org/tlog-proof@v1"),
      (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn prove(

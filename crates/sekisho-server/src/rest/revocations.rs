@@ -10,7 +10,8 @@ use crate::commands::Revoke;
 use crate::executor::Call;
 use crate::queries::{Applied, InForce, ListRevocations, PlanRevocation};
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/revocations", responses((status = 200, body = RevocationList))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/revocations", operation_id = "list_revocations",
+    responses((status = 200, body = RevocationList))))]
 pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<RevocationList> {
     let InForce { revocations, applied } = call.ask(ListRevocations).await;
     let mut revisions: Vec<u64> = applied.iter().map(|sidecar| sidecar.revision).collect();
@@ -25,7 +26,7 @@ pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<Rev
 
 #[cfg_attr(test, utoipa::path(
     post,
-    path = "/v1/revocations",
+    path = "/v1/revocations", operation_id = "create_revocation",
     request_body = RevocationRequest,
     responses(
         (status = 200, body = RevocationPlan),

@@ -17,7 +17,8 @@ use crate::executor::Call;
 use crate::log_search::Identity;
 use crate::queries::{Figures, Health, ListIdentities, ShowBundle, ShowHealth};
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/bundle", responses((status = 200, body = BundleForm))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/bundle", operation_id = "show_bundle",
+    responses((status = 200, body = BundleForm))))]
 pub(super) async fn bundle(Extension(call): Extension<Call<Operator>>) -> Json<BundleForm> {
     let (bundle, authorities) = call.ask(ShowBundle).await;
     let form = |authority: AuthorityRecord| AuthorityForm {
@@ -35,7 +36,7 @@ pub(super) async fn bundle(Extension(call): Extension<Call<Operator>>) -> Json<B
     })
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/health",
+#[cfg_attr(test, utoipa::path(get, path = "/v1/health", operation_id = "show_health",
     responses((status = 200, body = HealthForm), (status = 503, body = sekisho_api::Problem))))]
 pub(super) async fn health(
     Extension(call): Extension<Call<Operator>>,
@@ -73,7 +74,7 @@ pub(super) async fn health(
     }))
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/identities", params(IdentitiesQuery),
+#[cfg_attr(test, utoipa::path(get, path = "/v1/identities", operation_id = "list_identities", params(IdentitiesQuery),
     responses((status = 200, body = Vec<IdentityForm>))))]
 pub(super) async fn identities(
     Extension(call): Extension<Call<Operator>>,

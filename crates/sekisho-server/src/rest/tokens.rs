@@ -13,7 +13,7 @@ use crate::executor::Call;
 use crate::queries::ListTokens;
 use crate::tokens;
 
-#[cfg_attr(test, utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest,
+#[cfg_attr(test, utoipa::path(post, path = "/v1/tokens", operation_id = "create_token", request_body = TokenRequest,
     responses((status = 201, body = TokenForm), (status = 400, body = sekisho_api::Problem))))]
 pub(super) async fn create(
     Extension(call): Extension<Call<Operator>>,
@@ -30,12 +30,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(form)))
 }
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenRow>))))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/tokens", operation_id = "list_tokens",
+    responses((status = 200, body = Vec<TokenRow>))))]
 pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Result<Json<Vec<TokenRow>>, Refused> {
     Ok(Json(call.ask(ListTokens).await?.iter().map(row).collect()))
 }
 
-#[cfg_attr(test, utoipa::path(delete, path = "/v1/tokens/{id}",
+#[cfg_attr(test, utoipa::path(delete, path = "/v1/tokens/{id}", operation_id = "revoke_token",
     responses((status = 204), (status = 404, body = sekisho_api::Problem))))]
 pub(super) async fn revoke(
     Extension(call): Extension<Call<Operator>>,
