@@ -3,8 +3,8 @@
 //! enters around the runtime of one program.
 //!
 //! Nothing else in the workspace reads a clock, the operating system's randomness or a listener directly; `clippy.toml`
-//! bans it. Only the lab has the feature: a shipped program holds no clock and no randomness that could be set
-//! (`cargo xtask layers` checks it).
+//! bans it. Only the lab and tests have the feature: a shipped program holds no clock and no randomness that could be
+//! set (`cargo xtask layers` checks it).
 
 mod clock;
 mod net;

@@ -40,7 +40,7 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("clap_mangen", &["sekisho"]),
 ];
 
-/// What makes clocks and randomness settable. Only the lab may enable it, so that no shipped program has it.
+/// What makes clocks and randomness settable. Only the lab and tests may enable it, so that no shipped program has it.
 const SIMULATION: &str = "simulation";
 
 /// What a rules crate may not have: it takes values and returns values.
