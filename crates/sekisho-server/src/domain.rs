@@ -99,9 +99,8 @@ pub(crate) struct Streams {
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
     pub rollback: RollbackDetector,
-    /// The policy revision that sidecars run, as each agent reported it, by SPIFFE ID and agent: one identity may run
-    /// on several nodes.
-    pub policy_in_force: Mutex<BTreeMap<String, BTreeMap<SpiffeId, u64>>>,
+    /// The policy revision that the sidecar of each identity runs, as its agent reported it last, by agent.
+    pub policy_in_force: Mutex<BTreeMap<SpiffeId, BTreeMap<String, u64>>>,
     /// The newest revision of the revocations that each sidecar has applied, by agent and identity.
     pub revocations_applied: Mutex<BTreeMap<SpiffeId, BTreeMap<String, u64>>>,
 }

@@ -1,5 +1,6 @@
 //! An agent's stream: what it is sent (`delivery`), and what it reports on the way back.
 
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 
@@ -15,7 +16,7 @@ use tonic::{Status, Streaming};
 use crate::caller::AgentCaller;
 use crate::delivery::{CloseReason, Cursor, Position, Shown};
 use crate::denied::Denied;
-use crate::domain::Shared;
+use crate::domain::{Shared, Streams};
 use crate::executor::Call;
 use crate::jump;
 use crate::recent::Since;
@@ -98,16 +99,45 @@ fn take_report(domain: &Shared, agent: &AgentCaller, report: &wire::WatchRequest
     let id = agent.id.get();
     let served = domain.view.read(|state| state.authorized(&agent.node, &domain.identity.server_id, now()));
     let served: Vec<String> = served.iter().map(|entry| entry.spiffe_id.to_string()).collect();
-    let applied = &report.revocations_applied;
-    let applied = served.iter().filter_map(|own| Some((own.clone(), *applied.get(own)?))).collect();
-    domain.streams.revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), applied);
-    let mut in_force = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-    for served in served {
-        let nodes = in_force.entry(served.clone()).or_default();
-        match report.policy_in_force.get(&served) {
-            Some(revision) => drop(nodes.insert(id.clone(), *revision)),
-            None => drop(nodes.remove(id)),
-        }
+    // It takes the place of the one before: what an agent does not report any more does not hold any more.
+    let of_served = |reported: &HashMap<String, u64>| {
+        served.iter().filter_map(|own| Some((own.clone(), *reported.get(own)?))).collect::<BTreeMap<_, _>>()
+    };
+    let (applied, in_force) = (of_served(&report.revocations_applied), of_served(&report.policy_in_force));
+    let Streams { revocations_applied, policy_in_force, .. } = &domain.streams;
+    revocations_applied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), applied);
+    policy_in_force.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), in_force);
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_types::EntryId;
+
+    use super::*;
+    use crate::commands::{CreateEntries, DeleteEntry};
+    use crate::refusal::Refusal;
+    use crate::testbed::{Testbed, entry};
+
+    #[tokio::test]
+    async fn law_l15_a_report_replaces_the_last() {
+        let bed = Testbed::new().await;
+        let shown = bed.joined("host-a").await;
+        let entries = vec![entry("ent_1", "/shop", &shown.spiffe_id)];
+        bed.operator().await.execute_all(CreateEntries { entries }).await.map_err(Refusal::into_error).unwrap();
+        let call = bed.agent(&shown).await;
+        let reports = |ids: &[&str]| {
+            let id = |id: &&str| (format!("spiffe://example.org{id}"), 3);
+            let policy_in_force = ids.iter().map(id).collect();
+            take_report(&bed.domain, &call.caller, &wire::WatchRequest { policy_in_force, ..Default::default() });
+            let in_force = bed.domain.streams.policy_in_force.lock().unwrap();
+            in_force[&shown.spiffe_id].keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(reports(&["/shop", "/of-another"]), ["spiffe://example.org/shop"]);
+        assert!(reports(&[]).is_empty());
+        assert_eq!(reports(&["/shop"]).len(), 1);
+        // What no entry gives any more is reported by none.
+        let id = EntryId::parse("ent_1").unwrap();
+        bed.operator().await.execute(DeleteEntry { id }).await.map_err(Refusal::into_error).unwrap();
+        assert!(reports(&["/shop"]).is_empty());
     }
-    in_force.retain(|_, nodes| !nodes.is_empty());
 }

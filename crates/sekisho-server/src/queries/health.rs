@@ -56,16 +56,17 @@ impl Query for ShowHealth {
     }
 }
 
-/// What nodes reported that still exist.
+/// What nodes reported that still exist, by identity: one may run on several nodes.
 fn policy_in_force(domain: &Domain) -> BTreeMap<String, BTreeMap<SpiffeId, u64>> {
     let mut reported = domain.streams.policy_in_force.lock().unwrap_or_else(PoisonError::into_inner);
-    domain.view.read(|state| {
-        reported.retain(|_, nodes| {
-            nodes.retain(|node, _| state.nodes.contains_key(node));
-            !nodes.is_empty()
-        });
-    });
-    reported.clone()
+    domain.view.read(|state| reported.retain(|node, _| state.nodes.contains_key(node)));
+    let mut by_identity = BTreeMap::<String, BTreeMap<SpiffeId, u64>>::new();
+    for (node, sidecars) in reported.iter() {
+        for (id, revision) in sidecars {
+            by_identity.entry(id.clone()).or_default().insert(node.clone(), *revision);
+        }
+    }
+    by_identity
 }
 
 /// What keeps the server from attesting, issuing and recording, in each of its trust domains. What fails in another one
