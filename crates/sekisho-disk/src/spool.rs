@@ -130,7 +130,10 @@ impl Spool {
             text.split_whitespace().map_while(|word| word.parse().ok()).collect::<Vec<u64>>()
         };
         let (acknowledged, lost) = (numbers(ACKNOWLEDGED), numbers(LOST).first().copied().unwrap_or(0));
-        let told = acknowledged.get(1).copied().unwrap_or(0).min(lost);
+        let told = acknowledged.get(1).copied().unwrap_or(0);
+        // A count that could not be written was reported all the same: a total never falls, or later losses would hide
+        // behind those of which the server has heard.
+        let lost = lost.max(told);
         let found = match Wal::open(&disk, &path) {
             Err(DiskError::Damaged { .. }) => {
                 let known = SpoolMarks { acknowledged: acknowledged.first().copied(), unheard: lost - told };
@@ -291,6 +294,25 @@ mod tests {
             assert_eq!((batch.records, batch.lost), ([texts(0..5), texts(8..10)].concat(), 3));
             assert_eq!(again.key(&SpoolBatch { first: 0, records: vec![], lost: 0 }), "spool:0");
         }
+    }
+
+    #[tokio::test]
+    async fn a_total_of_losses_never_falls() {
+        let folder = tempfile::tempdir().unwrap();
+        let lossy = Arc::new(LossyDisk::default());
+        let open = || Spool::open_on(Disk::of(lossy.clone()), folder.path(), 10_000, "spool").unwrap();
+        let spool = open();
+        lossy.fail(0, rustix::io::Errno::IO.raw_os_error());
+        assert!(spool.count_lost(2).is_err());
+        let batch = spool.next_batch(100).await;
+        assert_eq!(batch.lost, 2);
+        spool.acknowledge(&batch).unwrap();
+        drop(spool);
+        // The server counts what is beyond that.
+        let spool = open();
+        assert_eq!(spool.depth(), (0, 0));
+        spool.count_lost(1).unwrap();
+        assert_eq!((spool.depth(), spool.next_batch(100).await.lost), ((0, 1), 3));
     }
 
     #[tokio::test]
