@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
 use sekisho_disk::{DiskError, SEALED_BY, SealedCache};
@@ -20,7 +20,7 @@ use crate::server_state::{Position, ServerState};
 use crate::svid::{AgentSvid, CachedSvid, SvidKey};
 
 pub(crate) struct Cache {
-    file: SealedCache,
+    file: Mutex<SealedCache>,
     wanted: tokio::sync::Notify,
 }
 
@@ -85,7 +85,7 @@ impl Cache {
         let seed = key.pkcs8().expose().get(16..48).map(<[u8]>::to_vec);
         let seed = seed.ok_or_else(|| DiskError::Rule("the sealing key is too short".into()))?;
         let file = SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?;
-        Ok(Self { file, wanted: tokio::sync::Notify::new() })
+        Ok(Self { file: Mutex::new(file), wanted: tokio::sync::Notify::new() })
     }
 
     /// Law L16: a key file beside what it seals keeps out other users, and no one who reads the disk.
@@ -93,12 +93,10 @@ impl Cache {
         tracing::warn!(sealed_by = SEALED_BY, "the cache is sealed by a file on the same disk, not by hardware");
     }
 
-    pub(crate) fn store(
-        &self,
-        own: &AgentSvid,
-        state: &ServerState,
-        held: &[(SvidKey, Arc<CachedSvid>)],
-    ) -> Result<(), DiskError> {
+    /// Writes what `content` is when it is this writer's turn: of two the later must not write what is older.
+    pub(crate) fn store(&self, content: impl FnOnce() -> Stored) -> Result<(), DiskError> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stored { own, server_state: state, held } = content();
         let form = Form {
             own: OwnForm {
                 id: own.id.to_string(),
@@ -116,7 +114,7 @@ impl Cache {
             held: held.iter().map(|(key, svid)| held_form(key, svid)).collect(),
         };
         let bytes = serde_json::to_vec(&form).map_err(|e| DiskError::Rule(e.to_string()))?;
-        self.file.store(Secret::new(bytes).expose())
+        file.store(Secret::new(bytes).expose())
     }
 
     /// Has it written soon. What is lost in a crash is asked for again.
@@ -131,7 +129,8 @@ impl Cache {
 
     /// What was stored, if all of it is readable. A cache that is not is set aside: the agent attests again.
     pub(crate) fn load(&self) -> Option<Stored> {
-        let loaded = self.file.load().inspect_err(|error| {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = file.load().inspect_err(|error| {
             tracing::error!(%error, "the sealed cache is not used; the agent attests again");
         });
         let bytes = loaded.ok()??;

@@ -3,7 +3,7 @@
 use sekisho_disk::DiskError;
 use sekisho_runtime::metrics::Metrics;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Stored};
 use crate::delegations::Delegations;
 use crate::host::Host;
 use crate::journal::Journal;
@@ -27,6 +27,9 @@ pub(crate) struct Core {
 impl Core {
     /// Writes all that a restart needs (law L14).
     pub(crate) fn save(&self) -> Result<(), DiskError> {
-        self.cache.store(&self.upstream.own(), &self.server_state.read(Clone::clone), &self.svids.all())
+        self.cache.store(|| {
+            let (own, server_state) = (self.upstream.own(), self.server_state.read(Clone::clone));
+            Stored { own, server_state, held: self.svids.all().into_iter().collect() }
+        })
     }
 }
