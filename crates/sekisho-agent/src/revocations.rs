@@ -51,19 +51,19 @@ pub(crate) fn complete(core: &Core) {
         });
         core.cache.request_save();
     }
-    core.server_state.revocations_settled.send_replace(true);
+    core.server_state.settled.send_replace(true);
 }
 
 /// The server cannot be reached: what it sent last counts (law L14).
 pub(crate) fn unreachable(core: &Core) {
     if core.server_state.revocations().is_some() {
-        core.server_state.revocations_settled.send_replace(true);
+        core.server_state.settled.send_replace(true);
     }
 }
 
 /// Those in force, once the server has sent them or is known not to answer; `None` if it has never sent any.
 pub(crate) async fn in_force(core: &Core) -> Option<Arc<Revocations>> {
-    let mut settled = core.server_state.revocations_settled.subscribe();
+    let mut settled = core.server_state.settled.subscribe();
     tokio::select! {
         biased;
         _settled = settled.wait_for(|settled| *settled) => {}
@@ -79,15 +79,24 @@ async fn slow_server(core: &Core) {
     }
 }
 
+/// Returns once the server has sent in this run what is in force, or does not answer: then what it sent last counts
+/// (law L14).
+pub(crate) async fn settled(core: &Core) {
+    let mut settled = core.server_state.settled.subscribe();
+    tokio::select! {
+        biased;
+        _settled = settled.wait_for(|settled| *settled) => {}
+        // A server that does not answer counts as one that cannot be reached.
+        () = slow_server(core) => {}
+    }
+}
+
 /// Sends all that are in force, then each new one, until the sidecar goes away.
 pub(crate) async fn feed<E>(core: Arc<Core>, to: mpsc::Sender<Result<WatchRevocationsResponse, E>>) {
-    let mut settled = core.server_state.revocations_settled.subscribe();
     tokio::select! {
         biased;
         () = to.closed() => return,
-        settled = settled.wait_for(|settled| *settled) => if settled.is_err() { return },
-        // A server that does not answer counts as one that cannot be reached.
-        () = slow_server(&core) => {}
+        () = settled(&core) => {}
     }
     let (mut changes, mut sent, mut first) = (core.server_state.changes(), Arc::<Revocations>::default(), true);
     loop {

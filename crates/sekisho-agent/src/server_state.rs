@@ -33,13 +33,14 @@ pub(crate) struct ServerState {
 pub(crate) struct SharedServerState {
     state: RwLock<ServerState>,
     changed: watch::Sender<u64>,
-    /// Whether sidecars may rely on the revocations: the server sent them in this run, or it cannot be reached.
-    pub revocations_settled: watch::Sender<bool>,
+    /// Whether sidecars may rely on policy and revocations: the server sent what is in force in this run, or it cannot
+    /// be reached.
+    pub settled: watch::Sender<bool>,
 }
 
 impl SharedServerState {
     pub(crate) fn new(known: ServerState) -> Self {
-        Self { state: RwLock::new(known), changed: watch::channel(0).0, revocations_settled: watch::channel(false).0 }
+        Self { state: RwLock::new(known), changed: watch::channel(0).0, settled: watch::channel(false).0 }
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&ServerState) -> T) -> T {

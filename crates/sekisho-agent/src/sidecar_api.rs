@@ -79,6 +79,12 @@ impl Sidecar for Service {
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
+            // The cache of an agent that was away for long holds an old policy, and the server has a newer one.
+            tokio::select! {
+                biased;
+                () = to.closed() => return,
+                () = revocations::settled(&core) => {}
+            }
             let mut changes = core.server_state.changes();
             let mut said = None;
             loop {

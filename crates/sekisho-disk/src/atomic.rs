@@ -31,6 +31,15 @@ pub(crate) fn private_folders_below(top: &Path, folder: &Path) -> Result<(), Dis
     Ok(())
 }
 
+/// Removes `path`, if it is there; durable on return.
+pub fn remove_file(path: &Path) -> Result<(), DiskError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(DiskError::io(path)(error)),
+        _ => {}
+    }
+    path.parent().map_or(Ok(()), |folder| Disk::of_machine().sync_folder(folder))
+}
+
 /// Replaces `path` by `bytes`, mode 0600: after a crash either the old content is there or the new.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     Disk::of_machine().write_atomic(path, bytes)

@@ -24,7 +24,7 @@ mod segments;
 mod spool;
 mod wal;
 
-pub use atomic::{private_folder, write_atomic};
+pub use atomic::{private_folder, remove_file, write_atomic};
 pub use disk::lossy::{LossyDisk, Unsynced};
 pub use drain::SendOutcome;
 pub use error::{DiskError, InUse};

@@ -76,8 +76,9 @@ impl Decider {
         &self.policy
     }
 
-    /// Decides and records. Without a policy everything is denied.
+    /// Decides and records. Without a policy everything is denied; the first decisions wait for the agent's.
     pub(crate) async fn decide(&self, request: Arc<RequestInput>, trace: Trace) -> Outcome {
+        self.policy.complete().await;
         let (started, at) = (instant(), now());
         let in_force = self.policy.current();
         let decision = match &in_force {

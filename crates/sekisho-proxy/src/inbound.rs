@@ -107,22 +107,21 @@ impl Inbound {
         };
         let (Some(leaf), Some(own)) = (peer.leaf, self.identity.held.borrow().clone()) else { return };
         let leaf = Arc::new(leaf.into_inner());
-        let name = leaf.spiffe_id.to_string();
+        let (name, peer_ends) = (leaf.spiffe_id.to_string(), leaf.not_after);
         self.revocations.complete().await;
-        if let Some(why) = self.revocations.find(&leaf) {
-            self.decider.refuse(REVOKED, &name, &why);
+        // A connection lives no longer than the SVIDs on it. A peer may not look at ours.
+        let proven = Proven::new(leaf, peer_ends.min(own.not_after));
+        if let Some((rule, why)) = no_longer_valid(&self.revocations, &proven) {
+            self.decider.refuse(rule, &name, &why);
             return;
         }
-        tracing::debug!(peer = %leaf.spiffe_id, group = %peer.group, "connection");
+        tracing::debug!(peer = name, group = %peer.group, "connection");
         if peer.protocol == renewal::PROTOCOL {
-            if let Err(reason) = self.renewals.answer(stream, leaf, &own).await {
+            if let Err(reason) = self.renewals.answer(stream, proven.leaf, &own).await {
                 self.decider.refuse("connection", &name, reason);
             }
             return;
         }
-        // A connection lives no longer than the SVIDs on it.
-        let ends = leaf.not_after.min(own.not_after);
-        let proven = Proven::new(leaf, ends);
         let renewable = self.renewals.open(peer.renewal, own.spiffe_id.clone(), proven);
         if self.protocol == Protocol::Tcp {
             tcp::decide_and_splice(&self, stream, renewable, &own.spiffe_id).await;

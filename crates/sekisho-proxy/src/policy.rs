@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use sekisho_disk::write_atomic;
+use sekisho_disk::{remove_file, write_atomic};
 use sekisho_policy::{PolicySet, Source};
 use sekisho_proto::node::{ReportPolicyRequest, WatchPolicyRequest, sidecar_client::SidecarClient};
 use sekisho_proto::server::Policy;
+use sekisho_runtime::instant;
 use sekisho_sdk::{AgentChannel, CurrentIdentity};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::Status;
 
 /// A loaded revision.
@@ -23,6 +25,10 @@ pub(crate) struct InForce {
 pub(crate) struct PolicyKeeper {
     current: ArcSwapOption<InForce>,
     path: PathBuf,
+    /// Whether the agent has sent a policy in this run.
+    heard: watch::Sender<bool>,
+    /// From then on the policy of an earlier run decides all the same.
+    patient_until: Instant,
     /// Rings after each change, so that long streams are judged again (law L12).
     pub changed: watch::Sender<u64>,
 }
@@ -37,7 +43,8 @@ struct Stored {
 impl PolicyKeeper {
     /// With the revision that an earlier run kept, if it still loads.
     pub(crate) fn open(path: PathBuf) -> Self {
-        let keeper = Self { current: ArcSwapOption::empty(), path, changed: watch::channel(0).0 };
+        let (heard, patient_until) = (watch::channel(false).0, instant() + PATIENCE);
+        let keeper = Self { current: ArcSwapOption::empty(), path, heard, patient_until, changed: watch::channel(0).0 };
         match std::fs::read(&keeper.path).map(|bytes| stored_policy(&bytes)) {
             Ok(Ok((revision, files))) => {
                 if let Some(set) = load(revision, files) {
@@ -57,6 +64,16 @@ impl PolicyKeeper {
         self.current.load_full()
     }
 
+    /// Waits until the agent has sent its policy, but not without end: what an earlier run of this sidecar kept may be
+    /// of long ago, and its identity is of now.
+    pub(crate) async fn complete(&self) {
+        if *self.heard.borrow() || self.current.load().is_none() {
+            return;
+        }
+        let mut heard = self.heard.subscribe();
+        let _late = tokio::time::timeout_at(self.patient_until, heard.wait_for(|heard| *heard)).await;
+    }
+
     fn put_in_force(&self, revision: u64, set: PolicySet) {
         tracing::info!(revision, digest = %set.digest(), "policy in force");
         self.current.store(Some(Arc::new(InForce { revision, set })));
@@ -66,6 +83,11 @@ impl PolicyKeeper {
     /// Takes a revision unless it is older than the one in force: an agent that comes back may hold an old one. After a
     /// restore the server gives out the policy of its copy under a revision beyond all earlier ones.
     fn take(&self, policy: Policy) {
+        self.put(policy);
+        self.heard.send_replace(true);
+    }
+
+    fn put(&self, policy: Policy) {
         let (revision, held) = (policy.revision, self.current().map_or(0, |in_force| in_force.revision));
         if revision < held {
             tracing::error!(
@@ -83,6 +105,11 @@ impl PolicyKeeper {
         let stored = serde_json::to_vec(&Stored { revision, files }).unwrap_or_default();
         if let Err(error) = write_atomic(&self.path, &stored) {
             tracing::error!(%error, "the policy was not kept on disk; a restart without the agent would deny all");
+            // The one before would decide after a restart.
+            if let Err(error) = remove_file(&self.path) {
+                tracing::error!(%error, "an older policy may have stayed on disk; it decides after a restart until \
+                    the agent sends this one");
+            }
         }
         self.put_in_force(revision, set);
     }
@@ -106,6 +133,8 @@ pub fn stored_policy(bytes: &[u8]) -> Result<(u64, Vec<(String, String)>), Strin
 
 /// Before the agent is asked again.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long decisions wait for the agent's first word.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Follows the agent's policy stream without end, and reports what is in force.
 pub(crate) async fn follow(
@@ -188,6 +217,51 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         drop(keeper);
         assert_eq!(PolicyKeeper::open(path).current().unwrap().revision, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn law_l14_a_kept_policy_waits_for_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        let policy = |revision| {
+            let text = "package workload.authz\nallow if true\n".into();
+            Policy { revision, files: vec![PolicyFile { name: "p.rego".into(), text }] }
+        };
+        PolicyKeeper::open(path.clone()).take(policy(3));
+        let (keeper, began) = (Arc::new(PolicyKeeper::open(path.clone())), instant());
+        let waits = keeper.clone();
+        let waits = tokio::spawn(async move {
+            waits.complete().await;
+            waits.current().map(|in_force| in_force.revision)
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waits.is_finished());
+        keeper.take(policy(4));
+        assert_eq!((waits.await.unwrap(), began.elapsed()), (Some(4), Duration::from_secs(1)));
+        // An agent that has none to send, or does not answer.
+        let (silent, began) = (PolicyKeeper::open(path), instant());
+        silent.complete().await;
+        silent.complete().await;
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    /// The attack: the disk is full when a policy comes that allows less, and the sidecar starts again.
+    #[test]
+    fn law_l12_an_unwritten_policy_leaves_no_older_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        let policy = |revision, text: &str| Policy {
+            revision,
+            files: vec![PolicyFile { name: "p.rego".into(), text: format!("package workload.authz\n{text}\n") }],
+        };
+        let keeper = PolicyKeeper::open(path.clone());
+        keeper.take(policy(3, "allow if true"));
+        // Where the new file would be written.
+        std::fs::create_dir(path.with_added_extension("new")).unwrap();
+        keeper.take(policy(4, "allow if false"));
+        assert_eq!(keeper.current().unwrap().revision, 4);
+        drop(keeper);
+        assert!(PolicyKeeper::open(path).current().is_none());
     }
 
     #[test]
