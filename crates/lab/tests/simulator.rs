@@ -18,7 +18,7 @@ fn every_law_holds(seeds: Range<u64>) {
     })
     .unwrap();
     let fleet = ["attested", "issued", "renewed", "refused", "accepted", "rotated", "last deletions"];
-    let policy = ["policies", "broken policies", "allow", "deny", "cut", "closed", "reports"];
+    let policy = ["policies", "broken policies", "allow", "deny", "cut", "closed", "reports", "failed syncs"];
     for what in fleet.into_iter().chain(policy) {
         assert!(counts.get(what).is_some_and(|count| *count > 10), "{what}: {counts:?}");
     }

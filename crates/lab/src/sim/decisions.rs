@@ -36,15 +36,31 @@ pub(super) struct Decisions {
     pub acknowledged: Vec<(u64, Duration)>,
     /// When the operator last sent a policy without an answer that says what became of it.
     pub unanswered: Option<Duration>,
-    /// The newest revision that each sidecar has held.
+    /// The newest revision that each sidecar has held, and may not fall behind.
     pub held: BTreeMap<String, u64>,
+    /// The newest revision that each sidecar has ever held.
+    pub ever_held: BTreeMap<String, u64>,
     pub asked: Vec<Asked>,
     /// By sidecar: records in its spool, and losses of which the server has not heard.
     pub waiting: BTreeMap<String, (u64, u64)>,
     /// When sidecars stopped.
     pub stopped: BTreeSet<(String, Duration)>,
+    /// When a sync failed on a sidecar's disk.
+    pub disk_failed: BTreeSet<(String, Duration)>,
     /// Requests so far.
     pub requests: u32,
     /// Policies that were applied since nothing fails.
     pub last: u32,
+}
+
+impl Decisions {
+    /// Whether a sync failed on the disk of a sidecar in this time.
+    pub(super) fn failed_between(&self, name: &str, from: Duration, to: Duration) -> bool {
+        self.disk_failed.range((name.to_owned(), from)..=(name.to_owned(), to)).next().is_some()
+    }
+
+    /// Whether one ever failed.
+    pub(super) fn has_bad_disk(&self, name: &str) -> bool {
+        self.failed_between(name, Duration::ZERO, Duration::MAX)
+    }
 }

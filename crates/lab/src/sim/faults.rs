@@ -4,10 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use sekisho_disk::{LossyDisk, Unsynced};
 
 use super::world::{AGENTS, NODES, STEP, World};
 
+const SECOND: Duration = Duration::from_secs(1);
+/// Of an SVID, and of the authority that signed it.
+const LONGEST_LIFE: Duration = Duration::from_secs(900);
 /// Of the life of an authority, which is 300 s: half is over, and the next one is made.
 const PREPARED: Duration = Duration::from_secs(152);
 /// Two thirds are over, and the next one signs.
@@ -26,7 +30,7 @@ impl World {
     /// Which sidecars cannot hear at once what the server says.
     pub(super) fn note_trouble(&mut self) {
         for (agent, sidecar) in self.machines.agents.iter().zip(&self.machines.sidecars) {
-            let is_whole = self.machines.server.is_up() && agent.is_up() && sidecar.is_up();
+            let is_whole = self.machines.server.is_up() && agent.is_up();
             if !is_whole || self.network.parted.contains(&agent.machine.address()) {
                 self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
             }
@@ -43,16 +47,22 @@ impl World {
     }
 
     pub(super) fn faults(&mut self) {
-        let second = Duration::from_secs(1);
-        if self.machines.ahead == 0 && self.at > 2 * second && self.happens(20 * second) {
+        if self.machines.ahead == 0 && self.at > 2 * SECOND && self.happens(20 * SECOND) {
             self.time_passes(PREPARED);
         }
-        if self.machines.server.is_up() && self.at > second && self.happens(9 * second) {
+        self.programs_stop();
+        self.disks_fail();
+        self.network_fails();
+        self.clocks_go_wrong();
+    }
+
+    fn programs_stop(&mut self) {
+        if self.machines.server.is_up() && self.at > SECOND && self.happens(9 * SECOND) {
             let down = Duration::from_millis(50 + self.random(4000));
             self.crash("server", down);
         }
         for index in 0..self.machines.agents.len() {
-            if self.machines.agents[index].is_up() && self.happens(15 * second) {
+            if self.machines.agents[index].is_up() && self.happens(15 * SECOND) {
                 let (name, down) =
                     (self.machines.agents[index].name.clone(), Duration::from_millis(50 + self.random(5000)));
                 self.crash(&name, down);
@@ -61,33 +71,57 @@ impl World {
         for index in 0..self.machines.sidecars.len() {
             // What was decided a moment ago may not be on disk yet.
             let is_busy = self.model.has_decided(&self.machines.sidecars[index].name, self.at);
-            let every = if is_busy { 2 * second } else { 20 * second };
+            let every = if is_busy { 2 * SECOND } else { 20 * SECOND };
             if self.machines.sidecars[index].is_up() && self.happens(every) {
                 let (name, down) =
                     (self.machines.sidecars[index].name.clone(), Duration::from_millis(50 + self.random(2000)));
                 self.crash(&name, down);
             }
         }
+    }
+
+    /// In a part of the seeds syncs fail on the disks of sidecars, one or some in a row.
+    fn disks_fail(&mut self) {
+        for index in 0..self.machines.sidecars.len() {
+            let sidecar = &self.machines.sidecars[index];
+            let (disk, name) = (sidecar.disk(), sidecar.name.clone());
+            let failures = disk.failures();
+            if failures > sidecar.disk_failures {
+                self.machines.sidecars[index].disk_failures = failures;
+                self.model.disk_fails(&name, self.at);
+            }
+            if self.seed % 6 == 4 && self.happens(3 * SECOND) {
+                let count = [1, 1, 2, 4][self.random(4) as usize];
+                self.note(&name, &format!("has a disk whose next {count} syncs fail"));
+                (0..count).for_each(|number| disk.fail(number, Errno::IO.raw_os_error()));
+            }
+        }
+    }
+
+    fn network_fails(&mut self) {
         let server = self.machines.server.machine.address();
         let others: Vec<IpAddr> =
             self.machines.nodes.iter().chain(&self.machines.agents).map(|host| host.machine.address()).collect();
         for address in others {
-            if self.happens(12 * second) {
+            if self.happens(12 * SECOND) {
                 self.note("network", &format!("parts the server and {address}"));
                 self.network.fabric.part(server, address);
                 self.network.parted.insert(address);
             }
-            if self.happens(6 * second) {
+            if self.happens(6 * SECOND) {
                 self.network.fabric.join(server, address);
                 self.network.parted.remove(&address);
             }
-            if self.happens(10 * second) {
+            if self.happens(10 * SECOND) {
                 self.note("network", &format!("cuts the server and {address}"));
                 self.network.fabric.cut(server, address);
                 self.trouble(address);
             }
         }
-        if self.happens(20 * second) {
+    }
+
+    fn clocks_go_wrong(&mut self) {
+        if self.happens(20 * SECOND) {
             let nanos = (self.random(40) as i64 - 20) * 1_000_000_000;
             let which = self.random((NODES + AGENTS) as u64) as usize;
             if let Some(host) = self.machines.nodes.iter().chain(&self.machines.agents).nth(which) {
@@ -121,7 +155,11 @@ impl World {
 
     /// The next authority signs, once all agents have heard of it. They have to come together once more.
     pub(super) fn rotate(&mut self) {
-        if self.machines.ahead > 0 && !self.machines.is_rotated && self.model.known().converged.is_some() {
+        let is_due = {
+            let known = self.model.known();
+            known.converged.is_some() && known.sidecars.centre_gone.is_none()
+        };
+        if is_due && self.machines.ahead > 0 && !self.machines.is_rotated {
             self.machines.is_rotated = true;
             self.time_passes(ACTIVE);
             self.model.count("rotated");
@@ -138,8 +176,7 @@ impl World {
         let data = self.data(name);
         let folders: Vec<PathBuf> = match name {
             "server" => vec![data.join("ledger"), data.join("decisions")],
-            _ if name.starts_with("side-") => vec![data],
-            _ => vec![data.join("spool")],
+            _ => vec![data],
         };
         self.model.stops(name, at);
         let host = if name == "server" {
@@ -151,20 +188,55 @@ impl World {
         host.crash(at);
         host.starts_at = Some(at + down);
         if loses_power {
-            let disk = host.machine.device::<LossyDisk>();
-            for folder in folders.iter().filter(|folder| folder.is_dir()) {
-                disk.lose_power_at(folder, unsynced).unwrap();
+            lose_power(&host.disk(), &folders, unsynced);
+            // Neither the newest policy nor the removal of the one before it was written.
+            if name.starts_with("side-") && host.failures_of_run() > 1 {
+                self.model.may_go_back(name);
             }
         }
     }
 
-    /// The network is whole, clocks are right, everything runs.
+    /// Once, when nothing else fails: what is reported of it has to end.
+    pub(super) fn sidecar_rests(&mut self) {
+        let converged = self.model.known().converged;
+        if converged.is_some_and(|converged| self.at > converged + STEP) && !self.machines.has_rested {
+            self.machines.has_rested = true;
+            self.crash("side-0", Duration::from_millis(1500));
+        }
+    }
+
+    /// The server is gone for good, and as much time passes as the longest SVID lives.
+    pub(super) fn centre_goes(&mut self) {
+        self.note("server", "is gone for good");
+        self.machines.ahead += i64::try_from(LONGEST_LIFE.as_nanos()).unwrap_or(i64::MAX);
+        self.set_clocks();
+        let at = self.at;
+        for host in [&mut self.machines.server, &mut self.machines.operator] {
+            host.crash(at);
+            host.starts_at = Some(Duration::MAX);
+        }
+        self.model.known().sidecars.centre_gone = Some(at);
+    }
+
+    /// The network is whole, disks and clocks are right, everything runs.
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
+        self.machines.sidecars.iter().for_each(|sidecar| sidecar.disk().heal());
         self.network.fabric.join_all();
         self.network.parted.clear();
         self.model.known().is_calm = true;
         self.set_clocks();
         self.note("network", "is whole again");
+    }
+}
+
+/// Leaves of these folders what a loss of power leaves.
+fn lose_power(disk: &LossyDisk, folders: &[PathBuf], unsynced: Unsynced) {
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        // Written past the simulated disk: a key by the crate that makes it durable, a token by the simulation.
+        for name in ["seal.key", "token"].map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
+            disk.adopt(name).unwrap();
+        }
+        disk.lose_power_at(folder, unsynced).unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sekisho_disk::LossyDisk;
 use sekisho_ports::{Fabric, Machine};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -15,11 +16,30 @@ pub(super) struct Host {
     running: Option<(Runtime, JoinHandle<Result<(), String>>)>,
     /// When it is to be started again.
     pub starts_at: Option<Duration>,
+    /// How many syncs had failed on its disk when they were last counted, and when its program started.
+    pub disk_failures: u64,
+    failures_before: u64,
 }
 
 impl Host {
     pub(super) fn new(name: &str, seed: u64, address: IpAddr, fabric: &Fabric) -> Self {
-        Self { name: name.to_owned(), machine: Machine::new(seed, address, fabric), running: None, starts_at: None }
+        Self {
+            name: name.to_owned(),
+            machine: Machine::new(seed, address, fabric),
+            running: None,
+            starts_at: None,
+            disk_failures: 0,
+            failures_before: 0,
+        }
+    }
+
+    pub(super) fn disk(&self) -> Arc<LossyDisk> {
+        self.machine.device()
+    }
+
+    /// How many syncs failed since its program started.
+    pub(super) fn failures_of_run(&self) -> u64 {
+        self.disk().failures() - self.failures_before
     }
 
     pub(super) const fn is_up(&self) -> bool {
@@ -33,6 +53,7 @@ impl Host {
     {
         let machine = self.machine.clone();
         self.starts_at = None;
+        self.failures_before = self.disk().failures();
         self.running = Some(machine.enter(|| {
             let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
             runtime.block_on(async { machine.begin(at) });

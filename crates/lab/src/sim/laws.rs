@@ -8,6 +8,7 @@ use sekisho_ports::now;
 use super::here::elapsed;
 use super::lives::Life;
 use super::model::{Model, Stands};
+use super::world::STEP;
 
 /// A revocation is in force everywhere this soon after it was acknowledged, while nothing fails.
 pub(super) const IN_FORCE: Duration = Duration::from_millis(600);
@@ -30,6 +31,7 @@ impl Model {
     pub(super) fn begins(&self, name: &str) -> u64 {
         let mut known = self.known();
         known.sidecars.holds.remove(name);
+        known.sidecars.away.remove(name);
         known.sidecars.starts += 1;
         known.sidecars.starts
     }
@@ -38,6 +40,7 @@ impl Model {
     pub(super) fn stops(&self, name: &str, at: Duration) {
         let mut known = self.known();
         known.sidecars.holds.remove(name);
+        known.sidecars.away.insert(name.to_owned(), at);
         known.decisions.stopped.insert((name.to_owned(), at));
     }
 
@@ -49,9 +52,14 @@ impl Model {
         };
     }
 
-    /// Law L12: what a sidecar accepts from the SVID of an entry that was deleted.
+    /// Law L12: what a sidecar accepts from the SVID of an entry that was deleted. Law L14: without its server it goes
+    /// on as long as the SVIDs live, which the server has signed.
     pub(super) fn accepted(&self, by: &str, entry: Option<&str>) {
         self.count("accepted");
+        let gone = self.known().sidecars.centre_gone;
+        if let Some(gone) = gone.filter(|gone| elapsed() > *gone + STEP) {
+            self.broken("L14", &format!("{by} accepts a request, and all SVIDs expired at {gone:?}, with the server"));
+        }
         let (deleted, troubled) = {
             let known = self.known();
             let stands = entry.and_then(|entry| known.entries.get(entry)).map(|entry| entry.stands.clone());

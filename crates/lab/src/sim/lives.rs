@@ -25,8 +25,13 @@ pub(super) struct Sidecars {
     pub spoken: BTreeSet<(String, Life, Life)>,
     /// The entry that the operator made last for each, and when it was asked for.
     pub entries: BTreeMap<String, (String, Duration)>,
-    /// When an agent, its server, or what is between them last failed, by the sidecar of its machine.
+    /// When an agent, its server, or what is between them last failed, by the sidecar of its machine. That the sidecar
+    /// itself was away excuses nothing: it asks its agent first.
     pub troubled: BTreeMap<String, Duration>,
+    /// Which sidecars are away, and since when.
+    pub away: BTreeMap<String, Duration>,
+    /// When the server went for good, and all SVIDs expired.
+    pub centre_gone: Option<Duration>,
     /// By how much a sidecar's clock is behind the server's.
     pub behind: BTreeMap<String, Duration>,
 }

@@ -31,9 +31,9 @@ impl Operator {
             Answer::Unknown => Answer::Unknown,
         };
         self.model.policy_answered(digest, &answer);
-        if random(2) == 0 {
+        for _ in 0..random(4) {
             // While it comes to the sidecars.
-            tokio::time::sleep(Duration::from_millis(10 + random(60))).await;
+            tokio::time::sleep(Duration::from_millis(5 + random(40))).await;
             if let Answer::Done(health) = self.ask(Method::GET, "/v1/health", None).await {
                 self.take_reports(&health);
             }
@@ -74,10 +74,13 @@ impl Operator {
             if held != running {
                 return Some(format!("{name} holds policy revision {held}, not {running}"));
             }
+            let reported = health["policy_in_force"][spiffe_id(name)].as_object();
             if !known.sidecars.holds.contains_key(name) {
+                if reported.is_some() {
+                    return Some(format!("{name} is reported to run a policy, and has no identity"));
+                }
                 continue;
             }
-            let reported = health["policy_in_force"][spiffe_id(name)].as_object();
             if running > 0
                 && !reported.is_some_and(|agents| agents.values().all(|revision| revision.as_u64() == Some(running)))
             {

@@ -1,5 +1,6 @@
 //! The laws of policies and decisions, while the fleet runs.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sekisho_proxy::Outcome;
@@ -92,9 +93,11 @@ impl Model {
     pub(super) fn holds_policy(&self, name: &str, revision: u64) {
         self.note(name, &format!("holds policy revision {revision}"));
         let before = {
-            let held = &mut self.known().decisions.held;
-            let before = held.get(name).copied().unwrap_or(0);
-            held.insert(name.to_owned(), before.max(revision));
+            let decisions = &mut self.known().decisions;
+            let before = decisions.held.get(name).copied().unwrap_or(0);
+            decisions.held.insert(name.to_owned(), before.max(revision));
+            let ever = decisions.ever_held.entry(name.to_owned()).or_default();
+            *ever = revision.max(*ever);
             before
         };
         if revision < before {
@@ -102,9 +105,33 @@ impl Model {
         }
     }
 
-    /// Law L15: the server reports a revision for a sidecar that has held it.
+    /// A sidecar whose disk wrote nothing lost its power: an older policy may be what is left.
+    pub(super) fn may_go_back(&self, name: &str) {
+        self.known().decisions.held.remove(name);
+    }
+
+    /// A sync has failed on the disk of a sidecar.
+    pub(super) fn disk_fails(&self, name: &str, at: Duration) {
+        self.known().decisions.disk_failed.insert((name.to_owned(), at));
+        self.count("failed syncs");
+    }
+
+    /// Law L15: the server reports a revision for a sidecar that has held it and that runs.
     pub(super) fn reported(&self, name: &str, revision: u64) {
-        let held = self.known().decisions.held.get(name).copied().unwrap_or(0);
+        let (held, away) = {
+            let known = self.known();
+            let troubled = known.sidecars.troubled.get(name);
+            let recovered = troubled.map_or(Duration::ZERO, |troubled| *troubled + RECOVERY);
+            let away = known.sidecars.away.get(name).copied();
+            let away = away.filter(|away| elapsed() > (*away).max(recovered) + IN_FORCE);
+            (known.decisions.ever_held.get(name).copied().unwrap_or(0), away)
+        };
+        if let Some(away) = away {
+            self.broken(
+                "L15",
+                &format!("{name} is reported to run policy revision {revision}, and is away since {away:?}"),
+            );
+        }
         if revision > held {
             self.broken("L15", &format!("{name} is reported to run policy revision {revision} and never held it"));
         }
@@ -119,8 +146,8 @@ impl Model {
         decisions.asked.len() - 1
     }
 
-    /// A decision was made, by a sidecar that held revision `held` before it.
-    pub(super) fn decided(&self, number: usize, outcome: &Outcome, held: Option<u64>) {
+    /// A decision was made, by a sidecar that held the first of these revisions before it and the last behind it.
+    pub(super) fn decided(&self, number: usize, outcome: &Outcome, held: RangeInclusive<Option<u64>>) {
         let policy = outcome.policy;
         let (by, what, at, is_allowed, due, before) = {
             let mut known = self.known();
@@ -130,6 +157,8 @@ impl Model {
             let Some(asked) = decisions.asked.get_mut(number) else { return };
             asked.outcome = Some((*outcome, elapsed()));
             let (by, at, what, before) = (asked.by.clone(), asked.at, asked.request.id(), asked.held);
+            // A policy that could not be written is not there after a restart, and all is denied.
+            let before = before.filter(|_| policy.is_some() || !decisions.has_bad_disk(&by));
             let is_whole = at > recovered + IN_FORCE;
             let due = at.checked_sub(IN_FORCE).filter(|_| is_whole).and_then(|by| decisions.acknowledged_by(by));
             let is_allowed = decisions.asked.get(number).is_some_and(|asked| decisions.allow(asked, policy));
@@ -142,7 +171,7 @@ impl Model {
         if let Some((revision, digest)) = policy {
             self.has_content(revision, digest);
         }
-        if revision != held {
+        if !held.contains(&revision) {
             self.broken("L2", &format!("{by} holds policy revision {held:?}, and {what} names {revision:?}"));
         }
         if is_allowed != (outcome.effect == Effect::Allow) {

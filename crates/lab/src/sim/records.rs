@@ -101,7 +101,9 @@ pub(super) fn check(folder: &Path, pairs: &[Pair], batches: &Batches, decisions:
         let agent = format!("spiffe://example.org/spire/agent/join_token/{}", pair.agent);
         let logged = batches.lost.get(&agent).copied().unwrap_or(0);
         let (lost, is_heard) = (spool.lost + agents.lost, spool.is_heard && agents.is_heard);
-        if logged > lost || (is_heard && logged < lost) {
+        // A count that was never written is forgotten by a loss of power.
+        let is_forgotten = decisions.has_bad_disk(&pair.sidecar);
+        if !is_forgotten && (logged > lost || (is_heard && logged < lost)) {
             return Err(format!(
                 "L5: {} and {} lost {lost} records, and the log says {logged}",
                 pair.sidecar, pair.agent
@@ -225,8 +227,10 @@ fn each(
             let until = (name.to_owned(), at + SPOOLED);
             decisions.stopped.range((name.to_owned(), at)..=until).next().is_some()
         };
-        // A denial is on disk when the sidecar has it; nothing waits for the other records.
+        // A denial is on disk when the sidecar has it; nothing waits for the other records. What a failing disk did not
+        // take is counted as lost, or forgotten with the count.
         let mut miss = |is_excused: bool, effect: Effect, at: Duration| {
+            let is_excused = is_excused || decisions.failed_between(name, at.saturating_sub(SPOOLED), at + SPOOLED);
             let count = if is_excused { &mut excused } else { &mut missing };
             *count += 1;
             if !is_excused {

@@ -14,7 +14,7 @@ use sekisho_ports::{TcpListener, TcpStream, now};
 use sekisho_proxy::Deciding;
 use sekisho_runtime::{Stop, Tasks};
 use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload};
-use sekisho_types::{Effect, SpiffeId, TrustDomain};
+use sekisho_types::{Effect, SpiffeId, TrustDomain, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::here::{elapsed, random};
@@ -146,22 +146,29 @@ impl Running {
 
     async fn connection(&self, acceptor: &Acceptor, stream: TcpStream) {
         let Ok((stream, peer)) = acceptor.accept(stream, now()).await else { return };
-        let Some(leaf) = peer.leaf else { return };
+        let (Some(leaf), Some(own)) = (peer.leaf, self.identity.held.borrow().clone()) else { return };
         let leaf = leaf.into_inner();
+        // A connection lives no longer than the SVIDs on it.
+        let ends = leaf.not_after.min(own.not_after);
         self.revocations.complete().await;
         tokio::select! {
             biased;
             _why = self.revocations.revoked(&leaf) => {}
-            _closed = self.requests(stream, &leaf) => {}
+            _closed = self.requests(stream, &leaf, ends) => {}
         }
     }
 
-    /// Answers requests until the stream ends or the peer's SVID does.
-    async fn requests(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, leaf: &LeafFacts) -> Option<()> {
+    /// Answers requests until the stream ends or one of the SVIDs does.
+    async fn requests(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        leaf: &LeafFacts,
+        ends: UnixTime,
+    ) -> Option<()> {
         let mut messages = Messages::default();
         loop {
             let message = messages.next(&mut stream).await?;
-            if now() >= leaf.not_after {
+            if now() >= ends {
                 return None;
             }
             // The end of a request that was cut a moment ago needs no answer.
@@ -188,9 +195,9 @@ impl Running {
             return Some(());
         };
         let number = model.asks(&self.own.name, &leaf.spiffe_id.to_string(), request);
-        let held = deciding.policy_revision();
+        let before = deciding.policy_revision();
         let (outcome, mut open) = deciding.decide(request.input(leaf, &self.id), leaf).await;
-        model.decided(number, &outcome, held);
+        model.decided(number, &outcome, before..=deciding.policy_revision());
         let is_allowed = outcome.effect == Effect::Allow;
         stream.write_all(&[if is_allowed { ALLOWED } else { DENIED }]).await.ok()?;
         if !is_allowed || !request.stays_open {

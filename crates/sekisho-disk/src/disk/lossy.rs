@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,7 @@ pub enum Unsynced {
 struct State {
     syncs: u64,
     fail: BTreeMap<u64, i32>,
+    failures: u64,
     /// The inodes of files whose sync failed: later ones succeed and write nothing.
     dead: HashSet<u64>,
     durable: HashMap<u64, Vec<u8>>,
@@ -42,6 +43,28 @@ impl LossyDisk {
         let mut state = self.state();
         let at = state.syncs + number;
         state.fail.insert(at, errno);
+    }
+
+    /// How many syncs have failed.
+    pub fn failures(&self) -> u64 {
+        self.state().failures
+    }
+
+    /// No further sync fails.
+    pub fn heal(&self) {
+        self.state().fail.clear();
+    }
+
+    /// What a file holds now is durable: what does not pass through this disk made it so.
+    pub fn adopt(&self, path: &Path) -> io::Result<()> {
+        let (inode, mut state) = (std::fs::metadata(path)?.ino(), self.state());
+        state.durable.insert(inode, std::fs::read(path)?);
+        state.open.insert(inode, File::open(path)?);
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let names = state.names.entry(folder.to_owned()).or_default();
+        names.retain(|(listed, _)| listed != name);
+        names.push((name.to_owned(), inode));
+        Ok(())
     }
 
     /// How many syncs were asked for.
@@ -77,7 +100,7 @@ impl LossyDisk {
                 None if unsynced == Unsynced::Kept && !state.dead.contains(&inode) => written,
                 None => vec![0; written.len()],
             };
-            std::fs::write(to.join(name), bytes)?;
+            write_private(&to.join(name), &bytes)?;
         }
         drop(state);
         folders.iter().try_for_each(|name| self.lose_power(&from.join(name), &to.join(name), unsynced))
@@ -86,6 +109,12 @@ impl LossyDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Key files that others may read are refused.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
 }
 
 /// What is in a folder.
@@ -148,7 +177,10 @@ impl State {
     fn next(&mut self) -> io::Result<()> {
         self.syncs += 1;
         match self.fail.remove(&(self.syncs - 1)) {
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Some(errno) => {
+                self.failures += 1;
+                Err(io::Error::from_raw_os_error(errno))
+            }
             None => Ok(()),
         }
     }

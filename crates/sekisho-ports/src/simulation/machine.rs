@@ -46,6 +46,7 @@ pub struct Machine {
     /// Its runtime is being dropped: its clock cannot be read.
     stopping: AtomicBool,
     heard_nanos: AtomicU64,
+    long_work_every: AtomicU64,
     /// Which process its programs are, on its Unix sockets.
     process: Mutex<Option<PeerCredentials>>,
     devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -76,6 +77,7 @@ impl Machine {
             settled_nanos: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             heard_nanos: AtomicU64::new(0),
+            long_work_every: AtomicU64::new(LONG_WORK_EVERY),
             process: Mutex::new(None),
             devices: Mutex::new(HashMap::new()),
         })
@@ -142,6 +144,11 @@ impl Machine {
         }
     }
 
+    /// One in so many pieces of work that block takes long.
+    pub fn set_long_work(&self, every: u64) {
+        self.long_work_every.store(every.max(1), Ordering::Relaxed);
+    }
+
     /// Its programs are this process, which must exist: an agent measures it.
     pub fn set_process(&self, process: PeerCredentials) {
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
@@ -194,7 +201,8 @@ impl Machine {
     pub(crate) fn work_takes(&self) -> Duration {
         let moment = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
         let drawn = mix(self.seed ^ mix(moment));
-        let longest = if (drawn >> 32).is_multiple_of(LONG_WORK_EVERY) { LONGEST_WORK } else { MOST_WORK };
+        let is_long = (drawn >> 32).is_multiple_of(self.long_work_every.load(Ordering::Relaxed));
+        let longest = if is_long { LONGEST_WORK } else { MOST_WORK };
         Duration::from_nanos(drawn % u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX))
     }
 
