@@ -72,6 +72,7 @@ mod streams;
 mod svid_files;
 mod tokens;
 mod traces;
+mod trust_domains;
 mod units;
 mod vectors;
 mod who_may;

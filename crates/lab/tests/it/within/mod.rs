@@ -17,7 +17,7 @@ use lab::sim::options;
 use sekisho_agent::AgentArgs;
 use sekisho_disk::{DiskError, lock_folder};
 use sekisho_ports::{Fabric, Machine, MachineGuard, UnixStream, now};
-use sekisho_server::ServerArgs;
+use sekisho_server::{DomainArgs, ServerArgs};
 use sekisho_types::Digest;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,6 +36,7 @@ pub struct World {
     pub address: String,
     pub agent_id: String,
     pub server_options: Vec<String>,
+    pub further: Vec<Further>,
     pub agent_options: Vec<String>,
     /// The folder of the agent that verbs ask.
     pub agent_data: String,
@@ -44,6 +45,21 @@ pub struct World {
     machine: Arc<Machine>,
     output: Output,
     _stay: MachineGuard,
+}
+
+/// A further trust domain of the server.
+pub struct Further {
+    pub trust_domain: &'static str,
+    /// Its folder.
+    pub data: &'static str,
+    pub options: Vec<String>,
+}
+
+impl Further {
+    fn args(&self, data: &Path) -> DomainArgs {
+        let data = data.display().to_string();
+        options(&with(&["--trust-domain", self.trust_domain, "--data", &data], &self.options))
+    }
 }
 
 impl World {
@@ -85,6 +101,7 @@ impl World {
             address: "127.0.0.1:8081".into(),
             agent_id: String::new(),
             server_options: vec![],
+            further: vec![],
             agent_options: vec![],
             agent_data: "a".into(),
             fingerprint: String::new(),
@@ -110,7 +127,8 @@ impl World {
     pub async fn try_server(&self) -> Result<Role, String> {
         let data = self.path("s").display().to_string();
         let given = ["--trust-domain", TRUST_DOMAIN, "--data", &data, "--listen", &self.address];
-        let args: ServerArgs = options(&with(&given, &self.server_options));
+        let mut args: ServerArgs = options(&with(&given, &self.server_options));
+        args.further = self.further.iter().map(|domain| domain.args(&self.path(domain.data))).collect();
         let started = Role::start(&self.output, |stop, ready| async move {
             let served = sekisho_server::run(args, stop, |_, _| _ = ready.send(()));
             served.await.map_err(|error| error.to_string())
@@ -129,11 +147,12 @@ impl World {
 
     /// Waits until no task holds the server's log any more: the end of a process closes all.
     async fn let_go(&self) {
-        let ledger = self.path("s/ledger");
+        let folders = self.further.iter().map(|domain| domain.data).chain(["s"]);
+        let ledgers: Vec<PathBuf> = folders.map(|folder| self.path(folder).join("ledger")).collect();
         let is_free = || {
             // A child that another test starts has what this process has open, until it runs its program.
             std::thread::sleep(Duration::from_millis(1));
-            !matches!(lock_folder(&ledger), Err(DiskError::InUse(_)))
+            ledgers.iter().all(|ledger| !matches!(lock_folder(ledger), Err(DiskError::InUse(_))))
         };
         eventually("the log is let go", async || is_free().then_some(())).await;
     }
@@ -149,8 +168,13 @@ impl World {
 
     /// An agent with its data in this folder, or why it did not start.
     pub async fn try_agent(&self, data: &str, further: &[&str]) -> Result<Role, String> {
+        self.try_agent_of(TRUST_DOMAIN, data, further).await
+    }
+
+    /// Likewise, of this trust domain.
+    pub async fn try_agent_of(&self, trust_domain: &str, data: &str, further: &[&str]) -> Result<Role, String> {
         let data = self.path(data).display().to_string();
-        let given = ["--trust-domain", TRUST_DOMAIN, "--data", &data, "--server", &self.address];
+        let given = ["--trust-domain", trust_domain, "--data", &data, "--server", &self.address];
         // The first contact is by another authority if a test says so.
         let named = further.contains(&"--fingerprint");
         let contact = if named { vec![] } else { vec!["--fingerprint", &self.fingerprint] };
@@ -169,11 +193,16 @@ impl World {
     /// The command line against this world's sockets: exit code, what it prints, what it writes to stderr. An argument
     /// that begins with `./` is a file of this world's folder.
     pub async fn sekisho(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.sekisho_at("s", &self.agent_data, arguments).await
+    }
+
+    /// The same against the server and the agent with these data folders.
+    pub async fn sekisho_at(&self, server: &str, agent: &str, arguments: &[&str]) -> (i32, String, String) {
         let own = |argument: &&str| match argument.strip_prefix("./") {
             Some(name) => self.path(name).into_os_string(),
             None => argument.into(),
         };
-        let (server, agent) = (self.path("s/api.sock"), self.agent_socket());
+        let (server, agent) = (self.path(server).join("api.sock"), self.path(agent).join("agent.sock"));
         let sockets = asks(arguments).iter().flat_map(|option| {
             let socket = if *option == SERVER_SOCKET { &server } else { &agent };
             [(*option).into(), socket.clone().into_os_string()]
