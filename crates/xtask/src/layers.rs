@@ -5,6 +5,8 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 const WORDS: &[&str] = &["sekisho-types"];
+/// Rules as well: the language of policies, of use without the rest.
+const LANGUAGE: &[&str] = &["sekisho-rego"];
 /// Rules as well: what others judge, made here only.
 const EVIDENCE: &[&str] = &["sekisho-evidence"];
 const RULES: &[&str] = &["sekisho-identity", "sekisho-jose", "sekisho-policy", "sekisho-ledger"];
@@ -27,14 +29,13 @@ const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
 /// They see every layer, and no layer sees them.
 const TOOLS: &[&str] = &["lab", "xtask", "fuzz", "payments"];
-const LAYERS: [&[&str]; 9] = [WORDS, EVIDENCE, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
+const LAYERS: [&[&str]; 10] = [WORDS, LANGUAGE, EVIDENCE, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one crate may name.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 6] = [
     ("rustls", &["sekisho-net"]),
     ("tokio-rustls", &["sekisho-net"]),
     ("rusqlite", &["sekisho-store"]),
-    ("regorus", &["sekisho-policy"]),
     ("tonic-prost-build", &["sekisho-proto"]),
     ("clap_complete", &["sekisho"]),
     ("clap_mangen", &["sekisho"]),
@@ -92,7 +93,7 @@ fn findings(metadata: &Metadata) -> Vec<String> {
                     "`{name}` enables `{SIMULATION}` of `{on}`: a program that is shipped may not simulate its machine"
                 ));
             }
-            if [EVIDENCE, RULES, RECORDS].iter().any(|layer| layer.contains(&name)) && IMPURE.contains(&on) {
+            if [LANGUAGE, EVIDENCE, RULES, RECORDS].iter().any(|layer| layer.contains(&name)) && IMPURE.contains(&on) {
                 out.push(format!("`{name}` is a rules crate and may not use `{on}`"));
             }
         }

@@ -1,0 +1,137 @@
+//! Calls: built-in functions, functions of modules, and what modifiers put in their place.
+
+use super::error::{EvalCode, EvalError};
+use super::machine::{Cache, CalleeId, Eval, Machine, Replaced};
+use super::val::Val;
+use crate::builtins::{Builtin, BuiltinError, ErrorKind};
+use crate::program::{Callee, Operand, Pattern};
+use crate::syntax::ast::Span;
+use crate::value::Value;
+
+impl<'a> Machine<'a> {
+    pub(super) fn call_step(
+        &mut self,
+        callee: Callee,
+        arguments: &'a [Operand],
+        result: Option<&'a Pattern>,
+        span: Span,
+        base: usize,
+    ) -> Eval<bool> {
+        let value = if self.mocks.is_empty() {
+            self.call(callee, arguments, span, base)?
+        } else {
+            self.call_replaced(callee, arguments, span, base)?
+        };
+        Ok(match (value, result) {
+            (None, _) => false,
+            (Some(value), Some(pattern)) => self.matches(pattern, value, base),
+            (Some(value), None) => !value.is_false(),
+        })
+    }
+
+    fn call_replaced(
+        &mut self,
+        callee: Callee,
+        arguments: &'a [Operand],
+        span: Span,
+        base: usize,
+    ) -> Eval<Option<Val<'a>>> {
+        let id = callee_id(callee);
+        let replaced = self.mocks.iter().rev().find(|(target, _)| *target == id).map(|(_, by)| by.clone());
+        match replaced {
+            None => self.call(callee, arguments, span, base),
+            Some(Replaced::Value(value)) => Ok(Some(value)),
+            Some(Replaced::Callee(callee)) => {
+                // What is known under the mocks is not what holds without them.
+                let mocks = std::mem::take(&mut self.mocks);
+                self.caches.push(Cache::default());
+                let result = self.call(callee, arguments, span, base);
+                self.caches.pop();
+                self.mocks = mocks;
+                result
+            }
+        }
+    }
+
+    fn call(&mut self, callee: Callee, arguments: &'a [Operand], span: Span, base: usize) -> Eval<Option<Val<'a>>> {
+        match callee {
+            Callee::Function(set) => {
+                let arguments: Vec<_> = arguments.iter().map(|argument| self.operand(argument, base)).collect();
+                arguments.iter().try_for_each(|argument| self.admit(argument, span))?;
+                self.function(set, arguments)
+            }
+            Callee::Builtin(builtin) => {
+                let value = |operand| self.operand(operand, base).into_value();
+                match arguments {
+                    [a] => self.builtin(builtin, &[value(a)], span),
+                    [a, b] => self.builtin(builtin, &[value(a), value(b)], span),
+                    [a, b, c] => self.builtin(builtin, &[value(a), value(b), value(c)], span),
+                    _ => self.builtin(builtin, &arguments.iter().map(value).collect::<Vec<_>>(), span),
+                }
+            }
+        }
+    }
+
+    fn builtin(&mut self, builtin: &'static Builtin, values: &[Value], span: Span) -> Eval<Option<Val<'a>>> {
+        values.iter().try_for_each(|value| self.admit(value, span))?;
+        match builtin.call(&mut self.context, values) {
+            Ok(Some(found)) => {
+                self.admit(&found, span)?;
+                Ok(Some(Val::Own(found)))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if self.limits.strict || error.is_fatal() => Err(self.builtin_error(builtin, error, span)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn builtin_error(&self, builtin: &Builtin, error: BuiltinError, span: Span) -> EvalError {
+        let code = match error.kind {
+            ErrorKind::Type => EvalCode::Type,
+            ErrorKind::Limit => EvalCode::Limit,
+            _ => EvalCode::Builtin,
+        };
+        let name = builtin.name();
+        let message = if error.message.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")) {
+            error.message
+        } else {
+            format!("{name}: {}", error.message)
+        };
+        self.error(code, message, span)
+    }
+
+    /// Each path and value within a value, as rows of one pair.
+    pub(super) fn traverse(&mut self, value: &Val<'a>) -> Eval<Vec<Box<[Val<'a>]>>> {
+        let mut rows = Vec::new();
+        let mut path = Vec::new();
+        self.traverse_into(value, &mut path, &mut rows)?;
+        Ok(rows)
+    }
+
+    fn traverse_into(&mut self, value: &Value, path: &mut Vec<Value>, rows: &mut Vec<Box<[Val<'a>]>>) -> Eval<()> {
+        self.tick(1)?;
+        let pair = Value::from(vec![Value::from(path.clone()), value.clone()]);
+        rows.push(Box::new([Val::Own(pair)]));
+        let mut below = |machine: &mut Machine<'a>, key: Value, item: &Value| {
+            path.push(key);
+            let result = machine.traverse_into(item, path, rows);
+            path.pop();
+            result
+        };
+        match value {
+            Value::Array(items) => {
+                items.iter().enumerate().try_for_each(|(at, item)| below(self, Value::from(at), item))
+            }
+            Value::Set(items) => items.iter().try_for_each(|item| below(self, item.clone(), item)),
+            Value::Object(members) => members.iter().try_for_each(|(key, item)| below(self, key.clone(), item)),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn callee_id(callee: Callee) -> CalleeId {
+    match callee {
+        Callee::Builtin(builtin) => CalleeId::Builtin(builtin.name()),
+        Callee::Function(set) => CalleeId::Function(set),
+    }
+}

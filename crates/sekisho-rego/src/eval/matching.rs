@@ -1,0 +1,69 @@
+//! Operands give values; patterns take them apart.
+
+use std::borrow::Cow;
+
+use super::machine::Machine;
+use super::val::Val;
+use crate::program::{Operand, Pattern};
+use crate::value::{Object, Set, Value};
+
+impl<'a> Machine<'a> {
+    /// The value of an operand.
+    pub(super) fn operand(&self, operand: &'a Operand, base: usize) -> Val<'a> {
+        match operand {
+            Operand::Const(value) => Val::Ref(value),
+            Operand::Slot(slot) => self.slot(base, *slot).clone(),
+            _ => Val::Own(self.build(operand, base)),
+        }
+    }
+
+    /// The value of an operand, borrowed where it exists.
+    #[inline]
+    pub(super) fn peek<'m>(&'m self, operand: &'m Operand, base: usize) -> Cow<'m, Value> {
+        match operand {
+            Operand::Const(value) => Cow::Borrowed(value),
+            Operand::Slot(slot) => Cow::Borrowed(self.slot(base, *slot)),
+            _ => Cow::Owned(self.build(operand, base)),
+        }
+    }
+
+    fn build(&self, operand: &Operand, base: usize) -> Value {
+        let all = |items: &[Operand]| items.iter().map(|item| self.build(item, base)).collect::<Vec<_>>();
+        match operand {
+            Operand::Const(value) => value.clone(),
+            Operand::Slot(slot) => Value::clone(self.slot(base, *slot)),
+            Operand::Array(items) => Value::from(all(items)),
+            Operand::Set(items) => Value::Set(Set::from_vec(all(items))),
+            Operand::Object(members) => {
+                let member = |(key, value): &(Operand, Operand)| (self.build(key, base), self.build(value, base));
+                Value::Object(Object::from_vec(members.iter().map(member).collect()))
+            }
+        }
+    }
+
+    /// Matches a value with a pattern and binds its variables.
+    pub(super) fn matches(&mut self, pattern: &'a Pattern, value: Val<'a>, base: usize) -> bool {
+        match pattern {
+            Pattern::Any => true,
+            Pattern::Bind(slot) => {
+                self.set(base, *slot, value);
+                true
+            }
+            Pattern::Equal(operand) => *self.peek(operand, base) == *value,
+            Pattern::Array(parts) => {
+                value.as_array().is_some_and(|array| array.len() == parts.len())
+                    && parts.iter().enumerate().all(|(at, part)| match value.item(at) {
+                        Some((_, item)) => self.matches(part, item, base),
+                        None => false,
+                    })
+            }
+            Pattern::Object(parts) => {
+                value.as_object().is_some_and(|object| object.len() == parts.len())
+                    && parts.iter().all(|(key, part)| match value.get(&self.operand(key, base)) {
+                        Some(item) => self.matches(part, item, base),
+                        None => false,
+                    })
+            }
+        }
+    }
+}
