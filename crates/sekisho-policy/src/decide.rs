@@ -2,15 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regorus::{Engine, Value};
+use sekisho_rego::builtins::{Context, lookup};
+use sekisho_rego::value::Value;
+use sekisho_rego::{Coverage, Document, EvalCode, EvalError};
 use sekisho_types::{Effect, UnixTime};
 
+use crate::context;
 use crate::input::RequestInput;
-use crate::load::{PolicySet, limit_steps};
+use crate::load::PolicySet;
 use crate::lower::{FactCache, Facts, LoweredRule, Truth};
-use crate::oracle::{Evaluated, Oracle};
-use crate::source::ENTRY_RULE;
-use crate::{builtins, work};
+use crate::oracle::Oracle;
 
 /// A condition that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,8 @@ impl PolicySet {
     /// The same, always by the engine: the reference for the lowering.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
         let facts = self.lowered.memo(request, now);
-        self.explained(&facts, self.by_engine(request.to_value(now), now))
+        let result = self.by_engine(&request.to_value(now), &mut facts.context.borrow_mut());
+        self.explained(&facts, result)
     }
 
     pub(crate) fn decide_value(&self, input: &Value, now: UnixTime) -> Decision {
@@ -66,19 +68,22 @@ impl PolicySet {
     }
 
     fn decide_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Decision {
-        work::begin();
         let facts = self.lowered.memo(facts, now);
-        let result = match (self.verdict(&facts), &self.rest) {
+        let verdict = self.verdict(&facts);
+        let result = match (verdict, &self.rest) {
             (Some(allowed), _) if self.lowered.is_complete() => Ok(allowed),
-            (Some(allowed), Some(rest)) => match run(rest, input(), now) {
-                Ok(Value::Undefined) => Ok(allowed),
-                Ok(Value::Bool(true)) => Ok(true),
-                Ok(_) if !allowed => Ok(false),
-                // Two rules with different values: the engine reports their lines.
-                Ok(_) => self.by_engine(input(), now),
-                Err(error) => Err(error),
-            },
-            _ => self.by_engine(input(), now),
+            (Some(allowed), Some(rest)) => {
+                let (input, context) = (input(), &mut facts.context.borrow_mut());
+                match run(rest, &input, context, None) {
+                    Ok(None) => Ok(allowed),
+                    Ok(Some(Value::Bool(true))) => Ok(true),
+                    Ok(_) if !allowed => Ok(false),
+                    // Two rules with different values: the engine reports their lines.
+                    Ok(_) => self.by_engine(&input, context),
+                    Err(error) => Err(error),
+                }
+            }
+            _ => self.by_engine(&input(), &mut facts.context.borrow_mut()),
         };
         self.explained(&facts, result)
     }
@@ -118,43 +123,35 @@ impl PolicySet {
         Decision { effect, rule, error }
     }
 
-    fn by_engine(&self, input: Value, now: UnixTime) -> Result<bool, String> {
-        run(&self.engine, input, now).map(|value| value == Value::from(true))
+    fn by_engine(&self, input: &Value, context: &mut Context) -> Result<bool, String> {
+        let Some(entry) = &self.entry else { return Ok(false) };
+        run(entry, input, context, None).map(|value| value == Some(Value::Bool(true)))
     }
 
-    /// Where tokens stand for what a record hides, and `oracle` answers for them. `watched` wants to know what was
+    /// Where tokens stand for what a record hides, and `oracle` answers for them. `coverage` receives what was
     /// evaluated.
     pub(crate) fn decide_asking(
         &self,
         request: &RequestInput,
         now: UnixTime,
         oracle: &Oracle,
-        watched: bool,
-    ) -> (Decision, Evaluated) {
+        coverage: Option<&mut Coverage>,
+    ) -> Decision {
         let facts = self.lowered.memo(request, now).asking(oracle);
-        if !watched
+        if coverage.is_none()
             && self.lowered.is_complete()
             && let Some(allowed) = self.verdict(&facts)
         {
-            return (self.explained(&facts, Ok(allowed)), Evaluated::default());
+            return self.explained(&facts, Ok(allowed));
         }
-        let evaluate = || {
-            let mut engine = self.engine.clone();
-            let prepared = builtins::bind_clock(&mut engine, now).and_then(|()| oracle.install(&mut engine));
-            engine.set_enable_coverage(watched);
-            let input = request.to_value(now);
-            work::begin();
-            limit_steps(&mut engine, &input);
-            engine.set_input(input);
-            let value = prepared
-                .and_then(|()| engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string())))
-                .map(|value| value == Value::from(true));
-            (value, if watched { Evaluated::of(&engine) } else { Evaluated::default() })
+        let mut context = context::take(now);
+        context.answers = Some(oracle.answers_of_builtins());
+        let value = match &self.entry {
+            Some(entry) => run(entry, &request.to_value(now), &mut context, coverage),
+            None => Ok(None),
         };
-        let caught = catch_unwind(AssertUnwindSafe(evaluate));
-        let (result, evaluated) =
-            caught.unwrap_or_else(|_| (Err("the policy engine panicked".to_owned()), Evaluated::default()));
-        (self.explained(&facts, result), evaluated)
+        context::keep(&mut context);
+        self.explained(&facts, value.map(|value| value == Some(Value::Bool(true))))
     }
 
     /// The body that allowed, or the nearest one.
@@ -185,18 +182,21 @@ impl PolicySet {
     }
 }
 
-/// The value of the entry rule in a copy of `engine`.
-fn run(engine: &Engine, input: Value, now: UnixTime) -> Result<Value, String> {
-    let evaluate = || {
-        work::begin();
-        let mut engine = engine.clone();
-        builtins::bind_clock(&mut engine, now)?;
-        limit_steps(&mut engine, &input);
-        engine.set_input(input);
-        engine.eval_rule(ENTRY_RULE.to_owned()).map_err(|e| shown_error(&e.to_string()))
-    };
-    // The engine is large and not ours: a panic in it is one request's denial (law L9).
-    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err("the policy engine panicked".to_owned()))
+/// The value of a document; `None` where it is undefined.
+fn run(
+    document: &Document,
+    input: &Value,
+    context: &mut Context,
+    coverage: Option<&mut Coverage>,
+) -> Result<Option<Value>, String> {
+    context.set_work(context::WORK);
+    let evaluate =
+        || document.eval_in(&context::NO_DATA, Some(input), context, &context::limits(Some(input)), coverage);
+    // The engine and its libraries are large: a panic in it is one request's denial (law L9).
+    match catch_unwind(AssertUnwindSafe(evaluate)) {
+        Ok(value) => value.map_err(|error| shown_error(&error)),
+        Err(_) => Err("the policy engine panicked".to_owned()),
+    }
 }
 
 fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome {
@@ -208,7 +208,7 @@ fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome
             Truth::Unmet => out.unmet.push(Unmet {
                 line: stated.line,
                 condition: stated.text.clone(),
-                found: stated.condition.found(facts).and_then(|value| value.to_json_str().ok()),
+                found: stated.condition.found(facts).map(|value| value.to_json()),
             }),
         }
     }
@@ -217,27 +217,21 @@ fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome
 
 /// The form of an error in a record: its place and kind. The engine's own message may quote the input, and so a header
 /// that records mask.
-fn shown_error(message: &str) -> String {
-    const KINDS: [(&str, &str); 6] = [
-        ("more work than", "its builtins do more work than a decision may do"),
-        ("larger than a decision may make", "the result would be larger than a decision may make"),
-        ("is not available here", "a builtin that is not available here"),
-        ("time limit", "it takes more steps than a decision may take"),
-        ("conflict", "two rules give different values"),
-        ("multiple outputs", "two rules give different values"),
-    ];
-    let kind = KINDS
-        .iter()
-        .find(|(sign, _)| message.contains(sign))
-        .map_or("a builtin or an operator failed", |(_, kind)| kind);
-    let place = message.split("--> ").nth(1).and_then(|rest| rest.lines().next());
-    let line = place.and_then(|place| {
-        let (file, line) = place.rsplit_once(':')?.0.rsplit_once(':')?;
-        line.parse::<u32>().ok().map(|line| format!("{file}:{line}: "))
-    });
-    format!("{}{kind}", line.unwrap_or_default())
+fn shown_error(error: &EvalError) -> String {
+    let builtin = error.message.split_once(": ").map(|(name, _)| name).filter(|name| lookup(name).is_some());
+    let kind = match (error.code, builtin) {
+        (EvalCode::Conflict, _) => "two rules give different values".to_owned(),
+        (EvalCode::Limit, Some(name)) => format!("`{name}` would do more work than a decision may do"),
+        (EvalCode::Limit, None) => "it takes more steps than a decision may take".to_owned(),
+        (_, Some(name)) => format!("`{name}` failed"),
+        (_, None) => "a builtin or an operator failed".to_owned(),
+    };
+    let place = error.place.as_ref().map(|place| format!("{}:{}: ", place.file, place.line)).unwrap_or_default();
+    format!("{place}{kind}")
 }
 
+#[cfg(test)]
+mod cost_tests;
 #[cfg(test)]
 mod limits_tests;
 #[cfg(test)]

@@ -1,19 +1,13 @@
-//! The version of Rego of a file, and the depth of its expressions: both follow from its tokens, before
-//! anything parses it.
+//! The version of Rego of a file: it follows from its words, before anything parses it.
 //!
 //! Read as v0, `allow if { … }` is an unconditional `allow` and a rule named `if`. So a file counts as v0 only when
 //! nothing in it could be v1; a file that has forms of both is refused with a line of each.
 
-use regorus::unstable::{Expr, Lexer, Module, Parser, Rule, RuleHead, Source as Contents, Token, TokenKind};
+use sekisho_rego::syntax::ast::{HeadKind, Module, Version};
+use sekisho_rego::syntax::{Options, Word, WordKind, parse_module, words};
 
-use crate::refs::reference;
+use crate::refs::head_name;
 use crate::source::{PolicyError, Source};
-
-/// Deepest expression: brackets, and links of one chain of operators, fields or calls, taken together. The engine
-/// follows them on its stack.
-const MAX_DEPTH: usize = 100;
-/// Most brackets within each other.
-const MAX_BRACKETS: usize = 14;
 
 /// The version of Rego that a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,55 +23,29 @@ impl Dialect {
             Self::V1 => "v1",
         }
     }
-}
 
-/// A token as the scans below see it.
-struct Word<'a> {
-    kind: TokenKind,
-    text: &'a str,
-    line: u32,
-}
-
-impl Word<'_> {
-    fn is(&self, symbol: &str) -> bool {
-        self.kind == TokenKind::Symbol && self.text == symbol
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        self.kind == TokenKind::Ident && self.text == word
-    }
-
-    fn opens(&self) -> bool {
-        self.kind == TokenKind::Symbol && matches!(self.text, "{" | "[" | "(" | "set(")
-    }
-
-    fn depth_after(&self, depth: usize) -> usize {
-        if self.opens() { depth + 1 } else { depth.saturating_sub(usize::from(self.closes())) }
-    }
-
-    fn closes(&self) -> bool {
-        self.kind == TokenKind::Symbol && matches!(self.text, "}" | "]" | ")")
-    }
-
-    /// Whether an expression continues behind it.
-    fn continues(&self) -> bool {
-        match self.kind {
-            TokenKind::Symbol => !self.closes(),
-            TokenKind::Ident => {
-                matches!(self.text, "in" | "contains" | "not" | "some" | "every" | "as" | "with" | "if" | "else")
-            }
-            _ => false,
-        }
+    fn options(self) -> Options {
+        let version = match self {
+            Self::V0 => Version::V0,
+            Self::V1 => Version::V1,
+        };
+        // OPA's older `not` fails where a part of the expression is undefined, and so lets a forbidding rule fail; the
+        // one of `import future.keywords.not` and `rego.v2` holds there.
+        Options { version, whole_negation: true, ..Options::default() }
     }
 }
 
-/// The version of a file. Two forms that no version has together are an error with both lines.
-pub(crate) fn dialect(source: &Source) -> Result<Dialect, PolicyError> {
-    let contents = contents(source)?;
-    let words = words(&contents);
-    depth_is_bounded(source, &words)?;
+/// Reads a file in the version that it is written in; what fails in that version is not tried in the other. Two forms
+/// that no version has together are an error with both lines.
+pub(crate) fn read(source: &Source) -> Result<(Dialect, Module), PolicyError> {
+    let words = words(&source.text);
     let (modern, old) = (modern_form(&words), old_form(&words));
-    let (Some((old_line, old_form)), file) = (old, &source.name) else { return Ok(Dialect::V1) };
+    let parse = |dialect: Dialect| {
+        parse_module(&source.name, &source.text, dialect.options()).map_err(|errors| PolicyError::of(&errors))
+    };
+    let (Some((old_line, old_form)), file) = (old, &source.name) else {
+        return Ok((Dialect::V1, parse(Dialect::V1)?));
+    };
     let mixed = |line: u32, form: &str| PolicyError::Mixed {
         file: file.clone(),
         line,
@@ -88,57 +56,65 @@ pub(crate) fn dialect(source: &Source) -> Result<Dialect, PolicyError> {
     if let Some((line, form)) = modern {
         return Err(mixed(line, form));
     }
-    let parsed = Parser::new(&contents).and_then(|mut parser| parser.parse());
-    match parsed.as_ref().ok().and_then(bare_rule) {
+    let module = parse(Dialect::V0)?;
+    match bare_rule(&module) {
         Some(line) => Err(mixed(line, "a rule without a body, which always holds")),
-        None => Ok(Dialect::V0),
+        None => Ok((Dialect::V0, module)),
     }
 }
 
-fn contents(source: &Source) -> Result<Contents, PolicyError> {
-    Contents::from_contents(source.name.clone(), source.text.clone()).map_err(|error| PolicyError::At {
-        file: source.name.clone(),
-        line: 1,
-        reason: error.to_string(),
-    })
+fn is(word: &Word<'_>, sign: &str) -> bool {
+    word.kind == WordKind::Sign && word.text == sign
 }
 
-/// All tokens up to the first malformed one; the parser reports that one.
-fn words(contents: &Contents) -> Vec<Word<'_>> {
-    let mut lexer = Lexer::new(contents);
-    let mut out = Vec::new();
-    while let Ok(Token(kind, span)) = lexer.next_token() {
-        if kind == TokenKind::Eof {
-            break;
+fn is_name(word: &Word<'_>, name: &str) -> bool {
+    word.kind == WordKind::Name && word.text == name
+}
+
+fn depth_after(word: &Word<'_>, depth: usize) -> usize {
+    let opens = word.kind == WordKind::Sign && matches!(word.text, "{" | "[" | "(");
+    if opens { depth + 1 } else { depth.saturating_sub(usize::from(closes(word))) }
+}
+
+fn closes(word: &Word<'_>) -> bool {
+    word.kind == WordKind::Sign && matches!(word.text, "}" | "]" | ")")
+}
+
+/// Whether an expression continues behind it.
+fn continues(word: &Word<'_>) -> bool {
+    match word.kind {
+        WordKind::Sign => !closes(word),
+        WordKind::Name => {
+            matches!(word.text, "in" | "contains" | "not" | "some" | "every" | "as" | "with" | "if" | "else")
         }
-        let text = contents.contents().get(span.start as usize..span.end as usize).unwrap_or_default();
-        out.push(Word { kind, text, line: span.line });
+        _ => false,
     }
-    out
 }
 
 /// The first line that only v1 has, or that v0 reads as something else.
 fn modern_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
     let (mut depth, mut before): (usize, Option<&Word<'_>>) = (0, None);
     for (at, word) in words.iter().enumerate() {
-        let field = before.is_some_and(|before| before.is("."));
+        let field = before.is_some_and(|before| is(before, "."));
         // The builtin `contains` is called in the place of a value; at the beginning of a statement it is a rule of
         // that name.
-        let called = words.get(at + 1).is_some_and(|next| next.is("("));
-        let value = depth > 0 || before.is_some_and(|before| before.line == word.line && before.continues());
+        let called = words.get(at + 1).is_some_and(|next| is(next, "("));
+        let value = depth > 0 || before.is_some_and(|before| before.line == word.line && continues(before));
         let form = match word.text {
-            _ if word.kind != TokenKind::Ident || field => None,
+            _ if word.kind != WordKind::Name || field => None,
             "if" => Some("`if`"),
             "in" => Some("`in`"),
             "every" => Some("`every`"),
             "contains" if !called || !value => Some("`contains`"),
-            "rego" | "future" if before.is_some_and(|before| before.is_word("import")) => Some("an import of keywords"),
+            "rego" | "future" if before.is_some_and(|before| is_name(before, "import")) => {
+                Some("an import of keywords")
+            }
             _ => None,
         };
         if let Some(form) = form {
             return Some((word.line, form));
         }
-        depth = word.depth_after(depth);
+        depth = depth_after(word, depth);
         before = Some(word);
     }
     None
@@ -149,16 +125,16 @@ fn old_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
     let (mut depth, mut every) = (0usize, false);
     let mut before: Option<&Word<'_>> = None;
     for word in words {
-        every |= depth == 0 && word.is_word("every");
-        if word.is("{") && depth == 0 {
+        every |= depth == 0 && is_name(word, "every");
+        if is(word, "{") && depth == 0 {
             match before {
-                Some(before) if before.is_word("else") => return Some((word.line, "an `else` without `if`")),
-                Some(before) if before.continues() => {}
+                Some(before) if is_name(before, "else") => return Some((word.line, "an `else` without `if`")),
+                Some(before) if continues(before) => {}
                 Some(_) if every => every = false,
                 _ => return Some((word.line, "a body without `if`")),
             }
         }
-        depth = word.depth_after(depth);
+        depth = depth_after(word, depth);
         before = Some(word);
     }
     None
@@ -167,74 +143,13 @@ fn old_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
 /// The first rule of a v0 file that holds on any input, though it may only look so: a word alone, or an `allow` without
 /// a body.
 fn bare_rule(module: &Module) -> Option<u32> {
-    let named = |rule: &Rule| {
-        let Rule::Spec { span, head, bodies } = rule else { return None };
-        let bare = match head {
-            RuleHead::Compr { refr, assign, .. } => assign.is_none() || is_allow(refr),
-            RuleHead::Func { assign, .. } => assign.is_none(),
-            RuleHead::Set { key, .. } => key.is_none(),
-        };
-        (bare && bodies.is_empty()).then_some(span.line)
-    };
-    module.policy.iter().find_map(|rule| named(rule))
-}
-
-fn is_allow(refr: &Expr) -> bool {
-    reference(refr).is_some_and(|path| path == ["allow"])
-}
-
-/// The parser reads some brackets twice, and nested ones twice each time; and nothing in it bounds chains: `1 + 1 + …`
-/// is a tree as deep as it is long.
-fn depth_is_bounded(source: &Source, words: &[Word<'_>]) -> Result<(), PolicyError> {
-    let (mut chains, mut total) = (vec![0usize], 0usize);
-    for (at, word) in words.iter().enumerate() {
-        let before = at.checked_sub(1).and_then(|at| words.get(at));
-        let separate = match word.kind {
-            TokenKind::Symbol => matches!(word.text, "," | ";"),
-            TokenKind::Ident => matches!(word.text, "if" | "else" | "with" | "as"),
-            _ => false,
-        };
-        let next_line = before.is_some_and(|before| before.line < word.line && !before.continues());
-        if let Some(chain) = chains.last_mut() {
-            // A line that begins with `not` is a statement of its own.
-            if separate || next_line && (word.is_word("not") || !word.is_link(before)) {
-                total = total.saturating_sub(std::mem::take(chain));
-            } else if word.is_link(before) {
-                (*chain, total) = (*chain + 1, total + 1);
-            }
-        }
-        if word.opens() {
-            chains.push(0);
-        } else if word.closes() && chains.len() > 1 {
-            total = total.saturating_sub(chains.pop().unwrap_or_default());
-        }
-        let limit = match (chains.len() > MAX_BRACKETS, total > MAX_DEPTH) {
-            (true, _) => MAX_BRACKETS,
-            (_, true) => MAX_DEPTH,
-            _ => continue,
-        };
-        let reason = format!("an expression is more than {limit} steps deep; give its parts names of their own");
-        return Err(PolicyError::At { file: source.name.clone(), line: word.line, reason });
-    }
-    Ok(())
-}
-
-impl Word<'_> {
-    /// Whether it makes the tree one step deeper: an operator, a field, an index or a call.
-    fn is_link(&self, before: Option<&Word<'_>>) -> bool {
-        match self.kind {
-            TokenKind::Symbol if self.closes() => false,
-            TokenKind::Symbol if self.is("{") => false,
-            TokenKind::Symbol if self.opens() => before.is_some_and(|before| {
-                before.closes() || matches!(before.kind, TokenKind::Ident | TokenKind::String | TokenKind::RawString)
-            }),
-            TokenKind::Symbol => !matches!(self.text, "," | ";"),
-            TokenKind::Ident => matches!(self.text, "in" | "not"),
-            // `1 -1` is a difference.
-            TokenKind::Number => self.text.starts_with('-'),
-            _ => false,
-        }
-    }
+    let bare = module.rules.iter().filter(|rule| !rule.default && rule.body.is_none() && rule.otherwise.is_empty());
+    let mut unconditional = bare.filter(|rule| match &rule.head.kind {
+        HeadKind::Value(value) => value.is_none() || head_name(&rule.head) == Some("allow"),
+        HeadKind::Function { value, .. } => value.is_none(),
+        HeadKind::Set { .. } => false,
+    });
+    unconditional.next().map(|rule| rule.span.line)
 }
 
 #[cfg(test)]

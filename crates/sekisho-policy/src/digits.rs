@@ -1,15 +1,14 @@
-//! Bounds on the size of values. The engine multiplies without a limit: twenty squarings in a row make a number that
-//! fills the memory. It stores a list that holds another list twice only once, but compares it as two: a comparison of
-//! forty such lists in a row does not finish. So products, and names within lists, sets and objects, are bounded when a
-//! set is loaded.
+//! Bounds on the size of values. Twenty squarings in a row make a number that fills the memory. A list that holds
+//! another list twice is stored once, but compared as two: a comparison of forty such lists in a row does not finish.
+//! So products, and names within lists, sets and objects, are bounded when a set is loaded.
 
 use std::collections::BTreeMap;
 
-use regorus::unstable::{ArithOp, AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{ExprKind, HeadKind, InfixOp, Module, Rule, Term, TermKind};
 
-use crate::names::Unresolved;
 use crate::nodes::{Node, children, rule_nodes};
-use crate::refs::{Name, aliases, declared, head_of, leading_path, reference, resolve};
+use crate::refs::{Name, aliases, declared, head_path, leading_path, package, resolve};
+use crate::source::PolicyError;
 
 /// Most factors in a product, with those of the names in it.
 const MAX_FACTORS: u32 = 64;
@@ -63,44 +62,40 @@ struct Rules<'a> {
 struct Scope<'a> {
     package: Name,
     aliases: BTreeMap<String, Name>,
-    bound: BTreeMap<String, Vec<&'a Expr>>,
+    bound: BTreeMap<String, Vec<&'a Term>>,
     known: BTreeMap<String, Size>,
 }
 
-/// The first rule whose numbers could become too long.
-pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
+/// Refuses a set with a rule whose values could become too large.
+pub(crate) fn check(modules: &[Module]) -> Result<(), PolicyError> {
+    let refused = |module: &Module, rule: &Rule, reason: String| {
+        Err(PolicyError::At { file: module.source.file.to_string(), line: rule.span.line, reason })
+    };
     let mut rules = Rules { named: BTreeMap::new(), known: BTreeMap::new() };
     for module in modules {
-        let package = reference(&module.package.refr).unwrap_or_default();
-        for rule in &module.policy {
-            let name = resolve(&leading_path(head_of(rule)), &package, &BTreeMap::new());
+        let package = package(module);
+        for rule in &module.rules {
+            let mut long = false;
+            rule_nodes(rule, &mut |node| {
+                long |=
+                    matches!(node, Node::Term(Term { kind: TermKind::Number(text), .. }) if text.len() > MAX_WRITTEN);
+            });
+            if long {
+                return refused(module, rule, format!("a number of more than {MAX_WRITTEN} characters"));
+            }
+            let name = resolve(&head_path(&rule.head), &package, &BTreeMap::new());
             rules.named.entry(name).or_default().push((rule, module));
         }
     }
     let names: Vec<Name> = rules.named.keys().cloned().collect();
-    let written = modules.iter().find_map(|module| {
-        let rule = module.policy.iter().find(|rule| {
-            let mut long = false;
-            rule_nodes(rule, &mut |node| {
-                long |= matches!(node, Node::Expression(Expr::Number { span, .. }) if span.text().len() > MAX_WRITTEN);
-            });
-            long
-        });
-        rule.map(|rule| (&**rule, format!("a number of more than {MAX_WRITTEN} characters")))
-    });
-    let (rule, reason) = match written {
-        Some(found) => found,
-        None => {
-            let (name, reason) = names.iter().find_map(|name| Some((name, rules.of_name(name).too_large()?)))?;
-            let (rule, _) = rules.named.get(name)?.first()?;
-            (*rule, format!("`{}` {reason}", name.join(".")))
-        }
-    };
-    let span = rule.span();
-    Some(Unresolved { file: span.source.file().clone(), line: span.line, reason })
+    let large = names.iter().find_map(|name| Some((name, rules.of_name(name).too_large()?)));
+    match large.and_then(|(name, reason)| Some((rules.named.get(name)?.first()?, name, reason))) {
+        Some(((rule, module), name, reason)) => refused(module, rule, format!("`{}` {reason}", name.join("."))),
+        None => Ok(()),
+    }
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
     fn of_name(&mut self, name: &Name) -> Size {
         if let Some(known) = self.known.get(name) {
             return *known;
@@ -114,89 +109,89 @@ impl Rules<'_> {
         most
     }
 
-    fn of_rule(&mut self, rule: &Rule, module: &Module) -> Size {
-        let (mut bound, mut all) = (BTreeMap::<String, Vec<&Expr>>::new(), Vec::new());
-        let mut bind = |pattern: &Expr, value| {
+    fn of_rule(&mut self, rule: &'a Rule, module: &'a Module) -> Size {
+        let (mut bound, mut all) = (BTreeMap::<String, Vec<&Term>>::new(), Vec::new());
+        let mut bind = |pattern: &Term, value: &'a Term| {
             declared(pattern).into_iter().for_each(|name| bound.entry(name).or_default().push(value));
         };
         rule_nodes(rule, &mut |node| match node {
-            Node::Expression(expr) => {
-                if let Expr::AssignExpr { op, lhs, rhs, .. } = expr {
-                    bind(lhs, &**rhs);
-                    if *op == AssignOp::Eq {
-                        bind(rhs, &**lhs);
-                    }
+            Node::Term(term) => all.push(term),
+            Node::With(..) => {}
+            Node::Statement(statement) => match &statement.kind {
+                ExprKind::Assign(left, right) => bind(left, right),
+                ExprKind::Unify(left, right) => {
+                    bind(left, right);
+                    bind(right, left);
                 }
-                all.push(expr);
-            }
-            Node::Statement(statement) => {
-                if let Literal::SomeIn { key, value, collection, .. } = &statement.literal {
-                    key.iter().chain([value]).for_each(|pattern| bind(pattern, &**collection));
+                ExprKind::SomeIn { key, value, collection } => {
+                    key.iter().chain([value]).for_each(|pattern| bind(pattern, collection));
                 }
-            }
+                _ => {}
+            },
         });
-        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
+        if let HeadKind::Function { parameters, .. } = &rule.head.kind {
             // What a call gives is counted where it calls.
-            args.iter().flat_map(|argument| declared(argument)).for_each(|name| drop(bound.insert(name, vec![])));
+            parameters.iter().flat_map(declared).for_each(|name| drop(bound.insert(name, vec![])));
         }
-        let package = reference(&module.package.refr).unwrap_or_default();
-        let mut scope = Scope { package, aliases: aliases(module), bound, known: BTreeMap::new() };
-        all.into_iter().map(|expr| self.of(expr, &mut scope, 0)).reduce(Size::or).unwrap_or(Size::ONE)
+        let mut scope = Scope { package: package(module), aliases: aliases(module), bound, known: BTreeMap::new() };
+        all.into_iter().map(|term| self.of(term, &mut scope, 0)).reduce(Size::or).unwrap_or(Size::ONE)
     }
 
-    fn of(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> Size {
+    fn of(&mut self, term: &Term, scope: &mut Scope<'_>, depth: u32) -> Size {
         // Patterns that stand for each other, as in `x = y`.
         if depth > 4096 {
             return Size::ENDLESS;
         }
-        match expr {
-            Expr::ArithExpr { op: ArithOp::Mul, lhs, rhs, .. } => {
-                let (left, right) = (self.of(lhs, scope, depth + 1), self.of(rhs, scope, depth + 1));
+        match &term.kind {
+            TermKind::Infix { op: InfixOp::Multiply, left, right, .. } => {
+                let (left, right) = (self.of(left, scope, depth + 1), self.of(right, scope, depth + 1));
                 Size { factors: left.factors.saturating_add(right.factors), ..left.or(right) }
             }
-            Expr::Var { .. } => self.of_variable(expr, scope, depth),
-            Expr::RefDot { .. } | Expr::RefBrack { .. } => {
-                let path = leading_path(expr);
+            TermKind::Var(name) => self.of_variable(name, scope, depth),
+            TermKind::Ref { head, .. } => {
+                let path = leading_path(term);
                 if path.first().is_some_and(|root| root != "input" && !scope.bound.contains_key(root)) {
                     return self.used(&resolve(&path, &scope.package, &scope.aliases));
                 }
-                self.parts(expr, scope, depth).reduce(Size::or).unwrap_or(Size::ONE)
+                let head = head.as_var().map(|name| self.of_variable(name, scope, depth));
+                head.into_iter().chain(self.parts(term, scope, depth)).reduce(Size::or).unwrap_or(Size::ONE)
             }
-            Expr::Call { fcn, params, .. } => {
-                let own = self.used(&resolve(&leading_path(fcn), &scope.package, &scope.aliases));
-                let given = params.iter().map(|part| self.of(part, scope, depth + 1));
+            TermKind::Call { function, arguments } => {
+                let own = self.used(&resolve(&leading_path(function), &scope.package, &scope.aliases));
+                let given = arguments.iter().map(|part| self.of(part, scope, depth + 1));
                 let given = given.reduce(Size::and).unwrap_or(Size::ONE);
                 Size {
                     factors: own.factors.saturating_mul(given.factors),
                     copies: own.copies.max(1).saturating_mul(given.copies),
                 }
             }
-            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } | Expr::BinExpr { .. } => {
-                self.parts(expr, scope, depth).reduce(Size::and).unwrap_or(Size::CONSTANT)
+            TermKind::Array(_)
+            | TermKind::Set(_)
+            | TermKind::Object(_)
+            | TermKind::Infix { op: InfixOp::Union | InfixOp::Intersection, .. } => {
+                self.parts(term, scope, depth).into_iter().reduce(Size::and).unwrap_or(Size::CONSTANT)
             }
-            _ => self.parts(expr, scope, depth).reduce(Size::or).unwrap_or(Size::CONSTANT),
+            _ => self.parts(term, scope, depth).into_iter().reduce(Size::or).unwrap_or(Size::CONSTANT),
         }
     }
 
-    fn parts(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> impl Iterator<Item = Size> + use<> {
-        let parts: Vec<Size> = children(expr).into_iter().map(|part| self.of(part, scope, depth + 1)).collect();
-        parts.into_iter()
+    fn parts(&mut self, term: &Term, scope: &mut Scope<'_>, depth: u32) -> Vec<Size> {
+        children(term).into_iter().map(|part| self.of(part, scope, depth + 1)).collect()
     }
 
-    fn of_variable(&mut self, expr: &Expr, scope: &mut Scope<'_>, depth: u32) -> Size {
-        let Some(name) = reference(expr).and_then(|path| path.into_iter().next()) else { return Size::ONE };
-        if let Some(known) = scope.known.get(&name) {
+    fn of_variable(&mut self, name: &str, scope: &mut Scope<'_>, depth: u32) -> Size {
+        if let Some(known) = scope.known.get(name) {
             return *known;
         }
-        let Some(values) = scope.bound.get(&name).cloned() else {
-            return self.used(&resolve(&[name], &scope.package, &scope.aliases));
+        let Some(values) = scope.bound.get(name).cloned() else {
+            return self.used(&resolve(&[name.to_owned()], &scope.package, &scope.aliases));
         };
-        scope.known.insert(name.clone(), Size::ONE);
+        scope.known.insert(name.to_owned(), Size::ONE);
         let most =
             values.into_iter().map(|value| self.of(value, scope, depth + 1)).reduce(Size::or).unwrap_or(Size::ONE);
         // However small, it is held once more.
         let most = most.or(Size::ONE);
-        scope.known.insert(name, most);
+        scope.known.insert(name.to_owned(), most);
         most
     }
 

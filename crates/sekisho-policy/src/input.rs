@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use regorus::Value;
+use sekisho_rego::value::Value;
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 
 pub(crate) fn text(text: &str) -> Value {
-    Value::String(text.into())
+    Value::from(text)
 }
 
 fn members<'a>(pairs: impl Iterator<Item = (&'a str, Value)>) -> Value {
-    Value::from(pairs.map(|(name, value)| (text(name), value)).collect::<BTreeMap<_, _>>())
+    Value::Object(pairs.map(|(name, value)| (text(name), value)).collect())
 }
 
 pub(crate) fn claim_value(value: &ClaimValue) -> Value {
     match value {
         ClaimValue::Bool(flag) => Value::from(*flag),
         ClaimValue::Integer(number) => Value::from(*number),
-        ClaimValue::Text(text) => Value::String(text.as_str().into()),
+        ClaimValue::Text(text) => Value::from(text.as_str()),
     }
 }
 

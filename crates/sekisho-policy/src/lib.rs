@@ -1,10 +1,10 @@
 //! The policy decision point: load, check, test, decide, explain.
 //!
-//! The language is Rego as regorus reads it, with our limits and our builtins. Our own lowering of the linear fragment
-//! ([`lower`]) names a failed condition. This crate knows nothing of sockets,
-//! files or clocks: policies are texts, and `now` is an argument.
+//! The language is Rego, evaluated by `sekisho-rego` within our limits. A lowering of the linear fragment ([`lower`])
+//! decides common rules on the request itself, and names a failed condition. This crate knows nothing of sockets, files
+//! or clocks: policies are texts, and `now` is an argument.
 
-mod builtins;
+mod context;
 mod decide;
 mod dialect;
 mod digits;
@@ -16,20 +16,16 @@ mod lower;
 mod mask;
 mod names;
 mod nodes;
-#[cfg(test)]
-mod opa_cases;
 mod oracle;
 mod question;
 mod reads;
 mod record;
-mod recursion;
 mod refs;
 mod replay;
 mod schema;
 mod scope;
 mod source;
 mod test_runner;
-mod work;
 
 pub use decide::{Decision, RuleOutcome, Unmet};
 pub use dialect::Dialect;

@@ -1,8 +1,7 @@
 //! Constants that are compared with a place of the input are checked against its possible values. A comparison with a
 //! value of another kind never holds, `not` of it always holds, and no error is reported at run time.
 
-use regorus::Value;
-use regorus::unstable::{AssignOp, BoolOp, Expr, LiteralStmt, Ref};
+use sekisho_rego::syntax::ast::{Expr, ExprKind, InfixOp, Term, TermKind, With};
 use sekisho_types::SpiffeId;
 
 use crate::refs::leading_path;
@@ -28,47 +27,62 @@ const OF_TEXTS: [&str; 13] = [
 const METHODS: [&str; 8] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 /// An input of a test that no request can have.
-pub(crate) fn in_statement(statement: &LiteralStmt, scope: &Scope) -> Option<String> {
-    statement.with_mods.iter().find_map(|with| {
-        let place = place(&with.refr, scope)?;
-        check(place, scope.value(&with.r#as), &shown(&with.refr), scope, true).err()
-    })
+pub(crate) fn in_modifier(with: &With, scope: &Scope<'_>) -> Option<String> {
+    let place = place(&with.target, scope)?;
+    check(place, scope.value(&with.value), scope.text(&with.target), scope, true).err()
 }
 
-/// A comparison, a membership or a call that has the same result for every request.
-pub(crate) fn in_expression(expr: &Expr, scope: &Scope) -> Option<String> {
-    let compared = |left: &Ref<Expr>, right: &Ref<Expr>, exact: bool| {
-        [(left, right), (right, left)].into_iter().find_map(|(looked_at, other)| {
-            check(place(looked_at, scope)?, scope.value(other), &shown(looked_at), scope, exact).err()
-        })
-    };
-    match expr {
-        Expr::BoolExpr { op, lhs, rhs, .. } => compared(lhs, rhs, matches!(op, BoolOp::Eq | BoolOp::Ne)),
-        Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => compared(lhs, rhs, true),
-        Expr::Membership { key: None, value, collection, .. } => in_membership(value, collection, scope),
-        Expr::Call { fcn, params, .. } => in_call(&leading_path(fcn).join("."), params, scope),
+/// A unification that has the same result for every request.
+pub(crate) fn in_statement(statement: &Expr, scope: &Scope<'_>) -> Option<String> {
+    match &statement.kind {
+        ExprKind::Unify(left, right) => compared(left, right, scope, true),
         _ => None,
     }
 }
 
-fn in_membership(value: &Ref<Expr>, collection: &Ref<Expr>, scope: &Scope) -> Option<String> {
-    if let Some(place) = place(value, scope)
-        && let Expr::Array { items, .. } | Expr::Set { items, .. } = &**scope.value(collection)
-    {
-        return items.iter().find_map(|item| check(place, item, &shown(value), scope, true).err());
+/// A comparison, a membership or a call that has the same result for every request.
+pub(crate) fn in_term(term: &Term, scope: &Scope<'_>) -> Option<String> {
+    match &term.kind {
+        TermKind::Infix { op: InfixOp::Equal | InfixOp::NotEqual, left, right, .. } => {
+            compared(left, right, scope, true)
+        }
+        TermKind::Infix {
+            op: InfixOp::Less | InfixOp::LessEqual | InfixOp::Greater | InfixOp::GreaterEqual,
+            left,
+            right,
+            ..
+        } => compared(left, right, scope, false),
+        TermKind::In { key: None, value, collection } => in_membership(value, collection, scope),
+        TermKind::Call { function, arguments } => in_call(&leading_path(function).join("."), arguments, scope),
+        _ => None,
     }
+}
+
+fn compared(left: &Term, right: &Term, scope: &Scope<'_>, exact: bool) -> Option<String> {
+    [(left, right), (right, left)].into_iter().find_map(|(looked_at, other)| {
+        check(place(looked_at, scope)?, scope.value(other), scope.text(looked_at), scope, exact).err()
+    })
+}
+
+fn in_membership(value: &Term, collection: &Term, scope: &Scope<'_>) -> Option<String> {
+    if let Some(place) = place(value, scope)
+        && let TermKind::Array(items) | TermKind::Set(items) = &scope.value(collection).kind
+    {
+        return items.iter().find_map(|item| check(place, item, scope.text(value), scope, true).err());
+    }
+    let shown = scope.text(collection);
     let inner = match place(collection, scope)? {
         Place::List(inner) | Place::Map(inner) => inner,
         Place::Headers => &Place::Text,
         Place::Members(_) => return None,
-        single => return Some(format!("`{}` is {}, so nothing is `in` it", shown(collection), kind(single))),
+        single => return Some(format!("`{shown}` is {}, so nothing is `in` it", kind(single))),
     };
-    check(inner, scope.value(value), &format!("{}[_]", shown(collection)), scope, true).err()
+    check(inner, scope.value(value), &format!("{shown}[_]"), scope, true).err()
 }
 
-fn in_call(name: &str, arguments: &[Ref<Expr>], scope: &Scope) -> Option<String> {
+fn in_call(name: &str, arguments: &[Term], scope: &Scope<'_>) -> Option<String> {
     if let ("object.get", [object, key, _]) = (name, arguments)
-        && let Expr::String { value: Value::String(key), .. } = &**key
+        && let Some(key) = key.as_str()
     {
         let mut steps = scope.input_steps(object)?;
         steps.push(Step::Name(key.to_string()));
@@ -79,60 +93,54 @@ fn in_call(name: &str, arguments: &[Ref<Expr>], scope: &Scope) -> Option<String>
     }
     arguments.iter().find_map(|argument| match place(argument, scope)? {
         Place::Text | Place::Method | Place::Segment | Place::SpiffeId | Place::Claim => None,
-        other => Some(format!("`{name}` takes texts, and `{}` is {}", shown(argument), kind(other))),
+        other => Some(format!("`{name}` takes texts, and `{}` is {}", scope.text(argument), kind(other))),
     })
 }
 
-/// The place of the input that an expression names.
-fn place(expr: &Ref<Expr>, scope: &Scope) -> Option<&'static Place> {
-    check_path(&scope.input_steps(expr)?).ok()?
-}
-
-fn shown(expr: &Ref<Expr>) -> String {
-    expr.span().text().to_owned()
+/// The place of the input that a term names.
+fn place(term: &Term, scope: &Scope<'_>) -> Option<&'static Place> {
+    check_path(&scope.input_steps(term)?).ok()?
 }
 
 /// Whether a constant could stand at a place, as far as it is constant. Of texts more is known where they have to be
 /// equal.
-fn check(place: &Place, found: &Ref<Expr>, shown: &str, scope: &Scope, exact: bool) -> Result<(), String> {
+fn check(place: &Place, found: &Term, shown: &str, scope: &Scope<'_>, exact: bool) -> Result<(), String> {
     let other = |found: &str| {
         Err(format!("`{shown}` is {}, and {found} is not: this has the same result for every request", kind(place)))
     };
-    match (place, &**found) {
-        (Place::Claim, Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. })
-        | (Place::Nanos, Expr::Number { .. }) => Ok(()),
-        (_, Expr::String { value: Value::String(text), .. } | Expr::RawString { value: Value::String(text), .. }) => {
-            match place {
-                Place::Text | Place::Method | Place::Segment | Place::SpiffeId if !exact => Ok(()),
-                Place::Text => Ok(()),
-                Place::Method => match METHODS.iter().find(|method| text.eq_ignore_ascii_case(method)) {
-                    Some(method) if **method != **text => Err(format!(
-                        "methods are compared as they are sent: did you mean `\"{method}\"`, not `\"{text}\"`"
-                    )),
-                    _ => Ok(()),
-                },
-                Place::Segment if text.contains('/') => {
-                    Err(format!("`{shown}` is one segment of a path, so it holds no `/`, as `\"{text}\"` does"))
+    match (place, &found.kind) {
+        (Place::Claim, TermKind::String { .. } | TermKind::Number(_) | TermKind::Bool(_))
+        | (Place::Nanos, TermKind::Number(_)) => Ok(()),
+        (_, TermKind::String { value: text, .. }) => match place {
+            Place::Text | Place::Method | Place::Segment | Place::SpiffeId if !exact => Ok(()),
+            Place::Text => Ok(()),
+            Place::Method => match METHODS.iter().find(|method| text.eq_ignore_ascii_case(method)) {
+                Some(method) if **method != **text => {
+                    Err(format!("methods are compared as they are sent: did you mean `\"{method}\"`, not `\"{text}\"`"))
                 }
-                Place::Segment => Ok(()),
-                Place::SpiffeId => SpiffeId::parse(text)
-                    .map(drop)
-                    .map_err(|error| format!("`{shown}`: `{text}` is not a SPIFFE ID: {error}")),
-                _ => other(&format!("`\"{text}\"`")),
+                _ => Ok(()),
+            },
+            Place::Segment if text.contains('/') => {
+                Err(format!("`{shown}` is one segment of a path, so it holds no `/`, as `\"{text}\"` does"))
             }
-        }
-        (_, Expr::Number { span, .. }) => other(&format!("`{}`", span.text())),
-        (_, Expr::Bool { value, .. }) => other(&format!("`{value}`")),
-        (_, Expr::Null { .. }) => other("`null`"),
-        (Place::List(inner), Expr::Array { items, .. }) => items
+            Place::Segment => Ok(()),
+            Place::SpiffeId => SpiffeId::parse(text)
+                .map(drop)
+                .map_err(|error| format!("`{shown}`: `{text}` is not a SPIFFE ID: {error}")),
+            _ => other(&format!("`\"{text}\"`")),
+        },
+        (_, TermKind::Number(text)) => other(&format!("`{text}`")),
+        (_, TermKind::Bool(value)) => other(&format!("`{value}`")),
+        (_, TermKind::Null) => other("`null`"),
+        (Place::List(inner), TermKind::Array(items)) => items
             .iter()
             .enumerate()
             .try_for_each(|(at, item)| check(inner, scope.value(item), &format!("{shown}[{at}]"), scope, exact)),
-        (_, Expr::Array { .. }) => other("a list"),
-        (_, Expr::Set { .. }) => other("a set"),
-        (Place::Members(_) | Place::Map(_) | Place::Headers, Expr::Object { fields, .. }) => {
-            fields.iter().try_for_each(|(_, key, value)| {
-                let Expr::String { value: Value::String(name), .. } = &**key else { return Ok(()) };
+        (_, TermKind::Array(_)) => other("a list"),
+        (_, TermKind::Set(_)) => other("a set"),
+        (Place::Members(_) | Place::Map(_) | Place::Headers, TermKind::Object(members)) => {
+            members.iter().try_for_each(|(key, value)| {
+                let Some(name) = key.as_str() else { return Ok(()) };
                 let inner = match place {
                     Place::Members(members) => members
                         .iter()
@@ -145,7 +153,7 @@ fn check(place: &Place, found: &Ref<Expr>, shown: &str, scope: &Scope, exact: bo
                 check(inner, scope.value(value), &format!("{shown}.{name}"), scope, exact)
             })
         }
-        (_, Expr::Object { .. }) => other("an object"),
+        (_, TermKind::Object(_)) => other("an object"),
         // Known only when the policy runs.
         _ => Ok(()),
     }

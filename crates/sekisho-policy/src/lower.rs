@@ -4,8 +4,8 @@
 //! `time.now_ns()` and arithmetic, where a name may be bound by a one-line rule. A statement outside it
 //! becomes [`condition::Condition::Opaque`]: it is shown, and never guessed at.
 //!
-//! A rule that lies in the fragment is decided here, the others by an engine that has only those ([`rest`]). What could
-//! be an error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
+//! A rule that lies in the fragment is decided here, the others by an engine that has only those. What could be an
+//! error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
 
 mod call;
 mod condition;
@@ -13,20 +13,19 @@ mod extent;
 mod facts;
 mod read;
 mod request;
-pub(crate) mod rest;
 mod term;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{Expr, Module, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{Body, HeadKind, Import, Module, Rule, Target};
 
 use condition::StatedCondition;
-use extent::{ENTRY_PACKAGE, is_above, is_plain, is_syntax_import, only_allows};
+use extent::{ENTRY_PACKAGE, is_above, is_plain, only_allows};
 pub(crate) use facts::{FactCache, Facts, Truth};
 use read::Reader;
 use sekisho_types::UnixTime;
 
-use crate::refs::reference;
+use crate::refs::{head_name, package};
 
 /// The entry rule, lowered.
 #[derive(Debug, Clone)]
@@ -34,22 +33,15 @@ pub(crate) struct Lowered {
     pub rules: Vec<LoweredRule>,
     /// Whether nothing beside its rules changes what the entry rule comes to; else the engine decides all.
     pub apart: bool,
-    /// Where the heads of the rules stand that are decided here.
-    pub decided: Vec<Head>,
-    /// Where those of the default stand, and whether there are rules that are not decided here.
-    pub defaults: Vec<Head>,
+    /// The rules that are decided here, and the defaults: module and number in it.
+    settled: BTreeSet<(usize, usize)>,
+    pub has_default: bool,
+    /// Whether there are rules that are not decided here.
     pub has_rest: bool,
     /// How many different places of the input they look at.
     pub slots: usize,
     /// How many different conditions they state.
     pub conditions: usize,
-}
-
-/// Where a rule's name begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub file: String,
-    pub start: usize,
 }
 
 /// One body of the entry rule.
@@ -70,6 +62,32 @@ impl Lowered {
         self.apart && !self.has_rest
     }
 
+    /// Whether some rules are decided here.
+    pub(crate) fn decides_some(&self) -> bool {
+        self.rules.iter().any(|rule| rule.decided)
+    }
+
+    /// The modules without the rules that are decided here, and without the default.
+    pub(crate) fn rest(&self, modules: &[Module]) -> Vec<Module> {
+        let without = |(at, module): (usize, &Module)| {
+            let kept = |number: &usize| !self.settled.contains(&(at, *number));
+            let numbers: Vec<usize> = (0..module.rules.len()).filter(kept).collect();
+            let mut module = module.clone();
+            let mut number = 0..;
+            module.rules.retain(|_| number.next().is_none_or(|number| kept(&number)));
+            // An annotation names its rule by number.
+            module.annotations.retain_mut(|annotation| {
+                if let Target::Rule(rule) = &mut annotation.target {
+                    let Ok(now) = numbers.binary_search(rule) else { return false };
+                    *rule = now;
+                }
+                true
+            });
+            module
+        };
+        modules.iter().enumerate().map(without).collect()
+    }
+
     /// What one decision looks at.
     pub(crate) fn memo<'a, F: Facts>(&self, facts: &'a F, now: UnixTime) -> FactCache<'a, F> {
         FactCache::new(facts, now, self.slots, self.conditions)
@@ -77,56 +95,62 @@ impl Lowered {
 }
 
 /// Lowers every body of `allow` in package `workload.authz`.
-pub(crate) fn lower(modules: &[Ref<Module>]) -> Lowered {
-    let package = |module: &Module| reference(&module.package.refr).unwrap_or_default();
-    let ours: Vec<&Ref<Module>> = modules.iter().filter(|module| package(module) == ENTRY_PACKAGE).collect();
+pub(crate) fn lower(modules: &[Module]) -> Lowered {
+    let ours: Vec<&Module> = modules.iter().filter(|module| package(module) == ENTRY_PACKAGE).collect();
     // Another package could add to the entry rule's document from above or below.
-    let apart = |module: &Ref<Module>| {
+    let apart = |module: &Module| {
         let package = package(module);
         package == ENTRY_PACKAGE || !(package.starts_with(&ENTRY_PACKAGE.map(String::from)) || is_above(&package))
     };
-    let plain = |module: &&Ref<Module>| {
-        module.imports.iter().all(is_syntax_import) && module.policy.iter().all(|r| is_plain(r))
-    };
+    let plain = |module: &&Module| !module.imports.iter().any(Import::binds) && module.rules.iter().all(is_plain);
     let apart = modules.iter().all(apart) && ours.iter().all(plain);
     let mut reader = Reader::of(&ours);
-    let mut out =
-        Lowered { rules: vec![], apart, decided: vec![], defaults: vec![], has_rest: false, slots: 0, conditions: 0 };
-    for rule in ours.iter().flat_map(|module| &module.policy) {
-        out.add(rule, &mut reader);
+    let mut out = Lowered {
+        rules: vec![],
+        apart,
+        settled: BTreeSet::new(),
+        has_default: false,
+        has_rest: false,
+        slots: 0,
+        conditions: 0,
+    };
+    for (at, module) in modules.iter().enumerate().filter(|(_, module)| package(module) == ENTRY_PACKAGE) {
+        for (number, rule) in module.rules.iter().enumerate().filter(|(_, rule)| head_name(&rule.head) == Some("allow"))
+        {
+            out.add(module, (at, number), rule, &mut reader);
+        }
     }
     out.number();
     out
 }
 
 impl Lowered {
-    fn add(&mut self, rule: &Rule, reader: &mut Reader) {
-        let is_allow = |refr: &Expr| reference(refr).is_some_and(|path| path == ["allow"]);
-        let head = |refr: &Expr| Head { file: refr.span().source.file().clone(), start: refr.span().start as usize };
-        let (span, refr, bodies) = match rule {
-            Rule::Default { refr, .. } if is_allow(refr) => return self.defaults.push(head(refr)),
-            Rule::Spec { head: RuleHead::Compr { span, refr, .. }, bodies, .. } if is_allow(refr) => {
-                (span, refr, bodies)
-            }
-            _ => return,
-        };
+    fn add<'m>(&mut self, module: &'m Module, place: (usize, usize), rule: &'m Rule, reader: &mut Reader<'m>) {
+        if rule.default {
+            self.has_default = true;
+            self.settled.insert(place);
+            return;
+        }
+        if !matches!(rule.head.kind, HeadKind::Value(_)) {
+            return;
+        }
         let lowered = |conditions: Vec<StatedCondition>| LoweredRule {
-            file: span.source.file().clone(),
-            line: span.line,
+            file: module.source.file.to_string(),
+            line: rule.head.span.line,
             decided: conditions.iter().all(|stated| stated.condition.is_clear()),
             certain: conditions.iter().all(|stated| stated.condition.is_certain()),
             conditions,
         };
-        let mut rules: Vec<_> = bodies.iter().map(|body| lowered(reader.body(&body.query))).collect();
-        if bodies.is_empty() {
-            rules.push(lowered(vec![]));
-        }
-        // Bodies of one head stay together.
+        let mut body = |body: Option<&'m Body>| {
+            lowered(body.map(|body| reader.body(body, &module.source.text)).unwrap_or_default())
+        };
+        let mut rules = vec![body(rule.body.as_ref())];
+        rules.extend(rule.otherwise.iter().map(|branch| body(branch.body.as_ref())));
         let decided = only_allows(rule) && rules.iter().all(|rule| rule.decided);
         rules.iter_mut().for_each(|rule| rule.decided = decided);
         self.rules.append(&mut rules);
         if decided {
-            self.decided.push(head(refr));
+            self.settled.insert(place);
         } else {
             self.has_rest = true;
         }

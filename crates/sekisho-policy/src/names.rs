@@ -1,83 +1,76 @@
-//! Names are resolved when a set is loaded: functions, rules, and places of the input. An unknown name would stay
-//! unnoticed behind an unmet condition and then deny, or under `not` and then allow.
+//! Names are resolved when a set is loaded: rules, and places of the input. An unknown name would stay unnoticed behind
+//! an unmet condition and then deny, or under `not` and then allow. Functions are the engine's to resolve.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{BUILTINS, Expr, Module, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{HeadKind, Module, Span, Term, TermKind};
 
+use crate::literals;
 use crate::nodes::{Node, nodes};
-use crate::refs::{head_of, leading_path, reference, resolve};
+use crate::refs::{head_path, leading_path, package, resolve};
 use crate::schema::{check_path, nearest};
 use crate::scope::Scope;
-use crate::{builtins, literals};
+use crate::source::PolicyError;
 
-/// An unknown name, and its place.
-#[derive(Debug)]
-pub(crate) struct Unresolved {
-    pub file: String,
-    pub line: u32,
-    pub reason: String,
-}
+/// Functions that reach outside or draw lots: a decision is made from its input alone, and a replay has the same result
+/// (law L13).
+const UNAVAILABLE: [&str; 4] = ["http.send", "net.lookup_ip_addr", "rand.intn", "opa.runtime"];
 
-/// The first unknown name, or mistake of another kind, if any.
-pub(crate) fn find(modules: &[Ref<Module>]) -> Option<Unresolved> {
-    let known = Definitions::of(modules);
-    modules.iter().find_map(|module| {
+/// Refuses a set with an unknown name, or a constant that can never be met.
+pub(crate) fn check(modules: &[Module]) -> Result<(), PolicyError> {
+    let (known, functions) = (Definitions::of(modules), functions(modules));
+    modules.iter().try_for_each(|module| {
         let scope = Scope::of(module);
-        let mut found = scope.unknown_import(module, &known);
+        let mut found = known.unknown_import(module);
         nodes(module, &mut |node| {
             if found.is_some() {
                 return;
             }
             let (span, reason) = match node {
-                Node::Statement(statement) => (&statement.span, literals::in_statement(statement, &scope)),
-                Node::Expression(expr) => {
-                    let reason = match expr {
-                        Expr::Call { fcn, params, .. } => scope.wrong_call(fcn, params, &known.functions),
-                        Expr::RefDot { .. } | Expr::RefBrack { .. } | Expr::Var { .. } => {
-                            scope.unknown_name(expr, &known)
-                        }
+                Node::Statement(statement) => (statement.span, literals::in_statement(statement, &scope)),
+                Node::With(with, span) => (span, literals::in_modifier(with, &scope)),
+                Node::Term(term) => {
+                    let unknown = match &term.kind {
+                        TermKind::Ref { .. } | TermKind::Var(_) => scope.unknown_name(term, &known),
+                        TermKind::Call { function, .. } => scope.unavailable(function, &functions),
                         _ => None,
                     };
-                    (expr.span(), reason.or_else(|| literals::in_expression(expr, &scope)))
+                    (term.span, unknown.or_else(|| literals::in_term(term, &scope)))
                 }
             };
-            found = reason.map(|reason| Unresolved { file: span.source.file().clone(), line: span.line, reason });
+            found = reason.map(|reason| (span, reason));
         });
-        found
+        let Some((span, reason)) = found else { return Ok(()) };
+        Err(PolicyError::At { file: module.source.file.to_string(), line: span.line, reason })
     })
 }
 
 /// The functions of a set, by their full names.
-pub(crate) fn functions(modules: &[Ref<Module>]) -> BTreeSet<String> {
-    Definitions::of(modules).functions.into_keys().collect()
+pub(crate) fn functions(modules: &[Module]) -> BTreeSet<String> {
+    let functions = |module: &Module| {
+        let package = package(module);
+        let functions = module.rules.iter().filter(|rule| matches!(rule.head.kind, HeadKind::Function { .. }));
+        let names = functions.map(|rule| resolve(&head_path(&rule.head), &package, &BTreeMap::new()).join("."));
+        names.collect::<Vec<_>>()
+    };
+    modules.iter().flat_map(functions).collect()
 }
 
 /// What a set defines.
 struct Definitions {
-    /// Functions by their full names, and their numbers of arguments.
-    functions: BTreeMap<String, usize>,
     /// Rules and functions by their full names.
     rules: BTreeSet<Vec<String>>,
     packages: BTreeSet<Vec<String>>,
 }
 
 impl Definitions {
-    fn of(modules: &[Ref<Module>]) -> Self {
-        let mut known = Self { functions: BTreeMap::new(), rules: BTreeSet::new(), packages: BTreeSet::new() };
+    fn of(modules: &[Module]) -> Self {
+        let mut known = Self { rules: BTreeSet::new(), packages: BTreeSet::new() };
         for module in modules {
-            let package = reference(&module.package.refr).unwrap_or_default();
+            let package = package(module);
             known.packages.insert(std::iter::once("data".to_owned()).chain(package.iter().cloned()).collect());
-            for rule in &module.policy {
-                let name = resolve(&leading_path(head_of(rule)), &package, &BTreeMap::new());
-                let arguments = match &**rule {
-                    Rule::Spec { head: RuleHead::Func { args, .. }, .. } => Some(args.len()),
-                    Rule::Default { args, .. } if !args.is_empty() => Some(args.len()),
-                    _ => None,
-                };
-                known.functions.extend(arguments.map(|arguments| (name.join("."), arguments)));
-                known.rules.insert(name);
-            }
+            let rules = module.rules.iter();
+            known.rules.extend(rules.map(|rule| resolve(&head_path(&rule.head), &package, &BTreeMap::new())));
         }
         known
     }
@@ -101,62 +94,35 @@ impl Definitions {
         let guess = near.map(|near| format!("; did you mean `{near}`")).unwrap_or_default();
         Some(format!("`{name}` is not a rule or a package of this set, so it is never defined{guess}"))
     }
+
+    fn unknown_import(&self, module: &Module) -> Option<(Span, String)> {
+        module.imports.iter().find_map(|import| {
+            let path: Vec<String> = import.path.iter().map(|name| name.text.to_string()).collect();
+            let path = Some(path).filter(|path| path.first().is_some_and(|root| root == "data"))?;
+            Some((import.span, self.unknown(&path)?))
+        })
+    }
 }
 
-impl Scope {
-    fn unknown_import(&self, module: &Module, known: &Definitions) -> Option<Unresolved> {
-        module.imports.iter().find_map(|import| {
-            let path = reference(&import.refr).filter(|path| path.first().is_some_and(|root| root == "data"))?;
-            let span = &import.span;
-            let reason = known.unknown(&path)?;
-            Some(Unresolved { file: span.source.file().clone(), line: span.line, reason })
-        })
+impl Scope<'_> {
+    fn unavailable(&self, function: &Term, functions: &BTreeSet<String>) -> Option<String> {
+        let path = leading_path(function);
+        let name = path.join(".");
+        (UNAVAILABLE.contains(&name.as_str()) && !self.is_own(&path, functions))
+            .then(|| format!("`{name}` is not available: a decision follows from its input alone"))
     }
 
     /// A place that the input does not have, or a rule that the set does not have.
-    fn unknown_name(&self, expr: &Expr, known: &Definitions) -> Option<String> {
-        if let Some(steps) = self.input_steps(expr) {
+    fn unknown_name(&self, term: &Term, known: &Definitions) -> Option<String> {
+        if let Some(steps) = self.input_steps(term) {
             return check_path(&steps).err();
         }
-        let path = leading_path(expr);
+        let path = leading_path(term);
         let root = path.first()?;
         let outside =
             root == "data" || self.aliases.get(root).is_some_and(|path| path.first().is_some_and(|r| r == "data"));
         (outside && !self.bound.contains(root)).then(|| known.unknown(&resolve(&path, &self.package, &self.aliases)))?
     }
-
-    fn wrong_call(
-        &self,
-        called: &Expr,
-        arguments: &[Ref<Expr>],
-        functions: &BTreeMap<String, usize>,
-    ) -> Option<String> {
-        let path = leading_path(called);
-        let name = path.join(".");
-        let own = resolve(&path, &self.package, &self.aliases).join(".");
-        let arity = functions.get(&own).copied().or_else(|| builtins::arity(&name));
-        if let Some(arity) = arity {
-            return wrong_count(&name, arity, arguments);
-        }
-        if builtins::is_ours(&name) {
-            return None;
-        }
-        let package = format!("data.{}.", self.package.join("."));
-        let known = functions.keys().map(|known| known.strip_prefix(&package).unwrap_or(known));
-        let near = nearest(&name, known.chain(BUILTINS.keys().copied()));
-        let guess = near.map(|near| format!("; did you mean `{near}`")).unwrap_or_default();
-        Some(format!("`{name}` is neither a builtin nor a function of this set{guess}"))
-    }
-}
-
-/// One more than the function has is the variable that its result is given to.
-fn wrong_count(name: &str, arity: usize, arguments: &[Ref<Expr>]) -> Option<String> {
-    let result = arguments.len() == arity + 1 && matches!(arguments.last().map(|last| &**last), Some(Expr::Var { .. }));
-    if arguments.len() == arity || result {
-        return None;
-    }
-    let plural = if arity == 1 { "" } else { "s" };
-    Some(format!("`{name}` has {arity} argument{plural}, and this call gives it {}", arguments.len()))
 }
 
 #[cfg(test)]

@@ -1,95 +1,122 @@
-//! Every statement and expression of a module, outermost first. Depth is bounded before a module comes here.
+//! Every statement and term of a module, outermost first. Depth is bounded before a module comes here.
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{
+    Body, Expr, ExprKind, HeadKind, Module, Rule, Span, TemplatePart, Term, TermKind, With,
+};
 
 pub(crate) enum Node<'a> {
-    Statement(&'a LiteralStmt),
-    Expression(&'a Expr),
+    /// A statement of a body.
+    Statement(&'a Expr),
+    /// A term. Of a reference neither its beginning nor the names in it are terms of their own.
+    Term(&'a Term),
+    /// A modifier, and the place of the whole statement.
+    With(&'a With, Span),
 }
 
-/// Calls `see` for each statement and expression of `module`, heads and modifiers included.
+/// Calls `see` for each statement, term and modifier of `module`, heads included.
 pub(crate) fn nodes<'a>(module: &'a Module, see: &mut impl FnMut(Node<'a>)) {
-    for rule in &module.policy {
+    for rule in &module.rules {
         rule_nodes(rule, see);
     }
 }
 
 /// The same for one rule.
 pub(crate) fn rule_nodes<'a>(rule: &'a Rule, see: &mut impl FnMut(Node<'a>)) {
-    match rule {
-        Rule::Default { refr, args, value, .. } => {
-            args.iter().chain([refr, value]).for_each(|expr| of(expr, see));
+    // A further body of a rule has a copy of its head.
+    if !rule.chained {
+        rule.head.path.iter().for_each(|part| of(&part.term, see));
+        match &rule.head.kind {
+            HeadKind::Value(value) => value.iter().for_each(|value| of(value, see)),
+            HeadKind::Set { element, .. } => of(element, see),
+            HeadKind::Function { parameters, value } => parameters.iter().chain(value).for_each(|term| of(term, see)),
         }
-        Rule::Spec { head, bodies, .. } => {
-            match head {
-                RuleHead::Compr { refr, assign, .. } => {
-                    of(refr, see);
-                    assign.iter().for_each(|assign| of(&assign.value, see));
-                }
-                RuleHead::Func { refr, args, assign, .. } => {
-                    args.iter().chain([refr]).for_each(|expr| of(expr, see));
-                    assign.iter().for_each(|assign| of(&assign.value, see));
-                }
-                RuleHead::Set { refr, key, .. } => key.iter().chain([refr]).for_each(|expr| of(expr, see)),
-            }
-            for body in bodies {
-                body.assign.iter().for_each(|assign| of(&assign.value, see));
-                of_query(&body.query, see);
-            }
-        }
+    }
+    rule.body.iter().for_each(|body| of_body(body, see));
+    for branch in &rule.otherwise {
+        branch.value.iter().for_each(|value| of(value, see));
+        branch.body.iter().for_each(|body| of_body(body, see));
     }
 }
 
-fn of_query<'a>(query: &'a Query, see: &mut impl FnMut(Node<'a>)) {
-    for statement in &query.stmts {
-        see(Node::Statement(statement));
-        match &statement.literal {
-            Literal::SomeVars { .. } => {}
-            Literal::SomeIn { key, value, collection, .. } => {
-                key.iter().chain([value, collection]).for_each(|expr| of(expr, see));
+fn of_body<'a>(body: &'a Body, see: &mut impl FnMut(Node<'a>)) {
+    for expr in &body.exprs {
+        see(Node::Statement(expr));
+        match &expr.kind {
+            ExprKind::Some(_) => {}
+            ExprKind::Term(term) => of(term, see),
+            ExprKind::Assign(left, right) | ExprKind::Unify(left, right) => {
+                of(left, see);
+                of(right, see);
             }
-            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => of(expr, see),
-            Literal::Every { domain, query, .. } => {
+            ExprKind::SomeIn { key, value, collection } => {
+                key.iter().chain([value, collection]).for_each(|term| of(term, see));
+            }
+            ExprKind::Every { domain, body, .. } => {
                 of(domain, see);
-                of_query(query, see);
+                of_body(body, see);
+            }
+            ExprKind::Not(body) => of_body(body, see),
+            ExprKind::And(left, right) | ExprKind::Or(left, right) => {
+                of_body(left, see);
+                of_body(right, see);
             }
         }
-        statement.with_mods.iter().flat_map(|with| [&with.refr, &with.r#as]).for_each(|expr| of(expr, see));
+        of_modifiers(expr, see);
     }
 }
 
-fn of<'a>(expr: &'a Ref<Expr>, see: &mut impl FnMut(Node<'a>)) {
-    see(Node::Expression(expr));
-    children(expr).into_iter().for_each(|part| of(part, see));
-    match &**expr {
-        Expr::ArrayCompr { query, .. } | Expr::SetCompr { query, .. } | Expr::ObjectCompr { query, .. } => {
-            of_query(query, see);
+fn of_modifiers<'a>(expr: &'a Expr, see: &mut impl FnMut(Node<'a>)) {
+    for with in &expr.with {
+        see(Node::With(with, expr.span));
+        of(&with.target, see);
+        of(&with.value, see);
+    }
+}
+
+fn of<'a>(term: &'a Term, see: &mut impl FnMut(Node<'a>)) {
+    see(Node::Term(term));
+    children(term).into_iter().for_each(|part| of(part, see));
+    match &term.kind {
+        TermKind::ArrayComprehension { body, .. }
+        | TermKind::SetComprehension { body, .. }
+        | TermKind::ObjectComprehension { body, .. } => of_body(body, see),
+        TermKind::Template { parts, .. } => {
+            for part in parts {
+                if let TemplatePart::Expr(expr) = part {
+                    if let ExprKind::Term(term) = &expr.kind {
+                        of(term, see);
+                    }
+                    of_modifiers(expr, see);
+                }
+            }
         }
         _ => {}
     }
 }
 
-/// The expressions that an expression is made of, without the statements of a comprehension.
-pub(crate) fn children(expr: &Expr) -> Vec<&Ref<Expr>> {
-    match expr {
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().collect(),
-        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, key, value)| [key, value]).collect(),
-        Expr::ArrayCompr { term, .. } | Expr::SetCompr { term, .. } => vec![term],
-        Expr::ObjectCompr { key, value, .. } => vec![key, value],
-        Expr::Call { fcn, params, .. } => params.iter().chain([fcn]).collect(),
-        Expr::UnaryExpr { expr, .. } => vec![expr],
-        Expr::RefDot { refr, .. } => vec![refr],
-        Expr::RefBrack { refr, index, .. } => vec![refr, index],
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => vec![lhs, rhs],
-        Expr::Membership { key, value, collection, .. } => key.iter().chain([value, collection]).collect(),
-        Expr::String { .. }
-        | Expr::RawString { .. }
-        | Expr::Number { .. }
-        | Expr::Bool { .. }
-        | Expr::Null { .. }
-        | Expr::Var { .. } => vec![],
+/// The terms that a term is made of, without the statements of a comprehension and the parts of a template.
+pub(crate) fn children(term: &Term) -> Vec<&Term> {
+    match &term.kind {
+        TermKind::Array(items) | TermKind::Set(items) => items.iter().collect(),
+        TermKind::Object(members) => members.iter().flat_map(|(key, value)| [key, value]).collect(),
+        TermKind::ArrayComprehension { head, .. } | TermKind::SetComprehension { head, .. } => vec![head],
+        TermKind::ObjectComprehension { key, value, .. } => vec![key, value],
+        TermKind::Call { arguments, .. } => arguments.iter().collect(),
+        TermKind::Ref { head, path } => {
+            let head = Some(&**head).filter(|head| !matches!(head.kind, TermKind::Var(_) | TermKind::Wildcard(_)));
+            head.into_iter().chain(path.iter().filter(|part| !part.dot).map(|part| &part.term)).collect()
+        }
+        TermKind::Infix { left, right, .. } => vec![left, right],
+        TermKind::In { key, value, collection } => {
+            key.as_deref().into_iter().chain([&**value, &**collection]).collect()
+        }
+        TermKind::Minus(term) => vec![term],
+        TermKind::Template { .. }
+        | TermKind::Null
+        | TermKind::Bool(_)
+        | TermKind::Number(_)
+        | TermKind::String { .. }
+        | TermKind::Var(_)
+        | TermKind::Wildcard(_) => vec![],
     }
 }

@@ -1,14 +1,13 @@
 //! Builtins for a replay: where a value was hidden, a token stands in its place, and the questions of the policy about
 //! it are answered from the record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use regorus::coverage::{File, Report};
-use regorus::{Engine, Value};
+use sekisho_rego::builtins;
+use sekisho_rego::value::Value;
 
-use crate::builtins::native;
 use crate::question::Question;
 
 /// What is known, or assumed, of one hidden value.
@@ -25,35 +24,6 @@ impl Answers {
     /// Whether the policy only compares the value with constants, which a token never equals.
     pub(crate) fn is_plain(&self) -> bool {
         self.questions.is_empty() && !self.counted
-    }
-}
-
-/// Lines that the engine evaluated, by file.
-#[derive(Debug, Default)]
-pub(crate) struct Evaluated {
-    /// `None` where nothing is known.
-    untouched: Option<BTreeMap<String, BTreeSet<u32>>>,
-}
-
-impl Evaluated {
-    pub(crate) fn of(engine: &Engine) -> Self {
-        let report = engine.get_coverage_report().ok();
-        let untouched = |report: Report| {
-            let mut files = BTreeMap::<String, BTreeSet<u32>>::new();
-            for File { path, covered, not_covered, .. } in report.files {
-                let lines = not_covered.difference(&covered).copied().collect();
-                // Of two files with one name nothing is known.
-                files.entry(path).and_modify(BTreeSet::clear).or_insert(lines);
-            }
-            files
-        };
-        Self { untouched: report.map(untouched) }
-    }
-
-    /// Whether any of these lines may have been evaluated.
-    pub(crate) fn any(&self, file: &str, lines: &BTreeSet<u32>) -> bool {
-        let untouched = self.untouched.as_ref().and_then(|files| files.get(file));
-        lines.is_empty() || untouched.is_none_or(|untouched| !lines.is_subset(untouched))
     }
 }
 
@@ -75,23 +45,20 @@ const ASKING: [(&str, usize, Ask); 4] = [
 ];
 
 impl Oracle {
-    /// Gives a copy of the engine the builtins that ask it.
-    pub(crate) fn install(&self, engine: &mut Engine) -> Result<(), String> {
-        for (name, arity) in ASKING.map(|(name, ..)| (name, 2)).into_iter().chain([("count", 1)]) {
-            let (oracle, mut engines) = (self.clone(), native(name, arity));
-            let builtin = move |arguments: Vec<Value>| match oracle.answer(name, &arguments) {
-                Some(answer) => Ok(answer.unwrap_or_else(|| oracle.stuck())),
-                None => engines(arguments),
-            };
-            engine.add_extension(name.to_owned(), arity, Box::new(builtin)).map_err(|error| error.to_string())?;
-        }
-        Ok(())
+    /// The answers for the engine.
+    pub(crate) fn answers_of_builtins(&self) -> builtins::Answers {
+        let oracle = self.clone();
+        let answer = move |name: &str, arguments: &[Value]| {
+            oracle.answer(name, arguments).map(|answer| answer.unwrap_or_else(|| oracle.stuck()))
+        };
+        builtins::Answers(Arc::new(answer))
     }
 
     /// What a builtin comes to. The inner `None`: it asks what has no answer; the outer: it asks about nothing that is
     /// hidden.
     pub(crate) fn answer(&self, name: &str, arguments: &[Value]) -> Option<Option<Value>> {
-        let concerned = arguments.iter().any(|argument| self.answers(argument).is_some());
+        let asks = name == "count" || ASKING.iter().any(|(asking, ..)| *asking == name);
+        let concerned = asks && arguments.iter().any(|argument| self.answers(argument).is_some());
         concerned.then(|| self.known(name, arguments))
     }
 
@@ -104,8 +71,8 @@ impl Oracle {
         }
         let (_, asked, question) = ASKING.iter().find(|(asking, ..)| *asking == name)?;
         let answers = self.answers(arguments.get(*asked)?)?;
-        let with = arguments.get(1 - asked)?.as_string().ok()?;
-        answers.questions.get(&question(with.to_string())).copied().map(Value::from)
+        let with = arguments.get(1 - asked)?.as_str()?;
+        answers.questions.get(&question(with.to_owned())).copied().map(Value::Bool)
     }
 
     fn answers(&self, value: &Value) -> Option<&Answers> {
@@ -117,6 +84,6 @@ impl Oracle {
 
     fn stuck(&self) -> Value {
         self.stuck.store(true, Ordering::Relaxed);
-        Value::from(false)
+        Value::Bool(false)
     }
 }

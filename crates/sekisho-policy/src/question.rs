@@ -1,9 +1,11 @@
 //! The questions of a policy about a text that a record may hide.
 
 use aws_lc_rs::digest;
-use regorus::Value;
+use sekisho_rego::builtins::lookup;
+use sekisho_rego::value::Value;
+use sekisho_types::UnixTime;
 
-use crate::builtins;
+use crate::context;
 use crate::input::RequestInput;
 
 /// A place of the input whose value a record may hide.
@@ -55,7 +57,7 @@ impl Question {
     /// The answer that the engine would give. A pattern that is not one is not a question.
     pub(crate) fn of(&self, value: &str) -> bool {
         match self {
-            Self::AtLeast(count) => i64::try_from(value.encode_utf16().count()).unwrap_or(i64::MAX) >= *count,
+            Self::AtLeast(count) => i64::try_from(value.chars().count()).unwrap_or(i64::MAX) >= *count,
             Self::Contains(part) => value.contains(part.as_str()),
             Self::EndsWith(end) => value.ends_with(end.as_str()),
             Self::Equal(whole) => value == whole,
@@ -85,7 +87,8 @@ pub(crate) fn put(context: &mut digest::Context, part: &[u8]) {
 
 /// By the engine's own builtin; `None` for a pattern that it does not take.
 pub(crate) fn matches(pattern: &str, value: &str) -> Option<bool> {
-    let text = |text: &str| Value::String(text.into());
-    let answer = builtins::native("regex.match", 2)(vec![text(pattern), text(value)]);
-    answer.ok().and_then(|answer| answer.as_bool().copied().ok())
+    let mut context = context::take(UnixTime::default());
+    let answer = lookup("regex.match")?.call(&mut context, &[Value::from(pattern), Value::from(value)]);
+    context::keep(&mut context);
+    answer.ok().flatten().and_then(|answer| answer.as_bool())
 }

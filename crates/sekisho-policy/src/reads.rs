@@ -4,9 +4,10 @@
 
 pub(crate) mod find;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
+use sekisho_rego::syntax::ast::Span;
 
 use crate::input::RequestInput;
 use crate::question::{Place, Question, put};
@@ -26,8 +27,9 @@ pub(crate) struct Position {
 pub(crate) struct UnboundedRead {
     pub of: Extent,
     pub at: Position,
-    /// Lines at which the engine evaluates it, if it does.
-    pub lines: BTreeSet<u32>,
+    /// Where the engine evaluates it, if it does: the number of the module and the place in it.
+    pub module: usize,
+    pub span: Span,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,51 +1,42 @@
-//! References and names in the engine's syntax tree.
+//! References and names in the syntax tree.
 
 use std::collections::BTreeMap;
 
-use regorus::Value;
-use regorus::unstable::{Expr, Import, Module, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{Head, HeadKind, Module, Rule, Term, TermKind};
+use sekisho_rego::value::Value;
 
 /// A rule's full name: `data`, its package, its own path.
 pub(crate) type Name = Vec<String>;
 
 /// `a.b["c"]` as its words, when every step is a constant text.
-pub(crate) fn reference(expr: &Expr) -> Option<Vec<String>> {
-    let text = |value: Value| value.as_string().ok().map(|text| text.to_string());
-    keys(expr)?.into_iter().map(text).collect()
+pub(crate) fn reference(term: &Term) -> Option<Name> {
+    Some(term.static_path()?.iter().map(ToString::to_string).collect())
 }
 
-/// `a.b["c"][0]` as its keys, when every step is a constant text or a plain number.
-pub(crate) fn keys(expr: &Expr) -> Option<Vec<Value>> {
-    let (inner, key) = match expr {
-        Expr::Var { value, .. } => return value.as_string().is_ok().then(|| vec![value.clone()]),
-        Expr::RefDot { refr, field, .. } => (refr, field.1.clone()),
-        Expr::RefBrack { refr, index, .. } => match &**index {
-            Expr::String { value, .. } => (refr, value.clone()),
-            Expr::Number { span, value, .. } => {
-                let plain = span.text().parse::<i64>().ok().filter(|plain| *plain >= 0);
-                (refr, plain.filter(|plain| whole(value) == Some(*plain)).map(Value::from)?)
-            }
-            _ => return None,
-        },
+/// `a.b["c"][0]` as its first word and its keys, when every step is a constant text or a plain number.
+pub(crate) fn keys(term: &Term) -> Option<(&str, Vec<Value>)> {
+    let (head, path) = match &term.kind {
+        TermKind::Var(name) => return Some((name, vec![])),
+        TermKind::Ref { head, path } => (head.as_var()?, path),
         _ => return None,
     };
-    let mut keys = keys(inner)?;
-    keys.push(key);
-    Some(keys)
-}
-
-/// A whole number of 64 bits.
-pub(crate) fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().ok()
+    let key = |term: &Term| match &term.kind {
+        TermKind::String { value, .. } => Some(Value::String(value.clone())),
+        TermKind::Number(text) => text.parse::<i64>().ok().filter(|plain| *plain >= 0).map(Value::from),
+        _ => None,
+    };
+    Some((head, path.iter().map(|part| key(&part.term)).collect::<Option<_>>()?))
 }
 
 /// The constant words that a reference begins with.
-pub(crate) fn leading_path(expr: &Expr) -> Name {
-    match expr {
-        Expr::RefBrack { refr, .. } | Expr::RefDot { refr, .. } => {
-            reference(expr).unwrap_or_else(|| leading_path(refr))
+pub(crate) fn leading_path(term: &Term) -> Name {
+    match &term.kind {
+        TermKind::Var(name) => vec![name.to_string()],
+        TermKind::Ref { head, path } => {
+            let words = path.iter().map_while(|part| part.term.as_str());
+            head.as_var().into_iter().chain(words).map(ToString::to_string).collect()
         }
-        _ => reference(expr).unwrap_or_default(),
+        _ => vec![],
     }
 }
 
@@ -63,30 +54,44 @@ pub(crate) fn resolve(path: &[String], package: &[String], aliases: &BTreeMap<St
 }
 
 /// The variables of a pattern.
-pub(crate) fn declared(pattern: &Expr) -> Vec<String> {
-    match pattern {
-        Expr::Var { .. } => reference(pattern).unwrap_or_default(),
-        Expr::Array { items, .. } => items.iter().flat_map(|item| declared(item)).collect(),
-        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, _, value)| declared(value)).collect(),
+pub(crate) fn declared(pattern: &Term) -> Vec<String> {
+    match &pattern.kind {
+        TermKind::Var(name) => vec![name.to_string()],
+        TermKind::Array(items) => items.iter().flat_map(declared).collect(),
+        TermKind::Object(members) => members.iter().flat_map(|(_, value)| declared(value)).collect(),
         _ => vec![],
     }
 }
 
 /// What a module's imports call each thing that they import.
 pub(crate) fn aliases(module: &Module) -> BTreeMap<String, Name> {
-    let alias = |import: &Import| {
-        let path = reference(&import.refr)?;
-        let own = import.r#as.as_ref().map(|span| span.text().to_owned());
-        Some((own.or_else(|| path.last().cloned())?, path))
+    let alias = |import: &sekisho_rego::syntax::ast::Import| {
+        let path = import.path.iter().map(|name| name.text.to_string()).collect();
+        Some((import.name()?.text.to_string(), path))
     };
-    module.imports.iter().filter_map(alias).collect()
+    module.imports.iter().filter(|import| import.binds()).filter_map(alias).collect()
 }
 
-pub(crate) const fn head_of(rule: &Rule) -> &Ref<Expr> {
-    match rule {
-        Rule::Default { refr, .. } => refr,
-        Rule::Spec { head, .. } => match head {
-            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
-        },
+/// The words of a module's package.
+pub(crate) fn package(module: &Module) -> Vec<String> {
+    module.package.path.iter().map(|name| name.text.to_string()).collect()
+}
+
+/// The constant words that the name of a rule begins with.
+pub(crate) fn head_path(head: &Head) -> Name {
+    let words = head.path.iter().map_while(|part| part.term.as_str());
+    std::iter::once(&head.name.text).chain(words).map(ToString::to_string).collect()
+}
+
+/// The name of a rule that is one word.
+pub(crate) fn head_name(head: &Head) -> Option<&str> {
+    head.path.is_empty().then_some(&*head.name.text)
+}
+
+/// The value of a rule that always gives one value: `a := input.b`, without a body.
+pub(crate) fn only_value(rule: &Rule) -> Option<&Term> {
+    match &rule.head.kind {
+        HeadKind::Value(value) if rule.body.is_none() && rule.otherwise.is_empty() && !rule.default => value.as_ref(),
+        _ => None,
     }
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sekisho_rego::Coverage;
+
 use crate::decide::Decision;
 use crate::load::PolicySet;
 use crate::mask::MASK;
@@ -146,12 +148,14 @@ impl PolicySet {
             return Ok(self.decide(&request, recorded.now));
         }
         oracle.tokens = Arc::new(tokens);
-        let (decision, evaluated) = self.decide_asking(&request, recorded.now, &oracle, !free.is_empty());
+        let mut coverage = Coverage::default();
+        let watched = (!free.is_empty()).then_some(&mut coverage);
+        let decision = self.decide_asking(&request, recorded.now, &oracle, watched);
         if oracle.stuck.load(Ordering::Relaxed) {
             return Err(open());
         }
         // What the engine did not evaluate did not count.
-        match free.iter().find(|(_, read)| evaluated.any(&read.at.file, &read.lines)) {
+        match free.iter().find(|(_, read)| coverage.touches(read.module, read.span)) {
             Some((place, read)) => Err((place.clone(), format!("{}:{}", read.at.file, read.at.line))),
             None => Ok(decision),
         }

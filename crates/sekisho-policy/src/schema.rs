@@ -1,7 +1,7 @@
 //! The closed schema of the input: what a policy may name, and what a test case may hold. A name outside of it is a
 //! mistake that would always be undefined, and `not` of it would allow.
 
-use regorus::Value;
+use sekisho_rego::value::Value;
 use sekisho_types::SpiffeId;
 use serde_json::Value as Json;
 
@@ -96,7 +96,7 @@ pub(crate) fn is_header(name: &str) -> Result<(), String> {
 
 /// Whether the value at these keys is a text, if there is one.
 pub(crate) fn is_text(keys: &[Value]) -> bool {
-    let step = |key: &Value| key.as_string().map_or(Step::Number, |name| Step::Name(name.to_string()));
+    let step = |key: &Value| key.as_str().map_or(Step::Number, |name| Step::Name(name.to_owned()));
     let place = check_path(&keys.iter().map(step).collect::<Vec<_>>());
     matches!(place, Ok(Some(Text | Place::Method | Place::Segment | Place::SpiffeId)))
 }

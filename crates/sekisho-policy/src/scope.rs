@@ -2,30 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::Value;
-use regorus::unstable::{AssignOp, Expr, Literal, Module, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{ExprKind, HeadKind, Module, Term, TermKind};
 
 use crate::nodes::{Node, nodes};
-use crate::refs::{aliases, reference, resolve};
+use crate::refs::{aliases, head_name, only_value, package, resolve};
 use crate::schema::Step;
 
-pub(crate) struct Scope {
+pub(crate) struct Scope<'m> {
     pub(crate) package: Vec<String>,
     pub(crate) aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for a place of the input wherever the module uses them.
     places: BTreeMap<String, Vec<Step>>,
     /// What names that are bound in one place are bound to.
-    values: BTreeMap<String, Ref<Expr>>,
+    values: BTreeMap<String, &'m Term>,
     /// All names that are bound somewhere.
     pub(crate) bound: BTreeSet<String>,
+    pub(crate) module: &'m Module,
 }
 
-impl Scope {
-    pub(crate) fn of(module: &Module) -> Self {
-        let package = reference(&module.package.refr).unwrap_or_default();
-        let aliases = aliases(module);
+impl<'m> Scope<'m> {
+    pub(crate) fn of(module: &'m Module) -> Self {
+        let (package, aliases) = (package(module), aliases(module));
         let (values, bound) = bound_once(module);
-        let mut scope = Self { package, aliases, places: BTreeMap::new(), values, bound };
+        let mut scope = Self { package, aliases, places: BTreeMap::new(), values, bound, module };
         for (name, path) in &scope.aliases {
             if let Some((root, rest)) = path.split_first()
                 && root == "input"
@@ -33,7 +32,7 @@ impl Scope {
                 scope.places.insert(name.clone(), rest.iter().cloned().map(Step::Name).collect());
             }
         }
-        let places = scope.values.iter().filter_map(|(name, expr)| Some((name.clone(), scope.input_steps(expr)?)));
+        let places = scope.values.iter().filter_map(|(name, term)| Some((name.clone(), scope.input_steps(term)?)));
         let places: Vec<_> = places.collect();
         scope.places.extend(places);
         scope
@@ -50,79 +49,79 @@ impl Scope {
         self.aliases.keys().any(|name| self.bound.contains(name))
     }
 
-    /// What a name stands for, if it is bound once; else the expression itself.
-    pub(crate) fn value<'a>(&'a self, expr: &'a Ref<Expr>) -> &'a Ref<Expr> {
-        match &**expr {
-            Expr::Var { value: Value::String(name), .. } => self.values.get(name.as_ref()).unwrap_or(expr),
-            _ => expr,
-        }
+    /// What a name stands for, if it is bound once; else the term itself.
+    pub(crate) fn value<'a>(&self, term: &'a Term) -> &'a Term
+    where
+        'm: 'a,
+    {
+        term.as_var().and_then(|name| self.values.get(&**name).copied()).unwrap_or(term)
+    }
+
+    /// The place of the input that a name stands for.
+    pub(crate) fn place(&self, name: &str) -> Option<&[Step]> {
+        self.places.get(name).map(Vec::as_slice)
+    }
+
+    /// The text of a term.
+    pub(crate) fn text(&self, term: &Term) -> &'m str {
+        term.span.text(&self.module.source.text)
     }
 
     /// The steps into the input that a reference takes; `None` for one that begins elsewhere.
-    pub(crate) fn input_steps(&self, expr: &Expr) -> Option<Vec<Step>> {
-        let (inner, step) = match expr {
-            Expr::Var { value: Value::String(name), .. } if name.as_ref() == "input" => return Some(vec![]),
-            Expr::Var { value: Value::String(name), .. } => return self.places.get(name.as_ref()).cloned(),
-            Expr::RefDot { refr, field, .. } => match &field.1 {
-                Value::String(name) => (refr, Step::Name(name.to_string())),
-                _ => (refr, Step::Any),
-            },
-            Expr::RefBrack { refr, index, .. } => match &**index {
-                Expr::String { value: Value::String(name), .. }
-                | Expr::RawString { value: Value::String(name), .. } => (refr, Step::Name(name.to_string())),
-                Expr::Number { .. } => (refr, Step::Number),
-                _ => (refr, Step::Any),
-            },
-            _ => return None,
-        };
-        let mut steps = self.input_steps(inner)?;
-        steps.push(step);
-        Some(steps)
+    pub(crate) fn input_steps(&self, term: &Term) -> Option<Vec<Step>> {
+        match &term.kind {
+            TermKind::Var(name) if &**name == "input" => Some(vec![]),
+            TermKind::Var(name) => self.places.get(&**name).cloned(),
+            TermKind::Ref { head, path } => {
+                let mut steps = self.input_steps(head)?;
+                steps.extend(path.iter().map(|part| match &part.term.kind {
+                    TermKind::String { value, .. } => Step::Name(value.to_string()),
+                    TermKind::Number(_) => Step::Number,
+                    _ => Step::Any,
+                }));
+                Some(steps)
+            }
+            _ => None,
+        }
     }
 }
 
 /// Names that a module binds in one place only, with what they are bound to: those alone mean the same everywhere. And
 /// the names that it binds at all.
-pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
-    let mut bound = BTreeMap::<String, Option<Ref<Expr>>>::new();
-    let mut bind = |name: String, value: Option<Ref<Expr>>| {
-        bound.entry(name).and_modify(|known| *known = None).or_insert(value);
-    };
-    let variable = |expr: &Expr| match expr {
-        Expr::Var { .. } => reference(expr).and_then(|path| path.first().cloned()),
-        _ => None,
-    };
-    for rule in &module.policy {
-        let Rule::Spec { head, bodies, .. } = &**rule else { continue };
-        match head {
-            RuleHead::Compr { refr, assign, .. } => {
-                let always = bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else);
-                let value = assign.as_ref().filter(|_| always).map(|assign| assign.value.clone());
-                variable(refr).into_iter().for_each(|name| bind(name, value.clone()));
+pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, &Term>, BTreeSet<String>) {
+    let mut bound = BTreeMap::new();
+    for rule in module.rules.iter().filter(|rule| !rule.default) {
+        match &rule.head.kind {
+            HeadKind::Value(_) | HeadKind::Set { .. } => {
+                head_name(&rule.head).into_iter().for_each(|name| bind(&mut bound, name, only_value(rule)));
             }
-            RuleHead::Func { args, .. } => {
-                args.iter().filter_map(|argument| variable(argument)).for_each(|name| bind(name, None));
-            }
-            RuleHead::Set { refr, .. } => variable(refr).into_iter().for_each(|name| bind(name, None)),
+            HeadKind::Function { parameters, .. } => bind_each(&mut bound, parameters),
         }
     }
-    nodes(module, &mut |node| match node {
-        Node::Statement(statement) => match &statement.literal {
-            Literal::SomeVars { vars, .. } => vars.iter().for_each(|name| bind(name.text().to_owned(), None)),
-            Literal::SomeIn { key, value, .. } => {
-                key.iter().chain([value]).filter_map(|expr| variable(expr)).for_each(|name| bind(name, None));
+    nodes(module, &mut |node| {
+        let Node::Statement(statement) = node else { return };
+        match &statement.kind {
+            ExprKind::Some(names) => bind_each(&mut bound, names),
+            ExprKind::SomeIn { key, value, .. } | ExprKind::Every { key, value, .. } => {
+                bind_each(&mut bound, key.iter().chain([value]));
             }
-            Literal::Every { key, value, .. } => {
-                key.iter().chain([value]).for_each(|name| bind(name.text().to_owned(), None));
+            ExprKind::Assign(left, right) => {
+                left.as_var().into_iter().for_each(|name| bind(&mut bound, name, Some(right)));
             }
-            Literal::Expr { .. } | Literal::NotExpr { .. } => {}
-        },
-        Node::Expression(Expr::AssignExpr { op, lhs, rhs, .. }) => {
-            let value = (*op == AssignOp::ColEq).then(|| rhs.clone());
-            variable(lhs).into_iter().for_each(|name| bind(name, value.clone()));
+            ExprKind::Unify(left, _) => bind_each(&mut bound, [left]),
+            _ => {}
         }
-        Node::Expression(_) => {}
     });
     let names = bound.keys().cloned().collect();
     (bound.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(), names)
+}
+
+type Bound<'m> = BTreeMap<String, Option<&'m Term>>;
+
+fn bind<'m>(bound: &mut Bound<'m>, name: &str, value: Option<&'m Term>) {
+    bound.entry(name.to_owned()).and_modify(|known| *known = None).or_insert(value);
+}
+
+fn bind_each<'m>(bound: &mut Bound<'m>, terms: impl IntoIterator<Item = &'m Term>) {
+    terms.into_iter().filter_map(Term::as_var).for_each(|name| bind(bound, name, None));
 }

@@ -32,3 +32,15 @@ pub enum PolicyError {
     #[error("the policy set could not be prepared: {0}")]
     Prepare(String),
 }
+
+impl PolicyError {
+    /// The first of the engine's errors: its place, its reason, and what to write instead.
+    pub(crate) fn of(errors: &[sekisho_rego::syntax::error::Error]) -> Self {
+        match errors.first() {
+            Some(error) => {
+                Self::At { file: error.file.to_string(), line: error.span.line, reason: error.full_message() }
+            }
+            None => Self::Prepare("the engine refuses it without a reason".to_owned()),
+        }
+    }
+}

@@ -1,14 +1,13 @@
 //! Unit tests of policies: `test_*` rules in Rego, and tables of cases in YAML.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use regorus::Value;
-use regorus::unstable::{Expr, Rule, RuleHead};
+use sekisho_rego::syntax::ast::HeadKind;
+use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 use serde::Deserialize;
 
+use crate::refs::{head_name, package};
 use crate::schema::check_document;
-use crate::{PolicyError, PolicySet, Source, builtins, work};
+use crate::{PolicyError, PolicySet, Source, context};
 
 /// A table of cases beside a policy, as YAML.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,7 +66,7 @@ pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<
             out.push(TestOutcome { name: case.name.clone(), passed: false, detail });
             continue;
         }
-        let input = Value::from_json_str(&case.input.to_string()).unwrap_or(Value::Undefined);
+        let input = Value::from_json(&case.input.to_string()).unwrap_or_default();
         let decision = policy.decide_value(&input, now);
         let passed = decision.effect.is_allow() == case.allow && decision.error.is_none();
         let wanted = if case.allow { "allow" } else { "deny" };
@@ -82,33 +81,31 @@ pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<
 }
 
 fn rego_tests(policy: &PolicySet, now: UnixTime) -> Vec<TestOutcome> {
-    let mut modules = policy.engine.clone();
-    let mut names = Vec::new();
-    for module in modules.get_modules() {
-        let package = module.package.refr.span().text();
-        for rule in &module.policy {
-            if let Rule::Spec { head: RuleHead::Compr { refr, .. }, .. } = &**rule
-                && let Expr::Var { span, .. } = &**refr
-                && span.text().starts_with("test_")
-            {
-                names.push(format!("data.{package}.{}", span.text()));
+    let mut paths = Vec::new();
+    for module in policy.policy.modules() {
+        for rule in module.rules.iter().filter(|rule| !rule.default && matches!(rule.head.kind, HeadKind::Value(_))) {
+            if let Some(name) = head_name(&rule.head).filter(|name| name.starts_with("test_")) {
+                let path: Vec<String> = package(module).into_iter().chain([name.to_owned()]).collect();
+                paths.push(path);
             }
         }
     }
-    names.dedup();
-    let run = |name: &String| {
-        let evaluated = catch_unwind(AssertUnwindSafe(|| {
-            let mut engine = policy.engine.clone();
-            work::begin();
-            builtins::bind_clock(&mut engine, now)?;
-            engine.eval_rule(name.clone()).map_err(|e| e.to_string())
-        }));
-        let (passed, detail) = match evaluated {
-            Ok(Ok(value)) => (value == Value::from(true), format!("came to {value}")),
-            Ok(Err(error)) => (false, error),
-            Err(_) => (false, "the policy engine panicked".to_owned()),
-        };
-        TestOutcome { name: name.clone(), passed, detail }
+    paths.dedup();
+    paths.iter().map(|path| rego_test(policy, path, now)).collect()
+}
+
+fn rego_test(policy: &PolicySet, path: &[String], now: UnixTime) -> TestOutcome {
+    let name = format!("data.{}", path.join("."));
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let mut context = context::take(now);
+    let value = match policy.policy.document(&path) {
+        Some(test) => test.eval_in(&context::NO_DATA, None, &mut context, &context::limits(None), None),
+        None => Ok(None),
     };
-    names.iter().map(run).collect()
+    context::keep(&mut context);
+    match value {
+        Ok(Some(value)) => TestOutcome { name, passed: value == Value::Bool(true), detail: format!("came to {value}") },
+        Ok(None) => TestOutcome { name, passed: false, detail: "is undefined: a condition of it does not hold".into() },
+        Err(error) => TestOutcome { name, passed: false, detail: error.to_string() },
+    }
 }

@@ -1,3 +1,4 @@
+use sekisho_rego::syntax::ast::MAX_HEIGHT;
 use sekisho_types::{ClaimValue, Claims, SpiffeId, UnixTime};
 
 use super::*;
@@ -45,9 +46,7 @@ fn law_l3_a_file_of_both_versions_is_refused() {
         ("names contains x { x := 1 }\nallow { names[1] }", 2, 2),
         ("import rego.v1\nallow { input.method == \"GET\" }", 2, 3),
         ("import future.keywords\nallow { input.method == \"GET\" }", 2, 3),
-        ("allow\nhelper { input.method == \"x\" }", 2, 3),
         ("allow = true\nhelper { input.method == \"x\" }", 2, 3),
-        ("trusted\nallow { trusted }", 2, 3),
     ] {
         match load(body).map(|_| ()) {
             Err(PolicyError::Mixed { line: modern, old_line: old, .. }) => {
@@ -55,6 +54,11 @@ fn law_l3_a_file_of_both_versions_is_refused() {
             }
             other => panic!("{body}: {other:?}"),
         }
+    }
+    // A word alone is not a rule in v0.
+    for body in ["allow\nhelper { input.method == \"x\" }", "trusted\nallow { trusted }"] {
+        let error = load(body).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("a.rego:2: var cannot be used for rule name"), "{error}");
     }
     // The same files as v0 or v1 alone are neither.
     let error = load("helper { true }\nallow if { true }").map(|_| ()).unwrap_err().to_string();
@@ -106,12 +110,9 @@ fn law_l9_a_deep_policy_is_refused_early() {
         format!("allow if input.now{} > 0", chain(" +\n 1", 4_000)),
         format!("allow if count({{1}}{}) > 0", chain("\n | {1}", 15_000)),
         format!("allow if input.now{} > 0", chain("\n -1", 4_000)),
-        format!("allow if input{}", chain("\n .a", 4_000)),
-        format!("allow if input{}", chain("[0]", 300)),
         format!("allow if {}1{} == 1", chain("(", 300), chain(")", 300)),
         format!("allow if {}1{} == 1", chain("[", 300), chain("]", 300)),
         format!("allow if {}1{} == 1", chain("{", 300), chain("}", 300)),
-        format!("allow if {}", chain("- ", 300)),
         format!("allow if input.method{}", chain("\n == true", 4_000)),
         format!("allow if 1{} == 1", chain("\n in [1]", 4_000)),
         format!("allow if {}1{}", chain("count(\n", 3_000), chain(")", 3_000)),
@@ -119,7 +120,11 @@ fn law_l9_a_deep_policy_is_refused_early() {
     ] {
         let error = load(&body).map(|_| ()).unwrap_err();
         let shown = error.to_string();
-        assert!(shown.contains("steps deep"), "{}: {shown}", body.get(..60).unwrap_or(&body));
+        assert!(
+            shown.contains("recursion depth") && shown.contains("names of their own"),
+            "{}: {shown}",
+            body.get(..60).unwrap_or(&body)
+        );
     }
 }
 
@@ -150,9 +155,11 @@ fn lines_beginning_with_not_are_statements() {
 #[test]
 fn law_l9_the_deepest_policy_fits_a_small_stack() {
     let deep = |links: usize| format!("allow if input.now{} > 0", "\n + 1".repeat(links));
-    let links = (1..MAX_DEPTH).rev().find(|links| load(&deep(*links)).is_ok()).unwrap();
-    assert!(links > 50);
-    let nested = format!("allow if count({}1{}) == 1", "[".repeat(MAX_BRACKETS - 3), "]".repeat(MAX_BRACKETS - 3));
+    let links = (1..MAX_HEIGHT).rev().map(usize::from).find(|links| load(&deep(*links)).is_ok()).unwrap();
+    let nested = |links: usize| format!("allow if count({}1{}) == 1", "[".repeat(links), "]".repeat(links));
+    let brackets = (1..MAX_HEIGHT).rev().map(usize::from).find(|links| load(&nested(*links)).is_ok()).unwrap();
+    assert!(links > 50 && brackets > 50, "{links} {brackets}");
+    let nested = nested(brackets);
     for set in [load(&deep(links)).unwrap(), load(&nested).unwrap()] {
         let decide = move || set.decide_by_engine(&request("GET"), UnixTime::from_seconds(1)).effect;
         let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(decide).unwrap();

@@ -1,12 +1,11 @@
 //! Calls of builtins. The engine's own functions are called, so there is one meaning; an error is left to the engine.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regorus::Value;
-use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span};
-
-use crate::work::Cost;
+use sekisho_rego::builtins::{Builtin, Context, lookup};
+use sekisho_rego::value::Value;
 
 /// What a builtin answers when all its arguments are texts; one that answers nothing special may then be an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,33 +54,22 @@ const LOWERED: [(&str, TextResult); 32] = [
 /// A call without its arguments, as the engine would make it.
 #[derive(Clone)]
 pub(crate) struct Call {
-    pub(super) name: &'static str,
-    builtin: BuiltinFcn,
+    pub(super) builtin: &'static Builtin,
     on_texts: TextResult,
-    /// For the engine's messages, which are not shown from here.
-    span: Span,
-    parameters: Vec<Ref<Expr>>,
 }
 
 impl Call {
     /// `None` for builtins that are not in the table, or with another number of arguments.
-    pub(super) fn of(name: &str, span: &Span, parameters: &[Ref<Expr>]) -> Option<Self> {
+    pub(super) fn of(name: &str, arguments: usize) -> Option<Self> {
         let (name, on_texts) = LOWERED.iter().find(|(known, _)| *known == name)?;
-        let builtin = *BUILTINS.get(name)?;
-        (usize::from(builtin.1) == parameters.len()).then(|| Self {
-            name,
-            builtin,
-            on_texts: *on_texts,
-            span: span.clone(),
-            parameters: parameters.to_vec(),
-        })
+        let builtin = lookup(name)?;
+        (builtin.signature.arity() == arguments).then_some(Self { builtin, on_texts: *on_texts })
     }
 
-    /// The answer; `None` where the engine would err.
-    pub(super) fn answer(&self, arguments: &[Value]) -> Option<Value> {
-        Cost::of(self.name).charge(arguments).ok()?;
-        // Not ours, so a panic in it is the engine's to report (law L9).
-        let call = || (self.builtin.0)(&self.span, &self.parameters, arguments, true);
+    /// The answer, which may be undefined; the outer `None` where the engine would err.
+    pub(super) fn answer(&self, arguments: &[Value], context: &RefCell<Context>) -> Option<Option<Value>> {
+        // A panic in it is the engine's to report (law L9).
+        let call = || self.builtin.call(&mut context.borrow_mut(), arguments);
         catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
     }
 
@@ -99,6 +87,6 @@ impl Call {
 /// What two equal calls have in common.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(self.builtin.name())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regorus::Value;
+use sekisho_rego::value::Value;
 
 use super::facts::{FactCache, Facts, Truth};
 use super::term::{Term, TermValue};
@@ -89,7 +89,7 @@ impl Condition {
                 Truth::Unknown => Truth::Unknown,
             },
             Self::Holds(term) => match term.value(facts) {
-                TermValue::Value(value) => met(*value != Value::from(false)),
+                TermValue::Value(value) => met(*value != Value::Bool(false)),
                 TermValue::Undefined => Truth::Unmet,
                 TermValue::Unknown => Truth::Unknown,
             },
@@ -128,9 +128,7 @@ impl Condition {
         match term.value(facts) {
             // A record keeps no secret, wherever the condition read it.
             TermValue::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
-            TermValue::Value(value) if term.is_query() => {
-                value.as_string().ok().map(|query| Value::from(masked_query(query).as_str()))
-            }
+            TermValue::Value(value) if term.is_query() => value.as_str().map(|query| Value::from(masked_query(query))),
             TermValue::Value(value) => Some(value.into_owned()),
             TermValue::Undefined | TermValue::Unknown => None,
         }

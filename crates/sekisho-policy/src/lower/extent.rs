@@ -1,9 +1,8 @@
 //! Whether anything except the bodies of the entry rule could change its value.
 
-use regorus::Value;
-use regorus::unstable::{Expr, Import, Rule, RuleBody, RuleHead};
+use sekisho_rego::syntax::ast::{HeadKind, Rule, Term, TermKind};
 
-use crate::refs::reference;
+use crate::refs::head_name;
 
 pub(super) const ENTRY_PACKAGE: [&str; 2] = ["workload", "authz"];
 
@@ -11,43 +10,27 @@ pub(super) fn is_above(package: &[String]) -> bool {
     package.len() < ENTRY_PACKAGE.len() && package.iter().zip(ENTRY_PACKAGE).all(|(ours, entry)| ours == entry)
 }
 
-/// An import that chooses syntax and names nothing.
-pub(super) fn is_syntax_import(import: &Import) -> bool {
-    let path = reference(&import.refr).unwrap_or_default();
-    let root = path.first().map(String::as_str);
-    import.r#as.is_none() && matches!(root, Some("rego" | "future"))
-}
-
 /// A rule of another name that does not disturb the entry rule, or one that gives it a value as a whole.
 pub(super) fn is_plain(rule: &Rule) -> bool {
-    let refr = match rule {
-        Rule::Default { refr, .. } => refr,
-        Rule::Spec {
-            head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. },
-            ..
-        } => refr,
-    };
-    let Some(path) = reference(refr) else { return false };
-    if path.first().is_some_and(|root| ["input", "data", "time"].contains(&root.as_str())) {
+    let name = &*rule.head.name.text;
+    if ["input", "data", "time"].contains(&name) || rule.head.path.iter().any(|part| part.term.as_str().is_none()) {
         return false;
     }
-    if path.first().is_none_or(|root| root != "allow") {
+    if name != "allow" {
         return true;
     }
-    match rule {
-        Rule::Default { value, args, .. } => path.len() == 1 && args.is_empty() && is(value, false),
-        Rule::Spec { head: RuleHead::Compr { .. }, .. } => path.len() == 1 && matches!(&**refr, Expr::Var { .. }),
-        Rule::Spec { .. } => false,
+    match &rule.head.kind {
+        HeadKind::Value(value) if head_name(&rule.head).is_some() => !rule.default || is(value.as_ref(), false),
+        _ => false,
     }
 }
 
 /// Whether a rule of the entry rule's name comes to `true` or nothing.
 pub(super) fn only_allows(rule: &Rule) -> bool {
-    let Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } = rule else { return false };
-    let whole = |body: &RuleBody| !body.is_else && body.assign.as_ref().is_none_or(|a| is(&a.value, true));
-    assign.as_ref().is_none_or(|a| is(&a.value, true)) && bodies.iter().all(whole)
+    let HeadKind::Value(value) = &rule.head.kind else { return false };
+    rule.otherwise.is_empty() && (value.is_none() || is(value.as_ref(), true))
 }
 
-fn is(expr: &Expr, wanted: bool) -> bool {
-    matches!(expr, Expr::Bool { value, .. } if *value == Value::from(wanted))
+fn is(term: Option<&Term>, wanted: bool) -> bool {
+    matches!(term, Some(Term { kind: TermKind::Bool(value), .. }) if *value == wanted)
 }

@@ -1,12 +1,14 @@
 //! The facts of a decision, each place read once.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 
-use regorus::Value;
+use sekisho_rego::builtins::Context;
+use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 
+use crate::context;
 use crate::oracle::Oracle;
 
 /// A place in the input.
@@ -40,6 +42,8 @@ pub(crate) struct FactCache<'a, F> {
     pub(super) now: UnixTime,
     slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
     truths: Vec<Cell<Option<Truth>>>,
+    /// For builtins, here and in the engine.
+    pub(crate) context: RefCell<Context>,
     /// In a replay: it answers for values that a record hides.
     pub(super) oracle: Option<&'a Oracle>,
 }
@@ -48,10 +52,11 @@ impl<'a, F: Facts> FactCache<'a, F> {
     /// `slots` different places are looked at by `conditions` different conditions.
     pub(super) fn new(facts: &'a F, now: UnixTime, slots: usize, conditions: usize) -> Self {
         let slots = std::iter::repeat_with(OnceCell::new).take(slots).collect();
-        Self { facts, now, slots, truths: vec![Cell::new(None); conditions], oracle: None }
+        let context = RefCell::new(context::take(now));
+        Self { facts, now, slots, truths: vec![Cell::new(None); conditions], context, oracle: None }
     }
 
-    pub(crate) const fn asking(mut self, oracle: &'a Oracle) -> Self {
+    pub(crate) fn asking(mut self, oracle: &'a Oracle) -> Self {
         self.oracle = Some(oracle);
         self
     }
@@ -81,14 +86,12 @@ pub(crate) trait Facts {
 
 impl Facts for Value {
     fn at(&self, path: &Path, _now: UnixTime) -> Option<Cow<'_, Value>> {
-        let mut at = self;
-        for key in &path.keys {
-            at = match at {
-                Value::Object(members) => members.get(key)?,
-                Value::Array(items) => items.get(usize::try_from(key.as_u64().ok()?).ok()?)?,
-                _ => return None,
-            };
-        }
-        Some(Cow::Borrowed(at))
+        path.keys.iter().try_fold(self, |at, key| at.get(key)).map(Cow::Borrowed)
+    }
+}
+
+impl<F> Drop for FactCache<'_, F> {
+    fn drop(&mut self) {
+        context::keep(&mut self.context.borrow_mut());
     }
 }

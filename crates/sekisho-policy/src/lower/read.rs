@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::Value;
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
+use sekisho_rego::syntax::ast::{self, Body, Expr, ExprKind, InfixOp, Module, TermKind};
+use sekisho_rego::value::{Set, Value};
 
 use super::call::Call;
 use super::condition::{Comparison, Condition, StatedCondition};
 use super::facts::Path;
 use super::term::{Constant, Term};
-use crate::refs::{declared, keys, leading_path, reference, whole};
+use crate::refs::{declared, head_name, keys, only_value, reference};
 
 /// Most terms that names may add to a condition, and to a set: names of names grow exponentially.
 const MAX_NAMED: usize = 256;
 const MAX_NAMED_IN_SET: usize = 65_536;
 
 /// Reads the statements of one package.
-pub(super) struct Reader {
-    bindings: BTreeMap<String, Ref<Expr>>,
+pub(super) struct Reader<'m> {
+    bindings: BTreeMap<String, &'m ast::Term>,
     /// Names of all rules and functions: they come before builtins.
     rules: BTreeSet<String>,
     /// What names were read as; `None` for one that is being read, or has no meaning here.
@@ -29,27 +29,22 @@ pub(super) struct Reader {
     named_in_set: usize,
 }
 
-impl Reader {
-    pub(super) fn of(modules: &[&Ref<Module>]) -> Self {
+impl<'m> Reader<'m> {
+    pub(super) fn of(modules: &[&'m Module]) -> Self {
         let (bindings, rules) = bindings(modules);
         let (read, locals) = (BTreeMap::new(), BTreeSet::new());
         Self { bindings, rules, read, locals, named: 0, named_in_set: 0 }
     }
 
-    pub(super) fn body(&mut self, query: &Query) -> Vec<StatedCondition> {
-        self.locals = variables(query);
-        query.stmts.iter().map(|statement| self.stated(statement)).collect()
+    pub(super) fn body(&mut self, body: &'m Body, source: &str) -> Vec<StatedCondition> {
+        self.locals = variables(body);
+        body.exprs.iter().map(|statement| self.stated(statement, source)).collect()
     }
 
-    fn stated(&mut self, statement: &LiteralStmt) -> StatedCondition {
+    fn stated(&mut self, statement: &'m Expr, source: &str) -> StatedCondition {
         self.named = 0;
-        let condition = match &statement.literal {
-            _ if !statement.with_mods.is_empty() => None,
-            Literal::Expr { expr, .. } => self.condition(expr),
-            Literal::NotExpr { expr, .. } => self.condition(expr).map(|inner| Condition::Not(Box::new(inner))),
-            _ => None,
-        };
-        let text = source_text(statement).split_whitespace().collect::<Vec<_>>().join(" ");
+        let condition = self.literal(statement);
+        let text = statement.span.text(source).split_whitespace().collect::<Vec<_>>().join(" ");
         StatedCondition {
             line: statement.span.line,
             text,
@@ -58,95 +53,100 @@ impl Reader {
         }
     }
 
-    fn condition(&mut self, expr: &Expr) -> Option<Condition> {
-        match expr {
-            Expr::BoolExpr { op, lhs, rhs, .. } => {
-                let op = match op {
-                    BoolOp::Lt => Comparison::Less,
-                    BoolOp::Le => Comparison::LessEqual,
-                    BoolOp::Eq => Comparison::Equal,
-                    BoolOp::Ge => Comparison::GreaterEqual,
-                    BoolOp::Gt => Comparison::Greater,
-                    BoolOp::Ne => Comparison::NotEqual,
-                };
-                Some(Condition::Compare { op, left: self.term(lhs)?, right: self.term(rhs)? })
-            }
+    fn literal(&mut self, statement: &'m Expr) -> Option<Condition> {
+        match &statement.kind {
+            _ if !statement.with.is_empty() || statement.negated => None,
+            ExprKind::Term(term) => self.condition(term),
             // `=` unifies; between terms that are all known it compares.
-            Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => {
-                let (left, right) = (self.term(lhs)?, self.term(rhs)?);
-                Some(Condition::Compare { op: Comparison::Equal, left, right })
-            }
-            Expr::Membership { key: None, value, collection, .. } => {
-                Some(Condition::Member { item: self.term(value)?, of: self.term(collection)? })
-            }
-            _ => self.term(expr).map(Condition::Holds),
+            ExprKind::Unify(left, right) => self.comparison(Comparison::Equal, left, right),
+            ExprKind::Not(body) => match body.exprs.as_slice() {
+                [Expr { kind: ExprKind::Not(_), .. }] => None,
+                [only] => self.literal(only).map(|inner| Condition::Not(Box::new(inner))),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
+    fn condition(&mut self, term: &'m ast::Term) -> Option<Condition> {
+        match &term.kind {
+            TermKind::Infix { op, left, right, .. } => match comparison(*op) {
+                Some(op) => self.comparison(op, left, right),
+                None => self.term(term).map(Condition::Holds),
+            },
+            TermKind::In { key: None, value, collection } => {
+                Some(Condition::Member { item: self.term(value)?, of: self.term(collection)? })
+            }
+            _ => self.term(term).map(Condition::Holds),
+        }
+    }
+
+    fn comparison(&mut self, op: Comparison, left: &'m ast::Term, right: &'m ast::Term) -> Option<Condition> {
+        Some(Condition::Compare { op, left: self.term(left)?, right: self.term(right)? })
+    }
+
     /// A term of the fragment.
-    fn term(&mut self, expr: &Expr) -> Option<Term> {
-        match expr {
-            // The engine computes with fractions in an arithmetic of its own; here are whole numbers of 64 bits only.
-            Expr::Number { span, value, .. } => {
-                let plain = span.text().parse::<i64>().ok();
-                plain.filter(|plain| whole(value) == Some(*plain)).map(|plain| constant(Value::from(plain), 1))
-            }
-            Expr::String { value, .. }
-            | Expr::RawString { value, .. }
-            | Expr::Bool { value, .. }
-            | Expr::Null { value, .. } => Some(constant(value.clone(), 1)),
-            Expr::Array { items, .. } => {
-                self.constants(items).map(|(items, weight)| constant(Value::from(items), weight))
-            }
-            Expr::Set { items, .. } => {
+    fn term(&mut self, term: &'m ast::Term) -> Option<Term> {
+        match &term.kind {
+            // Here are whole numbers of 64 bits only.
+            TermKind::Number(text) => text.parse::<i64>().ok().map(|plain| constant(Value::from(plain), 1)),
+            TermKind::String { value, .. } => Some(constant(Value::String(value.clone()), 1)),
+            TermKind::Bool(value) => Some(constant(Value::Bool(*value), 1)),
+            TermKind::Null => Some(constant(Value::Null, 1)),
+            TermKind::Array(items) => self.constants(items).map(|(items, weight)| constant(Value::from(items), weight)),
+            TermKind::Set(items) => {
                 let (items, weight) = self.constants(items)?;
-                Some(constant(Value::from(items.into_iter().collect::<BTreeSet<_>>()), weight))
+                Some(constant(Value::from(Set::from_vec(items)), weight))
             }
-            Expr::ArithExpr { op, lhs, rhs, .. } => {
-                let (left, right) = (Box::new(self.term(lhs)?), Box::new(self.term(rhs)?));
-                Some(Term::Arithmetic { op: op.clone(), left, right })
+            TermKind::Infix {
+                op: op @ (InfixOp::Add | InfixOp::Subtract | InfixOp::Multiply | InfixOp::Divide | InfixOp::Remainder),
+                left,
+                right,
+                ..
+            } => {
+                let (left, right) = (Box::new(self.term(left)?), Box::new(self.term(right)?));
+                Some(Term::Arithmetic { op: *op, left, right })
             }
-            Expr::Call { span, fcn, params, .. } => {
-                let path = reference(fcn)?;
+            TermKind::Call { function, arguments } => {
+                let path = reference(function)?;
                 if self.rules.contains(path.first()?) || self.locals.contains(path.first()?) {
                     return None;
                 }
-                if params.is_empty() {
+                if arguments.is_empty() {
                     return (path == ["time", "now_ns"]).then_some(Term::Now);
                 }
-                let arguments = params.iter().map(|parameter| self.term(parameter)).collect::<Option<Vec<_>>>()?;
-                let call = Box::new(Call::of(&path.join("."), span, params)?);
-                Some(Term::Call { call, arguments })
+                let lowered = arguments.iter().map(|argument| self.term(argument)).collect::<Option<Vec<_>>>()?;
+                let call = Box::new(Call::of(&path.join("."), arguments.len())?);
+                Some(Term::Call { call, arguments: lowered })
             }
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.named_term(expr),
+            TermKind::Var(_) | TermKind::Ref { .. } => self.named_term(term),
             _ => None,
         }
     }
 
     /// A place of the input, or what a one-line rule names.
-    fn named_term(&mut self, expr: &Expr) -> Option<Term> {
-        let keys = keys(expr)?;
-        let (Value::String(root), rest) = keys.split_first()? else { return None };
-        if self.locals.contains(&**root) {
+    fn named_term(&mut self, term: &ast::Term) -> Option<Term> {
+        let (root, rest) = keys(term)?;
+        if self.locals.contains(root) {
             return None;
         }
-        if &**root == "input" {
-            let name = |key: &Value| key.as_string().map_or_else(|_| key.to_string(), |name| name.to_string());
+        if root == "input" {
+            let name = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
             let names = rest.iter().map(name).collect();
-            return Some(Term::Input(Path { names, keys: rest.to_vec(), slot: 0 }));
+            return Some(Term::Input(Path { names, keys: rest, slot: 0 }));
         }
         if !rest.is_empty() {
             return None;
         }
-        if !self.read.contains_key(&**root) {
-            self.read.insert(root.to_string(), None);
-            let bound = self.bindings.get(&**root)?.clone();
+        if !self.read.contains_key(root) {
+            self.read.insert(root.to_owned(), None);
+            let bound = *self.bindings.get(root)?;
             let (locals, named) = (std::mem::take(&mut self.locals), std::mem::take(&mut self.named));
-            let term = self.term(&bound);
+            let term = self.term(bound);
             (self.locals, self.named) = (locals, named);
-            self.read.insert(root.to_string(), term);
+            self.read.insert(root.to_owned(), term);
         }
-        let term = self.read.get(&**root)?.clone()?;
+        let term = self.read.get(root)?.clone()?;
         self.spend(term.size()).then_some(term)
     }
 
@@ -157,11 +157,11 @@ impl Reader {
         self.named <= MAX_NAMED && self.named_in_set <= MAX_NAMED_IN_SET
     }
 
-    fn constants(&mut self, items: &[Ref<Expr>]) -> Option<(Vec<Value>, usize)> {
+    fn constants(&mut self, items: &'m [ast::Term]) -> Option<(Vec<Value>, usize)> {
         let (mut out, mut weight) = (Vec::with_capacity(items.len()), 1usize);
         for item in items {
             let Some(Term::Constant(constant)) = self.term(item) else { return None };
-            if matches!(&**item, Expr::Var { .. }) {
+            if item.as_var().is_some() {
                 // What a name holds is copied in here.
                 self.named_in_set = self.named_in_set.saturating_add(constant.weight);
                 if self.named_in_set > MAX_NAMED_IN_SET {
@@ -179,47 +179,38 @@ const fn constant(value: Value, weight: usize) -> Term {
     Term::Constant(Constant { value, weight })
 }
 
+const fn comparison(op: InfixOp) -> Option<Comparison> {
+    match op {
+        InfixOp::Equal => Some(Comparison::Equal),
+        InfixOp::NotEqual => Some(Comparison::NotEqual),
+        InfixOp::Less => Some(Comparison::Less),
+        InfixOp::LessEqual => Some(Comparison::LessEqual),
+        InfixOp::Greater => Some(Comparison::Greater),
+        InfixOp::GreaterEqual => Some(Comparison::GreaterEqual),
+        _ => None,
+    }
+}
+
 /// Rules that only give a value a name, and are alone in doing so: `workload_id := input.subject.spiffe_id`. And the
 /// first word of every rule's name.
-fn bindings(modules: &[&Ref<Module>]) -> (BTreeMap<String, Ref<Expr>>, BTreeSet<String>) {
-    let mut named = BTreeMap::<String, Option<Ref<Expr>>>::new();
-    for rule in modules.iter().flat_map(|module| &module.policy) {
-        let (refr, value) = match &**rule {
-            Rule::Default { refr, .. } => (refr, None),
-            Rule::Spec { head: RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. }, .. } => (refr, None),
-            Rule::Spec { head: RuleHead::Compr { refr, assign, .. }, bodies, .. } => {
-                let unconditional = bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else);
-                (refr, assign.as_ref().filter(|_| unconditional).map(|assign| assign.value.clone()))
-            }
-        };
-        let path = reference(refr).unwrap_or_else(|| leading_path(refr));
-        let Some((name, rest)) = path.split_first() else { continue };
-        let plain = rest.is_empty() && name != "allow" && matches!(&**refr, Expr::Var { .. });
-        let value = value.filter(|_| plain);
-        named.entry(name.clone()).and_modify(|known| *known = None).or_insert(value);
+fn bindings<'m>(modules: &[&'m Module]) -> (BTreeMap<String, &'m ast::Term>, BTreeSet<String>) {
+    let mut named = BTreeMap::<String, Option<&ast::Term>>::new();
+    for rule in modules.iter().flat_map(|module| &module.rules) {
+        let plain = head_name(&rule.head).is_some_and(|name| name != "allow");
+        let value = only_value(rule).filter(|_| plain);
+        named.entry(rule.head.name.text.to_string()).and_modify(|known| *known = None).or_insert(value);
     }
     let names = named.keys().cloned().collect();
     (named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(), names)
 }
 
 /// The variables that the statements of a body declare: a name among them does not stand for a rule.
-fn variables(query: &Query) -> BTreeSet<String> {
-    let of = |statement: &LiteralStmt| match &statement.literal {
-        Literal::SomeVars { vars, .. } => vars.iter().map(|var| var.text().to_owned()).collect(),
-        Literal::SomeIn { key, value, .. } => key.iter().chain([value]).flat_map(|expr| declared(expr)).collect(),
-        Literal::Expr { expr, .. } => match &**expr {
-            Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } => declared(lhs),
-            _ => vec![],
-        },
-        Literal::Every { .. } | Literal::NotExpr { .. } => vec![],
+fn variables(body: &Body) -> BTreeSet<String> {
+    let of = |statement: &Expr| match &statement.kind {
+        ExprKind::Some(names) => names.iter().flat_map(declared).collect(),
+        ExprKind::SomeIn { key, value, .. } => key.iter().chain([value]).flat_map(declared).collect(),
+        ExprKind::Assign(left, _) => declared(left),
+        _ => vec![],
     };
-    query.stmts.iter().flat_map(of).collect()
-}
-
-/// A statement as its author wrote it. The engine's span leaves out the quote that closes a last text.
-fn source_text(statement: &LiteralStmt) -> &str {
-    let contents = statement.span.source.contents();
-    let (start, end) = (statement.span.start as usize, statement.span.end as usize);
-    let closed = contents.as_bytes().get(end).is_some_and(|byte| matches!(byte, b'"' | b'`'));
-    contents.get(start..end + usize::from(closed)).unwrap_or_else(|| statement.span.text())
+    body.exprs.iter().flat_map(of).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use regorus::Value;
+use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 
 use super::facts::{Facts, Path};

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use regorus::Value;
-use regorus::unstable::ArithOp;
+use sekisho_rego::syntax::ast::InfixOp;
+use sekisho_rego::value::Value;
 
 use super::call::Call;
 use super::facts::{FactCache, Facts, Path};
 use crate::mask::is_sensitive;
-use crate::refs::whole;
 use crate::schema;
 
 #[derive(Debug, Clone)]
@@ -18,7 +17,7 @@ pub(crate) enum Term {
     Constant(Constant),
     Input(Path),
     Now,
-    Arithmetic { op: ArithOp, left: Box<Term>, right: Box<Term> },
+    Arithmetic { op: InfixOp, left: Box<Term>, right: Box<Term> },
     Call { call: Box<Call>, arguments: Vec<Term> },
 }
 
@@ -130,9 +129,10 @@ impl Term {
         match self {
             Self::Constant(constant) => TermValue::Value(Cow::Borrowed(&constant.value)),
             Self::Now => TermValue::Value(Cow::Owned(Value::from(facts.now.nanos()))),
-            Self::Input(path) => {
-                facts.at(path).map_or(TermValue::Undefined, |value| TermValue::Value(Cow::Borrowed(value)))
-            }
+            Self::Input(path) => match facts.at(path) {
+                Some(value) => TermValue::Value(Cow::Borrowed(value)),
+                None => TermValue::Undefined,
+            },
             Self::Arithmetic { op, left, right } => {
                 let (l, r) = match (left.value(facts), right.value(facts)) {
                     (TermValue::Value(l), TermValue::Value(r)) => (l, r),
@@ -140,12 +140,13 @@ impl Term {
                     _ => return TermValue::Undefined,
                 };
                 // What is not whole numbers of 64 bits may be an error, which would deny, or a number that is not one.
-                let result = whole(&l).zip(whole(&r)).and_then(|(l, r)| match op {
-                    ArithOp::Add => l.checked_add(r),
-                    ArithOp::Sub => l.checked_sub(r),
-                    ArithOp::Mul => l.checked_mul(r),
-                    ArithOp::Div => l.checked_rem(r).filter(|rest| *rest == 0).and_then(|_| l.checked_div(r)),
-                    ArithOp::Mod => l.checked_rem(r),
+                let result = l.as_i64().zip(r.as_i64()).and_then(|(l, r)| match op {
+                    InfixOp::Add => l.checked_add(r),
+                    InfixOp::Subtract => l.checked_sub(r),
+                    InfixOp::Multiply => l.checked_mul(r),
+                    InfixOp::Divide => l.checked_rem(r).filter(|rest| *rest == 0).and_then(|_| l.checked_div(r)),
+                    InfixOp::Remainder => l.checked_rem(r),
+                    _ => None,
                 });
                 result.map_or(TermValue::Unknown, |result| TermValue::Value(Cow::Owned(Value::from(result))))
             }
@@ -164,10 +165,13 @@ fn called<'a>(call: &Call, arguments: &'a [Term], facts: &'a FactCache<'_, impl 
             TermValue::Unknown => return TermValue::Unknown,
         }
     }
-    let asked = facts.oracle.and_then(|oracle| oracle.answer(call.name, &values));
-    match if undefined { Some(Value::Undefined) } else { asked.unwrap_or_else(|| call.answer(&values)) } {
-        Some(Value::Undefined) => TermValue::Undefined,
-        Some(value) => TermValue::Value(Cow::Owned(value)),
+    let asked = facts.oracle.and_then(|oracle| oracle.answer(call.builtin.name(), &values));
+    if undefined {
+        return TermValue::Undefined;
+    }
+    match asked.map_or_else(|| call.answer(&values, &facts.context), |answer| answer.map(Some)) {
+        Some(Some(value)) => TermValue::Value(Cow::Owned(value)),
+        Some(None) => TermValue::Undefined,
         None => TermValue::Unknown,
     }
 }

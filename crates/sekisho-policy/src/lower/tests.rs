@@ -39,6 +39,11 @@ fn requests() -> Vec<RequestInput> {
     levels.iter().flat_map(of).collect()
 }
 
+/// How many rules the lowering decides.
+fn decided(set: &PolicySet) -> usize {
+    set.lowered.rules.iter().filter(|rule| rule.decided).count()
+}
+
 /// Effect, rule, conditions and error are those of the engine with all rules. Returns how often it allows and errs.
 fn same_as_the_engine(set: &PolicySet, what: &str) -> (usize, usize) {
     let (mut allowed, mut failed) = (0, 0);
@@ -97,7 +102,8 @@ fn law_l3_an_error_of_a_lowered_builtin_denies() {
         ("substring(input.method, input.subject.claims.level, 1) == \"\"", 10),
         ("regex.match(input.path[0], \"(\")", 0),
         ("regex.match(\"(\", input.path[0])", 20),
-        ("startswith(lower(input.subject.claims.level), input.path[9])", 15),
+        // An absent argument decides before a call that may err.
+        ("startswith(lower(input.subject.claims.level), input.path[9])", 0),
     ] {
         let set = load(&format!("allow if {{ {condition} }}\nallow if input.path[0] == \"v1\""));
         assert!(set.lowered.is_complete() || set.rest.is_some() || !set.lowered.apart, "{condition}");
@@ -122,7 +128,7 @@ fn one_engine_rule_leaves_others_to_the_lowering() {
         ("allow if { input.method == \"x\" } else := false if { input.method == \"GET\" }", 0, 0),
     ] {
         let set = load(&format!("{rules}{opaque}"));
-        assert_eq!((set.lowered.decided.len(), set.rest.is_some()), (1_000, true), "{opaque}");
+        assert_eq!((decided(&set), set.rest.is_some()), (1_000, true), "{opaque}");
         assert_eq!(same_as_the_engine(&set, opaque), (allowed, failed), "{opaque}");
     }
 }
@@ -182,7 +188,7 @@ fn law_l9_names_of_names_do_not_multiply() {
     };
     for (link, last, here) in [("x + x", 7, 2), ("x + x", 16, 1), ("[x, x]", 11, 2), ("{x, 2}", 16, 2)] {
         let set = load(&doubled(last, link));
-        assert_eq!(set.lowered.decided.len(), here, "{link} {last}");
+        assert_eq!(decided(&set), here, "{link} {last}");
         same_as_the_engine(&set, link);
     }
     // Many conditions share one budget.
@@ -190,6 +196,6 @@ fn law_l9_names_of_names_do_not_multiply() {
         writeln!(out, "allow if input.subject.claims.level + {n} == a6").unwrap();
         out
     });
-    let decided = load(&many).lowered.decided.len();
-    assert!((400..600).contains(&decided), "{decided}");
+    let here = decided(&load(&many));
+    assert!((400..600).contains(&here), "{here}");
 }

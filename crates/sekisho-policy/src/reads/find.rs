@@ -3,26 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::Value;
-use regorus::unstable::{AssignOp, BoolOp, Expr, Import, Literal, LiteralStmt, Module, Ref, Rule, RuleBody, RuleHead};
+use sekisho_rego::syntax::ast::{Expr, ExprKind, HeadKind, InfixOp, Module, Span, Term, TermKind, With};
+use sekisho_rego::value::{Set, Value};
 
 use super::{Extent, Position, Reads, UnboundedRead};
 use crate::names;
 use crate::nodes::{Node, nodes};
 use crate::question::{Place, Question, matches};
-use crate::refs::{leading_path, reference};
+use crate::refs::{head_name, leading_path, only_value};
 use crate::schema::Step;
 use crate::scope::{Scope, bound_once};
 
 /// All reads of a set.
-pub(crate) fn find(modules: &[Ref<Module>]) -> Reads {
+pub(crate) fn find(modules: &[Module]) -> Reads {
     let functions: BTreeSet<String> = names::functions(modules);
     let (mut questions, mut free) = (BTreeMap::new(), Vec::new());
     // A rule that only names a place is followed where nothing but its own module can use it.
-    let alone = modules.len() == 1 && !modules.iter().any(|module| names_data(module));
-    for module in modules {
+    let alone = modules.len() == 1 && !modules.iter().any(names_data);
+    for (number, module) in modules.iter().enumerate() {
         let mut finder = Finder {
             scope: Scope::of(module),
+            number,
             constants: constants(module),
             functions: &functions,
             claimed: vec![],
@@ -33,76 +34,77 @@ pub(crate) fn find(modules: &[Ref<Module>]) -> Reads {
             finder.claim_named_places(module);
         }
         if finder.scope.hides_an_import() {
-            finder.read(Extent::Everything, &module.package.refr, module.package.span.line);
+            let whole = u32::try_from(module.source.text.len()).unwrap_or(u32::MAX);
+            finder.read(Extent::Everything, Span { start: 0, end: whole, ..module.package.span });
         }
         nodes(module, &mut |node| match node {
             Node::Statement(statement) => finder.statement(statement),
-            Node::Expression(expr) => finder.expression(expr),
+            Node::Term(term) => finder.term(term),
+            Node::With(with, span) => finder.modifier(with, span),
         });
     }
     Reads::new(questions, free)
 }
 
 struct Finder<'a> {
-    scope: Scope,
+    scope: Scope<'a>,
+    /// The number of the module.
+    number: usize,
     /// Rules of this module that only name a constant.
-    constants: BTreeMap<String, Ref<Expr>>,
+    constants: BTreeMap<String, &'a Term>,
     functions: &'a BTreeSet<String>,
-    /// Expressions that are accounted for, and still to come.
-    claimed: Vec<*const Expr>,
+    /// Terms that are accounted for, and still to come.
+    claimed: Vec<*const Term>,
     questions: &'a mut BTreeMap<Place, BTreeMap<Question, Position>>,
     free: &'a mut Vec<UnboundedRead>,
 }
 
 impl Finder<'_> {
-    fn statement(&mut self, statement: &LiteralStmt) {
-        // `with` may put another function in the place of one that asks.
-        for with in &statement.with_mods {
-            if self.scope.input_steps(&with.refr).is_none() {
-                self.read(Extent::Everything, &with.refr, statement.span.line);
-            }
-        }
-        // A text counts as true whatever it says.
-        if let Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } = &statement.literal
-            && self.target(expr).is_some()
-        {
-            self.claim(expr);
+    /// `with` may put another function in the place of one that asks.
+    fn modifier(&mut self, with: &With, span: Span) {
+        if self.scope.input_steps(&with.target).is_none() {
+            self.read(Extent::Everything, span);
         }
     }
 
-    fn expression(&mut self, expr: &Expr) {
-        if let Some(at) = self.claimed.iter().position(|claimed| std::ptr::eq(*claimed, expr)) {
-            self.claimed.swap_remove(at);
-            return;
-        }
-        match expr {
-            Expr::BoolExpr { op, lhs, rhs, .. } => self.comparison(op, lhs, rhs),
-            Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => self.comparison(&BoolOp::Eq, lhs, rhs),
+    fn statement(&mut self, statement: &Expr) {
+        match &statement.kind {
+            // A text counts as true whatever it says.
+            ExprKind::Term(term) if self.target(term).is_some() => self.claim(term),
+            ExprKind::Unify(left, right) => self.comparison(InfixOp::Equal, left, right),
             // What a name bound once stands for is looked at wherever the name is used.
-            Expr::AssignExpr { op: AssignOp::ColEq, lhs, rhs, .. }
-                if matches!(&**lhs, Expr::Var { .. })
-                    && self.scope.input_steps(lhs).is_some()
-                    && self.is_reference(rhs) =>
+            ExprKind::Assign(left, right)
+                if left.as_var().is_some() && self.scope.input_steps(left).is_some() && self.is_reference(right) =>
             {
-                self.claim(lhs);
-                self.claim(rhs);
-            }
-            Expr::Membership { key: None, value, collection, .. } => self.membership(value, collection),
-            Expr::Call { fcn, params, .. } => self.call(fcn, params),
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
-                let Some(steps) = self.scope.input_steps(expr) else { return };
-                if let Some(extent) = extent(&steps) {
-                    self.read(extent, expr, expr.span().line);
-                }
-                self.claim_below(expr);
+                self.claim(left);
+                self.claim(right);
             }
             _ => {}
         }
     }
 
-    fn comparison(&mut self, op: &BoolOp, lhs: &Ref<Expr>, rhs: &Ref<Expr>) {
-        let equality = matches!(op, BoolOp::Eq | BoolOp::Ne);
-        for (asked, with) in [(lhs, rhs), (rhs, lhs)] {
+    fn term(&mut self, term: &Term) {
+        if let Some(at) = self.claimed.iter().position(|claimed| std::ptr::eq(*claimed, term)) {
+            self.claimed.swap_remove(at);
+            return;
+        }
+        match &term.kind {
+            TermKind::Infix { op, left, right, .. } => self.comparison(*op, left, right),
+            TermKind::In { key: None, value, collection } => self.membership(value, collection),
+            TermKind::Call { function, arguments } => self.call(function, arguments),
+            TermKind::Var(_) | TermKind::Ref { .. } => {
+                let Some(steps) = self.scope.input_steps(term) else { return };
+                if let Some(extent) = extent(&steps) {
+                    self.read(extent, term.span);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn comparison(&mut self, op: InfixOp, left: &Term, right: &Term) {
+        let equality = matches!(op, InfixOp::Equal | InfixOp::NotEqual);
+        for (asked, with, mirrored) in [(left, right, false), (right, left, true)] {
             if equality
                 && let Some(place) = self.target(asked)
                 && let Some(constant) = self.constant(with, 0)
@@ -111,30 +113,28 @@ impl Finder<'_> {
                 self.claim(asked);
                 return;
             }
-            if let Some(counted) = self.counted(asked)
+            if let Some(counts) = thresholds_of(op, with, mirrored)
+                && let Some(counted) = self.counted(asked)
                 && let Some(place) = self.target(counted)
-                && let Expr::Number { span, .. } = &**with
-                && let Ok(number) = span.text().parse::<i64>()
             {
-                let mirrored = std::ptr::eq(asked, rhs);
-                for count in thresholds(op, number, mirrored) {
+                for count in counts {
                     self.ask(&place, Question::AtLeast(count), asked);
                 }
-                self.claimed.push(&raw const **asked);
+                self.claimed.push(&raw const *asked);
                 self.claim(counted);
                 return;
             }
         }
     }
 
-    fn equal(&mut self, place: &Place, constant: &Value, asked: &Expr) {
+    fn equal(&mut self, place: &Place, constant: &Value, asked: &Term) {
         // A text equals nothing but a text.
         if let Value::String(text) = constant {
             self.ask(place, Question::Equal(text.to_string()), asked);
         }
     }
 
-    fn membership(&mut self, value: &Ref<Expr>, collection: &Ref<Expr>) {
+    fn membership(&mut self, value: &Term, collection: &Term) {
         let (Some(place), Some(constant)) = (self.target(value), self.constant(collection, 0)) else {
             return;
         };
@@ -146,8 +146,9 @@ impl Finder<'_> {
         self.claim(value);
     }
 
-    fn call(&mut self, fcn: &Ref<Expr>, params: &[Ref<Expr>]) {
-        let (asked, with, question): (_, _, fn(String) -> Question) = match (self.builtin(fcn).as_str(), params) {
+    fn call(&mut self, function: &Term, arguments: &[Term]) {
+        let (asked, with, question): (_, _, fn(String) -> Question) = match (self.builtin(function).as_str(), arguments)
+        {
             ("contains", [asked, with]) => (asked, with, Question::Contains),
             ("endswith", [asked, with]) => (asked, with, Question::EndsWith),
             ("startswith", [asked, with]) => (asked, with, Question::StartsWith),
@@ -166,15 +167,15 @@ impl Finder<'_> {
     }
 
     /// The name of the builtin that is called; empty for a function of the set.
-    fn builtin(&self, fcn: &Expr) -> String {
-        let path = leading_path(fcn);
+    fn builtin(&self, function: &Term) -> String {
+        let path = leading_path(function);
         if self.scope.is_own(&path, self.functions) { String::new() } else { path.join(".") }
     }
 
     /// What `count` counts.
-    fn counted<'e>(&self, expr: &'e Expr) -> Option<&'e Ref<Expr>> {
-        match expr {
-            Expr::Call { fcn, params, .. } if self.builtin(fcn) == "count" => match params.as_slice() {
+    fn counted<'e>(&self, term: &'e Term) -> Option<&'e Term> {
+        match &term.kind {
+            TermKind::Call { function, arguments } if self.builtin(function) == "count" => match arguments.as_slice() {
                 [counted] => Some(counted),
                 _ => None,
             },
@@ -182,96 +183,72 @@ impl Finder<'_> {
         }
     }
 
-    /// The text that an expression is, if a record may hide it.
-    fn target(&self, expr: &Expr) -> Option<Place> {
+    /// The text that a term is, if a record may hide it.
+    fn target(&self, term: &Term) -> Option<Place> {
         // A header, or in its absence a constant.
-        if let Expr::Call { fcn, params, .. } = expr
-            && let [within, key, default] = params.as_slice()
-            && self.builtin(fcn) == "object.get"
+        if let TermKind::Call { function, arguments } = &term.kind
+            && let [within, key, default] = arguments.as_slice()
+            && self.builtin(function) == "object.get"
             && self.scope.input_steps(within)? == [Step::Name("headers".to_owned())]
-            && let Expr::String { value: Value::String(name), .. } = &**key
+            && let Some(name) = key.as_str()
         {
             return self.constant(default, 0).map(|_| Place::Header(name.to_string()));
         }
-        match extent(&self.scope.input_steps(expr)?) {
+        match extent(&self.scope.input_steps(term)?) {
             Some(Extent::One(place)) => Some(place),
             _ => None,
         }
     }
 
     /// A reference into the input by names alone.
-    fn is_reference(&self, expr: &Expr) -> bool {
-        self.scope.input_steps(expr).is_some_and(|steps| steps.iter().all(|step| matches!(step, Step::Name(_))))
+    fn is_reference(&self, term: &Term) -> bool {
+        self.scope.input_steps(term).is_some_and(|steps| steps.iter().all(|step| matches!(step, Step::Name(_))))
     }
 
     /// A value that stands in the policy.
-    fn constant(&self, expr: &Expr, depth: u8) -> Option<Value> {
-        let all =
-            |items: &[Ref<Expr>]| items.iter().map(|item| self.constant(item, depth + 1)).collect::<Option<Vec<_>>>();
-        match expr {
-            Expr::String { value, .. }
-            | Expr::RawString { value, .. }
-            | Expr::Number { value, .. }
-            | Expr::Bool { value, .. }
-            | Expr::Null { value, .. } => Some(value.clone()),
-            Expr::Array { items, .. } => Some(Value::from(all(items)?)),
-            Expr::Set { items, .. } => Some(Value::from(all(items)?.into_iter().collect::<BTreeSet<_>>())),
-            Expr::Var { value: Value::String(name), .. } if depth < 8 => {
-                self.constant(self.constants.get(name.as_ref())?, depth + 1)
-            }
+    fn constant(&self, term: &Term, depth: u8) -> Option<Value> {
+        let all = |items: &[Term]| items.iter().map(|item| self.constant(item, depth + 1)).collect::<Option<Vec<_>>>();
+        match &term.kind {
+            TermKind::String { value, .. } => Some(Value::String(value.clone())),
+            TermKind::Number(text) => sekisho_rego::value::Number::parse(text).map(Value::Number),
+            TermKind::Bool(value) => Some(Value::Bool(*value)),
+            TermKind::Null => Some(Value::Null),
+            TermKind::Array(items) => Some(Value::from(all(items)?)),
+            TermKind::Set(items) => Some(Value::from(Set::from_vec(all(items)?))),
+            TermKind::Var(name) if depth < 8 => self.constant(self.constants.get(&**name)?, depth + 1),
             _ => None,
         }
     }
 
-    fn ask(&mut self, place: &Place, question: Question, asked: &Expr) {
-        let at = || at(asked, asked.span().line);
-        self.questions.entry(place.clone()).or_default().entry(question).or_insert_with(at);
+    fn ask(&mut self, place: &Place, question: Question, asked: &Term) {
+        let at = self.at(asked.span);
+        self.questions.entry(place.clone()).or_default().entry(question).or_insert(at);
     }
 
-    fn read(&mut self, of: Extent, expr: &Expr, line: u32) {
-        let mut lines = BTreeSet::from([line, expr.span().line]);
-        let mut inner = expr;
-        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = inner {
-            inner = refr;
-            lines.insert(inner.span().line);
-        }
-        self.free.push(UnboundedRead { of, at: at(expr, line), lines });
+    fn read(&mut self, of: Extent, span: Span) {
+        self.free.push(UnboundedRead { of, at: self.at(span), module: self.number, span });
     }
 
-    fn claim(&mut self, expr: &Expr) {
-        self.claimed.push(expr);
-        self.claim_below(expr);
+    fn at(&self, span: Span) -> Position {
+        Position { file: self.scope.module.source.file.to_string(), line: span.line }
+    }
+
+    fn claim(&mut self, term: &Term) {
+        self.claimed.push(term);
         // `object.get`
-        if let Expr::Call { params, .. } = expr {
-            params.first().into_iter().for_each(|within| self.claim(within));
-        }
-    }
-
-    /// The reference with which a longer one begins. Brackets are searched separately.
-    fn claim_below(&mut self, expr: &Expr) {
-        let mut inner = expr;
-        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = inner {
-            inner = refr;
-            self.claimed.push(inner);
+        if let TermKind::Call { arguments, .. } = &term.kind {
+            arguments.first().into_iter().for_each(|within| self.claim(within));
         }
     }
 
     fn claim_named_places(&mut self, module: &Module) {
-        for rule in &module.policy {
-            let Rule::Spec { head: RuleHead::Compr { refr, assign: Some(assign), .. }, bodies, .. } = &**rule else {
-                continue;
-            };
-            let plain = matches!(&**refr, Expr::Var { .. }) && reference(refr).is_some_and(|path| path != ["allow"]);
-            if plain && always(bodies) && self.scope.input_steps(refr).is_some() && self.is_reference(&assign.value) {
-                self.claim(refr);
-                self.claim(&assign.value);
+        for rule in &module.rules {
+            let (Some(name), Some(value)) = (head_name(&rule.head), only_value(rule)) else { continue };
+            if name != "allow" && self.scope.place(name).is_some() && self.is_reference(value) {
+                self.claim(value);
             }
         }
     }
-}
-
-fn at(expr: &Expr, line: u32) -> Position {
-    Position { file: expr.span().source.file().clone(), line }
 }
 
 /// What is read of hidable values at `steps`.
@@ -287,64 +264,64 @@ fn extent(steps: &[Step]) -> Option<Extent> {
     }
 }
 
-/// A comparison of a count as questions of the form "this or more".
-fn thresholds(op: &BoolOp, number: i64, mirrored: bool) -> Vec<i64> {
+/// A comparison of a count with a number as questions of the form "this or more".
+fn thresholds_of(op: InfixOp, with: &Term, mirrored: bool) -> Option<Vec<i64>> {
+    let TermKind::Number(text) = &with.kind else { return None };
+    let number = text.parse::<i64>().ok()?;
     let next = number.saturating_add(1);
-    match (op, mirrored) {
-        (BoolOp::Lt | BoolOp::Ge, false) | (BoolOp::Gt | BoolOp::Le, true) => vec![number],
-        (BoolOp::Le | BoolOp::Gt, false) | (BoolOp::Ge | BoolOp::Lt, true) => vec![next],
-        (BoolOp::Eq | BoolOp::Ne, _) => vec![number, next],
-    }
+    Some(match (op, mirrored) {
+        (InfixOp::Less | InfixOp::GreaterEqual, false) | (InfixOp::Greater | InfixOp::LessEqual, true) => vec![number],
+        (InfixOp::LessEqual | InfixOp::Greater, false) | (InfixOp::GreaterEqual | InfixOp::Less, true) => vec![next],
+        (InfixOp::Equal | InfixOp::NotEqual, _) => vec![number, next],
+        _ => return None,
+    })
 }
 
 /// Rules that are defined once in their module, without a condition, and that no pattern hides.
-fn constants(module: &Module) -> BTreeMap<String, Ref<Expr>> {
+fn constants(module: &Module) -> BTreeMap<String, &Term> {
     let (mut bound, _) = bound_once(module);
-    let named = module.policy.iter().filter_map(|rule| match &**rule {
-        Rule::Spec { head: RuleHead::Compr { refr, assign: Some(_), .. }, bodies, .. } if always(bodies) => {
-            reference(refr).filter(|path| path.len() == 1).and_then(|path| path.first().cloned())
-        }
-        _ => None,
-    });
-    let named: BTreeSet<String> = named.collect();
-    bound.retain(|name, _| named.contains(name));
-    let mut hide = |pattern: &Expr| names_in(pattern).iter().for_each(|name| drop(bound.remove(name)));
-    for rule in &module.policy {
-        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = &**rule {
-            args.iter().for_each(|argument| hide(argument));
+    let named = module.rules.iter().filter_map(|rule| only_value(rule).and_then(|_| head_name(&rule.head)));
+    let named: BTreeSet<&str> = named.collect();
+    bound.retain(|name, _| named.contains(name.as_str()));
+    let mut hide = |pattern: &Term| {
+        names_in(pattern).iter().for_each(|name| {
+            bound.remove(name);
+        });
+    };
+    for rule in &module.rules {
+        if let HeadKind::Function { parameters, .. } = &rule.head.kind {
+            parameters.iter().for_each(&mut hide);
         }
     }
     nodes(module, &mut |node| match node {
-        Node::Statement(LiteralStmt { literal: Literal::SomeIn { key, value, .. }, .. }) => {
-            key.iter().chain([value]).for_each(|pattern| hide(pattern));
+        Node::Statement(Expr { kind: ExprKind::SomeIn { key, value, .. }, .. }) => {
+            key.iter().chain([value]).for_each(&mut hide);
         }
-        Node::Expression(Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. }) => hide(lhs),
+        Node::Statement(Expr { kind: ExprKind::Assign(left, _), .. }) => hide(left),
         _ => {}
     });
     bound
 }
 
-fn always(bodies: &[RuleBody]) -> bool {
-    bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else)
-}
-
 /// The variables of a pattern.
-fn names_in(pattern: &Expr) -> Vec<String> {
-    match pattern {
-        Expr::Var { .. } => reference(pattern).unwrap_or_default(),
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().flat_map(|item| names_in(item)).collect(),
-        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, _, value)| names_in(value)).collect(),
+fn names_in(pattern: &Term) -> Vec<String> {
+    match &pattern.kind {
+        TermKind::Var(name) => vec![name.to_string()],
+        TermKind::Array(items) | TermKind::Set(items) => items.iter().flat_map(names_in).collect(),
+        TermKind::Object(members) => members.iter().flat_map(|(_, value)| names_in(value)).collect(),
         _ => vec![],
     }
 }
 
 /// Whether a module reaches rules by their full names.
 fn names_data(module: &Module) -> bool {
-    let imports = |import: &Import| leading_path(&import.refr).first().is_some_and(|root| root == "data");
+    let is_data = |term: &Term| leading_path(term).first().is_some_and(|root| root == "data");
+    let imports =
+        |import: &sekisho_rego::syntax::ast::Import| import.path.first().is_some_and(|root| &*root.text == "data");
     let mut found = module.imports.iter().any(imports);
     nodes(module, &mut |node| {
-        if let Node::Expression(Expr::Var { value: Value::String(name), .. }) = node {
-            found |= name.as_ref() == "data";
+        if let Node::Term(term) = node {
+            found |= is_data(term) || matches!(&term.kind, TermKind::Call { function, .. } if is_data(function));
         }
     });
     found

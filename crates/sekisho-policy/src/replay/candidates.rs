@@ -146,7 +146,7 @@ impl<'a> Hidden<'a> {
     fn least(&self) -> i64 {
         match self.shape {
             Shape::Masked => 0,
-            Shape::Cut(kept) => i64::try_from(kept.encode_utf16().count() + 1).unwrap_or(i64::MAX),
+            Shape::Cut(kept) => i64::try_from(kept.chars().count() + 1).unwrap_or(i64::MAX),
             Shape::Query(_) => 1,
         }
     }
