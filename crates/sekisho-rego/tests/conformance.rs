@@ -26,6 +26,8 @@ const HEAD: &str = "# Conformance of the Rego engine\n\n\
     and `rand.intn` are left out on purpose: a decision depends on its input, its data and the time\n\
     alone.\n";
 
+const ABSENT: &str = "OPA's test cases are not in the module cache";
+
 #[derive(Default)]
 struct Count {
     passed: usize,
@@ -114,12 +116,7 @@ fn wrapped(text: &str) -> String {
 
 #[test]
 fn opa_s_cases_pass() {
-    let Some(folder) = opa::folder() else {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let line = format!("\nskipped: {test}: OPA's test cases are not in the module cache\n");
-        let _unread = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-        return;
-    };
+    let Some(folder) = opa::folder() else { return opa::skipped(ABSENT) };
     let v1 = report(opa::cases(&folder.join("v1"), Version::V1, false));
     let v0 = report(opa::cases(&folder.join("v0"), Version::V0, false));
     let text = format!("{}{}", v1.table("Version 1"), v0.table("Version 0"));
@@ -136,7 +133,7 @@ fn opa_s_cases_pass() {
 /// OPA runs every case a second time with `not` as a keyword that negates a body.
 #[test]
 fn cases_pass_with_negated_bodies() {
-    let Some(folder) = opa::folder() else { return };
+    let Some(folder) = opa::folder() else { return opa::skipped(ABSENT) };
     let v1 = report(opa::cases(&folder.join("v1"), Version::V1, true));
     println!("{}", v1.table("Version 1 with negated bodies"));
     assert!(v1.inside.share() >= LEAST_V1);
