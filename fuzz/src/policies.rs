@@ -28,7 +28,7 @@ pub(crate) fn run(input: &[u8]) -> String {
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let mut random = Random::new(seed);
-    let text = Grammar(&mut random).policy();
+    let text = Grammar { random: &mut random, variables: 0 }.policy();
     let set = match PolicySet::load(vec![Source { name: "fuzz.rego".to_owned(), text: text.clone() }]) {
         Ok(set) => set,
         Err(error) => return format!("refused: {error}"),
@@ -47,15 +47,21 @@ pub(crate) fn run(input: &[u8]) -> String {
     format!("deny {}, allow {}, error {}", seen[0], seen[1], seen[2])
 }
 
-struct Grammar<'a>(&'a mut Random);
+/// Writes what the checker of types accepts, most of the time: where a function wants a type, it gets a constant of it or
+/// a part of the input, whose type is known only when the policy runs.
+struct Grammar<'a> {
+    random: &'a mut Random,
+    /// Variables so far, so that each has a name of its own.
+    variables: usize,
+}
 
 impl Grammar<'_> {
     fn pick<'b>(&mut self, of: &[&'b str]) -> &'b str {
-        of[self.0.below(of.len())]
+        of[self.random.below(of.len())]
     }
 
     fn one_in(&mut self, count: usize) -> bool {
-        self.0.below(count) == 0
+        self.random.below(count) == 0
     }
 
     fn policy(&mut self) -> String {
@@ -66,9 +72,11 @@ impl Grammar<'_> {
         out.push_str(
             "method := input.method\nlevel := input.subject.claims.level\nkinds := {\"GET\", \"v1\", \"eu\"}\n",
         );
-        let _ = writeln!(out, "value := {}\nother := [value, value]", self.term(2));
+        // A rule does not use its own value.
+        let value = self.term(2).replace("value", "level").replace("other", "kinds");
+        let _ = writeln!(out, "value := {value}\nother := [value, value]");
         out.push_str("helper(x) := lower(x) if x != \"PUT\"\nsteps contains s if some s in input.path\n");
-        for _ in 0..=self.0.below(5) {
+        for _ in 0..=self.random.below(5) {
             let rule = self.rule();
             out.push_str(&rule);
         }
@@ -76,14 +84,14 @@ impl Grammar<'_> {
     }
 
     fn rule(&mut self) -> String {
-        let head = match self.0.below(12) {
+        let head = match self.random.below(12) {
             0 => "allow := true if",
             1 => "allow := false if",
             2 => "allow := \"yes\" if",
             _ => "allow if",
         };
         let body = self.body();
-        match self.0.below(12) {
+        match self.random.below(12) {
             0 => format!("{head} {body} else := false if {}\n", self.body()),
             1 => format!("{head} {body} else := true if {}\n", self.body()),
             _ => format!("{head} {body}\n"),
@@ -91,29 +99,36 @@ impl Grammar<'_> {
     }
 
     fn body(&mut self) -> String {
-        let statements: Vec<String> = (0..=self.0.below(3)).map(|_| self.statement()).collect();
+        let statements: Vec<String> = (0..=self.random.below(3)).map(|_| self.statement()).collect();
         format!("{{\n\t{}\n}}", statements.join("\n\t"))
     }
 
+    fn variable(&mut self) -> String {
+        self.variables += 1;
+        format!("x{}", self.variables)
+    }
+
     fn statement(&mut self) -> String {
-        match self.0.below(18) {
-            0 => format!("some x in input.path; x == {}", self.text()),
-            1 => format!("every x in input.path {{ x != {} }}", self.text()),
-            2 => format!("x := {}; x == {}", self.term(1), self.term(1)),
-            3 => format!("count([x | some x in input.path; x != {}]) > {}", self.text(), self.0.below(3)),
-            4 => format!("helper({}) == {}", self.term(1), self.text()),
+        let x = self.variable();
+        match self.random.below(18) {
+            0 => format!("some {x} in input.path; {x} == {}", self.text()),
+            1 => format!("every {x} in input.path {{ {x} != {} }}", self.text()),
+            2 => format!("{x} := {}; {x} == {}", self.term(1), self.place()),
+            3 => format!("count([{x} | some {x} in input.path; {x} != {}]) > {}", self.text(), self.random.below(3)),
+            4 => format!("helper({}) == {}", self.string(), self.text()),
             5 => format!("{} in steps", self.text()),
-            6..=8 => format!("not {}", self.condition()),
+            6..=8 => match self.condition() {
+                // A brace behind `not` begins a body.
+                set if set.starts_with('{') => set,
+                condition => format!("not {condition}"),
+            },
             _ => self.condition(),
         }
     }
 
     fn condition(&mut self) -> String {
-        match self.0.below(10) {
-            0..=4 => {
-                let (left, op) = (self.term(2), self.pick(&["==", "!=", "<", "<=", ">", ">=", "="]));
-                format!("{left} {op} {}", self.term(2))
-            }
+        match self.random.below(10) {
+            0..=4 => self.comparison(),
             5 => format!(
                 "{} in {}",
                 self.term(1),
@@ -126,8 +141,8 @@ impl Grammar<'_> {
 
     /// A call that comes to a boolean.
     fn test(&mut self) -> String {
-        let (one, two) = (self.term(1), self.text());
-        match self.0.below(11) {
+        let (one, two) = (self.string(), self.text());
+        match self.random.below(11) {
             0 => format!("startswith({one}, {two})"),
             1 => format!("endswith({one}, {two})"),
             2 => format!("contains({one}, {two})"),
@@ -147,7 +162,7 @@ impl Grammar<'_> {
 
     fn term(&mut self, depth: usize) -> String {
         if depth == 0 || self.one_in(2) {
-            return match self.0.below(4) {
+            return match self.random.below(4) {
                 0 => self.text().to_owned(),
                 1 => self
                     .pick(&[
@@ -170,19 +185,20 @@ impl Grammar<'_> {
             };
         }
         let (one, two) = (self.term(depth - 1), self.term(depth - 1));
-        match self.0.below(16) {
-            0..=2 => format!("{one} {} {two}", self.pick(&["+", "-", "*", "/", "%"])),
-            3 => format!("({one} + {two})"),
+        let (string, part) = (self.string(), self.part());
+        match self.random.below(16) {
+            0..=2 => format!("{} {} {}", self.number(), self.pick(&["+", "-", "*", "/", "%"]), self.number()),
+            3 => format!("({} + {})", self.number(), self.number()),
             4 => format!(
-                "{}({one})",
+                "{}({part})",
                 self.pick(&["lower", "upper", "trim_space", "type_name", "count", "array.reverse", "object.keys"])
             ),
             5 => format!(
-                "{}({one}, {})",
+                "{}({string}, {})",
                 self.pick(&["trim", "trim_prefix", "trim_suffix", "split", "indexof"]),
                 self.text()
             ),
-            6 => format!("substring({one}, {}, {})", self.0.below(3), self.pick(&["1", "2", "-1", "level"])),
+            6 => format!("substring({string}, {}, {})", self.random.below(3), self.pick(&["1", "2", "-1", "level"])),
             7 => format!("concat({}, {})", self.text(), self.pick(&["input.path", "kinds", "other", "steps"])),
             8 => format!(
                 "object.get({}, {}, {two})",
@@ -199,6 +215,61 @@ impl Grammar<'_> {
             12 => self.test(),
             _ => one,
         }
+    }
+
+    /// Of a type that is known only when the policy runs.
+    fn part(&mut self) -> &'static str {
+        self.pick(&[
+            "input.method",
+            "input.path[0]",
+            "input.path[7]",
+            "input.headers[\"x-region\"]",
+            "input.headers.none",
+            "input.subject.claims.level",
+            "input.subject.claims.hw_attested",
+            "input.subject.issued_at",
+            "method",
+            "level",
+        ])
+    }
+
+    fn string(&mut self) -> &'static str {
+        if self.one_in(3) { self.text() } else { self.part() }
+    }
+
+    fn number(&mut self) -> &'static str {
+        if self.one_in(3) {
+            self.pick(&["0", "1", "-1", "3", "1.0", "0.5", "9223372036854775807"])
+        } else {
+            self.part()
+        }
+    }
+
+    /// Mostly of values that may be equal: what never can is refused when a policy is loaded.
+    fn comparison(&mut self) -> String {
+        let op = self.pick(&["==", "!=", "<", "<=", ">", ">=", "="]);
+        let (left, right) = match self.random.below(7) {
+            0..=2 => {
+                let texts = ["input.method", "input.path[0]", "input.headers[\"x-region\"]", "method", "input.path[7]"];
+                (self.pick(&texts).to_owned(), self.pick(&["\"GET\"", "\"v1\"", "\"eu\"", "\"\"", "method"]).to_owned())
+            }
+            3 | 4 => {
+                let numbers = ["level", "input.subject.issued_at", "count(input.path)", "input.subject.claims.level"];
+                (self.pick(&numbers).to_owned(), self.whole(2))
+            }
+            5 => (self.part().to_owned(), self.part().to_owned()),
+            _ => (self.part().to_owned(), self.term(2)),
+        };
+        format!("{left} {op} {right}")
+    }
+
+    /// Arithmetic.
+    fn whole(&mut self, depth: usize) -> String {
+        if depth == 0 || self.one_in(2) {
+            return self.pick(&["0", "1", "3", "time.now_ns()", "input.now", "level"]).to_owned();
+        }
+        let (left, right) = (self.whole(depth - 1), self.whole(depth - 1));
+        format!("{left} {} {right}", self.pick(&["+", "-", "*", "/", "%"]))
     }
 
     fn text(&mut self) -> &'static str {
