@@ -47,8 +47,8 @@ pub(crate) fn run(input: &[u8]) -> String {
     format!("deny {}, allow {}, error {}", seen[0], seen[1], seen[2])
 }
 
-/// Writes what the checker of types accepts, most of the time: where a function wants a type, it gets a constant of it or
-/// a part of the input, whose type is known only when the policy runs.
+/// Writes what the checker of types accepts, most of the time: where a function wants a type, it gets a constant of it
+/// or a part of the input, whose type is known only when the policy runs.
 struct Grammar<'a> {
     random: &'a mut Random,
     /// Variables so far, so that each has a name of its own.
