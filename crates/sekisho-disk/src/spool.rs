@@ -37,7 +37,7 @@ struct State {
     bytes: usize,
     lost: u64,
     /// How many of those the server has heard of.
-    told: u64,
+    reported: u64,
 }
 
 impl State {
@@ -94,7 +94,7 @@ fn recover_readable(disk: &Disk, folder: &Path, new_id: &str, known: SpoolMarks)
     disk.write_atomic(&folder.join(ACKNOWLEDGED), b"0 0")?;
     disk.write_atomic(&folder.join("id"), new_id.as_bytes())?;
     let wal = Wal::create(disk, &path, 0, pending.iter().map(AsRef::as_ref))?;
-    Ok(State { wal, first: 0, pending, bytes: 0, lost, told: 0 })
+    Ok(State { wal, first: 0, pending, bytes: 0, lost, reported: 0 })
 }
 
 /// A spool in one folder; cheap to clone.
@@ -130,13 +130,13 @@ impl Spool {
             text.split_whitespace().map_while(|word| word.parse().ok()).collect::<Vec<u64>>()
         };
         let (acknowledged, lost) = (numbers(ACKNOWLEDGED), numbers(LOST).first().copied().unwrap_or(0));
-        let told = acknowledged.get(1).copied().unwrap_or(0);
+        let reported = acknowledged.get(1).copied().unwrap_or(0);
         // A count that could not be written was reported all the same: a total never falls, or later losses would hide
         // behind those of which the server has heard.
-        let lost = lost.max(told);
+        let lost = lost.max(reported);
         let found = match Wal::open(&disk, &path) {
             Err(DiskError::Damaged { .. }) => {
-                let known = SpoolMarks { acknowledged: acknowledged.first().copied(), unheard: lost - told };
+                let known = SpoolMarks { acknowledged: acknowledged.first().copied(), unheard: lost - reported };
                 new_id.clone_into(&mut id);
                 let state = recover_readable(&disk, folder, new_id, known)?;
                 return Ok(Self::with(disk, folder, max_bytes, &id, state));
@@ -150,7 +150,7 @@ impl Spool {
         let first = acknowledged.first().copied().unwrap_or(base).max(base);
         let skip = usize::try_from(first - base).unwrap_or(usize::MAX);
         let pending: VecDeque<Bytes> = records.into_iter().skip(skip).map(Bytes::from).collect();
-        Ok(Self::with(disk, folder, max_bytes, &id, State { wal, first, bytes: 0, pending, lost, told }))
+        Ok(Self::with(disk, folder, max_bytes, &id, State { wal, first, bytes: 0, pending, lost, reported }))
     }
 
     fn with(disk: Disk, folder: &Path, max_bytes: usize, id: &str, mut state: State) -> Self {
@@ -203,7 +203,7 @@ impl Spool {
 
     fn oldest(&self, max: usize) -> Option<SpoolBatch> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.pending.is_empty() && state.lost <= state.told {
+        if state.pending.is_empty() && state.lost <= state.reported {
             return None;
         }
         let mut bytes = 0;
@@ -224,12 +224,12 @@ impl Spool {
             state.bytes = state.bytes.saturating_sub(gone);
         }
         state.first += batch.records.len() as u64;
-        state.told = state.told.max(batch.lost);
+        state.reported = state.reported.max(batch.lost);
         if state.wal.len() > FILE_BYTES + 2 * state.bytes as u64 {
             state.rewrite()?;
         }
         // If this is forgotten, the batch is sent once more and the server knows it by its key.
-        let text = format!("{} {}", state.first, state.told);
+        let text = format!("{} {}", state.first, state.reported);
         replace_file(&self.folder.join(ACKNOWLEDGED), text.as_bytes())
     }
 
@@ -263,7 +263,7 @@ impl Spool {
     /// Records waiting, and records lost that the server has not heard of.
     pub fn depth(&self) -> (u64, u64) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.pending.len() as u64, state.lost - state.told)
+        (state.pending.len() as u64, state.lost - state.reported)
     }
 }
 

@@ -432,7 +432,7 @@ async fn a_service_that_is_another_process_gets_nothing() {
         let mut said = String::new();
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let _closed = std::io::Read::read_to_string(&mut stream, &mut said);
-        assert_eq!(said, "", "it was told of a request");
+        assert_eq!(said, "", "it received a request");
     }
 }
 
