@@ -3,6 +3,7 @@
 //! Without instrumentation there is no coverage to steer by, so the engine steers by outcomes: a target says in a few
 //! words what became of its input, and an input with a new outcome joins the corpus. Runs are replayed by their seed.
 
+mod attestation;
 #[expect(clippy::disallowed_methods, reason = "it says how long a target takes, in real time")]
 mod engine;
 mod files;

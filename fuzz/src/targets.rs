@@ -23,7 +23,7 @@ use sekisho_types::{
 
 use crate::files;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
-use crate::{log_targets, policies};
+use crate::{attestation, log_targets, policies};
 
 /// A parser under test.
 pub struct Target {
@@ -61,6 +61,9 @@ fn identities() -> Vec<Target> {
         target("jwt-svid", || vec![AUTHORITY.token.clone().into_bytes()], jwt_svid),
         target("pem", pem_samples, pem),
         target("x509pop", x509pop_samples, x509pop),
+        target("tpm", attestation::tpm_samples, attestation::tpm),
+        target("event-log", attestation::event_log_samples, attestation::event_log),
+        target("ima-log", attestation::ima_samples, attestation::ima),
         target("key-file", || vec![AUTHORITY.key.clone()], key_file),
         target("identity", || vec![AUTHORITY.key.clone(), AUTHORITY.leaf.clone()], identity),
         target("merkle-proof", || vec![vec![3, 8, 1, 2, 3], vec![7; 200]], merkle_proof),

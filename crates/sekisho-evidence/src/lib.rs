@@ -3,13 +3,21 @@
 //! [`Evidence`] is sealed: it comes from the verifiers of this crate and from nowhere else. This crate knows nothing of
 //! who may have which identity; that is `sekisho-identity`'s gate, which judges what is made here.
 
+pub mod boot;
+mod bytes;
 mod class;
+mod hash;
+pub mod ima;
 pub mod node;
+mod path;
 mod process;
 mod sealed;
 mod selector_form;
+pub mod tpm;
 
+pub use bytes::Malformed;
 pub use class::{Age, Class, Form};
+pub use hash::HashAlgorithm;
 pub use node::{NodeCertificate, TokenError, X509PopError, answer, check_token, token_hash};
 pub use process::{SYSTEMD, UNIX, process_evidence};
 pub use sealed::{Evidence, EvidenceError, Piece};

@@ -9,13 +9,12 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
 use sekisho_types::{
     EvidenceClass, Selector, SelectorSet, SignError, SignatureAlgorithm, Signer, TrustDomain, UnixTime, Verified,
     parse_strict_json,
 };
 use serde_json::{Value, json};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
+use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -23,6 +22,7 @@ use x509_parser::public_key::PublicKey;
 use super::attestor::{
     AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
 };
+use crate::path::{PathError, validity, verify_path};
 use crate::{Age, Class};
 
 /// The node showed a certificate, and that it holds its key.
@@ -125,7 +125,10 @@ impl NodeCertificate {
         let Some((leaf, intermediates)) = chain.split_first().filter(|_| chain.len() <= MAX_CHAIN) else {
             return Err(X509PopError::Form);
         };
-        let authorities = verify_path(leaf, intermediates, roots, now)?;
+        let authorities = verify_path(leaf, intermediates, roots, now, AnyPurpose).map_err(|error| match error {
+            PathError::Untrusted(why) => X509PopError::Path(why),
+            PathError::NoValidAnchor => X509PopError::NoValidAuthority,
+        })?;
         let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| X509PopError::Form)?;
         let usage = certificate.key_usage().map_err(|_| X509PopError::KeyUsage)?;
         if !usage.is_some_and(|usage| usage.value.digital_signature()) {
@@ -263,43 +266,6 @@ pub fn answer(challenge: &[u8], own_nonce: &[u8; 32], key: &dyn Signer) -> Resul
     let mut answer = serde_json::Map::new();
     answer.insert(form.to_owned(), proof);
     Ok(Value::Object(answer).to_string().into_bytes())
-}
-
-/// The authorities of the path that was verified, and of no other that the node may have sent.
-fn verify_path(
-    leaf: &[u8],
-    intermediates: &[Vec<u8>],
-    roots: &[Vec<u8>],
-    now: UnixTime,
-) -> Result<Vec<Vec<u8>>, X509PopError> {
-    let error = |e: webpki::Error| X509PopError::Path(e.to_string());
-    // webpki does not check the validity of an anchor.
-    let valid = |der: &&Vec<u8>| validity(der).is_some_and(|(begin, end)| begin <= now && now <= end);
-    let roots: Vec<_> = roots.iter().filter(valid).map(|der| CertificateDer::from(der.as_slice())).collect();
-    if roots.is_empty() {
-        return Err(X509PopError::NoValidAuthority);
-    }
-    let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
-    let leaf = CertificateDer::from(leaf);
-    let chain: Vec<CertificateDer<'_>> = intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-    let time = PkiTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    let end_entity = EndEntityCert::try_from(&leaf).map_err(error)?;
-    let verified =
-        end_entity.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain, time, AnyPurpose, None, None);
-    let path = verified.map_err(error)?;
-    let anchors =
-        roots.iter().filter(|root| anchor_from_trusted_cert(root).is_ok_and(|anchor| anchor == *path.anchor()));
-    let between = path.intermediate_certificates().map(|certificate| certificate.der().to_vec());
-    Ok(between.chain(anchors.map(|root| root.to_vec())).collect())
-}
-
-/// From when until when a certificate is valid.
-fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let validity = certificate.validity();
-    let seconds = |time: x509_parser::time::ASN1Time| UnixTime::from_seconds(time.timestamp());
-    Some((seconds(validity.not_before), seconds(validity.not_after)))
 }
 
 fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: &TrustDomain) -> SelectorSet {

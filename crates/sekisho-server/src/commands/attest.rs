@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sekisho_events::{AttestationId, Attested, IssuanceId, TokenId, TokenUsed};
-use sekisho_evidence::node::{VerifierInputs, NodeAttestor, NodeError, OneTime, Proved, Session, Step, attestor};
+use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, VerifierInputs, attestor};
 use sekisho_identity::{Csr, Node, Request};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};

@@ -1,6 +1,7 @@
 //! Shared test vectors. Files and expected answers both come from the folder that `SEKISHO_VECTORS` names;
 //! where it is absent these tests say so and pass.
 
+mod attestation;
 mod bundles;
 mod jwt;
 mod tlog;
