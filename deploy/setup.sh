@@ -32,6 +32,9 @@ if [ "${1:-}" = test ]; then
     want mosquitto mosquitto
     want mosquitto_sub mosquitto-clients
     want prometheus prometheus
+    # A software TPM, and what makes one with certificates.
+    want swtpm swtpm
+    want swtpm_setup swtpm-tools
     # deploy/rpm.sh
     want rpmbuild rpm
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"

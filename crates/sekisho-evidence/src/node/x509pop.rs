@@ -22,6 +22,7 @@ use x509_parser::public_key::PublicKey;
 use super::attestor::{
     AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
 };
+use crate::ecdsa::signature_der;
 use crate::path::{PathError, validity, verify_path};
 use crate::{Age, Class};
 
@@ -296,18 +297,6 @@ fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: 
         }
     }
     out
-}
-
-fn signature_der(r: &[u8], s: &[u8]) -> Vec<u8> {
-    let integer = |bytes: &[u8]| {
-        let mut content: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
-        if content.first().is_none_or(|first| first & 0x80 != 0) {
-            content.insert(0, 0);
-        }
-        [&[0x02, content.len() as u8], content.as_slice()].concat()
-    };
-    let body = [integer(r), integer(s)].concat();
-    [&[0x30, body.len() as u8], body.as_slice()].concat()
 }
 
 fn signature_parts(der: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{
 
 use super::public::{Curve, KeyMaterial, Public, padded, without_leading_zeros};
 use crate::bytes::{Malformed, Reader};
+use crate::ecdsa::signature_der;
 use crate::hash::HashAlgorithm;
 
 const RSASSA: u16 = 0x0014;
@@ -96,6 +97,14 @@ impl TpmSignature {
             (RSAPSS, Some(HashAlgorithm::Sha256)) => Ok(&RSA_PSS_2048_8192_SHA256),
             (RSAPSS, Some(HashAlgorithm::Sha384)) => Ok(&RSA_PSS_2048_8192_SHA384),
             _ => Err(SignatureError::Unsupported),
+        }
+    }
+
+    /// The same signature in ASN.1 DER (RFC 3279 §2.2.3), if it is ECDSA.
+    pub fn ecdsa_der(&self) -> Option<Vec<u8>> {
+        match &self.value {
+            Value::Ecdsa { r, s } if r.len() <= 48 && s.len() <= 48 => Some(signature_der(r, s)),
+            _ => None,
         }
     }
 

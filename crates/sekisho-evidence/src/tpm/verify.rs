@@ -65,6 +65,9 @@ pub struct Expected<'a> {
     pub nonce: &'a [u8],
     /// The PCRs that the quote must cover, no more and no fewer. `None`: whatever it covers.
     pub selection: Option<PcrSelection>,
+    /// Refuse a TPM whose clock may have gone back. After a loss of power that is so for up to an hour, until the clock
+    /// passes its last saved value.
+    pub needs_safe_clock: bool,
     /// Where the last attestation left PCR 10. It comes from the verifier's own state, never from the node. `None`:
     /// the log begins at the boot.
     pub ima_state: Option<&'a Replayed>,
@@ -155,7 +158,7 @@ pub fn verify_state(
     if expected.selection.is_some_and(|asked| asked != selection) {
         return Err(TpmRefusal::Selection);
     }
-    if !quote.clock.safe {
+    if expected.needs_safe_clock && !quote.clock.safe {
         return Err(TpmRefusal::ClockNotSafe);
     }
     let computed = signature.hash().and_then(|hash| state.pcrs.digest(selection, hash));

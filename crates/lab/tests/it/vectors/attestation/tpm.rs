@@ -52,7 +52,13 @@ fn judge(case: &Case) -> Result<TpmClaims, TpmRefusal> {
         certified: certified.as_ref().map(|(public, attest, signature)| (&**public, Signed { attest, signature })),
     };
     let (nonce, allowed) = (case.nonce(), case.allowed_digests());
-    let expected = Expected { nonce: &nonce, selection: None, ima_state: None, ima_digests: allowed.as_ref() };
+    let expected = Expected {
+        nonce: &nonce,
+        selection: None,
+        needs_safe_clock: true,
+        ima_state: None,
+        ima_digests: allowed.as_ref(),
+    };
     verify(&evidence, &expected, &case.anchors(), case.at()).map(|claims| claims.into_inner())
 }
 
