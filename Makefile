@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sekisho/target
 ARGS ?=
 
-.PHONY: up test docs mdbook setup
+.PHONY: up test docs setup
 
 up: setup
 	@cargo build --package sekisho --package payments
@@ -14,14 +14,11 @@ test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 test:
 	@.ci/test
 
-# The site, in target/book. mdBook is installed only when asked for: `make mdbook`.
-MDBOOK := 0.5.2
+# The site with search, in target/book. The first time it builds mdBook.
 docs:
-	@command -v mdbook >/dev/null || { echo "mdbook is not installed: run \`make mdbook\`" >&2; exit 1; }
-	mdbook build
-
-mdbook:
-	cargo install mdbook --version $(MDBOOK) --locked
+	@deploy/setup.sh docs
+	@"$${XDG_CACHE_HOME:-$$HOME/.cache}/sekisho/mdbook/bin/mdbook" build
+	@echo "open target/book/index.html"
 
 setup:
 	@deploy/setup.sh

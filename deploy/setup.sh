@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building needs and, with `test`, what testing needs, by Debian package name, and nothing that is
-# present already.
+# present already. With `docs` it builds mdBook, which makes the site.
 set -eu
 
 # Where Debian keeps servers, which a plain user may not have in PATH.
@@ -62,6 +62,20 @@ fi
 
 if ! command -v cargo >/dev/null 2>&1; then
     echo "no Rust toolchain: install Rust 1.95 or later (https://rustup.rs), then run this again" >&2
+    exit 1
+fi
+
+# mdBook of one version, so that everyone gets the same site: below the cache, without a trace in the toolchain's folders.
+# Two minutes of processor time; after 20 minutes it gives up.
+if [ "${1:-}" = docs ]; then
+    version=0.5.2
+    [ "$("$cache/mdbook/bin/mdbook" --version 2>/dev/null)" = "mdbook v$version" ] && exit 0
+    echo "building: mdbook $version (crates.io), once; this takes some minutes" >&2
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    timeout 1200 cargo install mdbook --version "$version" --locked --no-default-features --features search \
+        --force --no-track --root "$cache/mdbook" --target-dir "$work" && exit 0
+    echo "mdbook $version was not built: see the message above; \`make docs\` tries again" >&2
     exit 1
 fi
 

@@ -25,10 +25,31 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
                 linked.push(file);
             }
         }
+        if shown == SUMMARY {
+            out.extend(other_titles(&path, &text)?);
+        }
     }
     let pages = markdown::files(&root.join("docs"))?.into_iter();
     let missing = pages.map(|page| plain(&page)).filter(|page| !page.ends_with(SUMMARY) && !linked.contains(page));
     out.extend(missing.map(|page| format!("{}: not in {SUMMARY}", page.display())));
+    Ok(out)
+}
+
+/// Rows of the summary that name a decision by another title than its page does.
+fn other_titles(summary: &Path, text: &str) -> Result<Vec<String>, String> {
+    let mut out = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let Some((title, target)) = line.split_once('[').and_then(|(_, rest)| rest.split_once("](")) else { continue };
+        let page = summary.with_file_name(target.trim_end().trim_end_matches(')'));
+        if !target.starts_with("decisions/0") || !page.exists() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
+        let heading = text.lines().next().unwrap_or_default().trim_start_matches("# ").replacen(": ", " ", 1);
+        if title != heading {
+            out.push(format!("{SUMMARY}:{}: {title}: the page's title is `{heading}`", number + 1));
+        }
+    }
     Ok(out)
 }
 
@@ -97,6 +118,11 @@ mod tests {
         assert_eq!(found, wanted);
         write(SUMMARY, "");
         assert!(check(&root).unwrap().iter().any(|text| text.ends_with("one.md: not in docs/SUMMARY.md")));
+        std::fs::create_dir_all(root.join("docs/decisions")).unwrap();
+        write("docs/decisions/0001-one.md", "# 0001: One\n");
+        write(SUMMARY, "- [One](one.md)\n  - [0001 First](decisions/0001-one.md)\n");
+        let titled = check(&root).unwrap();
+        assert!(titled.contains(&"docs/SUMMARY.md:2: 0001 First: the page's title is `0001 One`".into()), "{titled:?}");
         std::fs::remove_dir_all(&root).unwrap();
     }
 }
