@@ -1,5 +1,6 @@
 //! From a text to a syntax tree and back.
 
+mod advice;
 pub mod ast;
 pub mod error;
 pub mod format;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::advice::advised;
 use super::ast::{Comment, Module, Package, Source, Span, Version};
 use super::error::{Code, Error};
 use super::parser::statement::Statements;
@@ -16,7 +17,7 @@ pub fn parse_module(file: &str, text: &str, options: Options) -> Result<Module, 
     let source = Arc::new(Source { file: Arc::from(file), text: Arc::from(text) });
     let lexed = bounded_lex(&source)?;
     let mut parser = Parser::new(&source, &lexed, options);
-    let parsed = parser.module().map_err(|error| vec![*error])?;
+    let parsed = parser.module().map_err(|error| vec![advised(*error, &source, &lexed.tokens)])?;
     finish(&source, parsed, lexed.comments, options)
 }
 

@@ -16,6 +16,7 @@ mod term;
 
 use std::sync::Arc;
 
+use super::advice::advised;
 use super::ast::{Body, MAX_HEIGHT, Source, Span, Term, TermKind, Version};
 use super::error::{Code, Error};
 use super::lexer::{Lexed, lex};
@@ -263,7 +264,8 @@ impl<'a> Parser<'a> {
 pub fn parse_query(file: &str, text: &str, options: Options) -> Result<Body, Vec<Error>> {
     let source = Arc::new(Source { file: Arc::from(file), text: Arc::from(text) });
     let lexed = bounded_lex(&source)?;
-    Parser::new(&source, &lexed, options).whole_query().map_err(|error| vec![*error])
+    let parsed = Parser::new(&source, &lexed, options).whole_query();
+    parsed.map_err(|error| vec![advised(*error, &source, &lexed.tokens)])
 }
 
 /// Splits a text into tokens, if it is not too long.
