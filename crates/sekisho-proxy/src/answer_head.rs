@@ -1,5 +1,5 @@
 //! Which answers over HTTP/1.1 are accepted, from the workload and from a peer: one final head, whose body has one
-//! length.
+//! length. What is counted over HTTP/2 is in `answer_frames.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::body_filter::Body;
 use crate::idle_pool::Http1Sender;
 
 /// Interim answers (1xx) before the final one. The library reads any number of them.
-const MAX_INTERIM: usize = 16;
+pub(crate) const MAX_INTERIM: usize = 16;
 
 /// Why an answer is refused although the library reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! ends. It holds no rule of access: policy comes from the server, and what a request is may be read in one way only.
 
 mod answer;
+mod answer_frames;
 mod answer_head;
 mod body_filter;
 mod config;

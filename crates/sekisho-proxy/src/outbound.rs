@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use sekisho_host::Ownership;
-use sekisho_net::{Listens, NetError, Slots, accept_each, listen_unix};
+use sekisho_net::{Listens, NetError, Slots, accept_each, broken_rule, listen_unix};
 use sekisho_ports::{UnixListener, UnixStream};
 use sekisho_runtime::{Span, SpanSide, Stop, Traces};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
@@ -245,8 +245,13 @@ impl Outbound {
             (Err(error @ SendError::Target), _) => refuse(StatusCode::BAD_REQUEST, &error.to_string(), None),
             (Err(_), Some(fault)) => refuse(fault.status, &fault.detail, None),
             (Err(error), None) => {
-                if let SendError::Answer(error) = &error {
-                    self.peer.dialer.decider.refuse("answer", peer.as_str(), &error.to_string());
+                let broken = match &error {
+                    SendError::Answer(error) => Some(error.to_string()),
+                    SendError::Http(error) => broken_rule(error),
+                    SendError::Dial(_) | SendError::Target => None,
+                };
+                if let Some(rule) = broken {
+                    self.peer.dialer.decider.refuse("answer", peer.as_str(), &rule);
                 }
                 tracing::warn!(%peer, %error, "the peer did not answer the request");
                 refuse(StatusCode::BAD_GATEWAY, "the peer did not answer", None)

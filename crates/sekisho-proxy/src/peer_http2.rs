@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_frames::AnswerFrames;
+use crate::answer_head::AnswerError;
 use crate::body_filter::Body;
 use crate::dialling::{DialError, PeerDialer};
 use crate::renewal;
@@ -47,7 +49,10 @@ impl Http2 {
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (identity, shared, generation) =
             (self.dialer.identity.held.clone(), Arc::downgrade(&self.connection), held.generation);
-        let (sender, driver) = builder.handshake(TokioIo::new(dialled.stream)).await?;
+        let (decider, peer) = (self.dialer.decider.clone(), self.dialer.expected.clone());
+        let refuse = move |error: AnswerError| decider.refuse("answer", peer.as_str(), &error.to_string());
+        let stream = TokioIo::new(AnswerFrames::new(dialled.stream, refuse));
+        let (sender, driver) = builder.handshake(stream).await?;
         tokio::spawn(async move {
             let _end = end;
             tokio::select! {

@@ -11,10 +11,12 @@ use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sekisho_host::Ownership;
+use sekisho_net::broken_rule;
 use sekisho_runtime::instant;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Answers};
+use crate::answer_frames::AnswerFrames;
 use crate::answer_head::{AnswerError, Failed, exchange};
 use crate::body_filter::{Body, BodyFilter, FilteredBody, Polled};
 use crate::config::{Local, Protocol};
@@ -103,7 +105,8 @@ impl Upstream {
             request = request.map(|body| FilteredBody::by(body, permit.clone()).boxed());
         }
         if self.protocol == Protocol::H2c {
-            let response = self.shared().await?.send_request(request).await?;
+            let sent = self.shared().await?.send_request(request).await;
+            let response = sent.map_err(|error| self.recorded(error.into()))?;
             return Ok(response.map(|body| self.answers.answer(body, None, permit, idle)));
         }
         loop {
@@ -130,13 +133,13 @@ impl Upstream {
 
     /// Records an answer of the workload that is not one.
     fn recorded(&self, error: UpstreamError) -> UpstreamError {
-        let is_malformed = match &error {
-            UpstreamError::Answer(_) => true,
-            UpstreamError::Http(error) => error.is_parse(),
-            _ => false,
+        let broken = match &error {
+            UpstreamError::Answer(error) => Some(error.to_string()),
+            UpstreamError::Http(error) => broken_rule(error),
+            _ => None,
         };
-        if is_malformed {
-            self.decider.refuse("answer", &self.at.to_string(), &error.to_string());
+        if let Some(rule) = broken {
+            self.decider.refuse("answer", &self.at.to_string(), &rule);
         }
         error
     }
@@ -190,7 +193,10 @@ impl Upstream {
                 let stream = upstream.connect().await?;
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new());
-                let (sender, connection) = builder.handshake(TokioIo::new(ReadFirst::new(stream))).await?;
+                let (decider, at) = (upstream.decider.clone(), upstream.at.to_string());
+                let refuse = move |error: AnswerError| decider.refuse("answer", &at, &error.to_string());
+                let stream = TokioIo::new(AnswerFrames::new(ReadFirst::new(stream), refuse));
+                let (sender, connection) = builder.handshake(stream).await?;
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "the connection to the service failed");
