@@ -1,8 +1,9 @@
 //! Layout of whole modules.
 
 use super::super::opa_cases::{cases, files, folder, modules, skipped, version_of};
-use super::format;
-use crate::syntax::Options;
+use super::{format, upgrade};
+use crate::syntax::ast::Version;
+use crate::syntax::{Options, parse_module};
 
 #[test]
 fn formatting_keeps_modules_and_is_stable() {
@@ -10,7 +11,7 @@ fn formatting_keeps_modules_and_is_stable() {
     let (mut all, mut changing, mut untouched) = (0, Vec::new(), Vec::new());
     for file in files(&folder) {
         let options = Options { version: version_of(&file), ..Options::default() };
-        for module in cases(&file).iter().flat_map(modules).step_by(3) {
+        for module in cases(&file).iter().flat_map(modules) {
             let once = format("m.rego", &module, options).unwrap();
             let twice = format("m.rego", &once, options).unwrap();
             all += 1;
@@ -70,4 +71,73 @@ fn most_of_opa_s_own_examples_agree() {
     println!("{}\n{same} of {all} as OPA", different.join("\n"));
     // What differs: calls of the operators' functions stay calls, templates and directives stay as they are.
     assert!(all > 0 && same * 10 >= all * 7);
+}
+
+/// The `.rego` files in and below a folder.
+fn policies(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for path in std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()) {
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            policies(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rego") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn policies_of_this_repository_keep_their_trees() {
+    let root = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..");
+    let mut found = Vec::new();
+    policies(&root, &mut found);
+    for path in &found {
+        let text = std::fs::read_to_string(path).unwrap();
+        let options = Options::default();
+        let Ok(tree) = parse_module("m.rego", &text, options) else { continue };
+        let once = format("m.rego", &text, options).unwrap();
+        assert!(super::same("m.rego", &tree, &once, options), "{}", path.display());
+        assert_eq!(format("m.rego", &once, options).unwrap(), once, "{}", path.display());
+    }
+    assert!(found.len() >= 3, "{found:?}");
+}
+
+#[test]
+fn an_old_module_is_upgraded() {
+    let text = "# head\npackage a\n\nimport future.keywords.in\n\nallow { input.x; \"y\" in input.ys }\n\n\
+                p[x] { x := input.xs[_] }\n\n\
+                f(x) = y { y := x } else = 3 { x > 1 }\nq = 1\nr[x] = 2 { x := 1 }\n";
+    let expected = "# head\npackage a\n\nimport rego.v1\n\nallow if {\n\tinput.x\n\t\"y\" in input.ys\n}\n\n\
+                    p contains x if x := input.xs[_]\n\nf(x) := y if y := x\n\nelse := 3 if x > 1\n\n\
+                    q := 1\nr[x] := 2 if x := 1\n";
+    let found = upgrade("m.rego", text).unwrap();
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&found), squeezed(expected));
+    assert_eq!(upgrade("m.rego", &found).unwrap(), found);
+}
+
+#[test]
+fn what_version_1_cannot_express_is_refused() {
+    let errors = upgrade("m.rego", "package a\n\nif := 1\n").unwrap_err();
+    assert_eq!(errors.first().unwrap().span.line, 3, "{errors:?}");
+}
+
+#[test]
+fn upgraded_modules_are_read_alike() {
+    let Some(folder) = folder() else { return skipped("OPA's test cases are not in the module cache") };
+    let (mut done, mut refused) = (0, Vec::new());
+    for file in files(&folder.join("v0")) {
+        for module in cases(&file).iter().flat_map(modules) {
+            // It compares the trees of both versions itself.
+            match upgrade("m.rego", &module) {
+                Ok(text) => {
+                    done += 1;
+                    assert!(
+                        parse_module("m.rego", &text, Options { version: Version::V1, ..Options::default() }).is_ok()
+                    );
+                }
+                Err(errors) => refused.push(errors.first().map(ToString::to_string).unwrap_or_default()),
+            }
+        }
+    }
+    println!("{done} upgraded, {} refused\n{}", refused.len(), refused.join("\n"));
+    assert!(done > 100 && refused.len() * 50 < done);
 }
