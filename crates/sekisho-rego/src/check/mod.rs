@@ -15,12 +15,16 @@ mod opa_cases;
 mod recursion;
 mod report;
 mod safety;
+#[cfg(test)]
+mod schema_tests;
 mod scope;
 mod tree;
 mod types;
 mod unify;
 mod vars;
 mod visit;
+
+pub use types::Schemas;
 
 use flat::{Callee, FlatKind, FlatRule, Step, StepKind, Variables, Vars};
 use functions::Functions;
@@ -48,7 +52,15 @@ pub struct Options {
 /// # Errors
 /// What is wrong with them, in the order of files and lines.
 pub fn check(modules: &[Module], options: Options) -> Result<(), Vec<Error>> {
-    let mut checker = Checker { modules, options, variables: Variables::default(), rules: Vec::new() };
+    check_with(modules, options, &Schemas::new())
+}
+
+/// The same, with schemas for annotations.
+///
+/// # Errors
+/// What is wrong with the modules, in the order of files and lines.
+pub fn check_with(modules: &[Module], options: Options, schemas: &Schemas) -> Result<(), Vec<Error>> {
+    let mut checker = Checker { modules, options, schemas, variables: Variables::default(), rules: Vec::new() };
     let mut errors = Vec::new();
     checker.run(&mut errors);
     finish(errors)
@@ -66,7 +78,8 @@ pub fn check_query(
     imports: &[Import],
 ) -> Result<(), Vec<Error>> {
     let options = Options::default();
-    let mut checker = Checker { modules, options, variables: Variables::default(), rules: Vec::new() };
+    let schemas = &Schemas::new();
+    let mut checker = Checker { modules, options, schemas, variables: Variables::default(), rules: Vec::new() };
     let mut errors = Vec::new();
     checker.flatten(&mut errors);
     let exports = globals::exports(modules);
@@ -116,6 +129,7 @@ fn uses_metadata(body: &[Step]) -> bool {
 struct Checker<'a> {
     modules: &'a [Module],
     options: Options,
+    schemas: &'a Schemas,
     variables: Variables,
     rules: Vec<FlatRule>,
 }
@@ -194,7 +208,7 @@ impl Checker<'_> {
             recursion::check(modules, rules, &tree, variables, self.options.longest_chain, errors);
         }
         if errors.is_empty() {
-            types::check(modules, rules, &tree, &functions, variables, errors);
+            types::check(modules, rules, &tree, &functions, variables, self.schemas, errors);
         }
     }
 

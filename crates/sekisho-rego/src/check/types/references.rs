@@ -98,7 +98,10 @@ impl Checker<'_, '_> {
     /// The type of what a reference leads to. Gives variables in it a type.
     fn reference(&mut self, base: Base, path: &[Item], span: Span) -> Type {
         match base {
-            Base::Input => self.along(Type::Any, path, (base, path), span),
+            Base::Input => {
+                let start = if self.relaxed { Type::Any } else { self.annotated.input.clone() };
+                self.along(start, path, (base, path), span)
+            }
             Base::Var(id) => {
                 let start = self.env.get(&id).cloned().unwrap_or(Type::Any);
                 self.along(start, path, (base, path), span)
@@ -116,7 +119,13 @@ impl Checker<'_, '_> {
                     let start = self.node_type(at);
                     return self.along(start, rest, (base, path), span);
                 }
-                self.along(Type::Any, path, (base, path), span)
+                let names: Vec<&str> = path.iter().map_while(text).collect();
+                match self.annotated.of_data(&names).filter(|_| !self.relaxed) {
+                    Some((length, start)) => {
+                        self.along(start, path.get(length..).unwrap_or_default(), (base, path), span)
+                    }
+                    None => self.along(Type::Any, path, (base, path), span),
+                }
             }
         }
     }
@@ -202,6 +211,13 @@ fn select(kind: &Type, key: &Item) -> Option<Type> {
             more.as_ref().filter(|more| meet(&more.0, &scalar(key))).map(|more| more.1.clone())
         }
         (Type::Set(element), _) if meet(element, &scalar(key)) => Some((**element).clone()),
+        _ => None,
+    }
+}
+
+fn text(item: &Item) -> Option<&str> {
+    match item {
+        Item::String(text) => Some(text),
         _ => None,
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::super::flat::{FlatKind, FlatRule, Item, Variables, Vars};
 use super::super::functions::Functions;
 use super::super::tree::{Key, Tree};
+use super::annotated::{annotated, noted};
 use super::lattice::{any_of, bounded, or, relax};
+use super::schemas::Schemas;
 use super::state::{Checker, Found, Rules, State};
 use crate::builtins::Type;
 use crate::syntax::ast::Module;
@@ -22,11 +24,14 @@ pub(crate) fn check(
     tree: &Tree,
     functions: &Functions<'_>,
     variables: &Variables,
+    schemas: &Schemas,
     errors: &mut Vec<Error>,
 ) {
     let nodes = vec![State::Unknown; tree.len()];
+    let (followed, nested, found) = (0, 0, Vec::new());
+    let noted = noted(modules);
     let mut all =
-        Rules { modules, rules, tree, functions, variables, nodes, followed: 0, nested: 0, errors: Vec::new() };
+        Rules { modules, rules, tree, functions, variables, schemas, noted, nodes, followed, nested, errors: found };
     for node in 0..tree.len() {
         all.found(node);
     }
@@ -89,6 +94,7 @@ impl Rules<'_> {
         let Some(rule) = self.rules.get(index) else { return (Vec::new(), Type::Any) };
         let Some(module) = self.modules.get(rule.module) else { return (Vec::new(), Type::Any) };
         let source = &*module.source;
+        let annotated = annotated(module, &self.noted, self.schemas, rule, &mut self.errors);
         let mut checker = Checker {
             rules: self,
             source,
@@ -96,6 +102,7 @@ impl Rules<'_> {
             journal: Vec::new(),
             given: Vars::new(),
             relaxed: false,
+            annotated,
             errors: Vec::new(),
         };
         if let FlatKind::Function { parameters, .. } = &rule.kind {

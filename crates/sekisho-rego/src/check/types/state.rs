@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::super::flat::{FlatRule, VarId, Variables, Vars};
 use super::super::functions::Functions;
 use super::super::tree::Tree;
+use super::annotated::Annotated;
+use super::schemas::Schemas;
 use crate::builtins::Type;
-use crate::syntax::ast::{Module, Source};
+use crate::syntax::ast::{Annotation, Module, Source};
 use crate::syntax::error::Error;
 
 /// The rules and what is found of them.
@@ -16,6 +18,9 @@ pub(super) struct Rules<'a> {
     pub(super) tree: &'a Tree,
     pub(super) functions: &'a Functions<'a>,
     pub(super) variables: &'a Variables,
+    pub(super) schemas: &'a Schemas,
+    /// The annotations with schemas.
+    pub(super) noted: Vec<(&'a Module, &'a Annotation)>,
     pub(super) nodes: Vec<State>,
     pub(super) followed: usize,
     /// Collections within collections, through the rules that are followed.
@@ -48,5 +53,7 @@ pub(super) struct Checker<'a, 'r> {
     pub(super) given: Vars,
     /// Whether documents may be replaced where the current step stands.
     pub(super) relaxed: bool,
+    /// The types of the input and of data.
+    pub(super) annotated: Annotated,
     pub(super) errors: Vec<Error>,
 }
