@@ -24,7 +24,8 @@ impl Dialect {
         }
     }
 
-    fn options(self) -> Options {
+    /// How a file of this version is read.
+    pub fn options(self) -> Options {
         let version = match self {
             Self::V0 => Version::V0,
             Self::V1 => Version::V1,
@@ -37,7 +38,7 @@ impl Dialect {
 
 /// Reads a file in the version that it is written in; what fails in that version is not tried in the other. Two forms
 /// that no version has together are an error with both lines.
-pub(crate) fn read(source: &Source) -> Result<(Dialect, Module), PolicyError> {
+pub fn read(source: &Source) -> Result<(Dialect, Module), PolicyError> {
     let words = words(&source.text);
     let (modern, old) = (modern_form(&words), old_form(&words));
     let parse = |dialect: Dialect| {

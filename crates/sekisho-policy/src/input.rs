@@ -54,7 +54,8 @@ impl RequestInput {
         format!("/{}", self.path.join("/"))
     }
 
-    pub(crate) fn to_value(&self, now: UnixTime) -> Value {
+    /// The input as policies see it.
+    pub fn to_value(&self, now: UnixTime) -> Value {
         let object = |pairs: Vec<(&str, Value)>| members(pairs.into_iter());
         object(vec![
             ("method", text(&self.method)),

@@ -4,14 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aws_lc_rs::digest;
 use sekisho_rego::syntax::ast::Module;
-use sekisho_rego::{CompileError, Compiler, Document, Policy, check};
-use sekisho_types::Digest;
+use sekisho_rego::value::Value;
+use sekisho_rego::{CompileError, Compiler, Document, EvalError, Policy, Tracer, check};
+use sekisho_types::{Digest, UnixTime};
 
 use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
 use crate::reads::{self, Reads};
 use crate::source::{MAX_FILES, MAX_POLICY_BYTES, PolicyError, Source};
-use crate::{digits, names};
+use crate::{context, digits, names};
 
 const LOAD_STACK: usize = 16 * 1024 * 1024;
 /// Longest chain of rules that use each other. The engine follows it on its stack.
@@ -57,6 +58,23 @@ impl PolicySet {
     /// The files and the version of Rego that each is written in.
     pub fn dialects(&self) -> impl Iterator<Item = (&Source, Dialect)> {
         self.sources.iter().zip(self.dialects.iter().copied())
+    }
+
+    /// The parsed files, in order of name.
+    pub fn modules(&self) -> &[Module] {
+        self.policy.modules()
+    }
+
+    /// Evaluates the entry rule by the engine; `tracer` hears what it does. The value; none where it is undefined.
+    ///
+    /// # Errors
+    /// Where the evaluation fails.
+    pub fn trace(&self, input: &Value, now: UnixTime, tracer: &mut dyn Tracer) -> Result<Option<Value>, EvalError> {
+        let Some(entry) = &self.entry else { return Ok(None) };
+        let mut context = context::take(now);
+        let found = entry.trace(&context::NO_DATA, Some(input), &mut context, &context::limits(Some(input)), tracer);
+        context::keep(&mut context);
+        found
     }
 
     pub fn sources(&self) -> &[Source] {

@@ -1,5 +1,6 @@
 //! Unit tests of policies: `test_*` rules in Rego, and tables of cases in YAML.
 
+use sekisho_rego::Tracer;
 use sekisho_rego::syntax::ast::HeadKind;
 use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
@@ -59,7 +60,20 @@ pub fn load_tested(sources: Vec<Source>, now: UnixTime) -> Result<PolicySet, Pol
 
 /// Runs every `test_*` rule and every case of `tables` at `now`.
 pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<TestOutcome> {
-    let mut out = rego_tests(policy, now);
+    run_tests_with(policy, tables, now, None)
+}
+
+/// The same; `tracer` hears what the tests evaluate, cases of tables included.
+pub fn run_tests_with(
+    policy: &PolicySet,
+    tables: &[TestFile],
+    now: UnixTime,
+    mut tracer: Option<&mut dyn Tracer>,
+) -> Vec<TestOutcome> {
+    let mut out = Vec::new();
+    for path in rego_tests(policy) {
+        out.push(rego_test(policy, &path, now, tracer.as_mut().map(|tracer| &mut **tracer as &mut dyn Tracer)));
+    }
     for case in tables.iter().flat_map(|table| &table.cases) {
         let now = case.now.map_or(now, UnixTime::from_seconds);
         if let Err(detail) = check_document(&case.input) {
@@ -68,6 +82,10 @@ pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<
         }
         let input = Value::from_json(&case.input.to_string()).unwrap_or_default();
         let decision = policy.decide_value(&input, now);
+        if let Some(tracer) = &mut tracer {
+            // The decision may be the lowering's; an error of the engine is in the decision as well.
+            let _same_result = policy.trace(&input, now, *tracer);
+        }
         let passed = decision.effect.is_allow() == case.allow && decision.error.is_none();
         let wanted = if case.allow { "allow" } else { "deny" };
         let error = decision.error.map(|e| format!(" ({e})")).unwrap_or_default();
@@ -80,7 +98,8 @@ pub fn run_tests(policy: &PolicySet, tables: &[TestFile], now: UnixTime) -> Vec<
     out
 }
 
-fn rego_tests(policy: &PolicySet, now: UnixTime) -> Vec<TestOutcome> {
+/// The paths of `test_*` rules.
+fn rego_tests(policy: &PolicySet) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for module in policy.policy.modules() {
         for rule in module.rules.iter().filter(|rule| !rule.default && matches!(rule.head.kind, HeadKind::Value(_))) {
@@ -91,16 +110,18 @@ fn rego_tests(policy: &PolicySet, now: UnixTime) -> Vec<TestOutcome> {
         }
     }
     paths.dedup();
-    paths.iter().map(|path| rego_test(policy, path, now)).collect()
+    paths
 }
 
-fn rego_test(policy: &PolicySet, path: &[String], now: UnixTime) -> TestOutcome {
+fn rego_test(policy: &PolicySet, path: &[String], now: UnixTime, tracer: Option<&mut dyn Tracer>) -> TestOutcome {
     let name = format!("data.{}", path.join("."));
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let mut context = context::take(now);
-    let value = match policy.policy.document(&path) {
-        Some(test) => test.eval_in(&context::NO_DATA, None, &mut context, &context::limits(None), None),
-        None => Ok(None),
+    let limits = context::limits(None);
+    let value = match (policy.policy.document(&path), tracer) {
+        (Some(test), None) => test.eval_in(&context::NO_DATA, None, &mut context, &limits, None),
+        (Some(test), Some(tracer)) => test.trace(&context::NO_DATA, None, &mut context, &limits, tracer),
+        (None, _) => Ok(None),
     };
     context::keep(&mut context);
     match value {

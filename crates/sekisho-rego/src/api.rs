@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::builtins::Context;
 use crate::check;
-use crate::eval::{self, Coverage, EvalError, Limits, Trace};
+use crate::eval::{self, Coverage, EvalError, Limits, Trace, Tracer};
 use crate::program::{self, Program, ProgramError, Registry, RuleSetId};
-use crate::syntax::ast::{Module, Source, Version};
+use crate::syntax::ast::{Body, Import, Module, Source, Version};
 use crate::syntax::{self, Options, error};
 use crate::value::Value;
 
@@ -36,6 +36,7 @@ impl std::error::Error for CompileError {}
 pub struct Compiler {
     options: Options,
     checks: check::Options,
+    schemas: check::Schemas,
     prints: bool,
     modules: Vec<Module>,
 }
@@ -91,12 +92,19 @@ impl Compiler {
         self
     }
 
+    /// The schemas that annotations of the modules refer to.
+    #[must_use]
+    pub fn schemas(mut self, schemas: check::Schemas) -> Compiler {
+        self.schemas = schemas;
+        self
+    }
+
     /// Makes a policy of the modules.
     ///
     /// # Errors
     /// Where the modules contradict each other or the language.
     pub fn compile(self) -> Result<Policy, CompileError> {
-        check::check(&self.modules, self.checks).map_err(CompileError::Refused)?;
+        check::check_with(&self.modules, self.checks, &self.schemas).map_err(CompileError::Refused)?;
         let (program, registry) = program::compile(&self.modules, self.prints).map_err(CompileError::Lowering)?;
         Ok(Policy { inner: Arc::new(Inner { program, registry, modules: self.modules }) })
     }
@@ -152,10 +160,36 @@ impl Policy {
     /// # Errors
     /// Where the text is not a body or its variables are not bound.
     pub fn query(&self, text: &str) -> Result<Query, CompileError> {
-        let body = syntax::parse_query("query", text, Options::default()).map_err(CompileError::Refused)?;
+        self.query_in(text, Options::default(), &[], &[])
+    }
+
+    /// Prepares a query that sees the names of a package, given without `data`, and of imports.
+    ///
+    /// # Errors
+    /// Where the text is not a body or its variables are not bound.
+    pub fn query_in(
+        &self,
+        text: &str,
+        options: Options,
+        package: &[Arc<str>],
+        imports: &[Import],
+    ) -> Result<Query, CompileError> {
+        let body = syntax::parse_query("query", text, options).map_err(CompileError::Refused)?;
+        self.body_query(text, &body, package, imports)
+    }
+
+    /// Prepares a query that is parsed already, from this text.
+    pub(crate) fn body_query(
+        &self,
+        text: &str,
+        body: &Body,
+        package: &[Arc<str>],
+        imports: &[Import],
+    ) -> Result<Query, CompileError> {
         let source = Source { file: "query".into(), text: text.into() };
-        check::check_query(&self.inner.modules, &source, &body, &[], &[]).map_err(CompileError::Refused)?;
-        let query = program::compile_query(&self.inner.registry, &source, &body);
+        check::check_query(&self.inner.modules, &source, body, package, imports).map_err(CompileError::Refused)?;
+        let keys: Vec<Value> = package.iter().map(|name| Value::from(&**name)).collect();
+        let query = program::compile_query(&self.inner.registry, &source, body, &keys, imports);
         let query = query.map_err(|error| CompileError::Lowering(vec![error]))?;
         Ok(Query { inner: self.inner.clone(), query: Arc::new(query) })
     }
@@ -169,7 +203,27 @@ impl Policy {
     }
 }
 
+/// The documents that a query depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dependencies {
+    /// Documents of the input and of data that no rule defines, as references: `input.user`.
+    pub base: Vec<Vec<Value>>,
+    /// Documents and functions that rules define: `data.a.allow`.
+    pub rules: Vec<Vec<Value>>,
+}
+
 impl Query {
+    /// The documents that the query depends on, each as the elements of a reference.
+    #[must_use]
+    pub fn dependencies(&self) -> Dependencies {
+        let uses = self.inner.program.uses(&self.query);
+        let reference =
+            |root: &str, path: Vec<Value>| std::iter::once(Value::from(root)).chain(path).collect::<Vec<_>>();
+        let data = uses.data.into_iter().map(|path| reference("data", path));
+        let base = data.chain(uses.input.into_iter().map(|path| reference("input", path))).collect();
+        Dependencies { base, rules: uses.rules.into_iter().map(|path| reference("data", path)).collect() }
+    }
+
     /// All solutions. `now` is the time in nanoseconds since 1970.
     ///
     /// # Errors
@@ -181,8 +235,23 @@ impl Query {
         now: i64,
         limits: &Limits,
     ) -> Result<Vec<Vec<Binding>>, EvalError> {
-        let context = Context::new(now);
-        let rows = eval::run_query(&self.inner.program, &self.query, data, input, context, limits)?;
+        self.eval_in(data, input, &mut Context::new(now), limits, None)
+    }
+
+    /// All solutions; the context has the time, and receives what `print` and `trace` wrote. `tracer` hears what the
+    /// evaluation does.
+    ///
+    /// # Errors
+    /// Where evaluation fails; without strict errors, a failing built-in function is undefined instead.
+    pub fn eval_in(
+        &self,
+        data: &Value,
+        input: Option<&Value>,
+        context: &mut Context,
+        limits: &Limits,
+        tracer: Option<&mut dyn Tracer>,
+    ) -> Result<Vec<Vec<Binding>>, EvalError> {
+        let rows = eval::run_query(&self.inner.program, &self.query, data, input, context, limits, tracer)?;
         let binding = |(name, value, declared)| Binding { name, value, declared };
         Ok(rows.into_iter().map(|row| row.into_iter().map(binding).collect()).collect())
     }
@@ -217,6 +286,21 @@ impl Document {
         coverage: Option<&mut Coverage>,
     ) -> Result<Option<Value>, EvalError> {
         eval::run_rule(&self.inner.program, self.set, data, input, context, limits, coverage)
+    }
+
+    /// The value as [`Document::eval_in`] gives it; `tracer` hears what the evaluation does.
+    ///
+    /// # Errors
+    /// Where evaluation fails; without strict errors, a failing built-in function is undefined instead.
+    pub fn trace(
+        &self,
+        data: &Value,
+        input: Option<&Value>,
+        context: &mut Context,
+        limits: &Limits,
+        tracer: &mut dyn Tracer,
+    ) -> Result<Option<Value>, EvalError> {
+        eval::trace_rule(&self.inner.program, self.set, data, input, context, limits, tracer)
     }
 
     /// The value as [`Document::eval_in`] gives it, and which rules were considered, with the condition of each that

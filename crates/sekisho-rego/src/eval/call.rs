@@ -74,7 +74,12 @@ impl<'a> Machine<'a> {
 
     fn builtin(&mut self, builtin: &'static Builtin, values: &[Value], span: Span) -> Eval<Option<Val<'a>>> {
         values.iter().try_for_each(|value| self.admit(value, span))?;
-        match builtin.call(&mut self.context, values) {
+        let notes = self.context.notes.len();
+        let outcome = builtin.call(&mut self.context, values);
+        if self.is_traced() {
+            self.trace_notes(notes, span);
+        }
+        match outcome {
             Ok(Some(found)) => {
                 self.admit(&found, span)?;
                 Ok(Some(Val::Own(found)))

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::coverage::Coverage;
 use super::error::{EvalCode, EvalError};
+use super::event::{Op, Tracing};
 use super::trace::{Failure, Trace};
 use super::val::Val;
 use crate::builtins::Context;
@@ -93,6 +94,7 @@ pub(super) struct Machine<'a> {
     pub(super) limits: &'a Limits,
     pub(super) coverage: Option<Coverage>,
     pub(super) trace: Option<Trace>,
+    pub(super) tracing: Option<Box<Tracing<'a>>>,
     /// The failure furthest in the block that finished last.
     pub(super) failed: Option<Failure>,
     slots: Vec<Val<'a>>,
@@ -122,6 +124,7 @@ impl<'a> Machine<'a> {
             limits,
             coverage: None,
             trace: None,
+            tracing: None,
             failed: None,
             slots: Vec::new(),
             choices: Vec::new(),
@@ -217,7 +220,9 @@ impl<'a> Machine<'a> {
         }
         self.depth += 1;
         let floor = self.choices.len();
+        let outer = self.trace_enter(self.depth - 1);
         let result = self.search(block, base, floor, found);
+        self.trace_leave(outer);
         self.choices.truncate(floor);
         self.depth -= 1;
         result
@@ -227,22 +232,37 @@ impl<'a> Machine<'a> {
         let mut at = 0;
         let mut failed: Option<(usize, Failure)> = None;
         loop {
+            let mut opened = None;
             let holds = loop {
-                let Some(step) = block.steps.get(at) else { break found(self)? };
+                let Some(step) = block.steps.get(at) else { break self.found(found, floor)? };
                 self.tick(1)?;
                 self.cover(step.span);
+                if self.tracing.is_some() {
+                    self.trace_step(Op::Eval, block, at, base);
+                }
+                let choices = self.choices.len();
                 if !self.step(step, at, base)? {
+                    if self.tracing.is_some() {
+                        opened = self.trace_stop(block, at, base, self.choices.len() > choices);
+                    }
                     if self.trace.is_some() && failed.as_ref().is_none_or(|(furthest, _)| *furthest < at) {
                         failed = Some((at, self.failure(step, base)));
                     }
                     break true;
+                }
+                if self.tracing.is_some() {
+                    self.trace_unify(block, at, base);
                 }
                 at += 1;
             };
             if !holds {
                 return Ok(());
             }
-            match self.retry(block, base, floor)? {
+            let next = self.retry(block, base, floor)?;
+            if self.tracing.is_some() {
+                self.trace_retry(block, opened, next, base);
+            }
+            match next {
                 Some(next) => at = next,
                 None => {
                     self.failed = failed.map(|(_, failure)| failure);
@@ -250,6 +270,16 @@ impl<'a> Machine<'a> {
                 }
             }
         }
+    }
+
+    /// A solution: whether to look for further ones.
+    fn found(&mut self, found: &mut dyn FnMut(&mut Machine<'a>) -> Eval<bool>, floor: usize) -> Eval<bool> {
+        self.trace_exit();
+        let goes_on = found(self)?;
+        if goes_on && self.choices.len() > floor {
+            self.trace_redo();
+        }
+        Ok(goes_on)
     }
 
     pub(super) fn depth(&self) -> u32 {

@@ -4,6 +4,7 @@ mod call;
 mod coverage;
 mod document;
 mod error;
+mod event;
 mod machine;
 mod matching;
 mod partial;
@@ -12,6 +13,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod tracing;
 mod val;
 mod watch;
 mod with;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 pub use coverage::Coverage;
 pub use error::{EvalCode, EvalError};
+pub use event::{Event, Node, Op, Tracer};
 pub use machine::Limits;
 pub use trace::{Considered, Failure, Trace};
 
@@ -36,10 +39,19 @@ pub(crate) fn run_query(
     query: &Query,
     data: &Value,
     input: Option<&Value>,
-    context: Context,
+    context: &mut Context,
     limits: &Limits,
+    tracer: Option<&mut dyn Tracer>,
 ) -> Result<Vec<Row>, EvalError> {
-    let mut machine = machine::Machine::new(program, data, input, context, limits);
+    let own = std::mem::replace(context, Context::new(context.now_ns));
+    let mut machine = machine::Machine::new(program, data, input, own, limits);
+    machine.tracing = tracer.map(|tracer| Box::new(event::Tracing::new(tracer, query.span)));
+    let rows = query_rows(&mut machine, query);
+    std::mem::swap(context, &mut machine.context);
+    rows
+}
+
+fn query_rows<'a>(machine: &mut machine::Machine<'a>, query: &'a Query) -> Result<Vec<Row>, EvalError> {
     let base = machine.open_frame(query.slots);
     let mut rows = Vec::new();
     machine.run(&query.block, base, &mut |machine| {
@@ -90,4 +102,22 @@ pub(crate) fn explain_rule(
     let machine::Machine { context: own, trace, .. } = machine;
     *context = own;
     (found, trace.unwrap_or_default())
+}
+
+/// The document of one rule set, with a listener.
+pub(crate) fn trace_rule(
+    program: &Program,
+    set: RuleSetId,
+    data: &Value,
+    input: Option<&Value>,
+    context: &mut Context,
+    limits: &Limits,
+    tracer: &mut dyn Tracer,
+) -> Result<Option<Value>, EvalError> {
+    let own = std::mem::replace(context, Context::new(context.now_ns));
+    let mut machine = machine::Machine::new(program, data, input, own, limits);
+    machine.tracing = Some(Box::new(event::Tracing::new(tracer, crate::syntax::ast::Span::default())));
+    let found = machine.evaluate(set);
+    std::mem::swap(context, &mut machine.context);
+    found
 }

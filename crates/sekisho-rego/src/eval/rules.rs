@@ -100,9 +100,13 @@ impl<'a> Machine<'a> {
     /// The one value of a complete rule or of a function.
     fn complete(&mut self, set: &'a RuleSet, arguments: &[Val<'a>]) -> Eval<Option<Val<'a>>> {
         let mut found = None;
+        let early = set.constant && !self.limits.exhaustive;
+        if self.is_traced() {
+            self.trace_index(set, self.candidates(set, arguments).count(), early);
+        }
         for rule in self.candidates(set, arguments) {
             self.one_value(set, rule, arguments, &mut found)?;
-            if set.constant && found.is_some() && !self.limits.exhaustive {
+            if early && found.is_some() {
                 return Ok(found);
             }
         }
@@ -139,6 +143,7 @@ impl<'a> Machine<'a> {
     fn branch(&mut self, set: &'a RuleSet, branch: &'a Branch, base: usize, found: &mut Option<Val<'a>>) -> Eval<bool> {
         let constant = matches!(branch.value, Operand::Const(_));
         let mut holds = false;
+        self.announce(set, branch.span);
         self.run(&branch.block, base, &mut |machine| {
             holds = true;
             let value = machine.operand(&branch.value, base);
@@ -167,7 +172,11 @@ impl<'a> Machine<'a> {
     fn partial_set(&mut self, set: &'a RuleSet) -> Eval<Value> {
         let mut items = Vec::new();
         self.each_solution(set, &mut |machine, _, branch, base| {
-            items.push(machine.operand(&branch.value, base).into_value());
+            let value = machine.operand(&branch.value, base).into_value();
+            if machine.is_traced() && items.contains(&value) {
+                machine.trace_duplicate(set, branch.span, &value);
+            }
+            items.push(value);
             Ok(())
         })?;
         Ok(Value::Set(Set::from_vec(items)))
@@ -208,11 +217,15 @@ impl<'a> Machine<'a> {
         set: &'a RuleSet,
         found: &mut dyn FnMut(&mut Machine<'a>, &'a Rule, &'a Branch, usize) -> Eval<()>,
     ) -> Eval<()> {
+        if self.is_traced() {
+            self.trace_index(set, self.candidates(set, &[]).count(), false);
+        }
         for rule in self.candidates(set, &[]) {
             self.module = rule.module;
             let base = self.open_frame(rule.slots);
             for branch in &rule.branches {
                 let mut holds = false;
+                self.announce(set, branch.span);
                 self.run(&branch.block, base, &mut |machine| {
                     holds = true;
                     found(machine, rule, branch, base)?;

@@ -19,6 +19,7 @@ mod step;
 mod table;
 mod tree;
 mod unify;
+mod uses;
 
 pub(crate) use registry::Registry;
 pub(crate) use rules::{compile, compile_query};

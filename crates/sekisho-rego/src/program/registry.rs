@@ -7,7 +7,7 @@ use super::shared::RuleSetId;
 use super::step::{Callee, RuleKind};
 use super::tree::Tree;
 use crate::builtins;
-use crate::syntax::ast::{Head, HeadKind, Module, Rule, Term, TermKind};
+use crate::syntax::ast::{Head, HeadKind, Import, Module, Rule, Term, TermKind};
 use crate::value::{Number, Value};
 
 /// A global name of a module.
@@ -88,9 +88,13 @@ impl Registry {
 
     /// The names that rules of the package and imports bind in a module.
     pub(super) fn globals(&self, module: &Module) -> BTreeMap<Arc<str>, Global> {
-        let package = package_path(module);
-        let mut found = self.package_globals(&package);
-        for import in &module.imports {
+        self.query_globals(&package_path(module), &module.imports)
+    }
+
+    /// The names that rules of a package and imports bind.
+    pub(super) fn query_globals(&self, package: &[Value], imports: &[Import]) -> BTreeMap<Arc<str>, Global> {
+        let mut found = self.package_globals(package);
+        for import in imports {
             let keys = || import.path.iter().skip(1).map(|name| Value::from(&*name.text)).collect::<Vec<_>>();
             let global = match import.path.first().map(|name| &*name.text) {
                 Some("data") => Global::Data(keys()),

@@ -1,6 +1,5 @@
 //! Modules and queries become programs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::core::{Literal, LiteralKind, Term};
@@ -70,9 +69,15 @@ fn add(sets: &mut [RuleSet], id: RuleSetId, rule: Rule, default: bool) {
     }
 }
 
-/// Lowers a query; its names are those of no package.
-pub(crate) fn compile_query(registry: &Registry, source: &Source, body: &Body) -> Result<Query, ProgramError> {
-    let globals = BTreeMap::new();
+/// Lowers a query; its names are those of a package and of imports.
+pub(crate) fn compile_query(
+    registry: &Registry,
+    source: &Source,
+    body: &Body,
+    package: &[Value],
+    imports: &[ast::Import],
+) -> Result<Query, ProgramError> {
+    let globals = registry.query_globals(package, imports);
     let mut lowerer = Lowerer::new(registry, &globals, source.file.clone());
     lowerer.open(declared_names(body));
     let mut literals = Vec::new();
@@ -92,7 +97,8 @@ pub(crate) fn compile_query(registry: &Registry, source: &Source, body: &Body) -
                 .map(|(name, var)| (name, var, true)),
         )
         .collect();
-    Ok(Query { block: Block { steps: steps.into() }, variables: free.into(), slots: slots(&lowerer) })
+    let block = Block { steps: steps.into() };
+    Ok(Query { block, span: body.span, variables: free.into(), slots: slots(&lowerer) })
 }
 
 fn slots(lowerer: &Lowerer<'_>) -> u32 {

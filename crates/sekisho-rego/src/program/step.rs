@@ -261,6 +261,7 @@ pub(crate) struct RuleSet {
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) block: Block,
+    pub(crate) span: Span,
     pub(crate) variables: Box<[(Arc<str>, Slot, bool)]>,
     pub(crate) slots: u32,
 }

@@ -5,9 +5,11 @@
 //! carries its height, so that no tree is higher than [`MAX_HEIGHT`] and recursion over a tree is bounded.
 
 mod access;
+mod exprs;
 mod module;
 mod node;
 
+pub use exprs::{each_call, each_expr};
 pub use module::{Annotation, Comment, Else, Head, HeadKind, Import, Module, Package, Rule, Scope, Target, Version};
 pub use node::{
     Body, Expr, ExprKind, InfixOp, MAX_HEIGHT, Name, RefPart, Source, Span, TemplatePart, Term, TermKind, With,
