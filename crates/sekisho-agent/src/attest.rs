@@ -65,11 +65,11 @@ pub(crate) fn dial(tls: &TlsSource, args: &AgentArgs) -> Result<Channel, AgentEr
 }
 
 /// Attests over a connection of its own, and returns the agent's SVID.
-pub(crate) async fn attest(server: &Dialer, proof: &dyn NodeProof) -> Result<AgentSvid, AgentError> {
+pub(crate) async fn attest(server: &Dialer, proof: Arc<dyn NodeProof>) -> Result<AgentSvid, AgentError> {
     let (server, peer) = grpc_over_one(server).await?;
-    let session = Session { exporter: peer.exporter, fresh: &random_bytes };
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
-    let payload = proof.payload(&session)?;
+    let proving = Proving { proof: proof.clone(), exporter: peer.exporter, public_key: key.public_key_der().into() };
+    let payload = proving.message(None).await?;
     let params = wire::attest_agent_request::Params {
         data: Some(types::AttestationData { r#type: proof.class().name.to_owned(), payload }),
         params: Some(wire::AgentX509svidParams { csr: csr_der(&key, None)? }),
@@ -85,11 +85,34 @@ pub(crate) async fn attest(server: &Dialer, proof: &dyn NodeProof) -> Result<Age
         match answers.message().await?.and_then(|answer| answer.step) {
             Some(Step::Result(result)) => return own_svid(result.svid, &key),
             Some(Step::Challenge(challenge)) => {
-                let answer = proof.answer(&challenge, &session)?;
+                let answer = proving.message(Some(challenge)).await?;
                 to.send(step(wire::attest_agent_request::Step::ChallengeResponse(answer))).await.map_err(lost)?;
             }
             None => return Err(AgentError::Answer("the server closed the attestation without a result")),
         }
+    }
+}
+
+/// A proof, and the connection and key that it is bound to.
+struct Proving {
+    proof: Arc<dyn NodeProof>,
+    exporter: [u8; 32],
+    public_key: Arc<[u8]>,
+}
+
+impl Proving {
+    /// The first message, or the answer to a challenge. A TPM may take a second for it.
+    async fn message(&self, challenge: Option<Vec<u8>>) -> Result<Vec<u8>, AgentError> {
+        let Self { proof, exporter, public_key } = self;
+        let (proof, exporter, public_key) = (proof.clone(), *exporter, public_key.clone());
+        let work = move || {
+            let session = Session::new(exporter, &public_key, &random_bytes);
+            match challenge {
+                Some(challenge) => proof.answer(&challenge, &session),
+                None => proof.payload(&session),
+            }
+        };
+        Ok(sekisho_runtime::blocking(work).await.map_err(|_| AgentError::ProofStopped)??)
     }
 }
 

@@ -26,10 +26,14 @@ pub enum AgentError {
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
     #[error(
-        "nothing proves this node: give `--join-token-file` (from `sekisho token create`) or `--node-cert` and \
-            `--node-key`"
+        "nothing proves this node: give `--join-token-file` (from `sekisho token create`), `--node-cert` and \
+            `--node-key`, or `--tpm`"
     )]
     NoProof,
+    #[error("the node's proof was not finished: the task that makes it stopped")]
+    ProofStopped,
+    #[error("the TPM at {path} cannot be used: {source}{}", tpm_advice(.source))]
+    Tpm { path: String, source: std::io::Error },
     #[error(
         "nothing says which server to trust: give `--trust-bundle` or `--fingerprint` (from `sekisho bundle show`)"
     )]
@@ -56,6 +60,15 @@ pub enum AgentError {
     Task(#[from] TaskFailure),
     #[error("gRPC reflection: {0}")]
     Reflection(String),
+}
+
+/// The next step for someone whose TPM is not reached.
+fn tpm_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => "; run the agent as root, or as a member of the group `tss`",
+        std::io::ErrorKind::NotFound => "; `ls /dev/tpm*` shows the devices, and the firmware can switch the TPM on",
+        _ => "",
+    }
 }
 
 impl From<Status> for AgentError {

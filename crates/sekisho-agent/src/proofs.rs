@@ -1,11 +1,13 @@
 //! What this node proves itself with: for each attestor its flags, and the proof that is made from them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use sekisho_evidence::node::{JoinTokenProof, NodeProof, X509PopProof};
 use sekisho_keys::MemoryKey;
 use sekisho_net::{certificates_from_pem, private_key_from_pem};
+use sekisho_tpm::TpmProof;
 use sekisho_types::{Secret, SignatureAlgorithm};
 
 use crate::error::AgentError;
@@ -21,22 +23,38 @@ pub struct ProofArgs {
     /// Private key (PEM, PKCS #8, P-256 or RSA) of this node
     #[arg(long, env = "SEKISHO_NODE_KEY", requires = "node_cert")]
     pub node_key: Option<PathBuf>,
+    /// TPM 2.0 of this node: `/dev/tpmrm0`, or the socket of a software TPM. With it no weaker proof is used
+    #[arg(long, env = "SEKISHO_TPM", value_name = "PATH")]
+    pub tpm: Option<PathBuf>,
+    /// Authorities (PEM) between the TPM's endorsement certificate and one that the server trusts
+    #[arg(long, env = "SEKISHO_TPM_CHAIN", value_name = "FILE", requires = "tpm")]
+    pub tpm_chain: Option<PathBuf>,
 }
 
 /// The proof of one attestor; `None` if its flags are not given.
-type ConfiguredProof = Option<Result<Box<dyn NodeProof>, AgentError>>;
+type ConfiguredProof = Option<Result<Arc<dyn NodeProof>, AgentError>>;
 
 impl ProofArgs {
     /// What this node proves itself with, read anew: the strongest for which there are flags.
-    pub(crate) fn proof(&self) -> Result<Box<dyn NodeProof>, AgentError> {
-        self.x509pop().or_else(|| self.join_token()).unwrap_or(Err(AgentError::NoProof))
+    pub(crate) fn proof(&self) -> Result<Arc<dyn NodeProof>, AgentError> {
+        self.tpm().or_else(|| self.x509pop()).or_else(|| self.join_token()).unwrap_or(Err(AgentError::NoProof))
     }
 
     fn join_token(&self) -> ConfiguredProof {
         let token = read(self.join_token_file.as_ref()?);
         let proof =
-            |bytes: Secret<Vec<u8>>| Box::new(JoinTokenProof(Secret::new(bytes.expose().trim_ascii().to_vec())));
-        Some(token.map(|bytes| proof(bytes) as Box<dyn NodeProof>))
+            |bytes: Secret<Vec<u8>>| Arc::new(JoinTokenProof(Secret::new(bytes.expose().trim_ascii().to_vec())));
+        Some(token.map(|bytes| proof(bytes) as Arc<dyn NodeProof>))
+    }
+
+    fn tpm(&self) -> ConfiguredProof {
+        let path = self.tpm.as_ref()?;
+        let unusable = |source| AgentError::Tpm { path: path.display().to_string(), source };
+        let chain = self.tpm_chain.as_ref().map_or(Ok(vec![]), |file| Ok(certificates_from_pem(read(file)?.expose())));
+        Some(chain.and_then(|chain| match TpmProof::open(path, chain) {
+            Ok(proof) => Ok(Arc::new(proof) as Arc<dyn NodeProof>),
+            Err(source) => Err(unusable(source)),
+        }))
     }
 
     fn x509pop(&self) -> ConfiguredProof {
@@ -48,14 +66,14 @@ impl ProofArgs {
     }
 }
 
-fn x509pop(chain: &Path, key: &Path) -> Result<Box<dyn NodeProof>, AgentError> {
+fn x509pop(chain: &Path, key: &Path) -> Result<Arc<dyn NodeProof>, AgentError> {
     let chain = certificates_from_pem(read(chain)?.expose());
     let key = private_key_from_pem(read(key)?.expose()).and_then(|der| {
         let kinds = [SignatureAlgorithm::EcdsaP256Sha256, SignatureAlgorithm::RsaPssSha256];
         kinds.into_iter().find_map(|kind| MemoryKey::from_pkcs8(kind, der.clone()).ok())
     });
     match key {
-        Some(key) if !chain.is_empty() => Ok(Box::new(X509PopProof { chain, key })),
+        Some(key) if !chain.is_empty() => Ok(Arc::new(X509PopProof { chain, key })),
         _ => Err(AgentError::NodeCertificate),
     }
 }
@@ -68,6 +86,7 @@ fn read(path: &Path) -> Result<Secret<Vec<u8>>, AgentError> {
 #[cfg(test)]
 mod tests {
     use sekisho_evidence::node::Session;
+    use sekisho_types::Digest;
 
     use super::*;
 
@@ -78,7 +97,7 @@ mod tests {
         std::fs::write(&token, " 0123456789abcdef\n").unwrap();
         let mut args = ProofArgs { join_token_file: Some(token.clone()), ..Default::default() };
         let proof = args.proof().unwrap();
-        let session = Session { exporter: [0; 32], fresh: &|| [1; 32] };
+        let session = Session { exporter: [0; 32], key: Digest::new([0; 32]), fresh: &|| [1; 32] };
         assert_eq!(proof.payload(&session).unwrap(), b"0123456789abcdef");
         assert_eq!((proof.class().name, proof.can_repeat()), ("join_token", false));
         (args.node_cert, args.node_key) = (Some(token.clone()), Some(token));

@@ -111,7 +111,7 @@ async fn attest_again(
     if token.is_some() && token == *refused {
         return Err(used());
     }
-    let attested = attest::attest(&dialer(&stranger, args)?, proof.as_ref()).await;
+    let attested = attest::attest(&dialer(&stranger, args)?, proof).await;
     if let (Some(token), Err(AgentError::Server(failure))) = (token, &attested)
         && failure.refuses_proof()
     {

@@ -107,7 +107,7 @@ async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Store
         None => {
             let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
-            let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?.as_ref()).await?;
+            let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?).await?;
             tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
             let state = ServerState {
                 revision: 0,

@@ -6,6 +6,7 @@
 pub mod boot;
 mod bytes;
 mod class;
+mod derived;
 mod ecdsa;
 mod hash;
 pub mod ima;

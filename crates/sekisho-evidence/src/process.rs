@@ -1,8 +1,9 @@
 //! Measurements of a process by the attestors of its node: which attestors are accepted, and which claims follow.
 
-use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
+use sekisho_types::{EvidenceClass, SelectorSet, UnixTime};
 
 use crate::class::Form::{AbsolutePath, Hex128, Name, Number, Sha256, Unit};
+use crate::derived::derived;
 use crate::{Age, Class, Evidence, EvidenceError, Piece};
 
 /// User, groups and executable, as the kernel shows them.
@@ -73,27 +74,10 @@ pub fn process_evidence(
     }
 }
 
-/// The claims that follow from selectors. A process has one executable and one unit.
-fn derived(class: &'static Class, selectors: &SelectorSet) -> Result<Claims, EvidenceError> {
-    let mut claims = Claims::default();
-    for (name, claim) in class.claims {
-        let value =
-            |s: &Selector| s.value().strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).map(str::to_owned);
-        let mut values = selectors.iter().filter_map(value);
-        if let Some(value) = values.next() {
-            claims.set(claim, ClaimValue::Text(value));
-        }
-        match (values.next(), *name) {
-            (None, _) => {}
-            (Some(_), "sha256") => return Err(EvidenceError::TwoDigests),
-            (Some(_), name) => return Err(EvidenceError::TwoValues(name)),
-        }
-    }
-    Ok(claims)
-}
-
 #[cfg(test)]
 mod tests {
+    use sekisho_types::{ClaimValue, Selector};
+
     use super::*;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);

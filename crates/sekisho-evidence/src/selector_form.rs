@@ -7,6 +7,7 @@
 use sekisho_types::{Selector, SpiffeId};
 
 use crate::class::Form::{self, AbsolutePath, Assignment, Hex128, Name, Number, Pair, Sha256, Text, Unit};
+use crate::node::TPM;
 use crate::process::PROCESS_CLASSES;
 
 /// Why no attestor can ever find this selector.
@@ -70,7 +71,8 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
 
 /// The types whose grammar is known, each with its names.
 fn types() -> impl Iterator<Item = (&'static str, &'static [(&'static str, Form)])> {
-    PROCESS_CLASSES.iter().map(|class| (class.name, class.selectors)).chain(OF_SPIRE)
+    let own = PROCESS_CLASSES.into_iter().chain([&TPM]);
+    own.map(|class| (class.name, class.selectors)).chain(OF_SPIRE)
 }
 
 /// A selector of an unknown type, unless that "type" is the name of a known selector.

@@ -62,6 +62,13 @@ impl AnchorArgs {
 }
 
 impl Anchors {
+    /// Which files weaken safety, by attestor, and what each weakens.
+    pub(crate) fn dangers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        files()
+            .filter(|(attestor, _)| self.0.contains_key(attestor))
+            .filter_map(|(name, file)| Some((name, file.danger?)))
+    }
+
     /// Each attestor that has a file, with its certificates.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &[Vec<u8>])> {
         self.0.iter().map(|(attestor, certificates)| (*attestor, certificates.as_slice()))

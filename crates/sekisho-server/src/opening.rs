@@ -156,6 +156,8 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
 }
 
 fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
+    let anchors = args.anchors.read(unread)?;
+    anchors.dangers().for_each(|(name, meaning)| sekisho_runtime::danger(name, meaning));
     Ok(Settings {
         socket: args.socket_path(),
         policy_folder: args.policy_folder.clone(),
@@ -169,7 +171,7 @@ fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
             ended_days: args.keep_ended_days,
             openings_days: args.keep_openings_days,
         },
-        anchors: args.anchors.read(unread)?,
+        anchors,
     })
 }
 

@@ -8,6 +8,7 @@ mod command;
 mod device;
 mod error;
 mod keys;
+mod proof;
 mod response;
 mod signer;
 mod templates;
@@ -16,9 +17,7 @@ mod tpm;
 pub use device::{Device, Socket, Transport};
 pub use error::TpmError;
 pub use keys::{Key, StoredKey};
+pub use proof::TpmProof;
 pub use signer::TpmSigner;
 pub use templates::{Template, ek_certificate_index};
 pub use tpm::{Attestation, Tpm};
-
-#[cfg(test)]
-mod software_tests;

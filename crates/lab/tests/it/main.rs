@@ -71,6 +71,7 @@ mod stream_restarts;
 mod streams;
 mod svid_files;
 mod tokens;
+mod tpm;
 mod traces;
 mod trust_domains;
 mod units;

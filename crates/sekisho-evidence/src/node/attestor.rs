@@ -1,7 +1,8 @@
 //! The exchange in which a node proves itself: both sides of an attestor.
 
-use sekisho_types::{Claims, Digest, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+use sekisho_types::{Digest, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
+use crate::derived::derived;
 use crate::{Class, Evidence, EvidenceError, Piece};
 
 /// The connection's keying material, and the source of nonces.
@@ -9,8 +10,17 @@ pub struct Session<'a> {
     /// Keying material that only the two ends of this connection have (RFC 8446 §7.5): a proof that covers it cannot be
     /// relayed over another one.
     pub exporter: [u8; 32],
+    /// SHA-256 of the public key (SubjectPublicKeyInfo) for which the node's SVID is asked.
+    pub key: Digest,
     /// Random bytes, different at each call.
     pub fresh: &'a (dyn Fn() -> [u8; 32] + Sync),
+}
+
+impl<'a> Session<'a> {
+    /// `public_key`: the SubjectPublicKeyInfo of the key for which the SVID is asked.
+    pub fn new(exporter: [u8; 32], public_key: &[u8], fresh: &'a (dyn Fn() -> [u8; 32] + Sync)) -> Self {
+        Self { exporter, key: crate::sha256(public_key), fresh }
+    }
 }
 
 /// The server's inputs for a judgement.
@@ -29,6 +39,8 @@ pub struct AnchorFile {
     pub flag: &'static str,
     pub variable: &'static str,
     pub help: &'static str,
+    /// What is weakened by giving it, if something is (law L16).
+    pub danger: Option<&'static str>,
 }
 
 /// One way in which nodes prove themselves, as the server judges it.
@@ -147,7 +159,7 @@ impl OneTime {
     }
 }
 
-/// Evidence of a node without claims of its class.
+/// Evidence of a node, with the claims that follow from its selectors.
 pub(super) fn one_piece(
     class: &'static Class,
     measured_at: UnixTime,
@@ -155,6 +167,7 @@ pub(super) fn one_piece(
     selectors: SelectorSet,
 ) -> Result<Evidence, EvidenceError> {
     let mut evidence = Evidence::none();
-    evidence.add(Piece::seal(class, measured_at, ends_at, selectors, Claims::default())?)?;
+    let claims = derived(class, &selectors)?;
+    evidence.add(Piece::seal(class, measured_at, ends_at, selectors, claims)?)?;
     Ok(evidence)
 }

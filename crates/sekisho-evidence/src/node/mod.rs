@@ -5,6 +5,8 @@
 
 mod attestor;
 mod join_token;
+mod tpm;
+mod tpm_messages;
 mod x509pop;
 
 use sekisho_types::{SelectorSet, UnixTime};
@@ -13,12 +15,15 @@ pub use attestor::{
     AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
+pub use tpm::{SOFTWARE_TPM, TPM, TpmError};
+pub use tpm_messages::{QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 
 use crate::{Evidence, EvidenceError};
 
 /// All attestors.
-pub static ATTESTORS: [&dyn NodeAttestor; 2] = [&join_token::JoinToken, &x509pop::X509Pop];
+pub static ATTESTORS: [&dyn NodeAttestor; 4] =
+    [&join_token::JoinToken, &x509pop::X509Pop, &tpm::HARDWARE, &tpm::SOFTWARE];
 
 /// The attestor of this name.
 pub fn attestor(name: &str) -> Option<&'static dyn NodeAttestor> {

@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use sekisho_types::{EvidenceClass, Secret, Selector, SignError, SignatureAlgorithm, Signer, SpiffeId, TrustDomain};
+use sekisho_types::{
+    Digest, EvidenceClass, Secret, Selector, SignError, SignatureAlgorithm, Signer, SpiffeId, TrustDomain,
+};
 
 use super::*;
 
@@ -16,7 +18,7 @@ fn fresh() -> [u8; 32] {
 }
 
 fn session() -> Session<'static> {
-    Session { exporter: [7; 32], fresh: &fresh }
+    Session { exporter: [7; 32], key: Digest::new([5; 32]), fresh: &fresh }
 }
 
 fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> VerifierInputs<'a> {
@@ -179,7 +181,7 @@ fn stored_evidence_keeps_class_and_selectors() {
     let stored = node_evidence("x509pop", NOW, Some(NOW), selectors("x509pop:subject:cn:a")).unwrap();
     assert_eq!(stored.sources(EvidenceClass::Node), "x509pop/1");
     assert_eq!(stored.ends_at(), Some(NOW));
-    assert!(node_evidence("tpm", NOW, None, SelectorSet::new()).is_err());
+    assert!(node_evidence("psat", NOW, None, SelectorSet::new()).is_err());
     assert!(node_evidence("unix", NOW, None, SelectorSet::new()).is_err(), "of processes");
     assert!(node_evidence("join_token", NOW, None, selectors("x509pop:subject:cn:a")).is_err());
 }

@@ -41,6 +41,7 @@ static AUTHORITIES: AnchorFile = AnchorFile {
     flag: "x509pop-ca",
     variable: "SEKISHO_X509POP_CA",
     help: "PEM file with authorities whose certificates attest nodes (x509pop)",
+    danger: None,
 };
 
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;

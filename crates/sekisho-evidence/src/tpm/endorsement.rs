@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::public::{Curve, KeyMaterial, Public, Symmetric, without_leading_zeros};
-use crate::path::{PathError, verify_path};
+use crate::path::{PathError, validity, verify_path};
 use crate::sha256;
 
 /// `tcg-kp-EKCertificate`, 2.23.133.8.1.
@@ -49,6 +49,8 @@ pub struct EndorsementCertificate {
     pub model: String,
     /// `id:` and the firmware version in hexadecimal.
     pub version: String,
+    /// When the first certificate of the path expires.
+    pub ends_at: UnixTime,
     /// SHA-256 of the SubjectPublicKeyInfo: the name of the TPM's permanent identity.
     pub spki: Digest,
     key: KeyMaterial,
@@ -65,13 +67,14 @@ impl EndorsementCertificate {
         anchors: &[Vec<u8>],
         now: UnixTime,
     ) -> Result<Self, EndorsementError> {
-        verify_path(der, intermediates, anchors, now, KeyUsage::required_if_present(EK_PURPOSE)).map_err(|error| {
-            match error {
+        let authorities = verify_path(der, intermediates, anchors, now, KeyUsage::required_if_present(EK_PURPOSE))
+            .map_err(|error| match error {
                 PathError::Untrusted(why) => EndorsementError::Path(why),
                 PathError::NoValidAnchor => EndorsementError::NoValidAnchor,
-            }
-        })?;
+            })?;
         let form = EndorsementError::Form;
+        let path = std::iter::once(der).chain(authorities.iter().map(Vec::as_slice));
+        let ends_at = path.filter_map(validity).map(|(_, end)| end).min().ok_or(form("it has no validity"))?;
         let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| form("it is not a certificate"))?;
         if !rest.is_empty() {
             return Err(form("bytes follow the certificate"));
@@ -110,6 +113,7 @@ impl EndorsementCertificate {
             manufacturer: attribute(1, "it does not name one TPM manufacturer")?,
             model: attribute(2, "it does not name one TPM model")?,
             version: attribute(3, "it does not name one TPM version")?,
+            ends_at,
             spki: sha256(certificate.public_key().raw),
             key,
         })

@@ -160,7 +160,7 @@ impl<N: AttestingNode> Command for Attest<N> {
         let opening = node.opening().await?;
         // Before a token is spent for it.
         let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
-        let proved = prove(run, &mut node, &opening, exporter).await?;
+        let proved = prove(run, &mut node, &opening, (exporter, csr.get())).await?;
         let issued = admit(run, &proved, &csr, tls_group).await?;
         Ok(Admitted { issued, can_reattest: proved.can_reattest() })
     }
@@ -170,11 +170,11 @@ async fn prove(
     run: &Run<'_, ()>,
     node: &mut impl AttestingNode,
     opening: &Opening,
-    exporter: [u8; 32],
+    (exporter, csr): ([u8; 32], &Csr),
 ) -> Result<Proved, AttestError> {
     let attestor = known(&opening.attestor)?;
     let given = || {
-        let session = Session { exporter, fresh: &random_bytes };
+        let session = Session::new(exporter, &csr.public_key, &random_bytes);
         let Facts { settings, trust_domain, .. } = run.facts();
         let anchors = settings.anchors.of(attestor.class().name);
         VerifierInputs { session, trust_domain, anchors, now: now() }

@@ -1,0 +1,128 @@
+//! A software TPM (`swtpm`) with a certificate authority of its own: our client, our verifier and our agent on it.
+
+mod agents;
+mod attestor;
+mod client;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sekisho_tpm::{Socket, Tpm};
+use sekisho_types::UnixTime;
+
+pub const ROOT: &str = "swtpm-localca-rootca-cert.pem";
+pub const ISSUER: &str = "issuer.pem";
+
+/// A running software TPM.
+pub struct Software {
+    pub folder: tempfile::TempDir,
+    program: Child,
+}
+
+impl Drop for Software {
+    fn drop(&mut self) {
+        let _dead = self.program.kill();
+        let _reaped = self.program.wait();
+    }
+}
+
+fn has_program(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+impl Software {
+    /// A new TPM, or `None` with a printed line where the programs are absent.
+    pub fn new() -> Option<Self> {
+        if !["swtpm", "swtpm_setup", "swtpm_localca"].into_iter().all(has_program) {
+            crate::world::skipped("no swtpm; install swtpm-tools");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        std::fs::create_dir(folder.path().join("ca")).unwrap();
+        write(
+            "setup.conf",
+            format!(
+                "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {at}/localca.conf\n\
+                 create_certs_tool_options = {at}/options\nactive_pcr_banks = sha256\n"
+            ),
+        );
+        write(
+            "localca.conf",
+            format!(
+                "statedir = {at}/ca\nsigningkey = {at}/ca/key.pem\nissuercert = {at}/ca/issuer.pem\n\
+                 certserial = {at}/ca/serial\n"
+            ),
+        );
+        write(
+            "options",
+            "--tpm-manufacturer id:00001014\n--tpm-model swtpm\n--tpm-version 1\n--platform-manufacturer sekisho\n\
+             --platform-version 1\n--platform-model lab\n"
+                .to_owned(),
+        );
+        let setup = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--lock-nvram", "--overwrite", "--vmid", "node-1", "--tpmstate"])
+            .arg(folder.path().join("state"))
+            .arg("--config")
+            .arg(folder.path().join("setup.conf"))
+            .output()
+            .unwrap();
+        assert!(setup.status.success(), "{}", String::from_utf8_lossy(&setup.stdout));
+        let program = Self::start(folder.path());
+        Some(Self { folder, program })
+    }
+
+    fn start(folder: &Path) -> Child {
+        let _stale = std::fs::remove_file(folder.join("tpm.sock"));
+        let state = format!("dir={}/state", folder.display());
+        let server = format!("type=unixio,path={}/tpm.sock", folder.display());
+        let arguments = ["socket", "--tpm2", "--tpmstate", &state, "--server", &server];
+        Command::new("swtpm")
+            .args(arguments)
+            .args(["--flags", "not-need-init,startup-clear"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Power off, power on.
+    pub fn reboot(&mut self) {
+        self.program.kill().unwrap();
+        self.program.wait().unwrap();
+        self.program = Self::start(self.folder.path());
+    }
+
+    pub fn connect(&self) -> Tpm {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match Socket::connect(&self.socket()) {
+                Ok(socket) => return Tpm::new(socket),
+                Err(error) if Instant::now() > end => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("tpm.sock")
+    }
+
+    /// A PEM file of its authority: `issuer.pem`, or the root `swtpm-localca-rootca-cert.pem`.
+    pub fn authority(&self, name: &str) -> String {
+        self.folder.path().join("ca").join(name).display().to_string()
+    }
+
+    pub fn certificates(&self, name: &str) -> Vec<Vec<u8>> {
+        let pem = std::fs::read(self.authority(name)).unwrap();
+        x509_parser::pem::Pem::iter_from_buffer(&pem).map(|pem| pem.unwrap().contents).collect()
+    }
+}
+
+/// The certificates are made now, by another program.
+pub fn now() -> UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    UnixTime::from_seconds(i64::try_from(since.as_secs()).unwrap() + 2)
+}
