@@ -54,6 +54,8 @@ impl Policy {
         imports: &[Import],
     ) -> Result<Question, CompileError> {
         let mut body = parse_query("query", text, options).map_err(CompileError::Refused)?;
+        // Errors are about what was asked, not about the variables below.
+        self.body_query(text, &body, package, imports)?;
         let expressions = capture(&mut body, text);
         let query = self.body_query(text, &body, package, imports)?;
         Ok(Question { query, expressions })

@@ -35,6 +35,7 @@ pages! {
     a_unit_keeps_the_files_of_another_one: "systemd.md" needs ["root", "systemd-analyze"];
     prometheus_reads_the_metrics_and_takes_the_alerts: "prometheus.md" needs ["prometheus", "promtool", "curl"];
     a_program_without_tls_is_reached_by_policy: "sidecar.md" needs ["/usr/bin/python3", "curl"];
+    a_policy_is_laid_out_explained_and_measured: "policy.md" needs [];
     services_in_rust_rotate_without_a_failed_call: "rust.md" needs ["examples"];
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// The title of a column, and what of a row stands in it.
-pub(crate) type Column<'a, T> = (&'static str, &'a dyn Fn(&T) -> String);
+pub(crate) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
 
 /// A line for each row.
 pub(crate) fn table<T>(rows: &[T], columns: &[Column<'_, T>]) -> String {

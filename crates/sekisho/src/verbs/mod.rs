@@ -10,7 +10,6 @@ pub(crate) mod exec;
 pub(crate) mod ledger;
 pub(crate) mod man;
 pub(crate) mod policy;
-mod policy_files;
 pub(crate) mod prove;
 pub(crate) mod proxy;
 pub(crate) mod replay;

@@ -57,7 +57,7 @@ struct RecordedPolicies {
 }
 
 pub(crate) async fn run(mut global: Global, args: ReplayArgs) -> Result<Exit, Failure> {
-    let policy = super::policy_files::load(&args.folder, false)?;
+    let policy = super::policy::files::load(&args.folder, false)?;
     global.server_socket = args.asks.server_socket;
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);
     let progress = Progress::of("deciding again");

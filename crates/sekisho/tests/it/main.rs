@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as loudly as tests do")]
 
 mod completion;
+mod policies;
 mod screens;
 mod servers;
 mod wrong;
