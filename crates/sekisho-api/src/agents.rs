@@ -40,6 +40,26 @@ pub struct AgentList {
     pub agents: Vec<AgentForm>,
 }
 
+/// Which agents: all, or the one with this SPIFFE ID, whose cost does not grow with the fleet.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct AgentsQuery {
+    /// The agent's SPIFFE ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+impl AgentsQuery {
+    pub fn spiffe_id(&self) -> Result<Option<SpiffeId>, FormError> {
+        self.id.as_deref().map(parse_id).transpose()
+    }
+}
+
+fn parse_id(text: &str) -> Result<SpiffeId, FormError> {
+    SpiffeId::parse(text).map_err(|error| FormError::SpiffeId("id".to_owned(), error))
+}
+
 /// Names one agent.
 #[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
@@ -51,6 +71,6 @@ pub struct AgentRef {
 
 impl AgentRef {
     pub fn spiffe_id(&self) -> Result<SpiffeId, FormError> {
-        SpiffeId::parse(&self.id).map_err(|error| FormError::SpiffeId("id".to_owned(), error))
+        parse_id(&self.id)
     }
 }

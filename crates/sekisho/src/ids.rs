@@ -2,9 +2,10 @@
 
 use hyper::StatusCode;
 use sekisho_api::{
-    AgentForm, AgentList, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList, IdentitiesQuery,
-    IdentityForm, TokenRow,
+    AgentForm, AgentList, AgentsQuery, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList,
+    IdentitiesQuery, IdentityForm, TokenRow,
 };
+use sekisho_types::SpiffeId;
 
 use crate::exit::{Exit, Failure};
 use crate::rest::Rest;
@@ -68,6 +69,14 @@ pub(crate) async fn token(rest: &Rest, given: &str) -> Result<String, Failure> {
 /// The agent that is meant: its SPIFFE ID, its path, or the beginning of the last part of it.
 pub(crate) async fn agent(rest: &Rest, given: &str) -> Result<AgentForm, Failure> {
     expect(given, &["spiffe://"])?;
+    // A whole SPIFFE ID needs no list of the fleet.
+    let whole = AgentsQuery { id: SpiffeId::parse(given).is_ok().then(|| given.to_owned()) };
+    if whole.id.is_some() {
+        let AgentList { agents } = rest.find("/v1/agents", &whole).await?;
+        if let Some(exact) = agents.into_iter().find(|agent| agent.id == given) {
+            return Ok(exact);
+        }
+    }
     let AgentList { agents } = rest.get("/v1/agents").await?;
     let path = |agent: &AgentForm| agent.id.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
     if let Some(exact) = agents.iter().find(|agent| agent.id == given || path(agent) == given) {

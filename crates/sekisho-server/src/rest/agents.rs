@@ -1,7 +1,7 @@
 use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{AgentForm, AgentList, AgentRef};
+use sekisho_api::{AgentForm, AgentList, AgentRef, AgentsQuery};
 
 use super::problem::Refused;
 use crate::caller::Operator;
@@ -9,11 +9,14 @@ use crate::commands::{BanAgent, EvictAgent};
 use crate::executor::Call;
 use crate::queries::ListAgents;
 
-#[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents",
-    responses((status = 200, body = AgentList))))]
-pub(super) async fn list(Extension(call): Extension<Call<Operator>>) -> Json<AgentList> {
-    let agents = call.ask(ListAgents).await;
-    Json(AgentList { agents: agents.iter().map(|node| AgentForm::from(node.as_ref())).collect() })
+#[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", params(AgentsQuery),
+    responses((status = 200, body = AgentList), (status = 400, body = sekisho_api::Problem))))]
+pub(super) async fn list(
+    Extension(call): Extension<Call<Operator>>,
+    Query(query): Query<AgentsQuery>,
+) -> Result<Json<AgentList>, Refused> {
+    let agents = call.ask(ListAgents { id: query.spiffe_id()? }).await;
+    Ok(Json(AgentList { agents: agents.iter().map(|node| AgentForm::from(node.as_ref())).collect() }))
 }
 
 #[cfg_attr(test, utoipa::path(delete, path = "/v1/agents", operation_id = "evict_agent", params(AgentRef),

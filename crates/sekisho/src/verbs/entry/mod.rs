@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use sekisho_api::{AgentList, EntriesQuery, EntryForm, EntryList};
+use sekisho_api::{AgentList, AgentsQuery, EntriesQuery, EntryForm, EntryList};
 use serde_json::json;
 
 use crate::complete;
@@ -147,7 +147,7 @@ async fn has_parent(rest: &Rest, parent: &str) -> Result<bool, Failure> {
     if !aliases.entries.is_empty() {
         return Ok(true);
     }
-    let AgentList { agents } = rest.get("/v1/agents").await?;
+    let AgentList { agents } = rest.find("/v1/agents", &AgentsQuery { id: Some(parent.to_owned()) }).await?;
     Ok(agents.iter().any(|agent| agent.id == parent))
 }
 
