@@ -45,7 +45,7 @@ pub(crate) enum Refusal {
     Hidden(i32),
 
     // What it may have.
-    #[error("no identity issued{}; `sekisho why identity --pid {pid}` says why", of_record(.record.as_deref()))]
+    #[error("no identity issued; `sekisho why {}` says why", explained_by(*pid, .record.as_deref()))]
     NoIdentity { pid: i32, record: Option<String> },
     #[error("no identity issued: this process has no such SPIFFE ID")]
     NoSuchId,
@@ -86,8 +86,9 @@ pub(crate) enum Refusal {
     Recorded { what: Box<Refusal>, id: Option<String> },
 }
 
-fn of_record(id: Option<&str>) -> String {
-    id.map(|id| format!(" ({id})")).unwrap_or_default()
+/// The record explains a process that is gone; without one, it has to run.
+fn explained_by(pid: i32, record: Option<&str>) -> String {
+    record.map_or_else(|| format!("identity --pid {pid}"), str::to_owned)
 }
 
 impl Refusal {

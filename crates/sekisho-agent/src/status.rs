@@ -94,8 +94,10 @@ mod tests {
         assert!(!is_unrecorded(&status(Refusal::stopped("gone"))));
         assert!(!is_unrecorded(&status(Refusal::NotHeld.on_record())));
         let none = Refusal::NoIdentity { pid: 7, record: Some("ref_1".into()) };
-        let said = "no identity issued (ref_1); `sekisho why identity --pid 7` says why";
-        assert_eq!((none.to_string().as_str(), is_unrecorded(&status(none))), (said, false));
+        let text = "no identity issued; `sekisho why ref_1` says why";
+        assert_eq!((none.to_string().as_str(), is_unrecorded(&status(none))), (text, false));
+        let unrecorded = Refusal::NoIdentity { pid: 7, record: None };
+        assert_eq!(unrecorded.to_string(), "no identity issued; `sekisho why identity --pid 7` says why");
     }
 
     #[test]
