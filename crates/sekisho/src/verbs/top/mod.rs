@@ -51,7 +51,7 @@ struct Row {
 pub(crate) async fn run(global: &Global, args: TopArgs) -> Result<Exit, Failure> {
     let rest = Rest::of(global);
     let mut lines = rest.follow("/v1/decisions/follow").await?;
-    let mut window = Window::new(Duration::from_secs(args.window.into()));
+    let mut window = Window::new(Duration::from_secs(args.window.into()), instant());
     let mut ticks = tokio::time::interval(Duration::from_secs(args.every.into()));
     // The first comes at once, and has seen nothing.
     ticks.tick().await;
@@ -63,7 +63,8 @@ pub(crate) async fn run(global: &Global, args: TopArgs) -> Result<Exit, Failure>
                 if pictures % IDENTITIES_EVERY == 0 {
                     identities = svid_ends(&rest).await?;
                 }
-                show(global, &rest, &rows(&mut window, &identities)).await?;
+                let is_live = args.count != Some(1);
+                show(global, &rest, &rows(&mut window, &identities), is_live).await?;
                 pictures += 1;
                 if args.count.is_some_and(|count| pictures >= count) {
                     return Ok(Exit::Ok);
@@ -119,7 +120,7 @@ fn rows(window: &mut Window, identities: &BTreeMap<String, i64>) -> Vec<Row> {
     rows
 }
 
-async fn show(global: &Global, rest: &Rest, rows: &[Row]) -> Result<(), Failure> {
+async fn show(global: &Global, rest: &Rest, rows: &[Row], is_live: bool) -> Result<(), Failure> {
     if !global.output.is_for_people() {
         return rows
             .iter()
@@ -136,7 +137,7 @@ async fn show(global: &Global, rest: &Rest, rows: &[Row]) -> Result<(), Failure>
     ];
     let text = painted(&table(rows, &columns));
     // In place, where a person looks on; elsewhere one picture after the other.
-    let clear = if std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
+    let clear = if is_live && std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
     crate::output::line(&format!("{clear}{text}\n"))
 }
 
