@@ -28,8 +28,9 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
             .map_err(|reason| Cli::command().error(clap::error::ErrorKind::InvalidValue, reason))?;
     }
     let grammar = command.clone();
-    let matches = with_environment(command).try_get_matches_from(arguments);
-    let mut cli = Cli::from_arg_matches(&matches.map_err(|error| suggest::improve(error, &grammar))?)?;
+    let matches = with_environment(command).try_get_matches_from(&arguments);
+    let matches = matches.map_err(|error| suggest::improve(error, &grammar, &arguments))?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
     if let Verb::Server(role) = &mut cli.verb {
         role.own.further = further;
     }

@@ -1,5 +1,7 @@
 //! What was meant by a verb that does not exist: words of similar tools, and mistyped ones.
 
+use std::ffi::OsString;
+
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
@@ -21,19 +23,34 @@ const SYNONYMS: [(&[&str], &[&str]); 9] = [
 const MOST_EDITS: usize = 2;
 
 /// The error with our own tip in place of clap's, if it is about a verb.
-pub(crate) fn improve(mut error: Error, root: &Command) -> Error {
+pub(crate) fn improve(mut error: Error, root: &Command, arguments: &[OsString]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
     }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return error };
     let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return error };
-    let tip = tip(root, &usage.to_string(), word);
+    let tip = noun_first(root, word, arguments).or_else(|| tip(root, &usage.to_string(), word));
     error.remove(ContextKind::SuggestedSubcommand);
     error.remove(ContextKind::Suggested);
     if let Some(tip) = tip {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
     error
+}
+
+/// The command with its noun first, for one that was typed as in kubectl: `get entries`.
+fn noun_first(root: &Command, word: &str, arguments: &[OsString]) -> Option<String> {
+    let typed: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let noun = *typed.iter().skip_while(|typed| **typed != word).nth(1)?;
+    let plural = noun.strip_suffix("ies").map(|stem| format!("{stem}y"));
+    let singular = plural.as_deref().or_else(|| noun.strip_suffix('s')).unwrap_or(noun);
+    let parent = root.find_subcommand(noun).or_else(|| root.find_subcommand(singular))?;
+    let synonym = SYNONYMS.iter().find(|(words, _)| words.contains(&word)).map(|(_, verbs)| *verbs);
+    // One that names nothing wants to see all.
+    let all = (word == "get" && typed.last() == Some(&noun)).then_some("list");
+    let mut names = all.into_iter().chain([word]).chain(synonym.into_iter().flatten().copied());
+    let verb = names.find_map(|name| parent.find_subcommand(name))?;
+    Some(format!("the noun comes first: `sekisho {} {}`", parent.get_name(), verb.get_name()))
 }
 
 /// A command in place of `word`, behind the noun that the usage line names.
@@ -66,8 +83,9 @@ mod tests {
 
     fn shown(line: &str) -> String {
         let root = Cli::command();
-        let error = root.clone().try_get_matches_from(format!("sekisho {line}").split(' ')).unwrap_err();
-        improve(error, &root).to_string()
+        let arguments: Vec<OsString> = format!("sekisho {line}").split(' ').map(OsString::from).collect();
+        let error = root.clone().try_get_matches_from(&arguments).unwrap_err();
+        improve(error, &root, &arguments).to_string()
     }
 
     #[test]
@@ -85,6 +103,13 @@ mod tests {
             ("status", "`sekisho doctor`"),
             ("logs", "`sekisho decision`"),
             ("policy validate", ""),
+            ("get entries", "`sekisho entry list`"),
+            ("get agent dev", "`sekisho agent show`"),
+            ("list policies", ""),
+            ("create entry", "`sekisho entry create`"),
+            ("delete entries ent_1", "`sekisho entry delete`"),
+            ("describe decision dec_1", "`sekisho decision show`"),
+            ("list things", ""),
         ] {
             let shown = shown(line);
             let tips: Vec<&str> = shown.lines().filter(|line| line.contains("tip:")).collect();

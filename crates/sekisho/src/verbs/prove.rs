@@ -62,10 +62,17 @@ pub(crate) async fn run(global: &Global, mut args: ProveArgs) -> Result<Exit, Fa
         write(path, &log.trust_policy)?;
     }
     print(global.output, &json!({"id": args.id, "file": file}), || {
-        let trust = args.trust_policy.as_deref().unwrap_or(std::path::Path::new("<trust policy>"));
         let with = args.consistent_with.as_ref().map(|held| format!(" --consistent-with {}", held.display()));
-        let (file, trust, with) = (file.display(), trust.display(), with.unwrap_or_default());
-        format!("{file}\nverify it with: sekisho verify {file} --trust-policy {trust}{with}")
+        let (file, with) = (file.display(), with.unwrap_or_default());
+        match &args.trust_policy {
+            Some(trust) => {
+                format!("{file}\nverify it with: sekisho verify {file} --trust-policy {}{with}", trust.display())
+            }
+            None => {
+                let id = args.id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+                format!("{file}\nto verify it, get the trust policy: sekisho prove{id}{with} --trust-policy trust")
+            }
+        }
     })?;
     Ok(Exit::Ok)
 }
