@@ -44,11 +44,31 @@ fn holds(listed: &str, owner: &str, prefix: &str, more: &[&str]) {
 }
 
 #[test]
-fn the_debian_package_holds_units_manuals_and_completions() {
+fn the_debian_package_installs_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let package = made("deb.sh", folder.path());
-    let listed = run(Command::new("dpkg-deb").arg("-c").arg(package));
+    let listed = run(Command::new("dpkg-deb").arg("-c").arg(&package));
     holds(&listed, "root/root", "./usr/", &["share/zsh/vendor-completions/_sekisho", "share/doc/sekisho/copyright"]);
+    // The glibc whose symbols the program uses: an older system refuses the package, not the program its start.
+    let depends = run(Command::new("dpkg-deb").arg("-f").arg(&package).arg("Depends"));
+    let oldest = depends.strip_prefix("libc6 (>= 2.").and_then(|rest| rest.split_once(')')).map(|(minor, _)| minor);
+    assert!(oldest.is_some_and(|minor| minor.parse::<u32>().is_ok_and(|minor| minor > 16)), "{depends}");
+    if sekisho_host::own_uid() != 0 {
+        return skipped("only root installs a package into another root");
+    }
+    let root = folder.path().join("root");
+    let state = root.join("var/lib/dpkg");
+    std::fs::create_dir_all(state.join("info")).unwrap();
+    std::fs::create_dir_all(state.join("updates")).unwrap();
+    std::fs::write(state.join("status"), "").unwrap();
+    let dpkg = |arguments: &[&str]| {
+        run(Command::new("dpkg").arg(format!("--root={}", root.display())).arg("--force-depends").args(arguments))
+    };
+    dpkg(&["--install", package.to_str().unwrap()]);
+    assert_eq!(dpkg(&["--verify", "sekisho"]), "");
+    assert!(run(Command::new(root.join("usr/bin/sekisho")).arg("--version")).starts_with("sekisho "));
+    dpkg(&["--remove", "sekisho"]);
+    assert!(!root.join("usr/bin/sekisho").exists());
 }
 
 #[test]
