@@ -11,6 +11,7 @@ use std::time::Duration;
 use sekisho_net::Acceptor;
 use sekisho_sdk::IdentitySource;
 use sekisho_types::TrustDomain;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::peers::clock;
 use crate::world::{Role, TRUST_DOMAIN, World, eventually, free_port, program};
@@ -374,4 +375,56 @@ async fn an_older_peer_is_asked_over_http2() {
     });
     pair.await.unwrap();
     assert_eq!(served.load(Ordering::Relaxed), 3);
+}
+
+/// A request gets 502 and the sidecar records the reason, if its peer answers each connection with these bytes.
+async fn recorded_of_a_peer(protocol: &'static [u8], answer: Vec<u8>, reason: &'static str) {
+    let (world, dialled) = (World::start(), free_port());
+    let pair = tokio::task::spawn_blocking(move || Pair::open_to(world, free_port(), dialled)).await.unwrap();
+    let source =
+        IdentitySource::of_self(&pair.world.agent_socket(), &TrustDomain::parse(TRUST_DOMAIN).unwrap()).unwrap();
+    source.ready().await;
+    let acceptor = Acceptor::new(&source.tls, true, &[protocol]).unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", dialled)).await.unwrap();
+    let peer = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
+            tokio::spawn(async move {
+                let Ok((mut stream, _)) = acceptor.accept(stream, clock()).await else { return };
+                let (mut read, pause) = (vec![], Duration::from_millis(500));
+                let mut count = stream.read_buf(&mut read).await;
+                // The request has come when nothing follows.
+                while count.is_ok_and(|count| count > 0) {
+                    let Ok(next) = tokio::time::timeout(pause, stream.read_buf(&mut read)).await else { break };
+                    count = next;
+                }
+                stream.write_all(&answer).await.unwrap();
+                let _closed = stream.read_to_end(&mut read).await;
+            });
+        }
+    });
+    let asked = tokio::task::spawn_blocking(move || {
+        assert_eq!(pair.dial().get("/v1/own").0, 502, "{reason}");
+        eventually(reason, || {
+            let listed = pair.world.json(&["decisions", "--effect", "refusal", "--limit", "1000"]);
+            let of_answers = listed.as_array()?.iter().map(|row| &row["record"]).filter(|row| row["what"] == "answer");
+            let mut reasons = of_answers.filter_map(|row| row["reason"].as_str());
+            reasons.any(|found| found.contains(reason)).then_some(())
+        });
+    });
+    asked.await.unwrap();
+    peer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_answers_of_a_peer_are_recorded() {
+    let early = crate::http2::headers(1, &[(":status", "103")], false);
+    let flood = [crate::http2::no_window(), early.repeat(18)].concat();
+    // Data belongs to a stream (RFC 9113 §6.1).
+    let no_stream = [crate::http2::no_window(), crate::http2::data(0, b"x")].concat();
+    tokio::join!(
+        recorded_of_a_peer(b"h2", flood, "interim answers"),
+        recorded_of_a_peer(b"h2", no_stream, "protocol error"),
+        recorded_of_a_peer(b"sekisho-http/1", b"HTTP/1.1 abc OK\r\n\r\n".to_vec(), "invalid HTTP"),
+    );
 }

@@ -65,6 +65,7 @@ mod sidecar;
 mod sidecar_attacks;
 mod sidecar_faults;
 mod sidecar_limits;
+mod site;
 mod spire_agent;
 mod spire_forms;
 mod stream_restarts;

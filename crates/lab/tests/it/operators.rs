@@ -43,6 +43,26 @@ async fn over_tls_only_an_admin_entry_administers() {
     assert!(ask().await.starts_with("HTTP/1.1 200"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_agent_is_found_by_its_id() {
+    let world = World::start().await;
+    let listed = world.json(&["agent", "list"]).await;
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    let ask = async |query: &str| {
+        let request = format!("GET /v1/agents?{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        world.raw("s/api.sock", &request).await
+    };
+    let body = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let found: serde_json::Value = serde_json::from_str(&body(&ask(&format!("id={id}")).await)).unwrap();
+    assert_eq!(found["agents"], listed);
+    assert_eq!(body(&ask("id=spiffe://example.org/spire/agent/join_token/other").await), "{\"agents\":[]}");
+    for query in ["id=other", "name=other"] {
+        let answer = ask(query).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{query}: {answer}");
+    }
+    assert_eq!(world.json(&["agent", "show", &id]).await["id"], id.as_str());
+}
+
 /// A request of which all but the last bytes are sent; the rest goes when that is ordered.
 fn begun(server: &Channel, method: &str, path: &str, content: &[u8]) -> (mpsc::Sender<Bytes>, Bytes, Answering) {
     let (first, rest) = content.split_at(content.len() - 3);
