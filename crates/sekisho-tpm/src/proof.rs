@@ -1,11 +1,12 @@
 //! The agent's side of attestation by TPM.
 
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sekisho_evidence::node::{
-    NodeError, NodeProof, QUOTED_PCRS, SOFTWARE_TPM, Session, TPM, TpmAnswer, TpmChallenge, TpmOpening, binding,
+    MAX_EVENT_LOG_BYTES, NodeError, NodeProof, QUOTED_PCRS, SOFTWARE_TPM, Session, TPM, TpmAnswer, TpmChallenge,
+    TpmOpening, binding,
 };
 use sekisho_evidence::tpm::{Attest, Attested, PcrSelection, PcrValues};
 use sekisho_evidence::{Class, HashAlgorithm};
@@ -17,6 +18,8 @@ use crate::templates::Template;
 use crate::tpm::{Attestation, Tpm};
 
 const ENDORSEMENT_KEYS: [Template; 3] = [Template::EkRsa2048, Template::EkP256, Template::EkP384];
+/// The kernel's copy of the firmware's event log.
+const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 /// The kernel may measure a file between the quote and the reading of the PCRs.
 const ATTEMPTS: usize = 5;
 
@@ -44,6 +47,7 @@ pub struct TpmProof {
     tpm: Mutex<Tpm>,
     class: &'static Class,
     chain: Vec<Vec<u8>>,
+    event_log: Option<PathBuf>,
 }
 
 impl TpmProof {
@@ -54,11 +58,23 @@ impl TpmProof {
     /// Neither a device nor a socket, or no permission.
     pub fn open(path: &Path, chain: Vec<Vec<u8>>) -> std::io::Result<Self> {
         let is_socket = std::fs::metadata(path)?.file_type().is_socket();
-        let (tpm, class) = match is_socket {
-            true => (Tpm::new(Socket::connect(path)?), &SOFTWARE_TPM),
-            false => (Tpm::new(Device::open(path)?), &TPM),
+        let (tpm, class, event_log) = match is_socket {
+            true => (Tpm::new(Socket::connect(path)?), &SOFTWARE_TPM, None),
+            false => (Tpm::new(Device::open(path)?), &TPM, Some(EVENT_LOG.into())),
         };
-        Ok(Self { tpm: Mutex::new(tpm), class, chain })
+        Ok(Self { tpm: Mutex::new(tpm), class, chain, event_log })
+    }
+
+    /// Takes the firmware's event log from this file. A device has the kernel's, a software TPM none.
+    #[must_use]
+    pub fn with_event_log(self, path: PathBuf) -> Self {
+        Self { event_log: Some(path), ..self }
+    }
+
+    /// The log, if there is one. Without it the server knows PCR values and not what was measured.
+    fn read_event_log(&self) -> Option<Vec<u8>> {
+        let log = std::fs::read(self.event_log.as_ref()?).ok()?;
+        (!log.is_empty() && log.len() <= MAX_EVENT_LOG_BYTES).then_some(log)
     }
 
     fn opening(&self) -> Result<TpmOpening, ProofError> {
@@ -76,10 +92,12 @@ impl TpmProof {
         let (ek, ak) = (tpm.primary(template)?, tpm.primary(Template::Attestation)?);
         let bound = binding(&challenge.nonce, &ak.public, &session.key, &session.exporter);
         let done = activated(&mut tpm, (&ek, &ak), &challenge, &bound);
+        // After the quote: what it covers is in the log by then.
+        let event_log = self.read_event_log();
         tpm.flush(ek)?;
         tpm.flush(ak)?;
         let (secret, answer) = done?;
-        Ok(answer.encode(&secret, &bound))
+        Ok(TpmAnswer { event_log, ..answer }.encode(&secret, &bound))
     }
 }
 
@@ -113,7 +131,7 @@ fn activated(
         let pcrs = tpm.read_pcrs(selection)?;
         if covers(&quote, &pcrs, selection) {
             let Attestation { attest, signature } = quote;
-            return Ok((secret, TpmAnswer { quote: attest, signature, pcrs: pcrs.values }));
+            return Ok((secret, TpmAnswer { quote: attest, signature, pcrs: pcrs.values, event_log: None }));
         }
     }
     Err(ProofError::Unsteady)

@@ -16,7 +16,7 @@ pub use attestor::{
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use tpm::{SOFTWARE_TPM, TPM, TpmError};
-pub use tpm_messages::{QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
+pub use tpm_messages::{MAX_EVENT_LOG_BYTES, QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 
 use crate::{Evidence, EvidenceError};

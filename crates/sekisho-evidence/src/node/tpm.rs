@@ -6,7 +6,8 @@ use sekisho_types::{EvidenceClass, Secret, Selector, SelectorSet};
 
 use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Proved, Step, VerifierInputs};
 use super::tpm_messages::{QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
-use crate::class::Form::{Pair, Sha256, Text};
+use crate::boot::EventLog;
+use crate::class::Form::{Name, Pair, Sha256, Text};
 use crate::tpm::{
     CredentialError, CredentialSeed, EndorsementCertificate, Expected, PcrSelection, PcrValues, Public, QuotedState,
     Signed, TpmRefusal, check_attestation_key, make_credential, verify_state,
@@ -14,7 +15,9 @@ use crate::tpm::{
 use crate::{Age, Class, Form, HashAlgorithm, Malformed};
 
 const SELECTORS: &[(&str, Form)] =
-    &[("ek", Sha256), ("manufacturer", Text), ("model", Text), ("version", Text), ("pcr", Pair)];
+    &[("ek", Sha256), ("manufacturer", Text), ("model", Text), ("version", Text), ("pcr", Pair), ("secure_boot", Name)];
+/// What only firmware and boot loaders measure into, with an event each. The running system measures into others.
+const LOGGED_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 /// How swtpm's tools name the model, whatever the case.
 const SOFTWARE_MODEL: &str = "swtpm";
 
@@ -26,7 +29,7 @@ pub static TPM: Class = Class {
     age: Age::Lasting,
     is_hardware: true,
     selectors: SELECTORS,
-    claims: &[("ek", "tpm.ek")],
+    claims: &[("ek", "tpm.ek"), ("secure_boot", "tpm.secure_boot")],
 };
 
 /// The node has a TPM that is a program. Its evidence counts as hardware: the name says that this is dangerous, in the
@@ -38,7 +41,7 @@ pub static SOFTWARE_TPM: Class = Class {
     age: Age::Lasting,
     is_hardware: true,
     selectors: SELECTORS,
-    claims: &[("ek", "danger_software_tpm.ek")],
+    claims: &[("ek", "danger_software_tpm.ek"), ("secure_boot", "danger_software_tpm.secure_boot")],
 };
 
 static MANUFACTURERS: AnchorFile = AnchorFile {
@@ -140,27 +143,36 @@ impl Conversation for Challenged {
         let bound = binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
         let pcrs = PcrValues { bank: HashAlgorithm::Sha256, values: answer.pcrs };
+        let event_log = answer.event_log.as_deref().map(EventLog::parse).transpose();
+        let event_log = event_log.map_err(|error| TpmError::Refused(error.into()))?;
         let state = QuotedState {
             quote: Signed { attest: &answer.quote, signature: &answer.signature },
             pcrs: &pcrs,
-            event_log: None,
+            event_log: event_log.as_ref(),
             ima_log: None,
         };
         let expected = Expected {
             nonce: &bound,
             selection: Some(PcrSelection::new(HashAlgorithm::Sha256, QUOTED_PCRS)),
+            logged: &LOGGED_PCRS,
             needs_safe_clock: false,
             ima_state: None,
             ima_digests: None,
         };
-        verify_state(&ak, &state, &expected).map_err(TpmError::Refused)?;
+        let claims = verify_state(&ak, &state, &expected).map_err(TpmError::Refused)?;
+        let secure_boot = claims.get().boot.as_ref().and_then(|boot| boot.secure_boot);
         let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", class.name, endorsement.spki))?;
         let times = (given.now, Some(endorsement.ends_at));
-        Ok(Step::Proved(Proved::new(class, times, selectors(class, &endorsement, &pcrs), (id, true))?))
+        Ok(Step::Proved(Proved::new(class, times, selectors(class, &endorsement, &pcrs, secure_boot), (id, true))?))
     }
 }
 
-fn selectors(class: &Class, endorsement: &EndorsementCertificate, pcrs: &PcrValues) -> SelectorSet {
+fn selectors(
+    class: &Class,
+    endorsement: &EndorsementCertificate,
+    pcrs: &PcrValues,
+    secure_boot: Option<bool>,
+) -> SelectorSet {
     let named = [
         format!("ek:{}", endorsement.spki),
         format!("manufacturer:{}", endorsement.manufacturer),
@@ -170,5 +182,11 @@ fn selectors(class: &Class, endorsement: &EndorsementCertificate, pcrs: &PcrValu
     // Only what the quote covers.
     let quoted = pcrs.values.iter().filter(|(index, _)| QUOTED_PCRS.contains(index));
     let quoted = quoted.map(|(index, value)| format!("pcr:{index}:{}", hex::encode(value)));
-    named.into_iter().chain(quoted).filter_map(|value| Selector::new(class.name, &value).ok()).collect()
+    let secure_boot = secure_boot.map(|on| format!("secure_boot:{on}"));
+    named
+        .into_iter()
+        .chain(quoted)
+        .chain(secure_boot)
+        .filter_map(|value| Selector::new(class.name, &value).ok())
+        .collect()
 }

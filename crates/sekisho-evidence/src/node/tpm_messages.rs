@@ -13,6 +13,10 @@ use crate::tpm::Public;
 /// that the kernel measured (10).
 pub const QUOTED_PCRS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// An answer holds an event log, twice in base64.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// The longest event log that is sent: 384 KiB. Firmware writes 20 to 100.
+pub const MAX_EVENT_LOG_BYTES: usize = 384 * 1024;
 const MAX_CHAIN: usize = 6;
 const LABEL: &[u8] = b"sekisho tpm attestation 1";
 
@@ -46,6 +50,8 @@ pub struct TpmAnswer {
     pub signature: Vec<u8>,
     /// SHA-256 bank.
     pub pcrs: BTreeMap<u8, Vec<u8>>,
+    /// The firmware's event log, where the node has one.
+    pub event_log: Option<Vec<u8>>,
 }
 
 /// What the quote signs beside the PCRs: the server's nonce, both keys and this connection. A quote for another
@@ -104,8 +110,12 @@ impl TpmAnswer {
     /// With a code by the secret that the credential held.
     pub fn encode(&self, secret: &[u8], binding: &[u8]) -> Vec<u8> {
         let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), text(value))).collect();
-        let body =
-            object([("quote", text(&self.quote)), ("signature", text(&self.signature)), ("pcrs", Value::Object(pcrs))]);
+        let body = object([
+            ("quote", text(&self.quote)),
+            ("signature", text(&self.signature)),
+            ("pcrs", Value::Object(pcrs)),
+            ("event_log", self.event_log.as_deref().map_or(Value::Null, text)),
+        ]);
         let code = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &[binding, &body].concat());
         object([("body", text(&body)), ("code", text(code.as_ref()))])
     }
@@ -113,17 +123,22 @@ impl TpmAnswer {
     /// Checks the code before it reads what the code covers. `None`: another secret, another binding, or not this
     /// message.
     pub fn decode(bytes: &[u8], secret: &[u8], binding: &[u8]) -> Option<Self> {
-        let message = parse_strict_json(bytes, MAX_MESSAGE_BYTES).ok()?;
+        let message = parse_strict_json(bytes, MAX_ANSWER_BYTES).ok()?;
         let (body, code) = (member(&message, "body")?, member(&message, "code")?);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         hmac::verify(&key, &[binding, &body].concat(), &code).ok()?;
-        let body = parse_strict_json(&body, MAX_MESSAGE_BYTES).ok()?;
+        let body = parse_strict_json(&body, MAX_ANSWER_BYTES).ok()?;
+        let event_log = match body.get("event_log")? {
+            Value::Null => None,
+            log => Some(decoded(log).filter(|log| log.len() <= MAX_EVENT_LOG_BYTES)?),
+        };
         let pcrs = body.get("pcrs")?.as_object().filter(|pcrs| pcrs.len() <= 24)?;
         let one = |(index, value): (&String, &Value)| Some((index.parse().ok()?, decoded(value)?));
         Some(Self {
             quote: member(&body, "quote")?,
             signature: member(&body, "signature")?,
             pcrs: pcrs.iter().map(one).collect::<Option<_>>()?,
+            event_log,
         })
     }
 }

@@ -101,7 +101,7 @@ fn judge(signer: &Signer, quote: &Quote, expected: &Expected<'_>) -> Result<Stat
 
 fn expected() -> Expected<'static> {
     let selection = Some(PcrSelection::new(Sha256, [0, 10]));
-    Expected { nonce: NONCE, selection, needs_safe_clock: true, ima_state: None, ima_digests: None }
+    Expected { nonce: NONCE, selection, logged: &[], needs_safe_clock: true, ima_state: None, ima_digests: None }
 }
 
 #[test]

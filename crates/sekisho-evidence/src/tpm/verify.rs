@@ -65,6 +65,8 @@ pub struct Expected<'a> {
     pub nonce: &'a [u8],
     /// The PCRs that the quote must cover, no more and no fewer. `None`: whatever it covers.
     pub selection: Option<PcrSelection>,
+    /// The PCRs that an event log must explain, as far as the quote covers them. The kernel's own is never among them.
+    pub logged: &'a [u8],
     /// Refuse a TPM whose clock may have gone back. After a loss of power that is so for up to an hour, until the clock
     /// passes its last saved value.
     pub needs_safe_clock: bool,
@@ -165,7 +167,7 @@ pub fn verify_state(
     if computed.as_ref() != Some(&digest) {
         return Err(TpmRefusal::PcrDigest);
     }
-    let boot = state.event_log.map(|log| boot(log, selection, state.pcrs)).transpose()?;
+    let boot = state.event_log.map(|log| boot(log, selection, state.pcrs, expected.logged)).transpose()?;
     let ima = state.ima_log.map(|log| ima(log, selection, state.pcrs, expected)).transpose()?;
     Ok(Verified::assertion(StateClaims {
         counters_are_true: quote.qualified_signer == ak.qualified_name(ENDORSEMENT),
@@ -211,11 +213,11 @@ fn certified(ak: &Public, public: &[u8], signed: Signed<'_>, nonce: &[u8]) -> Re
     }
 }
 
-/// Every quoted PCR but the kernel's own must be what the log gives it.
-fn boot(log: &EventLog, selection: PcrSelection, pcrs: &PcrValues) -> Result<BootFacts, TpmRefusal> {
+/// The log must give each of these PCRs its quoted value.
+fn boot(log: &EventLog, selection: PcrSelection, pcrs: &PcrValues, logged: &[u8]) -> Result<BootFacts, TpmRefusal> {
     let replayed = log.replay(selection.bank)?;
     let zeros = vec![0; selection.bank.digest_len()];
-    for index in selection.indices().filter(|index| *index != IMA_PCR) {
+    for index in selection.indices().filter(|index| logged.contains(index) && *index != IMA_PCR) {
         if pcrs.values.get(&index) != Some(replayed.get(&index).unwrap_or(&zeros)) {
             return Err(TpmRefusal::EventLog(index));
         }

@@ -104,7 +104,8 @@ fn a_tpm_cannot_answer_for_another() {
     let refused = thief.answer(&challenge, &session(1, 1)).unwrap_err();
     assert!(refused.to_string().contains("TPM2_ActivateCredential"), "{refused}");
     // Nor can one that guesses the secret.
-    let guess = TpmAnswer { quote: vec![], signature: vec![], pcrs: BTreeMap::new() }.encode(&[0; 32], &[0; 32]);
+    let guess = TpmAnswer { quote: vec![], signature: vec![], pcrs: BTreeMap::new(), event_log: None }
+        .encode(&[0; 32], &[0; 32]);
     conversation.go_on(&guess, &exchange.given(session(1, 1))).err().unwrap();
 }
 
@@ -114,4 +115,46 @@ fn an_unknown_manufacturer_is_refused() {
     let ((_, proof), (exchange, _)) = (Exchange::new(&one), Exchange::new(&other));
     let refused = exchange.begin("danger_software_tpm", &proof.payload(&session(1, 1)).unwrap()).err().unwrap();
     assert!(refused.to_string().contains("not trusted here"), "{refused}");
+}
+
+/// One event with a SHA-256 digest.
+fn event(pcr: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut out = [pcr.to_le_bytes(), kind.to_le_bytes(), 1u32.to_le_bytes()].concat();
+    out.extend(0x0bu16.to_le_bytes());
+    out.extend(digest);
+    out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+    out.extend(data);
+    out
+}
+
+/// The Spec ID event of a log with SHA-256 digests.
+fn spec_id() -> Vec<u8> {
+    let data = [&b"Spec ID Event03\0"[..], &[0, 0, 0, 0, 0, 2, 0, 8, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]].concat();
+    let mut out = [0u32.to_le_bytes(), 3u32.to_le_bytes()].concat();
+    out.extend([0; 20]);
+    out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+    out.extend(data);
+    out
+}
+
+#[test]
+fn an_event_log_must_explain_the_pcrs() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    let file = software.folder.path().join("log");
+    let proof = proof.with_event_log(file.clone());
+    let payload = proof.payload(&session(1, 1)).unwrap();
+    // This TPM was never extended: its PCRs are what an empty log gives, and no other.
+    for (log, is_true) in [
+        (spec_id(), true),
+        ([spec_id(), event(0, 3, &[0; 32], b"nothing")].concat(), true),
+        ([spec_id(), event(0, 8, &[9; 32], b"a firmware")].concat(), false),
+        ([spec_id(), vec![1]].concat(), false),
+    ] {
+        std::fs::write(&file, &log).unwrap();
+        let (challenge, conversation) = exchange.begin("danger_software_tpm", &payload).unwrap();
+        let answer = proof.answer(&challenge, &session(1, 1)).unwrap();
+        let judged = conversation.go_on(&answer, &exchange.given(session(1, 1)));
+        assert_eq!(judged.is_ok(), is_true, "{:?}", judged.err().map(|error| error.to_string()));
+    }
 }

@@ -61,6 +61,7 @@ impl Node {
         let expected = Expected {
             nonce: NONCE,
             selection: Some(selection),
+            logged: &[],
             needs_safe_clock: false,
             ima_state: None,
             ima_digests: None,

@@ -55,6 +55,7 @@ fn judge(case: &Case) -> Result<TpmClaims, TpmRefusal> {
     let expected = Expected {
         nonce: &nonce,
         selection: None,
+        logged: &std::array::from_fn::<u8, 24, _>(|index| index as u8),
         needs_safe_clock: true,
         ima_state: None,
         ima_digests: allowed.as_ref(),
