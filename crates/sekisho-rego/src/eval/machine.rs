@@ -220,9 +220,11 @@ impl<'a> Machine<'a> {
         }
         self.depth += 1;
         let floor = self.choices.len();
-        let outer = self.trace_enter(self.depth - 1);
+        let outer = if self.tracing.is_some() { self.trace_enter(self.depth - 1) } else { None };
         let result = self.search(block, base, floor, found);
-        self.trace_leave(outer);
+        if let Some(outer) = outer {
+            self.trace_leave(outer);
+        }
         self.choices.truncate(floor);
         self.depth -= 1;
         result
@@ -234,7 +236,9 @@ impl<'a> Machine<'a> {
         loop {
             let mut opened = None;
             let holds = loop {
-                let Some(step) = block.steps.get(at) else { break self.found(found, floor)? };
+                let Some(step) = block.steps.get(at) else {
+                    break if self.tracing.is_some() { self.trace_found(found, floor)? } else { found(self)? };
+                };
                 self.tick(1)?;
                 self.cover(step.span);
                 if self.tracing.is_some() {
@@ -272,14 +276,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A solution: whether to look for further ones.
-    fn found(&mut self, found: &mut dyn FnMut(&mut Machine<'a>) -> Eval<bool>, floor: usize) -> Eval<bool> {
-        self.trace_exit();
-        let goes_on = found(self)?;
-        if goes_on && self.choices.len() > floor {
-            self.trace_redo();
-        }
-        Ok(goes_on)
+    /// Whether there is a choice beyond the first `open` ones.
+    pub(super) fn has_choices(&self, open: usize) -> bool {
+        self.choices.len() > open
     }
 
     pub(super) fn depth(&self) -> u32 {

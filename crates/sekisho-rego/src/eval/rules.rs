@@ -143,7 +143,9 @@ impl<'a> Machine<'a> {
     fn branch(&mut self, set: &'a RuleSet, branch: &'a Branch, base: usize, found: &mut Option<Val<'a>>) -> Eval<bool> {
         let constant = matches!(branch.value, Operand::Const(_));
         let mut holds = false;
-        self.announce(set, branch.span);
+        if self.is_traced() {
+            self.announce(set, branch.span);
+        }
         self.run(&branch.block, base, &mut |machine| {
             holds = true;
             let value = machine.operand(&branch.value, base);
@@ -225,7 +227,9 @@ impl<'a> Machine<'a> {
             let base = self.open_frame(rule.slots);
             for branch in &rule.branches {
                 let mut holds = false;
-                self.announce(set, branch.span);
+                if self.is_traced() {
+                    self.announce(set, branch.span);
+                }
                 self.run(&branch.block, base, &mut |machine| {
                     holds = true;
                     found(machine, rule, branch, base)?;

@@ -1,14 +1,14 @@
 //! Tells a listener what the machine does. Without a listener an event costs one comparison.
 
 use super::event::{Event, Frame, Node, Op, number};
-use super::machine::Machine;
+use super::machine::{Eval, Found, Machine};
 use super::rules::path_text;
 use crate::program::{Block, Pattern, RuleSet, StepKind};
 use crate::syntax::ast::Span;
 use crate::value::Value;
 
 /// The body around the one that begins.
-pub(super) struct Outer(Frame);
+pub(super) struct Outer(Box<Frame>);
 
 impl<'a> Machine<'a> {
     #[inline]
@@ -35,27 +35,28 @@ impl<'a> Machine<'a> {
         let frame = Frame { rule, module, span, query: tracing.queries, parent: tracing.current.query, depth };
         let outer = std::mem::replace(&mut tracing.current, frame);
         tracing.of_body(Op::Enter, depth);
-        Some(Outer(outer))
+        Some(Outer(Box::new(outer)))
     }
 
     /// A body has no further solution, or none is wanted.
-    pub(super) fn trace_leave(&mut self, outer: Option<Outer>) {
-        if let (Some(tracing), Some(Outer(outer))) = (&mut self.tracing, outer) {
+    pub(super) fn trace_leave(&mut self, outer: Outer) {
+        if let Some(tracing) = &mut self.tracing {
             tracing.place = tracing.current.span;
-            tracing.current = outer;
+            tracing.current = *outer.0;
         }
     }
 
-    pub(super) fn trace_exit(&mut self) {
+    /// A solution: whether to look for further ones. The first `open` choices belong to bodies around it.
+    pub(super) fn trace_found(&mut self, found: Found<'_, 'a>, open: usize) -> Eval<bool> {
         if let Some(tracing) = &mut self.tracing {
             tracing.of_body(Op::Exit, tracing.current.depth + 1);
         }
-    }
-
-    pub(super) fn trace_redo(&mut self) {
-        if let Some(tracing) = &mut self.tracing {
+        let goes_on = found(self)?;
+        let again = goes_on && self.has_choices(open);
+        if let Some(tracing) = self.tracing.as_mut().filter(|_| again) {
             tracing.of_body(Op::Redo, tracing.current.depth);
         }
+        Ok(goes_on)
     }
 
     /// An event of the step at `at` of a block.
