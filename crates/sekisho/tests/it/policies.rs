@@ -144,6 +144,16 @@ fn an_inspection_lists_what_there_is() {
 }
 
 #[test]
+fn a_broken_annotation_is_named() {
+    let folder = prepared();
+    std::fs::write(folder.path().join("broken.rego"), "package a\n\n# METADATA\n# scope: package\np := 1\n").unwrap();
+    let (text, code) = printed(folder.path(), "inspect broken.rego --annotations");
+    assert_eq!(code, 1);
+    assert!(text.contains("broken.rego:3:1: rego_parse_error: annotation scope 'package' must be applied to package"));
+    assert_eq!(printed(folder.path(), "inspect broken.rego").1, 0);
+}
+
+#[test]
 fn a_schema_is_checked() {
     let folder = prepared();
     std::fs::write(folder.path().join("schema.json"), "{\"properties\": {\"method\": {\"type\": \"integer\"}}}")

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::files::load;
+use super::workspace::readable_annotations;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::print;
@@ -35,6 +36,7 @@ struct CheckedFile {
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
     let set = load(&args.folder, false)?;
     if let Some(path) = &args.schema {
+        readable_annotations(set.modules())?;
         let schemas = schemas(path)?;
         check_with(set.modules(), check::Options::default(), &schemas)
             .map_err(|errors| Failure::failed(errors.iter().map(Error::render).collect::<Vec<_>>().join("\n")))?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::answers::as_json;
-use super::workspace::modules;
+use super::workspace::{modules, readable_annotations};
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::{Column, print, printable, table};
@@ -46,6 +46,9 @@ struct Noted {
 
 pub(super) fn run(global: &Global, args: &InspectArgs) -> Result<Exit, Failure> {
     let parsed = modules(&args.paths)?.modules;
+    if args.annotations {
+        readable_annotations(&parsed)?;
+    }
     let mut namespaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for module in &parsed {
         namespaces.entry(package(module)).or_default().push(module.source.file.to_string());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sekisho_policy::{Source, parse};
 use sekisho_rego::syntax::ast::Module;
+use sekisho_rego::syntax::error::Error;
 use sekisho_rego::value::Value;
 use sekisho_rego::{Compiler, Policy};
 use sekisho_runtime::instant;
@@ -66,6 +67,12 @@ impl Workspace {
         ];
         Ok(Self { policy, data, timers })
     }
+}
+
+/// Refuses modules with a metadata block that cannot be read.
+pub(super) fn readable_annotations(modules: &[Module]) -> Result<(), Failure> {
+    let broken: Vec<String> = modules.iter().flat_map(|module| &module.annotation_errors).map(Error::render).collect();
+    if broken.is_empty() { Ok(()) } else { Err(Failure::failed(broken.join("\n"))) }
 }
 
 /// Documents of data in one.
