@@ -1,10 +1,14 @@
 //! Evidence of TPMs: public areas, attestations, signatures, and the logs of firmware and kernel.
 
+use std::collections::BTreeMap;
+
 use sekisho_evidence::HashAlgorithm;
 use sekisho_evidence::boot::{BootFacts, EventLog};
 use sekisho_evidence::ima::{ImaLog, Replayed};
+use sekisho_evidence::node::{Session, TpmAnswer, TpmChallenge, TpmOpening, VerifierInputs, attestor};
 use sekisho_evidence::tpm::{Attest, Public, TpmSignature};
 
+use crate::samples::{AUTHORITY, NOW, trust_domain};
 use crate::targets::{outcome, text};
 
 fn big_endian(words: &[u16], rest: &[u8]) -> Vec<u8> {
@@ -31,6 +35,27 @@ pub(crate) fn tpm(input: &[u8]) -> String {
         assert!(signature.verify(public, b"message").is_err(), "no key made that signature");
     }
     format!("{}; {}; {}", outcome(public), outcome(Attest::parse(input)), outcome(TpmSignature::parse(input)))
+}
+
+/// Messages of both sides. The certificate is no endorsement certificate, so no first message is accepted.
+pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
+    let public = tpm_samples()[0].clone();
+    let (ek_certificate, ek_chain) = (AUTHORITY.leaf.clone(), vec![AUTHORITY.ca.clone()]);
+    let opening = TpmOpening { ek_certificate, ek_chain, ek_public: public.clone(), ak_public: public };
+    let challenge = TpmChallenge { credential: vec![1; 50], encrypted_seed: vec![2; 256], nonce: [3; 32] };
+    let pcrs = BTreeMap::from([(0, vec![4; 32])]);
+    let answer = TpmAnswer { quote: vec![5; 100], signature: vec![6; 70], pcrs, event_log: Some(vec![7; 9]) };
+    vec![opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound")]
+}
+
+pub(crate) fn exchange(input: &[u8]) -> String {
+    let (trust_domain, anchors) = (trust_domain(), [AUTHORITY.ca.clone()]);
+    let session = Session::new([0; 32], b"key", &|| [1; 32]);
+    let given = VerifierInputs { session, trust_domain: &trust_domain, anchors: &anchors, now: NOW };
+    let begun = attestor("tpm").unwrap().begin(input, &given).map(|_| ());
+    assert!(begun.is_err(), "no manufacturer certified that key");
+    let answer = TpmAnswer::decode(input, &[8; 32], b"bound").map(|answer| answer.pcrs.len());
+    format!("{}; {}; {answer:?}", outcome(begun), TpmChallenge::decode(input).is_some())
 }
 
 fn sized(bytes: &[u8]) -> Vec<u8> {

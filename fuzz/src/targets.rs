@@ -62,6 +62,7 @@ fn identities() -> Vec<Target> {
         target("pem", pem_samples, pem),
         target("x509pop", x509pop_samples, x509pop),
         target("tpm", attestation::tpm_samples, attestation::tpm),
+        target("tpm-exchange", attestation::exchange_samples, attestation::exchange),
         target("event-log", attestation::event_log_samples, attestation::event_log),
         target("ima-log", attestation::ima_samples, attestation::ima),
         target("key-file", || vec![AUTHORITY.key.clone()], key_file),
