@@ -21,4 +21,6 @@ pub use kinds::{CallRefused, Decided, NearestEntry, NoIdentity, NodeEvent, PeerR
 pub use reference::node_reference;
 
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod tests;
