@@ -37,7 +37,7 @@ pub(crate) fn tpm(input: &[u8]) -> String {
     format!("{}; {}; {}", outcome(public), outcome(Attest::parse(input)), outcome(TpmSignature::parse(input)))
 }
 
-/// Messages of both sides. The certificate is no endorsement certificate, so no first message is accepted.
+/// Messages of both sides. The certificate is not for endorsement, so no first message is accepted.
 pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
     let public = tpm_samples()[0].clone();
     let (ek_certificate, ek_chain) = (AUTHORITY.leaf.clone(), vec![AUTHORITY.ca.clone()]);
