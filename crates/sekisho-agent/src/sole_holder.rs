@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use sekisho_host::{ExecutableId, Hold, HostError, Process, hold_of, unix_peer};
+use sekisho_host::{Descriptor, ExecutableId, Hold, HostError, Process, hold_of, unix_peer};
 use sekisho_runtime::is_simulated;
 
 use crate::caller::Caller;
@@ -35,8 +35,9 @@ pub(crate) async fn check(host: &Host, caller: &Arc<Caller>) -> Result<(), Refus
         }
     };
     let looked = sekisho_runtime::blocking(look).await.map_err(|_| Refusal::failed("looking failed"))?;
-    let socket = looked?;
-    let found = host.socket_scans.holders(socket, caller.uid).await.ok_or_else(|| Refusal::failed("looking failed"))?;
+    let (socket, like) = looked?;
+    let found =
+        host.socket_scans.holders(socket, like, caller.uid).await.ok_or_else(|| Refusal::failed("looking failed"))?;
     let holders = found.map_err(|error| unknown(&error))?;
     let strangers: Vec<i32> = holders.held.iter().filter(|(held, _)| *held == socket).map(|(_, pid)| *pid).collect();
     if strangers != [caller.process.pid()] {
@@ -61,8 +62,8 @@ fn unknown(error: &HostError) -> Refusal {
     Refusal::UnknownHolder(error.to_string())
 }
 
-/// The socket at the other end, which the caller itself must hold.
-fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Refusal> {
+/// The socket at the other end, which the caller itself must hold, and by which descriptor it does.
+fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<(u32, Descriptor), Refusal> {
     let failed = |error: HostError| match error {
         HostError::Stopped(_) => Refusal::stopped("the process has stopped"),
         other => unknown(&other),
@@ -76,9 +77,9 @@ fn own_hold(caller: &Caller, danger_inheritable_sockets: bool) -> Result<u32, Re
         }
     };
     match hold_of(&caller.process, socket).map_err(failed)? {
-        Hold::UntilExec => Ok(socket),
-        Hold::AcrossExec if danger_inheritable_sockets => Ok(socket),
-        Hold::AcrossExec => Err(Refusal::Inherited),
+        Hold::UntilExec(like) => Ok((socket, like)),
+        Hold::AcrossExec(like) if danger_inheritable_sockets => Ok((socket, like)),
+        Hold::AcrossExec(_) => Err(Refusal::Inherited),
         Hold::Nothing => Err(Refusal::NotHeld),
     }
 }

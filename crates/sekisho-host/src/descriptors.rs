@@ -13,27 +13,27 @@ use rustix::io::Errno;
 
 use crate::kernel_calls::share_descriptors;
 
-/// Calls `look` for each table of process `pid`, with a thread that has it and with what opens its folder.
+/// Calls `look` for each table of process `pid`, with a thread that has it and with what opens its folder, if the
+/// process `matters`. That is asked only of a process that may have something open.
 ///
 /// Each thread is compared with the first and with the last that had another table (kcmp(2)), so that the cost of a
 /// thread is one question or one table. Where the kernel does not compare, each thread's table is looked at.
 pub(crate) fn tables(
     proc: &OwnedFd,
     pid: i32,
+    matters: impl FnOnce() -> bool,
     mut look: impl FnMut(i32, &dyn Fn() -> Result<OwnedFd, Errno>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let table = format!("{pid}/fd");
-    let first = match is_empty(proc, &table) {
-        true => Ok(()),
-        false => look(pid, &|| folder(proc, &table)),
-    };
-    // Those of other threads may be readable: a first thread that has stopped belongs to root.
-    if first == Err(Errno::TOOBIG) {
-        return first;
-    }
-    let tasks = format!("{pid}/task");
+    let (table, tasks) = (format!("{pid}/fd"), format!("{pid}/task"));
     // The folder has a link for each thread beside its own two.
-    if statat(proc, tasks.as_str(), AtFlags::empty())?.st_nlink == 3 {
+    let has_one_thread = || Ok::<_, Errno>(statat(proc, tasks.as_str(), AtFlags::empty())?.st_nlink == 3);
+    let is_empty = is_empty(proc, &table);
+    if is_empty && has_one_thread()? || !matters() {
+        return Ok(());
+    }
+    let first = if is_empty { Ok(()) } else { look(pid, &|| folder(proc, &table)) };
+    // Those of other threads may be readable: a first thread that has stopped belongs to root.
+    if first == Err(Errno::TOOBIG) || has_one_thread()? {
         return first;
     }
     let tasks = folder(proc, tasks)?;
@@ -67,10 +67,13 @@ fn is_empty(proc: &OwnedFd, table: &str) -> bool {
     *COUNTED.get_or_init(|| size("self/fd").is_ok_and(|own| own > 0)) && size(table) == Ok(0)
 }
 
+/// A buffer for the names in a folder.
+pub(crate) const NAMES: [MaybeUninit<u8>; 8192] = [const { MaybeUninit::uninit() }; 8192];
+
 /// Reads a folder without allocating for each name. Names that begin with a dot are left out: `/proc` has none but
 /// the folder's own two.
 pub(crate) fn each(folder: &OwnedFd, mut look: impl FnMut(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
-    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 8192];
+    let mut buffer = NAMES;
     let mut names = RawDir::new(folder, &mut buffer);
     while let Some(name) = names.next() {
         let name = name?;

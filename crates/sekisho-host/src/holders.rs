@@ -4,44 +4,28 @@
 //! that moves during the search can be missed; `hold_of` closes that gap for exec.
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, statat};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::descriptors::{each, folder, number, socket_behind, tables};
-use crate::kernel_calls::{share_descriptors, users_behind};
-use crate::proc_text::{all_users, closed_on_exec};
+use crate::holder_search::{Descriptor, HolderSearch, Holders, Sought};
+use crate::proc_text::closed_on_exec;
 use crate::process::is_gone;
 use crate::{HostError, Process};
 
 /// The limit of one search, in descriptors: about a second's work. A user with more open descriptors gets no answer.
 const MAX_READ: u32 = 1_000_000;
-/// What opening a table costs, in descriptors.
-const TABLE: u32 = 8;
-/// A table of so many descriptors is not read again for a process that shares it.
-const LARGE: u32 = 512;
 
-/// Who holds sockets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Holders {
-    /// Socket and process.
-    pub held: Vec<(u32, i32)>,
-    /// Processes whose descriptors this program may not read.
-    pub unreadable: Vec<i32>,
-}
-
-/// How a process holds a socket.
+/// How a process holds a socket: by a descriptor, which is one of several perhaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     Nothing,
     /// All its descriptors of it are closed on exec. So they came to be after the last one: another program that ran in
     /// this process before did not leave them.
-    UntilExec,
+    UntilExec(Descriptor),
     /// A program that ran in this process before may have opened it.
-    AcrossExec,
+    AcrossExec(Descriptor),
 }
 
 /// All processes of `users` that hold one of these sockets, in any of their threads. Another user has such a socket
@@ -51,90 +35,31 @@ pub fn socket_holders(wanted: &BTreeSet<u32>, users: &BTreeSet<u32>) -> Result<H
     holders_within(MAX_READ, wanted, users)
 }
 
-/// The same with another bound on what is read.
+/// The same for one socket, of which a process has this descriptor. It takes less time.
+pub fn holders_like(socket: u32, like: Descriptor, users: &BTreeSet<u32>) -> Result<Holders, HostError> {
+    let found = HolderSearch::run(MAX_READ, &Sought::Like(socket, like), users).map_err(failed)?;
+    // If the descriptor is another file's by now, or not even its own process was found by it, then what was compared
+    // with it says nothing.
+    let says_who = !found.held.is_empty() && is_of_socket(like, socket);
+    if says_who { Ok(found) } else { socket_holders(&[socket].into(), users) }
+}
+
+/// As [`socket_holders`], with another bound on what is read.
 pub(crate) fn holders_within(left: u32, wanted: &BTreeSet<u32>, users: &BTreeSet<u32>) -> Result<Holders, HostError> {
-    let error = |e: Errno| match e {
+    HolderSearch::run(left, &Sought::Sockets(wanted), users).map_err(failed)
+}
+
+fn failed(error: Errno) -> HostError {
+    match error {
         Errno::TOOBIG => HostError::ManyDescriptors,
         other => HostError::Sockets(other.into()),
-    };
-    let proc = folder(CWD, c"/proc").map_err(error)?;
-    let mut look = HolderSearch { wanted, left, large: vec![], found: Holders::default() };
-    each(&proc, |name| match number(name) {
-        Some(pid) if is_of(&proc, name, pid, users) => look.process(&proc, pid),
-        _ => Ok(()),
-    })
-    .map_err(error)?;
-    Ok(look.found)
-}
-
-struct HolderSearch<'a> {
-    wanted: &'a BTreeSet<u32>,
-    /// What may still be read.
-    left: u32,
-    /// Threads whose table was large.
-    large: Vec<i32>,
-    found: Holders,
-}
-
-impl HolderSearch<'_> {
-    fn process(&mut self, proc: &OwnedFd, pid: i32) -> Result<(), Errno> {
-        let held_before = self.found.held.len();
-        let read = tables(proc, pid, |thread, open| {
-            if self.large.iter().any(|large| share_descriptors(*large, thread).unwrap_or(false)) {
-                // What it holds is its companion's, which is found.
-                return Ok(());
-            }
-            self.spend(TABLE)?;
-            let before = self.left;
-            let descriptors = open()?;
-            each(&descriptors, |descriptor| {
-                self.spend(1)?;
-                let socket = socket_behind(&descriptors, descriptor)?;
-                let wanted = socket.filter(|socket| self.wanted.contains(socket));
-                self.found.held.extend(wanted.map(|socket| (socket, pid)));
-                Ok(())
-            })?;
-            if before - self.left > LARGE {
-                self.large.push(thread);
-            }
-            Ok(())
-        });
-        // Several descriptors of one socket, or several tables.
-        let mut held = self.found.held.split_off(held_before);
-        held.sort_unstable();
-        held.dedup();
-        self.found.held.append(&mut held);
-        match read {
-            // It stopped meanwhile.
-            Ok(()) | Err(Errno::NOENT | Errno::SRCH) => Ok(()),
-            Err(Errno::ACCESS | Errno::PERM) => {
-                self.found.unreadable.push(pid);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn spend(&mut self, cost: u32) -> Result<(), Errno> {
-        self.left = self.left.checked_sub(cost).ok_or(Errno::TOOBIG)?;
-        Ok(())
     }
 }
 
-/// Whether a process is of one of these users. Its owner in /proc is its effective user; the kernel knows all of them.
-fn is_of(proc: &OwnedFd, name: &CStr, pid: i32, users: &BTreeSet<u32>) -> bool {
-    match statat(proc, name, AtFlags::empty()) {
-        Ok(found) if users.contains(&found.st_uid) => true,
-        Ok(_) => {
-            let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-            let all = pidfd.and_then(|pidfd| users_behind(&pidfd).ok()).map(Vec::from).unwrap_or_else(|| {
-                all_users(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
-            });
-            all.is_empty() || all.iter().any(|uid| users.contains(uid))
-        }
-        // It has stopped.
-        Err(_) => false,
-    }
+fn is_of_socket(of: Descriptor, socket: u32) -> bool {
+    let Ok(number) = std::ffi::CString::new(of.number.to_string()) else { return false };
+    let table = folder(CWD, format!("/proc/{}/fd", of.thread));
+    table.is_ok_and(|table| socket_behind(&table, &number) == Ok(Some(socket)))
 }
 
 /// How `process` itself holds the socket, in whichever of its threads.
@@ -143,26 +68,34 @@ pub fn hold_of(process: &Process, socket: u32) -> Result<Hold, HostError> {
     let error = |source: std::io::Error| HostError::Proc { pid, what: "fd", source };
     let proc = folder(CWD, c"/proc").map_err(|e| error(e.into()))?;
     let (mut hold, mut left) = (Hold::Nothing, MAX_READ);
-    let read = tables(&proc, pid, |thread, open| {
-        let descriptors = open()?;
-        let mut numbers = vec![];
-        each(&descriptors, |descriptor| {
-            left = left.checked_sub(1).ok_or(Errno::TOOBIG)?;
-            if socket_behind(&descriptors, descriptor)? == Some(socket) {
-                numbers.extend(number(descriptor));
+    let read = tables(
+        &proc,
+        pid,
+        || true,
+        |thread, open| {
+            let descriptors = open()?;
+            let mut numbers = vec![];
+            each(&descriptors, |descriptor| {
+                left = left.checked_sub(1).ok_or(Errno::TOOBIG)?;
+                if socket_behind(&descriptors, descriptor)? == Some(socket) {
+                    numbers.extend(number(descriptor));
+                }
+                Ok(())
+            })?;
+            for number in numbers {
+                match std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/fdinfo/{number}")) {
+                    Ok(text) if closed_on_exec(&text) == Some(true) => match hold {
+                        Hold::AcrossExec(_) => {}
+                        _ => hold = Hold::UntilExec(Descriptor { thread, number }),
+                    },
+                    Ok(_) => hold = Hold::AcrossExec(Descriptor { thread, number }),
+                    Err(gone) if is_gone(&gone) => {}
+                    Err(other) => return Err(Errno::from_io_error(&other).unwrap_or(Errno::IO)),
+                }
             }
             Ok(())
-        })?;
-        for number in numbers {
-            match std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/fdinfo/{number}")) {
-                Ok(text) if closed_on_exec(&text) == Some(true) && hold != Hold::AcrossExec => hold = Hold::UntilExec,
-                Ok(_) => hold = Hold::AcrossExec,
-                Err(gone) if is_gone(&gone) => {}
-                Err(other) => return Err(Errno::from_io_error(&other).unwrap_or(Errno::IO)),
-            }
-        }
-        Ok(())
-    });
+        },
+    );
     match read {
         Ok(()) => {}
         Err(Errno::TOOBIG) => return Err(HostError::ManyDescriptors),
@@ -178,7 +111,7 @@ pub fn hold_of(process: &Process, socket: u32) -> Result<Hold, HostError> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};
@@ -186,6 +119,7 @@ mod tests {
     use sekisho_ports::instant;
 
     use super::*;
+    use crate::holder_search::is_of;
 
     /// A user that no other test uses.
     const STRANGER: u32 = 61_300;
@@ -222,28 +156,52 @@ mod tests {
         assert_eq!((held(STRANGER), held(STRANGER + 1)), (vec![(socket, pid)], vec![(socket, pid)]));
         // What another user's processes have open costs nothing.
         assert_eq!(held(STRANGER + 2), []);
+        let like = Descriptor { thread: pid, number: 0 };
+        let found = |user: u32| holders_like(socket, like, &[user].into()).unwrap().held;
+        assert_eq!((found(STRANGER), found(STRANGER + 2)), (vec![(socket, pid)], vec![]));
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// What is compared with a descriptor that became another file's says nothing: the search names descriptors then.
+    #[test]
+    fn law_l11_a_reused_descriptor_hides_no_holder() {
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let (other, _far) = UnixStream::pair().unwrap();
+        let own = std::process::id().cast_signed();
+        let socket = inode(&theirs);
+        let users: BTreeSet<u32> = [crate::own_uid()].into();
+        for number in [other.as_raw_fd(), i32::MAX] {
+            let like = Descriptor { thread: own, number };
+            assert_eq!(holders_like(socket, like, &users).unwrap().held, [(socket, own)]);
+        }
     }
 
     #[test]
     #[ignore = "a measurement"]
     fn what_a_look_costs() {
-        let proc = folder(CWD, c"/proc").unwrap();
+        let (proc, (ours, _theirs)) = (folder(CWD, c"/proc").unwrap(), UnixStream::pair().unwrap());
+        let like = Descriptor { thread: std::process::id().cast_signed(), number: ours.as_raw_fd() };
+        let socket = inode(&ours);
         for user in [crate::own_uid(), STRANGER] {
-            let (mut times, mut processes) = (vec![], 0);
+            let (mut by_inode, mut by_likeness, mut processes) = (vec![], vec![], 0);
             for _ in 0..200 {
                 let began = instant();
-                socket_holders(&[u32::MAX].into(), &[user].into()).unwrap();
-                times.push(began.elapsed());
+                socket_holders(&[socket].into(), &[user].into()).unwrap();
+                by_inode.push(began.elapsed());
+                let began = instant();
+                holders_like(socket, like, &[user].into()).unwrap();
+                by_likeness.push(began.elapsed());
             }
             each(&proc, |name| {
-                processes += usize::from(number(name).is_some_and(|pid| is_of(&proc, name, pid, &[user].into())));
+                processes += usize::from(number(name).is_some_and(|pid| is_of(&proc, pid, &[user].into())));
                 Ok(())
             })
             .unwrap();
-            times.sort();
-            println!("a user with {processes} processes: p50 {:?}, p99 {:?}", times[100], times[198]);
+            for (how, mut times) in [("inode", by_inode), ("likeness", by_likeness)] {
+                times.sort();
+                println!("a user with {processes} processes, by {how}: p50 {:?}, p99 {:?}", times[100], times[198]);
+            }
         }
     }
 }

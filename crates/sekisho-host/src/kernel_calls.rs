@@ -1,10 +1,11 @@
-//! Two questions to the kernel that neither rustix nor libc wraps safely. Neither passes a pointer but to a buffer of
+//! Three questions to the kernel that neither rustix nor libc wraps safely. None passes a pointer but to a buffer of
 //! its own.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// `linux/kcmp.h`
+const KCMP_FILE: libc::c_int = 0;
 const KCMP_FILES: libc::c_int = 2;
 
 /// `PIDFD_GET_INFO` (Linux 6.13): `_IOWR(0xFF, 11, struct pidfd_info)`, with the first version of that struct.
@@ -18,6 +19,16 @@ const INFO_USERS: [usize; 4] = [7, 9, 11, 13];
 pub(crate) fn share_descriptors(one: i32, other: i32) -> io::Result<bool> {
     // SAFETY: for KCMP_FILES the call takes numbers only.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };
+    if order < 0 { Err(io::Error::last_os_error()) } else { Ok(order == 0) }
+}
+
+/// Whether two descriptors, each of a thread and by its number there, are of one open file. A socket has one open file
+/// as long as it lives (kcmp(2)).
+#[expect(unsafe_code, reason = "kcmp(2) has no safe wrapper in libc, rustix or nix")]
+pub(crate) fn is_same_file(one: (i32, i32), other: (i32, i32)) -> io::Result<bool> {
+    let (first, second) = (libc::c_ulong::from(one.1.cast_unsigned()), libc::c_ulong::from(other.1.cast_unsigned()));
+    // SAFETY: for KCMP_FILE the call takes numbers only.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, KCMP_FILE, first, second) };
     if order < 0 { Err(io::Error::last_os_error()) } else { Ok(order == 0) }
 }
 

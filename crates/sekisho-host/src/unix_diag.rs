@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(peer, own_end(&theirs).inode);
         let wrong = UnixSocket { cookie: own_end(&ours).cookie + 1, ..own_end(&ours) };
         assert_eq!(unix_peer(wrong, &own).unwrap(), None, "another socket has that inode by now");
-        assert_eq!(hold_of(&own, peer).unwrap(), Hold::UntilExec);
+        assert!(matches!(hold_of(&own, peer).unwrap(), Hold::UntilExec(_)));
         let held = |peer: u32| socket_holders(&[peer].into(), &[crate::own_uid()].into()).unwrap().held;
         assert_eq!(held(peer), [(peer, own.pid())]);
 
@@ -117,7 +117,8 @@ mod tests {
         let pid = child.id().cast_signed();
         let holders: std::collections::BTreeSet<_> = held(peer).into_iter().collect();
         assert_eq!(holders, [(peer, own.pid()), (peer, pid)].into());
-        assert_eq!(hold_of(&Process::open(pid).unwrap(), peer).unwrap(), Hold::AcrossExec);
+        let holds = hold_of(&Process::open(pid).unwrap(), peer).unwrap();
+        assert_eq!(holds, Hold::AcrossExec(crate::Descriptor { thread: pid, number: 0 }));
         child.kill().unwrap();
         child.wait().unwrap();
         drop(theirs);
