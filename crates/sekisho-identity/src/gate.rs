@@ -91,6 +91,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// For whom a token is meant; empty for other identities.
+    pub const fn audience(&self) -> &'a [String] {
+        match self {
+            Self::WorkloadJwt { audience, .. } => audience,
+            _ => &[],
+        }
+    }
+
     const fn evidence(&self) -> Option<&'a Evidence> {
         match self {
             Self::NodeSvid { evidence, .. }

@@ -138,8 +138,8 @@ pub(crate) struct AgentCaller {
 
 #[derive(Default)]
 struct Basis {
-    requester: OnceLock<Requester>,
-    evidence: OnceLock<Evidence>,
+    requester: OnceLock<Arc<Requester>>,
+    evidence: OnceLock<Arc<Evidence>>,
 }
 
 impl AgentCaller {
@@ -165,7 +165,7 @@ impl AgentCaller {
     }
 
     /// What it proved, on which all that it asks for rests.
-    pub(crate) fn evidence(&self) -> Result<&Evidence, Denied> {
+    pub(crate) fn evidence(&self) -> Result<&Arc<Evidence>, Denied> {
         if let Some(evidence) = self.basis.evidence.get() {
             return Ok(evidence);
         }
@@ -173,15 +173,14 @@ impl AgentCaller {
             tracing::error!(%error, agent = %self.id.get(), "the stored attestation of the agent is not readable");
             Denied::MustAttest
         })?;
-        Ok(self.basis.evidence.get_or_init(|| evidence))
+        Ok(self.basis.evidence.get_or_init(|| Arc::new(evidence)))
     }
 
     /// The agent as it stood when the call first asked for an identity. The gate looks again before it signs: a ban may
     /// come meanwhile.
-    pub(crate) fn requester(&self, domain: &Domain) -> &Requester {
-        self.basis
-            .requester
-            .get_or_init(|| Requester::agent(&domain.view, &domain.identity, self.id.clone(), self.serial.clone()))
+    pub(crate) fn requester(&self, domain: &Domain) -> &Arc<Requester> {
+        let agent = || Requester::agent(&domain.view, &domain.identity, self.id.clone(), self.serial.clone());
+        self.basis.requester.get_or_init(|| Arc::new(agent()))
     }
 
     /// How it stands now.

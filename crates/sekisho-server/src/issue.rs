@@ -13,7 +13,7 @@ use sekisho_types::{EntryId, SpiffeId, UnixTime, Verified};
 use crate::authorities::{AuthorityError, Signing};
 use crate::budget::Budgets;
 use crate::denied::Denied;
-use crate::domain::{Domain, Identity, Settings};
+use crate::domain::{Domain, Identity, Settings, Shared};
 use crate::journal::{Journal, JournalError, Written};
 use crate::recent::Generation;
 use crate::refusal::Fault;
@@ -87,6 +87,8 @@ impl Fault for IssueError {
 /// Who requests identities, with its standing at the time of the request, and the state of that time.
 pub(crate) struct Requester {
     caller: Caller,
+    /// What the identities say of an agent that requests them.
+    agent_key: Option<AgentKey>,
     /// Of the SVID that an agent shows.
     serial: String,
     judged_at: Generation,
@@ -108,7 +110,8 @@ impl Requester {
 
     fn of(view: &View, own: &Identity, caller: Caller, serial: String) -> Self {
         view.read(|state| {
-            let requester = Self { caller, serial, judged_at: state.generation };
+            let agent_key = agent_key(&caller);
+            let requester = Self { caller, agent_key, serial, judged_at: state.generation };
             Self { caller: requester.current_caller(state, &own.server_id), ..requester }
         })
     }
@@ -145,8 +148,8 @@ impl Requester {
 }
 
 /// A kind of identity: what of it is signed, what the log says of it first, and what a signature makes of it.
-pub(crate) trait Kind: Send + Sync {
-    type Identity: Send;
+pub(crate) trait Kind: Copy + Send + Sync + 'static {
+    type Identity: Send + 'static;
 
     /// Takes a leaf of some length from the budget of the agent that asks.
     const BUDGET: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool;
@@ -201,43 +204,58 @@ impl Domain {
     }
 }
 
-/// Issues an identity, which is in the log when this returns. Work that takes the processor waits in the fair
-/// queue (decisions/0043).
-pub(crate) async fn issue<K: Kind>(
-    of: &Issuer<'_>,
-    requester: &Requester,
-    request: Request<'_>,
-    kind: K,
-) -> Result<Issued<K::Identity>, IssueError> {
-    let (queue, agent) = (&of.limits.queue, requester.queue_key(of.identity));
-    let (drafted, leaf) = queue.run(agent.clone(), || draft(of, requester, request, &kind)).await?;
-    let log_index = of.journal.append_leaf(leaf).await?;
-    queue.run(agent, || sign(of, requester, request, &kind, drafted, log_index)).await
+/// What is asked for. It is owned, since whichever thread is free works on it.
+pub(crate) trait Asked: Send + 'static {
+    fn request(&self) -> Request<'_>;
 }
 
-/// Issues identities, each for itself; their leaves share one append, and so one wait for the log.
-pub(crate) async fn issue_all<K: Kind>(
-    of: &Issuer<'_>,
-    requester: &Requester,
-    requests: &[Request<'_>],
+/// Issues an identity, which is in the log when this returns.
+pub(crate) async fn issue<K: Kind, A: Asked>(
+    domain: &Shared,
+    requester: &Arc<Requester>,
     kind: K,
-) -> Vec<Result<Issued<K::Identity>, IssueError>> {
-    let (queue, agent) = (&of.limits.queue, requester.queue_key(of.identity));
-    let mut leaves = Vec::with_capacity(requests.len());
-    let drafting = queue.each(&agent, requests.to_vec(), |request| {
-        let (drafted, leaf) = draft(of, requester, request, &kind)?;
+    asked: A,
+) -> Result<Issued<K::Identity>, IssueError> {
+    let issued = issue_all(domain, requester, kind, vec![asked], Ok).await.pop();
+    issued.unwrap_or_else(|| Err(IssueError::Form("it was not answered".into()))).map(|(issued, _)| issued)
+}
+
+/// Issues identities, each for itself; their leaves share one append, and so one wait for the log. Work that takes the
+/// processor waits in the fair queue (decisions/0043): `read` and the leaf, then the signature.
+pub(crate) async fn issue_all<K: Kind, I: Send + 'static, A: Asked>(
+    domain: &Shared,
+    requester: &Arc<Requester>,
+    kind: K,
+    items: Vec<I>,
+    read: impl Fn(I) -> Result<A, IssueError> + Clone + Send + 'static,
+) -> Vec<Result<(Issued<K::Identity>, A), IssueError>> {
+    let (queue, agent) = (&domain.limits.queue, requester.queue_key(&domain.identity));
+    let (of, by) = (domain.clone(), requester.clone());
+    let drafting = move |item| {
+        let asked = read(item)?;
+        let (drafted, leaf) = draft(&of.issuer(), &by, asked.request(), &kind)?;
+        Ok((drafted, leaf, asked))
+    };
+    let mut leaves = Vec::with_capacity(items.len());
+    let mut apart = |(drafted, leaf, asked)| {
         leaves.push(leaf);
-        Ok::<_, IssueError>((drafted, request))
-    });
-    let drafted = drafting.await;
-    let mut appended = of.journal.append_leaves(leaves).await.into_iter();
-    let signing = queue.each(&agent, drafted, |drafted| {
-        let (drafted, request) = drafted?;
+        (drafted, asked)
+    };
+    let drafted: Vec<Result<_, IssueError>> = queue.each(&agent, items, drafting).await;
+    let drafted: Vec<_> = drafted.into_iter().map(|result| result.map(&mut apart)).collect();
+    let mut appended = domain.journal().append_leaves(leaves).await.into_iter();
+    let mut indexed = |drafted: Result<_, IssueError>| {
+        let drafted = drafted?;
         let no_index = || Err(JournalError::Disk(Arc::new(DiskError::Rule("a leaf has no index".into()))));
-        let log_index = appended.next().unwrap_or_else(no_index)?;
-        sign(of, requester, request, &kind, drafted, log_index)
-    });
-    signing.await
+        Ok((drafted, appended.next().unwrap_or_else(no_index)?))
+    };
+    let indexed: Vec<Result<_, IssueError>> = drafted.into_iter().map(&mut indexed).collect();
+    let (of, by) = (domain.clone(), requester.clone());
+    let signing = move |drafted: Result<((Drafted, A), u64), IssueError>| {
+        let ((drafted, asked), log_index) = drafted?;
+        Ok((sign(&of.issuer(), &by, asked.request(), &kind, drafted, log_index)?, asked))
+    };
+    queue.each(&agent, indexed, signing).await
 }
 
 /// What the gate allowed, in the form in which it is signed once its leaf is in the log.
@@ -258,7 +276,7 @@ fn draft<K: Kind>(
     // Before the gate looks: what is revoked after this revision concerns this identity.
     let revision = of.view.read(|state| state.revision);
     let allowed = authorize(&requester.caller, request, &limits(of, &signing), now())?;
-    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: agent_key(&requester.caller) };
+    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: requester.agent_key };
     let id = of.journal.new_id();
     let Draft { to_sign, event } =
         kind.draft(&allowed, &Basis { signing: &signing, origin, requester, request, id })?;

@@ -11,19 +11,20 @@ use crate::budget::Budgets;
 use crate::issue::{Basis, Draft, IssueError, Issued, Kind};
 use crate::journal::personal;
 
-/// For these audiences.
-pub(crate) struct Jwt<'a>(pub &'a [String]);
+#[derive(Clone, Copy)]
+pub(crate) struct Jwt;
 
 /// A token.
 pub(crate) type IssuedJwt = Issued<String>;
 
-impl Kind for Jwt<'_> {
+impl Kind for Jwt {
     type Identity = String;
 
     const BUDGET: fn(&Budgets, &SpiffeId, usize, UnixTime) -> bool = Budgets::token;
 
     fn draft(&self, allowed: &Allowed, basis: &Basis<'_>) -> Result<Draft, IssueError> {
-        let (Self(audience), Basis { signing, origin, requester, request, id }) = (self, basis);
+        let Basis { signing, origin, requester, request, id } = basis;
+        let audience = request.audience();
         let token_id = hex::encode(id);
         let mint = Mint {
             key_id: &signing.jwt_key_id,

@@ -10,6 +10,7 @@ use crate::budget::Budgets;
 use crate::issue::{Basis, Draft, IssueError, Issued, Kind};
 use crate::journal::personal;
 
+#[derive(Clone, Copy)]
 pub(crate) struct X509;
 
 pub(crate) struct Certificate {

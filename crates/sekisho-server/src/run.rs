@@ -1,15 +1,16 @@
 //! What runs commands: here a batch is opened, the caller's right goes into it, events become leaves, and changes that
 //! met others are prepared again. Commands prepare; they neither submit nor encode.
 
+use std::sync::Arc;
+
 use sekisho_events::Event;
-use sekisho_identity::Request;
 use sekisho_store::{Conflict, Item, StoreError};
 
 use crate::caller::Caller;
 use crate::change::{Change, Facts};
 use crate::denied::Denied;
 use crate::domain::Shared;
-use crate::issue::{IssueError, Issued, Kind, Requester, issue, issue_all};
+use crate::issue::{Asked, IssueError, Issued, Kind, Requester, issue, issue_all};
 use crate::journal::JournalError;
 
 /// A view is stale only while another change is under way: so many in a row are others that change the same.
@@ -84,23 +85,24 @@ impl<C: Caller> Run<'_, C> {
     }
 
     /// Issues an identity, by the gate.
-    pub(crate) async fn issue<K: Kind>(
+    pub(crate) async fn issue<K: Kind, A: Asked>(
         &self,
-        requester: &Requester,
-        request: Request<'_>,
+        requester: &Arc<Requester>,
         kind: K,
+        asked: A,
     ) -> Result<Issued<K::Identity>, IssueError> {
-        issue(&self.domain.issuer(), requester, request, kind).await
+        issue(self.domain, requester, kind, asked).await
     }
 
-    /// Issues identities, each for itself, with one wait for the log.
-    pub(crate) async fn issue_all<K: Kind>(
+    /// Issues identities, each for itself, with one wait for the log. `read` makes of an item what is asked for.
+    pub(crate) async fn issue_all<K: Kind, I: Send + 'static, A: Asked>(
         &self,
-        requester: &Requester,
-        requests: &[Request<'_>],
+        requester: &Arc<Requester>,
         kind: K,
-    ) -> Vec<Result<Issued<K::Identity>, IssueError>> {
-        issue_all(&self.domain.issuer(), requester, requests, kind).await
+        items: Vec<I>,
+        read: impl Fn(I) -> Result<A, IssueError> + Clone + Send + 'static,
+    ) -> Vec<Result<(Issued<K::Identity>, A), IssueError>> {
+        issue_all(self.domain, requester, kind, items, read).await
     }
 
     fn recorded(&self, item: Item, events: Vec<Event>) -> Item {

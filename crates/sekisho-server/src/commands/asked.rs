@@ -1,14 +1,13 @@
 //! What is the same for each identity that an agent asks for.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Csr, Entry, WorkloadProof};
+use sekisho_identity::{Csr, Entry, Request, WorkloadProof};
 use sekisho_types::{EntryId, Verified};
 
 use crate::caller::AgentCaller;
-use crate::issue::IssueError;
+use crate::issue::{Asked, IssueError};
 use crate::run::Run;
 use crate::view::View;
 
@@ -17,9 +16,9 @@ pub(super) fn entry(view: &View, id: EntryId) -> Result<Arc<Entry>, IssueError> 
     view.read(|state| state.entries.get(&id).cloned()).ok_or(IssueError::NoEntry(id))
 }
 
-/// A CSR whose signature is valid. Verifying needs a permit: it takes longer than signing.
-pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: &[u8]) -> Result<Verified<Csr>, IssueError> {
-    let verified = run.domain.limits.queue.run(run.caller.id.get().clone(), || Csr::verify(der)).await;
+/// A CSR whose signature is valid. It waits in the queue: verifying takes longer than signing.
+pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: Vec<u8>) -> Result<Verified<Csr>, IssueError> {
+    let verified = run.domain.limits.queue.run(run.caller.id.get(), move || Csr::verify(&der)).await;
     verified.map_err(|error| IssueError::Csr(error.to_string()))
 }
 
@@ -27,10 +26,22 @@ pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: &[u8]) -> Result<Verifi
 pub(super) fn shown(
     agent: &AgentCaller,
     process: Option<Evidence>,
-) -> Result<(WorkloadProof, Cow<'_, Evidence>), IssueError> {
+) -> Result<(WorkloadProof, Arc<Evidence>), IssueError> {
     let node = agent.evidence()?;
     Ok(match process {
-        Some(process) => (WorkloadProof::Process, Cow::Owned(node.clone().with(process)?)),
-        None => (WorkloadProof::NodeOnly, Cow::Borrowed(node)),
+        Some(process) => (WorkloadProof::Process, Arc::new(Evidence::clone(node).with(process)?)),
+        None => (WorkloadProof::NodeOnly, node.clone()),
     })
+}
+
+/// A node's own identity.
+pub(super) struct AskedNode {
+    pub csr: Verified<Csr>,
+    pub evidence: Arc<Evidence>,
+}
+
+impl Asked for AskedNode {
+    fn request(&self) -> Request<'_> {
+        Request::NodeSvid { csr: &self.csr, evidence: &self.evidence }
+    }
 }

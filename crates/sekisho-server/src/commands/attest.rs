@@ -3,12 +3,13 @@ use std::sync::Arc;
 
 use sekisho_events::{AttestationId, Attested, IssuanceId, TokenId, TokenUsed};
 use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, VerifierInputs, attestor};
-use sekisho_identity::{Csr, Node, Request};
+use sekisho_identity::{Csr, Node};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};
 use sekisho_store::{Conflict, Expect, StoreError, Write};
 use sekisho_types::{SpiffeId, Verified};
 
+use super::asked::AskedNode;
 use crate::change::{Change, Facts};
 use crate::command::Command;
 use crate::denied::Denied;
@@ -241,8 +242,8 @@ async fn admit(
     };
     run.log(attested).await?;
     let requester = Requester::attested(&domain.view, &domain.identity, id.clone());
-    let request = Request::NodeSvid { csr, evidence: proved.evidence() };
-    let issued = run.issue(&requester, request, X509).await;
+    let asked = AskedNode { csr: csr.clone(), evidence: Arc::new(proved.evidence().clone()) };
+    let issued = run.issue(&Arc::new(requester), X509, asked).await;
     let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Entry, Request};
+use sekisho_identity::{Entry, Request, WorkloadProof};
 use sekisho_types::EntryId;
 
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
 use crate::command::Command;
-use crate::issue::IssueError;
+use crate::issue::{Asked, IssueError};
 use crate::issue_jwt::{IssuedJwt, Jwt};
 use crate::run::Run;
 
@@ -28,8 +28,22 @@ impl Command for IssueJwt {
         let (agent, view) = (run.caller, run.facts().view);
         let entry = entry(view, self.entry)?;
         let (shown, evidence) = shown(agent, self.process)?;
-        let request = Request::WorkloadJwt { entry: &entry, audience: &self.audience, shown, evidence: &evidence };
-        let issued = run.issue(agent.requester(run.domain), request, Jwt(&self.audience)).await?;
+        let asked = AskedJwt { entry: entry.clone(), audience: self.audience, shown, evidence };
+        let issued = run.issue(agent.requester(run.domain), Jwt, asked).await?;
         Ok((issued, entry))
+    }
+}
+
+struct AskedJwt {
+    entry: Arc<Entry>,
+    audience: Vec<String>,
+    shown: WorkloadProof,
+    evidence: Arc<Evidence>,
+}
+
+impl Asked for AskedJwt {
+    fn request(&self) -> Request<'_> {
+        let Self { entry, audience, shown, evidence } = self;
+        Request::WorkloadJwt { entry, audience, shown: *shown, evidence }
     }
 }

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
@@ -8,7 +7,7 @@ use sekisho_types::{EntryId, Verified};
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
 use crate::command::Command;
-use crate::issue::IssueError;
+use crate::issue::{Asked, IssueError};
 use crate::issue_x509::{IssuedX509, X509};
 use crate::run::Run;
 use crate::view::View;
@@ -33,38 +32,32 @@ impl Command for IssueX509 {
     type Error = IssueError;
 
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<Self::Reply, IssueError> {
-        let (agent, view) = (run.caller, run.facts().view);
+        let (domain, agent) = (run.domain.clone(), run.caller.clone());
         // To check the signature of a CSR takes longer than to sign.
-        let queue = &run.domain.limits.queue;
-        let read = queue.each(agent.id.get(), self.items, |item| Read::of(view, agent, item?)).await;
-        let requests: Vec<_> = read.iter().flatten().map(Read::request).collect();
-        let mut issued = run.issue_all(agent.requester(run.domain), &requests, X509).await.into_iter();
-        drop(requests);
-        let replies = read.into_iter().map(|read| {
-            let entry = read?.entry;
-            let issued = issued.next().unwrap_or_else(|| Err(IssueError::Form("it was not answered".into())))?;
-            Ok((issued, entry))
-        });
-        Ok(replies.collect())
+        let read = move |item: Result<X509Request, IssueError>| Read::of(&domain.view, &agent, item?);
+        let issued = run.issue_all(run.caller.requester(run.domain), X509, self.items, read).await;
+        Ok(issued.into_iter().map(|result| result.map(|(issued, read)| (issued, read.entry))).collect())
     }
 }
 
 /// What is asked for, found and checked as far as it is for itself.
-struct Read<'a> {
+struct Read {
     entry: Arc<Entry>,
     csr: Verified<Csr>,
     shown: WorkloadProof,
-    evidence: Cow<'a, Evidence>,
+    evidence: Arc<Evidence>,
 }
 
-impl<'a> Read<'a> {
-    fn of(view: &View, agent: &'a AgentCaller, asked: X509Request) -> Result<Self, IssueError> {
+impl Read {
+    fn of(view: &View, agent: &AgentCaller, asked: X509Request) -> Result<Self, IssueError> {
         let entry = entry(view, asked.entry)?;
         let csr = Csr::verify(&asked.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
         let (shown, evidence) = shown(agent, asked.process)?;
         Ok(Self { entry, csr, shown, evidence })
     }
+}
 
+impl Asked for Read {
     fn request(&self) -> Request<'_> {
         Request::WorkloadX509 { entry: &self.entry, csr: &self.csr, shown: self.shown, evidence: &self.evidence }
     }

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use sekisho_identity::Request;
 
 use crate::caller::ThisServer;
 use crate::command::Command;
-use crate::issue::{IssueError, Requester};
+use crate::issue::{Asked, IssueError, Requester};
 use crate::issue_x509::{IssuedX509, X509};
 use crate::run::Run;
 
@@ -17,8 +19,13 @@ impl Command for OwnSvid {
     type Error = IssueError;
 
     async fn run(self, run: &Run<'_, ThisServer>) -> Result<IssuedX509, IssueError> {
-        let request = Request::ServerSvid { public_key: &self.public_key };
         let requester = Requester::server(&run.domain.view, &run.domain.identity);
-        run.issue(&requester, request, X509).await
+        run.issue(&Arc::new(requester), X509, self).await
+    }
+}
+
+impl Asked for OwnSvid {
+    fn request(&self) -> Request<'_> {
+        Request::ServerSvid { public_key: &self.public_key }
     }
 }

@@ -1,8 +1,7 @@
 use sekisho_events::IssuanceId;
-use sekisho_identity::Request;
 use sekisho_store::{Conflict, StoreError, Write};
 
-use super::asked::csr;
+use super::asked::{AskedNode, csr};
 use crate::caller::AgentCaller;
 use crate::change::Change;
 use crate::command::Command;
@@ -95,13 +94,13 @@ impl Command for Renew {
     type Error = RenewError;
 
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<IssuedX509, RenewError> {
-        let (csr, agent) = (csr(run, &self.csr).await?, run.caller);
+        let (csr, agent) = (csr(run, self.csr).await?, run.caller);
         // As SPIRE has it: such an agent would otherwise hold its identity without ever proving itself again.
         if agent.node.can_reattest {
             return Err(RenewError::MustReattest);
         }
-        let evidence = agent.evidence().map_err(IssueError::from)?;
-        let issued = run.issue(agent.requester(run.domain), Request::NodeSvid { csr: &csr, evidence }, X509).await?;
+        let evidence = agent.evidence().map_err(IssueError::from)?.clone();
+        let issued = run.issue(agent.requester(run.domain), X509, AskedNode { csr, evidence }).await?;
         // It may have been banned or evicted, or have used a successor of what it shows, since it was judged.
         let renewal = || {
             let (id, previous_serial) = (agent.id.get().clone(), Some(agent.serial.clone()));

@@ -4,6 +4,7 @@ use sekisho_events::Counter;
 use sekisho_identity::{Entry, LeafFacts, leaf_facts};
 use sekisho_types::EntryId;
 
+use super::super::asked::AskedNode;
 use super::{says, words};
 use crate::caller::AgentCaller;
 use crate::commands::{BanAgent, CreateEntries, DeleteEntry, IssueJwt, IssueX509, OwnSvid, X509Request};
@@ -125,11 +126,11 @@ async fn law_l6_a_ban_withdraws_an_issuance_under_way() {
     // As it stood when the call asked; the ban comes before the gate looks again.
     let requester = call.caller.requester(&bed.domain);
     bed.operator().await.execute(BanAgent { id: shown.spiffe_id.clone() }).await.unwrap();
-    let evidence = call.caller.evidence().unwrap();
+    let evidence = call.caller.evidence().unwrap().clone();
     let csr = sekisho_identity::Csr::verify(&csr()).unwrap();
-    let request = sekisho_identity::Request::NodeSvid { csr: &csr, evidence };
-    let error =
-        crate::issue::issue(&bed.domain.issuer(), requester, request, crate::issue_x509::X509).await.err().unwrap();
+    let issued =
+        crate::issue::issue(&bed.domain, requester, crate::issue_x509::X509, AskedNode { csr, evidence }).await;
+    let error = issued.err().unwrap();
     assert!(matches!(error, IssueError::Withdrawn { .. }), "{error}");
     let _refusal = call.refuse(error).await;
     let [refused] = bed.refusals().await.try_into().unwrap();
