@@ -72,11 +72,13 @@ impl Disk {
     }
 }
 
-/// Replaces `path` by `bytes` for readers: they see the old content or the new, never half of one. Not durable.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+/// Replaces `path` by `bytes` for readers: they see the old content or the new, never half of one. Not durable before
+/// the file that this returns is synced. That sync is the first of its inode: it reports every failure to write since.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<File, DiskError> {
     let (mut file, temporary) = new_inode(path)?;
     file.write_all(bytes).inspect_err(|_| forget(&temporary)).map_err(DiskError::io(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(DiskError::io(path))
+    std::fs::rename(&temporary, path).map_err(DiskError::io(path))?;
+    Ok(file)
 }
 
 /// A file beside `path` that no earlier attempt wrote to.

@@ -1,9 +1,11 @@
 //! A log's tiles on disk, written behind the write-ahead file and made durable before that is emptied.
 //!
-//! For readers a tile is written as soon as it changes. To be durable it is written once more, to a new inode behind
-//! one fsync: what an earlier attempt wrote does not count. Until then its bytes stay in memory.
+//! For readers a tile is written as soon as it changes, and a full one is synced when the write-ahead file is emptied.
+//! If that fails it is written once more, to a new inode: what an earlier attempt wrote does not count. Until then its
+//! bytes stay in memory.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use sekisho_ledger::{Bundle, Frontier, Hash, TILE_WIDTH, bundle_path, leaf_hash, tile_path};
@@ -26,7 +28,7 @@ pub(crate) struct Tiles {
     /// Full tiles and bundles of this batch, to be written.
     full: VecDeque<(PathBuf, Vec<u8>)>,
     /// Full files written since the write-ahead file began.
-    unsynced: BTreeMap<PathBuf, Vec<u8>>,
+    unsynced: BTreeMap<PathBuf, FullFile>,
     /// Partial files: of the tree now, of the one published before it, of the one that the write-ahead file begins
     /// behind.
     edge_files: BTreeSet<PathBuf>,
@@ -35,6 +37,16 @@ pub(crate) struct Tiles {
     /// Written and no longer needed.
     superseded: BTreeSet<PathBuf>,
 }
+
+/// A file that is written for readers and not yet durable.
+struct FullFile {
+    bytes: Vec<u8>,
+    /// As it was written, while no sync of it was tried.
+    file: Option<File>,
+}
+
+/// Files that wait for their sync at most; further ones are written once more instead.
+const MOST_OPEN: usize = 256;
 
 impl Tiles {
     /// Reads back the edge of a log of `size` entries whose tiles are durable.
@@ -136,8 +148,10 @@ impl Tiles {
     /// again.
     pub(crate) fn write(&mut self) -> Result<(), DiskError> {
         while let Some((path, bytes)) = self.full.front() {
-            in_folder(&self.folder, path, || replace_file(path, bytes))?;
-            self.unsynced.extend(self.full.pop_front());
+            let file = in_folder(&self.folder, path, || replace_file(path, bytes))?;
+            let file = Some(file).filter(|_| self.unsynced.len() < MOST_OPEN);
+            let written = self.full.pop_front().map(|(path, bytes)| (path, FullFile { bytes, file }));
+            self.unsynced.extend(written);
         }
         let edge = self.edge_now();
         for (path, bytes) in &edge {
@@ -155,9 +169,17 @@ impl Tiles {
 
     /// Makes durable what a restart from this size needs, whatever came of earlier attempts.
     pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
-        let mut folders = BTreeSet::new();
-        for (path, bytes) in self.unsynced.iter().chain(&self.edge_now()) {
+        let (mut folders, edge) = (BTreeSet::new(), self.edge_now());
+        for (path, written) in &mut self.unsynced {
+            match written.file.take() {
+                Some(file) => self.disk.sync_data(&file, path).map_err(DiskError::io(path))?,
+                None => in_folder(&self.folder, path, || self.disk.write_file(path, &written.bytes))?,
+            }
+        }
+        for (path, bytes) in &edge {
             in_folder(&self.folder, path, || self.disk.write_file(path, bytes))?;
+        }
+        for path in self.unsynced.keys().chain(edge.keys()) {
             folders.extend(path.ancestors().skip(1).take_while(|p| p.starts_with(&self.folder)).map(Path::to_owned));
         }
         folders.iter().try_for_each(|folder| self.disk.sync_folder(folder))
@@ -203,8 +225,11 @@ impl Tiles {
 }
 
 /// Runs `write`, once more behind making the folder of `path` within the log's if that is not there.
-fn in_folder(log: &Path, path: &Path, write: impl Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
-    let Err(error) = write() else { return Ok(()) };
+fn in_folder<T>(log: &Path, path: &Path, write: impl Fn() -> Result<T, DiskError>) -> Result<T, DiskError> {
+    let error = match write() {
+        Ok(written) => return Ok(written),
+        Err(error) => error,
+    };
     match path.parent() {
         Some(parent) if !parent.is_dir() => {
             private_folders_below(log, parent)?;

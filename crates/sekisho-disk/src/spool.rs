@@ -230,7 +230,7 @@ impl Spool {
         }
         // If this is forgotten, the batch is sent once more and the server knows it by its key.
         let text = format!("{} {}", state.first, state.reported);
-        replace_file(&self.folder.join(ACKNOWLEDGED), text.as_bytes())
+        replace_file(&self.folder.join(ACKNOWLEDGED), text.as_bytes()).map(drop)
     }
 
     /// Gives up a batch that will never be taken: its records are counted as lost.

@@ -221,7 +221,7 @@ impl Writer {
             self.wal.restart_file(self.tiles.frontier.size(), through.iter().map(<[u8; 12]>::as_slice))?;
             self.tiles.begins_here();
         } else {
-            replace_file(&path, checkpoint.as_bytes())?;
+            drop(replace_file(&path, checkpoint.as_bytes())?);
         }
         self.tiles.remove_superseded();
         self.published.send_replace((self.tiles.frontier.size(), Arc::from(checkpoint)));
@@ -266,17 +266,16 @@ fn replay(
     }
 }
 
-/// What waits behind `first`, and what comes within `wait`.
+/// What waits behind `first` after this time, which passes asleep: at the queue each append would wake this thread.
 fn gather(first: Append, queue: &Receiver<Append>, wait: Duration) -> Vec<Append> {
-    let until = instant() + wait;
+    if !wait.is_zero() {
+        std::thread::sleep(wait);
+    }
     let size = |append: &Append| append.entries.iter().map(|e| e.leaf.len() + e.side.len() + 8).sum::<usize>();
     let mut bytes = size(&first);
     let mut batch = vec![first];
     while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
-        let Ok(next) = queue.try_recv().or_else(|_| queue.recv_timeout(until.saturating_duration_since(instant())))
-        else {
-            break;
-        };
+        let Ok(next) = queue.try_recv() else { break };
         bytes += size(&next);
         batch.push(next);
     }
