@@ -9,11 +9,17 @@ use http::{HeaderMap, StatusCode, header};
 /// Layer around gRPC services: tonic answers every path, also one that a browser or a prober asks for, with HTTP 200
 /// and a gRPC status; to a client that speaks no gRPC that says that all is well.
 pub async fn grpc_only(request: Request<Body>, next: Next) -> Response {
-    if is_grpc(request.headers()) { next.run(request).await } else { StatusCode::NOT_FOUND.into_response() }
+    if is_grpc(request.headers()) { next.run(request).await } else { no_grpc() }
 }
 
-/// PROTOCOL-HTTP2.md, "Content-Type": `application/grpc`, with `+proto` or another suffix behind it.
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// What a request gets that is not gRPC.
+pub fn no_grpc() -> Response {
+    StatusCode::NOT_FOUND.into_response()
+}
+
+/// Whether a request with these headers is gRPC (PROTOCOL-HTTP2.md, "Content-Type"): its type is `application/grpc`,
+/// with `+proto` or another suffix behind it.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let rest = kind.and_then(|kind| kind.strip_prefix("application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))

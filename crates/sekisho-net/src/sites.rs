@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{Acceptor, HANDSHAKE_TIMEOUT};
 use crate::ending::end_streams;
+use crate::joined_writes::JoinedWrites;
 use crate::listen::{accept_each, connection, drain};
 use crate::slots::MAX_CONNECTIONS;
 use crate::trust::SiteSelection;
@@ -129,7 +130,9 @@ impl Sites {
                 tracing::debug!(peer = %peer.address, group = %peer.group, "connection");
                 let state = Arc::<State>::default();
                 let watch = |served| watcher.watch(served);
-                if let Some(rule) = connection(stream, site.router.clone(), Arc::new(peer), &state, watch).await {
+                if let Some(rule) =
+                    connection(JoinedWrites(stream), site.router.clone(), Arc::new(peer), &state, watch).await
+                {
                     (site.rejected)(address, rule);
                 }
             }

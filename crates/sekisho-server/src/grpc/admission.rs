@@ -3,9 +3,10 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use sekisho_net::{is_unrecorded, unrecorded_refusal};
+use sekisho_net::{is_grpc, is_unrecorded, no_grpc, unrecorded_refusal};
 use tonic::Status;
 
+use super::checked_body::with_final_check;
 use crate::admission::{Admission, LONGEST};
 use crate::caller::Caller;
 use crate::command::Command;
@@ -28,8 +29,13 @@ impl Fault for Status {
     }
 }
 
-/// Admits callers of methods, and records what is refused before it is a command.
+/// Admits callers of methods, records what is refused before it is a command, and adds the final check to answers that
+/// hold identities. It is one layer: each further one would box the request and its answer once more.
 pub(super) async fn admit_to_method(State(domain): State<Shared>, mut request: Request, next: Next) -> Response {
+    // As an unknown path is answered.
+    if !is_grpc(request.headers()) {
+        return no_grpc();
+    }
     let role = roles::of_method(request.uri().path().trim_start_matches('/'));
     let Some(role) = role else { return Status::unimplemented("there is no such method here").into_http() };
     let connection = Connection::of(&domain, request.extensions());
@@ -42,7 +48,7 @@ pub(super) async fn admit_to_method(State(domain): State<Shared>, mut request: R
     if let Err(refusal) = entered {
         return Status::from(refusal.into_error()).into_http();
     }
-    let answer = next.run(request).await;
+    let answer = with_final_check(&domain, next.run(request).await);
     // A message that cannot be read does not come as far as a command, and an adapter may refuse its form.
     match unrecorded_refusal(answer.headers()) {
         Some(status) if !connection.has_record() => connection.refuse(status).await.into_error().into_http(),

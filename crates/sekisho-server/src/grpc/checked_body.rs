@@ -5,9 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
@@ -17,12 +15,11 @@ use crate::final_check::{FinalCheck, WithholdReason};
 use crate::refusal::{self, RefusedParty};
 use crate::withheld::Withheld;
 
-/// Adds the final check to each answer that holds identities.
-pub(super) async fn check_answers(State(domain): State<Shared>, request: Request, next: Next) -> Response {
-    let mut answer = next.run(request).await;
+/// Adds the final check to an answer that holds identities.
+pub(super) fn with_final_check(domain: &Shared, mut answer: Response) -> Response {
     match answer.extensions_mut().remove::<FinalCheck>() {
         Some(final_check) => {
-            let stage = Stage::Held;
+            let (domain, stage) = (domain.clone(), Stage::Held);
             answer.map(|body| Body::new(CheckedBody { domain, final_check, body, stage }))
         }
         None => answer,

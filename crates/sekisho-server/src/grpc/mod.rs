@@ -13,13 +13,11 @@ mod streams;
 mod svid;
 
 use axum::Router;
-use sekisho_net::grpc_only;
 use sekisho_proto::{server as own, spire};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use self::admission::admit_to_method;
-use self::checked_body::check_answers;
 use crate::admission::LONGEST;
 use crate::domain::Shared;
 
@@ -46,8 +44,5 @@ pub(crate) fn routes<H: Health>(
         .add_service(health)
         .add_service(reflection);
     let router = routes.routes().into_axum_router();
-    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), check_answers));
-    let router = router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method));
-    // Outermost: a request that is not gRPC is answered as an unknown path.
-    Ok(router.layer(axum::middleware::from_fn(grpc_only)))
+    Ok(router.layer(axum::middleware::from_fn_with_state(domain.clone(), admit_to_method)))
 }
