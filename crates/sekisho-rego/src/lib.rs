@@ -27,6 +27,7 @@ mod api;
 mod ask;
 pub mod builtins;
 pub mod check;
+pub mod decision;
 mod eval;
 mod program;
 pub mod syntax;

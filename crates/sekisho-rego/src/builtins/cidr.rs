@@ -1,7 +1,8 @@
-//! `net.cidr_*`. An IPv6 address that maps one of IPv4 counts as that one.
+//! `net.cidr_*`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use super::block::{Block, MAPPED, address, bits, is_v4, mask};
 use super::context::{BuiltinError, Context, Outcome, done, failure};
 use super::operand::{any, items, string, type_error};
 use crate::value::{Set, Value};
@@ -15,72 +16,6 @@ pub(super) const FUNCTIONS: &[(&str, super::context::Function)] = &[
     ("net.cidr_is_valid", is_valid),
     ("net.cidr_merge", merge),
 ];
-
-/// The first address of the block that holds the mapped addresses of IPv4.
-const MAPPED: u128 = 0xffff_0000_0000;
-
-/// The bits of an address; IPv4 in the mapped block of IPv6.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => MAPPED | u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    }
-}
-
-fn address(bits: u128) -> IpAddr {
-    match u32::try_from(bits ^ MAPPED) {
-        Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-        Err(_) => IpAddr::V6(Ipv6Addr::from(bits)),
-    }
-}
-
-fn is_v4(bits: u128) -> bool {
-    u32::try_from(bits ^ MAPPED).is_ok()
-}
-
-/// A block of addresses: its first address, and its prefix among 128 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
-    first: u128,
-    prefix: u32,
-}
-
-impl Block {
-    fn parse(text: &str) -> Option<Block> {
-        let (ip, prefix) = text.split_once('/')?;
-        let ip: IpAddr = ip.parse().ok()?;
-        if prefix.is_empty() || prefix.len() > 9 || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let prefix: u32 = prefix.parse().ok()?;
-        let prefix = match ip {
-            IpAddr::V4(_) => prefix.checked_add(96)?,
-            IpAddr::V6(_) => prefix,
-        };
-        (prefix <= 128).then(|| Block { first: bits(ip) & mask(prefix), prefix })
-    }
-
-    fn is_v4(self) -> bool {
-        is_v4(self.first) && self.prefix >= 96
-    }
-
-    fn last(self) -> u128 {
-        self.first | !mask(self.prefix)
-    }
-
-    fn contains(self, bits: u128) -> bool {
-        self.is_v4() == is_v4(bits) && bits & mask(self.prefix) == self.first
-    }
-
-    fn text(self) -> String {
-        let prefix = if self.is_v4() { self.prefix - 96 } else { self.prefix };
-        format!("{}/{prefix}", address(self.first))
-    }
-}
-
-fn mask(prefix: u32) -> u128 {
-    if prefix == 0 { 0 } else { u128::MAX << (128 - prefix) }
-}
 
 fn invalid(text: &str) -> BuiltinError {
     failure(format!("invalid CIDR address: {text}"))

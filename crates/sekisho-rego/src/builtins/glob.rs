@@ -34,6 +34,11 @@ fn glob_match(cx: &mut Context, args: &[Value]) -> Outcome {
     done(matches)
 }
 
+/// The compiled pattern of `glob.match`; none where that refuses it.
+pub(crate) fn glob_pattern(pattern: &str, delimiters: &[char]) -> Option<regex::Regex> {
+    compile(&mut Context::new(0), &translate(pattern, delimiters).ok()?).ok()
+}
+
 fn delimiter(args: &[Value], item: &Value) -> Result<char, BuiltinError> {
     let whole = any(args, 1)?;
     let text = item.as_str().ok_or_else(|| element_error(1, whole, item, &["string"]))?;

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod aws;
 mod basics;
+pub(crate) mod block;
 mod cidr;
 mod civil;
 mod collections;
@@ -54,5 +55,7 @@ mod yaml;
 mod zone;
 
 pub use context::{Answer, Answers, BuiltinError, Context, DEFAULT_WORK, ErrorKind};
+pub(crate) use glob::glob_pattern;
+pub(crate) use pattern::regex_pattern;
 pub use signature::{Signature, Type, signature, signature_index, signatures};
 pub use table::{Builtin, lookup};

@@ -44,6 +44,14 @@ pub(super) fn compiled(cx: &mut Context, pattern: &str) -> Result<regex::Regex, 
     Ok(regex)
 }
 
+/// The compiled pattern of `regex.match`; none where that refuses it, or would for some text.
+pub(crate) fn regex_pattern(pattern: &str) -> Option<regex::Regex> {
+    if pattern.contains("\\B") {
+        return None;
+    }
+    compiled(&mut Context::new(0), pattern).ok()
+}
+
 /// What stood before, for Go's rules of repetition.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
