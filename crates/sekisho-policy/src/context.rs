@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use sekisho_rego::Limits;
 use sekisho_rego::builtins::Context;
+use sekisho_rego::decision::Scratch;
 use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 
@@ -26,6 +27,16 @@ thread_local! {
     /// A decision is made on one thread, and one thread makes one decision at a time: patterns that were compiled for
     /// one are there for the next.
     static KEPT: Cell<Option<Context>> = const { Cell::new(None) };
+    /// What a table writes on.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// Gives `judge` what the last decision of this thread wrote on, grown to its size.
+pub(crate) fn with_scratch<T>(judge: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    let judged = judge(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    judged
 }
 
 /// The context of a decision that begins.

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sekisho_rego::builtins::{Context, lookup};
+use sekisho_rego::decision::{Found, Truth};
 use sekisho_rego::value::Value;
 use sekisho_rego::{Coverage, Document, EvalCode, EvalError};
 use sekisho_types::{Effect, UnixTime};
@@ -10,7 +11,7 @@ use sekisho_types::{Effect, UnixTime};
 use crate::context;
 use crate::input::RequestInput;
 use crate::load::PolicySet;
-use crate::lower::{FactCache, Facts, LoweredRule, Truth};
+use crate::lower::{FactCache, Facts};
 use crate::oracle::Oracle;
 
 /// A condition that did not hold.
@@ -50,42 +51,101 @@ pub struct Decision {
     pub error: Option<String>,
 }
 
+/// A decision as it is made: nothing in it is rendered, and it is a few words in size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub effect: Effect,
+    /// Set when evaluating failed; the effect is then a denial.
+    pub error: Option<String>,
+    /// The number of the body that allowed, or of the nearest one.
+    rule: Option<u32>,
+}
+
+impl Judgement {
+    /// A denial that no policy made.
+    pub const fn refused(error: String) -> Self {
+        Self { effect: Effect::Deny, error: Some(error), rule: None }
+    }
+}
+
 impl PolicySet {
-    /// Decides `request` at `now`: each rule by the lowering if it covers the rule completely, else by the engine.
+    /// Decides `request` at `now`, and explains it: [`Self::judge`] and [`Self::explain`].
     pub fn decide(&self, request: &RequestInput, now: UnixTime) -> Decision {
-        self.decide_facts(request, || request.to_value(now), now)
+        self.explain(self.judge(request, now), request, now)
     }
 
-    /// The same, always by the engine: the reference for the lowering.
+    /// Decides `request` at `now`: each rule by the lowering if it covers the rule completely, else by the engine.
+    /// Where the lowering covers all of them, nothing is allocated.
+    pub fn judge(&self, request: &RequestInput, now: UnixTime) -> Judgement {
+        let judged = self.lowered.judged(request, now);
+        let found = context::with_scratch(|scratch| self.lowered.table.judge(&judged, scratch));
+        drop(judged);
+        match found {
+            Some(found) => self.judge_found(found, request, now),
+            // A condition that may be an error: one by one, and by the engine.
+            None => self.judge_facts(request, || request.to_value(now), now),
+        }
+    }
+
+    fn judge_found(&self, found: Found, request: &RequestInput, now: UnixTime) -> Judgement {
+        let verdict = self.lowered.apart.then_some(found.allows);
+        let result = match verdict {
+            Some(allowed) if self.lowered.is_complete() => Ok(allowed),
+            _ => {
+                let mut context = context::take(now);
+                let result = self.with_engine(verdict, &request.to_value(now), &mut context);
+                context::keep(&mut context);
+                result
+            }
+        };
+        let (effect, error) = effect_of(result);
+        Judgement { effect, error, rule: if effect.is_allow() { found.met } else { found.nearest } }
+    }
+
+    /// What a judgement on `request` at `now` says, in words.
+    pub fn explain(&self, judgement: Judgement, request: &RequestInput, now: UnixTime) -> Decision {
+        self.explained(&self.lowered.facts(request, now), judgement)
+    }
+
+    /// The place of the body that allowed, or of the nearest one: its file and line.
+    pub fn place<'a>(&'a self, judgement: &Judgement) -> Option<(&'a str, u32)> {
+        let rule = self.lowered.rules.get(judgement.rule? as usize)?;
+        Some((self.lowered.file(rule), rule.line))
+    }
+
+    /// The same as [`Self::decide`], always by the engine: the reference for the lowering.
     pub fn decide_by_engine(&self, request: &RequestInput, now: UnixTime) -> Decision {
         let facts = self.lowered.memo(request, now);
         let result = self.by_engine(&request.to_value(now), &mut facts.context.borrow_mut());
-        self.explained(&facts, result)
+        self.explained(&facts, self.judgement(&facts, result))
     }
 
     pub(crate) fn decide_value(&self, input: &Value, now: UnixTime) -> Decision {
-        self.decide_facts(input, || input.clone(), now)
+        let judgement = self.judge_facts(input, || input.clone(), now);
+        self.explained(&self.lowered.facts(input, now), judgement)
     }
 
-    fn decide_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Decision {
+    /// Rule by rule.
+    fn judge_facts(&self, facts: &impl Facts, input: impl Fn() -> Value, now: UnixTime) -> Judgement {
         let facts = self.lowered.memo(facts, now);
-        let verdict = self.verdict(&facts);
-        let result = match (verdict, &self.rest) {
-            (Some(allowed), _) if self.lowered.is_complete() => Ok(allowed),
-            (Some(allowed), Some(rest)) => {
-                let (input, context) = (input(), &mut facts.context.borrow_mut());
-                match run(rest, &input, context, None) {
-                    Ok(None) => Ok(allowed),
-                    Ok(Some(Value::Bool(true))) => Ok(true),
-                    Ok(_) if !allowed => Ok(false),
-                    // Two rules with different values: the engine reports their lines.
-                    Ok(_) => self.by_engine(&input, context),
-                    Err(error) => Err(error),
-                }
-            }
-            _ => self.by_engine(&input(), &mut facts.context.borrow_mut()),
+        let result = match self.verdict(&facts) {
+            Some(allowed) if self.lowered.is_complete() => Ok(allowed),
+            verdict => self.with_engine(verdict, &input(), &mut facts.context.borrow_mut()),
         };
-        self.explained(&facts, result)
+        self.judgement(&facts, result)
+    }
+
+    /// What the engine adds to what the lowering decided.
+    fn with_engine(&self, verdict: Option<bool>, input: &Value, context: &mut Context) -> Result<bool, String> {
+        let (Some(allowed), Some(rest)) = (verdict, &self.rest) else { return self.by_engine(input, context) };
+        match run(rest, input, context, None) {
+            Ok(None) => Ok(allowed),
+            Ok(Some(Value::Bool(true))) => Ok(true),
+            Ok(_) if !allowed => Ok(false),
+            // Two rules with different values: the engine reports their lines.
+            Ok(_) => self.by_engine(input, context),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether some rule that is decided here allows; `None` when one of them cannot be decided: it may err, and so
@@ -97,8 +157,8 @@ impl PolicySet {
         let mut allowed = false;
         for rule in self.lowered.rules.iter().filter(|rule| rule.decided) {
             let mut met = true;
-            for stated in &rule.conditions {
-                match stated.truth(facts) {
+            for stated in self.lowered.stated(rule) {
+                match self.lowered.truth(stated, facts) {
                     Truth::Met => {}
                     Truth::Unknown => return None,
                     Truth::Unmet if rule.certain => {
@@ -113,14 +173,14 @@ impl PolicySet {
         Some(allowed)
     }
 
-    fn explained(&self, facts: &FactCache<'_, impl Facts>, result: Result<bool, String>) -> Decision {
-        let (effect, error) = match result {
-            Ok(true) => (Effect::Allow, None),
-            Ok(false) => (Effect::Deny, None),
-            Err(error) => (Effect::Deny, Some(error)),
-        };
-        let rule = self.rule_to_explain(facts, effect).map(|rule| outcome(rule, facts));
-        Decision { effect, rule, error }
+    fn judgement(&self, facts: &FactCache<'_, impl Facts>, result: Result<bool, String>) -> Judgement {
+        let (effect, error) = effect_of(result);
+        Judgement { effect, error, rule: self.rule_to_explain(facts, effect) }
+    }
+
+    fn explained(&self, facts: &FactCache<'_, impl Facts>, judgement: Judgement) -> Decision {
+        let rule = judgement.rule.and_then(|rule| self.outcome(rule, facts));
+        Decision { effect: judgement.effect, rule, error: judgement.error }
     }
 
     fn by_engine(&self, input: &Value, context: &mut Context) -> Result<bool, String> {
@@ -142,7 +202,7 @@ impl PolicySet {
             && self.lowered.is_complete()
             && let Some(allowed) = self.verdict(&facts)
         {
-            return self.explained(&facts, Ok(allowed));
+            return self.explained(&facts, self.judgement(&facts, Ok(allowed)));
         }
         let mut context = context::take(now);
         context.answers = Some(oracle.answers_of_builtins());
@@ -151,16 +211,17 @@ impl PolicySet {
             None => Ok(None),
         };
         context::keep(&mut context);
-        self.explained(&facts, value.map(|value| value == Some(Value::Bool(true))))
+        let result = value.map(|value| value == Some(Value::Bool(true)));
+        self.explained(&facts, self.judgement(&facts, result))
     }
 
-    /// The body that allowed, or the nearest one.
-    fn rule_to_explain(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<&LoweredRule> {
-        let mut best: Option<((usize, usize), &LoweredRule)> = None;
-        for rule in &self.lowered.rules {
+    /// The body that allowed, or the nearest one, rule by rule.
+    fn rule_to_explain(&self, facts: &FactCache<'_, impl Facts>, effect: Effect) -> Option<u32> {
+        let mut best: Option<((usize, usize), u32)> = None;
+        for (number, rule) in (0_u32..).zip(&self.lowered.rules) {
             let (mut unmet, mut unknown) = (0, 0);
-            for stated in &rule.conditions {
-                match stated.truth(facts) {
+            for stated in self.lowered.stated(rule) {
+                match self.lowered.truth(stated, facts) {
                     Truth::Met => {}
                     Truth::Unmet => unmet += 1,
                     Truth::Unknown => unknown += 1,
@@ -172,13 +233,40 @@ impl PolicySet {
             }
             let worth = (unmet, if effect.is_allow() { unknown } else { 0 });
             if (unmet == 0 || !effect.is_allow()) && best.is_none_or(|(other, _)| worth < other) {
-                best = Some((worth, rule));
+                best = Some((worth, number));
                 if effect.is_allow() && unknown == 0 {
                     break;
                 }
             }
         }
         best.map(|(_, rule)| rule)
+    }
+
+    fn outcome(&self, rule: u32, facts: &FactCache<'_, impl Facts>) -> Option<RuleOutcome> {
+        let rule = self.lowered.rules.get(rule as usize)?;
+        let file = self.lowered.file(rule).to_owned();
+        let mut out = RuleOutcome { file, line: rule.line, unmet: vec![], unknown: 0 };
+        for stated in self.lowered.stated(rule) {
+            match self.lowered.truth(stated, facts) {
+                Truth::Met => {}
+                Truth::Unknown => out.unknown += 1,
+                Truth::Unmet => out.unmet.push(Unmet {
+                    line: stated.line,
+                    condition: self.lowered.text(rule, stated),
+                    found: self.lowered.condition(stated).found(facts).map(|value| value.to_json()),
+                }),
+            }
+        }
+        Some(out)
+    }
+}
+
+/// Everything that is not `true` is a denial (law L3).
+fn effect_of(result: Result<bool, String>) -> (Effect, Option<String>) {
+    match result {
+        Ok(true) => (Effect::Allow, None),
+        Ok(false) => (Effect::Deny, None),
+        Err(error) => (Effect::Deny, Some(error)),
     }
 }
 
@@ -197,22 +285,6 @@ fn run(
         Ok(value) => value.map_err(|error| shown_error(&error)),
         Err(_) => Err("the policy engine panicked".to_owned()),
     }
-}
-
-fn outcome(rule: &LoweredRule, facts: &FactCache<'_, impl Facts>) -> RuleOutcome {
-    let mut out = RuleOutcome { file: rule.file.clone(), line: rule.line, unmet: vec![], unknown: 0 };
-    for stated in &rule.conditions {
-        match stated.truth(facts) {
-            Truth::Met => {}
-            Truth::Unknown => out.unknown += 1,
-            Truth::Unmet => out.unmet.push(Unmet {
-                line: stated.line,
-                condition: stated.text.clone(),
-                found: stated.condition.found(facts).map(|value| value.to_json()),
-            }),
-        }
-    }
-    out
 }
 
 /// The form of an error in a record: its place and kind. The engine's own message may quote the input, and so a header

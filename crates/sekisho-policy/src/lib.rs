@@ -28,7 +28,7 @@ mod secrets;
 mod source;
 mod test_runner;
 
-pub use decide::{Decision, RuleOutcome, Unmet};
+pub use decide::{Decision, Judgement, RuleOutcome, Unmet};
 pub use dialect::{Dialect, read as parse};
 pub use input::{RequestInput, SubjectInput};
 pub use load::PolicySet;

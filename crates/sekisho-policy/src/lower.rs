@@ -2,10 +2,12 @@
 //!
 //! The fragment is: a body of comparisons, memberships and bare references over `input`, constants,
 //! `time.now_ns()` and arithmetic, where a name may be bound by a one-line rule. A statement outside it
-//! becomes [`condition::Condition::Opaque`]: it is shown, and never guessed at.
+//! becomes [`Condition::Opaque`]: it is shown, and never guessed at.
 //!
 //! A rule that lies in the fragment is decided here, the others by an engine that has only those. What could be an
-//! error in the engine is [`Truth::Unknown`] here, and then the engine decides on all of them.
+//! error in the engine is [`decision::Truth::Unknown`] here, and then the engine decides on all of them.
+//!
+//! Equal conditions are one, and a decision table ([`Lowered::table`]) says which rules hold.
 
 mod call;
 mod condition;
@@ -14,23 +16,43 @@ mod facts;
 mod read;
 mod request;
 mod term;
+mod typed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
-use sekisho_rego::syntax::ast::{Body, HeadKind, Import, Module, Rule, Target};
-
-use condition::StatedCondition;
-use extent::{ENTRY_PACKAGE, is_above, is_plain, only_allows};
-pub(crate) use facts::{FactCache, Facts, Truth};
-use read::Reader;
+use sekisho_rego::decision::{self, Table};
+use sekisho_rego::syntax::ast::{Body, HeadKind, Import, Module, Rule, Source, Target};
 use sekisho_types::UnixTime;
 
+use crate::context::WORK;
+use crate::input::RequestInput;
 use crate::refs::{head_name, package};
+use condition::Condition;
+use extent::{ENTRY_PACKAGE, is_above, is_plain, only_allows};
+use facts::Path;
+pub(crate) use facts::{FactCache, Facts};
+use read::Reader;
+pub(crate) use read::Stated;
+use request::{Judged, Place};
+use typed::Typing;
 
 /// The entry rule, lowered.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Lowered {
     pub rules: Vec<LoweredRule>,
+    /// Statements of all rules.
+    stated: Vec<Stated>,
+    /// Different conditions, by their numbers.
+    conditions: Vec<Condition>,
+    /// Different places of the input that they look at, by their numbers.
+    paths: Vec<Path>,
+    places: Vec<Option<Place>>,
+    /// Which rules hold, without looking at each.
+    pub table: Table,
+    files: Vec<Arc<Source>>,
     /// Whether nothing beside its rules changes what the entry rule comes to; else the engine decides all.
     pub apart: bool,
     /// The rules that are decided here, and the defaults: module and number in it.
@@ -38,18 +60,15 @@ pub(crate) struct Lowered {
     pub has_default: bool,
     /// Whether there are rules that are not decided here.
     pub has_rest: bool,
-    /// How many different places of the input they look at.
-    pub slots: usize,
-    /// How many different conditions they state.
-    pub conditions: usize,
 }
 
 /// One body of the entry rule.
 #[derive(Debug, Clone)]
 pub(crate) struct LoweredRule {
-    pub file: String,
+    /// The number of its file.
+    file: usize,
     pub line: u32,
-    pub conditions: Vec<StatedCondition>,
+    stated: Range<usize>,
     /// Whether it is decided here: the engine has nothing more to say on it.
     pub decided: bool,
     /// Whether every condition is met or not met on any input; one that is not met then settles the rule.
@@ -88,9 +107,46 @@ impl Lowered {
         modules.iter().enumerate().map(without).collect()
     }
 
-    /// What one decision looks at.
-    pub(crate) fn memo<'a, F: Facts>(&self, facts: &'a F, now: UnixTime) -> FactCache<'a, F> {
-        FactCache::new(facts, now, self.slots, self.conditions)
+    /// What one decision looks at, with what it found out.
+    pub(crate) fn memo<'a, F: Facts>(&'a self, facts: &'a F, now: UnixTime) -> FactCache<'a, F> {
+        FactCache::new(facts, now, &self.paths, self.conditions.len())
+    }
+
+    /// The same for a few conditions.
+    pub(crate) fn facts<'a, F: Facts>(&'a self, facts: &'a F, now: UnixTime) -> FactCache<'a, F> {
+        FactCache::new(facts, now, &self.paths, 0)
+    }
+
+    /// A request as the table looks at it.
+    pub(crate) const fn judged<'a>(&'a self, request: &'a RequestInput, now: UnixTime) -> Judged<'a> {
+        let (places, paths, conditions) = (self.places.as_slice(), self.paths.as_slice(), self.conditions.as_slice());
+        Judged { request, now, places, paths, conditions, facts: OnceCell::new() }
+    }
+
+    /// The statements of a rule.
+    pub(crate) fn stated(&self, rule: &LoweredRule) -> &[Stated] {
+        self.stated.get(rule.stated.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn condition(&self, stated: &Stated) -> &Condition {
+        self.conditions.get(stated.condition as usize).unwrap_or(&Condition::Opaque)
+    }
+
+    /// The truth of a statement; equal conditions are evaluated once.
+    pub(crate) fn truth(&self, stated: &Stated, facts: &FactCache<'_, impl Facts>) -> decision::Truth {
+        facts.once(stated.condition, || self.condition(stated).truth(facts))
+    }
+
+    /// The name of a rule's file.
+    pub(crate) fn file(&self, rule: &LoweredRule) -> &str {
+        self.files.get(rule.file).map_or("", |source| &source.file)
+    }
+
+    /// A statement as the policy's author wrote it, on one line.
+    pub(crate) fn text(&self, rule: &LoweredRule, stated: &Stated) -> String {
+        let text =
+            self.files.get(rule.file).and_then(|source| source.text.get(stated.start as usize..stated.end as usize));
+        text.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -104,28 +160,35 @@ pub(crate) fn lower(modules: &[Module]) -> Lowered {
     };
     let plain = |module: &&Module| !module.imports.iter().any(Import::binds) && module.rules.iter().all(is_plain);
     let apart = modules.iter().all(apart) && ours.iter().all(plain);
-    let mut reader = Reader::of(&ours);
-    let mut out = Lowered {
+    let mut bodies = Bodies {
+        reader: Reader::of(&ours),
         rules: vec![],
-        apart,
+        stated: vec![],
         settled: BTreeSet::new(),
         has_default: false,
         has_rest: false,
-        slots: 0,
-        conditions: 0,
     };
     for (at, module) in modules.iter().enumerate().filter(|(_, module)| package(module) == ENTRY_PACKAGE) {
         for (number, rule) in module.rules.iter().enumerate().filter(|(_, rule)| head_name(&rule.head) == Some("allow"))
         {
-            out.add(module, (at, number), rule, &mut reader);
+            bodies.add((at, number), rule);
         }
     }
-    out.number();
-    out
+    bodies.lowered(apart, modules.iter().map(|module| module.source.clone()).collect())
 }
 
-impl Lowered {
-    fn add<'m>(&mut self, module: &'m Module, place: (usize, usize), rule: &'m Rule, reader: &mut Reader<'m>) {
+/// The bodies of the entry rule, one after the other.
+struct Bodies<'m> {
+    reader: Reader<'m>,
+    rules: Vec<LoweredRule>,
+    stated: Vec<Stated>,
+    settled: BTreeSet<(usize, usize)>,
+    has_default: bool,
+    has_rest: bool,
+}
+
+impl<'m> Bodies<'m> {
+    fn add(&mut self, place: (usize, usize), rule: &'m Rule) {
         if rule.default {
             self.has_default = true;
             self.settled.insert(place);
@@ -134,21 +197,14 @@ impl Lowered {
         if !matches!(rule.head.kind, HeadKind::Value(_)) {
             return;
         }
-        let lowered = |conditions: Vec<StatedCondition>| LoweredRule {
-            file: module.source.file.to_string(),
-            line: rule.head.span.line,
-            decided: conditions.iter().all(|stated| stated.condition.is_clear()),
-            certain: conditions.iter().all(|stated| stated.condition.is_certain()),
-            conditions,
-        };
-        let mut body = |body: Option<&'m Body>| {
-            lowered(body.map(|body| reader.body(body, &module.source.text)).unwrap_or_default())
-        };
-        let mut rules = vec![body(rule.body.as_ref())];
-        rules.extend(rule.otherwise.iter().map(|branch| body(branch.body.as_ref())));
-        let decided = only_allows(rule) && rules.iter().all(|rule| rule.decided);
-        rules.iter_mut().for_each(|rule| rule.decided = decided);
-        self.rules.append(&mut rules);
+        let (first, line) = (self.rules.len(), rule.head.span.line);
+        for body in std::iter::once(&rule.body).chain(rule.otherwise.iter().map(|branch| &branch.body)) {
+            let stated = self.body(body.as_ref());
+            self.rules.push(LoweredRule { file: place.0, line, stated, decided: false, certain: false });
+        }
+        let clear = self.stated.get(self.rules.get(first).map_or(0, |rule| rule.stated.start)..).unwrap_or_default();
+        let decided = only_allows(rule) && clear.iter().all(|stated| self.reader.is_clear(stated));
+        self.rules.iter_mut().skip(first).for_each(|rule| rule.decided = decided);
         if decided {
             self.settled.insert(place);
         } else {
@@ -156,14 +212,38 @@ impl Lowered {
         }
     }
 
-    fn number(&mut self) {
-        let (mut slots, mut conditions) = (BTreeMap::new(), BTreeMap::new());
-        for stated in self.rules.iter_mut().flat_map(|rule| &mut rule.conditions) {
-            stated.condition.number(&mut slots);
-            let next = conditions.len();
-            stated.number = *conditions.entry(format!("{:?}", stated.condition)).or_insert(next);
+    fn body(&mut self, body: Option<&'m Body>) -> Range<usize> {
+        let begin = self.stated.len();
+        self.stated.extend(body.map(|body| self.reader.body(body)).unwrap_or_default());
+        begin..self.stated.len()
+    }
+
+    fn lowered(mut self, apart: bool, files: Vec<Arc<Source>>) -> Lowered {
+        let (conditions, paths) = self.reader.done();
+        let is_certain: Vec<bool> = conditions.iter().map(|condition| condition.is_certain(&paths)).collect();
+        let mut rules = Vec::with_capacity(self.rules.len());
+        for rule in &mut self.rules {
+            let stated = self.stated.get(rule.stated.clone()).unwrap_or_default();
+            let numbers = stated.iter().map(|stated| stated.condition);
+            rule.certain = numbers.clone().all(|number| is_certain.get(number as usize) == Some(&true));
+            rules.push(decision::Rule { conditions: numbers.collect(), decides: rule.decided });
         }
-        (self.slots, self.conditions) = (slots.len(), conditions.len());
+        let places: Vec<Option<Place>> = paths.iter().map(Place::of).collect();
+        let mut typing = Typing::over(&places);
+        let tests: Vec<decision::Condition> = conditions.iter().map(|condition| typing.condition(condition)).collect();
+        Lowered {
+            table: Table::new(&tests, &rules, WORK),
+            rules: self.rules,
+            stated: self.stated,
+            conditions,
+            paths,
+            places,
+            files,
+            apart,
+            settled: self.settled,
+            has_default: self.has_default,
+            has_rest: self.has_rest,
+        }
     }
 }
 

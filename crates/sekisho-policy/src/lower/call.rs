@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sekisho_rego::builtins::{Builtin, Context, lookup};
@@ -84,7 +85,21 @@ impl Call {
     }
 }
 
-/// What two equal calls have in common.
+/// Calls of one builtin are alike.
+impl PartialEq for Call {
+    fn eq(&self, other: &Self) -> bool {
+        self.builtin.name() == other.builtin.name()
+    }
+}
+
+impl Eq for Call {}
+
+impl Hash for Call {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.builtin.name().hash(state);
+    }
+}
+
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.builtin.name())

@@ -1,14 +1,13 @@
 //! Conditions, and their truth on one input.
 
-use std::collections::BTreeMap;
-
+use sekisho_rego::decision::{Comparison, Truth};
 use sekisho_rego::value::Value;
 
-use super::facts::{FactCache, Facts, Truth};
+use super::facts::{FactCache, Facts, Path};
 use super::term::{Term, TermValue};
 use crate::mask::{MASK, masked_query};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     Compare { op: Comparison, left: Term, right: Term },
     Member { item: Term, of: Term },
@@ -17,69 +16,20 @@ pub(crate) enum Condition {
     Opaque,
 }
 
-/// A condition and its line.
-#[derive(Debug, Clone)]
-pub(crate) struct StatedCondition {
-    pub line: u32,
-    pub text: String,
-    pub condition: Condition,
-    /// Equal conditions have the same number, in all rules.
-    pub(super) number: usize,
-}
-
-impl StatedCondition {
-    /// Its truth; equal conditions are evaluated once.
-    pub(crate) fn truth(&self, facts: &FactCache<'_, impl Facts>) -> Truth {
-        facts.once(self.number, || self.condition.truth(facts))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Less,
-    LessEqual,
-    Equal,
-    GreaterEqual,
-    Greater,
-    NotEqual,
-}
-
 impl Condition {
-    /// Whether the lowering covers it completely.
-    pub(super) fn is_clear(&self) -> bool {
-        match self {
-            Self::Opaque => false,
-            Self::Not(inner) => inner.is_clear(),
-            Self::Compare { .. } | Self::Member { .. } | Self::Holds(_) => true,
-        }
-    }
-
     /// Whether it is met or not met on any input.
-    pub(super) fn is_certain(&self) -> bool {
+    pub(super) fn is_certain(&self, paths: &[Path]) -> bool {
         match self {
             Self::Opaque => false,
-            Self::Not(inner) => inner.is_certain(),
-            Self::Holds(term) => term.is_certain(),
+            Self::Not(inner) => inner.is_certain(paths),
+            Self::Holds(term) => term.is_certain(paths),
             Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
-                left.is_certain() && right.is_certain()
+                left.is_certain(paths) && right.is_certain(paths)
             }
         }
     }
 
-    /// Numbers the places that it looks at.
-    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<Value>, usize>) {
-        match self {
-            Self::Opaque => {}
-            Self::Not(inner) => inner.number(slots),
-            Self::Holds(term) => term.number(slots),
-            Self::Compare { left, right, .. } | Self::Member { item: left, of: right } => {
-                left.number(slots);
-                right.number(slots);
-            }
-        }
-    }
-
-    pub(super) fn truth(&self, facts: &FactCache<'_, impl Facts>) -> Truth {
+    pub(crate) fn truth(&self, facts: &FactCache<'_, impl Facts>) -> Truth {
         let met = |holds: bool| if holds { Truth::Met } else { Truth::Unmet };
         match self {
             Self::Opaque => Truth::Unknown,
@@ -94,7 +44,7 @@ impl Condition {
                 TermValue::Unknown => Truth::Unknown,
             },
             Self::Compare { op, left, right } => match (left.value(facts), right.value(facts)) {
-                (TermValue::Value(l), TermValue::Value(r)) => met(op.holds(&l, &r)),
+                (TermValue::Value(l), TermValue::Value(r)) => met(op.holds(l.cmp(&r))),
                 (TermValue::Unknown, _) | (_, TermValue::Unknown) => Truth::Unknown,
                 _ => Truth::Unmet,
             },
@@ -127,23 +77,12 @@ impl Condition {
         };
         match term.value(facts) {
             // A record keeps no secret, wherever the condition read it.
-            TermValue::Value(_) if term.shows_secrets() => Some(Value::from(MASK)),
-            TermValue::Value(value) if term.is_query() => value.as_str().map(|query| Value::from(masked_query(query))),
+            TermValue::Value(_) if term.shows_secrets(facts.paths) => Some(Value::from(MASK)),
+            TermValue::Value(value) if term.is_query(facts.paths) => {
+                value.as_str().map(|query| Value::from(masked_query(query)))
+            }
             TermValue::Value(value) => Some(value.into_owned()),
             TermValue::Undefined | TermValue::Unknown => None,
-        }
-    }
-}
-
-impl Comparison {
-    fn holds(self, left: &Value, right: &Value) -> bool {
-        match self {
-            Self::Less => left < right,
-            Self::LessEqual => left <= right,
-            Self::Equal => left == right,
-            Self::GreaterEqual => left >= right,
-            Self::Greater => left > right,
-            Self::NotEqual => left != right,
         }
     }
 }

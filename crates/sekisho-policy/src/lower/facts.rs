@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt;
 
 use sekisho_rego::builtins::Context;
+use sekisho_rego::decision::Truth;
 use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 
@@ -12,34 +12,26 @@ use crate::context;
 use crate::oracle::Oracle;
 
 /// A place in the input.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Path {
     pub names: Vec<String>,
     /// The same as keys of objects and numbers of items.
     pub keys: Vec<Value>,
-    /// The same place has the same number in all rules of a set.
-    pub slot: usize,
 }
 
-/// What two equal places have in common.
-impl fmt::Debug for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "input{:?}", self.keys)
+impl Path {
+    pub(super) fn of(keys: Vec<Value>) -> Self {
+        let name = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+        Self { names: keys.iter().map(name).collect(), keys }
     }
-}
-
-/// The truth of a condition on one input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Truth {
-    Met,
-    Unmet,
-    Unknown,
 }
 
 /// Facts of one decision, each looked up once however many rules ask for it.
 pub(crate) struct FactCache<'a, F> {
     pub(super) facts: &'a F,
     pub(super) now: UnixTime,
+    /// The places by their numbers.
+    pub(super) paths: &'a [Path],
     slots: Vec<OnceCell<Option<Cow<'a, Value>>>>,
     truths: Vec<Cell<Option<Truth>>>,
     /// For builtins, here and in the engine.
@@ -49,11 +41,11 @@ pub(crate) struct FactCache<'a, F> {
 }
 
 impl<'a, F: Facts> FactCache<'a, F> {
-    /// `slots` different places are looked at by `conditions` different conditions.
-    pub(super) fn new(facts: &'a F, now: UnixTime, slots: usize, conditions: usize) -> Self {
-        let slots = std::iter::repeat_with(OnceCell::new).take(slots).collect();
+    /// Of `conditions` conditions each is evaluated once, others each time.
+    pub(super) fn new(facts: &'a F, now: UnixTime, paths: &'a [Path], conditions: usize) -> Self {
+        let slots = std::iter::repeat_with(OnceCell::new).take(paths.len()).collect();
         let context = RefCell::new(context::take(now));
-        Self { facts, now, slots, truths: vec![Cell::new(None); conditions], context, oracle: None }
+        Self { facts, now, paths, slots, truths: vec![Cell::new(None); conditions], context, oracle: None }
     }
 
     pub(crate) fn asking(mut self, oracle: &'a Oracle) -> Self {
@@ -62,8 +54,8 @@ impl<'a, F: Facts> FactCache<'a, F> {
     }
 
     /// The truth of the condition with this number; it is evaluated once.
-    pub(super) fn once(&self, number: usize, judge: impl FnOnce() -> Truth) -> Truth {
-        let known = self.truths.get(number);
+    pub(super) fn once(&self, number: u32, judge: impl FnOnce() -> Truth) -> Truth {
+        let known = self.truths.get(number as usize);
         if let Some(truth) = known.and_then(Cell::get) {
             return truth;
         }
@@ -72,9 +64,9 @@ impl<'a, F: Facts> FactCache<'a, F> {
         truth
     }
 
-    pub(super) fn at(&self, path: &Path) -> Option<&Value> {
-        let slot = self.slots.get(path.slot)?;
-        slot.get_or_init(|| self.facts.at(path, self.now)).as_deref()
+    pub(super) fn at(&self, slot: u32) -> Option<&Value> {
+        let (known, path) = (self.slots.get(slot as usize)?, self.paths.get(slot as usize)?);
+        known.get_or_init(|| self.facts.at(path, self.now)).as_deref()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sekisho_rego::decision::{Comparison, Interner, Operator};
 use sekisho_rego::syntax::ast::{self, Body, Expr, ExprKind, InfixOp, Module, TermKind};
 use sekisho_rego::value::{Set, Value};
 
 use super::call::Call;
-use super::condition::{Comparison, Condition, StatedCondition};
+use super::condition::Condition;
 use super::facts::Path;
 use super::term::{Constant, Term};
 use crate::refs::{declared, head_name, keys, only_value, reference};
@@ -27,30 +28,66 @@ pub(super) struct Reader<'m> {
     /// Terms and items that names stood for, in this condition and in all.
     named: usize,
     named_in_set: usize,
+    /// Equal conditions and equal places are one.
+    conditions: Interner<Condition>,
+    /// The number of the condition that has no meaning here.
+    opaque: Option<u32>,
+    places: Interner<Vec<Value>>,
+}
+
+/// A statement of a body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stated {
+    pub line: u32,
+    /// Where its text is.
+    pub start: u32,
+    pub end: u32,
+    /// The number of its condition.
+    pub condition: u32,
 }
 
 impl<'m> Reader<'m> {
     pub(super) fn of(modules: &[&'m Module]) -> Self {
         let (bindings, rules) = bindings(modules);
-        let (read, locals) = (BTreeMap::new(), BTreeSet::new());
-        Self { bindings, rules, read, locals, named: 0, named_in_set: 0 }
-    }
-
-    pub(super) fn body(&mut self, body: &'m Body, source: &str) -> Vec<StatedCondition> {
-        self.locals = variables(body);
-        body.exprs.iter().map(|statement| self.stated(statement, source)).collect()
-    }
-
-    fn stated(&mut self, statement: &'m Expr, source: &str) -> StatedCondition {
-        self.named = 0;
-        let condition = self.literal(statement);
-        let text = statement.span.text(source).split_whitespace().collect::<Vec<_>>().join(" ");
-        StatedCondition {
-            line: statement.span.line,
-            text,
-            condition: condition.unwrap_or(Condition::Opaque),
-            number: 0,
+        Self {
+            bindings,
+            rules,
+            read: BTreeMap::new(),
+            locals: BTreeSet::new(),
+            named: 0,
+            named_in_set: 0,
+            conditions: Interner::default(),
+            opaque: None,
+            places: Interner::default(),
         }
+    }
+
+    /// All conditions and places that were read, by their numbers.
+    pub(super) fn done(self) -> (Vec<Condition>, Vec<Path>) {
+        let paths = self.places.into_items().into_iter().map(Path::of);
+        (self.conditions.into_items(), paths.collect())
+    }
+
+    pub(super) fn body(&mut self, body: &'m Body) -> Vec<Stated> {
+        self.locals = variables(body);
+        body.exprs.iter().map(|statement| self.stated(statement)).collect()
+    }
+
+    fn stated(&mut self, statement: &'m Expr) -> Stated {
+        self.named = 0;
+        let condition = self.literal(statement).unwrap_or(Condition::Opaque);
+        let is_opaque = condition == Condition::Opaque;
+        let condition = self.conditions.number(condition);
+        if is_opaque {
+            self.opaque = Some(condition);
+        }
+        let span = statement.span;
+        Stated { line: span.line, start: span.start, end: span.end, condition }
+    }
+
+    /// Whether the lowering covers a statement completely.
+    pub(super) fn is_clear(&self, stated: &Stated) -> bool {
+        self.opaque != Some(stated.condition)
     }
 
     fn literal(&mut self, statement: &'m Expr) -> Option<Condition> {
@@ -98,14 +135,10 @@ impl<'m> Reader<'m> {
                 let (items, weight) = self.constants(items)?;
                 Some(constant(Value::from(Set::from_vec(items)), weight))
             }
-            TermKind::Infix {
-                op: op @ (InfixOp::Add | InfixOp::Subtract | InfixOp::Multiply | InfixOp::Divide | InfixOp::Remainder),
-                left,
-                right,
-                ..
-            } => {
+            TermKind::Infix { op, left, right, .. } => {
+                let op = operator(*op)?;
                 let (left, right) = (Box::new(self.term(left)?), Box::new(self.term(right)?));
-                Some(Term::Arithmetic { op: *op, left, right })
+                Some(Term::Arithmetic { op, left, right })
             }
             TermKind::Call { function, arguments } => {
                 let path = reference(function)?;
@@ -131,9 +164,7 @@ impl<'m> Reader<'m> {
             return None;
         }
         if root == "input" {
-            let name = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-            let names = rest.iter().map(name).collect();
-            return Some(Term::Input(Path { names, keys: rest, slot: 0 }));
+            return Some(Term::Input(self.places.number(rest)));
         }
         if !rest.is_empty() {
             return None;
@@ -177,6 +208,17 @@ impl<'m> Reader<'m> {
 
 const fn constant(value: Value, weight: usize) -> Term {
     Term::Constant(Constant { value, weight })
+}
+
+const fn operator(op: InfixOp) -> Option<Operator> {
+    match op {
+        InfixOp::Add => Some(Operator::Add),
+        InfixOp::Subtract => Some(Operator::Subtract),
+        InfixOp::Multiply => Some(Operator::Multiply),
+        InfixOp::Divide => Some(Operator::Divide),
+        InfixOp::Remainder => Some(Operator::Remainder),
+        _ => None,
+    }
 }
 
 const fn comparison(op: InfixOp) -> Option<Comparison> {

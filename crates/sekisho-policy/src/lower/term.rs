@@ -1,10 +1,9 @@
 //! Terms: what conditions compare.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::hash::{Hash, Hasher};
 
-use sekisho_rego::syntax::ast::InfixOp;
+use sekisho_rego::decision::Operator;
 use sekisho_rego::value::Value;
 
 use super::call::Call;
@@ -12,32 +11,60 @@ use super::facts::{FactCache, Facts, Path};
 use crate::mask::is_sensitive;
 use crate::schema;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Term {
     Constant(Constant),
-    Input(Path),
+    /// The place with this number.
+    Input(u32),
     Now,
-    Arithmetic { op: InfixOp, left: Box<Term>, right: Box<Term> },
-    Call { call: Box<Call>, arguments: Vec<Term> },
+    Arithmetic {
+        op: Operator,
+        left: Box<Term>,
+        right: Box<Term>,
+    },
+    Call {
+        call: Box<Call>,
+        arguments: Vec<Term>,
+    },
 }
 
 /// A value that stands in the policy, and how many values it is made of.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Constant {
     pub value: Value,
     pub weight: usize,
 }
 
 /// Largest constant that is compared by its items; of larger ones only uses of the same name are alike.
-const MAX_SHOWN: usize = 64;
+const MAX_COMPARED: usize = 64;
 
-/// What two equal constants have in common.
-impl fmt::Debug for Constant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Constant {
+    /// Where a large list or set is.
+    fn address(&self) -> Option<usize> {
         match &self.value {
-            Value::Array(items) if self.weight > MAX_SHOWN => write!(f, "{:p}", std::ptr::from_ref(&**items)),
-            Value::Set(items) if self.weight > MAX_SHOWN => write!(f, "{:p}", std::ptr::from_ref(&**items)),
-            value => write!(f, "{value:?}"),
+            Value::Array(items) if self.weight > MAX_COMPARED => Some(std::ptr::from_ref(&**items).addr()),
+            Value::Set(items) if self.weight > MAX_COMPARED => Some(std::ptr::from_ref(&**items).addr()),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for Constant {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.address(), other.address()) {
+            (None, None) => self.value == other.value,
+            (ours, theirs) => ours == theirs,
+        }
+    }
+}
+
+impl Eq for Constant {}
+
+impl Hash for Constant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.address() {
+            Some(address) => address.hash(state),
+            None => self.value.hash(state),
         }
     }
 }
@@ -52,21 +79,21 @@ pub(super) enum TermValue<'a> {
 
 impl Term {
     /// Arithmetic may leave what we compute, and a builtin may err.
-    pub(super) fn is_certain(&self) -> bool {
+    pub(super) fn is_certain(&self, paths: &[Path]) -> bool {
         match self {
             Self::Constant(_) | Self::Input(_) | Self::Now => true,
             Self::Arithmetic { .. } => false,
-            Self::Call { call, arguments } => call.is_certain(arguments.iter().all(Self::is_text)),
+            Self::Call { call, arguments } => call.is_certain(arguments.iter().all(|given| given.is_text(paths))),
         }
     }
 
     /// Whether it is a text on any input, or undefined.
-    pub(super) fn is_text(&self) -> bool {
+    fn is_text(&self, paths: &[Path]) -> bool {
         match self {
             Self::Constant(constant) => matches!(constant.value, Value::String(_)),
-            Self::Input(path) => schema::is_text(&path.keys),
+            Self::Input(slot) => paths.get(*slot as usize).is_some_and(|path| schema::is_text(&path.keys)),
             Self::Now | Self::Arithmetic { .. } => false,
-            Self::Call { call, arguments } => call.is_text(arguments.iter().all(Self::is_text)),
+            Self::Call { call, arguments } => call.is_text(arguments.iter().all(|given| given.is_text(paths))),
         }
     }
 
@@ -79,33 +106,18 @@ impl Term {
         }
     }
 
-    pub(super) fn number(&mut self, slots: &mut BTreeMap<Vec<Value>, usize>) {
-        match self {
-            Self::Constant(_) | Self::Now => {}
-            Self::Input(path) => {
-                let next = slots.len();
-                path.slot = *slots.entry(path.keys.clone()).or_insert(next);
-            }
-            Self::Arithmetic { left, right, .. } => {
-                left.number(slots);
-                right.number(slots);
-            }
-            Self::Call { arguments, .. } => arguments.iter_mut().for_each(|argument| argument.number(slots)),
-        }
-    }
-
-    pub(super) fn is_query(&self) -> bool {
-        matches!(self, Self::Input(path) if path.names == ["query"])
+    pub(super) fn is_query(&self, paths: &[Path]) -> bool {
+        matches!(self, Self::Input(slot) if paths.get(*slot as usize).is_some_and(|path| path.names == ["query"]))
     }
 
     /// Whether what it names may hold a header that records mask.
-    pub(super) fn shows_secrets(&self) -> bool {
-        let derived = |term: &Self| term.shows_secrets() || term.is_query();
+    pub(super) fn shows_secrets(&self, paths: &[Path]) -> bool {
+        let derived = |term: &Self| term.shows_secrets(paths) || term.is_query(paths);
         match self {
-            Self::Input(path) => match path.names.as_slice() {
-                [] => true,
-                [headers] => headers == "headers",
-                [headers, name, ..] => headers == "headers" && is_sensitive(name),
+            Self::Input(slot) => match paths.get(*slot as usize).map(|path| path.names.as_slice()) {
+                None | Some([]) => true,
+                Some([headers]) => headers == "headers",
+                Some([headers, name, ..]) => headers == "headers" && is_sensitive(name),
             },
             Self::Arithmetic { left, right, .. } => [left, right].iter().any(|term| derived(term)),
             Self::Call { arguments, .. } => arguments.iter().any(derived),
@@ -129,7 +141,7 @@ impl Term {
         match self {
             Self::Constant(constant) => TermValue::Value(Cow::Borrowed(&constant.value)),
             Self::Now => TermValue::Value(Cow::Owned(Value::from(facts.now.nanos()))),
-            Self::Input(path) => match facts.at(path) {
+            Self::Input(slot) => match facts.at(*slot) {
                 Some(value) => TermValue::Value(Cow::Borrowed(value)),
                 None => TermValue::Undefined,
             },
@@ -140,14 +152,7 @@ impl Term {
                     _ => return TermValue::Undefined,
                 };
                 // What is not whole numbers of 64 bits may be an error, which would deny, or a number that is not one.
-                let result = l.as_i64().zip(r.as_i64()).and_then(|(l, r)| match op {
-                    InfixOp::Add => l.checked_add(r),
-                    InfixOp::Subtract => l.checked_sub(r),
-                    InfixOp::Multiply => l.checked_mul(r),
-                    InfixOp::Divide => l.checked_rem(r).filter(|rest| *rest == 0).and_then(|_| l.checked_div(r)),
-                    InfixOp::Remainder => l.checked_rem(r),
-                    _ => None,
-                });
+                let result = l.as_i64().zip(r.as_i64()).and_then(|(l, r)| op.of(l, r));
                 result.map_or(TermValue::Unknown, |result| TermValue::Value(Cow::Owned(Value::from(result))))
             }
             Self::Call { call, arguments } => called(call, arguments, facts),
