@@ -73,7 +73,7 @@ fn a_decision_allocates_nothing() {
         let set = policy(rules);
         for (number, effect) in [(0, Effect::Allow), (rules - 1, Effect::Allow), (rules + 7, Effect::Deny)] {
             let request = request(number);
-            // The first decisions of a thread make room.
+            // The first decisions of a thread allocate.
             for _ in 0..3 {
                 set.judge(&request, NOW);
             }

@@ -45,7 +45,7 @@ impl<'a> Typing<'a> {
             },
             Condition::Member { item, of: Term::Constant(constant) } => {
                 let slot = self.slot(item)?;
-                // What is no value of a request is never equal to one.
+                // Other values never equal a value of a request.
                 let keys = match &constant.value {
                     Value::Array(items) => items.iter().filter_map(key).collect(),
                     Value::Set(items) => items.iter().filter_map(key).collect(),

@@ -155,7 +155,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// The result; none where it is no whole number of 64 bits.
+    /// The result; none where it does not fit a whole number of 64 bits.
     #[must_use]
     pub fn of(self, left: i64, right: i64) -> Option<i64> {
         match self {

@@ -11,7 +11,7 @@ pub(super) struct Bounds {
     most: Box<[(i64, u32)]>,
     /// Least values that are allowed, in ascending order.
     least: Box<[(i64, u32)]>,
-    /// All conditions, for a value that is no number.
+    /// All conditions, for a value of another kind.
     pub(super) conditions: Box<[u32]>,
 }
 

@@ -10,7 +10,7 @@ use crate::builtins::block::Block;
 
 /// Rules over shared conditions, indexed by what the conditions ask.
 ///
-/// A condition that few rules have is looked at from its own side: if it is met, its rules are told. Conditions that
+/// A condition that few rules have is looked at from its own side: if it is met, its rules are counted. Conditions that
 /// many rules have decide for rows: all rules that agree in them. So a decision costs what is met, not what there is.
 #[derive(Debug)]
 pub struct Table {
@@ -169,7 +169,8 @@ impl Table {
         scratch: &mut Scratch,
     ) -> bool {
         let of_texts = !(index.beginnings.is_empty() && index.endings.is_empty());
-        if view == View::Undefined || !(of_texts || !index.blocks.is_empty()) {
+        let of_addresses = !index.blocks.is_empty();
+        if view == View::Undefined || !of_texts && !of_addresses {
             return true;
         }
         let Some(text) = view.text() else { return false };
@@ -191,7 +192,7 @@ impl Table {
                 conditions.iter().for_each(|condition| self.hit(*condition, scratch));
             },
         );
-        if index.blocks.is_empty() {
+        if !of_addresses {
             return known;
         }
         let Some(bits) = address(text) else { return false };
@@ -329,7 +330,7 @@ impl Best {
 }
 
 impl Scratch {
-    /// Makes room for a table; there is room already where it decided before.
+    /// Grows to a table's size; nothing is left to do where it decided before.
     fn fit(&mut self, table: &Table) {
         let words = table.rows.len().div_ceil(64);
         let grow = |set: &mut Vec<u64>, size: usize| set.resize(set.len().max(size), 0);

@@ -1,4 +1,4 @@
-//! The table against a walk over all rules and conditions.
+//! The table against a look at all rules and conditions.
 
 use std::sync::Arc;
 
@@ -136,7 +136,7 @@ fn truth(request: &Request, number: u32, condition: &Condition) -> Truth {
     }
 }
 
-fn by_walking(request: &Request, conditions: &[Condition], rules: &[Rule]) -> Option<Found> {
+fn rule_by_rule(request: &Request, conditions: &[Condition], rules: &[Rule]) -> Option<Found> {
     let asked: std::collections::BTreeSet<u32> =
         rules.iter().flat_map(|rule| rule.conditions.iter().copied()).collect();
     let opaque = |number: &u32| matches!(conditions[*number as usize].test, Test::Opaque);
@@ -159,7 +159,7 @@ fn by_walking(request: &Request, conditions: &[Condition], rules: &[Rule]) -> Op
 }
 
 #[test]
-fn the_table_finds_what_a_walk_finds() {
+fn the_table_finds_what_each_rule_says() {
     let mut scratch = Scratch::default();
     let (mut known, mut allowed, mut bounded) = (0, 0, 0);
     for seed in 0..600 {
@@ -181,7 +181,7 @@ fn the_table_finds_what_a_walk_finds() {
         bounded += table.bounds.len();
         for _ in 0..40 {
             let request = random.request(wide);
-            let (found, wanted) = (table.judge(&request, &mut scratch), by_walking(&request, &conditions, &rules));
+            let (found, wanted) = (table.judge(&request, &mut scratch), rule_by_rule(&request, &conditions, &rules));
             assert_eq!(found, wanted, "seed {seed}: {conditions:?} {rules:?}");
             known += usize::from(found.is_some());
             allowed += usize::from(found.is_some_and(|found| found.allows));
@@ -192,7 +192,7 @@ fn the_table_finds_what_a_walk_finds() {
 
 /// Distinct combinations of common conditions: each rule is a row of its own.
 #[test]
-fn rules_without_anything_in_common_are_counted_in_planes() {
+fn rules_without_common_conditions_are_counted() {
     let mut random = Random(7);
     let conditions: Vec<Condition> = (0..40)
         .map(|number| Condition {
@@ -212,7 +212,7 @@ fn rules_without_anything_in_common_are_counted_in_planes() {
     let mut scratch = Scratch::default();
     for _ in 0..300 {
         let request = random.request(8);
-        assert_eq!(table.judge(&request, &mut scratch), by_walking(&request, &conditions, &rules));
+        assert_eq!(table.judge(&request, &mut scratch), rule_by_rule(&request, &conditions, &rules));
     }
 }
 
@@ -244,7 +244,7 @@ fn a_repeated_condition_counts_as_often() {
         for (method, nearest) in [("a", 0), ("b", 1), ("c", 2), ("d", 1)] {
             request.method = method.to_owned();
             let found = table.judge(&request, &mut Scratch::default());
-            assert_eq!(found, by_walking(&request, &conditions, &rules));
+            assert_eq!(found, rule_by_rule(&request, &conditions, &rules));
             assert_eq!(found.unwrap().nearest, Some(nearest), "{method}");
         }
     }

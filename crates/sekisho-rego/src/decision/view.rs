@@ -49,7 +49,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What stands for the value in a table; equal for equal values.
+    /// The value as a number for a table; equal for equal values.
     pub(super) fn hash(self) -> u64 {
         let mut hasher = FastHasher::default();
         match self {
