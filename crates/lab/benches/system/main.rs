@@ -32,6 +32,12 @@ fn main() {
     {
         return runtime.block_on(identity::hold(socket));
     }
+    // For a profiler: `pair http1 'perf …'` runs a command beside an open pair of sidecars.
+    if let [pair, protocol, command] = wanted.as_slice()
+        && pair == "pair"
+    {
+        return sidecar::beside(protocol, command);
+    }
     let mut table = Table::default();
     let floor = rules::limits(&mut table);
     if wants("decision") {

@@ -68,6 +68,19 @@ pub fn pair(table: &mut Table) {
     }
 }
 
+/// Runs a command while a pair is open, with its addresses and processes in the environment. Only this process and its
+/// children may use the client's sidecar.
+pub fn beside(protocol: &str, command: &str) {
+    let pair = Pair::open(protocol);
+    let pid = |role: &Option<Role>| role.as_ref().unwrap().pid().to_string();
+    let url = |at: &str| format!("http://{at}/v1/balance");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).env("THROUGH_PAIR", url(&pair.local)).env("WITHOUT_PAIR", url(&pair.service));
+    shell.env("CLIENTS_SIDECAR", pair.till.pid().to_string()).env("SERVICES_SIDECAR", pair.ledger.pid().to_string());
+    shell.env("AGENT", pid(&pair.world.agent)).env("SERVER", pid(&pair.world.server));
+    assert!(shell.status().unwrap().success(), "`{command}` failed");
+}
+
 /// A service and its sidecar, and the sidecar of this process.
 struct Pair {
     till: Role,
