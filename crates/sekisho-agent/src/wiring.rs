@@ -14,7 +14,7 @@ use sekisho_net::{TlsMaterial, TlsSource, grpc_only, listen_unix, serve_own_metr
 use sekisho_proto::envoy::secret::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use sekisho_proto::{node, workload};
 use sekisho_runtime::metrics::Metrics;
-use sekisho_runtime::{Stop, Tasks, Traces, danger, random_hex};
+use sekisho_runtime::{Stop, Tasks, Traces, danger, give_back_idle_memory, random_hex};
 use sekisho_types::Digest;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -55,6 +55,7 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     tracing::info!(agent = %core.upstream.own().id, restored, "agent");
 
     let tasks = Tasks::new(stop.clone());
+    tasks.restarted("idle-memory", give_back_idle_memory);
     tasks.required("cache", renew::run_cache(core.clone()));
     tasks.required("records", records::forward(core.clone()));
     let counted = core.clone();

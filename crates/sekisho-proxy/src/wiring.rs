@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_disk::{lock_folder, private_folder};
 use sekisho_host::Ownership;
 use sekisho_net::{NetError, serve_own_metrics};
-use sekisho_runtime::{Stop, Tasks, Traces};
+use sekisho_runtime::{Stop, Tasks, Traces, give_back_idle_memory};
 use sekisho_sdk::{IdentitySource, Workload};
 use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
@@ -51,6 +51,7 @@ pub async fn run(
     let agent_socket = sekisho_runtime::agent_socket(args.agent_socket.as_deref());
     let identity = IdentitySource::delegated(&agent_socket, &args.trust_domain, spoken_for)?;
     let tasks = Tasks::new(stop.clone());
+    tasks.restarted("idle-memory", give_back_idle_memory);
     let followed = identity.clone();
     tasks.required("identity", async move { followed.stopped().await });
     let deciding = Deciding::start(&args.data, args.spool_bytes, &agent_socket, &identity, &tasks)?;
