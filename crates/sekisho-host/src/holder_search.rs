@@ -115,7 +115,7 @@ impl<'a> HolderSearch<'a> {
         let pays = pids.len() >= MANY && available_parallelism().is_ok_and(|cores| cores.get() > 1);
         let Some(_only) = pays.then(|| HELPER.try_lock().ok()).flatten() else { return look() };
         scope(|scope| {
-            let helper = Builder::new().name("holders".into()).spawn_scoped(scope, &look);
+            let helper = Builder::new().name("holders".into()).spawn_scoped(scope, look);
             // Without a helper this thread looks at all of them.
             let own = look();
             own.and(helper.map_or(Ok(()), |helper| helper.join().unwrap_or(Err(Errno::IO))))
