@@ -7,18 +7,15 @@ use std::time::Duration;
 use sekisho_host::{Measurement, Process};
 use sekisho_identity::Entry;
 use sekisho_proto::node as wire;
-use sekisho_runtime::now;
 use sekisho_types::{SpiffeId, UnixTime};
 use tokio::sync::mpsc;
 
 use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
+use crate::renewal_due::renewal_due;
 use crate::svid::CachedSvid;
 use crate::{delegations, issue, records, sole_holder};
-
-/// After a failed issuance a stream tries again this late.
-const RETRY: Duration = Duration::from_secs(3);
 
 /// One stream that delegates a workload's identity to its sidecar.
 pub(crate) struct Delegation {
@@ -44,7 +41,7 @@ impl Delegation {
             changes.mark_unchanged();
             let (measured, at) = self.measure().await?;
             let entry = self.entry(&measured, at).await?;
-            let wait = match issue::x509(core, &entry, &measured, at).await {
+            let due = match issue::x509(core, &entry, &measured, at).await {
                 Ok(held) => {
                     let state =
                         (held.log_index, held.not_after, core.server_state.bundle().sequence, measured.executable);
@@ -59,10 +56,9 @@ impl Delegation {
                         }
                         said = Some(state);
                     }
-                    let millis = held.renew_at.millis().saturating_sub(now().millis());
-                    u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(RETRY, Duration::from_millis)
+                    Some(held.renew_at)
                 }
-                Err(refusal) if said.is_some() && !refusal.is_final() => RETRY,
+                Err(refusal) if said.is_some() && !refusal.is_final() => None,
                 // The server has it in its log.
                 Err(refusal) => return Err(refusal.on_record()),
             };
@@ -73,7 +69,7 @@ impl Delegation {
                 () = to.closed() => return Ok(()),
                 () = self.changed(&measured) => {}
                 heard = changes.changed() => if heard.is_err() { return Ok(()) },
-                () = tokio::time::sleep(wait) => {}
+                () = renewal_due(due) => {}
             }
         }
     }

@@ -24,6 +24,7 @@ mod proofs;
 mod records;
 mod refusal;
 mod renew;
+mod renewal_due;
 mod revocations;
 mod sds_api;
 mod sds_delta;

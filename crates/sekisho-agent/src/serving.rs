@@ -1,7 +1,6 @@
 //! What a process may have, and how it hears of each change of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sekisho_host::Measurement;
 use sekisho_identity::Entry;
@@ -12,11 +11,12 @@ use tokio::sync::mpsc;
 use crate::caller::Caller;
 use crate::core::Core;
 use crate::refusal::Refusal;
+use crate::renewal_due::renewal_due;
 use crate::svid::CachedSvid;
 use crate::{issue, records, sole_holder};
 
-/// After a failed issuance a stream tries again this late.
-const RETRY: Duration = Duration::from_secs(3);
+/// A stream without SVIDs is looked at again this late.
+const LOOK_SECONDS: i64 = 3600;
 
 /// Sends complete states: at once, and after each rotation or change of what the process may have.
 pub(crate) async fn feed<T, E>(
@@ -34,7 +34,7 @@ pub(crate) async fn feed<T, E>(
         // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
         let (entries, measured, at) = entitled(core, caller).await?;
         let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
-        let wait = match held {
+        let due = match held {
             Ok(held) => {
                 let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
                 let bundle = core.server_state.bundle();
@@ -49,10 +49,11 @@ pub(crate) async fn feed<T, E>(
                     }
                     (said, bundle_said) = (Some(state), Some(bundle));
                 }
-                held.iter().map(|svid| until(svid.renew_at)).min().unwrap_or(Duration::from_secs(3600))
+                let first = held.iter().map(|svid| svid.renew_at).min();
+                Some(first.unwrap_or_else(|| now().plus_seconds(LOOK_SECONDS)))
             }
             // Once something was sent, an outage does not close the stream.
-            Err(refusal) if said.is_some() && !refusal.is_final() => RETRY,
+            Err(refusal) if said.is_some() && !refusal.is_final() => None,
             Err(refusal) => return Err(refusal),
         };
         tokio::select! {
@@ -60,15 +61,9 @@ pub(crate) async fn feed<T, E>(
             () = caller.process.stopped() => return Err(Refusal::stopped("the process has stopped")),
             () = to.closed() => return Ok(()),
             heard = changes.changed() => if heard.is_err() { return Ok(()) },
-            () = tokio::time::sleep(wait) => {}
+            () = renewal_due(due) => {}
         }
     }
-}
-
-fn until(at: UnixTime) -> Duration {
-    let millis = at.millis().saturating_sub(now().millis());
-    // A held SVID whose renewal failed is due at once; it is tried again only every so often.
-    u64::try_from(millis).ok().filter(|ms| *ms > 0).map_or(RETRY, Duration::from_millis)
 }
 
 /// The entries that the caller matches; none is a refusal that goes to the log.
