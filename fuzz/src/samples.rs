@@ -28,7 +28,7 @@ pub(crate) fn workload() -> SpiffeId {
 fn issuance() -> Issuance {
     let agent = SpiffeId::parse("spiffe://fuzz.internal/spire/agent/one").unwrap();
     let (entry, agent) = (EntryId::parse("ent_1").ok(), Some(AgentKey::of(&agent)));
-    Issuance { revision: Revision(7), entry, agent }
+    Issuance { revision: Revision(7), entry, agent, required: Some(Revision(6)) }
 }
 
 /// An authority, a leaf below it, and what else is signed by keys that targets know.

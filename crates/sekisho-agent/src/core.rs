@@ -28,8 +28,9 @@ impl Core {
     /// Writes all that a restart needs (law L14).
     pub(crate) fn save(&self) -> Result<(), DiskError> {
         self.cache.store(|| {
-            let (own, server_state) = (self.upstream.own(), self.server_state.read(Clone::clone));
-            Stored { own, server_state, held: self.svids.all().into_iter().collect() }
+            // The SVIDs before the state: none is kept without the policy that it requires.
+            let (own, held) = (self.upstream.own(), self.svids.all().into_iter().collect());
+            Stored { own, held, server_state: self.server_state.read(Clone::clone) }
         })
     }
 }

@@ -60,6 +60,7 @@ impl Inspect for Service {
             server: self.0.upstream.address.clone(),
             connected: self.0.upstream.is_connected(),
             revision,
+            required_revision: *self.0.server_state.required.borrow(),
             policy_revision,
             entries: u32::try_from(entries).unwrap_or(u32::MAX),
             cached_svids: u32::try_from(cached).unwrap_or(u32::MAX),

@@ -17,6 +17,7 @@ use sekisho_runtime::{instant, now, random_u32};
 use sekisho_types::{Digest, SignatureAlgorithm, Signer, UnixTime};
 use tonic::Code;
 
+use crate::behind::required_by;
 use crate::core::Core;
 use crate::refusal::Refusal;
 use crate::server_failure::ServerFailure;
@@ -75,7 +76,8 @@ pub(crate) async fn x509(
     result
 }
 
-/// What is asked of a server that is away reaches no log, and takes from no share.
+/// What is asked of a server that is away reaches no log, and takes from no share. What is issued waits for the policy
+/// and the revocations that it requires (law L14).
 async fn ask_within_budget(
     core: &Core,
     key: &SvidKey,
@@ -83,10 +85,15 @@ async fn ask_within_budget(
     measured: &Measurement,
     at: UnixTime,
 ) -> Result<Arc<CachedSvid>, Refusal> {
+    let patience = || if core.svids.valid(key, entry, now()).is_some() { PATIENCE_WITH_ONE } else { PATIENCE };
+    // What would be withheld is not asked for.
+    core.server_state.caught_up(patience()).await?;
     if core.upstream.is_connected() {
         core.limits.user_budgets.x509(measured.uid, now())?;
     }
-    again(|| ask_x509(core, entry, measured, at, core.svids.valid(key, entry, now()).is_some())).await
+    let issued = again(|| ask_x509(core, entry, measured, at, patience())).await?;
+    core.server_state.caught_up(patience()).await?;
+    Ok(issued)
 }
 
 /// An SVID that was revoked on its way here is not served.
@@ -114,7 +121,7 @@ async fn ask_x509(
     entry: &Entry,
     measured: &Measurement,
     at: UnixTime,
-    holds_a_valid_one: bool,
+    limit: Duration,
 ) -> Result<Arc<CachedSvid>, Refusal> {
     let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(Refusal::failed)?;
     let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(Refusal::failed)?;
@@ -123,7 +130,6 @@ async fn ask_x509(
         csr: csr.clone(),
         evidence: Some(evidence(measured, at)),
     };
-    let limit = if holds_a_valid_one { PATIENCE_WITH_ONE } else { PATIENCE };
     let mut node = NodeClient::new(core.upstream.channel());
     let asked = tokio::time::timeout(limit, node.issue_x509(wire::IssueX509Request { items: vec![item] }));
     let (status, svid, log_index) = match asked.await.map_err(ServerFailure::late)? {
@@ -145,10 +151,11 @@ async fn ask_x509(
         }
         Err(status) => return Err(ServerFailure::from(status).into()),
     };
-    held_svid(entry, &key, status, svid, log_index)
+    held_svid(core, entry, &key, status, svid, log_index)
 }
 
 fn held_svid(
+    core: &Core,
     entry: &Entry,
     key: &MemoryKey,
     status: Option<types::Status>,
@@ -164,6 +171,7 @@ fn held_svid(
     if facts.spiffe_id != entry.spiffe_id || facts.public_key != key.public_key_der() {
         return Err(ServerFailure::outage("the server sent an SVID for another ID or another key").into());
     }
+    core.server_state.require(required_by(&facts));
     Ok(Arc::new(CachedSvid {
         spiffe_id: facts.spiffe_id,
         identity: Identity { chain: svid.cert_chain, key: key.pkcs8().clone() },

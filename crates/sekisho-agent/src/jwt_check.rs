@@ -78,6 +78,7 @@ mod tests {
             revision: Revision(6),
             entry: Some(EntryId::parse("ent_1").unwrap()),
             agent: Some(AgentKey::of(&id("/spire/agent/one"))),
+            required: None,
         };
         let claims = [(ISSUANCE_CLAIM.to_owned(), issuance_to_claim(&issuance)), ("jti".to_owned(), "0a".into())];
         let claims = claims.into_iter().collect();

@@ -5,6 +5,7 @@
 
 mod attest;
 mod backoff;
+mod behind;
 mod cache;
 mod caller;
 mod config;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sekisho_runtime::dangers;
 use sekisho_runtime::metrics::registry::{
-    APPLIED_REVISION, CONNECTED, DANGERS, POLICY_REVISION, SPOOL_LOST, SPOOL_RECORDS, STREAMS, SVID_NOT_AFTER,
-    SVIDS_HELD,
+    APPLIED_REVISION, CONNECTED, DANGERS, POLICY_REVISION, REQUIRED_REVISION, SPOOL_LOST, SPOOL_RECORDS, STREAMS,
+    SVID_NOT_AFTER, SVIDS_HELD,
 };
 
 use crate::core::Core;
@@ -24,6 +24,7 @@ pub(crate) fn text(core: Arc<Core>) -> impl Fn() -> String + Send + Sync {
             (&SPOOL_RECORDS, waiting as f64),
             (&SPOOL_LOST, lost as f64),
             (&APPLIED_REVISION, revision as f64),
+            (&REQUIRED_REVISION, *core.server_state.required.borrow() as f64),
             (&POLICY_REVISION, policy as f64),
             (&DANGERS, dangers().len() as f64),
         ] {

@@ -3,6 +3,7 @@
 use sekisho_disk::DiskError;
 use sekisho_types::{Digest, SpiffeId};
 
+use crate::behind::Behind;
 use crate::server_failure::ServerFailure;
 
 /// One sentence each, for the caller.
@@ -51,6 +52,8 @@ pub(crate) enum Refusal {
     NoSuchId,
     #[error("the SVID was revoked while it was issued, since {0}; ask again")]
     RevokedMeanwhile(String),
+    #[error("{0}; `sekisho doctor` shows the state of this agent")]
+    Behind(#[from] Behind),
     #[error("this process has {0} streams open; close some")]
     Streams(u32),
     #[error("user {0} asked for too many JWT-SVIDs; each is good until it ends, so keep it, and ask again later")]

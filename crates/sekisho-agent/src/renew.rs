@@ -9,6 +9,7 @@ use sekisho_runtime::{now, random_u32};
 use sekisho_types::Digest;
 
 use crate::attest::{self, dial, dialer};
+use crate::behind::required_by_own;
 use crate::config::AgentArgs;
 use crate::core::Core;
 use crate::error::AgentError;
@@ -87,6 +88,7 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
         }
     };
     let channel = dial(&core.upstream.tls, args)?;
+    core.server_state.require(required_by_own(&renewed.identity));
     core.upstream.hold(renewed);
     // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would
     // leave.

@@ -36,11 +36,30 @@ pub(crate) struct SharedServerState {
     /// Whether sidecars may rely on policy and revocations: the server sent what is in force in this run, or it cannot
     /// be reached.
     pub settled: watch::Sender<bool>,
+    /// The newest revision that an SVID of the server has required.
+    pub required: watch::Sender<u64>,
+    /// Counts the messages of the server's stream.
+    pub messages: watch::Sender<u64>,
 }
 
 impl SharedServerState {
     pub(crate) fn new(known: ServerState) -> Self {
-        Self { state: RwLock::new(known), changed: watch::channel(0).0, settled: watch::channel(false).0 }
+        let [changed, required, messages] = std::array::from_fn(|_| watch::channel(0).0);
+        Self { state: RwLock::new(known), changed, settled: watch::channel(false).0, required, messages }
+    }
+
+    /// An SVID of the server requires this revision.
+    pub(crate) fn require(&self, revision: u64) {
+        self.required.send_if_modified(|required| {
+            let is_newer = revision > *required;
+            *required = revision.max(*required);
+            is_newer
+        });
+    }
+
+    /// A message of the server's stream has come.
+    pub(crate) fn heard(&self) {
+        self.messages.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&ServerState) -> T) -> T {

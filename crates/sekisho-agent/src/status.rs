@@ -43,7 +43,9 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::OtherId { .. } => Code::PermissionDenied,
         Refusal::Streams(_) | Refusal::TokenShare(_) | Refusal::SvidShare(_) => Code::ResourceExhausted,
         Refusal::Token(_) | Refusal::SeveralIds(_) => Code::InvalidArgument,
-        Refusal::Measuring | Refusal::RevocationsUnknown | Refusal::RevokedMeanwhile(_) => Code::Unavailable,
+        Refusal::Measuring | Refusal::RevocationsUnknown | Refusal::RevokedMeanwhile(_) | Refusal::Behind(_) => {
+            Code::Unavailable
+        }
         Refusal::Failed(_) => Code::Internal,
         Refusal::Server(failure) => match failure.kind {
             Kind::Denied => Code::PermissionDenied,

@@ -9,11 +9,12 @@ use sekisho_proto::server::{Policy, WatchRequest, WatchResponse, node_client::No
 use sekisho_proto::spire::agent::v1::{PostStatusRequest, agent_client::AgentClient};
 use sekisho_proto::spire::entry::v1::{SyncAuthorizedEntriesRequest, entry_client::EntryClient};
 use sekisho_proto::{bundle_from_wire, entry_from_wire, types};
-use sekisho_runtime::random_u32;
+use sekisho_runtime::{Inflow, random_u32};
 use sekisho_types::EntryId;
 
 use crate::attest::fetch_bundle;
 use crate::backoff::Backoff;
+use crate::behind::{FIRST_LATE, LONGEST_LATE};
 use crate::core::Core;
 use crate::error::AgentError;
 use crate::revocations;
@@ -25,9 +26,19 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Follows the server until it bans this agent.
 pub(crate) async fn follow(core: Arc<Core>) -> AgentError {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut late) = (Backoff::default(), FIRST_LATE);
     loop {
-        let ended = watch(&core).await;
+        if core.server_state.behind().is_none() {
+            late = FIRST_LATE;
+        }
+        let ended = tokio::select! {
+            biased;
+            ended = watch(&core) => ended,
+            behind = core.server_state.overdue(late) => {
+                late = (late * 2).min(LONGEST_LATE);
+                Err(ServerFailure::outage(behind.to_string()))
+            }
+        };
         if core.upstream.connected.send_replace(false) {
             backoff = Backoff::default();
         }
@@ -65,6 +76,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
     let _first = acknowledge.try_send(WatchRequest { position, ..reported(core, held) });
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut messages = NodeClient::new(core.upstream.channel()).watch(stream).await?.into_inner();
+    let inflow = Inflow::open();
     post_status(core).await;
     let (mut waiting, mut applied) = (None, held);
     let mut reports = core.delegations.reported.subscribe();
@@ -74,7 +86,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
             biased;
             // The agent's SVID was renewed: go on over the connection that shows the new one.
             _redialled = redialled.changed() => return Ok(()),
-            message = messages.message() => message?,
+            message = inflow.next(messages.message()) => message?,
             // What sidecars run is the server's to know as soon as they say it (law L15).
             _reported = reports.changed() => {
                 report(core, &acknowledge, applied);
@@ -82,6 +94,7 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
             }
         };
         let Some(message) = message else { return Ok(()) };
+        core.server_state.heard();
         // They only take away, so they need not wait for the rest.
         revocations::take(core, &message.revocations);
         let Some(message) = joined(&mut waiting, message)? else { continue };

@@ -1,9 +1,9 @@
 //! Where an SVID comes from: the entry, the agent and the revision at which it was issued, so that each verifier can
 //! tell whether a revocation concerns it (`docs/decisions/0022`).
 //!
-//! A non-critical extension of the claims' form, version 1, with the names `agent`, `entry` and `revision`. A reader
-//! skips names that it does not know: they can only add ways to be revoked that this reader has no records for. A
-//! JWT-SVID holds the same names as members of one claim.
+//! A non-critical extension of the claims' form, version 1, with the names `agent`, `entry`, `required` and `revision`.
+//! A reader skips names that it does not know: they can only add ways to be revoked that this reader has no records
+//! for. A JWT-SVID holds the same names as members of one claim, but for `required`: no policy is decided by it.
 
 use sekisho_types::{ClaimValue, Claims, EntryId, Revision, SpiffeId};
 use serde_json::{Map, Value};
@@ -43,6 +43,9 @@ pub struct Issuance {
     pub entry: Option<EntryId>,
     /// The agent that asked, or whose own SVID it is. Absent for a server's.
     pub agent: Option<AgentKey>,
+    /// The newest revision that changed the policy or revoked something: an agent serves this SVID once it has applied
+    /// the state of that revision (`docs/decisions/0056`). Absent in a server's SVID and in those of earlier releases.
+    pub required: Option<Revision>,
 }
 
 pub(crate) fn is_ours(oid: &[u8]) -> bool {
@@ -57,8 +60,11 @@ pub(crate) fn write(issuance: &Issuance, der: &mut Der) {
     if let Some(entry) = &issuance.entry {
         names.set("entry", ClaimValue::Text(entry.as_str().to_owned()));
     }
-    let revision = i64::try_from(issuance.revision.0).unwrap_or(i64::MAX);
-    names.set("revision", ClaimValue::Integer(revision));
+    let number = |revision: Revision| ClaimValue::Integer(i64::try_from(revision.0).unwrap_or(i64::MAX));
+    if let Some(required) = issuance.required {
+        names.set("required", number(required));
+    }
+    names.set("revision", number(issuance.revision));
     claims_extension::write(&names, der);
 }
 
@@ -90,7 +96,10 @@ pub fn issuance_from_claim(claim: &Value) -> Option<Issuance> {
 }
 
 fn from_names(names: &Claims) -> Option<Issuance> {
-    let Some(ClaimValue::Integer(revision)) = names.get("revision") else { return None };
+    let number = |value: &ClaimValue| match value {
+        ClaimValue::Integer(number) => u64::try_from(*number).ok().map(Revision),
+        _ => None,
+    };
     let entry = names.get("entry").map(|entry| match entry {
         ClaimValue::Text(id) => EntryId::parse(id).ok(),
         _ => None,
@@ -100,10 +109,11 @@ fn from_names(names: &Claims) -> Option<Issuance> {
         _ => None,
     });
     Some(Issuance {
-        revision: Revision(u64::try_from(*revision).ok()?),
+        revision: names.get("revision").and_then(number)?,
         // Present and unreadable is not absent (law L3).
         entry: entry.map_or(Some(None), |entry| entry.map(Some))?,
         agent: agent.map_or(Some(None), |agent| agent.map(Some))?,
+        required: names.get("required").map(number).map_or(Some(None), |required| required.map(Some))?,
     })
 }
 
@@ -120,12 +130,14 @@ mod tests {
             revision: Revision(1 << 40),
             entry: Some(EntryId::parse("ent_1").unwrap()),
             agent: Some(AgentKey::of(&agent)),
+            required: Some(Revision(7)),
         };
-        let bare = Issuance { revision: Revision(0), entry: None, agent: None };
+        let bare = Issuance { revision: Revision(0), entry: None, agent: None, required: None };
         for issuance in [whole, bare] {
             let bytes = der::written(|der| write(&issuance, der));
-            assert_eq!(issuance_from_claim(&issuance_to_claim(&issuance)).as_ref(), Some(&issuance));
-            assert_eq!(decode(&bytes), Some(issuance));
+            assert_eq!(decode(&bytes).as_ref(), Some(&issuance));
+            let of_token = Issuance { required: None, ..issuance };
+            assert_eq!(issuance_from_claim(&issuance_to_claim(&of_token)), Some(of_token));
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
             }
@@ -135,6 +147,8 @@ mod tests {
             ("agent", ClaimValue::Text("00".into())),
             ("agent", ClaimValue::Bool(true)),
             ("entry", ClaimValue::Text("no id".into())),
+            ("required", ClaimValue::Integer(-1)),
+            ("required", ClaimValue::Text("1".into())),
             ("revision", ClaimValue::Integer(-1)),
             ("revision", ClaimValue::Text("1".into())),
         ] {

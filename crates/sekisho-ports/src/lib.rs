@@ -7,6 +7,7 @@
 //! set (`cargo xtask layers` checks it).
 
 mod clock;
+mod inflow;
 mod net;
 mod peer;
 mod random;
@@ -17,6 +18,7 @@ mod simulation;
 mod work;
 
 pub use clock::{instant, now};
+pub use inflow::Inflow;
 pub use net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub use peer::PeerCredentials;
 pub use random::{random_bytes, random_id};

@@ -42,6 +42,14 @@ impl Machine {
         match *self {}
     }
 
+    pub(crate) const fn opens_stream(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) async fn stream_passes(&self, _: u64) {
+        match *self {}
+    }
+
     pub(crate) const fn fill(&self, _: &mut [u8]) {
         match *self {}
     }

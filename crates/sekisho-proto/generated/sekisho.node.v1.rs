@@ -129,6 +129,9 @@ pub struct StatusResponse {
     /// Settings in force that weaken safety.
     #[prost(string, repeated, tag = "14")]
     pub dangers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The revision that new SVIDs require: while `revision` is lower, they are withheld.
+    #[prost(uint64, tag = "15")]
+    pub required_revision: u64,
 }
 /// Generated client implementations.
 pub mod sidecar_client {

@@ -274,9 +274,10 @@ fn draft<K: Kind>(
 ) -> Result<(Drafted, Written), IssueError> {
     let signing = of.identity.authorities.signing()?;
     // Before the gate looks: what is revoked after this revision concerns this identity.
-    let revision = of.view.read(|state| state.revision);
+    let (revision, required) = of.view.read(|state| (state.revision, state.required));
     let allowed = authorize(&requester.caller, request, &limits(of, &signing), now())?;
-    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent: requester.agent_key };
+    let agent = requester.agent_key;
+    let origin = Issuance { revision, entry: allowed.entry_id().cloned(), agent, required: agent.map(|_| required) };
     let id = of.journal.new_id();
     let Draft { to_sign, event } =
         kind.draft(&allowed, &Basis { signing: &signing, origin, requester, request, id })?;

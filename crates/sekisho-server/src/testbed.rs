@@ -173,7 +173,8 @@ impl Testbed {
             .map_err(Refusal::into_error)
             .unwrap();
         let revision = self.domain.view.read(|state| state.revision);
-        let issuance = Issuance { revision, entry: Some(id), agent: Some(AgentKey::of(&host.spiffe_id)) };
+        let agent = Some(AgentKey::of(&host.spiffe_id));
+        let issuance = Issuance { revision, entry: Some(id), agent, required: None };
         LeafFacts { spiffe_id, serial: "ad01".into(), issuance: Some(issuance), ..host.clone() }
     }
 

@@ -15,6 +15,10 @@ use crate::recent::{Generation, Recent};
 
 pub(crate) struct State {
     pub revision: Revision,
+    /// The newest revision that concerns every agent: it changed the policy or revoked something. Agents serve no SVID
+    /// that was issued later before they have applied it (decisions/0056). What is older than this run counts as well:
+    /// streams begin anew with it.
+    pub required: Revision,
     /// While this stays, what was judged by the state stays judged, but for what ends with time.
     pub generation: Generation,
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
@@ -39,6 +43,7 @@ impl View {
     pub(crate) fn new(bundle: Bundle) -> Self {
         Self(RwLock::new(State {
             revision: Revision::default(),
+            required: Revision::default(),
             generation: Generation::default(),
             entries: BTreeMap::new(),
             by_parent: EntryIndex::default(),
@@ -72,7 +77,7 @@ impl View {
         state.nodes.extend(nodes.into_iter().map(|node| (node.id.clone(), node)));
         state.policy = policy;
         revocations.iter().for_each(|revocation| state.revoke(revocation));
-        state.revision = revision;
+        (state.revision, state.required) = (revision, revision);
         state.generation.0 += 1;
         state.recent = Recent::of(past, state.generation);
     }
@@ -107,6 +112,9 @@ impl View {
                 // The bundle follows when the keys are at hand.
                 Change::Authorities => {}
             }
+        }
+        if concerned.all {
+            state.required = state.revision;
         }
         concerned
     }

@@ -57,6 +57,18 @@ pub const ALL: &[Alert] = &[
         labels: &[],
     },
     Alert {
+        name: "SekishoAgentBehind",
+        expr: "sekisho_required_revision > sekisho_applied_revision",
+        hold: "1m",
+        severity: "critical",
+        summary: "The stream of changes to an agent stalls while the server answers its calls",
+        action: "The agent withholds new SVIDs until policy and revocations come. Look at what is between agent and \
+            server; start the agent again.",
+        fires: &[("sekisho_required_revision", "9x30"), ("sekisho_applied_revision", "8x30")],
+        quiet: &[("sekisho_required_revision", "9x30"), ("sekisho_applied_revision", "9x30")],
+        labels: &[],
+    },
+    Alert {
         name: "SekishoRecordsLost",
         expr: "increase(sekisho_spool_lost_records_total[10m]) > 0 or increase(sekisho_records_lost_total[10m]) > 0",
         hold: "0m",

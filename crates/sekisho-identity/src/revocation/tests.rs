@@ -27,6 +27,7 @@ fn leaf(agent: &str, revision: u64) -> LeafFacts {
             revision: Revision(revision),
             entry: Some(entry_id("ent_1")),
             agent: Some(AgentKey::of(&id(agent))),
+            required: None,
         }),
         public_key: vec![],
     }

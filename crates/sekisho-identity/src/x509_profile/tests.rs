@@ -33,6 +33,7 @@ fn certificates_keep_their_bytes() {
         revision: Revision(1 << 40),
         entry: Some(EntryId::parse("ent_1").unwrap()),
         agent: Some(AgentKey::of(&id)),
+        required: None,
     };
     // Longer than 127 and than 255 bytes: lengths of each size are written.
     let dns_names: Vec<String> = (0..12).map(|number| format!("name-{number}.of.a.service.internal")).collect();

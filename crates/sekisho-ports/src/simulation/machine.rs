@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sekisho_types::UnixTime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fabric::Fabric;
@@ -49,6 +50,9 @@ pub struct Machine {
     long_work_every: AtomicU64,
     /// Which process its programs are, on its Unix sockets.
     process: Mutex<Option<PeerCredentials>>,
+    /// Streams that its programs opened so far, and up to which of them all are held up.
+    streams: AtomicU64,
+    held_up: watch::Sender<u64>,
     devices: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -79,6 +83,8 @@ impl Machine {
             heard_nanos: AtomicU64::new(0),
             long_work_every: AtomicU64::new(LONG_WORK_EVERY),
             process: Mutex::new(None),
+            streams: AtomicU64::new(0),
+            held_up: watch::Sender::new(0),
             devices: Mutex::new(HashMap::new()),
         })
     }
@@ -147,6 +153,28 @@ impl Machine {
     /// One in so many pieces of work that block takes long.
     pub fn set_long_work(&self, every: u64) {
         self.long_work_every.store(every.max(1), Ordering::Relaxed);
+    }
+
+    /// Holds up the streams of messages that its programs have open, while their connections live and calls are
+    /// answered; with `later_too` also those that they open from now on.
+    pub fn hold_up_streams(&self, later_too: bool) {
+        let newest = if later_too { u64::MAX } else { self.streams.load(Ordering::Relaxed) };
+        self.held_up.send_replace(newest);
+    }
+
+    /// Lets all streams pass again.
+    pub fn release_streams(&self) {
+        self.held_up.send_replace(0);
+    }
+
+    pub(crate) fn opens_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) async fn stream_passes(&self, number: u64) {
+        // Fails only if the sender is gone, and it is here.
+        let mut held_up = self.held_up.subscribe();
+        let _passes = held_up.wait_for(|held_up| *held_up < number).await;
     }
 
     /// Its programs are this process, which must exist: an agent measures it.

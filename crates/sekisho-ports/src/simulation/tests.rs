@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{Fabric, Machine, PeerCredentials, TcpListener, TcpStream, UnixListener, UnixStream};
+use crate::{Fabric, Inflow, Machine, PeerCredentials, TcpListener, TcpStream, UnixListener, UnixStream};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
@@ -104,5 +104,24 @@ fn a_unix_socket_names_the_process_that_dialled() {
         drop(listener);
         assert!(UnixStream::connect_as(path, peer).is_err());
         assert!(UnixListener::bind(path).is_ok(), "its place is free again");
+    });
+}
+
+async fn passes(inflow: &Inflow) -> bool {
+    tokio::time::timeout(Duration::from_secs(60), inflow.next(std::future::ready(()))).await.is_ok()
+}
+
+#[test]
+fn streams_are_held_up_and_released() {
+    simulated(|_, machine| async move {
+        let first = Inflow::open();
+        assert!(passes(&first).await);
+        machine.hold_up_streams(false);
+        let second = Inflow::open();
+        assert!(!passes(&first).await && passes(&second).await);
+        machine.hold_up_streams(true);
+        assert!(!passes(&second).await && !passes(&Inflow::open()).await);
+        machine.release_streams();
+        assert!(passes(&first).await);
     });
 }

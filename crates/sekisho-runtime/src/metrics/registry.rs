@@ -88,6 +88,8 @@ metrics! {
         "Records that found no space; the count is a leaf.";
     APPLIED_REVISION = "applied_revision", Kind::Gauge, [], [Agent],
         "Revision of the state that the agent has applied.";
+    REQUIRED_REVISION = "required_revision", Kind::Gauge, [], [Agent],
+        "Revision that new SVIDs require of the agent's state; they are withheld while the applied one is lower.";
     POLICY_REVISION = "policy_revision", Kind::Gauge, [], [Server, Agent, Sidecar],
         "Revision of the policy; 0 without one.";
     X509_ISSUED = "x509_svids_issued_total", Kind::Counter, [], [Server],

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use sekisho_identity::Revoked;
 use sekisho_runtime::instant;
-use sekisho_types::{Selector, TrustDomain};
+use sekisho_types::{Digest, Selector, TrustDomain};
 
 use super::*;
 
@@ -49,6 +50,26 @@ fn indexes_agree_with_entries_after_changes() {
     assert_eq!(listed(&view, Some("/b"), None, None), ["0", "1"]);
     assert_eq!(listed(&view, None, Some("/m"), None), ["0", "2"]);
     assert_eq!(listed(&view, None, Some("/n"), None), ["1", "4"]);
+}
+
+#[test]
+fn law_l14_policies_and_revocations_are_required() {
+    let view = view(&[entry(0, "/a", "/n")]);
+    let policy = PolicyRecord { revision: 1, digest: Digest::new([7; 32]), at: UnixTime::default(), files: vec![] };
+    let (what, reason) = (Revoked::SpiffeId(id("/a")), "was revoked".to_owned());
+    let (at, until) = (UnixTime::from_seconds(1), UnixTime::from_seconds(900));
+    let revocation = Revocation { what, revision: Revision(5), at, until, reason };
+    let required = |revision, change| {
+        view.apply(Some(Revision(revision)), &[change]);
+        view.read(|state| state.required.0)
+    };
+    assert_eq!(required(2, entry(1, "/b", "/n")), 0);
+    assert_eq!(required(3, Change::Policy(Arc::new(policy))), 3);
+    assert_eq!(required(4, entry(2, "/c", "/n")), 3);
+    assert_eq!(required(5, Change::Revoked(Arc::new(revocation))), 5);
+    // All that a server starts with.
+    view.fill(Snapshot { revision: Revision(9), ..Snapshot::default() }, Past::default());
+    assert_eq!(view.read(|state| state.required.0), 9);
 }
 
 /// Walking all entries for each of these would take half a minute; at a million entries, minutes.

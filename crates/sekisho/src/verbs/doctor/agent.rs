@@ -42,6 +42,17 @@ fn judged(status: &StatusResponse, now: i64) -> Vec<Check> {
             "check the server's address and that it runs; until then the agent serves what it holds",
         ),
         Check::new(
+            "agent-changes",
+            match (status.revision, status.required_revision) {
+                (applied, required) if applied < required => {
+                    Err(format!("new SVIDs require revision {required}, and the server's stream has brought {applied}"))
+                }
+                (applied, _) => Ok(format!("revision {applied} applied")),
+            },
+            "the agent opens its stream again by itself, and withholds new SVIDs until then; if this stays, look at \
+                what is between agent and server: it lets calls pass and holds up a stream",
+        ),
+        Check::new(
             "agent-svid",
             if left > 0 {
                 Ok(format!("its own SVID expires in {}", duration_text(left.unsigned_abs())))
@@ -90,6 +101,7 @@ mod tests {
         };
         assert!(failing(good.clone()).is_empty());
         assert_eq!(failing(StatusResponse { connected: false, ..good.clone() }), ["agent-server"]);
+        assert_eq!(failing(StatusResponse { revision: 3, required_revision: 4, ..good.clone() }), ["agent-changes"]);
         assert_eq!(failing(StatusResponse { svid_expires_at: 50, ..good.clone() }), ["agent-svid"]);
         assert_eq!(failing(StatusResponse { entries: 0, ..good.clone() }), ["agent-entries"]);
         assert_eq!(failing(StatusResponse { lost_records: 1, ..good.clone() }), ["agent-spool"]);
