@@ -239,6 +239,7 @@ mod tests {
         let (renewals, key) = (Renewals::default(), [7; 32]);
         let own = |path: &str| CurrentIdentity {
             spiffe_id: leaf(path, 0).spiffe_id.clone(),
+            not_before: UnixTime::from_millis(0),
             not_after: UnixTime::from_millis(90),
             generation: 2,
             executable: vec![],

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_identity::{Bundle, Revocations, leaf_facts, split_chain};
+use sekisho_identity::{Bundle, LeafFacts, Revocations, leaf_facts, split_chain};
 use sekisho_net::{Identity, NetError, Refuse, TlsMaterial, TlsSource};
 use sekisho_proto::node::{LendRequest, sidecar_client::SidecarClient};
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
@@ -18,6 +18,8 @@ use crate::revocations::{RevocationKeeper, follow_revocations, is_refusal};
 pub struct CurrentIdentity {
     /// Whose it is.
     pub spiffe_id: SpiffeId,
+    /// From when on its SVID is valid: some seconds before it was issued, for clocks that are behind.
+    pub not_before: UnixTime,
     /// When its SVID expires.
     pub not_after: UnixTime,
     /// Rises with each rotation, so that a connection knows when it is of yesterday.
@@ -225,7 +227,8 @@ impl Feed {
         self.tls.replace(material);
         self.generation += 1;
         let (generation, executable) = (self.generation, update.executable);
-        let held = CurrentIdentity { spiffe_id: facts.spiffe_id, not_after: facts.not_after, generation, executable };
+        let LeafFacts { spiffe_id, not_before, not_after, .. } = facts;
+        let held = CurrentIdentity { spiffe_id, not_before, not_after, generation, executable };
         tracing::info!(spiffe_id = %held.spiffe_id, not_after = %held.not_after, "identity");
         self.held.send_replace(Some(held));
         if let Some(keeper) = &self.keeper {

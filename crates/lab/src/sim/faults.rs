@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use sekisho_disk::{LossyDisk, Unsynced};
 
-use super::world::{AGENTS, NODES, STEP, World};
+use super::model::Rest;
+use super::world::{AGENTS, Machines, NODES, STEP, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of an SVID, and of the authority that signed it.
@@ -29,11 +30,21 @@ impl World {
 
     /// Which sidecars cannot hear at once what the server says.
     pub(super) fn note_trouble(&mut self) {
+        let server_ahead = self.machines.server.machine.skew();
+        self.model.known().sidecars.server_ahead = server_ahead;
         for (agent, sidecar) in self.machines.agents.iter().zip(&self.machines.sidecars) {
-            let is_whole = self.machines.server.is_up() && agent.is_up();
-            if !is_whole || self.network.parted.contains(&agent.machine.address()) {
-                self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
+            let address = agent.machine.address();
+            let is_held_up = self.network.parted.contains(&address) || self.network.stalled.contains(&address);
+            let is_wrong = server_ahead != agent.machine.skew();
+            let sidecars = &mut self.model.known().sidecars;
+            if !self.machines.server.is_up() || is_held_up || is_wrong {
+                sidecars.cut_off.insert(sidecar.name.clone(), self.at);
             }
+            if !self.machines.server.is_up() || is_held_up || !agent.is_up() {
+                sidecars.troubled.insert(sidecar.name.clone(), self.at);
+            }
+        }
+        for sidecar in &self.machines.sidecars {
             let behind = self.machines.server.machine.skew().saturating_sub(sidecar.machine.skew());
             let behind = Duration::from_nanos(u64::try_from(behind).unwrap_or(0));
             self.model.known().sidecars.behind.insert(sidecar.name.clone(), behind);
@@ -42,7 +53,9 @@ impl World {
 
     fn trouble(&self, address: IpAddr) {
         for sidecar in self.machines.sidecars.iter().filter(|sidecar| sidecar.machine.address() == address) {
-            self.model.known().sidecars.troubled.insert(sidecar.name.clone(), self.at);
+            let sidecars = &mut self.model.known().sidecars;
+            sidecars.troubled.insert(sidecar.name.clone(), self.at);
+            sidecars.cut_off.insert(sidecar.name.clone(), self.at);
         }
     }
 
@@ -53,6 +66,7 @@ impl World {
         self.programs_stop();
         self.disks_fail();
         self.network_fails();
+        self.streams_stall();
         self.clocks_go_wrong();
     }
 
@@ -68,6 +82,11 @@ impl World {
                 self.crash(&name, down);
             }
         }
+        for index in 0..self.machines.agents.len() {
+            if self.machines.agents[index].is_up() && self.happens(25 * SECOND) {
+                self.starts_anew(index);
+            }
+        }
         for index in 0..self.machines.sidecars.len() {
             // What was decided a moment ago may not be on disk yet.
             let is_busy = self.model.has_decided(&self.machines.sidecars[index].name, self.at);
@@ -76,6 +95,17 @@ impl World {
                 let (name, down) =
                     (self.machines.sidecars[index].name.clone(), Duration::from_millis(50 + self.random(2000)));
                 self.crash(&name, down);
+            }
+        }
+    }
+
+    /// The machine of an agent and its sidecar stops and starts.
+    fn starts_anew(&mut self, index: usize) {
+        for down in [400 + self.random(1200), 200 + self.random(1400)].into_iter().enumerate() {
+            let host = if down.0 == 0 { &self.machines.agents[index] } else { &self.machines.sidecars[index] };
+            let (name, is_up) = (host.name.clone(), host.is_up());
+            if is_up {
+                self.crash(&name, Duration::from_millis(down.1));
             }
         }
     }
@@ -116,6 +146,26 @@ impl World {
                 self.note("network", &format!("cuts the server and {address}"));
                 self.network.fabric.cut(server, address);
                 self.trouble(address);
+            }
+        }
+    }
+
+    /// In each fourth seed the stream of changes to an agent is held up, while its calls are answered; at times streams
+    /// that it opens again are as well.
+    fn streams_stall(&mut self) {
+        if self.seed % 4 != 1 {
+            return;
+        }
+        for index in 0..self.machines.agents.len() {
+            let (machine, name) =
+                (self.machines.agents[index].machine.clone(), self.machines.agents[index].name.clone());
+            if self.happens(5 * SECOND) && self.network.stalled.insert(machine.address()) {
+                let later_too = self.random(4) != 0;
+                self.note(&name, if later_too { "has streams that stall" } else { "has a stream that stalls" });
+                machine.hold_up_streams(later_too);
+            } else if self.happens(12 * SECOND) {
+                self.network.stalled.remove(&machine.address());
+                machine.release_streams();
             }
         }
     }
@@ -179,6 +229,9 @@ impl World {
             _ => vec![data],
         };
         self.model.stops(name, at);
+        self.agent_stops(name);
+        let cache = self.data(name).join("cache.sealed");
+        let had_cache = cache.exists();
         let host = if name == "server" {
             Some(&mut self.machines.server)
         } else {
@@ -194,6 +247,18 @@ impl World {
                 self.model.may_go_back(name);
             }
         }
+        if had_cache && !cache.exists() {
+            self.model.broken("L14", &format!("{name} lost the cache by which it serves without its server"));
+        }
+    }
+
+    /// Its sidecar hears nothing of it from then on.
+    pub(super) fn agent_stops(&self, name: &str) {
+        let Machines { agents, sidecars, .. } = &self.machines;
+        let pair = agents.iter().zip(sidecars).find(|(agent, _)| agent.name == name);
+        if let Some((_, sidecar)) = pair {
+            self.model.known().sidecars.agent_stopped.insert(sidecar.name.clone(), self.at);
+        }
     }
 
     /// Once, when nothing else fails: what is reported of it has to end.
@@ -202,6 +267,16 @@ impl World {
         if converged.is_some_and(|converged| self.at > converged + STEP) && !self.machines.has_rested {
             self.machines.has_rested = true;
             self.crash("side-0", Duration::from_millis(1500));
+        }
+    }
+
+    /// What the operator wants to stop, while nothing else fails.
+    pub(super) fn rests(&mut self) {
+        let wanted = self.model.known().rest.take();
+        match wanted {
+            Some(Rest::Machine) => self.starts_anew(0),
+            Some(Rest::Agent) => self.crash("agent-1", Duration::from_millis(1200)),
+            None => {}
         }
     }
 
@@ -224,6 +299,8 @@ impl World {
         self.machines.sidecars.iter().for_each(|sidecar| sidecar.disk().heal());
         self.network.fabric.join_all();
         self.network.parted.clear();
+        self.network.stalled.clear();
+        self.machines.agents.iter().for_each(|agent| agent.machine.release_streams());
         self.model.known().is_calm = true;
         self.set_clocks();
         self.note("network", "is whole again");

@@ -32,6 +32,7 @@ impl Model {
         let mut known = self.known();
         known.sidecars.holds.remove(name);
         known.sidecars.away.remove(name);
+        known.sidecars.started.insert(name.to_owned(), elapsed());
         known.sidecars.starts += 1;
         known.sidecars.starts
     }

@@ -13,6 +13,8 @@ pub(super) struct Life {
     pub generation: u64,
     /// When it came.
     pub since: Duration,
+    /// When it was issued, at the latest.
+    pub issued: Duration,
     pub ends: UnixTime,
 }
 
@@ -28,10 +30,18 @@ pub(super) struct Sidecars {
     /// When an agent, its server, or what is between them last failed, by the sidecar of its machine. That the sidecar
     /// itself was away excuses nothing: it asks its agent first.
     pub troubled: BTreeMap<String, Duration>,
+    /// When the server, or what is between it and an agent, last failed, by the sidecar of that agent's machine.
+    pub cut_off: BTreeMap<String, Duration>,
+    /// When each sidecar last started, and when its agent did; and when that agent last stopped.
+    pub started: BTreeMap<String, Duration>,
+    pub agent_started: BTreeMap<String, Duration>,
+    pub agent_stopped: BTreeMap<String, Duration>,
     /// Which sidecars are away, and since when.
     pub away: BTreeMap<String, Duration>,
     /// When the server went for good, and all SVIDs expired.
     pub centre_gone: Option<Duration>,
+    /// By how much the server's clock is ahead of the simulation's, in nanoseconds.
+    pub server_ahead: i64,
     /// By how much a sidecar's clock is behind the server's.
     pub behind: BTreeMap<String, Duration>,
 }

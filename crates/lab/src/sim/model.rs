@@ -109,6 +109,17 @@ pub(super) struct Known {
     pub converged: Option<Duration>,
     /// When the last change was acknowledged.
     pub last_deleted: Option<Duration>,
+    /// What is to stop and start, while nothing else fails.
+    pub rest: Option<Rest>,
+}
+
+/// Programs that stop when the operator says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The first agent, and its sidecar.
+    Machine,
+    /// The second agent.
+    Agent,
 }
 
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use tonic::metadata::MetadataValue;
 
 use super::client::{PATIENCE, SELECTOR, rest};
 use super::here::{elapsed, random};
-use super::model::{Answer, Evicted, KnownEntry, Model, Stands};
+use super::model::{Answer, Evicted, KnownEntry, Model, Rest, Stands};
 use super::sidecar::spiffe_id;
 
 /// Policies that are applied when nothing fails any more.
@@ -22,6 +22,8 @@ const LAST_POLICIES: u32 = 4;
 pub(super) struct Operator {
     pub socket: PathBuf,
     pub model: Model,
+    /// The second sidecar is a program that embeds the library.
+    pub has_library: bool,
 }
 
 impl Operator {
@@ -167,7 +169,7 @@ impl Operator {
 
     /// Once all agents have what the server has and nothing fails: what is changed now is in force at once.
     async fn finale(&self) {
-        let (is_last, last) = {
+        let last = {
             let mut known = self.model.known();
             if known.compared.is_some() || known.last_deleted.is_some() {
                 return;
@@ -178,20 +180,54 @@ impl Operator {
             }
             known.sidecars.troubled.clear();
             known.decisions.last += 1;
-            let id = known.sidecars.entries.get("side-0");
-            let entry = id.and_then(|(id, _)| known.entries.get_key_value(id));
-            (known.decisions.last > LAST_POLICIES, entry.map(|(id, entry)| (id.clone(), entry.clone())))
+            known.decisions.last.saturating_sub(LAST_POLICIES)
         };
-        if !is_last {
-            self.policy().await;
-            tokio::time::sleep(Duration::from_millis(700 + random(800))).await;
-            return;
+        match last {
+            0 => {
+                self.policy().await;
+                tokio::time::sleep(Duration::from_millis(700 + random(800))).await;
+            }
+            // What both held before is old when they come back.
+            1 => {
+                self.rest(Rest::Machine).await;
+                self.policy().await;
+            }
+            // The agent has nothing for the program any more when it comes back.
+            2 if self.has_library => {
+                self.rest(Rest::Agent).await;
+                self.delete_sidecar("side-1").await;
+            }
+            _ => {
+                if self.delete_sidecar("side-0").await {
+                    self.model.count("last deletions");
+                }
+                self.model.known().last_deleted = Some(elapsed());
+            }
         }
-        if let Some((id, entry)) = last.filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))) {
-            self.delete_entry(id, entry).await;
-            self.model.count("last deletions");
+    }
+
+    /// Returns when these programs have stopped.
+    async fn rest(&self, rest: Rest) {
+        self.model.known().rest = Some(rest);
+        while self.model.known().rest.is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.model.known().last_deleted = Some(elapsed());
+    }
+
+    /// Deletes the entry of a sidecar. False if it has none.
+    async fn delete_sidecar(&self, name: &str) -> bool {
+        let found = {
+            let known = self.model.known();
+            let id = known.sidecars.entries.get(name);
+            id.and_then(|(id, _)| known.entries.get_key_value(id)).map(|(id, entry)| (id.clone(), entry.clone()))
+        };
+        match found.filter(|(_, entry)| !matches!(entry.stands, Stands::Deleted(_))) {
+            Some((id, entry)) => {
+                self.delete_entry(id, entry).await;
+                true
+            }
+            None => false,
+        }
     }
 
     async fn update(&self) {

@@ -1,5 +1,6 @@
 //! The laws of policies and decisions, while the fleet runs.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,12 +10,20 @@ use sekisho_types::{Digest, Effect};
 use super::decisions::{Asked, Decisions};
 use super::here::elapsed;
 use super::laws::{IN_FORCE, RECOVERY};
-use super::model::{Answer, Model};
+use super::model::{Answer, Known, Model};
 use super::policies::Rules;
 use super::request::Request;
 
 /// So long after a call without an answer the server may still do what it asked for.
 const LATE: Duration = Duration::from_secs(20);
+
+/// A policy is in force at a sidecar so long after an SVID that requires it, in the worst case: its agent has started
+/// again, gave the SVID out, and waits for its server (three seconds) before it sends the policy.
+const REQUIRED: Duration = Duration::from_secs(5);
+/// So much later than its sidecar an agent may start, for the sidecar to wait for it before it decides.
+const WAITED_FOR: Duration = Duration::from_millis(3500);
+/// A server that has just started does not answer yet.
+const STARTING: Duration = Duration::from_secs(2);
 
 /// The policy that decided: its revision and its digest.
 type Policy = (u64, Digest);
@@ -38,6 +47,27 @@ impl Decisions {
     fn allow(&self, asked: &Asked, policy: Option<Policy>) -> bool {
         let rules = policy.and_then(|(_, digest)| self.rules.get(&digest));
         rules.is_some_and(|rules| rules.allow(&asked.subject, &asked.request))
+    }
+}
+
+impl Known {
+    /// The newest revision that a sidecar has to have when it is asked at `at`, by the SVID that it holds: without that
+    /// policy its agent serves none (law L14).
+    fn required(&self, by: &str, at: Duration) -> Option<u64> {
+        let life = self.sidecars.holds.get(by).filter(|life| at > life.since + REQUIRED)?;
+        self.decisions.acknowledged_by(life.issued)
+    }
+
+    /// The newest revision that a sidecar has to have because it and its agent have both begun anew, and the server
+    /// was there: the agent asks its server first, and the sidecar its agent.
+    fn asked_for(&self, by: &str) -> Option<u64> {
+        let of = |times: &BTreeMap<String, Duration>| times.get(by).copied();
+        let sidecars = &self.sidecars;
+        let (began, agent_began) = (of(&sidecars.started)?, of(&sidecars.agent_started)?);
+        let is_new = of(&sidecars.agent_stopped).is_none_or(|stopped| began >= stopped && agent_began >= stopped);
+        let was_there = of(&sidecars.cut_off).is_none_or(|cut_off| cut_off + STARTING < agent_began);
+        let is_waited_for = agent_began < began + WAITED_FOR;
+        (is_new && was_there && is_waited_for).then(|| self.decisions.acknowledged_by(agent_began))?
     }
 }
 
@@ -149,8 +179,10 @@ impl Model {
     /// A decision was made, by a sidecar that held the first of these revisions before it and the last behind it.
     pub(super) fn decided(&self, number: usize, outcome: &Outcome, held: RangeInclusive<Option<u64>>) {
         let policy = outcome.policy;
-        let (by, what, at, is_allowed, due, before) = {
+        let (by, what, at, is_allowed, due, before, since_others) = {
             let mut known = self.known();
+            let found = known.decisions.asked.get(number).map(|asked| (asked.by.clone(), asked.at));
+            let since_others = found.map(|(by, at)| (known.required(&by, at), known.asked_for(&by)));
             let troubled = known.decisions.asked.get(number).and_then(|asked| known.sidecars.troubled.get(&asked.by));
             let recovered = troubled.map_or(Duration::ZERO, |troubled| *troubled + RECOVERY);
             let decisions = &mut known.decisions;
@@ -162,7 +194,7 @@ impl Model {
             let is_whole = at > recovered + IN_FORCE;
             let due = at.checked_sub(IN_FORCE).filter(|_| is_whole).and_then(|by| decisions.acknowledged_by(by));
             let is_allowed = decisions.asked.get(number).is_some_and(|asked| decisions.allow(asked, policy));
-            (by, what, at, is_allowed, due, before)
+            (by, what, at, is_allowed, due, before, since_others.unwrap_or_default())
         };
         let revision = policy.map(|(revision, _)| revision);
         let says = revision.map_or_else(|| "no policy".to_owned(), |revision| format!("revision {revision}"));
@@ -179,6 +211,16 @@ impl Model {
         }
         if revision < before {
             self.broken("L14", &format!("{by} decides {what} by {says}, and has held revision {before:?}"));
+        }
+        // Without a policy all is denied.
+        let is_older = |due: Option<u64>| revision.is_some() && revision < due;
+        if is_older(since_others.0) {
+            let due = since_others.0.unwrap_or_default();
+            self.broken("L14", &format!("{by} decides {what} by {says}, and its SVID is of revision {due} or later"));
+        }
+        if is_older(since_others.1) {
+            let due = since_others.1.unwrap_or_default();
+            self.broken("L14", &format!("{by} decides {what} by {says}, before it heard of revision {due}"));
         }
         if revision < due {
             let due = due.unwrap_or_default();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_host::Process;
-use sekisho_identity::LeafFacts;
+use sekisho_identity::{BACKDATE_SECONDS, LeafFacts};
 use sekisho_net::{Acceptor, Dialer, ExpectedServer, TlsConnection};
-use sekisho_ports::{TcpListener, TcpStream, now};
+use sekisho_ports::{Machine, TcpListener, TcpStream, now};
 use sekisho_proxy::Deciding;
 use sekisho_runtime::{Stop, Tasks};
 use sekisho_sdk::{IdentitySource, RevocationKeeper, Workload};
@@ -102,10 +102,12 @@ impl Running {
         let mut held = self.identity.held.clone();
         let Sidecar { name, model, .. } = &self.own;
         loop {
+            let ahead = model.known().sidecars.server_ahead;
             let life = held.borrow_and_update().as_ref().map(|held| Life {
                 start,
                 generation: held.generation,
                 since: elapsed(),
+                issued: issued(held.not_before, ahead),
                 ends: held.not_after,
             });
             model.note(name, if life.is_some() { "has an identity" } else { "has none" });
@@ -277,6 +279,16 @@ impl Running {
         self.accepted(&leaf);
         call(dialled, request).await.ok_or_else(|| "the connection was closed".to_owned())
     }
+}
+
+/// When an SVID was issued that is valid from then on, by a server whose clock is `ahead`. Earlier than that, if the
+/// clock was set since.
+fn issued(not_before: UnixTime, ahead: i64) -> Duration {
+    let skew = Machine::current().map_or(0, |machine| machine.skew());
+    let began = now().nanos().saturating_sub(skew).saturating_sub(elapsed().as_nanos() as i64);
+    let backdated = BACKDATE_SECONDS.saturating_mul(1_000_000_000);
+    let nanos = not_before.nanos().saturating_add(backdated).saturating_sub(began).saturating_sub(ahead);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 /// One request over an open connection: the connection and the answer, if one came.

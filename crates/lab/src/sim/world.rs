@@ -28,7 +28,7 @@ const CALM_AT: Duration = Duration::from_secs(16);
 /// How long the fleet is watched after its server went for good.
 const LAST_OUTAGE: Duration = Duration::from_secs(2);
 /// By then all is compared.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(75);
 pub(super) const NODES: usize = 3;
 pub(super) const AGENTS: usize = 2;
 /// What the spool of a sidecar holds, in bytes: some ten records, or all.
@@ -77,6 +77,8 @@ pub(super) struct Network {
     pub fabric: Fabric,
     /// What the server cannot reach now.
     pub parted: BTreeSet<IpAddr>,
+    /// Agents to which streams are held up.
+    pub stalled: BTreeSet<IpAddr>,
 }
 
 pub(super) struct Machines {
@@ -122,6 +124,11 @@ impl Workload {
         let executable = std::fs::read(format!("/proc/{}/exe", self.pid())).unwrap();
         Digest::new(sekisho_ledger::sha256_of(&executable)).to_string()
     }
+}
+
+/// In each fourth seed the second sidecar is a program that embeds the library.
+pub(super) const fn has_library(seed: u64, index: usize) -> bool {
+    seed % 4 == 3 && index == 1
 }
 
 impl Drop for Workload {
@@ -171,8 +178,8 @@ impl World {
         let agents: Vec<Host> = agents.collect();
         let workload = Workload::start();
         let sidecars = agents.iter().enumerate().map(|(number, agent)| {
-            let seed = seed.wrapping_mul(1_000_003).wrapping_add(48 + number as u64);
-            let sidecar = Host::new(&format!("side-{number}"), seed, agent.machine.address(), &fabric);
+            let own_seed = seed.wrapping_mul(1_000_003).wrapping_add(48 + number as u64);
+            let sidecar = Host::new(&format!("side-{number}"), own_seed, agent.machine.address(), &fabric);
             sidecar.machine.set_process(workload.credentials());
             sidecar
         });
@@ -199,7 +206,7 @@ impl World {
                 is_rotated: false,
                 has_rested: false,
             },
-            network: Network { fabric: fabric.clone(), parted: BTreeSet::new() },
+            network: Network { fabric: fabric.clone(), parted: BTreeSet::new(), stalled: BTreeSet::new() },
             is_calm: false,
             seed,
             folder,
@@ -226,6 +233,7 @@ impl World {
         self.faults();
         self.rotate();
         self.sidecar_rests();
+        self.rests();
         self.note_trouble();
         self.note_numbers();
         self.at += STEP;
@@ -257,9 +265,11 @@ impl World {
             how.as_ref().err().map_or("stopped", String::as_str).replace(&self.folder.path().display().to_string(), "");
         self.note(name, &format!("stops: {why}"));
         let has_failed_disk = self.has_failed_disk(name);
+        let has_cache = self.data(name).join("cache.sealed").exists();
+        self.agent_stops(name);
         match self.machines.agents.iter_mut().find(|agent| agent.name == name) {
             // An agent whose token was used in vain, or that could not reach the server, is started again.
-            Some(agent) if !why.contains("panicked") => {
+            Some(agent) if !has_cache && !why.contains("panicked") => {
                 agent.starts_at = Some(self.at + Duration::from_millis(700));
                 self.model.known().for_agents.remove(name);
             }
@@ -286,7 +296,8 @@ impl World {
             self.machines.server.start(at, || fleet::server(data));
         }
         if is_due(&self.machines.operator) {
-            let operator = Operator { socket, model: self.model.clone() };
+            let has_library = has_library(self.seed, 1);
+            let operator = Operator { socket, model: self.model.clone(), has_library };
             self.machines.operator.start(at, || operator.run());
         }
         for host in &mut self.machines.nodes {
@@ -323,7 +334,11 @@ impl World {
             std::fs::write(data.join("token"), token).unwrap();
         }
         self.note(&name, "starts");
-        self.model.known().agent_sockets.insert(name, data.join("agent.sock"));
+        {
+            let mut known = self.model.known();
+            known.agent_sockets.insert(name, data.join("agent.sock"));
+            known.sidecars.agent_started.insert(self.machines.sidecars[index].name.clone(), self.at);
+        }
         let (at, sidecar) = (self.at, self.workload.digest());
         let agent = || fleet::agent(data, SERVER.to_owned(), fingerprints.join(","), sidecar);
         self.machines.agents[index].start(at, agent);
@@ -340,7 +355,7 @@ impl World {
             // In a part of the seeds an outage fills it.
             spool_bytes: if self.seed % 5 == 2 { SMALL_SPOOL } else { LARGE_SPOOL },
             pid: self.workload.pid(),
-            is_library: self.seed % 4 == 3 && index == 1,
+            is_library: has_library(self.seed, index),
             listen: listens(own),
             peer: (peer.name.clone(), listens(peer)),
             model: self.model.clone(),
