@@ -104,34 +104,6 @@ impl<'a> Machine<'a> {
         };
         self.error(code, message, span)
     }
-
-    /// Each path and value within a value, as rows of one pair.
-    pub(super) fn traverse(&mut self, value: &Val<'a>) -> Eval<Vec<Box<[Val<'a>]>>> {
-        let mut rows = Vec::new();
-        let mut path = Vec::new();
-        self.traverse_into(value, &mut path, &mut rows)?;
-        Ok(rows)
-    }
-
-    fn traverse_into(&mut self, value: &Value, path: &mut Vec<Value>, rows: &mut Vec<Box<[Val<'a>]>>) -> Eval<()> {
-        self.tick(1)?;
-        let pair = Value::from(vec![Value::from(path.clone()), value.clone()]);
-        rows.push(Box::new([Val::Own(pair)]));
-        let mut below = |machine: &mut Machine<'a>, key: Value, item: &Value| {
-            path.push(key);
-            let result = machine.traverse_into(item, path, rows);
-            path.pop();
-            result
-        };
-        match value {
-            Value::Array(items) => {
-                items.iter().enumerate().try_for_each(|(at, item)| below(self, Value::from(at), item))
-            }
-            Value::Set(items) => items.iter().try_for_each(|item| below(self, item.clone(), item)),
-            Value::Object(members) => members.iter().try_for_each(|(key, item)| below(self, key.clone(), item)),
-            _ => Ok(()),
-        }
-    }
 }
 
 pub(super) fn callee_id(callee: Callee) -> CalleeId {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::coverage::Coverage;
+use super::descent::Descent;
 use super::error::{EvalCode, EvalError};
 use super::event::{Op, Tracing};
 use super::trace::{Failure, Trace};
@@ -77,6 +78,7 @@ struct Choice<'a> {
 enum Source<'a> {
     Items(Val<'a>, usize),
     Rows(std::vec::IntoIter<Box<[Val<'a>]>>),
+    Descent(Box<Descent<'a>>),
 }
 
 pub(super) struct Machine<'a> {
@@ -305,6 +307,11 @@ impl<'a> Machine<'a> {
         self.choices.push(Choice { step: at, source: Source::Rows(rows.into_iter()) });
     }
 
+    /// Leaves the values below a value to be tried by the step at `at`.
+    pub(super) fn choose_descent(&mut self, at: usize, descent: Descent<'a>) {
+        self.choices.push(Choice { step: at, source: Source::Descent(Box::new(descent)) });
+    }
+
     /// Goes on with the last choice that has more to try: the step after it.
     fn retry(&mut self, block: &'a Block, base: usize, floor: usize) -> Eval<Option<usize>> {
         while self.choices.len() > floor {
@@ -322,6 +329,12 @@ impl<'a> Machine<'a> {
                         _ => None,
                     }
                 }
+                Source::Descent(descent) => match (descent.next(), step) {
+                    (Some(found), Some(Step { kind: StepKind::Traverse { result, .. }, .. })) => {
+                        Some(self.matches_below(result, found, base))
+                    }
+                    _ => None,
+                },
                 Source::Rows(rows) => match (rows.next(), step) {
                     (Some(row), Some(step)) => Some(self.take_row(step, row, base)),
                     _ => None,
@@ -343,9 +356,8 @@ impl<'a> Machine<'a> {
     }
 
     fn take_row(&mut self, step: &'a Step, row: Box<[Val<'a>]>, base: usize) -> bool {
-        let mut row = row.into_iter();
+        let row = row.into_iter();
         match &step.kind {
-            StepKind::Traverse { result, .. } => row.next().is_some_and(|pair| self.matches(result, pair, base)),
             StepKind::With { outs, .. } => {
                 outs.iter().zip(row).for_each(|(slot, value)| self.set(base, *slot, value));
                 true

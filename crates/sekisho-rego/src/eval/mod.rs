@@ -2,6 +2,7 @@
 
 mod call;
 mod coverage;
+mod descent;
 mod document;
 mod error;
 mod event;

@@ -1,5 +1,6 @@
 //! What each step does. A step that holds binds its slots; one with several ways leaves a choice behind.
 
+use super::descent::Descent;
 use super::error::EvalCode;
 use super::machine::{Eval, Machine};
 use super::val::Val;
@@ -51,10 +52,9 @@ impl<'a> Machine<'a> {
             StepKind::Call { callee, arguments, result } => {
                 self.call_step(*callee, arguments, result.as_ref(), step.span, base)
             }
-            StepKind::Traverse { value, .. } => {
+            StepKind::Traverse { value, result } => {
                 let value = self.operand(value, base);
-                let rows = self.traverse(&value)?;
-                self.choose_rows(at, rows);
+                self.choose_descent(at, Descent::new(value, result));
                 Ok(false)
             }
             StepKind::Member { key, value, collection, result } => {

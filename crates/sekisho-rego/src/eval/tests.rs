@@ -219,3 +219,24 @@ fn hostile_numbers_cost_what_they_take() {
     let input = format!("{{\"a\":[{}]}}", vec!["1e30000"; 20_000].join(","));
     assert_eq!(eval(&policy, "allow", &input, &Limits::default()), Ok(None));
 }
+
+#[test]
+fn paths_are_found_in_order() {
+    let policy = policy(
+        "package test\n\nall := [[p, v] | walk(input, [p, v])]\n\nvalues := [v | walk(input, [_, v])]\n\n\
+         whole := [x | walk(input, x)]\n\nnone := [1 | walk(input.absent, [_, _])]\n\n\
+         sets := {p | walk({{1}}, [p, 1])}\n\nfirst if { some p; walk(input, [p, 2]); p == [\"b\", 1] }\n",
+    );
+    let input = r#"{"a": {}, "b": [1, 2]}"#;
+    for (name, expected) in [
+        ("all", r#"[[[],{"a":{},"b":[1,2]}],[["a"],{}],[["b"],[1,2]],[["b",0],1],[["b",1],2]]"#),
+        ("values", r#"[{"a":{},"b":[1,2]},{},[1,2],1,2]"#),
+        ("whole", r#"[[[],{"a":{},"b":[1,2]}],[["a"],{}],[["b"],[1,2]],[["b",0],1],[["b",1],2]]"#),
+        ("none", "[]"),
+        ("sets", "[[[1],1]]"),
+        ("first", "true"),
+    ] {
+        let found = eval(&policy, name, input, &Limits::default()).unwrap().unwrap();
+        assert_eq!(found.to_json(), expected, "{name}");
+    }
+}
