@@ -35,11 +35,13 @@ fn main() -> ExitCode {
         "gen" => generate::run(&root()),
         "deny" => deny::check(&root()),
         "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+        "fuzz-rego" => run(&["run", "--quiet", "--release", "--package", "fuzz-rego", "--"]),
         "simulate" => run(&["run", "--quiet", "--package", "lab", "--bin", "simulate", "--"]),
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => Err("usage: cargo xtask layers | tidy | words [PACKAGE] | links | gen | deny | invariants | \
-                 fuzz [SECONDS [TARGET]] | simulate [--seeds A..B] [--twice] | bench [PART…]"
+                 fuzz [SECONDS [TARGET]] | fuzz-rego [own] [SECONDS] | simulate [--seeds A..B] [--twice] | \
+                 bench [PART…]"
             .to_owned()),
     };
     match findings {
