@@ -213,6 +213,11 @@ pub struct Dependencies {
 }
 
 impl Query {
+    /// The program, and the query as steps.
+    pub(crate) fn parts(&self) -> (&Program, &program::Query) {
+        (&self.inner.program, &self.query)
+    }
+
     /// The documents that the query depends on, each as the elements of a reference.
     #[must_use]
     pub fn dependencies(&self) -> Dependencies {

@@ -29,6 +29,7 @@ pub mod builtins;
 pub mod check;
 pub mod decision;
 mod eval;
+pub mod partial;
 mod program;
 pub mod syntax;
 pub mod tracers;

@@ -54,6 +54,8 @@ mod x509_verify;
 mod yaml;
 mod zone;
 
+pub(crate) use module_json::{body_json, module_json};
+
 pub use context::{Answer, Answers, BuiltinError, Context, DEFAULT_WORK, ErrorKind};
 pub(crate) use glob::glob_pattern;
 pub(crate) use pattern::regex_pattern;

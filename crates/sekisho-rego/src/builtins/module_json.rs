@@ -29,6 +29,22 @@ fn parse(cx: &mut Context, args: &[Value]) -> Outcome {
     done(value)
 }
 
+/// A module as the JSON of OPA's syntax tree.
+///
+/// # Errors
+/// Where the tree is too large.
+pub(crate) fn module_json(module: &Module) -> Result<Value, BuiltinError> {
+    module_value(&mut Context::new(0), module)
+}
+
+/// A query as the JSON of OPA's syntax tree.
+///
+/// # Errors
+/// Where the tree is too large.
+pub(crate) fn body_json(body: &Body) -> Result<Value, BuiltinError> {
+    Writer { cx: &mut Context::new(0) }.body(Some(body))
+}
+
 fn object(members: Vec<(&str, Value)>) -> Value {
     Value::from(members.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Object>())
 }

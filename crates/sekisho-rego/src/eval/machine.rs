@@ -101,7 +101,7 @@ pub(super) struct Machine<'a> {
     pub(super) failed: Option<Failure>,
     slots: Vec<Val<'a>>,
     choices: Vec<Choice<'a>>,
-    steps: u64,
+    pub(super) steps: u64,
     depth: u32,
 }
 
@@ -217,13 +217,18 @@ impl<'a> Machine<'a> {
 
     /// Finds the solutions of a block in the frame at `base`.
     pub(super) fn run(&mut self, block: &'a Block, base: usize, found: Found<'_, 'a>) -> Eval<()> {
+        self.run_steps(&block.steps, base, found)
+    }
+
+    /// Finds the solutions of steps in the frame at `base`.
+    pub(super) fn run_steps(&mut self, steps: &'a [Step], base: usize, found: Found<'_, 'a>) -> Eval<()> {
         if self.depth >= self.limits.depth {
             return Err(Self::plain_error(EvalCode::Limit, "rules and comprehensions are nested too deep"));
         }
         self.depth += 1;
         let floor = self.choices.len();
         let outer = if self.tracing.is_some() { self.trace_enter(self.depth - 1) } else { None };
-        let result = self.search(block, base, floor, found);
+        let result = self.search(steps, base, floor, found);
         if let Some(outer) = outer {
             self.trace_leave(outer);
         }
@@ -232,24 +237,24 @@ impl<'a> Machine<'a> {
         result
     }
 
-    fn search(&mut self, block: &'a Block, base: usize, floor: usize, found: Found<'_, 'a>) -> Eval<()> {
+    fn search(&mut self, steps: &'a [Step], base: usize, floor: usize, found: Found<'_, 'a>) -> Eval<()> {
         let mut at = 0;
         let mut failed: Option<(usize, Failure)> = None;
         loop {
             let mut opened = None;
             let holds = loop {
-                let Some(step) = block.steps.get(at) else {
+                let Some(step) = steps.get(at) else {
                     break if self.tracing.is_some() { self.trace_found(found, floor)? } else { found(self)? };
                 };
                 self.tick(1)?;
                 self.cover(step.span);
                 if self.tracing.is_some() {
-                    self.trace_step(Op::Eval, block, at, base);
+                    self.trace_step(Op::Eval, steps, at, base);
                 }
                 let choices = self.choices.len();
                 if !self.step(step, at, base)? {
                     if self.tracing.is_some() {
-                        opened = self.trace_stop(block, at, base, self.choices.len() > choices);
+                        opened = self.trace_stop(steps, at, base, self.choices.len() > choices);
                     }
                     if self.trace.is_some() && failed.as_ref().is_none_or(|(furthest, _)| *furthest < at) {
                         failed = Some((at, self.failure(step, base)));
@@ -257,16 +262,16 @@ impl<'a> Machine<'a> {
                     break true;
                 }
                 if self.tracing.is_some() {
-                    self.trace_unify(block, at, base);
+                    self.trace_unify(steps, at, base);
                 }
                 at += 1;
             };
             if !holds {
                 return Ok(());
             }
-            let next = self.retry(block, base, floor)?;
+            let next = self.retry(steps, base, floor)?;
             if self.tracing.is_some() {
-                self.trace_retry(block, opened, next, base);
+                self.trace_retry(steps, opened, next, base);
             }
             match next {
                 Some(next) => at = next,
@@ -313,11 +318,11 @@ impl<'a> Machine<'a> {
     }
 
     /// Goes on with the last choice that has more to try: the step after it.
-    fn retry(&mut self, block: &'a Block, base: usize, floor: usize) -> Eval<Option<usize>> {
+    fn retry(&mut self, steps: &'a [Step], base: usize, floor: usize) -> Eval<Option<usize>> {
         while self.choices.len() > floor {
             let Some(choice) = self.choices.last_mut() else { break };
             let at = choice.step;
-            let step = block.steps.get(at);
+            let step = steps.get(at);
             let holds = match &mut choice.source {
                 Source::Items(collection, position) => {
                     let item = collection.item(*position);

@@ -6,6 +6,7 @@ mod descent;
 mod document;
 mod error;
 mod event;
+mod known;
 mod machine;
 mod matching;
 mod partial;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use coverage::Coverage;
 pub use error::{EvalCode, EvalError};
 pub use event::{Event, Node, Op, Tracer};
+pub(crate) use known::Known;
 pub use machine::Limits;
 pub use trace::{Considered, Failure, Trace};
 

@@ -3,7 +3,7 @@
 use super::event::{Event, Frame, Node, Op, number};
 use super::machine::{Eval, Found, Machine};
 use super::rules::path_text;
-use crate::program::{Block, Pattern, RuleSet, StepKind};
+use crate::program::{Pattern, RuleSet, Step, StepKind};
 use crate::syntax::ast::Span;
 use crate::value::Value;
 
@@ -59,38 +59,38 @@ impl<'a> Machine<'a> {
         Ok(goes_on)
     }
 
-    /// An event of the step at `at` of a block.
-    pub(super) fn trace_step(&mut self, op: Op, block: &'a Block, at: usize, base: usize) {
-        let Some(step) = block.steps.get(at) else { return };
+    /// An event of the step at `at` of a body.
+    pub(super) fn trace_step(&mut self, op: Op, steps: &'a [Step], at: usize, base: usize) {
+        let Some(step) = steps.get(at) else { return };
         let values = if op == Op::Fail && self.values_wanted() { self.failure(step, base).values } else { Vec::new() };
-        self.expression(op, node_of(block, at), step.span, "", &values);
+        self.expression(op, node_of(steps, at), step.span, "", &values);
     }
 
     /// A step did not hold, or it left a choice, which is then to be tried first.
-    pub(super) fn trace_stop(&mut self, block: &'a Block, at: usize, base: usize, is_choice: bool) -> Option<usize> {
+    pub(super) fn trace_stop(&mut self, steps: &'a [Step], at: usize, base: usize, is_choice: bool) -> Option<usize> {
         if !is_choice {
-            self.trace_step(Op::Fail, block, at, base);
+            self.trace_step(Op::Fail, steps, at, base);
         }
         is_choice.then_some(at)
     }
 
     /// The evaluation goes on behind the last choice. `opened` is a step that left one and was not tried before.
-    pub(super) fn trace_retry(&mut self, block: &'a Block, opened: Option<usize>, next: Option<usize>, base: usize) {
+    pub(super) fn trace_retry(&mut self, steps: &'a [Step], opened: Option<usize>, next: Option<usize>, base: usize) {
         let again = next.and_then(|next| next.checked_sub(1));
         if let Some(at) = opened.filter(|at| again != Some(*at)) {
-            self.trace_step(Op::Fail, block, at, base);
+            self.trace_step(Op::Fail, steps, at, base);
         }
         if let Some(at) = again {
             if opened != Some(at) {
-                self.trace_step(Op::Redo, block, at, base);
+                self.trace_step(Op::Redo, steps, at, base);
             }
-            self.trace_unify(block, at, base);
+            self.trace_unify(steps, at, base);
         }
     }
 
     /// Terms that were found equal, or the value that a step bound.
-    pub(super) fn trace_unify(&mut self, block: &'a Block, at: usize, base: usize) {
-        let Some(step) = block.steps.get(at).filter(|_| self.values_wanted()) else { return };
+    pub(super) fn trace_unify(&mut self, steps: &'a [Step], at: usize, base: usize) {
+        let Some(step) = steps.get(at).filter(|_| self.values_wanted()) else { return };
         let values = match &step.kind {
             StepKind::Match { .. } => self.failure(step, base).values,
             StepKind::Get { out, .. }
@@ -100,7 +100,7 @@ impl<'a> Machine<'a> {
             StepKind::Collect(collect) => vec![Value::clone(self.slot(base, collect.out))],
             _ => return,
         };
-        self.expression(Op::Unify, node_of(block, at), step.span, "", &values);
+        self.expression(Op::Unify, node_of(steps, at), step.span, "", &values);
     }
 
     fn values_wanted(&self) -> bool {
@@ -139,8 +139,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn node_of(block: &Block, at: usize) -> Node<'static> {
-    let span = |at: usize| block.steps.get(at).map(|step| step.span);
+fn node_of(steps: &[Step], at: usize) -> Node<'static> {
+    let span = |at: usize| steps.get(at).map(|step| step.span);
     let further = at.checked_sub(1).is_some_and(|before| span(before) == span(at));
     Node::Expr { step: at, further }
 }
