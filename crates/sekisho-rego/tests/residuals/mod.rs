@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use policies::{Random, policy};
 use sekisho_rego::partial::{Options, Unknown};
 use sekisho_rego::value::{Object, Value};
-use sekisho_rego::{Binding, CompileError, Compiler, EvalCode, EvalError, Limits, Policy};
+use sekisho_rego::{Binding, CompileError, Compiler, EvalCode, EvalError, Limits, Policy, check};
 
 /// What may be unknown.
 const UNKNOWNS: &[&str] = &[
@@ -43,7 +43,8 @@ fn json(text: &str) -> Value {
 }
 
 fn compile(text: &str) -> Result<Policy, CompileError> {
-    Compiler::new().module("test.rego", text)?.module("other.rego", OTHER)?.compile()
+    let untyped = check::Options { untyped: true, ..check::Options::default() };
+    Compiler::new().checks(untyped).module("test.rego", text)?.module("other.rego", OTHER)?.compile()
 }
 
 fn scalar(random: &mut Random) -> Value {
