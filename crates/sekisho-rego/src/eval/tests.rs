@@ -240,3 +240,25 @@ fn paths_are_found_in_order() {
         assert_eq!(found.to_json(), expected, "{name}");
     }
 }
+
+/// Whether each rule of these is true.
+fn hold(rules: &str, names: &[&str], input: &str) {
+    let policy = policy(&format!("package test\n\nimport rego.v1\n\n{rules}"));
+    for name in names {
+        assert_eq!(eval(&policy, name, input, &Limits::default()), Ok(Some(Value::from(true))), "{name}");
+    }
+}
+
+#[test]
+fn a_comprehension_s_head_binds_wildcards() {
+    let rules = "set if {input.xs[_] | true} == {1, 3}\n\nlist if [input.xs[_] | input.on] == [3, 1, 3]\n\n\
+                 object if {k: input.o[k] | some k in [\"p\"]} == {\"p\": 1}\n";
+    hold(rules, &["set", "list", "object"], r#"{"xs": [3, 1, 3], "o": {"p": 1, "q": 2}, "on": true}"#);
+}
+
+#[test]
+fn with_takes_each_value_of_a_reference() {
+    let rules = "x := input.x\n\neach if {v | v := x with input as input.all[_]} == {1, 2}\n\n\
+                 data_too if {v | v := x with input as data.given[_]} == set()\n";
+    hold(rules, &["each", "data_too"], r#"{"all": [{"x": 1}, {"x": 2}]}"#);
+}

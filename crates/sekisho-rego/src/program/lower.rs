@@ -297,8 +297,8 @@ impl<'a> Lowerer<'a> {
         let mut literals = Vec::new();
         self.open(Vec::new());
         let value = Term::Var(self.fresh(None));
-        let start = literals.len();
         let with = self.modifiers(with, &mut literals)?;
+        let start = literals.len();
         let right = self.term(term, &mut literals)?;
         literals.push(literal(LiteralKind::Equal { left: value.clone(), right, assign: false }, span));
         for literal in literals.iter_mut().skip(start) {

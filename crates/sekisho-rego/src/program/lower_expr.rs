@@ -150,11 +150,24 @@ impl Lowerer<'_> {
             let replaces_function = matches!(target, ModifierTarget::Callee(_));
             let value = match self.find_callee(&modifier.value).filter(|_| replaces_function) {
                 Some(callee) => ModifierValue::Callee(callee),
-                None => ModifierValue::Term(self.term(&modifier.value, out)?),
+                None => ModifierValue::Term(self.given(&modifier.value, out)?),
             };
             mods.push(Modifier { target, value });
         }
         Ok(Some(Rc::new(mods)))
+    }
+
+    /// The value of a modifier. A reference with variables is read before: each of its values is one to go on with.
+    fn given(&mut self, value: &ast::Term, out: &mut Vec<Literal>) -> Lowered<Term> {
+        match self.term(value, out)? {
+            right @ Term::Ref(..) if has_variables(&right) => {
+                let left = Term::Var(self.fresh(None));
+                let kind = LiteralKind::Equal { left: left.clone(), right, assign: false };
+                out.push(literal(kind, value.span));
+                Ok(left)
+            }
+            term => Ok(term),
+        }
     }
 
     fn modifier_target(&mut self, target: &ast::Term) -> Lowered<ModifierTarget> {
@@ -185,6 +198,11 @@ impl Lowerer<'_> {
         let message = "with keyword target must reference existing input, data, or a function";
         self.fail("rego_type_error", message, target.span)
     }
+}
+
+fn has_variables(reference: &Term) -> bool {
+    let Term::Ref(_, path) = reference else { return false };
+    path.iter().any(|part| !matches!(part, Term::Const(_)))
 }
 
 fn joined(start: &[Value], rest: Vec<Value>) -> Arc<[Value]> {

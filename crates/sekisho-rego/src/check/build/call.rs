@@ -94,11 +94,10 @@ impl Builder<'_> {
             Some(function) => function,
             None => {
                 let value = self.term(&with.value, out);
-                let function = matches!(&value, Item::Ref(Base::Data, _));
-                if !function && super::super::safety::requires_evaluation(&value) {
-                    Item::Var(self.capture(value, with.value.span, out))
-                } else {
-                    value
+                match &value {
+                    // It may be a function.
+                    Item::Ref(Base::Data, path) if path.iter().all(|key| matches!(key, Item::String(_))) => value,
+                    _ => self.evaluated(value, with.value.span, out),
                 }
             }
         };

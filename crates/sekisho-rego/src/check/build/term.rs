@@ -2,6 +2,7 @@
 
 use super::super::declared;
 use super::super::flat::{Base, Callee, Comprehension, ComprehensionKind, Item, Step, StepKind};
+use super::super::safety::requires_evaluation;
 use super::Builder;
 use crate::syntax::ast::{Body, Expr, ExprKind, RefPart, Span, TemplatePart, Term, TermKind};
 use crate::syntax::error::Code;
@@ -81,7 +82,11 @@ impl Builder<'_> {
         self.scopes.push();
         let mut steps = Vec::new();
         self.body(body, &mut steps);
-        let terms: Vec<Item> = heads.iter().map(|head| self.term(head, &mut steps)).collect();
+        let mut terms = Vec::with_capacity(heads.len());
+        for head in heads {
+            let term = self.term(head, &mut steps);
+            terms.push(self.evaluated(term, head.span, &mut steps));
+        }
         let mut used = super::Vars::new();
         for item in &terms {
             used.extend(super::super::vars::of_item(item, super::super::vars::Skip::default()));
@@ -90,6 +95,11 @@ impl Builder<'_> {
         self.scopes.pop();
         self.hidden.pop();
         Item::Comprehension(Box::new(Comprehension { kind, terms, body: steps }))
+    }
+
+    /// A value whose references and comprehensions are evaluated by a step: their variables may be bound there.
+    pub(super) fn evaluated(&mut self, item: Item, span: Span, out: &mut Vec<Step>) -> Item {
+        if requires_evaluation(&item) { Item::Var(self.capture(item, span, out)) } else { item }
     }
 
     /// A template: a call with an array of texts and of sets of at most one value.
