@@ -7,11 +7,12 @@ use cargo_metadata::MetadataCommand;
 use spdx::{Expression, LicenseReq, ParseMode};
 
 /// A dependency's licence expression (SPDX) must hold with these: all licences of an `AND`, one of an `OR`.
-const ACCEPTED: [&str; 13] = [
+const ACCEPTED: [&str; 14] = [
     "Apache-2.0",
     "MIT",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "BSL-1.0",
     "ISC",
     "Zlib",
     "Unicode-3.0",

@@ -5,6 +5,9 @@ use sekisho_rego::syntax::ast::Version;
 use crate::constants::Kind;
 use crate::writer::{Form, Writer};
 
+/// The builtin that searches a tree.
+const SEARCH: &str = "walk";
+
 impl Writer<'_> {
     /// The expressions of a body, at least one.
     pub(crate) fn body(&mut self, depth: usize, most: usize) -> Vec<String> {
@@ -127,9 +130,9 @@ impl Writer<'_> {
         let what = self.place(Kind::Any);
         let (path, value) = (self.bind(Kind::Array), self.bind(Kind::Any));
         match self.random.below(3) {
-            0 => format!("walk({what}, [{path}, {value}])"),
-            1 => format!("[{path}, {value}] := walk({what})"),
-            _ => format!("walk({what}, [{path}, {value}]); is_number({value})"),
+            0 => format!("{SEARCH}({what}, [{path}, {value}])"),
+            1 => format!("[{path}, {value}] := {SEARCH}({what})"),
+            _ => format!("{SEARCH}({what}, [{path}, {value}]); is_number({value})"),
         }
     }
 

@@ -1,6 +1,5 @@
 //! `walk`: each path and value within a value, found one after the other.
 
-use super::machine::Machine;
 use super::val::Val;
 use crate::program::Pattern;
 use crate::value::Value;
@@ -59,23 +58,6 @@ impl<'a> Iterator for Descent<'a> {
                 self.open.push((value.clone(), 0));
             }
             return Some((self.path(), value));
-        }
-    }
-}
-
-impl<'a> Machine<'a> {
-    /// Matches what a search found with the pattern of its pairs.
-    pub(super) fn matches_below(&mut self, pattern: &'a Pattern, (path, value): Below<'a>, base: usize) -> bool {
-        match pattern {
-            Pattern::Any => true,
-            Pattern::Array(parts) => match &**parts {
-                [first, second] => self.matches(first, path, base) && self.matches(second, value, base),
-                _ => false,
-            },
-            _ => {
-                let pair = Value::from(vec![path.into_value(), value.into_value()]);
-                self.matches(pattern, Val::Own(pair), base)
-            }
         }
     }
 }

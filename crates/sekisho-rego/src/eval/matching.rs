@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::descent::Below;
 use super::machine::Machine;
 use super::val::Val;
 use crate::program::{Operand, Pattern};
@@ -63,6 +64,21 @@ impl<'a> Machine<'a> {
                         Some(item) => self.matches(part, item, base),
                         None => false,
                     })
+            }
+        }
+    }
+
+    /// Matches what a search found with the pattern of its pairs.
+    pub(super) fn matches_below(&mut self, pattern: &'a Pattern, (path, value): Below<'a>, base: usize) -> bool {
+        match pattern {
+            Pattern::Any => true,
+            Pattern::Array(parts) => match &**parts {
+                [first, second] => self.matches(first, path, base) && self.matches(second, value, base),
+                _ => false,
+            },
+            _ => {
+                let pair = Value::from(vec![path.into_value(), value.into_value()]);
+                self.matches(pattern, Val::Own(pair), base)
             }
         }
     }

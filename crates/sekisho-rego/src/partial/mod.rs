@@ -11,6 +11,7 @@
 mod bodies;
 mod facts;
 mod json;
+mod options;
 mod print;
 mod refs;
 mod residual;
@@ -19,6 +20,7 @@ mod run;
 mod state;
 mod steps;
 mod support;
+mod supporting;
 mod table;
 mod term;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod unknown;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use options::Options;
 pub use residual::{Residual, Resumed};
 pub use support::{SupportHead, SupportRule};
 pub use table::{Column, Constraint, Prevented, Row};
@@ -37,56 +40,13 @@ pub use term::{Collection, Comprehension, Function, Literal, Order, Replacement,
 pub use unknown::Unknown;
 
 use crate::api::Query;
-use crate::eval::{EvalError, Limits};
-use crate::program::{Compare, Program};
+use crate::eval::EvalError;
+use crate::program::Program;
 use crate::value::Value;
 use run::Evaluator;
 use state::State;
 use support::Support;
 use unknown::Unknowns;
-
-/// What is unknown, and how a residual is made.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The parts of input and data that are unknown.
-    pub unknowns: Vec<Unknown>,
-    /// Documents of these paths of data, without `data`, are not put in place of what reads them.
-    pub not_inlined: Vec<Vec<Value>>,
-    /// No document that reads an unknown is put in place of what reads it.
-    pub shallow: bool,
-    /// The time in nanoseconds since 1970; unknown where absent.
-    pub now: Option<i64>,
-    /// The bounds of the evaluation; `strict` and `exhaustive` are those of the evaluations of the residual.
-    pub limits: Limits,
-    /// The most bodies of one document or query.
-    pub most_bodies: usize,
-    /// The most terms of the residual.
-    pub largest: u64,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            unknowns: vec![Unknown::input()],
-            not_inlined: Vec::new(),
-            shallow: false,
-            now: None,
-            limits: Limits::default(),
-            most_bodies: 100_000,
-            largest: 5_000_000,
-        }
-    }
-}
-
-fn order(op: Compare) -> Order {
-    match op {
-        Compare::NotEqual => Order::NotEqual,
-        Compare::Less => Order::Less,
-        Compare::LessEqual => Order::LessEqual,
-        Compare::Greater => Order::Greater,
-        Compare::GreaterEqual => Order::GreaterEqual,
-    }
-}
 
 impl Query {
     /// What remains of the query where the unknowns of `options` are not known. Parts of the input and of data that are

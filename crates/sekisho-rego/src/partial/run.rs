@@ -1,14 +1,14 @@
 //! The search: every way through the steps of a body, with what each leaves to be asked.
 
-use super::Options;
 use super::facts::Facts;
+use super::options::Options;
 use super::state::{Frame, State, Then};
 use super::steps;
 use super::support::Support;
-use super::term::{Literal, Root, Term, Var, size};
+use super::term::{Function, Literal, Order, Root, Term, Var, size};
 use super::unknown::Unknowns;
 use crate::eval::{EvalCode, EvalError, Known};
-use crate::program::{Base, Callee, Operand, Pattern, Program, Slot, Step, StepKind};
+use crate::program::{Base, Callee, Compare, Operand, Pattern, Program, Slot, Step, StepKind};
 use crate::value::Value;
 
 pub(super) type Partial<T> = Result<T, EvalError>;
@@ -303,7 +303,7 @@ impl<'a> Evaluator<'a> {
                 Ok(go(self.truthy(state, value)))
             }
             StepKind::Compare { op, left, right } => {
-                let literal = Literal::Compare(super::order(*op), state.term(left), state.term(right));
+                let literal = Literal::Compare(order(*op), state.term(left), state.term(right));
                 self.push(state, literal);
                 Ok(Next::Go)
             }
@@ -347,7 +347,7 @@ impl<'a> Evaluator<'a> {
         result: Option<&'a Pattern>,
     ) -> Next<'a> {
         let result = result.map(|pattern| self.pattern_term(state, pattern));
-        self.push(state, Literal::Call(super::Function::Builtin(name), arguments, result));
+        self.push(state, Literal::Call(Function::Builtin(name), arguments, result));
         Next::Go
     }
 
@@ -369,4 +369,14 @@ impl<'a> Evaluator<'a> {
 
 pub(super) fn go<'a>(holds: bool) -> Next<'a> {
     if holds { Next::Go } else { Next::Fail }
+}
+
+fn order(op: Compare) -> Order {
+    match op {
+        Compare::NotEqual => Order::NotEqual,
+        Compare::Less => Order::Less,
+        Compare::LessEqual => Order::LessEqual,
+        Compare::Greater => Order::Greater,
+        Compare::GreaterEqual => Order::GreaterEqual,
+    }
 }
