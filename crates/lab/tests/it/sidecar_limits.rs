@@ -11,10 +11,10 @@ use crate::world::eventually;
 #[test]
 fn a_tunnel_between_sidecars_survives_rotations() {
     let shim = Shim::new();
-    let counter = Counter::open_with("tcp", &["--x509-ttl", "20s"], &shim.environment());
+    let counter = Counter::open_with("tcp", &["--x509-ttl", "40s"], &shim.environment());
     let (mut tunnel, mut buffer) = (counter.dial(), [0u8; 4096]);
     // Beyond the life of the SVIDs that it began with.
-    for run_on in [11, 22, 33] {
+    for run_on in [21, 42, 63] {
         shim.renews(&counter.world, run_on, &[&counter.till_entry, &counter.ledger_entry]);
         for _ in 0..10 {
             tunnel.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\n\r\n").unwrap();
