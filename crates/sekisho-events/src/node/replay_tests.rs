@@ -38,7 +38,9 @@ fn again(policy: &PolicySet, one: &Decided) -> Decision {
 }
 
 /// What a user sees of a decision: effect, rule, what was unmet, and the error.
-fn seen(decision: &Decision) -> (String, Option<String>, Vec<(u32, String)>, Option<&str>) {
+type Seen<'a> = (String, Option<String>, Vec<(u32, String)>, Option<&'a str>);
+
+fn seen(decision: &Decision) -> Seen<'_> {
     let rule = decision.rule.as_ref();
     let unmet = rule.into_iter().flat_map(|rule| &rule.unmet).map(|unmet| (unmet.line, unmet.condition.clone()));
     let place = rule.map(|rule| rule.place());
