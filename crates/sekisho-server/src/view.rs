@@ -17,7 +17,7 @@ pub(crate) struct State {
     pub revision: Revision,
     /// The newest revision that concerns every agent: it changed the policy or revoked something. Agents serve no SVID
     /// that was issued later before they have applied it (decisions/0056). What is older than this run counts as well:
-    /// streams begin anew with it.
+    /// streams start again with it.
     pub required: Revision,
     /// While this stays, what was judged by the state stays judged, but for what ends with time.
     pub generation: Generation,

@@ -1,5 +1,7 @@
 //! Templates of the keys that attestation uses. A template and the TPM's seed give the same key again after each boot.
 
+use sekisho_evidence::tpm::ENDORSEMENT_POLICY;
+
 const NULL: u16 = 0x0010;
 const SHA256: u16 = 0x000b;
 const SHA384: u16 = 0x000c;
@@ -11,11 +13,6 @@ const P384: u16 = 0x0004;
 const RSA_KEY: u16 = 0x0001;
 const ECC_KEY: u16 = 0x0023;
 
-/// `TPM2_PolicySecret` of the endorsement hierarchy, SHA-256.
-const POLICY_A: [u8; 32] = [
-    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7,
-    0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
-];
 /// `TPM2_PolicyOR` of the endorsement hierarchy's secret and the owner's policy, SHA-384 (template H-3).
 const POLICY_B_SHA384: [u8; 48] = [
     0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a, 0x07, 0x41, 0x48,
@@ -57,12 +54,16 @@ impl Template {
     pub(crate) fn public(self) -> Vec<u8> {
         let storage = |bits| words(&[AES, bits, CFB, NULL]);
         match self {
-            Self::EkRsa2048 => {
-                [head(RSA_KEY, SHA256, 0x0003_00b2, &POLICY_A), storage(128), words(&[2048, 0, 0]), sized(&[0; 256])]
-                    .concat()
-            }
+            Self::EkRsa2048 => [
+                head(RSA_KEY, SHA256, 0x0003_00b2, &ENDORSEMENT_POLICY),
+                storage(128),
+                words(&[2048, 0, 0]),
+                sized(&[0; 256]),
+            ]
+            .concat(),
             Self::EkP256 => {
-                [head(ECC_KEY, SHA256, 0x0003_00b2, &POLICY_A), storage(128), point(P256, &[0; 32], &[0; 32])].concat()
+                [head(ECC_KEY, SHA256, 0x0003_00b2, &ENDORSEMENT_POLICY), storage(128), point(P256, &[0; 32], &[0; 32])]
+                    .concat()
             }
             Self::EkP384 => {
                 [head(ECC_KEY, SHA384, 0x0003_00f2, &POLICY_B_SHA384), storage(256), point(P384, &[], &[])].concat()

@@ -19,8 +19,8 @@ const CFB: u16 = 0x0043;
 const LOW_RANGE: u32 = 0x0003_00b2;
 /// The same with userWithAuth (templates H-1 to H-7).
 const HIGH_RANGE: u32 = 0x0003_00f2;
-/// `TPM2_PolicySecret` of the endorsement hierarchy.
-const POLICY_A: [u8; 32] = [
+/// The policy of endorsement keys of the low range: `TPM2_PolicySecret` of the endorsement hierarchy, SHA-256.
+pub const ENDORSEMENT_POLICY: [u8; 32] = [
     0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7,
     0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
 ];
@@ -129,7 +129,7 @@ impl EndorsementCertificate {
         }
         let template = |wrong| Err(EndorsementError::Template(wrong));
         match public.attributes.bits() {
-            LOW_RANGE if public.policy != POLICY_A => {
+            LOW_RANGE if public.policy != ENDORSEMENT_POLICY => {
                 return template("its policy is not that of the endorsement hierarchy");
             }
             LOW_RANGE | HIGH_RANGE => {}

@@ -12,7 +12,7 @@ mod verify;
 
 pub use attest::{Attest, Attested, ClockInfo};
 pub use credential::{Challenge, CredentialError, CredentialSeed, make_credential};
-pub use endorsement::{EndorsementCertificate, EndorsementError};
+pub use endorsement::{ENDORSEMENT_POLICY, EndorsementCertificate, EndorsementError};
 pub use pcr::{PcrSelection, PcrValues};
 pub use public::{Attributes, Curve, KeyMaterial, Public, Scheme, Symmetric};
 pub use refusal::TpmRefusal;
