@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sekisho_host::Measurement;
-use sekisho_identity::Entry;
+use sekisho_identity::{Bundle, Entry};
 use sekisho_runtime::now;
 use sekisho_types::UnixTime;
 use tokio::sync::mpsc;
@@ -23,39 +23,16 @@ pub(crate) async fn feed<T, E>(
     core: &Core,
     caller: &Arc<Caller>,
     with_svids: bool,
-    message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T,
+    message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T + Sync,
     to: &mpsc::Sender<Result<T, E>>,
 ) -> Result<(), Refusal> {
     let mut changes = core.server_state.changes();
-    let mut said: Option<Vec<(u64, UnixTime)>> = None;
-    let mut bundle_said = None;
+    let mut sent = None;
     loop {
         changes.mark_unchanged();
-        // Measured on each round, so that exec, another uid or the end of the process is noticed (law L11).
-        let (entries, measured, at) = entitled(core, caller).await?;
-        let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
-        let due = match held {
-            Ok(held) => {
-                let state: Vec<_> = held.iter().map(|svid| (svid.log_index, svid.not_after)).collect();
-                let bundle = core.server_state.bundle();
-                if said.as_ref() != Some(&state) || bundle_said.as_ref() != Some(&bundle) {
-                    // Only now: while an SVID is issued, the connection can change hands.
-                    if with_svids {
-                        sole_holder::check(&core.host, caller).await?;
-                    }
-                    core.host.still_measured(caller, |caller| &caller.process, &measured).await?;
-                    if to.send(Ok(message(core, &held))).await.is_err() {
-                        return Ok(());
-                    }
-                    (said, bundle_said) = (Some(state), Some(bundle));
-                }
-                let first = held.iter().map(|svid| svid.renew_at).min();
-                Some(first.unwrap_or_else(|| now().plus_seconds(LOOK_SECONDS)))
-            }
-            // Once something was sent, an outage does not close the stream.
-            Err(refusal) if said.is_some() && !refusal.is_final() => None,
-            Err(refusal) => return Err(refusal),
-        };
+        // Thousands of streams wait: what a round needs is not kept meanwhile.
+        let round = Box::pin(round(core, caller, with_svids, &message, to, &mut sent));
+        let Round::Next(due) = round.await? else { return Ok(()) };
         tokio::select! {
             biased;
             () = caller.process.stopped() => return Err(Refusal::stopped("the process has stopped")),
@@ -64,6 +41,50 @@ pub(crate) async fn feed<T, E>(
             () = renewal_due(due) => {}
         }
     }
+}
+
+/// What a stream was sent: its SVIDs, by their leaves and ends, and the authorities.
+type Sent = (Vec<(u64, UnixTime)>, Arc<Bundle>);
+
+enum Round {
+    /// When the stream is looked at again at the latest; `None`: after a change.
+    Next(Option<UnixTime>),
+    /// The caller reads no more.
+    Gone,
+}
+
+/// Measures the process, and sends what it may have if that is another state than the one that was sent.
+async fn round<T, E>(
+    core: &Core,
+    caller: &Arc<Caller>,
+    with_svids: bool,
+    message: &(impl Fn(&Core, &[Arc<CachedSvid>]) -> T + Sync),
+    to: &mpsc::Sender<Result<T, E>>,
+    sent: &mut Option<Sent>,
+) -> Result<Round, Refusal> {
+    // On each round, so that exec, another uid or the end of the process is noticed (law L11).
+    let (entries, measured, at) = entitled(core, caller).await?;
+    let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
+    let held = match held {
+        Ok(held) => held,
+        // Once something was sent, an outage does not close the stream.
+        Err(refusal) if sent.is_some() && !refusal.is_final() => return Ok(Round::Next(None)),
+        Err(refusal) => return Err(refusal),
+    };
+    let state: Sent = (held.iter().map(|svid| (svid.log_index, svid.not_after)).collect(), core.server_state.bundle());
+    if sent.as_ref() != Some(&state) {
+        // Only now: while an SVID is issued, the connection can change hands.
+        if with_svids {
+            sole_holder::check(&core.host, caller).await?;
+        }
+        core.host.still_measured(caller, |caller| &caller.process, &measured).await?;
+        if to.send(Ok(message(core, &held))).await.is_err() {
+            return Ok(Round::Gone);
+        }
+        *sent = Some(state);
+    }
+    let first = held.iter().map(|svid| svid.renew_at).min();
+    Ok(Round::Next(Some(first.unwrap_or_else(|| now().plus_seconds(LOOK_SECONDS)))))
 }
 
 /// The entries that the caller matches; none is a refusal that goes to the log.

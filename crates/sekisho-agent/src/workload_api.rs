@@ -133,19 +133,21 @@ impl Service {
         &self,
         caller: Arc<Caller>,
         with_svids: bool,
-        message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T + Send + 'static,
+        message: impl Fn(&Core, &[Arc<CachedSvid>]) -> T + Send + Sync + 'static,
     ) -> Result<Response<Messages<T>>, Status> {
         let guard = self.0.limits.streams.open(caller.process.pid())?;
         let (to, messages) = mpsc::channel(1);
         let core = self.0.clone();
         tokio::spawn(async move {
             let _guard = guard;
+            // A channel has space for 32 messages, whatever its bound.
+            let message = move |core: &Core, held: &[Arc<CachedSvid>]| Box::new(message(core, held));
             if let Err(refusal) = serving::feed(&core, &caller, with_svids, message, &to).await {
                 let status = records::recorded(&core, &caller, "Workload API stream", outward(refusal)).await;
                 let _gone = to.send(Err(status)).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(messages).boxed()))
+        Ok(Response::new(ReceiverStream::new(messages).map(|sent| sent.map(|message| *message)).boxed()))
     }
 }
 

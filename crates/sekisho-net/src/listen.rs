@@ -124,10 +124,11 @@ pub async fn serve_unix<E, F>(
         let (router, admitted, watcher) = (router.clone(), admit(peer), graceful.watcher());
         tokio::spawn(async move {
             let state = slot.state.clone();
-            let served = async {
+            // In memory of its own: what waits for it beside something else would hold it twice.
+            let served = Box::pin(async {
                 let extension = admitted.await?;
                 connection(UnixAuthority::new(stream), router, extension, &state, |c| watcher.watch(c)).await
-            };
+            });
             if let Some(Some(rule)) = state.given_away.run_until_cancelled(served).await {
                 tracing::info!(pid, uid, rule, "a connection was closed");
             }

@@ -106,7 +106,7 @@ pub mod bundle_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.bundle.v1.Bundle/GetBundle",
             );
@@ -132,7 +132,7 @@ pub mod bundle_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.bundle.v1.Bundle/GetFederatedBundle",
             );
@@ -280,7 +280,7 @@ pub mod bundle_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBundleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -325,7 +325,7 @@ pub mod bundle_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetFederatedBundleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

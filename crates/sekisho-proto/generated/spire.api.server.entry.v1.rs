@@ -247,7 +247,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/CountEntries",
             );
@@ -273,7 +273,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/ListEntries",
             );
@@ -299,7 +299,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/GetEntry",
             );
@@ -323,7 +323,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/BatchCreateEntry",
             );
@@ -352,7 +352,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/BatchUpdateEntry",
             );
@@ -381,7 +381,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/BatchDeleteEntry",
             );
@@ -410,7 +410,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries",
             );
@@ -443,7 +443,7 @@ pub mod entry_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.entry.v1.Entry/SyncAuthorizedEntries",
             );
@@ -646,7 +646,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CountEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -689,7 +689,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -732,7 +732,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetEntrySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -777,7 +777,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchCreateEntrySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -822,7 +822,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchUpdateEntrySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -867,7 +867,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchDeleteEntrySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -912,7 +912,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetAuthorizedEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -961,7 +961,7 @@ pub mod entry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SyncAuthorizedEntriesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

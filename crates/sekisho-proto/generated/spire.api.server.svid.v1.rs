@@ -133,7 +133,7 @@ pub mod svid_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.svid.v1.SVID/BatchNewX509SVID",
             );
@@ -159,7 +159,7 @@ pub mod svid_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/spire.api.server.svid.v1.SVID/NewJWTSVID",
             );
@@ -304,7 +304,7 @@ pub mod svid_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchNewX509SVIDSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -347,7 +347,7 @@ pub mod svid_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NewJWTSVIDSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

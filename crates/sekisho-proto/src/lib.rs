@@ -21,6 +21,7 @@ mod wire {
 mod convert;
 pub mod envoy;
 mod revocations;
+mod sized_codec;
 
 pub use convert::{
     ConvertError, bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, id_from_wire, id_to_wire,
@@ -29,6 +30,7 @@ pub use convert::{
 pub use revocations::{
     REVOCATIONS_PER_MESSAGE, revocation_from_wire, revocation_to_wire, revocations_from_bytes, revocations_to_bytes,
 };
+pub use sized_codec::{SizedCodec, SizedEncoder};
 pub use wire::sekisho::node::v1 as node;
 pub use wire::sekisho::server::v1 as server;
 pub use wire::spire::api::server as spire;

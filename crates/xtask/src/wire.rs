@@ -50,6 +50,7 @@ fn generate(root: &Path) -> Result<Files, String> {
     tonic_prost_build::configure()
         .build_transport(false)
         .include_file("wire.rs")
+        .codec_path("crate::SizedCodec")
         // Records pass through an agent as they came: not copied, not read as text.
         .bytes(".sekisho.server.v1.RecordRequest.records")
         .out_dir(out.path())
