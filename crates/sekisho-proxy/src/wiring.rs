@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_disk::{lock_folder, private_folder};
 use sekisho_host::Ownership;
 use sekisho_net::{NetError, serve_own_metrics};
-use sekisho_runtime::{Stop, Tasks, Traces, give_back_idle_memory};
+use sekisho_runtime::{Stop, Tasks, Traces, give_back_idle_memory, keep_short_heaps};
 use sekisho_sdk::{IdentitySource, Workload};
 use sekisho_types::SpiffeId;
 use tokio::net::TcpListener;
@@ -33,6 +33,7 @@ pub async fn run(
     stop: Stop,
     ready: impl FnOnce(&SpiffeId, Option<SocketAddr>),
 ) -> Result<Option<u8>, ProxyError> {
+    keep_short_heaps();
     check(&args)?;
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;

@@ -27,7 +27,7 @@ pub use hardening::{HardeningError, check_preload_and_tracer, close_to_others};
 pub use limits::raise_open_files;
 pub use loader::set_loader_variables_aside;
 pub use logs::init_logs;
-pub use memory::give_back_idle_memory;
+pub use memory::{give_back_idle_memory, keep_short_heaps};
 pub use random::{random_hex, random_u32, time_ordered_id, to_hex};
 pub use sekisho_ports::{Inflow, blocking, instant, is_simulated, now, random_bytes, random_id};
 pub use sockets::{agent_socket, agent_socket_paths, dev_folder, server_socket, server_socket_paths};
