@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sekisho_identity::{Entry, Slot, entry_from_record, entry_record, selectors_from_record, selectors_record};
-use sekisho_types::{Digest, EntryId, EvidenceClass, Selector, SelectorSet, SpiffeId};
+use sekisho_types::{Digest, EntryId, EvidenceClass, HexDigits, Selector, SelectorSet, SpiffeId};
 
 use crate::member::Word;
 
@@ -27,14 +27,16 @@ macro_rules! ids {
 
             /// `None` unless `text` is the one text of an id.
             pub fn parse(text: &str) -> Option<Self> {
-                let bytes = hex::decode(text.strip_prefix($prefix)?).ok()?.try_into().ok()?;
-                Some(Self(bytes)).filter(|id| id.to_string() == text)
+                let (digits, mut bytes) = (text.strip_prefix($prefix)?, [0; $bytes]);
+                hex::decode_to_slice(digits, &mut bytes).ok()?;
+                (HexDigits::of(&bytes).as_str() == digits).then_some(Self(bytes))
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{}", $prefix, hex::encode(self.0))
+                f.write_str($prefix)?;
+                f.write_str(HexDigits::of(&self.0).as_str())
             }
         }
 

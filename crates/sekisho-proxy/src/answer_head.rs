@@ -38,20 +38,22 @@ pub(crate) async fn exchange(
     sender: &mut Http1Sender,
     mut request: Request<Body>,
 ) -> Result<Response<Incoming>, Failed> {
-    let (interim, exceeded) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let (counted, exceeds) = (interim.clone(), exceeded.clone());
+    let interim = Arc::new((AtomicUsize::new(0), Notify::new()));
+    let counted = interim.clone();
     hyper::ext::on_informational(&mut request, move |_| {
-        if counted.fetch_add(1, Ordering::Relaxed) >= MAX_INTERIM {
-            exceeds.notify_one();
+        let (count, exceeded) = &*counted;
+        if count.fetch_add(1, Ordering::Relaxed) >= MAX_INTERIM {
+            exceeded.notify_one();
         }
     });
+    let (count, exceeded) = &*interim;
     let answer = tokio::select! {
         biased;
         () = exceeded.notified() => return Err(Failed::Answer(AnswerError::Interim)),
         answer = sender.try_send_request(request) => answer.map_err(|error| Failed::Http(Box::new(error)))?,
     };
     let checked = match () {
-        () if interim.load(Ordering::Relaxed) > MAX_INTERIM => Err(AnswerError::Interim),
+        () if count.load(Ordering::Relaxed) > MAX_INTERIM => Err(AnswerError::Interim),
         () if answer.status().is_informational() => Err(AnswerError::Switched),
         () if !has_one_length(answer.headers()) => Err(AnswerError::Length),
         () => Ok(answer),

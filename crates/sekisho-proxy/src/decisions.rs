@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::log_limiter::LogLimiter;
 use crate::policy::PolicyKeeper;
-use crate::recorder::{PendingDecision, Recorder, Writer};
+use crate::recorder::{MadeDecision, Recorder, Writer};
 use crate::trace::Trace;
 
 pub(crate) struct Decider {
@@ -93,7 +93,7 @@ impl Decider {
         let took = started.elapsed();
         let latency_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.count(&request, &decision, took);
-        let made = PendingDecision { id, trace, request, at, in_force, decision, latency_micros };
+        let made = MadeDecision { id, trace, request, at, in_force, decision, latency_micros };
         match effect {
             Effect::Allow => {
                 if !self.recorder.allowed(made) {
@@ -191,7 +191,7 @@ impl Decider {
 
     /// Whether the policy would allow this now; for streams that are already open. Not recorded again when it would.
     pub(crate) fn still_allowed(&self, request: &RequestInput) -> bool {
-        self.policy.current().is_some_and(|policy| policy.set.decide(request, now()).effect.is_allow())
+        self.policy.current().is_some_and(|policy| policy.set.judge(request, now()).effect.is_allow())
     }
 }
 

@@ -56,8 +56,8 @@ impl FairQueue {
     }
 
     /// A permit, as soon as this peer may have one.
-    pub(crate) async fn take(self: &Arc<Self>, peer: &str) -> Result<Permit, NoPermit> {
-        match self.ask(peer)? {
+    pub(crate) async fn take(self: &Arc<Self>, peer: impl Into<Arc<str>>) -> Result<Permit, NoPermit> {
+        match self.ask(peer.into())? {
             Ticket::Now(permit) => Ok(permit),
             Ticket::Later(hears) => match tokio::time::timeout(LONGEST_WAIT, hears).await {
                 Ok(Ok(permit)) => Ok(permit),
@@ -66,8 +66,7 @@ impl FairQueue {
         }
     }
 
-    fn ask(self: &Arc<Self>, peer: &str) -> Result<Ticket, NoPermit> {
-        let name: Arc<str> = peer.into();
+    fn ask(self: &Arc<Self>, name: Arc<str>) -> Result<Ticket, NoPermit> {
         let mut state = self.state();
         if state.take(&name, self.total, self.per_peer) {
             return Ok(Ticket::Now(Permit(Some((self.clone(), name)))));
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     fn waits(queue: &Arc<FairQueue>, peer: &str) -> oneshot::Receiver<Permit> {
-        match queue.ask(peer).unwrap() {
+        match queue.ask(peer.into()).unwrap() {
             Ticket::Later(hears) => hears,
             Ticket::Now(_) => panic!("it did not have to wait"),
         }
@@ -178,7 +177,7 @@ mod tests {
         let first: Vec<_> = (0..2).map(|_| queue.try_take("greedy").unwrap()).collect();
         assert!(queue.try_take("greedy").is_none(), "half of the permits are one peer's");
         let mut greedy: Vec<_> = (0..8).map(|_| waits(&queue, "greedy")).collect();
-        assert_eq!(queue.ask("greedy").err(), Some(NoPermit::TooMany));
+        assert_eq!(queue.ask("greedy".into()).err(), Some(NoPermit::TooMany));
         // The other half is still free, and then the third peer is served after one of the greedy peer's requests.
         let others: Vec<_> = (0..2).map(|_| queue.try_take("other").unwrap()).collect();
         assert!(queue.try_take("third").is_none());

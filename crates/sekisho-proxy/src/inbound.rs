@@ -1,10 +1,12 @@
 //! Inbound: terminate mTLS, judge each request, forward what is allowed as it was judged.
 
 use std::convert::Infallible;
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
@@ -29,7 +31,7 @@ use crate::idle::{Idle, Timed};
 use crate::judged::{Judged, StillAllowed, Watched};
 use crate::peer_http1;
 use crate::poll_on_wake::PollOnWake;
-use crate::refusal::{insert, is_grpc, refuse_as};
+use crate::refusal::{is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
 use crate::serving::{Inbound, REVOKED, no_longer_valid, withdrawn};
 use crate::strict::Strict;
@@ -47,11 +49,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 const PEER: HeaderName = HeaderName::from_static(PEER_HEADER);
 const DECISION: HeaderName = HeaderName::from_static(DECISION_HEADER);
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
+/// Characters of a decision's id.
+const ID_LENGTH: usize = 36;
 
 /// Who is at the other end of a connection, and whom it asks.
 struct Peer {
     /// Its SPIFFE ID, as text and as a header.
-    name: String,
+    name: Arc<str>,
     header: HeaderValue,
     /// By its last handshake for this connection.
     proven: watch::Receiver<Proven>,
@@ -130,7 +135,8 @@ impl Inbound {
         let proven = renewable.proven.clone();
         let Ok(header) = HeaderValue::from_str(&name) else { return };
         let builder = if peer.protocol == peer_http1::PROTOCOL { sidecars_builder() } else { http_builder() };
-        self.requests(builder, stream, Arc::new(Peer { name, header, proven, own_id: own.spiffe_id })).await;
+        self.requests(builder, stream, Arc::new(Peer { name: name.into(), header, proven, own_id: own.spiffe_id }))
+            .await;
     }
 
     /// Serves the requests of one connection while both ends prove who they are.
@@ -206,7 +212,7 @@ impl Inbound {
         let mut span = Span::of_request(&request, SpanSide::Server);
         // The one that the decision's record names.
         (span.trace, span.id) = (trace.trace_id, trace.span_id);
-        span.attributes.push(("sekisho.peer", peer.name.clone()));
+        span.attributes.push(("sekisho.peer", peer.name.to_string()));
         let response = self.judge(request, peer, trace).await;
         let decision = response.headers().get(DECISION_HEADER).and_then(|id| id.to_str().ok());
         span.attributes.extend(decision.map(|id| ("sekisho.decision", id.to_owned())));
@@ -245,19 +251,20 @@ impl Inbound {
         });
         let watched = Watched { policy: self.decider.policy().changed.subscribe(), proven };
         let outcome = self.decider.decide(input.clone(), trace).await;
-        let id = &*outcome.id.to_string();
+        let id_header = shared_header(outcome.id, ID_LENGTH);
+        let id = id_header.to_str().unwrap_or_default();
         if outcome.effect == Effect::Deny {
             return problem(StatusCode::FORBIDDEN, "denied by policy", Some(id));
         }
-        let id_header = id_header(id);
         set_identity(&mut parts.headers, &peer.header, &id_header, &trace);
         let mut allowed = StillAllowed::new(input, self.decider.clone(), watched);
-        let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
-        let body = if body.is_end_stream() {
-            empty()
+        let idle = Idle::new(self.body_idle);
+        let (body, faults) = if body.is_end_stream() {
+            (empty(), None)
         } else {
+            let faults = Faults::default();
             let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
-            Upload::new(body, faults.clone()).boxed()
+            (Upload::new(body, faults.clone()).boxed(), Some(faults))
         };
         let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
@@ -268,7 +275,7 @@ impl Inbound {
             () = allowed.denied() => {
                 return problem(StatusCode::FORBIDDEN, "the policy in force no longer allows this request", Some(id));
             }
-            answer = self.upstream.send(&peer.name, request, &idle) => answer,
+            answer = self.upstream.send(peer.name.clone(), request, &idle) => answer,
             () = idle.over() => {
                 return problem(StatusCode::GATEWAY_TIMEOUT, "nothing passed on this request for too long", Some(id));
             }
@@ -282,7 +289,9 @@ impl Inbound {
                 response.headers_mut().insert(DECISION, id_header);
                 response
             }
-            Err(error) => self.unanswered(&error, faults.found(), peer, |status, why| problem(status, why, Some(id))),
+            Err(error) => self.unanswered(&error, faults.as_ref().and_then(Faults::found), peer, |status, why| {
+                problem(status, why, Some(id))
+            }),
         }
     }
 
@@ -298,7 +307,7 @@ impl Inbound {
             return problem(*status, detail);
         }
         if let UpstreamError::NoPermit(error) = error {
-            tracing::info!(peer = peer.name, %error, "refused");
+            tracing::info!(peer = &*peer.name, %error, "refused");
             return problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
         }
         tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
@@ -350,15 +359,18 @@ pub(crate) fn clean(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn id_header(id: &str) -> HeaderValue {
-    // An identifier is letters and digits.
-    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// A value that is letters, digits and hyphens, about as long as this.
+fn shared_header(value: impl Display, length: usize) -> HeaderValue {
+    let mut text = String::with_capacity(length);
+    // Memory does not fail.
+    let _written = write!(text, "{value}");
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn set_identity(headers: &mut http::HeaderMap, peer: &HeaderValue, decision: &HeaderValue, trace: &Trace) {
     headers.insert(PEER, peer.clone());
     headers.insert(DECISION, decision.clone());
-    insert(headers, "traceparent", &trace.traceparent());
+    headers.insert(TRACE, shared_header(trace.traceparent(), TraceParent::LENGTH));
 }
 
 /// For a connection that another sidecar keeps: nothing but HTTP/1.1, and with the fields that a sidecar adds.

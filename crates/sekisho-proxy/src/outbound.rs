@@ -218,11 +218,13 @@ impl Outbound {
             self.peer.dialer.decider.refuse("request", "the workload", &error.to_string());
             return refuse(StatusCode::BAD_REQUEST, &error.to_string(), None);
         }
-        let (idle, faults) = (Idle::new(self.body_idle), Faults::default());
-        let body = if body.is_end_stream() {
-            empty()
+        let idle = Idle::new(self.body_idle);
+        let (body, faults) = if body.is_end_stream() {
+            (empty(), None)
         } else {
-            Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &parts.headers).boxed()
+            let faults = Faults::default();
+            let body = Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &parts.headers);
+            (body.boxed(), Some(faults))
         };
         let answer = tokio::select! {
             biased;
@@ -234,7 +236,7 @@ impl Outbound {
             }
         };
         let peer = &self.peer.dialer.expected;
-        match (answer, faults.found()) {
+        match (answer, faults.as_ref().and_then(Faults::found)) {
             (Ok(response), _) => {
                 idle.touch();
                 clean(response.map(|body| Timed::new(body, idle).boxed()))

@@ -1,7 +1,7 @@
 //! The way of records: written in groups behind one fsync, and sent to the agent.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,20 +14,23 @@ use sekisho_proto::server::RecordRequest;
 use sekisho_runtime::blocking;
 use sekisho_sdk::AgentChannel;
 use sekisho_types::UnixTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::policy::InForce;
 use crate::trace::Trace;
 
-/// Records between the connections and the disk; beyond it an allow is counted as lost, a denial waits.
+/// Records that wait for the disk; beyond it an allow is counted as lost, a denial waits.
 const QUEUE: usize = 8192;
+/// And their bytes: peers choose how long a record is.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Records sent to the agent at once.
 const BATCH: usize = 2048;
 const APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Allows wait this long for others, so that one fsync serves many; a denial that comes meanwhile waits no longer.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// A decision that is not on disk yet: the writer encodes it, not the request.
-pub(crate) struct PendingDecision {
+/// A decision to be recorded.
+pub(crate) struct MadeDecision {
     pub id: DecisionId,
     pub trace: Trace,
     pub request: Arc<RequestInput>,
@@ -37,44 +40,89 @@ pub(crate) struct PendingDecision {
     pub latency_micros: u64,
 }
 
-enum Record {
-    Decision(Box<PendingDecision>),
-    Refusal(Box<PeerRefused>),
-    /// The program ends: nothing comes behind it.
-    Last,
+/// Records that go behind one fsync. They are encoded where they are made, one after the other in one piece of memory:
+/// what a request allocates is freed by the thread that serves it, and nothing but text waits.
+#[derive(Default)]
+struct Group {
+    text: Vec<u8>,
+    /// Where each record ends.
+    ends: Vec<usize>,
+    /// Notified once the group is durable.
+    written: Vec<oneshot::Sender<()>>,
 }
 
-struct Queued {
-    record: Record,
-    /// Notified once the record is durable.
-    written: Option<oneshot::Sender<()>>,
+#[derive(Default)]
+struct Queue {
+    group: Group,
+    /// Bytes in the group before.
+    usual_bytes: usize,
+    /// The program ends: nothing is added.
+    is_closed: bool,
+}
+
+impl Queue {
+    /// Whether this part of the space is taken.
+    const fn is_full(&self, part: usize) -> bool {
+        self.group.ends.len() >= QUEUE / part || self.group.text.len() >= QUEUE_BYTES / part
+    }
+
+    fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let group = &mut self.group;
+        if group.ends.is_empty() {
+            group.text.reserve(self.usual_bytes);
+        }
+        encode(&mut group.text);
+        group.ends.push(group.text.len());
+    }
+
+    fn take(&mut self) -> Group {
+        self.usual_bytes = self.group.text.len();
+        std::mem::take(&mut self.group)
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Wakes the writer.
+    filled: Notify,
+    /// Wakes denials that wait for space.
+    taken: Notify,
+    /// Records that found no place, for the writer to count.
+    lost: AtomicU64,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What takes records.
-pub(crate) struct Recorder {
-    queue: mpsc::Sender<Queued>,
-    /// Records that found no place, for the writer to count.
-    lost: Arc<AtomicU64>,
-}
+pub(crate) struct Recorder(Arc<Shared>);
 
 /// What writes them; it runs as long as the sidecar.
 pub(crate) struct Writer {
     spool: Spool,
-    waiting: mpsc::Receiver<Queued>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// Why a record was not added.
+enum NotAdded {
+    Full,
+    Closed,
 }
 
 impl Recorder {
     pub(crate) fn to(spool: Spool) -> (Self, Writer) {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        (Self { queue, lost: lost.clone() }, Writer { spool, waiting, lost })
+        let shared = Arc::<Shared>::default();
+        (Self(shared.clone()), Writer { spool, shared })
     }
 
     /// Takes an allow, for which nothing waits. False if it is lost, which is counted.
-    pub(crate) fn allowed(&self, decision: PendingDecision) -> bool {
-        let queued = Queued { record: Record::Decision(Box::new(decision)), written: None };
-        let is_taken = self.queue.try_send(queued).is_ok();
+    pub(crate) fn allowed(&self, decision: MadeDecision) -> bool {
+        let decided = decision.decided();
+        let is_taken = self.add(1, &mut None, |out| decided.encode_into(out)).is_ok();
         if !is_taken {
             self.lose(1);
         }
@@ -82,36 +130,69 @@ impl Recorder {
     }
 
     /// Takes a denial, and returns once it is durable. False if it is not.
-    pub(crate) async fn denied(&self, decision: PendingDecision) -> bool {
+    pub(crate) async fn denied(&self, decision: MadeDecision) -> bool {
+        let decided = decision.decided();
         let (written, wait) = oneshot::channel();
+        let mut written = Some(written);
         // The caller may go away while the queue is full.
-        let unsent = CountIfDropped(Some(&self.lost));
-        let queued = Queued { record: Record::Decision(Box::new(decision)), written: Some(written) };
-        let is_queued = self.queue.send(queued).await.is_ok();
-        if is_queued {
-            unsent.sent();
+        let unsent = CountIfDropped(Some(&self.0.lost));
+        loop {
+            // Made before the look at the queue, so that no wake-up falls between.
+            let taken = self.0.taken.notified();
+            match self.add(1, &mut written, |out| decided.encode_into(out)) {
+                Ok(()) => break,
+                Err(NotAdded::Full) => taken.await,
+                Err(NotAdded::Closed) => return false,
+            }
         }
-        is_queued && wait.await.is_ok()
+        unsent.sent();
+        wait.await.is_ok()
     }
 
-    /// Takes a refusal of `count`. In a flood the queue is full, and what does not fit is counted as lost.
+    /// Takes a refusal of `count`. In a flood half of the queue is full, and what comes then is counted as lost.
     pub(crate) fn refused(&self, refused: PeerRefused, count: u64) {
-        let queued = Queued { record: Record::Refusal(Box::new(refused)), written: None };
-        if self.queue.capacity() < QUEUE / 2 || self.queue.try_send(queued).is_err() {
+        let refused = NodeEvent::PeerRefused(refused);
+        if self.add(2, &mut None, |out| refused.encode_into(out)).is_err() {
             self.lose(count);
         }
     }
 
     pub(crate) fn lose(&self, count: u64) {
-        self.lost.fetch_add(count, Ordering::Relaxed);
+        self.0.lost.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns once all is on disk that was taken before.
+    /// Returns once all is on disk that was taken before. Nothing is taken afterwards.
     pub(crate) async fn finish(&self) {
         let (written, wait) = oneshot::channel();
-        if self.queue.send(Queued { record: Record::Last, written: Some(written) }).await.is_ok() {
-            let _ended = wait.await;
+        {
+            let mut queue = self.0.queue();
+            if std::mem::replace(&mut queue.is_closed, true) {
+                return;
+            }
+            queue.group.written.push(written);
         }
+        self.0.filled.notify_one();
+        self.0.taken.notify_waiters();
+        let _ended = wait.await;
+    }
+
+    /// Adds a record if less than this part of the queue is taken, and who is notified of it.
+    fn add(
+        &self,
+        part: usize,
+        written: &mut Option<oneshot::Sender<()>>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotAdded> {
+        let mut queue = self.0.queue();
+        match () {
+            () if queue.is_closed => return Err(NotAdded::Closed),
+            () if queue.is_full(part) => return Err(NotAdded::Full),
+            () => queue.add(encode),
+        }
+        queue.group.written.extend(written.take());
+        drop(queue);
+        self.0.filled.notify_one();
+        Ok(())
     }
 }
 
@@ -133,37 +214,47 @@ impl Drop for CountIfDropped<'_> {
 }
 
 impl Writer {
-    /// Writes what waits, in groups behind one fsync, until the last.
-    pub(crate) async fn run(mut self) {
-        let mut group = Vec::new();
-        while self.waiting.recv_many(&mut group, BATCH).await > 0 {
-            if group.iter().all(|queued| queued.written.is_none()) {
+    /// Writes what waits, in groups behind one fsync, until the recorder finishes.
+    pub(crate) async fn run(self) {
+        loop {
+            self.shared.filled.notified().await;
+            if self.shared.queue().group.written.is_empty() {
                 tokio::time::sleep(SETTLE).await;
-                while group.len() < BATCH
-                    && let Ok(next) = self.waiting.try_recv()
-                {
-                    group.push(next);
-                }
             }
-            let is_last = group.iter().any(|queued| matches!(queued.record, Record::Last));
-            let (spool, lost, queued) = (self.spool.clone(), self.lost.clone(), std::mem::take(&mut group));
-            if let Err(error) = blocking(move || write(&spool, queued, &lost)).await {
+            let (group, is_last) = {
+                let mut queue = self.shared.queue();
+                // It was woken for what the group before took along.
+                if queue.group.ends.is_empty() && !queue.is_closed {
+                    continue;
+                }
+                (queue.take(), queue.is_closed)
+            };
+            self.shared.taken.notify_waiters();
+            let (spool, shared) = (self.spool.clone(), self.shared.clone());
+            if let Err(error) = blocking(move || write(&spool, group, &shared.lost)).await {
                 tracing::error!(%error, "a group of records was not written");
             }
             if is_last {
-                self.waiting.close();
+                return;
             }
         }
     }
 }
 
-fn write(spool: &Spool, group: Vec<Queued>, lost: &AtomicU64) {
-    let mut wait = vec![];
-    let records = written_out(group.into_iter().map(|queued| {
-        wait.extend(queued.written);
-        queued.record
-    }));
-    for part in parts(&records) {
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue();
+        queue.is_closed = true;
+        // Denials that wait for it hear that they are not recorded.
+        drop(queue.take());
+        drop(queue);
+        self.shared.taken.notify_waiters();
+    }
+}
+
+fn write(spool: &Spool, group: Group, lost: &AtomicU64) {
+    let Group { text, ends, written } = group;
+    for part in parts(&records(text, &ends)) {
         if let Err(error) = spool.append(part) {
             tracing::error!(%error, records = part.len(), "records were not spooled; they are counted as lost");
         }
@@ -174,9 +265,16 @@ fn write(spool: &Spool, group: Vec<Queued>, lost: &AtomicU64) {
     {
         tracing::error!(%error, lost, "lost records could not be counted on disk");
     }
-    for written in wait {
-        let _gone = written.send(());
+    for waiting in written {
+        let _gone = waiting.send(());
     }
+}
+
+/// The records that end at these places of one piece of memory.
+fn records(text: Vec<u8>, ends: &[usize]) -> Vec<Bytes> {
+    let text = Bytes::from(text);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends).map(|(start, end)| text.slice(start..*end)).collect()
 }
 
 /// The records in runs that one append takes: peers choose how long they are.
@@ -190,33 +288,17 @@ fn parts(records: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
     })
 }
 
-/// The records in canonical JSON, side by side in one piece of memory.
-fn written_out(records: impl Iterator<Item = Record>) -> Vec<Bytes> {
-    let (mut text, mut ends) = (Vec::with_capacity(16 * 1024), vec![]);
-    for record in records {
-        match record {
-            Record::Decision(decision) => decision.event().encode_into(&mut text),
-            Record::Refusal(refused) => NodeEvent::PeerRefused(*refused).encode_into(&mut text),
-            Record::Last => continue,
-        }
-        ends.push(text.len());
-    }
-    let text = Bytes::from(text);
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    starts.zip(&ends).map(|(start, end)| text.slice(start..*end)).collect()
-}
-
-impl PendingDecision {
-    fn event(self) -> NodeEvent {
+impl MadeDecision {
+    fn decided(self) -> Decided {
         let revision = self.in_force.as_ref().map_or(0, |policy| policy.revision);
         let policy = self.in_force.as_ref().map(|policy| &policy.set);
-        NodeEvent::Decided(Box::new(Decided {
+        Decided {
             id: self.id,
             trace_id: self.trace.trace_id,
             span_id: self.trace.span_id,
             recorded: Recorded::of(&self.request, self.at, self.decision, revision, policy),
             latency_micros: self.latency_micros,
-        }))
+        }
     }
 }
 
@@ -233,4 +315,82 @@ pub(crate) async fn forward(spool: Spool, agent: AgentChannel) {
         }
     };
     spool.drain(BATCH, send).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_policy::SubjectInput;
+    use sekisho_types::{Claims, Effect, SpiffeId};
+
+    use super::*;
+
+    fn decision(effect: Effect, path: &str) -> MadeDecision {
+        let id = |text| SpiffeId::parse_workload(text).unwrap();
+        let at = UnixTime::from_millis(5);
+        let (spiffe_id, claims) = (id("spiffe://td/a"), Claims::default());
+        let request = RequestInput {
+            method: "GET".into(),
+            path: vec![path.into()],
+            query: String::new(),
+            headers: std::collections::BTreeMap::new(),
+            subject: Arc::new(SubjectInput { spiffe_id, claims, issued_at: at }),
+            destination: id("spiffe://td/b"),
+            request_id: "1".into(),
+        };
+        let decision = Decision { effect, rule: None, error: None };
+        let (id, trace) = (DecisionId::new([7; 16]), Trace { trace_id: [8; 16], span_id: [9; 8] });
+        MadeDecision { id, trace, request: Arc::new(request), at, in_force: None, decision, latency_micros: 1 }
+    }
+
+    fn refusal() -> PeerRefused {
+        PeerRefused {
+            id: sekisho_events::RefusalId::new([7; 16]),
+            at: UnixTime::from_millis(5),
+            what: "handshake".into(),
+            peer: "a".into(),
+            reason: "b".into(),
+            count: Some(5),
+            destination: SpiffeId::parse_workload("spiffe://td/b").unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn law_l5_a_full_queue_delays_denials_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 64 * 1024 * 1024, "s").unwrap();
+        let (recorder, writer) = Recorder::to(spool.clone());
+        let recorder = Arc::new(recorder);
+        for _ in 0..QUEUE / 2 {
+            assert!(recorder.allowed(decision(Effect::Allow, "x")));
+        }
+        recorder.refused(refusal(), 5);
+        for _ in 0..QUEUE / 2 {
+            assert!(recorder.allowed(decision(Effect::Allow, "x")));
+        }
+        assert!(!recorder.allowed(decision(Effect::Allow, "x")));
+        let denies = |recorder: Arc<Recorder>| async move { recorder.denied(decision(Effect::Deny, "x")).await };
+        let (waits, leaves) = (tokio::spawn(denies(recorder.clone())), tokio::spawn(denies(recorder.clone())));
+        tokio::task::yield_now().await;
+        leaves.abort();
+        assert!(leaves.await.unwrap_err().is_cancelled());
+        let writing = tokio::spawn(writer.run());
+        assert!(waits.await.unwrap(), "it is durable");
+        // Refusals that found half of the queue taken, the allow, and the denial whose caller has left.
+        assert_eq!(spool.depth(), (QUEUE as u64 + 1, 5 + 1 + 1));
+        recorder.finish().await;
+        writing.await.unwrap();
+        assert!(!recorder.denied(decision(Effect::Deny, "x")).await);
+        assert!(!recorder.allowed(decision(Effect::Allow, "x")));
+    }
+
+    #[tokio::test]
+    async fn law_l9_long_records_wait_in_bounded_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, writer) = Recorder::to(Spool::open(folder.path(), 1, "s").unwrap());
+        let path = "x".repeat(8 * 1024);
+        let taken = (0..QUEUE).filter(|_| recorder.allowed(decision(Effect::Allow, &path))).count();
+        assert!((900..=QUEUE_BYTES / path.len()).contains(&taken), "{taken}");
+        drop(writer);
+        assert!(!recorder.denied(decision(Effect::Deny, "x")).await);
+    }
 }

@@ -17,7 +17,7 @@ impl Trace {
         Self { trace_id: parent.map_or(id, |parent| parent.trace), span_id: [a, b, c, d, e, f, g, h] }
     }
 
-    pub(crate) fn traceparent(&self) -> String {
-        TraceParent { trace: self.trace_id, span: self.span_id }.to_string()
+    pub(crate) const fn traceparent(&self) -> TraceParent {
+        TraceParent { trace: self.trace_id, span: self.span_id }
     }
 }

@@ -95,7 +95,7 @@ impl Upstream {
     /// HTTP/2.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        peer: &str,
+        peer: impl Into<Arc<str>>,
         mut request: Request<Body>,
         idle: &Idle,
     ) -> Result<Response<Answer>, UpstreamError> {

@@ -1,5 +1,5 @@
 use sekisho_ports::{random_bytes, random_id};
-use sekisho_types::UnixTime;
+use sekisho_types::{HexDigits, UnixTime};
 
 /// A 128-bit identifier that sorts by time: 48 bits of Unix milliseconds, 80 random bits.
 pub fn time_ordered_id(at: UnixTime) -> [u8; 16] {
@@ -16,9 +16,11 @@ pub fn random_hex(bytes: usize) -> String {
 
 /// Bytes as hexadecimal digits in lower case.
 pub fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS.get(usize::from(value & 15)).copied().unwrap_or_default());
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    let (parts, rest) = bytes.as_chunks::<8>();
+    let mut out = String::with_capacity(bytes.len() * 2);
+    parts.iter().for_each(|part| out.push_str(HexDigits::of(part).as_str()));
+    rest.iter().for_each(|byte| out.push_str(HexDigits::of(&[*byte]).as_str()));
+    out
 }
 
 pub fn random_u32() -> u32 {

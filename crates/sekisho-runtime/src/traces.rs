@@ -12,7 +12,9 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
 
-use crate::{now, random_bytes, to_hex};
+use sekisho_types::HexDigits;
+
+use crate::{now, random_bytes};
 
 /// Why traces are not sent. The operator who configured the endpoint can fix it.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +37,14 @@ pub struct TraceParent {
 
 impl std::fmt::Display for TraceParent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "00-{}-{}-01", to_hex(&self.trace), to_hex(&self.span))
+        write!(f, "00-{}-{}-01", HexDigits::of(&self.trace).as_str(), HexDigits::of(&self.span).as_str())
     }
 }
 
 impl TraceParent {
+    /// Characters of a `traceparent` header.
+    pub const LENGTH: usize = 55;
+
     /// Reads a `traceparent` header; `None` for one that is to be ignored (§3.2).
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.split('-');

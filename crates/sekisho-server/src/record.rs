@@ -225,17 +225,21 @@ async fn store(domain: &Domain, reporter: &str, log_index: u64, kept: Vec<Indexe
 /// Counts what is on record now, and how long ago it happened.
 fn count_records(metrics: &Metrics, kept: &[IndexedRecord]) {
     let clock = now().millis();
+    let mut counts = BTreeMap::new();
     for record in kept {
         let kind = match RecordClass::of(record.class) {
             RecordClass::Allow => "allow",
             RecordClass::Deny => "deny",
             RecordClass::Refusal => "refusal",
         };
-        metrics.add(&RECORDED_DECISIONS, &[kind], 1);
+        *counts.entry(kind).or_default() += 1;
         if kind != "allow" {
             let ago = u64::try_from(clock.saturating_sub(id_of(record).at_ms())).unwrap_or(0);
             metrics.observe(&DETECT_SECONDS, &[kind], Duration::from_millis(ago));
         }
+    }
+    for (kind, count) in counts {
+        metrics.add(&RECORDED_DECISIONS, &[kind], count);
     }
 }
 

@@ -1,6 +1,8 @@
 //! SHA-256 digests.
 
-use std::fmt::{self, Write};
+use std::fmt;
+
+use crate::hex::HexDigits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is written as 64 hexadecimal digits")]
@@ -38,9 +40,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |value: u8| char::from(DIGITS.get(usize::from(value & 15)).copied().unwrap_or_default());
-        self.0.iter().try_for_each(|byte| f.write_char(digit(byte >> 4)).and_then(|()| f.write_char(digit(*byte))))
+        f.write_str(HexDigits::of(&self.0).as_str())
     }
 }
 

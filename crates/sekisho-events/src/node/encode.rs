@@ -22,7 +22,7 @@ impl NodeEvent {
     /// Writes the record behind what `out` holds.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Decided(decided) => put(out, &decided.form()),
+            Self::Decided(decided) => decided.encode_into(out),
             Self::PeerRefused(refused) => put(out, &refused.form()),
             Self::NoIdentity(refused) => put(out, &refused.form()),
             Self::CallRefused(refused) => put(out, &refused.form()),
@@ -36,6 +36,11 @@ fn put(out: &mut Vec<u8>, form: &impl Serialize) {
 }
 
 impl Decided {
+    /// Writes the record behind what `out` holds.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        put(out, &self.form());
+    }
+
     fn form(&self) -> DecisionForm<'_> {
         let recorded = &self.recorded;
         DecisionForm {

@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 
-use sekisho_types::{ClaimValue, Claims, Digest, EntryId, Selector, SpiffeId};
-use serde::de::Error as _;
+use sekisho_types::{ClaimValue, Claims, Digest, EntryId, HexDigits, Selector, SpiffeId};
+use serde::de::{Error, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -165,8 +166,20 @@ impl<T: Display> Serialize for Text<T> {
 
 impl<'de, T: Word> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(from)?;
-        T::parse(&text).map(Self).ok_or_else(|| D::Error::custom(format_args!("expected {}", T::FORM)))
+        /// Parses the text where it is.
+        struct Parse<T>(PhantomData<T>);
+        impl<T: Word> Visitor<'_> for Parse<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::FORM)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<T>, E> {
+                T::parse(text).map(Text).ok_or_else(|| E::custom(format_args!("expected {}", T::FORM)))
+            }
+        }
+        from.deserialize_str(Parse(PhantomData))
     }
 }
 
@@ -175,7 +188,7 @@ pub(super) struct HexId<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Serialize for HexId<N> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&hex::encode(self.0))
+        to.serialize_str(HexDigits::of(&self.0).as_str())
     }
 }
 

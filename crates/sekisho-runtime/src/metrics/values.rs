@@ -8,6 +8,9 @@ use super::registry::{Bound, Kind, Metric};
 /// Combinations of labels of one metric; what comes later is counted together (law L9).
 const MAX_SERIES: usize = 1_000;
 
+/// Characters of a label's value that are kept.
+const MAX_VALUE: usize = 256;
+
 /// The values of one program, or of one trust domain of a server.
 #[derive(Default)]
 pub struct Metrics(Mutex<Values>);
@@ -110,14 +113,22 @@ fn write_labels<'a>(text: &mut String, metric: &Metric, values: impl Iterator<It
         }
         text.push_str(name);
         text.push_str("=\"");
-        for c in value.chars().take(256) {
-            match c {
-                '\\' | '"' => text.extend(['\\', c]),
-                '\n' => text.push_str("\\n"),
-                c => text.push(c),
-            }
-        }
+        write_value(text, value);
         text.push('"');
+    }
+}
+
+fn write_value(text: &mut String, value: &str) {
+    // As most values are: this runs for each request.
+    if value.len() <= MAX_VALUE && !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        return text.push_str(value);
+    }
+    for c in value.chars().take(MAX_VALUE) {
+        match c {
+            '\\' | '"' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
     }
 }
 
