@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use sekisho_evidence::HashAlgorithm;
 use sekisho_evidence::boot::{BootFacts, EventLog};
 use sekisho_evidence::ima::{ImaLog, Replayed};
-use sekisho_evidence::node::{Session, TpmAnswer, TpmChallenge, TpmOpening, VerifierInputs, attestor};
+use sekisho_evidence::node::{
+    Log, LogPart, QuotedPcrs, Session, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest, VerifierInputs, attestor,
+};
 use sekisho_evidence::tpm::{Attest, Public, TpmSignature};
 
 use crate::samples::{AUTHORITY, NOW, trust_domain};
@@ -44,18 +46,29 @@ pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
     let opening = TpmOpening { ek_certificate, ek_chain, ek_public: public.clone(), ak_public: public };
     let challenge = TpmChallenge { credential: vec![1; 50], encrypted_seed: vec![2; 256], nonce: [3; 32] };
     let pcrs = BTreeMap::from([(0, vec![4; 32])]);
-    let answer = TpmAnswer { quote: vec![5; 100], signature: vec![6; 70], pcrs, event_log: Some(vec![7; 9]) };
-    vec![opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound")]
+    let quoted = QuotedPcrs { quote: vec![5; 100], signature: vec![6; 70], pcrs };
+    let asked = [TpmRequest::Quote { nonce: [3; 32] }, TpmRequest::Log { log: Log::Ima, from: 7 }];
+    let parts = [LogPart::Absent, LogPart::Last(vec![7; 9]), LogPart::More(vec![])];
+    let answer = TpmAnswer { quoted: quoted.clone() };
+    [opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound"), quoted.encode()]
+        .into_iter()
+        .chain(asked.iter().map(TpmRequest::encode))
+        .chain(parts.iter().map(LogPart::encode))
+        .collect()
 }
 
 pub(crate) fn exchange(input: &[u8]) -> String {
     let (trust_domain, anchors) = (trust_domain(), [AUTHORITY.ca.clone()]);
     let session = Session::new([0; 32], b"key", &|| [1; 32]);
-    let given = VerifierInputs { session, trust_domain: &trust_domain, anchors: &anchors, now: NOW };
+    let given = VerifierInputs { session, trust_domain: &trust_domain, anchors: &anchors, remembered: &|_| None, now: NOW };
     let begun = attestor("tpm").unwrap().begin(input, &given).map(|_| ());
     assert!(begun.is_err(), "no manufacturer certified that key");
-    let answer = TpmAnswer::decode(input, &[8; 32], b"bound").map(|answer| answer.pcrs.len());
-    format!("{}; {}; {answer:?}", outcome(begun), TpmChallenge::decode(input).is_some())
+    let answer = TpmAnswer::decode(input, &[8; 32], b"bound").map(|answer| answer.quoted.pcrs.len());
+    if let Some(part) = LogPart::decode(input) {
+        assert_eq!(part.encode(), input, "a part has one form");
+    }
+    let request = TpmRequest::decode(input);
+    format!("{}; {request:?}; {answer:?}; {}", outcome(begun), QuotedPcrs::decode(input).is_some())
 }
 
 fn sized(bytes: &[u8]) -> Vec<u8> {
@@ -102,6 +115,9 @@ pub(crate) fn ima(input: &[u8]) -> String {
         let mut found = Replayed::start(HashAlgorithm::Sha256);
         let vouched = found.up_to(log, all.value()).map(<[_]>::len);
         assert_eq!(vouched, Some(log.entries.len()), "a log leads to its own value");
+        let mut parts = Replayed::start(HashAlgorithm::Sha256);
+        assert_eq!(parts.take_part(input, all.value(), |_| {}), Ok(true));
+        assert_eq!(parts, all, "it is read as one part");
     });
     format!("{}; {}", outcome(binary), outcome(ImaLog::parse_ascii(&text(input))))
 }

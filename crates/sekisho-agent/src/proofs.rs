@@ -29,6 +29,10 @@ pub struct ProofArgs {
     /// Authorities (PEM) between the TPM's endorsement certificate and one that the server trusts
     #[arg(long, env = "SEKISHO_TPM_CHAIN", value_name = "FILE", requires = "tpm")]
     pub tpm_chain: Option<PathBuf>,
+    /// Where securityfs is mounted, which holds the logs of firmware (`tpm0`) and kernel (`ima`). With a device the
+    /// default is `/sys/kernel/security`; a software TPM has none
+    #[arg(long, env = "SEKISHO_TPM_LOGS", value_name = "FOLDER", requires = "tpm")]
+    pub tpm_logs: Option<PathBuf>,
 }
 
 /// The proof of one attestor; `None` if its flags are not given.
@@ -52,7 +56,10 @@ impl ProofArgs {
         let unusable = |source| AgentError::Tpm { path: path.display().to_string(), source };
         let chain = self.tpm_chain.as_ref().map_or(Ok(vec![]), |file| Ok(certificates_from_pem(read(file)?.expose())));
         Some(chain.and_then(|chain| match TpmProof::open(path, chain) {
-            Ok(proof) => Ok(Arc::new(proof) as Arc<dyn NodeProof>),
+            Ok(proof) => {
+                let proof = self.tpm_logs.iter().cloned().fold(proof, TpmProof::with_logs);
+                Ok(Arc::new(proof) as Arc<dyn NodeProof>)
+            }
             Err(source) => Err(unusable(source)),
         }))
     }

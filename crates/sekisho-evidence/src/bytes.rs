@@ -24,6 +24,11 @@ impl<'a> Reader<'a> {
         Self { structure, rest: bytes, length: bytes.len() }
     }
 
+    /// What was not read yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

@@ -1,6 +1,7 @@
 //! Attested nodes: the server's record of an agent, and the agent's standing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sekisho_evidence::node::{Proved, node_evidence};
 use sekisho_evidence::{Evidence, EvidenceError, Piece};
@@ -26,6 +27,8 @@ pub struct Node {
     pub banned: bool,
     pub can_reattest: bool,
     pub version: String,
+    /// What its attestor needs when the node proves itself again, in the attestor's own form.
+    pub remembered: Option<Arc<str>>,
 }
 
 impl Node {
@@ -45,6 +48,7 @@ impl Node {
             banned: false,
             can_reattest: proved.can_reattest(),
             version: String::new(),
+            remembered: proved.remembers().map(Into::into),
         }
     }
 

@@ -28,6 +28,8 @@ struct NodeForm {
     attested_at: i64,
     #[serde(default)]
     evidence_ends_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remembered: Option<String>,
 }
 
 pub(crate) fn node_to_text(node: &Node) -> Result<String, StoreError> {
@@ -43,6 +45,7 @@ pub(crate) fn node_to_text(node: &Node) -> Result<String, StoreError> {
         version: node.version.clone(),
         attested_at: node.attested_at.nanos(),
         evidence_ends_at: node.evidence_ends_at.map(UnixTime::nanos),
+        remembered: node.remembered.as_deref().map(str::to_owned),
     };
     to_text(&form, "node")
 }
@@ -61,6 +64,7 @@ pub(crate) fn node_from_text(text: &str) -> Result<Node, StoreError> {
         version: form.version,
         attested_at: UnixTime::from_nanos(form.attested_at),
         evidence_ends_at: form.evidence_ends_at.map(UnixTime::from_nanos),
+        remembered: form.remembered.map(Into::into),
     })
 }
 

@@ -1,12 +1,14 @@
 //! The agent's side of attestation by TPM.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sekisho_evidence::node::{
-    MAX_EVENT_LOG_BYTES, NodeError, NodeProof, QUOTED_PCRS, SOFTWARE_TPM, Session, TPM, TpmAnswer, TpmChallenge,
-    TpmOpening, binding,
+    Log, LogPart, MAX_PART_BYTES, NodeError, NodeProof, QUOTED_PCRS, QuotedPcrs, SOFTWARE_TPM, Session, TPM, TpmAnswer,
+    TpmChallenge, TpmOpening, TpmRequest, binding, state_binding,
 };
 use sekisho_evidence::tpm::{Attest, Attested, PcrSelection, PcrValues};
 use sekisho_evidence::{Class, HashAlgorithm};
@@ -18,8 +20,8 @@ use crate::templates::Template;
 use crate::tpm::{Attestation, Tpm};
 
 const ENDORSEMENT_KEYS: [Template; 3] = [Template::EkRsa2048, Template::EkP256, Template::EkP384];
-/// The kernel's copy of the firmware's event log.
-const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+/// Where the kernel shows its logs.
+const SECURITYFS: &str = "/sys/kernel/security";
 /// The kernel may measure a file between the quote and the reading of the PCRs.
 const ATTEMPTS: usize = 5;
 
@@ -32,6 +34,8 @@ enum ProofError {
     Challenge,
     #[error("the PCRs changed at each of {ATTEMPTS} quotes; try again when the machine is less busy")]
     Unsteady,
+    #[error("the kernel's log {} cannot be read: {source}; run the agent as root", .path.display())]
+    Log { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Tpm(#[from] TpmError),
 }
@@ -47,7 +51,8 @@ pub struct TpmProof {
     tpm: Mutex<Tpm>,
     class: &'static Class,
     chain: Vec<Vec<u8>>,
-    event_log: Option<PathBuf>,
+    /// The mount point of securityfs.
+    logs: Option<PathBuf>,
 }
 
 impl TpmProof {
@@ -58,23 +63,36 @@ impl TpmProof {
     /// Neither a device nor a socket, or no permission.
     pub fn open(path: &Path, chain: Vec<Vec<u8>>) -> std::io::Result<Self> {
         let is_socket = std::fs::metadata(path)?.file_type().is_socket();
-        let (tpm, class, event_log) = match is_socket {
+        let (tpm, class, logs) = match is_socket {
             true => (Tpm::new(Socket::connect(path)?), &SOFTWARE_TPM, None),
-            false => (Tpm::new(Device::open(path)?), &TPM, Some(EVENT_LOG.into())),
+            false => (Tpm::new(Device::open(path)?), &TPM, Some(SECURITYFS.into())),
         };
-        Ok(Self { tpm: Mutex::new(tpm), class, chain, event_log })
+        Ok(Self { tpm: Mutex::new(tpm), class, chain, logs })
     }
 
-    /// Takes the firmware's event log from this file. A device has the kernel's, a software TPM none.
+    /// Takes the logs of firmware and kernel from here: the mount point of securityfs. A device has that of the kernel, a
+    /// software TPM none.
     #[must_use]
-    pub fn with_event_log(self, path: PathBuf) -> Self {
-        Self { event_log: Some(path), ..self }
+    pub fn with_logs(self, securityfs: PathBuf) -> Self {
+        Self { logs: Some(securityfs), ..self }
     }
 
-    /// The log, if there is one. Without it the server knows PCR values and not what was measured.
-    fn read_event_log(&self) -> Option<Vec<u8>> {
-        let log = std::fs::read(self.event_log.as_ref()?).ok()?;
-        (!log.is_empty() && log.len() <= MAX_EVENT_LOG_BYTES).then_some(log)
+    /// A part of a log. It is read after the quote, so what the quote covers is in it.
+    fn log_part(&self, log: Log, from: u64) -> Result<LogPart, ProofError> {
+        let Some(folder) = &self.logs else { return Ok(LogPart::Absent) };
+        let path = folder.join(match log {
+            Log::Event => "tpm0/binary_bios_measurements",
+            Log::Ima => "ima/binary_runtime_measurements",
+        });
+        match read_part(&path, from) {
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(LogPart::Absent),
+            Err(source) => Err(ProofError::Log { path, source }),
+            Ok(mut bytes) if bytes.len() > MAX_PART_BYTES => {
+                bytes.truncate(MAX_PART_BYTES);
+                Ok(LogPart::More(bytes))
+            }
+            Ok(bytes) => Ok(LogPart::Last(bytes)),
+        }
     }
 
     fn opening(&self) -> Result<TpmOpening, ProofError> {
@@ -85,20 +103,35 @@ impl TpmProof {
         Ok(TpmOpening { ek_certificate, ek_chain: self.chain.clone(), ek_public, ak_public })
     }
 
-    fn quoted(&self, challenge: &[u8], session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
-        let challenge = TpmChallenge::decode(challenge).ok_or(ProofError::Challenge)?;
+    fn activated(&self, challenge: &TpmChallenge, session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
         let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
         let (template, _) = endorsement(&mut tpm)?;
         let (ek, ak) = (tpm.primary(template)?, tpm.primary(Template::Attestation)?);
         let bound = binding(&challenge.nonce, &ak.public, &session.key, &session.exporter);
-        let done = activated(&mut tpm, (&ek, &ak), &challenge, &bound);
-        // After the quote: what it covers is in the log by then.
-        let event_log = self.read_event_log();
+        let secret = tpm.activate_credential(&ek, &ak, &challenge.credential, &challenge.encrypted_seed);
+        let quoted = quoted(&mut tpm, &ak, &bound);
         tpm.flush(ek)?;
         tpm.flush(ak)?;
-        let (secret, answer) = done?;
-        Ok(TpmAnswer { event_log, ..answer }.encode(&secret, &bound))
+        Ok(TpmAnswer { quoted: quoted? }.encode(&secret?, &bound))
     }
+
+    fn quoted_again(&self, nonce: &[u8; 32], session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
+        let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
+        let ak = tpm.primary(Template::Attestation)?;
+        let bound = state_binding(nonce, &ak.public, &session.key, &session.exporter);
+        let quoted = quoted(&mut tpm, &ak, &bound);
+        tpm.flush(ak)?;
+        Ok(quoted?.encode())
+    }
+}
+
+fn read_part(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = vec![];
+    // One more, which says whether another part follows.
+    file.take(MAX_PART_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The first endorsement key that has a certificate.
@@ -118,20 +151,14 @@ fn public(tpm: &mut Tpm, template: Template) -> Result<Vec<u8>, ProofError> {
     Ok(public)
 }
 
-fn activated(
-    tpm: &mut Tpm,
-    (ek, ak): (&Key, &Key),
-    challenge: &TpmChallenge,
-    bound: &[u8],
-) -> Result<(Vec<u8>, TpmAnswer), ProofError> {
-    let secret = tpm.activate_credential(ek, ak, &challenge.credential, &challenge.encrypted_seed)?;
+fn quoted(tpm: &mut Tpm, ak: &Key, bound: &[u8]) -> Result<QuotedPcrs, ProofError> {
     let selection = PcrSelection::new(HashAlgorithm::Sha256, QUOTED_PCRS);
     for _ in 0..ATTEMPTS {
         let quote = tpm.quote(ak, bound, selection)?;
         let pcrs = tpm.read_pcrs(selection)?;
         if covers(&quote, &pcrs, selection) {
             let Attestation { attest, signature } = quote;
-            return Ok((secret, TpmAnswer { quote: attest, signature, pcrs: pcrs.values, event_log: None }));
+            return Ok(QuotedPcrs { quote: attest, signature, pcrs: pcrs.values });
         }
     }
     Err(ProofError::Unsteady)
@@ -154,10 +181,19 @@ impl NodeProof for TpmProof {
     }
 
     fn answer(&self, challenge: &[u8], session: &Session<'_>) -> Result<Vec<u8>, NodeError> {
-        Ok(self.quoted(challenge, session)?)
+        let request = TpmRequest::decode(challenge).ok_or(ProofError::Challenge)?;
+        Ok(match request {
+            TpmRequest::Activate(challenge) => self.activated(&challenge, session)?,
+            TpmRequest::Quote { nonce } => self.quoted_again(&nonce, session)?,
+            TpmRequest::Log { log, from } => self.log_part(log, from)?.encode(),
+        })
     }
 
     fn can_repeat(&self) -> bool {
+        true
+    }
+
+    fn shows_state(&self) -> bool {
         true
     }
 }

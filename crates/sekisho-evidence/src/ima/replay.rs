@@ -1,6 +1,8 @@
 //! Replays an IMA log against a quoted PCR 10.
 
+use super::binary::{entry_bytes, first_entry};
 use super::entry::{ImaEntry, ImaLog};
+use crate::bytes::Malformed;
 use crate::hash::HashAlgorithm;
 
 /// PCR 10 while entries are added. A verifier keeps it between attestations, so that a node sends each entry once.
@@ -10,12 +12,19 @@ pub struct Replayed {
     pcr: Vec<u8>,
     /// How many entries it rests on.
     pub entries: usize,
+    /// How long these are in the log's binary form: where the next entry begins.
+    pub bytes: u64,
 }
 
 impl Replayed {
     /// PCR 10 after a reset.
     pub fn start(bank: HashAlgorithm) -> Self {
-        Self { bank, pcr: vec![0; bank.digest_len()], entries: 0 }
+        Self { bank, pcr: vec![0; bank.digest_len()], entries: 0, bytes: 0 }
+    }
+
+    /// What a verifier kept. `None` if PCR 10 has not the length of the bank.
+    pub fn kept(bank: HashAlgorithm, pcr: Vec<u8>, entries: usize, bytes: u64) -> Option<Self> {
+        (pcr.len() == bank.digest_len()).then_some(Self { bank, pcr, entries, bytes })
     }
 
     pub fn value(&self) -> &[u8] {
@@ -30,6 +39,30 @@ impl Replayed {
         };
         self.bank.extend(&mut self.pcr, &digest);
         self.entries += 1;
+        self.bytes += entry_bytes(entry) as u64;
+    }
+
+    /// Adds the entries of a part of the log's binary form until PCR 10 has the `quoted` value; whether it has. The part
+    /// begins at [`Self::bytes`] and may end inside an entry, with which the next part begins. Entries after the quoted
+    /// value came later than the quote, and are not looked at.
+    ///
+    /// # Errors
+    /// As for a whole log. The entries before the one that is refused were added.
+    pub fn take_part(
+        &mut self,
+        part: &[u8],
+        quoted: &[u8],
+        mut each: impl FnMut(&ImaEntry),
+    ) -> Result<bool, Malformed> {
+        let mut rest = part;
+        while self.pcr != quoted
+            && let Some((entry, after)) = first_entry(rest)?
+        {
+            self.add(&entry);
+            each(&entry);
+            rest = after;
+        }
+        Ok(self.pcr == quoted)
     }
 
     /// Adds all entries.

@@ -85,3 +85,46 @@ fn both_forms_say_the_same() {
         ImaLog::parse_ascii(&wrong).unwrap_err();
     }
 }
+
+#[test]
+fn a_log_in_parts_gives_the_same() {
+    let bytes = [entry(1, "/a"), entry(2, "/b"), entry(3, "/c")].concat();
+    let mut whole = Replayed::start(Sha256);
+    whole.add_all(&ImaLog::parse_binary(&bytes).unwrap());
+    assert_eq!((whole.entries, whole.bytes), (3, bytes.len() as u64));
+    for length in 1..=bytes.len() {
+        let (mut state, mut paths) = (Replayed::start(Sha256), vec![]);
+        let mut end = 0;
+        loop {
+            end = bytes.len().min(end + length);
+            let from = usize::try_from(state.bytes).unwrap();
+            let part = &bytes[from..end];
+            if state.take_part(part, whole.value(), |entry| paths.push(entry.path.clone())).unwrap() {
+                break;
+            }
+            assert!(end < bytes.len(), "no part has the quoted value");
+        }
+        assert_eq!((&state, paths.join(" ").as_str()), (&whole, "/a /b /c"));
+    }
+}
+
+#[test]
+fn nothing_after_the_quoted_value_is_read() {
+    let mut quoted = Replayed::start(Sha256);
+    quoted.add_all(&ImaLog::parse_binary(&entry(1, "/a")).unwrap());
+    let foul = [entry(1, "/a"), entry_with(&[0; 20], "ima-xyz", b"?")].concat();
+    let mut state = Replayed::start(Sha256);
+    assert!(state.take_part(&foul, quoted.value(), |_| {}).unwrap());
+    assert_eq!(state, quoted);
+    // Where it is needed, it is refused.
+    let mut state = Replayed::start(Sha256);
+    state.take_part(&foul, &[9; 32], |_| {}).unwrap_err();
+    let long = [&entry(1, "/a")[..24], &[0xff; 4]].concat();
+    Replayed::start(Sha256).take_part(&long, &[9; 32], |_| {}).unwrap_err();
+}
+
+#[test]
+fn what_was_kept_fits_its_bank() {
+    assert_eq!(Replayed::kept(Sha256, vec![0; 32], 0, 0), Some(Replayed::start(Sha256)));
+    assert_eq!(Replayed::kept(Sha256, vec![0; 20], 0, 0), None);
+}

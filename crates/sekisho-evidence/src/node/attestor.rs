@@ -29,6 +29,8 @@ pub struct VerifierInputs<'a> {
     pub trust_domain: &'a TrustDomain,
     /// Certificates of the authorities in the attestor's own file.
     pub anchors: &'a [Vec<u8>],
+    /// What the attestor wanted to be remembered of a node when it proved itself last.
+    pub remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
     pub now: UnixTime,
 }
 
@@ -54,6 +56,12 @@ pub trait NodeAttestor: Sync {
 
     /// Takes the node's first message.
     fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
+
+    /// Asks a node that proved itself whether its state still holds, by what was remembered of it. `None`: nodes of this
+    /// attestor prove themselves in full each time.
+    fn again(&self, _node: &SpiffeId, _given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
+        None
+    }
 }
 
 /// What the server does next.
@@ -87,6 +95,11 @@ pub trait NodeProof: Send + Sync {
 
     /// Whether the node can prove itself again at any time. Servers do not renew the SVID of such a node.
     fn can_repeat(&self) -> bool;
+
+    /// Whether it answers when the server asks for the node's state again.
+    fn shows_state(&self) -> bool {
+        false
+    }
 }
 
 /// Why a node is refused, or cannot prove itself.
@@ -95,6 +108,11 @@ pub enum NodeError {
     /// By the rules of its attestor.
     #[error(transparent)]
     Refused(Box<dyn std::error::Error + Send + Sync>),
+    /// The node proved which one it is, and the state that it shows is refused.
+    #[error("{reason}")]
+    Denied { node: SpiffeId, reason: Box<dyn std::error::Error + Send + Sync> },
+    #[error("what was kept of the node's last attestation is not readable; it must attest anew")]
+    Forgotten,
     #[error("node attestation by {0} is not set up here (`--{1}`)")]
     Off(&'static str, &'static str),
     #[error("the agent's ID cannot be formed: {0}")]
@@ -111,6 +129,7 @@ pub struct Proved {
     id: SpiffeId,
     evidence: Evidence,
     can_reattest: bool,
+    remembers: Option<String>,
 }
 
 impl Proved {
@@ -120,7 +139,11 @@ impl Proved {
         selectors: SelectorSet,
         (id, can_reattest): (SpiffeId, bool),
     ) -> Result<Self, NodeError> {
-        Ok(Self { id, evidence: one_piece(class, measured_at, ends_at, selectors)?, can_reattest })
+        Ok(Self { id, evidence: one_piece(class, measured_at, ends_at, selectors)?, can_reattest, remembers: None })
+    }
+
+    pub(super) fn remembering(self, text: String) -> Self {
+        Self { remembers: Some(text), ..self }
     }
 
     pub const fn id(&self) -> &SpiffeId {
@@ -133,6 +156,11 @@ impl Proved {
 
     pub const fn can_reattest(&self) -> bool {
         self.can_reattest
+    }
+
+    /// What its attestor needs when the node proves itself again. It is the attestor's own form.
+    pub fn remembers(&self) -> Option<&str> {
+        self.remembers.as_deref()
     }
 }
 

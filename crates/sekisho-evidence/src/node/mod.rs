@@ -6,7 +6,10 @@
 mod attestor;
 mod join_token;
 mod tpm;
+mod tpm_logs;
 mod tpm_messages;
+mod tpm_requests;
+mod tpm_state;
 mod x509pop;
 
 use sekisho_types::{SelectorSet, UnixTime};
@@ -15,8 +18,10 @@ pub use attestor::{
     AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
-pub use tpm::{SOFTWARE_TPM, TPM, TpmError};
-pub use tpm_messages::{MAX_EVENT_LOG_BYTES, QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
+pub use tpm::{SOFTWARE_TPM, TPM};
+pub use tpm_logs::TpmError;
+pub use tpm_messages::{QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+pub use tpm_requests::{Log, LogPart, MAX_PART_BYTES, TpmRequest, state_binding};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 
 use crate::{Evidence, EvidenceError};

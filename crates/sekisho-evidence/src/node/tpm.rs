@@ -2,22 +2,22 @@
 //!
 //! The node's ID follows from its endorsement key, so a TPM is one node permanently and no other can take its ID.
 
-use sekisho_types::{EvidenceClass, Secret, Selector, SelectorSet};
+use sekisho_types::{EvidenceClass, Secret, SpiffeId};
 
-use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Proved, Step, VerifierInputs};
-use super::tpm_messages::{QUOTED_PCRS, TpmAnswer, TpmChallenge, TpmOpening, binding};
-use crate::boot::EventLog;
+use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, VerifierInputs};
+use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied};
+use super::tpm_messages::{QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+use super::tpm_requests::{TpmRequest, state_binding};
+use super::tpm_state::{BANK, KnownState, KnownTpm};
 use crate::class::Form::{Name, Pair, Sha256, Text};
 use crate::tpm::{
-    CredentialError, CredentialSeed, EndorsementCertificate, Expected, PcrSelection, PcrValues, Public, QuotedState,
-    Signed, TpmRefusal, check_attestation_key, make_credential, verify_state,
+    CredentialSeed, EndorsementCertificate, Expected, PcrSelection, PcrValues, Public, QuotedState, Signed,
+    StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_state,
 };
-use crate::{Age, Class, Form, HashAlgorithm, Malformed};
+use crate::{Age, Class, Form};
 
 const SELECTORS: &[(&str, Form)] =
     &[("ek", Sha256), ("manufacturer", Text), ("model", Text), ("version", Text), ("pcr", Pair), ("secure_boot", Name)];
-/// What only firmware and boot loaders measure into, with an event each. The running system measures into others.
-const LOGGED_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 /// How swtpm's tools name the model, whatever the case.
 const SOFTWARE_MODEL: &str = "swtpm";
 
@@ -57,29 +57,6 @@ static SOFTWARE_AUTHORITIES: AnchorFile = AnchorFile {
     help: "PEM file with authorities of software TPMs; their evidence then counts as hardware. For trying things out",
     danger: Some("evidence of software TPMs counts as hardware"),
 };
-
-/// Why a node's TPM is refused. The node learns the kind, and no value that would pass.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TpmError {
-    #[error("the attestation data is not of the form of `tpm`")]
-    Form,
-    #[error("a public area is malformed: {0}")]
-    Public(#[from] Malformed),
-    #[error("the TPM is a program; attest as `danger_software_tpm`, on a server that allows it")]
-    Software,
-    #[error("no credential can be made: {0}")]
-    Credential(#[from] CredentialError),
-    #[error("the answer does not show the credential's secret on this connection")]
-    Activation,
-    #[error(transparent)]
-    Refused(#[from] TpmRefusal),
-}
-
-impl From<TpmError> for NodeError {
-    fn from(error: TpmError) -> Self {
-        Self::Refused(error.into())
-    }
-}
 
 /// The attestor, for one class of TPMs.
 pub(super) struct Tpm {
@@ -123,15 +100,31 @@ impl NodeAttestor for Tpm {
         let made =
             make_credential(&ek, &ak.name(), &secret, CredentialSeed { bytes: &seed }).map_err(TpmError::from)?;
         let challenge = TpmChallenge { credential: made.credential, encrypted_seed: made.encrypted_seed, nonce };
-        let waiting = Challenged { class: self.class, endorsement, ak, secret: Secret::new(secret), nonce };
+        let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", self.class.name, endorsement.spki))?;
+        let EndorsementCertificate { spki: ek, manufacturer, model, version, ends_at, .. } = endorsement;
+        let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public: opening.ak_public };
+        let waiting = Challenged { class: self.class, id, tpm, ak, secret: Secret::new(secret), nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
+    }
+
+    fn again(&self, node: &SpiffeId, given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
+        let before = (given.remembered)(node)?;
+        let known = KnownState::decode(&before).and_then(|before| {
+            let ak = Public::parse(&before.tpm.ak_public).ok()?;
+            Some((before, ak))
+        });
+        let Some((before, ak)) = known else { return Some(Err(NodeError::Forgotten)) };
+        let nonce = (given.session.fresh)();
+        let waiting = Asked { class: self.class, id: node.clone(), before, ak, nonce };
+        Some(Ok(Step::Challenge(TpmRequest::Quote { nonce }.encode(), Box::new(waiting))))
     }
 }
 
 /// A credential was sent. The secret is used for one answer and then forgotten.
 struct Challenged {
     class: &'static Class,
-    endorsement: EndorsementCertificate,
+    id: SpiffeId,
+    tpm: KnownTpm,
     ak: Public,
     secret: Secret<[u8; 32]>,
     nonce: [u8; 32],
@@ -139,54 +132,57 @@ struct Challenged {
 
 impl Conversation for Challenged {
     fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        let Self { class, endorsement, ak, secret, nonce } = *self;
+        let Self { class, id, tpm, ak, secret, nonce } = *self;
         let bound = binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
-        let pcrs = PcrValues { bank: HashAlgorithm::Sha256, values: answer.pcrs };
-        let event_log = answer.event_log.as_deref().map(EventLog::parse).transpose();
-        let event_log = event_log.map_err(|error| TpmError::Refused(error.into()))?;
-        let state = QuotedState {
-            quote: Signed { attest: &answer.quote, signature: &answer.signature },
-            pcrs: &pcrs,
-            event_log: event_log.as_ref(),
-            ima_log: None,
-        };
-        let expected = Expected {
-            nonce: &bound,
-            selection: Some(PcrSelection::new(HashAlgorithm::Sha256, QUOTED_PCRS)),
-            logged: &LOGGED_PCRS,
-            needs_safe_clock: false,
-            ima_state: None,
-            ima_digests: None,
-        };
-        let claims = verify_state(&ak, &state, &expected).map_err(TpmError::Refused)?;
-        let secure_boot = claims.get().boot.as_ref().and_then(|boot| boot.secure_boot);
-        let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", class.name, endorsement.spki))?;
-        let times = (given.now, Some(endorsement.ends_at));
-        Ok(Step::Proved(Proved::new(class, times, selectors(class, &endorsement, &pcrs, secure_boot), (id, true))?))
+        // From here on this TPM has answered: what is refused is the state of its machine.
+        let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
+        let before = (given.remembered)(&id).as_deref().and_then(KnownState::decode);
+        Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, given.now)
     }
 }
 
-fn selectors(
-    class: &Class,
-    endorsement: &EndorsementCertificate,
-    pcrs: &PcrValues,
-    secure_boot: Option<bool>,
-) -> SelectorSet {
-    let named = [
-        format!("ek:{}", endorsement.spki),
-        format!("manufacturer:{}", endorsement.manufacturer),
-        format!("model:{}", endorsement.model),
-        format!("version:{}", endorsement.version),
-    ];
-    // Only what the quote covers.
-    let quoted = pcrs.values.iter().filter(|(index, _)| QUOTED_PCRS.contains(index));
-    let quoted = quoted.map(|(index, value)| format!("pcr:{index}:{}", hex::encode(value)));
-    let secure_boot = secure_boot.map(|on| format!("secure_boot:{on}"));
-    named
-        .into_iter()
-        .chain(quoted)
-        .chain(secure_boot)
-        .filter_map(|value| Selector::new(class.name, &value).ok())
-        .collect()
+/// A quote was asked for, of a TPM that is known.
+struct Asked {
+    class: &'static Class,
+    id: SpiffeId,
+    before: KnownState,
+    ak: Public,
+    nonce: [u8; 32],
+}
+
+impl Conversation for Asked {
+    fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
+        let Self { class, id, before, ak, nonce } = *self;
+        let bound = state_binding(&nonce, &ak, &given.session.key, &given.session.exporter);
+        let quoted = QuotedPcrs::decode(answer).ok_or_else(|| denied(&id, TpmError::Form))?;
+        let quote = verified(&ak, &quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
+        let tpm = before.tpm.clone();
+        Explaining::begin(class, (id, tpm), (&quote, values(quoted)), Some(before), given.now)
+    }
+}
+
+/// The quote, without the logs that explain it.
+fn verified(ak: &Public, quoted: &QuotedPcrs, bound: &[u8]) -> Result<StateClaims, TpmRefusal> {
+    let state = QuotedState {
+        quote: Signed { attest: &quoted.quote, signature: &quoted.signature },
+        pcrs: &PcrValues { bank: BANK, values: quoted.pcrs.clone() },
+        event_log: None,
+        ima_log: None,
+    };
+    let expected = Expected {
+        nonce: bound,
+        selection: Some(PcrSelection::new(BANK, QUOTED_PCRS)),
+        logged: &LOGGED_PCRS,
+        needs_safe_clock: false,
+        ima_state: None,
+        ima_digests: None,
+    };
+    Ok(verify_state(ak, &state, &expected)?.into_inner())
+}
+
+/// Those that the quote covers.
+fn values(quoted: QuotedPcrs) -> PcrValues {
+    let values = quoted.pcrs.into_iter().filter(|(index, _)| QUOTED_PCRS.contains(index)).collect();
+    PcrValues { bank: BANK, values }
 }

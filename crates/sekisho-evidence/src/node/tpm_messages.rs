@@ -12,11 +12,7 @@ use crate::tpm::Public;
 /// The PCRs that a quote covers: firmware and its settings (0 to 7), boot loader and kernel (8, 9, 11, 12, 14), files
 /// that the kernel measured (10).
 pub const QUOTED_PCRS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// An answer holds an event log, twice in base64.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// The longest event log that is sent: 384 KiB. Firmware writes 20 to 100.
-pub const MAX_EVENT_LOG_BYTES: usize = 384 * 1024;
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const MAX_CHAIN: usize = 6;
 const LABEL: &[u8] = b"sekisho tpm attestation 1";
 
@@ -41,17 +37,21 @@ pub struct TpmChallenge {
     pub nonce: [u8; 32],
 }
 
-/// The quote. On the wire it is authenticated with the credential's secret.
+/// A quote and the PCR values behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TpmAnswer {
+pub struct QuotedPcrs {
     /// `TPMS_ATTEST`
     pub quote: Vec<u8>,
     /// `TPMT_SIGNATURE`
     pub signature: Vec<u8>,
     /// SHA-256 bank.
     pub pcrs: BTreeMap<u8, Vec<u8>>,
-    /// The firmware's event log, where the node has one.
-    pub event_log: Option<Vec<u8>>,
+}
+
+/// The answer to a credential. On the wire it is authenticated with the credential's secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmAnswer {
+    pub quoted: QuotedPcrs,
 }
 
 /// What the quote signs beside the PCRs: the server's nonce, both keys and this connection. A quote for another
@@ -106,16 +106,36 @@ impl TpmChallenge {
     }
 }
 
-impl TpmAnswer {
-    /// With a code by the secret that the credential held.
-    pub fn encode(&self, secret: &[u8], binding: &[u8]) -> Vec<u8> {
+impl QuotedPcrs {
+    pub fn encode(&self) -> Vec<u8> {
         let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), text(value))).collect();
-        let body = object([
+        object([
             ("quote", text(&self.quote)),
             ("signature", text(&self.signature)),
             ("pcrs", Value::Object(pcrs)),
-            ("event_log", self.event_log.as_deref().map_or(Value::Null, text)),
-        ]);
+        ])
+    }
+
+    /// `None`: not this message.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::read(&parse_strict_json(bytes, MAX_MESSAGE_BYTES).ok()?)
+    }
+
+    fn read(message: &Value) -> Option<Self> {
+        let pcrs = message.get("pcrs")?.as_object().filter(|pcrs| pcrs.len() <= 24)?;
+        let one = |(index, value): (&String, &Value)| Some((index.parse().ok()?, decoded(value)?));
+        Some(Self {
+            quote: member(message, "quote")?,
+            signature: member(message, "signature")?,
+            pcrs: pcrs.iter().map(one).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl TpmAnswer {
+    /// With a code by the secret that the credential held.
+    pub fn encode(&self, secret: &[u8], binding: &[u8]) -> Vec<u8> {
+        let body = self.quoted.encode();
         let code = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &[binding, &body].concat());
         object([("body", text(&body)), ("code", text(code.as_ref()))])
     }
@@ -123,27 +143,16 @@ impl TpmAnswer {
     /// Checks the code before it reads what the code covers. `None`: another secret, another binding, or not this
     /// message.
     pub fn decode(bytes: &[u8], secret: &[u8], binding: &[u8]) -> Option<Self> {
-        let message = parse_strict_json(bytes, MAX_ANSWER_BYTES).ok()?;
+        let message = parse_strict_json(bytes, MAX_MESSAGE_BYTES).ok()?;
         let (body, code) = (member(&message, "body")?, member(&message, "code")?);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         hmac::verify(&key, &[binding, &body].concat(), &code).ok()?;
-        let body = parse_strict_json(&body, MAX_ANSWER_BYTES).ok()?;
-        let event_log = match body.get("event_log")? {
-            Value::Null => None,
-            log => Some(decoded(log).filter(|log| log.len() <= MAX_EVENT_LOG_BYTES)?),
-        };
-        let pcrs = body.get("pcrs")?.as_object().filter(|pcrs| pcrs.len() <= 24)?;
-        let one = |(index, value): (&String, &Value)| Some((index.parse().ok()?, decoded(value)?));
-        Some(Self {
-            quote: member(&body, "quote")?,
-            signature: member(&body, "signature")?,
-            pcrs: pcrs.iter().map(one).collect::<Option<_>>()?,
-            event_log,
-        })
+        let body = parse_strict_json(&body, MAX_MESSAGE_BYTES).ok()?;
+        Some(Self { quoted: QuotedPcrs::read(&body)? })
     }
 }
 
-fn text(bytes: &[u8]) -> Value {
+pub(super) fn text(bytes: &[u8]) -> Value {
     Value::String(BASE64.encode(bytes))
 }
 
@@ -151,11 +160,11 @@ fn decoded(value: &Value) -> Option<Vec<u8>> {
     BASE64.decode(value.as_str()?).ok()
 }
 
-fn member(message: &Value, name: &str) -> Option<Vec<u8>> {
+pub(super) fn member(message: &Value, name: &str) -> Option<Vec<u8>> {
     decoded(message.get(name)?)
 }
 
-fn object<const N: usize>(members: [(&str, Value); N]) -> Vec<u8> {
+pub(super) fn object<const N: usize>(members: [(&str, Value); N]) -> Vec<u8> {
     let members: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Value::Object(members).to_string().into_bytes()
 }

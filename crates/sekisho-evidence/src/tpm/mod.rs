@@ -18,8 +18,8 @@ pub use public::{Attributes, Curve, KeyMaterial, Public, Scheme, Symmetric};
 pub use refusal::TpmRefusal;
 pub use signature::{SignatureError, TpmSignature};
 pub use verify::{
-    CertifiedKey, Expected, ImaClaims, QuotedState, Signed, StateClaims, TpmClaims, TpmEvidence, check_attestation_key,
-    verify, verify_state,
+    CertifiedKey, Expected, ImaClaims, QuotedState, Signed, StateClaims, TpmClaims, TpmEvidence, appraise_entry,
+    check_attestation_key, explain_boot, verify, verify_state,
 };
 
 #[cfg(test)]

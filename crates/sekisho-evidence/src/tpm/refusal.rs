@@ -41,6 +41,18 @@ pub enum TpmRefusal {
     Replay(#[from] crate::boot::ReplayError),
     #[error("the event log does not give PCR {0} its quoted value")]
     EventLog(u8),
+    #[error("the event log is longer than 4 MiB, which no firmware writes; restart the machine")]
+    EventLogTooLong,
+    #[error("the machine had an event log when it attested before, and shows none now")]
+    EventLogGone,
+    #[error("PCR {0} changed while the machine ran: only a restart may change it")]
+    ChangedPcr(u8),
+    #[error(
+        "the kernel measured files into PCR 10, and the node shows no IMA log; mount securityfs where the agent reads it"
+    )]
+    NoImaLog,
+    #[error("the IMA log is longer than {0} MiB; narrow the kernel's IMA policy, or restart the machine")]
+    ImaLogTooLong(u64),
     #[error("no part of the IMA log gives PCR 10 its quoted value")]
     ImaLog,
     #[error("the quote does not cover PCR 10, which the IMA log needs")]

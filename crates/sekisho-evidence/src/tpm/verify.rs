@@ -11,7 +11,7 @@ use super::public::{Attributes, Public};
 use super::refusal::TpmRefusal;
 use super::signature::TpmSignature;
 use crate::boot::{BootFacts, EventLog};
-use crate::ima::{IMA_PCR, ImaLog, Replayed};
+use crate::ima::{IMA_PCR, ImaEntry, ImaLog, Replayed};
 
 /// `TPM_RH_ENDORSEMENT`
 const ENDORSEMENT: u32 = 0x4000_000b;
@@ -167,7 +167,7 @@ pub fn verify_state(
     if computed.as_ref() != Some(&digest) {
         return Err(TpmRefusal::PcrDigest);
     }
-    let boot = state.event_log.map(|log| boot(log, selection, state.pcrs, expected.logged)).transpose()?;
+    let boot = state.event_log.map(|log| explain_boot(log, selection, state.pcrs, expected.logged)).transpose()?;
     let ima = state.ima_log.map(|log| ima(log, selection, state.pcrs, expected)).transpose()?;
     Ok(Verified::assertion(StateClaims {
         counters_are_true: quote.qualified_signer == ak.qualified_name(ENDORSEMENT),
@@ -213,8 +213,16 @@ fn certified(ak: &Public, public: &[u8], signed: Signed<'_>, nonce: &[u8]) -> Re
     }
 }
 
-/// The log must give each of these PCRs its quoted value.
-fn boot(log: &EventLog, selection: PcrSelection, pcrs: &PcrValues, logged: &[u8]) -> Result<BootFacts, TpmRefusal> {
+/// The facts of an event log, which must give each of the PCRs in `logged` its quoted value.
+///
+/// # Errors
+/// A PCR that the log does not explain.
+pub fn explain_boot(
+    log: &EventLog,
+    selection: PcrSelection,
+    pcrs: &PcrValues,
+    logged: &[u8],
+) -> Result<BootFacts, TpmRefusal> {
     let replayed = log.replay(selection.bank)?;
     let zeros = vec![0; selection.bank.digest_len()];
     for index in selection.indices().filter(|index| logged.contains(index) && *index != IMA_PCR) {
@@ -234,15 +242,22 @@ fn ima(
     let quoted = pcrs.values.get(&IMA_PCR).filter(|_| selection.has(IMA_PCR)).ok_or(TpmRefusal::ImaNotQuoted)?;
     let mut state = expected.ima_state.cloned().unwrap_or_else(|| Replayed::start(selection.bank));
     let measured = state.up_to(log, quoted).ok_or(TpmRefusal::ImaLog)?;
-    for entry in measured {
-        if entry.is_violation {
-            return Err(TpmRefusal::ImaViolation(entry.path.clone()));
-        }
-        let digest = Digest::from_slice(&entry.digest.bytes).ok().filter(|_| entry.digest.algorithm == "sha256");
-        if expected.ima_digests.is_some_and(|allowed| !digest.is_some_and(|digest| allowed.contains(&digest))) {
-            let digest = format!("{}:{}", entry.digest.algorithm, hex::encode(&entry.digest.bytes));
-            return Err(TpmRefusal::ImaDigest { path: entry.path.clone(), digest });
-        }
-    }
+    measured.iter().try_for_each(|entry| appraise_entry(entry, expected.ima_digests))?;
     Ok(ImaClaims { state, paths: measured.iter().map(|entry| entry.path.clone()).collect() })
+}
+
+/// Refuses a measurement that proves nothing, or of a file that is not among the `allowed` ones.
+///
+/// # Errors
+/// A violation, or another digest.
+pub fn appraise_entry(entry: &ImaEntry, allowed: Option<&BTreeSet<Digest>>) -> Result<(), TpmRefusal> {
+    if entry.is_violation {
+        return Err(TpmRefusal::ImaViolation(entry.path.clone()));
+    }
+    let digest = Digest::from_slice(&entry.digest.bytes).ok().filter(|_| entry.digest.algorithm == "sha256");
+    if allowed.is_some_and(|allowed| !digest.is_some_and(|digest| allowed.contains(&digest))) {
+        let digest = format!("{}:{}", entry.digest.algorithm, hex::encode(&entry.digest.bytes));
+        return Err(TpmRefusal::ImaDigest { path: entry.path.clone(), digest });
+    }
+    Ok(())
 }

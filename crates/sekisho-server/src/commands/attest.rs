@@ -20,8 +20,8 @@ use crate::refusal::Fault;
 use crate::run::Run;
 use crate::tokens::id_of;
 
-/// Challenges that one attestation may take.
-const MAX_CHALLENGES: usize = 8;
+/// Challenges that one attestation may take. Of a node with a TPM it asks for logs, 1 MiB at a time.
+const MAX_CHALLENGES: usize = 128;
 
 /// Admits a node that proves what it is. Whatever proves the node, what follows is the same.
 pub(crate) struct Attest<N> {
@@ -174,11 +174,15 @@ async fn prove(
     (exporter, csr): ([u8; 32], &Csr),
 ) -> Result<Proved, AttestError> {
     let attestor = known(&opening.attestor)?;
+    let remembered = |id: &SpiffeId| {
+        let known = run.domain.view.read(|state| state.nodes.get(id).cloned());
+        known?.remembered.as_deref().map(str::to_owned)
+    };
     let given = || {
         let session = Session::new(exporter, &csr.public_key, &random_bytes);
         let Facts { settings, trust_domain, .. } = run.facts();
         let anchors = settings.anchors.of(attestor.class().name);
-        VerifierInputs { session, trust_domain, anchors, now: now() }
+        VerifierInputs { session, trust_domain, anchors, remembered: &remembered, now: now() }
     };
     let mut step = attestor.begin(&opening.payload, &given())?;
     for left in (0..=MAX_CHALLENGES).rev() {

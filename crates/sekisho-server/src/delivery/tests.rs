@@ -60,6 +60,7 @@ fn node(path: &str, selectors: &[&str]) -> Node {
         banned: false,
         can_reattest: true,
         version: String::new(),
+        remembered: None,
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn node(path: &str, serial: &str) -> Node {
         banned: false,
         can_reattest: false,
         version: String::new(),
+        remembered: None,
     }
 }
 

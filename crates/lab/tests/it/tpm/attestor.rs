@@ -1,32 +1,44 @@
 //! Both sides of the attestor, without sockets between them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use sekisho_evidence::node::{
-    Conversation, NodeAttestor, NodeError, NodeProof as _, Session, Step, TpmAnswer, VerifierInputs, attestor,
+    Conversation, NodeAttestor, NodeError, NodeProof as _, Proved, QuotedPcrs, Session, Step, TpmAnswer, TpmRequest,
+    VerifierInputs, attestor,
 };
 use sekisho_tpm::TpmProof;
-use sekisho_types::{Digest, TrustDomain};
+use sekisho_types::{Digest, SpiffeId, TrustDomain};
 
 use super::{ISSUER, ROOT, Software, now};
 
-/// Both ends of one attestation.
-struct Exchange {
+/// Both ends of attestations, and what the server keeps between them.
+pub(super) struct Exchange {
     trust_domain: TrustDomain,
     anchors: Vec<Vec<u8>>,
+    kept: Arc<Mutex<Option<String>>>,
+    remembered: Box<dyn Fn(&SpiffeId) -> Option<String> + Sync>,
 }
 
 impl Exchange {
-    fn new(software: &Software) -> (Self, TpmProof) {
+    pub(super) fn new(software: &Software) -> (Self, TpmProof) {
         drop(software.connect());
         let chain = software.certificates(ISSUER);
         let proof = TpmProof::open(&software.socket(), chain).unwrap();
-        let anchors = software.certificates(ROOT);
-        (Self { trust_domain: TrustDomain::parse("td.example").unwrap(), anchors }, proof)
+        let (anchors, kept) = (software.certificates(ROOT), Arc::<Mutex<_>>::default());
+        let of_node = kept.clone();
+        let remembered = Box::new(move |_: &SpiffeId| of_node.lock().unwrap().clone());
+        (Self { trust_domain: TrustDomain::parse("td.example").unwrap(), anchors, kept, remembered }, proof)
     }
 
-    fn given<'a>(&'a self, session: Session<'a>) -> VerifierInputs<'a> {
-        VerifierInputs { session, trust_domain: &self.trust_domain, anchors: &self.anchors, now: now() }
+    pub(super) fn given<'a>(&'a self, session: Session<'a>) -> VerifierInputs<'a> {
+        VerifierInputs {
+            session,
+            trust_domain: &self.trust_domain,
+            anchors: &self.anchors,
+            remembered: &self.remembered,
+            now: now(),
+        }
     }
 
     fn begin(&self, name: &str, payload: &[u8]) -> Result<(Vec<u8>, Box<dyn Conversation>), NodeError> {
@@ -36,9 +48,50 @@ impl Exchange {
             _ => panic!("a TPM is challenged"),
         }
     }
+
+    /// A whole attestation. Returns what the server asked for, and what came of it.
+    pub(super) fn attest(&self, proof: &TpmProof) -> (Vec<TpmRequest>, Result<Proved, NodeError>) {
+        let payload = proof.payload(&session(1, 1)).unwrap();
+        self.carry_on(proof, attestor("danger_software_tpm").unwrap().begin(&payload, &self.given(session(1, 1))))
+    }
+
+    /// An attestation of a node that is known.
+    pub(super) fn attest_again(&self, proof: &TpmProof) -> (Vec<TpmRequest>, Result<Proved, NodeError>) {
+        let node = SpiffeId::parse("spiffe://td.example/spire/agent/danger_software_tpm/x").unwrap();
+        let begun = attestor("danger_software_tpm").unwrap().again(&node, &self.given(session(1, 1)));
+        self.carry_on(proof, begun.expect("the node is known"))
+    }
+
+    pub(super) fn carry_on(
+        &self,
+        proof: &TpmProof,
+        begun: Result<Step, NodeError>,
+    ) -> (Vec<TpmRequest>, Result<Proved, NodeError>) {
+        let (mut asked, mut step) = (vec![], begun);
+        loop {
+            step = match step {
+                Ok(Step::Challenge(challenge, conversation)) => {
+                    asked.push(TpmRequest::decode(&challenge).unwrap());
+                    let answer = proof.answer(&challenge, &session(1, 1)).unwrap();
+                    conversation.go_on(&answer, &self.given(session(1, 1)))
+                }
+                Ok(Step::Proved(proved)) => {
+                    *self.kept.lock().unwrap() = proved.remembers().map(str::to_owned);
+                    return (asked, Ok(proved));
+                }
+                Ok(Step::Spend(_)) => panic!("a TPM has no secret that is spent"),
+                Err(error) => return (asked, Err(error)),
+            };
+        }
+    }
+
+    /// What the server keeps of the node.
+    pub(super) fn kept(&self) -> serde_json::Value {
+        serde_json::from_str(self.kept.lock().unwrap().as_ref().expect("it attested")).unwrap()
+    }
 }
 
-fn session(exporter: u8, key: u8) -> Session<'static> {
+pub(super) fn session(exporter: u8, key: u8) -> Session<'static> {
     Session { exporter: [exporter; 32], key: Digest::new([key; 32]), fresh: &sekisho_ports::random_bytes }
 }
 
@@ -46,12 +99,10 @@ fn session(exporter: u8, key: u8) -> Session<'static> {
 fn a_node_attests_by_its_tpm() {
     let Some(software) = Software::new() else { return };
     let (exchange, proof) = Exchange::new(&software);
-    let payload = proof.payload(&session(1, 1)).unwrap();
-    let (challenge, conversation) = exchange.begin("danger_software_tpm", &payload).unwrap();
-    let answer = proof.answer(&challenge, &session(1, 1)).unwrap();
-    let Ok(Step::Proved(proved)) = conversation.go_on(&answer, &exchange.given(session(1, 1))) else {
-        panic!("it proved itself");
-    };
+    let (asked, proved) = exchange.attest(&proof);
+    let proved = proved.unwrap();
+    // It has no logs: there is nothing in PCR 10 to explain.
+    assert!(matches!(asked[..], [TpmRequest::Activate(_), TpmRequest::Log { .. }]), "{asked:?}");
     let id = proved.id().to_string();
     assert!(id.starts_with("spiffe://td.example/spire/agent/danger_software_tpm/"), "{id}");
     let piece = &proved.evidence().pieces()[0];
@@ -104,8 +155,8 @@ fn a_tpm_cannot_answer_for_another() {
     let refused = thief.answer(&challenge, &session(1, 1)).unwrap_err();
     assert!(refused.to_string().contains("TPM2_ActivateCredential"), "{refused}");
     // Nor can one that guesses the secret.
-    let guess = TpmAnswer { quote: vec![], signature: vec![], pcrs: BTreeMap::new(), event_log: None }
-        .encode(&[0; 32], &[0; 32]);
+    let quoted = QuotedPcrs { quote: vec![], signature: vec![], pcrs: BTreeMap::new() };
+    let guess = TpmAnswer { quoted }.encode(&[0; 32], &[0; 32]);
     conversation.go_on(&guess, &exchange.given(session(1, 1))).err().unwrap();
 }
 
@@ -115,46 +166,4 @@ fn an_unknown_manufacturer_is_refused() {
     let ((_, proof), (exchange, _)) = (Exchange::new(&one), Exchange::new(&other));
     let refused = exchange.begin("danger_software_tpm", &proof.payload(&session(1, 1)).unwrap()).err().unwrap();
     assert!(refused.to_string().contains("not trusted here"), "{refused}");
-}
-
-/// One event with a SHA-256 digest.
-fn event(pcr: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
-    let mut out = [pcr.to_le_bytes(), kind.to_le_bytes(), 1u32.to_le_bytes()].concat();
-    out.extend(0x0bu16.to_le_bytes());
-    out.extend(digest);
-    out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-    out.extend(data);
-    out
-}
-
-/// The Spec ID event of a log with SHA-256 digests.
-fn spec_id() -> Vec<u8> {
-    let data = [&b"Spec ID Event03\0"[..], &[0, 0, 0, 0, 0, 2, 0, 8, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]].concat();
-    let mut out = [0u32.to_le_bytes(), 3u32.to_le_bytes()].concat();
-    out.extend([0; 20]);
-    out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-    out.extend(data);
-    out
-}
-
-#[test]
-fn an_event_log_must_explain_the_pcrs() {
-    let Some(software) = Software::new() else { return };
-    let (exchange, proof) = Exchange::new(&software);
-    let file = software.folder.path().join("log");
-    let proof = proof.with_event_log(file.clone());
-    let payload = proof.payload(&session(1, 1)).unwrap();
-    // This TPM was never extended: its PCRs are what an empty log gives, and no other.
-    for (log, is_true) in [
-        (spec_id(), true),
-        ([spec_id(), event(0, 3, &[0; 32], b"nothing")].concat(), true),
-        ([spec_id(), event(0, 8, &[9; 32], b"a firmware")].concat(), false),
-        ([spec_id(), vec![1]].concat(), false),
-    ] {
-        std::fs::write(&file, &log).unwrap();
-        let (challenge, conversation) = exchange.begin("danger_software_tpm", &payload).unwrap();
-        let answer = proof.answer(&challenge, &session(1, 1)).unwrap();
-        let judged = conversation.go_on(&answer, &exchange.given(session(1, 1)));
-        assert_eq!(judged.is_ok(), is_true, "{:?}", judged.err().map(|error| error.to_string()));
-    }
 }

@@ -3,6 +3,8 @@
 mod agents;
 mod attestor;
 mod client;
+mod logs;
+mod measured;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

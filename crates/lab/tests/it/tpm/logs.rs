@@ -1,0 +1,207 @@
+//! The logs of firmware and kernel in an attestation, and what a server keeps of them.
+
+use std::fs;
+
+use sekisho_evidence::node::{Log, NodeError, NodeProof as _, Step, TpmRequest, attestor};
+use sekisho_tpm::TpmProof;
+use sekisho_types::SpiffeId;
+
+use super::attestor::{Exchange, session};
+use super::measured::{Measured, event, spec_id};
+
+/// A server and a node that has attested.
+struct Attested {
+    machine: Measured,
+    exchange: Exchange,
+}
+
+impl Attested {
+    /// A machine that measured a firmware and two files, and attested.
+    fn new() -> Option<Self> {
+        let machine = Measured::new()?;
+        machine.boot_event(4, b"a boot loader");
+        machine.measure(1, "/sbin/init");
+        machine.measure(2, "/bin/sh");
+        let (exchange, _) = Exchange::new(&machine.software);
+        let attested = Self { machine, exchange };
+        attested.exchange.attest(&attested.proof()).1.unwrap();
+        Some(attested)
+    }
+
+    /// A software TPM serves one connection at a time, so each attestation has its own.
+    fn proof(&self) -> TpmProof {
+        proof_of(&self.machine)
+    }
+
+    /// The server asks again: from where it asked for logs, and why it refuses, if it does.
+    fn again(&self) -> (Vec<(Log, u64)>, Option<String>) {
+        let (asked, outcome) = self.exchange.attest_again(&self.proof());
+        assert!(matches!(asked[0], TpmRequest::Quote { .. }));
+        (logs(&asked), outcome.err().map(told))
+    }
+}
+
+fn proof_of(machine: &Measured) -> TpmProof {
+    let (_, proof) = Exchange::new(&machine.software);
+    proof.with_logs(machine.logs())
+}
+
+fn logs(asked: &[TpmRequest]) -> Vec<(Log, u64)> {
+    let log = |request: &TpmRequest| match request {
+        TpmRequest::Log { log, from } => Some((*log, *from)),
+        _ => None,
+    };
+    asked.iter().filter_map(log).collect()
+}
+
+/// Why the state of a node is refused that proved which one it is.
+fn told(error: NodeError) -> String {
+    assert!(matches!(error, NodeError::Denied { .. }), "{error}");
+    error.to_string()
+}
+
+/// Why a first attestation is refused, after `tamper`.
+fn first(tamper: impl Fn(&Measured)) -> Option<Option<String>> {
+    let machine = Measured::new()?;
+    tamper(&machine);
+    let (exchange, _) = Exchange::new(&machine.software);
+    Some(exchange.attest(&proof_of(&machine)).1.err().map(told))
+}
+
+#[test]
+fn a_log_goes_on_from_the_servers_offset() {
+    let Some(node) = Attested::new() else { return };
+    let length = fs::metadata(node.machine.ima_log()).unwrap().len();
+    let kept = &node.exchange.kept()["ima"];
+    assert_eq!((kept["entries"].as_u64(), kept["bytes"].as_u64()), (Some(2), Some(length)));
+    assert_eq!(node.again(), (vec![], None), "nothing was measured since");
+    node.machine.measure(3, "/usr/bin/new");
+    assert_eq!(node.again(), (vec![(Log::Ima, length)], None));
+    assert_eq!(node.exchange.kept()["ima"]["entries"], 3);
+    // A whole attestation goes on from there, too.
+    let (asked, outcome) = node.exchange.attest(&node.proof());
+    assert!(outcome.is_ok() && logs(&asked).is_empty());
+}
+
+#[test]
+fn entries_after_the_quote_are_not_kept() {
+    let Some(node) = Attested::new() else { return };
+    node.machine.append(9, "/bin/later");
+    assert_eq!(node.again(), (vec![], None));
+    assert_eq!(node.exchange.kept()["ima"]["entries"], 2);
+}
+
+#[test]
+fn a_log_without_a_measured_file_is_refused() {
+    let Some(node) = Attested::new() else { return };
+    let whole = fs::read(node.machine.ima_log()).unwrap();
+    node.machine.measure(3, "/tmp/implant");
+    fs::write(node.machine.ima_log(), whole).unwrap();
+    let (_, refused) = node.again();
+    assert_eq!(refused.as_deref(), Some("no part of the IMA log gives PCR 10 its quoted value"));
+    assert_eq!(node.exchange.kept()["ima"]["entries"], 2, "the state of before stays");
+}
+
+#[test]
+fn measured_files_need_a_log() {
+    let Some(refused) = first(|machine| machine.extend(10, &[7; 32])) else { return };
+    assert!(refused.unwrap().contains("shows no IMA log"));
+}
+
+#[test]
+fn violations_and_unknown_templates_are_refused() {
+    let Some(violated) = first(|machine| machine.violate("/var/log/x")) else { return };
+    assert!(violated.unwrap().contains("`/var/log/x`"));
+    let odd = first(Measured::measure_oddly).unwrap();
+    assert!(odd.unwrap().contains("template is not known"));
+    let Some(node) = Attested::new() else { return };
+    node.machine.violate("/etc/shadow");
+    node.machine.measure(4, "/bin/after");
+    assert!(node.again().1.unwrap().contains("`/etc/shadow`"));
+}
+
+#[test]
+fn a_long_log_comes_in_parts() {
+    let Some(machine) = Measured::new() else { return };
+    let name = "x".repeat(15_000);
+    for number in 0..200 {
+        machine.measure(1, &format!("/{number}/{name}"));
+    }
+    let (exchange, _) = Exchange::new(&machine.software);
+    let (asked, outcome) = exchange.attest(&proof_of(&machine));
+    outcome.unwrap();
+    let from: Vec<u64> = logs(&asked).into_iter().filter(|(log, _)| *log == Log::Ima).map(|(_, from)| from).collect();
+    assert!(from.len() == 3 && from.is_sorted() && from[0] == 0, "{from:?}");
+    assert_eq!(exchange.kept()["ima"]["entries"], 200);
+}
+
+#[test]
+fn an_event_log_is_never_left_out() {
+    // This TPM was never extended: its PCRs are what an empty log gives, and no other.
+    for (log, refused) in [
+        (spec_id(), None),
+        ([spec_id(), event(0, 3, &[0; 32], b"nothing")].concat(), None),
+        ([spec_id(), event(0, 3, &[0; 32], &vec![5; 2 << 20])].concat(), None),
+        ([spec_id(), event(0, 8, &[9; 32], b"a firmware")].concat(), Some("does not give PCR 0")),
+        ([spec_id(), vec![1]].concat(), Some("malformed")),
+        ([spec_id(), event(0, 3, &[0; 32], &vec![5; 5 << 20])].concat(), Some("longer than 4 MiB")),
+    ] {
+        let tamper = |machine: &Measured| fs::write(machine.event_log(), &log).unwrap();
+        let Some(found) = first(tamper) else { return };
+        assert!(found.as_deref().unwrap_or_default().contains(refused.unwrap_or_default()), "{found:?}");
+        assert_eq!(found.is_none(), refused.is_none(), "{found:?}");
+    }
+    let Some(mut node) = Attested::new() else { return };
+    node.machine.reboot();
+    assert!(node.again().1.unwrap().contains("shows none now"));
+}
+
+#[test]
+fn a_boot_pcr_changes_by_a_restart_only() {
+    let Some(node) = Attested::new() else { return };
+    node.machine.extend(4, &[7; 32]);
+    assert!(node.again().1.unwrap().contains("PCR 4 changed"));
+}
+
+#[test]
+fn a_restart_forces_a_full_check() {
+    let Some(mut node) = Attested::new() else { return };
+    node.machine.reboot();
+    node.machine.boot_event(4, b"another boot loader");
+    node.machine.measure(5, "/sbin/init");
+    let before = node.exchange.kept();
+    assert_eq!(node.again(), (vec![(Log::Event, 0), (Log::Ima, 0)], None));
+    let kept = node.exchange.kept();
+    assert_eq!((&kept["ima"]["entries"], &kept["has_event_log"]), (&1.into(), &true.into()));
+    assert_ne!(before["resets"], kept["resets"]);
+    // What a full check finds is refused as at the first time.
+    node.machine.reboot();
+    node.machine.boot_event(4, b"a boot loader");
+    node.machine.extend(4, &[8; 32]);
+    assert!(node.again().1.unwrap().contains("does not give PCR 4"));
+}
+
+#[test]
+fn a_quote_answers_one_question() {
+    let Some(node) = Attested::new() else { return };
+    let id = SpiffeId::parse("spiffe://td.example/spire/agent/danger_software_tpm/x").unwrap();
+    let ask = || {
+        let given = node.exchange.given(session(1, 1));
+        match attestor("danger_software_tpm").unwrap().again(&id, &given).unwrap().unwrap() {
+            Step::Challenge(challenge, conversation) => (challenge, conversation),
+            _ => panic!("it is asked for a quote"),
+        }
+    };
+    let ((first, _), (second, conversation)) = (ask(), ask());
+    assert_ne!(first, second);
+    let replayed = node.proof().answer(&first, &session(1, 1)).unwrap();
+    let refused = conversation.go_on(&replayed, &node.exchange.given(session(1, 1))).err().map(told);
+    assert!(refused.unwrap().contains("another challenge"));
+    // Nor is it good on another connection, or for another key.
+    for elsewhere in [session(2, 1), session(1, 2)] {
+        let (challenge, conversation) = ask();
+        let answer = node.proof().answer(&challenge, &elsewhere).unwrap();
+        let refused = conversation.go_on(&answer, &node.exchange.given(session(1, 1))).err().map(told);
+        assert!(refused.unwrap().contains("another challenge"));
+    }
+}

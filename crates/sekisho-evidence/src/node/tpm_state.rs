@@ -1,0 +1,136 @@
+//! What a server keeps of a node's TPM between attestations: where the next one goes on. The node states none of it.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use sekisho_types::{Digest, UnixTime, parse_strict_json};
+use serde_json::{Value, json};
+
+use crate::HashAlgorithm;
+use crate::ima::Replayed;
+use crate::tpm::PcrValues;
+
+const MAX_BYTES: usize = 64 * 1024;
+/// The bank of all quotes.
+pub(super) const BANK: HashAlgorithm = HashAlgorithm::Sha256;
+
+/// A TPM whose endorsement key was proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownTpm {
+    /// SHA-256 of the endorsement key.
+    pub ek: Digest,
+    pub manufacturer: String,
+    pub model: String,
+    pub version: String,
+    /// When its endorsement certificate expires.
+    pub ends_at: UnixTime,
+    /// `TPMT_PUBLIC` of the attestation key.
+    pub ak_public: Vec<u8>,
+}
+
+/// A machine at its last quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownState {
+    pub tpm: KnownTpm,
+    /// How often the TPM was reset, and restarted since. Another number: PCRs and logs began anew.
+    pub resets: (u32, u32),
+    pub pcrs: PcrValues,
+    pub boot: KnownBoot,
+    /// PCR 10, and how much of the IMA log it rests on.
+    pub ima: Replayed,
+}
+
+/// What the event log told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KnownBoot {
+    /// The node has an event log, which explains its PCRs.
+    pub has_log: bool,
+    pub secure_boot: Option<bool>,
+}
+
+impl KnownState {
+    pub(super) fn encode(&self) -> String {
+        let KnownTpm { ek, manufacturer, model, version, ends_at, ak_public } = &self.tpm;
+        let pcrs: serde_json::Map<String, Value> =
+            self.pcrs.values.iter().map(|(index, value)| (index.to_string(), hex::encode(value).into())).collect();
+        json!({
+            "ek": ek.to_string(),
+            "manufacturer": manufacturer,
+            "model": model,
+            "version": version,
+            "ends_at": ends_at.nanos(),
+            "ak_public": BASE64.encode(ak_public),
+            "resets": self.resets.0,
+            "restarts": self.resets.1,
+            "pcrs": pcrs,
+            "has_event_log": self.boot.has_log,
+            "secure_boot": self.boot.secure_boot,
+            "ima": {
+                "pcr": hex::encode(self.ima.value()),
+                "entries": self.ima.entries,
+                "bytes": self.ima.bytes,
+            },
+        })
+        .to_string()
+    }
+
+    pub(super) fn decode(text: &str) -> Option<Self> {
+        let kept = parse_strict_json(text.as_bytes(), MAX_BYTES).ok()?;
+        let words = |name: &str| Some(kept.get(name)?.as_str()?.to_owned());
+        let number = |name: &str| u32::try_from(kept.get(name)?.as_u64()?).ok();
+        let tpm = KnownTpm {
+            ek: Digest::parse(&words("ek")?).ok()?,
+            manufacturer: words("manufacturer")?,
+            model: words("model")?,
+            version: words("version")?,
+            ends_at: UnixTime::from_nanos(kept.get("ends_at")?.as_i64()?),
+            ak_public: BASE64.decode(words("ak_public")?).ok()?,
+        };
+        let pcr = |(index, value): (&String, &Value)| Some((index.parse().ok()?, hex::decode(value.as_str()?).ok()?));
+        let values = kept.get("pcrs")?.as_object()?.iter().map(pcr).collect::<Option<BTreeMap<_, _>>>()?;
+        let secure_boot = match kept.get("secure_boot")? {
+            Value::Null => None,
+            value => Some(value.as_bool()?),
+        };
+        let ima = kept.get("ima")?;
+        let entries = usize::try_from(ima.get("entries")?.as_u64()?).ok()?;
+        let pcr = hex::decode(ima.get("pcr")?.as_str()?).ok()?;
+        Some(Self {
+            tpm,
+            resets: (number("resets")?, number("restarts")?),
+            pcrs: PcrValues { bank: BANK, values },
+            boot: KnownBoot { has_log: kept.get("has_event_log")?.as_bool()?, secure_boot },
+            ima: Replayed::kept(BANK, pcr, entries, ima.get("bytes")?.as_u64()?)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let tpm = KnownTpm {
+            ek: Digest::new([3; 32]),
+            manufacturer: "id:00001014".to_owned(),
+            model: "a \"model\"".to_owned(),
+            version: "id:1".to_owned(),
+            ends_at: UnixTime::from_nanos(77),
+            ak_public: vec![1, 2, 3],
+        };
+        let mut state = KnownState {
+            tpm,
+            resets: (4, 5),
+            pcrs: PcrValues { bank: BANK, values: [(0, vec![0; 32]), (10, vec![7; 32])].into() },
+            boot: KnownBoot { has_log: true, secure_boot: Some(false) },
+            ima: Replayed::kept(BANK, vec![9; 32], 12, 3456).unwrap(),
+        };
+        assert_eq!(KnownState::decode(&state.encode()).as_ref(), Some(&state));
+        state.boot = KnownBoot { has_log: false, secure_boot: None };
+        assert_eq!(KnownState::decode(&state.encode()), Some(state.clone()));
+        for foul in ["", "{}", &state.encode().replace("ak_public", "ak")] {
+            assert_eq!(KnownState::decode(foul), None);
+        }
+    }
+}
