@@ -94,15 +94,15 @@ pub(crate) async fn attest(server: &Dialer, proof: Arc<dyn NodeProof>) -> Result
 }
 
 /// A proof, and the connection and key that it is bound to.
-struct Proving {
-    proof: Arc<dyn NodeProof>,
-    exporter: [u8; 32],
-    public_key: Arc<[u8]>,
+pub(crate) struct Proving {
+    pub proof: Arc<dyn NodeProof>,
+    pub exporter: [u8; 32],
+    pub public_key: Arc<[u8]>,
 }
 
 impl Proving {
     /// The first message, or the answer to a challenge. A TPM may take a second for it.
-    async fn message(&self, challenge: Option<Vec<u8>>) -> Result<Vec<u8>, AgentError> {
+    pub(crate) async fn message(&self, challenge: Option<Vec<u8>>) -> Result<Vec<u8>, AgentError> {
         let Self { proof, exporter, public_key } = self;
         let (proof, exporter, public_key) = (proof.clone(), *exporter, public_key.clone());
         let work = move || {

@@ -33,6 +33,7 @@ mod sds_secrets;
 mod server_failure;
 mod server_state;
 mod serving;
+mod show_state;
 mod sidecar_api;
 mod socket_scans;
 mod sole_holder;

@@ -44,6 +44,11 @@ impl ProofArgs {
         self.tpm().or_else(|| self.x509pop()).or_else(|| self.join_token()).unwrap_or(Err(AgentError::NoProof))
     }
 
+    /// Whether it can show its state when the server asks. Only a TPM can.
+    pub(crate) const fn shows_state(&self) -> bool {
+        self.tpm.is_some()
+    }
+
     fn join_token(&self) -> ConfiguredProof {
         let token = read(self.join_token_file.as_ref()?);
         let proof =

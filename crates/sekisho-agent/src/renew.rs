@@ -113,7 +113,9 @@ async fn attest_again(
     if token.is_some() && token == *refused {
         return Err(used());
     }
+    let proving = core.upstream.proving.lock().await;
     let attested = attest::attest(&dialer(&stranger, args)?, proof).await;
+    drop(proving);
     if let (Some(token), Err(AgentError::Server(failure))) = (token, &attested)
         && failure.refuses_proof()
     {

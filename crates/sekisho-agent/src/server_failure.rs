@@ -54,6 +54,10 @@ impl ServerFailure {
         self.kind == Kind::Passed || self.reason == Some(Reason::AgentNotActive)
     }
 
+    pub(crate) fn denies_state(&self) -> bool {
+        self.kind == Kind::Denied && self.reason.is_none()
+    }
+
     pub(crate) fn must_reattest(&self) -> bool {
         let again = [Reason::AgentExpired, Reason::AgentNotAttested, Reason::AgentNotActive, Reason::AgentMustReattest];
         self.reason.is_some_and(|reason| again.contains(&reason))

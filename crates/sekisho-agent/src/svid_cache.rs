@@ -60,6 +60,11 @@ impl SvidCache {
         self.lock().retain(|_, svid| revoked_by(all, svid).is_none());
     }
 
+    /// Serves none of those that are held.
+    pub(crate) fn drop_all(&self) {
+        self.lock().clear();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }

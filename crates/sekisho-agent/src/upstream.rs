@@ -21,6 +21,8 @@ pub(crate) struct Upstream {
     pub connected: watch::Sender<bool>,
     /// Rings when the server no longer knows this agent.
     pub attest_wanted: tokio::sync::Notify,
+    /// Held while the node proves itself: a software TPM serves one connection at a time.
+    pub proving: tokio::sync::Mutex<()>,
 }
 
 impl Upstream {
@@ -33,6 +35,7 @@ impl Upstream {
             redialled: watch::channel(0).0,
             connected: watch::channel(false).0,
             attest_wanted: tokio::sync::Notify::new(),
+            proving: tokio::sync::Mutex::new(()),
         }
     }
 

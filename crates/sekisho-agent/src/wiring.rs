@@ -32,7 +32,7 @@ use crate::limits::Limits;
 use crate::server_state::{ServerState, SharedServerState};
 use crate::svid_cache::SvidCache;
 use crate::upstream::Upstream;
-use crate::{inspect_api, measures, records, renew, sds_api, sidecar_api, sync, workload_api};
+use crate::{inspect_api, measures, records, renew, sds_api, show_state, sidecar_api, sync, workload_api};
 
 /// Runs until `stop`, or until the server bans this agent. `ready` is called once the socket is served.
 pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Result<(), AgentError> {
@@ -58,6 +58,8 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     tasks.restarted("idle-memory", give_back_idle_memory);
     tasks.required("cache", renew::run_cache(core.clone()));
     tasks.required("records", records::forward(core.clone()));
+    let (shown, shown_by) = (core.clone(), args.clone());
+    tasks.restarted("state", move || show_state::run(shown.clone(), shown_by.clone()));
     let counted = core.clone();
     tasks.restarted("refusal-counts", move || run_refusal_count(counted.clone()));
     let measured = measures::text(core.clone());

@@ -74,3 +74,16 @@ impl AgentRef {
         parse_id(&self.id)
     }
 }
+
+/// What came of asking a node for its state.
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AttestationForm {
+    /// The agent's SPIFFE ID.
+    pub id: String,
+    /// If not, the node is no longer attested, and its SVIDs and its workloads' are revoked.
+    pub accepted: bool,
+    /// What differs from what the state has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

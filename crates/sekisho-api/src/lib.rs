@@ -15,7 +15,7 @@ mod revocations;
 mod state;
 mod tokens;
 
-pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery};
+pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
 pub use decisions::{DecisionForm, DecisionsQuery};
 pub use entries::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
 pub use error::FormError;

@@ -19,6 +19,7 @@ counters! {
     X509SvidsIssued,
     JwtSvidsIssued,
     Attestations,
+    AttestationsDenied,
     Refusals,
     Withdrawals,
     RecordsTaken,

@@ -11,7 +11,7 @@ use sekisho_types::{Digest, EntryId, EvidenceClass, SpiffeId, UnixTime};
 use crate::declare::events;
 use crate::personal::Personal;
 use crate::settings::SettingList;
-use crate::words::{AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
+use crate::words::{AlertId, AttestationId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
 
 events! {
     /// a node proved what it is
@@ -20,6 +20,14 @@ events! {
         attestor: String,
         id: AttestationId,
         tls_group: String,
+    }
+    /// a node proved which one it is, and its state was refused; it is no longer attested
+    AttestationDenied = "attestation-denied" => AttestationsDenied {
+        agent: Personal<SpiffeId>,
+        attestor: String,
+        good_at: Option<UnixTime>,
+        id: AlertId,
+        reason: Personal<String>,
     }
     /// an X.509-SVID was issued
     X509Issued = "issuance", what = "x509-svid" => X509SvidsIssued {

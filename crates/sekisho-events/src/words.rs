@@ -63,6 +63,8 @@ macro_rules! ids {
 ids! {
     /// Begins with 48 bits of Unix milliseconds, by which the leaf is found.
     AttestationId: "att_", 16;
+    /// Of what operators are alerted to; begins with 48 bits of Unix milliseconds.
+    AlertId: "alr_", 16;
     /// Begins with 48 bits of Unix milliseconds; the rest with them is an X.509-SVID's serial number.
     IssuanceId: "iss_", 16;
     /// Of a decision in a sidecar; begins with 48 bits of Unix milliseconds.

@@ -13,6 +13,8 @@ pub(crate) struct Budgets {
     svid_bytes: Rates<SpiffeId>,
     /// Streams of changes: each begins with a look at all that the agent may have.
     streams: Rates<SpiffeId>,
+    /// Streams on which a node shows its state: each begins with a question.
+    state_streams: Rates<SpiffeId>,
     /// Leaves of batches of records: a batch may hold one record.
     records: Rates<SpiffeId>,
 }
@@ -26,6 +28,7 @@ impl Budgets {
             token_bytes: Rates::new(256.0 * 1024.0, 4.0 * 1024.0 * 1024.0),
             svid_bytes: Rates::new(2.0 * 1024.0 * 1024.0, 64.0 * 1024.0 * 1024.0),
             streams: Rates::new(1.0, 30.0),
+            state_streams: Rates::new(0.2, 30.0),
             records: Rates::new(200.0, 2000.0),
         }
     }
@@ -46,6 +49,11 @@ impl Budgets {
     /// An honest agent opens one when it starts, when its SVID is renewed, and after each loss of its connection.
     pub(crate) fn stream(&self, agent: &SpiffeId, now: UnixTime) -> bool {
         self.streams.take(agent.clone(), now)
+    }
+
+    /// Opened as a stream of changes is.
+    pub(crate) fn state_stream(&self, agent: &SpiffeId, now: UnixTime) -> bool {
+        self.state_streams.take(agent.clone(), now)
     }
 
     pub(crate) fn x509(&self, agent: &SpiffeId, bytes: usize, now: UnixTime) -> bool {

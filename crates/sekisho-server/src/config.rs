@@ -52,6 +52,11 @@ pub struct DomainArgs {
     #[arg(long = "agent-ttl", env = "SEKISHO_AGENT_TTL", default_value = "4h")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(20..=86_400))]
     pub agent_ttl_seconds: u32,
+    /// How often a node with a TPM shows its state again, without a new SVID (`10s` to `24h`). A node whose state is
+    /// refused is withdrawn; one that shows none for three intervals and a minute gets no identities until it does
+    #[arg(long = "attest-every", env = "SEKISHO_ATTEST_EVERY", default_value = "5m")]
+    #[arg(value_name = "DURATION", value_parser = seconds_in(10..=86_400))]
+    pub attest_every_seconds: u32,
     /// Start although the log is older than the database; this is recorded in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,

@@ -60,6 +60,9 @@ pub(crate) const fn shown(counter: Counter) -> Shown {
         }
         Counter::JwtSvidsIssued => (("jwt_svids_issued_total", "JWT-SVIDs issued."), None),
         Counter::Attestations => (("attestations_total", "Attestations that succeeded."), None),
+        Counter::AttestationsDenied => {
+            (("attestations_denied_total", "Nodes that proved which one they are, and whose state was refused."), None)
+        }
         Counter::Refusals => (("refusals_total", "Refusals, logged or counted."), None),
         Counter::Withdrawals => {
             (("issuances_withdrawn_total", "Issuances that were recorded and did not leave."), None)

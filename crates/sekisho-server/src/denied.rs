@@ -35,6 +35,8 @@ pub(crate) enum Denied {
     /// What is stored of its attestation is not understood.
     #[error("the agent must attest again")]
     MustAttest,
+    #[error("the agent's node has not shown its state for {0} s; it must attest again")]
+    Silent(i64),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }

@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::refusal_counts::Refusals;
 use crate::rollback::RollbackDetector;
 use crate::scrub::Scrub;
+use crate::state_checks::StateChecks;
 use crate::trusted_time::TrustedTime;
 use crate::unstored::{ByFirst, Unstored};
 use crate::view::View;
@@ -95,6 +96,8 @@ pub(crate) struct Streams {
     pub delivery: Delivery,
     /// Answers with identities that are on their way out.
     pub pending_answers: PendingAnswers,
+    /// Nodes that show their state again and again.
+    pub state_checks: StateChecks,
     /// Operators who follow what happens.
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
@@ -163,6 +166,8 @@ pub(crate) struct Settings {
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,
     pub agent_ttl_seconds: u32,
+    /// How often a node shows its state, if it can.
+    pub attest_every_seconds: u32,
     pub retention: Retention,
     /// Who attests nodes.
     pub anchors: Anchors,

@@ -63,6 +63,7 @@ mod scrub;
 mod settings_log;
 mod settle;
 mod standing;
+mod state_checks;
 mod submit;
 #[cfg(test)]
 mod testbed;

@@ -27,7 +27,7 @@ pub(crate) struct Identity {
 /// The index of the leaf whose `id` this is. Reads files.
 pub(crate) fn find(ledger: &Ledger, id: &str) -> Option<u64> {
     // Records of nodes have no leaf of their own.
-    let (_, digits) = id.split_once('_').filter(|(kind, _)| ["att", "iss", "ref"].contains(kind))?;
+    let (_, digits) = id.split_once('_').filter(|(kind, _)| ["alr", "att", "iss", "ref"].contains(kind))?;
     let milliseconds = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
     // Canonical JSON: the member stands in a leaf in this one form.
     let member = serde_json::json!(id).to_string();

@@ -25,6 +25,7 @@ use crate::lineage::{Earlier, Opened};
 use crate::log_binding::{self, LaterState};
 use crate::outbox::Outbox;
 use crate::rollback::RollbackDetector;
+use crate::state_checks::StateChecks;
 use crate::trusted_time::TrustedTime;
 use crate::view::View;
 use crate::witness::Witnesses;
@@ -137,6 +138,7 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
         streams: Streams {
             delivery,
             pending_answers: PendingAnswers::new(),
+            state_checks: StateChecks::default(),
             followers: Followers::new(),
             rollback: RollbackDetector::new(revision),
             policy_in_force: Mutex::new(BTreeMap::new()),
@@ -166,6 +168,7 @@ fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
         x509_ttl_seconds: args.x509_ttl_seconds,
         jwt_ttl_seconds: args.jwt_ttl_seconds,
         agent_ttl_seconds: args.agent_ttl_seconds,
+        attest_every_seconds: args.attest_every_seconds,
         retention: Retention {
             decisions_days: args.keep_decisions_days,
             ended_days: args.keep_ended_days,

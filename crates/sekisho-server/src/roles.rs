@@ -24,6 +24,7 @@ pub(crate) const METHODS: &[(&str, Role)] = &[
     ("sekisho.server.v1.Node/IssueJwt", Agent),
     ("sekisho.server.v1.Node/IssueX509", Agent),
     ("sekisho.server.v1.Node/Record", Agent),
+    ("sekisho.server.v1.Node/ShowState", Agent),
     ("sekisho.server.v1.Node/Watch", Agent),
     ("spire.api.server.agent.v1.Agent/AttestAgent", Anyone),
     ("spire.api.server.agent.v1.Agent/PostStatus", Agent),
@@ -45,6 +46,7 @@ pub(crate) const METHODS: &[(&str, Role)] = &[
 /// Those of the methods to which a caller sends several messages.
 const STREAMS: &[&str] = &[
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "sekisho.server.v1.Node/ShowState",
     "sekisho.server.v1.Node/Watch",
     "spire.api.server.agent.v1.Agent/AttestAgent",
     "spire.api.server.entry.v1.Entry/SyncAuthorizedEntries",
@@ -60,6 +62,7 @@ pub(crate) const ROUTES: &[(&str, &str, Role)] = &[
     ("GET", "/tile/{*path}", LogReader),
     ("DELETE", "/v1/agents", Operator),
     ("GET", "/v1/agents", Operator),
+    ("POST", "/v1/agents/attest", Operator),
     ("POST", "/v1/agents/ban", Operator),
     ("GET", "/v1/bundle", Operator),
     ("GET", "/v1/changes", Operator),

@@ -43,12 +43,14 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         x509_ttl_seconds,
         jwt_ttl_seconds,
         agent_ttl_seconds,
+        attest_every_seconds,
         retention,
         anchors,
     } = settings;
     let openings = retention.openings_days.map_or_else(|| "never".to_owned(), |days| days.to_string());
     let plain = [
         ("agent_ttl_seconds", agent_ttl_seconds.to_string()),
+        ("attest_every_seconds", attest_every_seconds.to_string()),
         ("ca_ttl_seconds", ca_ttl_seconds.to_string()),
         ("jwt_ttl_seconds", jwt_ttl_seconds.to_string()),
         ("keep_decisions_days", retention.decisions_days.to_string()),

@@ -19,7 +19,9 @@ use sekisho_types::{Claims, EntryId, Selector, SignatureAlgorithm, SpiffeId, Tru
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
 use crate::caller::{AgentCaller, Operator};
-use crate::commands::{Admitted as Node, Attest, AttestError, AttestingNode, CreateEntries, CreateToken, Opening};
+use crate::commands::{
+    Admitted as Node, AnsweringNode, Attest, AttestError, AttestingNode, CreateEntries, CreateToken, Opening,
+};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::domain::{Domain, Identity, Limits, Log, Retention, ServerMonitor, Settings, Shared, Streams};
@@ -75,6 +77,7 @@ impl Testbed {
             streams: Streams {
                 delivery: Delivery::new(view, id),
                 pending_answers: PendingAnswers::new(),
+                state_checks: Default::default(),
                 followers: Followers::new(),
                 rollback: RollbackDetector::new(Default::default()),
                 policy_in_force: Mutex::new(BTreeMap::new()),
@@ -268,7 +271,9 @@ impl AttestingNode for Joins {
         let Self { token, csr } = self;
         Ok(Opening { attestor: "join_token".into(), payload: token.clone().into(), csr: csr.clone() })
     }
+}
 
+impl AnsweringNode for Joins {
     async fn answer(&mut self, _challenge: Vec<u8>) -> Result<Vec<u8>, AttestError> {
         Err(AttestError::Gone)
     }
@@ -283,6 +288,7 @@ fn settings() -> Settings {
         x509_ttl_seconds: 900,
         jwt_ttl_seconds: 300,
         agent_ttl_seconds: 14_400,
+        attest_every_seconds: 300,
         retention: Retention { decisions_days: 90, ended_days: 30, openings_days: None },
         anchors: Anchors::default(),
     }

@@ -74,6 +74,8 @@ pub enum Write {
         id: SpiffeId,
         version: String,
     },
+    /// The agent proved its state again, and is seen by others as before.
+    NodeState(Arc<Node>),
     /// What only it had is removed with it: the positions of its spools.
     RemoveNode(SpiffeId),
     PutToken(TokenRecord),

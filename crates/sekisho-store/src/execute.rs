@@ -164,6 +164,7 @@ impl<R: Rows> Run<'_, R> {
                 self.alter_node(&id, |node| Node { serial, previous_serial, expires_at, ..node })
             }
             Write::NodeVersion { id, version } => self.alter_node(&id, |node| Node { version, ..node }),
+            Write::NodeState(node) => self.store_node(node),
             Write::RemoveNode(id) => self.remove_node(id),
             Write::PutToken(token) => self.rows.put_token(&token),
             Write::SpendToken(hash) => {

@@ -192,8 +192,4 @@ impl NodeProof for TpmProof {
     fn can_repeat(&self) -> bool {
         true
     }
-
-    fn shows_state(&self) -> bool {
-        true
-    }
 }

@@ -22,6 +22,18 @@ const DOMAIN: &[(&str, &str)] = &[("trust_domain", "example.org")];
 
 pub const ALL: &[Alert] = &[
     Alert {
+        name: "SekishoAttestationDenied",
+        expr: "increase(sekisho_attestations_denied_total[10m]) > 0",
+        hold: "0m",
+        severity: "critical",
+        summary: "A node proved which one it is, and its state was refused; it was withdrawn",
+        action: "The server's log says what differed. Treat the machine as tampered with until that is explained; it \
+            attests again by itself once its state is accepted.",
+        fires: &[(r#"sekisho_attestations_denied_total{trust_domain="example.org"}"#, "0 0 1x28")],
+        quiet: &[(r#"sekisho_attestations_denied_total{trust_domain="example.org"}"#, "3x30")],
+        labels: DOMAIN,
+    },
+    Alert {
         name: "SekishoAuthorityEnds",
         expr: "sekisho_authority_end_seconds - time() < 3600",
         hold: "5m",
@@ -278,7 +290,7 @@ pub(super) fn tests() -> String {
 
 /// When it has to fire: what happens only once shows for some minutes.
 fn when(alert: &Alert) -> &'static str {
-    if alert.name == "SekishoRecordsLost" { "5m" } else { "25m" }
+    if ["SekishoAttestationDenied", "SekishoRecordsLost"].contains(&alert.name) { "5m" } else { "25m" }
 }
 
 /// A YAML text in single quotes.

@@ -95,11 +95,6 @@ pub trait NodeProof: Send + Sync {
 
     /// Whether the node can prove itself again at any time. Servers do not renew the SVID of such a node.
     fn can_repeat(&self) -> bool;
-
-    /// Whether it answers when the server asks for the node's state again.
-    fn shows_state(&self) -> bool {
-        false
-    }
 }
 
 /// Why a node is refused, or cannot prove itself.

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use sekisho_evidence::Evidence;
-use sekisho_identity::{Csr, Entry, Request, WorkloadProof};
+use sekisho_identity::{Csr, Entry, Node, Request, WorkloadProof};
+use sekisho_runtime::now;
 use sekisho_types::{EntryId, Verified};
 
 use crate::caller::AgentCaller;
+use crate::denied::Denied;
 use crate::issue::{Asked, IssueError};
 use crate::run::Run;
+use crate::state_checks::longest_silence_seconds;
 use crate::view::View;
 
 /// The entry that an agent names. Whether it may serve it is the gate's question.
@@ -25,13 +28,22 @@ pub(super) async fn csr(run: &Run<'_, AgentCaller>, der: Vec<u8>) -> Result<Veri
 /// What the agent shows of a process, on top of what it showed of itself.
 pub(super) fn shown(
     agent: &AgentCaller,
+    attest_every_seconds: u32,
     process: Option<Evidence>,
 ) -> Result<(WorkloadProof, Arc<Evidence>), IssueError> {
     let node = agent.evidence()?;
+    check_current(&agent.node, attest_every_seconds)?;
     Ok(match process {
         Some(process) => (WorkloadProof::Process, Arc::new(Evidence::clone(node).with(process)?)),
         None => (WorkloadProof::NodeOnly, node.clone()),
     })
+}
+
+/// A node that can show its state gets nothing for its workloads while it shows none.
+fn check_current(node: &Node, every_seconds: u32) -> Result<(), Denied> {
+    let silent = now().seconds_since(node.attested_at);
+    let is_late = node.remembered.is_some() && silent > longest_silence_seconds(every_seconds);
+    if is_late { Err(Denied::Silent(silent)) } else { Ok(()) }
 }
 
 /// A node's own identity.

@@ -1,27 +1,25 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sekisho_events::{AttestationId, Attested, IssuanceId, TokenId, TokenUsed};
-use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, VerifierInputs, attestor};
+use sekisho_events::{AttestationId, Attested, TokenId, TokenUsed};
+use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, attestor};
 use sekisho_identity::{Csr, Node};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};
-use sekisho_store::{Conflict, Expect, StoreError, Write};
+use sekisho_store::{Expect, Write};
 use sekisho_types::{SpiffeId, Verified};
 
 use super::asked::AskedNode;
+use super::attest_error::AttestError;
+use super::conversation::{AnsweringNode, Proof, converse, inputs, remembered};
+use super::deny_attestation::deny;
 use crate::change::{Change, Facts};
 use crate::command::Command;
-use crate::denied::Denied;
-use crate::issue::{IssueError, Requester};
+use crate::issue::Requester;
 use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::{JournalError, personal};
-use crate::refusal::Fault;
 use crate::run::Run;
 use crate::tokens::id_of;
-
-/// Challenges that one attestation may take. Of a node with a TPM it asks for logs, 1 MiB at a time.
-const MAX_CHALLENGES: usize = 128;
 
 /// Admits a node that proves what it is. Whatever proves the node, what follows is the same.
 pub(crate) struct Attest<N> {
@@ -33,11 +31,9 @@ pub(crate) struct Attest<N> {
 }
 
 /// A node while it proves itself.
-pub(crate) trait AttestingNode: Send {
+pub(crate) trait AttestingNode: AnsweringNode {
     /// What it begins with.
     fn opening(&mut self) -> impl Future<Output = Result<Opening, AttestError>> + Send;
-    /// What it answers to a challenge.
-    fn answer(&mut self, challenge: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, AttestError>> + Send;
 }
 
 pub(crate) struct Opening {
@@ -50,102 +46,6 @@ pub(crate) struct Opening {
 pub(crate) struct Admitted {
     pub issued: IssuedX509,
     pub can_reattest: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AttestError {
-    #[error("too many attestations from this address; wait a second and try again")]
-    TooMany,
-    #[error("{0}")]
-    Message(String),
-    #[error("no message for 30 s")]
-    Silent,
-    #[error("the node closed the connection before it had proved itself")]
-    Gone,
-    #[error("the attestation takes too many steps")]
-    TooLong,
-    #[error("node attestor `{name}` is not known here (known: {known})")]
-    UnknownAttestor { name: String, known: String },
-    #[error(
-        "the join token is unknown or was used before; create another with `sekisho token create --agent-id <agent>`"
-    )]
-    TokenUnknown,
-    #[error("the join token has expired; create another with `sekisho token create --agent-id <agent>`")]
-    TokenExpired,
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error("the certificate signing request: {0}")]
-    Csr(String),
-    #[error("{error}")]
-    Issue { agent: SpiffeId, error: IssueError },
-    #[error("agent `{agent}` is banned, and attested")]
-    Banned { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
-    /// Its SVID is in the log, and the database did not take the agent.
-    #[error("agent `{agent}` was not registered: {error}")]
-    Unregistered { agent: SpiffeId, withdrawn: Vec<IssuanceId>, error: JournalError },
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-/// Anyone may attest: the caller has no right that could expire.
-impl From<Denied> for AttestError {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Journal(error) => Self::Journal(error),
-            denied => Self::Message(denied.to_string()),
-        }
-    }
-}
-
-impl From<StoreError> for AttestError {
-    fn from(error: StoreError) -> Self {
-        Self::Journal(error.into())
-    }
-}
-
-impl From<Conflict> for AttestError {
-    fn from(conflict: Conflict) -> Self {
-        match conflict {
-            Conflict::Token => Self::TokenUnknown,
-            other => Self::Journal(other.into()),
-        }
-    }
-}
-
-impl Fault for AttestError {
-    fn is_caller_fault(&self) -> bool {
-        match self {
-            Self::Silent | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
-            Self::Issue { error, .. } => error.is_caller_fault(),
-            _ => true,
-        }
-    }
-
-    fn log_message(&self) -> String {
-        self.to_string()
-    }
-
-    fn public_message(&self) -> String {
-        match self {
-            Self::Issue { error, .. } => error.public_message(),
-            _ => self.to_string(),
-        }
-    }
-
-    fn concerns(&self) -> Option<&SpiffeId> {
-        match self {
-            Self::Issue { agent, .. } | Self::Banned { agent, .. } | Self::Unregistered { agent, .. } => Some(agent),
-            _ => None,
-        }
-    }
-
-    fn withdraws(&self) -> &[IssuanceId] {
-        match self {
-            Self::Issue { error, .. } => error.withdraws(),
-            Self::Banned { withdrawn, .. } | Self::Unregistered { withdrawn, .. } => withdrawn,
-            _ => &[],
-        }
-    }
 }
 
 impl<N: AttestingNode> Command for Attest<N> {
@@ -174,29 +74,19 @@ async fn prove(
     (exporter, csr): ([u8; 32], &Csr),
 ) -> Result<Proved, AttestError> {
     let attestor = known(&opening.attestor)?;
-    let remembered = |id: &SpiffeId| {
-        let known = run.domain.view.read(|state| state.nodes.get(id).cloned());
-        known?.remembered.as_deref().map(str::to_owned)
-    };
+    let remembered = |id: &SpiffeId| remembered(run.facts(), id);
     let given = || {
         let session = Session::new(exporter, &csr.public_key, &random_bytes);
-        let Facts { settings, trust_domain, .. } = run.facts();
-        let anchors = settings.anchors.of(attestor.class().name);
-        VerifierInputs { session, trust_domain, anchors, remembered: &remembered, now: now() }
+        inputs(run.facts(), attestor, session, &remembered)
     };
-    let mut step = attestor.begin(&opening.payload, &given())?;
-    for left in (0..=MAX_CHALLENGES).rev() {
-        step = match step {
-            Step::Proved(proved) => return Ok(proved),
-            Step::Spend(once) => return spend(run, once).await,
-            Step::Challenge(..) if left == 0 => break,
-            Step::Challenge(challenge, conversation) => {
-                let answer = node.answer(challenge).await?;
-                conversation.go_on(&answer, &given())?
-            }
-        };
+    match converse(node, attestor.begin(&opening.payload, &given()), &given).await {
+        Ok(Proof::Whole(proved)) => Ok(proved),
+        Ok(Proof::Spend(once)) => spend(run, once).await,
+        Err(AttestError::Node(NodeError::Denied { node, reason })) => {
+            Err(deny(run.domain, node, attestor.class().name, reason.to_string()).await?)
+        }
+        Err(error) => Err(error),
     }
-    Err(AttestError::TooLong)
 }
 
 fn known(name: &str) -> Result<&'static dyn NodeAttestor, AttestError> {

@@ -27,7 +27,7 @@ impl Command for IssueJwt {
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<Self::Reply, IssueError> {
         let (agent, view) = (run.caller, run.facts().view);
         let entry = entry(view, self.entry)?;
-        let (shown, evidence) = shown(agent, self.process)?;
+        let (shown, evidence) = shown(agent, run.facts().settings.attest_every_seconds, self.process)?;
         let asked = AskedJwt { entry: entry.clone(), audience: self.audience, shown, evidence };
         let issued = run.issue(agent.requester(run.domain), Jwt, asked).await?;
         Ok((issued, entry))

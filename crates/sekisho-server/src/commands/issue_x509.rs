@@ -6,11 +6,11 @@ use sekisho_types::{EntryId, Verified};
 
 use super::asked::{entry, shown};
 use crate::caller::AgentCaller;
+use crate::change::Facts;
 use crate::command::Command;
 use crate::issue::{Asked, IssueError};
 use crate::issue_x509::{IssuedX509, X509};
 use crate::run::Run;
-use crate::view::View;
 
 /// X.509-SVIDs, each for itself: one that is refused keeps no other out. An item that could not be read is
 /// refused with the others.
@@ -34,7 +34,7 @@ impl Command for IssueX509 {
     async fn run(self, run: &Run<'_, AgentCaller>) -> Result<Self::Reply, IssueError> {
         let (domain, agent) = (run.domain.clone(), run.caller.clone());
         // To check the signature of a CSR takes longer than to sign.
-        let read = move |item: Result<X509Request, IssueError>| Read::of(&domain.view, &agent, item?);
+        let read = move |item: Result<X509Request, IssueError>| Read::of(domain.facts(), &agent, item?);
         let issued = run.issue_all(run.caller.requester(run.domain), X509, self.items, read).await;
         Ok(issued.into_iter().map(|result| result.map(|(issued, read)| (issued, read.entry))).collect())
     }
@@ -49,10 +49,10 @@ struct Read {
 }
 
 impl Read {
-    fn of(view: &View, agent: &AgentCaller, asked: X509Request) -> Result<Self, IssueError> {
-        let entry = entry(view, asked.entry)?;
+    fn of(of: Facts<'_>, agent: &AgentCaller, asked: X509Request) -> Result<Self, IssueError> {
+        let entry = entry(of.view, asked.entry)?;
         let csr = Csr::verify(&asked.csr).map_err(|error| IssueError::Csr(error.to_string()))?;
-        let (shown, evidence) = shown(agent, asked.process)?;
+        let (shown, evidence) = shown(agent, of.settings.attest_every_seconds, asked.process)?;
         Ok(Self { entry, csr, shown, evidence })
     }
 }

@@ -2,12 +2,16 @@
 
 mod agent_change;
 mod apply_policy;
+mod ask_state;
 mod asked;
 mod attest;
+mod attest_error;
 mod ban_agent;
+mod conversation;
 mod create_entries;
 mod create_token;
 mod delete_entry;
+mod deny_attestation;
 mod evict_agent;
 mod issue_jwt;
 mod issue_x509;
@@ -18,11 +22,15 @@ mod renew;
 mod retire_previous;
 mod revoke;
 mod revoke_token;
+mod show_state;
 mod update_entry;
 
 pub(crate) use apply_policy::{ApplyError, ApplyPolicy};
-pub(crate) use attest::{Admitted, Attest, AttestError, AttestingNode, Opening};
+pub(crate) use ask_state::{AskState, AskStateError};
+pub(crate) use attest::{Admitted, Attest, AttestingNode, Opening};
+pub(crate) use attest_error::AttestError;
 pub(crate) use ban_agent::BanAgent;
+pub(crate) use conversation::AnsweringNode;
 pub(crate) use create_entries::CreateEntries;
 pub(crate) use create_token::CreateToken;
 pub(crate) use delete_entry::DeleteEntry;
@@ -36,6 +44,7 @@ pub(crate) use renew::{Renew, RenewError};
 pub(crate) use retire_previous::RetirePrevious;
 pub(crate) use revoke::Revoke;
 pub(crate) use revoke_token::RevokeToken;
+pub(crate) use show_state::ShowState;
 pub(crate) use update_entry::UpdateEntry;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::admission::{answer, call};
 use super::checked_body::{with_check, withdrawn};
 use super::status::svid_to_wire;
 use crate::caller::AgentCaller;
-use crate::commands::{Admitted, Attest, AttestError, AttestingNode, Opening, PostStatus, Renew};
+use crate::commands::{Admitted, AnsweringNode, Attest, AttestError, AttestingNode, Opening, PostStatus, Renew};
 use crate::final_check::{FinalCheck, Issued};
 use crate::issue_x509::IssuedX509;
 use crate::refusal::Fault;
@@ -104,7 +104,9 @@ impl AttestingNode for Node {
         let csr = params.params.ok_or_else(|| lacks("`params.params` is missing"))?.csr;
         Ok(Opening { attestor: data.r#type, payload: data.payload, csr })
     }
+}
 
+impl AnsweringNode for Node {
     async fn answer(&mut self, challenge: Vec<u8>) -> Result<Vec<u8>, AttestError> {
         let step = Some(wire::attest_agent_response::Step::Challenge(challenge));
         let _gone = self.to.send(Ok((wire::AttestAgentResponse { step }, None))).await;

@@ -8,7 +8,8 @@ mod entry;
 mod entry_mask;
 mod entry_sync;
 mod node;
-pub(crate) mod status;
+pub(crate) mod show_state;
+mod status;
 mod streams;
 mod svid;
 

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::admission::{answer, call};
 use super::checked_body::with_check;
+use super::show_state::{self, Questions};
 use super::status::{result_to_wire, svid_to_wire};
 use super::streams::recorded;
 use super::svid;
@@ -22,6 +23,7 @@ pub(crate) struct Service;
 #[tonic::async_trait]
 impl wire::node_server::Node for Service {
     type WatchStream = Changes;
+    type ShowStateStream = Questions;
 
     async fn watch(&self, request: Request<Streaming<wire::WatchRequest>>) -> Result<Response<Changes>, Status> {
         let call = call::<AgentCaller, _>(&request)?;
@@ -32,6 +34,19 @@ impl wire::node_server::Node for Service {
             return Err(call.refuse(status).await.into_error());
         }
         Ok(Response::new(recorded(call.clone(), watch::open(call, request.into_inner()))))
+    }
+
+    async fn show_state(
+        &self,
+        request: Request<Streaming<wire::ShowStateRequest>>,
+    ) -> Result<Response<Questions>, Status> {
+        let call = call::<AgentCaller, _>(&request)?;
+        if !call.domain().limits.budgets.state_stream(call.caller.id.get(), now()) {
+            let status = Status::resource_exhausted("this agent opens streams of its state too often; keep one open");
+            return Err(call.refuse(status).await.into_error());
+        }
+        let questions = show_state::open(call.clone(), request.into_inner())?;
+        Ok(Response::new(recorded(call, questions)))
     }
 
     async fn issue_x509(

@@ -50,6 +50,8 @@ impl From<Denied> for Status {
             Denied::NoOperator | Denied::Host | Denied::NoRow | Denied::NoSvid | Denied::NoAgent => {
                 Self::permission_denied(says)
             }
+            // It passes when the node shows its state.
+            Denied::Silent(_) => Self::failed_precondition(says),
             Denied::TooLong(_) => Self::out_of_range(says),
             Denied::Slow(_) => Self::deadline_exceeded(says),
             Denied::Incomplete => Self::cancelled(says),
@@ -118,6 +120,8 @@ impl From<AttestError> for Status {
             | AttestError::UnknownAttestor { .. }
             | AttestError::Csr(_)
             | AttestError::Node(_) => Self::invalid_argument(says),
+            AttestError::NoState => reason_status(&says, Reason::AgentMustReattest),
+            AttestError::Denied { .. } => Self::permission_denied(says),
             AttestError::Banned { .. } => denied(Standing::Banned),
             AttestError::Issue { error, .. } => error.into(),
             AttestError::Journal(error) | AttestError::Unregistered { error, .. } => error.into(),

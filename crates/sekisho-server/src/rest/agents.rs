@@ -1,13 +1,14 @@
 use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use sekisho_api::{AgentForm, AgentList, AgentRef, AgentsQuery};
+use sekisho_api::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
 
 use super::problem::Refused;
 use crate::caller::Operator;
-use crate::commands::{BanAgent, EvictAgent};
+use crate::commands::{AskState, BanAgent, EvictAgent};
 use crate::executor::Call;
 use crate::queries::ListAgents;
+use crate::state_checks::StateOutcome;
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", params(AgentsQuery),
     responses((status = 200, body = AgentList), (status = 400, body = sekisho_api::Problem))))]
@@ -37,4 +38,19 @@ pub(super) async fn ban(
 ) -> Result<StatusCode, Refused> {
     call.execute(BanAgent { id: agent.spiffe_id()? }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg_attr(test, utoipa::path(post, path = "/v1/agents/attest", operation_id = "attest_agent", request_body = AgentRef,
+    responses((status = 200, body = AttestationForm), (status = 404, body = sekisho_api::Problem),
+        (status = 409, body = sekisho_api::Problem))))]
+pub(super) async fn attest(
+    Extension(call): Extension<Call<Operator>>,
+    Json(agent): Json<AgentRef>,
+) -> Result<Json<AttestationForm>, Refused> {
+    let AgentRef { id } = &agent;
+    let (accepted, reason) = match call.execute(AskState { id: agent.spiffe_id()? }).await? {
+        StateOutcome::Accepted => (true, None),
+        StateOutcome::Denied(reason) => (false, Some(reason)),
+    };
+    Ok(Json(AttestationForm { id: id.clone(), accepted, reason }))
 }

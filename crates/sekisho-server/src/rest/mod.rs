@@ -48,6 +48,7 @@ routes! {
     "/v1/entries" => get entries::list post entries::create,
     "/v1/entries/{id}" => get entries::show put entries::update delete entries::delete,
     "/v1/agents" => get agents::list delete agents::evict,
+    "/v1/agents/attest" => post agents::attest,
     "/v1/agents/ban" => post agents::ban,
     "/v1/tokens" => get tokens::list post tokens::create,
     "/v1/tokens/{id}" => delete tokens::revoke,

@@ -3,7 +3,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sekisho_api::{FormError, Problem};
 
-use crate::commands::ApplyError;
+use crate::commands::{ApplyError, AskStateError};
 use crate::denied::Denied;
 use crate::journal::JournalError;
 use crate::queries::QueryError;
@@ -87,6 +87,18 @@ impl From<Denied> for Refused {
             Denied::Slow(_) => Self::new(StatusCode::REQUEST_TIMEOUT, denied.to_string()),
             Denied::Incomplete => Self::invalid(denied.to_string()),
             denied => Self::forbidden(denied.to_string()),
+        }
+    }
+}
+
+impl From<AskStateError> for Refused {
+    fn from(error: AskStateError) -> Self {
+        match error {
+            AskStateError::NoAgent(_) => Self::not_found(error.to_string()),
+            AskStateError::NotConnected(_) | AskStateError::Silent(_) => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
+            AskStateError::Journal(error) => error.into(),
         }
     }
 }

@@ -36,6 +36,7 @@ on_each_store!(
     entries::an_id_used_again_is_another_entry,
     entries::children_are_those_that_the_writer_saw,
     nodes::a_renewal_and_a_version_take_no_revision,
+    nodes::a_shown_state_takes_no_revision,
     nodes::a_stale_node_conflicts,
     nodes::an_evicted_node_takes_its_spools_along,
     others::an_expired_token_is_not_spent,

@@ -33,6 +33,13 @@ pub(super) async fn a_renewal_and_a_version_take_no_revision(store: &dyn Store) 
     assert_eq!((written(store, nobody).await, stored(store).await.len()), (None, 1));
 }
 
+pub(super) async fn a_shown_state_takes_no_revision(store: &dyn Store) {
+    written(store, Write::PutNode(Arc::new(node("/n", "1")))).await;
+    let shown = Node { attested_at: at(60), remembered: Some("{\"pcr\":1}".into()), ..node("/n", "1") };
+    assert_eq!(written(store, Write::NodeState(Arc::new(shown.clone()))).await, None);
+    assert_eq!(stored(store).await, [Arc::new(shown)]);
+}
+
 pub(super) async fn a_write_needs_a_current_standing(store: &dyn Store) {
     let refused = |standing| Err(Conflict::Standing { agent: id("/n"), standing });
     assert_eq!(commit(store, standing("1").write(renewal("2", None))).await, refused(Standing::Unknown));

@@ -5,6 +5,7 @@ mod attestor;
 mod client;
 mod logs;
 mod measured;
+mod states;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

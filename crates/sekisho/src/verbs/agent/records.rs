@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use sekisho_api::{AgentForm, AgentList, AgentRef, ChangesForm, ChangesQuery};
+use sekisho_api::{AgentForm, AgentList, AgentRef, AttestationForm, ChangesForm, ChangesQuery};
 use sekisho_types::UnixTime;
 use serde_json::json;
 
@@ -30,6 +30,9 @@ pub(crate) enum AgentVerb {
     /// Show one agent
     #[command(alias = "get", after_help = "Example:\n  sekisho agent show db-1")]
     Show(AgentArg),
+    /// Ask the node of an agent for its state now: it is accepted, or the agent is no longer attested
+    #[command(after_help = "Example:\n  sekisho agent attest db-1")]
+    Attest(AgentArg),
     /// Ban an agent: it gets no identity and cannot attest again
     #[command(after_help = "Example:\n  sekisho agent ban db-1")]
     Ban(AgentArg),
@@ -54,6 +57,14 @@ pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {
             let global = Global::from(asks);
             let agent = ids::agent(&Rest::of(&global), &id).await?;
             print(global.output, &agent, || describe(&agent))?;
+        }
+        AgentVerb::Attest(AgentArg { id, asks }) => {
+            let global = Global::from(asks);
+            let rest = Rest::of(&global);
+            let AgentForm { id, .. } = ids::agent(&rest, &id).await?;
+            let outcome: AttestationForm = rest.send(Method::POST, "/v1/agents/attest", &AgentRef { id }).await?;
+            print(global.output, &outcome, || describe_outcome(&outcome))?;
+            return Ok(if outcome.accepted { Exit::Ok } else { Exit::Denied });
         }
         AgentVerb::Ban(AgentArg { id, asks }) => {
             let global = Global::from(asks);
@@ -104,6 +115,16 @@ async fn show(global: &Global, rest: &Rest, agents: &[AgentForm]) -> Result<(), 
         ("VERSION", &|agent| agent.version.clone()),
     ];
     print(global.output, &agents, || table(agents, &columns))
+}
+
+fn describe_outcome(AttestationForm { id, accepted, reason }: &AttestationForm) -> String {
+    match (accepted, reason) {
+        (true, _) => format!("{} {id} shows the state that it has to be in", mark(true)),
+        (false, reason) => {
+            let reason = reason.as_deref().unwrap_or_default();
+            format!("{} {id} was denied attestation and is no longer attested: {reason}", mark(false))
+        }
+    }
 }
 
 fn standing(agent: &AgentForm) -> String {

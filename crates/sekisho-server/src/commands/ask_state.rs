@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+use sekisho_types::SpiffeId;
+
+use crate::caller::Operator;
+use crate::command::Command;
+use crate::journal::JournalError;
+use crate::refusal::Fault;
+use crate::run::Run;
+use crate::state_checks::StateOutcome;
+
+/// A TPM takes a second for an answer, and more under load.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks a node for its state now, and waits for what comes of it.
+pub(crate) struct AskState {
+    pub id: SpiffeId,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskStateError {
+    #[error("no agent `{0}`")]
+    NoAgent(SpiffeId),
+    #[error(
+        "agent `{0}` is not connected, or its node cannot show its state: only a node with a TPM can; see `sekisho agent \
+         list`"
+    )]
+    NotConnected(SpiffeId),
+    #[error("agent `{0}` did not answer within {} s; its log says why", PATIENCE.as_secs())]
+    Silent(SpiffeId),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Fault for AskStateError {
+    fn is_caller_fault(&self) -> bool {
+        false
+    }
+
+    fn log_message(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Command for AskState {
+    type Caller = Operator;
+    type Reply = StateOutcome;
+    type Error = AskStateError;
+
+    async fn run(self, run: &Run<'_, Operator>) -> Result<StateOutcome, AskStateError> {
+        let Self { id } = self;
+        if run.domain.view.read(|state| !state.nodes.contains_key(&id)) {
+            return Err(AskStateError::NoAgent(id));
+        }
+        let Some(outcome) = run.domain.streams.state_checks.ask(&id) else { return Err(AskStateError::NotConnected(id)) };
+        match tokio::time::timeout(PATIENCE, outcome).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            // Its stream ended.
+            Ok(Err(_)) => Err(AskStateError::NotConnected(id)),
+            Err(_) => Err(AskStateError::Silent(id)),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Why a node is not admitted.
+
+use sekisho_events::IssuanceId;
+use sekisho_evidence::node::NodeError;
+use sekisho_store::{Conflict, StoreError};
+use sekisho_types::SpiffeId;
+
+use crate::denied::Denied;
+use crate::issue::IssueError;
+use crate::journal::JournalError;
+use crate::refusal::Fault;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttestError {
+    #[error("too many attestations from this address; wait a second and try again")]
+    TooMany,
+    #[error("{0}")]
+    Message(String),
+    #[error("no message for 30 s")]
+    Silent,
+    #[error("the node closed the connection before it had proved itself")]
+    Gone,
+    #[error("the attestation takes too many steps")]
+    TooLong,
+    #[error("node attestor `{name}` is not known here (known: {known})")]
+    UnknownAttestor { name: String, known: String },
+    #[error(
+        "the join token is unknown or was used before; create another with `sekisho token create --agent-id <agent>`"
+    )]
+    TokenUnknown,
+    #[error("the join token has expired; create another with `sekisho token create --agent-id <agent>`")]
+    TokenExpired,
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// It proved which node it is, and its state is refused. It is no longer attested.
+    #[error("attestation denied: {reason}")]
+    Denied { agent: SpiffeId, reason: String },
+    #[error("the agent's node cannot show its state again")]
+    NoState,
+    #[error("the certificate signing request: {0}")]
+    Csr(String),
+    #[error("{error}")]
+    Issue { agent: SpiffeId, error: IssueError },
+    #[error("agent `{agent}` is banned, and attested")]
+    Banned { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
+    /// Its SVID is in the log, and the database did not take the agent.
+    #[error("agent `{agent}` was not registered: {error}")]
+    Unregistered { agent: SpiffeId, withdrawn: Vec<IssuanceId>, error: JournalError },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Anyone may attest: the caller has no right that could expire.
+impl From<Denied> for AttestError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Journal(error) => Self::Journal(error),
+            denied => Self::Message(denied.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for AttestError {
+    fn from(error: StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+impl From<Conflict> for AttestError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Token => Self::TokenUnknown,
+            other => Self::Journal(other.into()),
+        }
+    }
+}
+
+impl Fault for AttestError {
+    fn is_caller_fault(&self) -> bool {
+        match self {
+            Self::Silent | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
+            Self::Issue { error, .. } => error.is_caller_fault(),
+            _ => true,
+        }
+    }
+
+    fn log_message(&self) -> String {
+        self.to_string()
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Issue { error, .. } => error.public_message(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn concerns(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Issue { agent, .. }
+            | Self::Banned { agent, .. }
+            | Self::Denied { agent, .. }
+            | Self::Unregistered { agent, .. } => Some(agent),
+            _ => None,
+        }
+    }
+
+    fn withdraws(&self) -> &[IssuanceId] {
+        match self {
+            Self::Issue { error, .. } => error.withdraws(),
+            Self::Banned { withdrawn, .. } | Self::Unregistered { withdrawn, .. } => withdrawn,
+            _ => &[],
+        }
+    }
+}
