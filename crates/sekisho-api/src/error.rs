@@ -13,6 +13,8 @@ pub enum FormError {
     Selector(String, #[source] SelectorError),
     #[error("`federates_with`: {0}")]
     FederatesWith(#[source] SpiffeIdError),
+    #[error("`{0}` is a SHA-256 in hexadecimal: {1}")]
+    Digest(String, String),
     #[error("`expires_at_ms` is negative")]
     NegativeEnd,
     #[error(

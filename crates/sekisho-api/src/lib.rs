@@ -14,6 +14,7 @@ mod problem;
 mod revocations;
 mod state;
 mod tokens;
+mod tpms;
 
 pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
 pub use decisions::{DecisionForm, DecisionsQuery};
@@ -27,3 +28,4 @@ pub use revocations::{
 };
 pub use state::{AuthorityForm, BundleForm, ChangesForm, ChangesQuery, HealthForm, Readiness, TaskForm};
 pub use tokens::{TokenForm, TokenRequest, TokenRow};
+pub use tpms::{TpmRef, TpmRow};

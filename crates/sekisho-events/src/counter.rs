@@ -34,6 +34,7 @@ counters! {
     TokensCreated,
     TokensUsed,
     TokensRevoked,
+    DeviceChanges,
     PolicyRevisions,
     SettingsChanges,
     Revocations,

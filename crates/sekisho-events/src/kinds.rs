@@ -130,6 +130,16 @@ events! {
         by: Personal<String>,
         token: TokenId,
     }
+    /// an operator allowed a device for which no configured authority vouches
+    DeviceApproved = "device-change", event = "approved" => DeviceChanges {
+        by: Personal<String>,
+        device: Digest,
+    }
+    /// an operator no longer allows a device
+    DeviceApprovalWithdrawn = "device-change", event = "approval withdrawn" => DeviceChanges {
+        by: Personal<String>,
+        device: Digest,
+    }
     /// an authority was created
     AuthorityCreated = "key-event", event = "created" => KeyEvents {
         authority: String,

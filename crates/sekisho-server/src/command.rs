@@ -42,7 +42,7 @@ pub(crate) enum WithdrawnIdentities<'a> {
 }
 
 impl WithdrawnIdentities<'_> {
-    fn concerns(self, final_check: &FinalCheck) -> bool {
+    pub(crate) fn concerns(self, final_check: &FinalCheck) -> bool {
         match self {
             Self::OfAgent(id) => final_check.is_for_agent(id),
             Self::OfEntry(id) => final_check.has_entry(id),

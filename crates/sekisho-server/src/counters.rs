@@ -81,6 +81,7 @@ pub(crate) const fn shown(counter: Counter) -> Shown {
         Counter::TokensCreated => (TOKENS, Some("created")),
         Counter::TokensUsed => (TOKENS, Some("used")),
         Counter::TokensRevoked => (TOKENS, Some("revoked")),
+        Counter::DeviceChanges => (("device_changes_total", "TPMs that operators allowed, or no longer allow."), None),
         Counter::PolicyRevisions => (("policy_revisions_total", "Policies that came into force."), None),
         Counter::SettingsChanges => (("settings_changes_total", "Starts with other settings than before."), None),
         Counter::Revocations => (("revocations_total", "Revocations by operators."), None),

@@ -168,6 +168,8 @@ pub(crate) struct Settings {
     pub agent_ttl_seconds: u32,
     /// How often a node shows its state, if it can.
     pub attest_every_seconds: u32,
+    /// Whether operators may allow single TPMs that no authority vouches for.
+    pub tpm_approval: bool,
     pub retention: Retention,
     /// Who attests nodes.
     pub anchors: Anchors,

@@ -169,6 +169,7 @@ fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
         jwt_ttl_seconds: args.jwt_ttl_seconds,
         agent_ttl_seconds: args.agent_ttl_seconds,
         attest_every_seconds: args.attest_every_seconds,
+        tpm_approval: args.tpm_approval,
         retention: Retention {
             decisions_days: args.keep_decisions_days,
             ended_days: args.keep_ended_days,

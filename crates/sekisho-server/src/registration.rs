@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sekisho_identity::{Entry, EntryError, is_for_any_user};
 use sekisho_runtime::{now, time_ordered_id, to_hex};
 use sekisho_store::{Conflict, Write};
-use sekisho_types::{EntryId, SpiffeId};
+use sekisho_types::{Digest, EntryId, SpiffeId};
 
 use crate::denied::Denied;
 use crate::journal::JournalError;
@@ -37,6 +37,8 @@ pub(crate) enum RegistrationError {
     Token(#[from] sekisho_evidence::TokenError),
     #[error("no unused token `{0}`; see `sekisho token list`")]
     NoToken(String),
+    #[error("no operator allowed the TPM `{0}`; see `sekisho tpm list`")]
+    NoTpm(Digest),
     #[error("`{0}` names no agent that joins by token: give one segment of a path, for example `host-a`")]
     AgentName(String),
     #[error("agent `{0}` is banned, and a token cannot bring it back: give its host another name")]

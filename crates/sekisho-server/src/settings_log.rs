@@ -44,6 +44,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         jwt_ttl_seconds,
         agent_ttl_seconds,
         attest_every_seconds,
+        tpm_approval,
         retention,
         anchors,
     } = settings;
@@ -57,6 +58,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         ("keep_ended_days", retention.ended_days.to_string()),
         ("keep_openings_days", openings),
         ("publish_log", publish_log.to_string()),
+        ("tpm_approval", tpm_approval.to_string()),
         ("witnesses", has_witnesses.to_string()),
         ("x509_ttl_seconds", x509_ttl_seconds.to_string()),
     ];

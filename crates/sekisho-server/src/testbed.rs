@@ -289,6 +289,7 @@ fn settings() -> Settings {
         jwt_ttl_seconds: 300,
         agent_ttl_seconds: 14_400,
         attest_every_seconds: 300,
+        tpm_approval: false,
         retention: Retention { decisions_days: 90, ended_days: 30, openings_days: None },
         anchors: Anchors::default(),
     }

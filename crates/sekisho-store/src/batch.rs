@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sekisho_events::{Event, Leaf, LeafError};
 use sekisho_identity::{Entry, Node, Revocation, Revoked, Standing};
-use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{AuthorityRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
 
@@ -30,6 +30,8 @@ pub enum Expect {
     /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since
     /// `judged_at`.
     Operator { entry: EntryVersion, revocable: Vec<Revoked>, judged_at: Revision },
+    /// The device with this key is this node, or none yet.
+    Device { key: Digest, node: SpiffeId },
     /// A join token with this hash is unused, and has not expired at `at`.
     Token { hash: String, at: UnixTime },
     /// No join token has this hash.
@@ -78,6 +80,25 @@ pub enum Write {
     NodeState(Arc<Node>),
     /// What only it had is removed with it: the positions of its spools.
     RemoveNode(SpiffeId),
+    /// The device is this node from now on, and was seen.
+    BindDevice {
+        key: Digest,
+        node: SpiffeId,
+        about: String,
+        at: UnixTime,
+    },
+    /// A device waits for an operator's approval. Of those that wait only the `keep` that were seen last are kept.
+    SeeDevice {
+        key: Digest,
+        about: String,
+        at: UnixTime,
+        keep: usize,
+    },
+    /// An operator allows a device, or no longer does.
+    ApproveDevice {
+        key: Digest,
+        by: Option<String>,
+    },
     PutToken(TokenRecord),
     /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know
     /// (law L4).
@@ -224,6 +245,8 @@ pub enum Conflict {
     Standing { agent: SpiffeId, standing: Standing },
     #[error("the entry of this operator changed meanwhile")]
     OperatorChanged,
+    #[error("the device with the key {0} is another node, permanently")]
+    DeviceTaken(Digest),
     #[error("the join token is unknown, was used or has expired")]
     Token,
     #[error("a join token with this value exists; create one with another value")]
@@ -249,6 +272,7 @@ impl Conflict {
             Self::EntryExists(_)
             | Self::Registered(_)
             | Self::Standing { .. }
+            | Self::DeviceTaken(_)
             | Self::Token
             | Self::TokenExists
             | Self::Leaf(_) => false,

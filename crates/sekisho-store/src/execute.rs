@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use sekisho_events::Encoded;
 use sekisho_identity::{Entry, Node, Revocation, Revoked};
-use sekisho_types::{EntryId, Revision, SpiffeId};
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    Batch, Change, ChangedId, Committed, Conflict, Delta, EntryVersion, Expect, Item, ServerId, StoreError, Write,
+    Batch, Change, ChangedId, Committed, Conflict, Delta, DeviceRecord, EntryVersion, Expect, Item, ServerId, StoreError, Write,
 };
 
 /// How far revisions jump: further than any that was given out since an older state was copied.
@@ -126,6 +126,10 @@ impl<R: Rows> Run<'_, R> {
                 let stands = self.rows.entry(&entry.id)?.is_some_and(|found| EntryVersion::of(&found) == *entry);
                 (stands && !self.is_revoked(revocable, *judged_at)?, Conflict::OperatorChanged)
             }
+            Expect::Device { key, node } => {
+                let bound = self.rows.device(key)?.and_then(|device| device.node);
+                (bound.is_none_or(|bound| bound == *node), Conflict::DeviceTaken(*key))
+            }
             Expect::Token { hash, at } => {
                 (self.rows.token(hash)?.is_some_and(|token| token.expires_at > *at), Conflict::Token)
             }
@@ -166,6 +170,18 @@ impl<R: Rows> Run<'_, R> {
             Write::NodeVersion { id, version } => self.alter_node(&id, |node| Node { version, ..node }),
             Write::NodeState(node) => self.store_node(node),
             Write::RemoveNode(id) => self.remove_node(id),
+            Write::BindDevice { key, node, about, at } => {
+                let known = self.rows.device(&key)?;
+                let approved_by = known.and_then(|device| device.approved_by);
+                self.rows.put_device(&DeviceRecord { key, node: Some(node), approved_by, about, seen_at: at })
+            }
+            Write::SeeDevice { key, about, at, keep } => {
+                let known = self.rows.device(&key)?;
+                let (node, approved_by) = known.map(|device| (device.node, device.approved_by)).unwrap_or_default();
+                self.rows.put_device(&DeviceRecord { key, node, approved_by, about, seen_at: at })?;
+                self.rows.trim_devices(keep)
+            }
+            Write::ApproveDevice { key, by } => self.approve_device(key, by),
             Write::PutToken(token) => self.rows.put_token(&token),
             Write::SpendToken(hash) => {
                 self.revision()?;
@@ -211,6 +227,23 @@ impl<R: Rows> Run<'_, R> {
             // Before the item's leaves, which stand at its revision.
             Write::JumpBeyond { .. } => Ok(()),
         }
+    }
+
+    fn approve_device(&mut self, key: Digest, by: Option<String>) -> Result<(), StoreError> {
+        let known = self.rows.device(&key)?;
+        let unseen = DeviceRecord {
+            key,
+            node: None,
+            approved_by: None,
+            about: String::new(),
+            seen_at: UnixTime::default(),
+        };
+        let device = DeviceRecord { approved_by: by, ..known.unwrap_or(unseen) };
+        // One that is a node stays that node.
+        if device.approved_by.is_none() && device.node.is_none() {
+            return self.rows.delete_device(&device.key);
+        }
+        self.rows.put_device(&device)
     }
 
     /// Notes what changed, for those who come back later, under this batch's revision.

@@ -24,7 +24,7 @@ pub use form::check_stored;
 pub use memory::MemoryStore;
 pub use open::{MemoryDevice, open};
 pub use records::{
-    AuthorityRecord, Changed, ChangedId, Epoch, EpochRecord, History, LogMark, OutboxLeaf, Past, PolicyRecord,
+    AuthorityRecord, Changed, ChangedId, DeviceRecord, Epoch, EpochRecord, History, LogMark, OutboxLeaf, Past, PolicyRecord,
     ServerId, SpoolPosition, TokenRecord,
 };
 pub use revocation_form::check_stored_revocation;

@@ -66,6 +66,21 @@ pub struct TokenRecord {
     pub expires_at: UnixTime,
 }
 
+/// A device by which a node proves itself, such as a TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// SHA-256 of its key.
+    pub key: Digest,
+    /// The node that it is, permanently; `None` while it has not attested.
+    pub node: Option<SpiffeId>,
+    /// The operator who allowed it, where no configured authority vouches for it.
+    pub approved_by: Option<String>,
+    /// What it states about itself: nothing of it is verified unless an authority vouches for it.
+    pub about: String,
+    /// When it proved last that it holds its key; zero if it never did.
+    pub seen_at: UnixTime,
+}
+
 /// Up to where a node's spool was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpoolPosition {

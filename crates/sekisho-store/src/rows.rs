@@ -2,9 +2,11 @@
 //! them.
 
 use sekisho_identity::{Entry, Node, Revocation, Revoked};
-use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
-use crate::{AuthorityRecord, ChangedId, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord};
+use crate::{
+    AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord,
+};
 
 type Done<T = ()> = Result<T, StoreError>;
 
@@ -24,6 +26,12 @@ pub(crate) trait Rows {
     fn put_node(&mut self, node: &Node) -> Done;
     /// And the positions of its spools.
     fn delete_node(&mut self, id: &SpiffeId) -> Done;
+
+    fn device(&mut self, key: &Digest) -> Done<Option<DeviceRecord>>;
+    fn put_device(&mut self, device: &DeviceRecord) -> Done;
+    fn delete_device(&mut self, key: &Digest) -> Done;
+    /// Of those that are no node and that were not approved, only the `keep` that were seen last.
+    fn trim_devices(&mut self, keep: usize) -> Done;
 
     fn token(&mut self, hash: &str) -> Done<Option<TokenRecord>>;
     fn put_token(&mut self, token: &TokenRecord) -> Done;

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use sekisho_identity::{Entry, Node, Revocation};
-use sekisho_types::{Revision, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{
-    AuthorityRecord, Batch, Committed, Delta, History, LogMark, OutboxLeaf, Past, PolicyRecord, ServerId,
+    AuthorityRecord, Batch, Committed, Delta, DeviceRecord, History, LogMark, OutboxLeaf, Past, PolicyRecord, ServerId,
     SpoolPosition, StoreError, TokenRecord,
 };
 
@@ -48,6 +48,11 @@ pub trait Store: Send + Sync {
     fn tokens(&self, td: &TrustDomain) -> Answer<'_, Vec<TokenRecord>>;
 
     fn token(&self, td: &TrustDomain, hash: &str) -> Answer<'_, Option<TokenRecord>>;
+
+    /// Devices by which nodes prove themselves, and those that wait for approval.
+    fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>>;
+
+    fn device(&self, td: &TrustDomain, key: &Digest) -> Answer<'_, Option<DeviceRecord>>;
 
     /// The newest policy, or the one of `revision`.
     fn policy(&self, td: &TrustDomain, revision: Option<u64>) -> Answer<'_, Option<PolicyRecord>>;

@@ -53,6 +53,9 @@ pub(crate) enum Verb {
     /// Join tokens for agents
     #[command(visible_alias = "tokens", after_help = "Example:\n  sekisho token create --agent-id db-1 --file token")]
     Token(Noun<ServerOptions, verbs::token::TokenVerb>),
+    /// TPMs by which nodes attested, and those that wait for approval
+    #[command(visible_alias = "tpms", after_help = "Example:\n  sekisho tpm list")]
+    Tpm(Noun<ServerOptions, verbs::tpm::TpmVerb>),
     /// SVIDs that are refused although they have not expired
     #[command(visible_alias = "revocations", after_help = "Example:\n  sekisho revocation list")]
     Revocation(Noun<ServerOptions, verbs::revocation::RevocationVerb>),
@@ -140,6 +143,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Proxy(args) => verbs::proxy::run(*args).await,
         Verb::Entry(Noun { asks, verb }) => verbs::entry::run(&asks.into(), verb).await,
         Verb::Token(Noun { asks, verb }) => verbs::token::run(&asks.into(), verb).await,
+        Verb::Tpm(Noun { asks, verb }) => verbs::tpm::run(&asks.into(), verb).await,
         Verb::Revocation(Noun { asks, verb }) => verbs::revocation::run(&asks.into(), verb).await,
         Verb::Bundle(Noun { asks, verb }) => verbs::bundle::run(&asks.into(), verb).await,
         Verb::Svid(Noun { asks, verb }) => verbs::svid::run(asks.into(), verb).await,

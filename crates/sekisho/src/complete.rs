@@ -7,7 +7,7 @@ use clap::Command;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use sekisho_api::{
-    AgentList, DecisionForm, DecisionsQuery, EntriesQuery, EntryList, IdentitiesQuery, IdentityForm, TokenRow,
+    AgentList, DecisionForm, DecisionsQuery, EntriesQuery, EntryList, IdentitiesQuery, IdentityForm, TokenRow, TpmRow,
 };
 
 use crate::exit::Failure;
@@ -42,6 +42,15 @@ pub(crate) fn tokens() -> ArgValueCompleter {
         listed(current, async |rest, _| {
             let rows: Vec<TokenRow> = rest.get("/v1/tokens").await?;
             Ok(rows.into_iter().map(|row| (row.id, row.agent_id.unwrap_or_default())).collect())
+        })
+    })
+}
+
+pub(crate) fn tpms() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        listed(current, async |rest, _| {
+            let rows: Vec<TpmRow> = rest.get("/v1/tpms").await?;
+            Ok(rows.into_iter().map(|row| (row.ek, row.about)).collect())
         })
     })
 }

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use sekisho_api::{
     AgentForm, AgentList, AgentsQuery, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList,
-    IdentitiesQuery, IdentityForm, TokenRow,
+    IdentitiesQuery, IdentityForm, TokenRow, TpmRow,
 };
 use sekisho_types::SpiffeId;
 
@@ -64,6 +64,14 @@ pub(crate) async fn token(rest: &Rest, given: &str) -> Result<String, Failure> {
     let found = one(given, found, |row: &TokenRow| row.id.clone())?;
     // The server says what is the matter with one that it does not know.
     Ok(found.map_or_else(|| given.to_owned(), |row| row.id))
+}
+
+/// The endorsement key of the TPM that is meant, also of one that never asked.
+pub(crate) async fn tpm(rest: &Rest, given: &str) -> Result<String, Failure> {
+    let listed: Vec<TpmRow> = rest.get("/v1/tpms").await?;
+    let found = listed.into_iter().filter(|row| row.ek.starts_with(given)).collect();
+    let found = one(given, found, |row: &TpmRow| row.ek.clone())?;
+    Ok(found.map_or_else(|| given.to_owned(), |row| row.ek))
 }
 
 /// The agent that is meant: its SPIFFE ID, its path, or the beginning of the last part of it.

@@ -31,6 +31,8 @@ pub struct VerifierInputs<'a> {
     pub anchors: &'a [Vec<u8>],
     /// What the attestor wanted to be remembered of a node when it proved itself last.
     pub remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
+    /// Whether operators may allow a device for which no authority vouches.
+    pub approvals: bool,
     pub now: UnixTime,
 }
 
@@ -70,7 +72,31 @@ pub enum Step {
     Challenge(Vec<u8>, Box<dyn Conversation>),
     /// It spends a single-use secret by one atomic write (law L4), which returns the secret's owner.
     Spend(OneTime),
+    /// It goes on if an operator has allowed the device.
+    Approval(Unvouched),
     Proved(Proved),
+}
+
+/// What a node proves itself by, if that is a device with a key of its own. It is one node permanently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// SHA-256 of its public key.
+    pub key: Digest,
+    /// What it states about itself, for operators.
+    pub about: String,
+}
+
+/// A device that has shown that it holds its key, and for which no authority vouches.
+pub struct Unvouched {
+    pub device: Device,
+    pub(super) then: Box<dyn FnOnce() -> Result<Step, NodeError> + Send>,
+}
+
+impl Unvouched {
+    /// An operator vouches for it.
+    pub fn approved(self) -> Result<Step, NodeError> {
+        (self.then)()
+    }
 }
 
 /// A conversation that waits for the node's answer.
@@ -125,6 +151,7 @@ pub struct Proved {
     evidence: Evidence,
     can_reattest: bool,
     remembers: Option<String>,
+    device: Option<Device>,
 }
 
 impl Proved {
@@ -134,7 +161,12 @@ impl Proved {
         selectors: SelectorSet,
         (id, can_reattest): (SpiffeId, bool),
     ) -> Result<Self, NodeError> {
-        Ok(Self { id, evidence: one_piece(class, measured_at, ends_at, selectors)?, can_reattest, remembers: None })
+        let evidence = one_piece(class, measured_at, ends_at, selectors)?;
+        Ok(Self { id, evidence, can_reattest, remembers: None, device: None })
+    }
+
+    pub(super) fn of_device(self, device: Device) -> Self {
+        Self { device: Some(device), ..self }
     }
 
     pub(super) fn remembering(self, text: String) -> Self {
@@ -151,6 +183,11 @@ impl Proved {
 
     pub const fn can_reattest(&self) -> bool {
         self.can_reattest
+    }
+
+    /// The device that is this node permanently.
+    pub const fn device(&self) -> Option<&Device> {
+        self.device.as_ref()
     }
 
     /// What its attestor needs when the node proves itself again. It is the attestor's own form.

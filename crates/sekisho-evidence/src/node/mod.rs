@@ -15,7 +15,8 @@ mod x509pop;
 use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
-    AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, VerifierInputs,
+    AnchorFile, Conversation, Device, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, Unvouched,
+    VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use tpm::{SOFTWARE_TPM, TPM};

@@ -22,7 +22,7 @@ fn session() -> Session<'static> {
 }
 
 fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> VerifierInputs<'a> {
-    VerifierInputs { session: session(), trust_domain, anchors, remembered: &|_| None, now: NOW }
+    VerifierInputs { session: session(), trust_domain, anchors, remembered: &|_| None, approvals: false, now: NOW }
 }
 
 fn td() -> TrustDomain {

@@ -4,14 +4,14 @@
 
 use sekisho_types::{EvidenceClass, Secret, SpiffeId};
 
-use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, VerifierInputs};
+use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, Unvouched, VerifierInputs};
 use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied};
 use super::tpm_messages::{QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 use super::tpm_requests::{TpmRequest, state_binding};
 use super::tpm_state::{BANK, KnownState, KnownTpm};
 use crate::class::Form::{Name, Pair, Sha256, Text};
 use crate::tpm::{
-    CredentialSeed, EndorsementCertificate, Expected, PcrSelection, PcrValues, Public, QuotedState, Signed,
+    CredentialSeed, EndorsementCertificate, EndorsementError, Expected, PcrSelection, PcrValues, Public, QuotedState, Signed,
     StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_state,
 };
 use crate::{Age, Class, Form};
@@ -78,13 +78,21 @@ impl NodeAttestor for Tpm {
     }
 
     fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        if given.anchors.is_empty() {
+        // A software TPM is allowed singly only where the danger is accepted.
+        if given.anchors.is_empty() && (self.takes_software || !given.approvals) {
             return Err(NodeError::Off("TPM", self.anchors.flag));
         }
         let opening = TpmOpening::decode(payload).ok_or(TpmError::Form)?;
         let (certificate, chain) = (&opening.ek_certificate, &opening.ek_chain);
-        let endorsement = EndorsementCertificate::verify(certificate, chain, given.anchors, given.now)
-            .map_err(|error| TpmError::Refused(error.into()))?;
+        let vouched = EndorsementCertificate::verify(certificate, chain, given.anchors, given.now);
+        let is_vouched = vouched.is_ok();
+        let endorsement = match vouched {
+            Err(EndorsementError::Path(_) | EndorsementError::NoValidAnchor) if given.approvals => {
+                EndorsementCertificate::unvouched(certificate, given.now)
+            }
+            judged => judged,
+        };
+        let endorsement = endorsement.map_err(|error| TpmError::Refused(error.into()))?;
         if !self.takes_software && endorsement.model.to_ascii_lowercase().contains(SOFTWARE_MODEL) {
             return Err(TpmError::Software.into());
         }
@@ -103,7 +111,8 @@ impl NodeAttestor for Tpm {
         let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", self.class.name, endorsement.spki))?;
         let EndorsementCertificate { spki: ek, manufacturer, model, version, ends_at, .. } = endorsement;
         let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public: opening.ak_public };
-        let waiting = Challenged { class: self.class, id, tpm, ak, secret: Secret::new(secret), nonce };
+        let secret = Secret::new(secret);
+        let waiting = Challenged { class: self.class, id, tpm, ak, is_vouched, secret, nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
     }
 
@@ -126,19 +135,24 @@ struct Challenged {
     id: SpiffeId,
     tpm: KnownTpm,
     ak: Public,
+    is_vouched: bool,
     secret: Secret<[u8; 32]>,
     nonce: [u8; 32],
 }
 
 impl Conversation for Challenged {
     fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        let Self { class, id, tpm, ak, secret, nonce } = *self;
+        let Self { class, id, tpm, ak, is_vouched, secret, nonce } = *self;
         let bound = binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
-        // From here on this TPM has answered: what is refused is the state of its machine.
-        let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
         let before = (given.remembered)(&id).as_deref().and_then(KnownState::decode);
-        Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, given.now)
+        let (device, now) = (tpm.device(), given.now);
+        // From here on this TPM has answered: what is refused is the state of its machine.
+        let then = move || {
+            let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
+            Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, now)
+        };
+        if is_vouched { then() } else { Ok(Step::Approval(Unvouched { device, then: Box::new(then) })) }
     }
 }
 

@@ -176,8 +176,10 @@ impl Explaining {
         let Self { class, id, tpm, resets, pcrs, measured_at, ima, .. } = self;
         let selectors = selectors(class, &tpm, &pcrs, boot.secure_boot);
         let times = (measured_at, Some(tpm.ends_at));
+        let device = tpm.device();
         let state = KnownState { tpm, resets, pcrs, boot, ima };
-        Ok(Step::Proved(Proved::new(class, times, selectors, (id, true))?.remembering(state.encode())))
+        let proved = Proved::new(class, times, selectors, (id, true))?;
+        Ok(Step::Proved(proved.of_device(device).remembering(state.encode())))
     }
 }
 

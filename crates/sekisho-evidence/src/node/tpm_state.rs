@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sekisho_types::{Digest, UnixTime, parse_strict_json};
 use serde_json::{Value, json};
 
+use super::attestor::Device;
 use crate::HashAlgorithm;
 use crate::ima::Replayed;
 use crate::tpm::PcrValues;
@@ -26,6 +27,13 @@ pub(super) struct KnownTpm {
     pub ends_at: UnixTime,
     /// `TPMT_PUBLIC` of the attestation key.
     pub ak_public: Vec<u8>,
+}
+
+impl KnownTpm {
+    pub(super) fn device(&self) -> Device {
+        let Self { manufacturer, model, version, .. } = self;
+        Device { key: self.ek, about: format!("{manufacturer}, model {model}, version {version}") }
+    }
 }
 
 /// A machine at its last quote.

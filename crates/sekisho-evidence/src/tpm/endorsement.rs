@@ -72,6 +72,20 @@ impl EndorsementCertificate {
                 PathError::Untrusted(why) => EndorsementError::Path(why),
                 PathError::NoValidAnchor => EndorsementError::NoValidAnchor,
             })?;
+        Self::read(der, &authorities)
+    }
+
+    /// Checks purpose and form only: no authority vouches for what it states.
+    ///
+    /// # Errors
+    /// Another purpose, a missing attribute, or a time at which it is not valid.
+    pub fn unvouched(der: &[u8], now: UnixTime) -> Result<Self, EndorsementError> {
+        let read = Self::read(der, &[])?;
+        let is_valid = validity(der).is_some_and(|(from, to)| from <= now && now <= to);
+        if is_valid { Ok(read) } else { Err(EndorsementError::Form("it is not valid at this time")) }
+    }
+
+    fn read(der: &[u8], authorities: &[Vec<u8>]) -> Result<Self, EndorsementError> {
         let form = EndorsementError::Form;
         let path = std::iter::once(der).chain(authorities.iter().map(Vec::as_slice));
         let ends_at = path.filter_map(validity).map(|(_, end)| end).min().ok_or(form("it has no validity"))?;

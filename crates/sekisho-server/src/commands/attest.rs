@@ -2,11 +2,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sekisho_events::{AttestationId, Attested, TokenId, TokenUsed};
-use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, attestor};
+use sekisho_evidence::node::{Device, NodeAttestor, NodeError, OneTime, Proved, Session, attestor};
 use sekisho_identity::{Csr, Node};
 use sekisho_net::network_of;
 use sekisho_runtime::{now, random_bytes};
-use sekisho_store::{Expect, Write};
+use sekisho_store::{Conflict, Expect, Write};
 use sekisho_types::{SpiffeId, Verified};
 
 use super::asked::AskedNode;
@@ -20,6 +20,11 @@ use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::{JournalError, personal};
 use crate::run::Run;
 use crate::tokens::id_of;
+
+/// Devices that wait for an operator's approval. Anyone can make one up: of more, those seen last are kept.
+const WAITING_DEVICES: usize = 256;
+/// Characters of what a device states about itself.
+const MAX_ABOUT: usize = 300;
 
 /// Admits a node that proves what it is. Whatever proves the node, what follows is the same.
 pub(crate) struct Attest<N> {
@@ -79,14 +84,36 @@ async fn prove(
         let session = Session::new(exporter, &csr.public_key, &random_bytes);
         inputs(run.facts(), attestor, session, &remembered)
     };
-    match converse(node, attestor.begin(&opening.payload, &given()), &given).await {
+    let mut proof = converse(node, attestor.begin(&opening.payload, &given()), &given).await;
+    if let Ok(Proof::Approval(unvouched)) = proof {
+        check_approved(run, &unvouched.device).await?;
+        proof = converse(node, unvouched.approved(), &given).await;
+    }
+    match proof {
         Ok(Proof::Whole(proved)) => Ok(proved),
         Ok(Proof::Spend(once)) => spend(run, once).await,
+        Ok(Proof::Approval(_)) => Err(AttestError::TooLong),
         Err(AttestError::Node(NodeError::Denied { node, reason })) => {
             Err(deny(run.domain, node, attestor.class().name, reason.to_string()).await?)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Refuses a device that no operator has allowed. It waits on the list that operators see.
+async fn check_approved(run: &Run<'_, ()>, device: &Device) -> Result<(), AttestError> {
+    let domain = run.domain;
+    let known = domain.store.device(&domain.identity.name, &device.key).await?;
+    if known.is_some_and(|known| known.approved_by.is_some()) {
+        return Ok(());
+    }
+    let (key, about) = (device.key, device.about.chars().take(MAX_ABOUT).collect::<String>());
+    let seen = || {
+        let write = Write::SeeDevice { key, about: about.clone(), at: now(), keep: WAITING_DEVICES };
+        Ok::<_, AttestError>(Change::with_reply(()).write(write))
+    };
+    run.change(seen).await?;
+    Err(AttestError::Unapproved(device.key))
 }
 
 fn known(name: &str) -> Result<&'static dyn NodeAttestor, AttestError> {
@@ -141,9 +168,14 @@ async fn admit(
     let issued = issued.map_err(|error| AttestError::Issue { agent: id.clone(), error })?;
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;
-    let admission = || admission(run.facts(), &node).ok_or_else(|| banned(vec![issued.log_id]));
+    let device = proved.device();
+    let admission = || admission(run.facts(), &node, device).ok_or_else(|| banned(vec![issued.log_id]));
     match run.change(admission).await {
         Ok(()) => Ok(issued),
+        Err(AttestError::Journal(JournalError::Conflict(Conflict::DeviceTaken(key)))) => {
+            tracing::error!(%id, %key, "a node proved itself by a device that is another node permanently");
+            Err(AttestError::DeviceTaken { agent: id.clone(), withdrawn: vec![issued.log_id] })
+        }
         Err(AttestError::Journal(error)) => {
             Err(AttestError::Unregistered { agent: id.clone(), withdrawn: vec![issued.log_id], error })
         }
@@ -153,7 +185,7 @@ async fn admit(
 
 /// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the
 /// SVID before is good until this one is used.
-fn admission(of: Facts<'_>, node: &Node) -> Option<Change<()>> {
+fn admission(of: Facts<'_>, node: &Node, device: Option<&Device>) -> Option<Change<()>> {
     let known = of.view.read(|state| state.nodes.get(&node.id).cloned());
     if known.as_ref().is_some_and(|known| known.banned) {
         return None;
@@ -161,5 +193,13 @@ fn admission(of: Facts<'_>, node: &Node) -> Option<Change<()>> {
     let before = known.as_ref().filter(|_| node.can_reattest);
     let admitted = Node { previous_serial: before.map(|known| known.serial.clone()), ..node.clone() };
     let change = Change::with_reply(()).expect(Expect::Node { id: node.id.clone(), is: known });
-    Some(change.write(Write::PutNode(Arc::new(admitted))))
+    let change = change.write(Write::PutNode(Arc::new(admitted)));
+    Some(match device {
+        Some(Device { key, about }) => {
+            let about = about.chars().take(MAX_ABOUT).collect();
+            let bind = Write::BindDevice { key: *key, node: node.id.clone(), about, at: node.attested_at };
+            change.expect(Expect::Device { key: *key, node: node.id.clone() }).write(bind)
+        }
+        None => change,
+    })
 }

@@ -3,7 +3,7 @@
 use sekisho_events::IssuanceId;
 use sekisho_evidence::node::NodeError;
 use sekisho_store::{Conflict, StoreError};
-use sekisho_types::SpiffeId;
+use sekisho_types::{Digest, SpiffeId};
 
 use crate::denied::Denied;
 use crate::issue::IssueError;
@@ -35,6 +35,13 @@ pub(crate) enum AttestError {
     /// It proved which node it is, and its state is refused. It is no longer attested.
     #[error("attestation denied: {reason}")]
     Denied { agent: SpiffeId, reason: String },
+    #[error(
+        "no authority that this server trusts vouches for the node's TPM, and no operator allowed it: `sekisho tpm \
+         approve {0}` on the server's side does"
+    )]
+    Unapproved(Digest),
+    #[error("the device of agent `{agent}` is another node, permanently")]
+    DeviceTaken { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
     #[error("the agent's node cannot show its state again")]
     NoState,
     #[error("the certificate signing request: {0}")]
@@ -100,6 +107,7 @@ impl Fault for AttestError {
             Self::Issue { agent, .. }
             | Self::Banned { agent, .. }
             | Self::Denied { agent, .. }
+            | Self::DeviceTaken { agent, .. }
             | Self::Unregistered { agent, .. } => Some(agent),
             _ => None,
         }
@@ -108,7 +116,9 @@ impl Fault for AttestError {
     fn withdraws(&self) -> &[IssuanceId] {
         match self {
             Self::Issue { error, .. } => error.withdraws(),
-            Self::Banned { withdrawn, .. } | Self::Unregistered { withdrawn, .. } => withdrawn,
+            Self::Banned { withdrawn, .. }
+            | Self::DeviceTaken { withdrawn, .. }
+            | Self::Unregistered { withdrawn, .. } => withdrawn,
             _ => &[],
         }
     }

@@ -1,6 +1,6 @@
 //! The conversation in which a node proves something, with whatever attestor.
 
-use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, VerifierInputs};
+use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, Unvouched, VerifierInputs};
 use sekisho_runtime::now;
 use sekisho_types::SpiffeId;
 
@@ -20,6 +20,8 @@ pub(super) enum Proof {
     Whole(Proved),
     /// Its secret is still to be spent.
     Spend(OneTime),
+    /// An operator has to have allowed its device.
+    Approval(Unvouched),
 }
 
 pub(super) async fn converse<'a>(
@@ -32,6 +34,7 @@ pub(super) async fn converse<'a>(
         step = match step {
             Step::Proved(proved) => return Ok(Proof::Whole(proved)),
             Step::Spend(once) => return Ok(Proof::Spend(once)),
+            Step::Approval(unvouched) => return Ok(Proof::Approval(unvouched)),
             Step::Challenge(..) if left == 0 => break,
             Step::Challenge(challenge, conversation) => {
                 let answer = node.answer(challenge).await?;
@@ -49,7 +52,8 @@ pub(super) fn inputs<'a>(
     remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
 ) -> VerifierInputs<'a> {
     let anchors = of.settings.anchors.of(attestor.class().name);
-    VerifierInputs { session, trust_domain: of.trust_domain, anchors, remembered, now: now() }
+    let approvals = of.settings.tpm_approval;
+    VerifierInputs { session, trust_domain: of.trust_domain, anchors, remembered, approvals, now: now() }
 }
 
 /// What the node's attestor kept when it proved itself last.

@@ -2,6 +2,7 @@
 
 mod agent_change;
 mod apply_policy;
+mod approve_tpm;
 mod ask_state;
 mod asked;
 mod attest;
@@ -22,10 +23,12 @@ mod renew;
 mod retire_previous;
 mod revoke;
 mod revoke_token;
+mod revoke_tpm;
 mod show_state;
 mod update_entry;
 
 pub(crate) use apply_policy::{ApplyError, ApplyPolicy};
+pub(crate) use approve_tpm::ApproveTpm;
 pub(crate) use ask_state::{AskState, AskStateError};
 pub(crate) use attest::{Admitted, Attest, AttestingNode, Opening};
 pub(crate) use attest_error::AttestError;
@@ -44,6 +47,7 @@ pub(crate) use renew::{Renew, RenewError};
 pub(crate) use retire_previous::RetirePrevious;
 pub(crate) use revoke::Revoke;
 pub(crate) use revoke_token::RevokeToken;
+pub(crate) use revoke_tpm::RevokeTpm;
 pub(crate) use show_state::ShowState;
 pub(crate) use update_entry::UpdateEntry;
 

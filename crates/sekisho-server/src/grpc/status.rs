@@ -121,7 +121,9 @@ impl From<AttestError> for Status {
             | AttestError::Csr(_)
             | AttestError::Node(_) => Self::invalid_argument(says),
             AttestError::NoState => reason_status(&says, Reason::AgentMustReattest),
-            AttestError::Denied { .. } => Self::permission_denied(says),
+            AttestError::Denied { .. } | AttestError::Unapproved(_) | AttestError::DeviceTaken { .. } => {
+                Self::permission_denied(says)
+            }
             AttestError::Banned { .. } => denied(Standing::Banned),
             AttestError::Issue { error, .. } => error.into(),
             AttestError::Journal(error) | AttestError::Unregistered { error, .. } => error.into(),
@@ -165,7 +167,7 @@ impl From<RegistrationError> for Status {
     fn from(error: RegistrationError) -> Self {
         let code = match error {
             RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
-            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) => Code::NotFound,
+            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoTpm(_) => Code::NotFound,
             RegistrationError::Denied(denied) => return denied.into(),
             RegistrationError::Journal(error) => return error.into(),
             _ => Code::InvalidArgument,

@@ -14,6 +14,7 @@ mod query_error;
 mod revocation_plan;
 mod revocations;
 mod tokens;
+mod tpms;
 
 pub(crate) use agents::ListAgents;
 pub(crate) use bundle::{ShowBundle, TrustBundle};
@@ -29,3 +30,4 @@ pub(crate) use query_error::QueryError;
 pub(crate) use revocation_plan::{Plan, PlanRevocation};
 pub(crate) use revocations::{Applied, InForce, ListRevocations};
 pub(crate) use tokens::ListTokens;
+pub(crate) use tpms::ListTpms;

@@ -14,6 +14,7 @@ mod published;
 mod revocations;
 mod state;
 mod tokens;
+mod tpms;
 
 use axum::http::header;
 use axum::routing::{MethodRouter, get};
@@ -50,6 +51,7 @@ routes! {
     "/v1/agents" => get agents::list delete agents::evict,
     "/v1/agents/attest" => post agents::attest,
     "/v1/agents/ban" => post agents::ban,
+    "/v1/tpms" => get tpms::list post tpms::approve delete tpms::revoke,
     "/v1/tokens" => get tokens::list post tokens::create,
     "/v1/tokens/{id}" => delete tokens::revoke,
     "/v1/revocations" => get revocations::list post revocations::create,

@@ -60,7 +60,9 @@ impl From<RegistrationError> for Refused {
             RegistrationError::IdTaken(_) | RegistrationError::ChangedMeanwhile(_) | RegistrationError::Loosens(_) => {
                 Self::new(StatusCode::CONFLICT, detail)
             }
-            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoToken(_) => {
+            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_)
+            | RegistrationError::NoToken(_)
+            | RegistrationError::NoTpm(_) => {
                 Self::not_found(detail)
             }
             RegistrationError::Denied(denied) => denied.into(),

@@ -1,6 +1,7 @@
 //! What every store does alike. Each case runs against all of them.
 
 mod changes;
+mod devices;
 mod entries;
 mod nodes;
 mod others;
@@ -39,6 +40,10 @@ on_each_store!(
     nodes::a_shown_state_takes_no_revision,
     nodes::a_stale_node_conflicts,
     nodes::an_evicted_node_takes_its_spools_along,
+    devices::a_device_is_one_node_permanently,
+    devices::of_two_claims_of_a_device_one_wins,
+    devices::an_approved_device_stays_on_the_list,
+    devices::a_bounded_number_of_devices_waits,
     others::an_expired_token_is_not_spent,
     others::a_token_exists_once,
     others::a_policy_has_the_revision_after_the_newest,

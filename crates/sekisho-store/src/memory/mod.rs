@@ -5,14 +5,14 @@ mod rows;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sekisho_types::{Revision, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 pub(crate) use self::rows::{MemoryRows, Tables};
 use crate::execute::execute;
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Changed, Committed, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord,
-    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord, Write,
+    Answer, AuthorityRecord, Batch, Changed, Committed, DeviceRecord, History, Marks, Observer, OutboxLeaf, Past,
+    PolicyRecord, ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord, Write,
 };
 
 /// A handle to a state in memory, for one server. Clones, and handles for other servers, share the state.
@@ -136,6 +136,14 @@ impl Store for MemoryStore {
 
     fn marks(&self, td: &TrustDomain) -> Answer<'_, Marks> {
         self.answer(td, |tables| Marks { last_leaf: tables.last_leaf, ..tables.marks.clone() })
+    }
+
+    fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>> {
+        self.answer(td, |tables| tables.devices.values().cloned().collect())
+    }
+
+    fn device(&self, td: &TrustDomain, key: &Digest) -> Answer<'_, Option<DeviceRecord>> {
+        self.answer(td, |tables| tables.devices.get(key).cloned())
     }
 
     fn tokens(&self, td: &TrustDomain) -> Answer<'_, Vec<TokenRecord>> {

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sekisho_identity::{Entry, Node, Revocation, Revoked};
-use sekisho_types::{EntryId, Revision, SpiffeId, UnixTime};
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, Epoch, EpochRecord, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId, SpoolPosition,
-    StoreError, TokenRecord,
+    AuthorityRecord, ChangedId, DeviceRecord, Epoch, EpochRecord, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId,
+    SpoolPosition, StoreError, TokenRecord,
 };
 
 /// The state of one trust domain.
@@ -18,6 +18,7 @@ pub(crate) struct Tables {
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
+    pub devices: BTreeMap<Digest, DeviceRecord>,
     pub tokens: BTreeMap<String, TokenRecord>,
     pub authorities: BTreeMap<String, AuthorityRecord>,
     pub policies: BTreeMap<u64, PolicyRecord>,
@@ -103,6 +104,30 @@ impl Rows for MemoryRows<'_> {
     fn delete_node(&mut self, id: &SpiffeId) -> Result<(), StoreError> {
         self.tables.nodes.remove(id);
         self.tables.spools.remove(id);
+        Ok(())
+    }
+
+    fn device(&mut self, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
+        Ok(self.tables.devices.get(key).cloned())
+    }
+
+    fn put_device(&mut self, device: &DeviceRecord) -> Result<(), StoreError> {
+        self.tables.devices.insert(device.key, device.clone());
+        Ok(())
+    }
+
+    fn delete_device(&mut self, key: &Digest) -> Result<(), StoreError> {
+        self.tables.devices.remove(key);
+        Ok(())
+    }
+
+    fn trim_devices(&mut self, keep: usize) -> Result<(), StoreError> {
+        let waiting = self.tables.devices.values().filter(|device| device.node.is_none() && device.approved_by.is_none());
+        let mut waiting: Vec<_> = waiting.map(|device| (device.seen_at.millis(), device.key)).collect();
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, key) in waiting.into_iter().skip(keep) {
+            self.tables.devices.remove(&key);
+        }
         Ok(())
     }
 

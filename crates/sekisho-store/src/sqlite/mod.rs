@@ -14,14 +14,14 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
-use sekisho_types::{Revision, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 use tokio::sync::oneshot;
 
 use self::writer::{Job, Jobs, Writer};
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Committed, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord, ServerId,
-    Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
+    Answer, AuthorityRecord, Batch, Committed, DeviceRecord, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord,
+    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
 };
 
 pub use self::anew::start_new_epoch;
@@ -149,6 +149,16 @@ impl Store for SqliteStore {
     fn marks(&self, td: &TrustDomain) -> Answer<'_, Marks> {
         let td = td.clone();
         self.answer(move |reader| reader.marks(&td))
+    }
+
+    fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>> {
+        let td = td.clone();
+        self.answer(move |reader| reader.devices(&td))
+    }
+
+    fn device(&self, td: &TrustDomain, key: &Digest) -> Answer<'_, Option<DeviceRecord>> {
+        let (td, key) = (td.clone(), *key);
+        self.answer(move |reader| reader.device(&td, &key))
     }
 
     fn tokens(&self, td: &TrustDomain) -> Answer<'_, Vec<TokenRecord>> {

@@ -6,8 +6,8 @@ use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::entries;
 use crate::{
-    AuthorityRecord, Epoch, EpochRecord, History, LogMark, Marks, OutboxLeaf, Past, PolicyRecord, ServerId, Snapshot,
-    SpoolPosition, StoreError, TokenRecord, changed_form, form, revocation_form,
+    AuthorityRecord, DeviceRecord, Epoch, EpochRecord, History, LogMark, Marks, OutboxLeaf, Past, PolicyRecord,
+    ServerId, Snapshot, SpoolPosition, StoreError, TokenRecord, changed_form, form, revocation_form,
 };
 
 /// Reads of committed state, for threads that may block.
@@ -89,6 +89,20 @@ impl<'a> Reader<'a> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let row = |row: &Row<'_>| Ok(EpochRecord { epoch: Epoch(row.get(0)?), from: Revision(row.get(1)?) });
         Ok(statement.query_map([td.as_str()], row)?.collect::<Result<_, _>>()?)
+    }
+
+    pub fn devices(&self, td: &TrustDomain) -> Result<Vec<DeviceRecord>, StoreError> {
+        let sql = "SELECT key, node, approved_by, about, seen_ms FROM devices WHERE td = ?1 ORDER BY key";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([td.as_str()], device_row)?;
+        rows.map(|found| device(found?)).collect()
+    }
+
+    pub fn device(&self, td: &TrustDomain, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
+        let sql = "SELECT key, node, approved_by, about, seen_ms FROM devices WHERE td = ?1 AND key = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let values = [td.as_str(), &key.to_string()];
+        statement.query_row(values, device_row).optional()?.map(device).transpose()
     }
 
     /// Join tokens that were not used.
@@ -231,4 +245,17 @@ fn token_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
 fn token((hash, agent, expires): TokenRow) -> Result<TokenRecord, StoreError> {
     let agent_id = SpiffeId::parse(&agent).map_err(|_| StoreError::Damaged("token"))?;
     Ok(TokenRecord { hash, agent_id, expires_at: UnixTime::from_nanos(expires) })
+}
+
+type DeviceRow = (String, Option<String>, Option<String>, String, i64);
+
+fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+fn device((key, node, approved_by, about, seen): DeviceRow) -> Result<DeviceRecord, StoreError> {
+    let damaged = || StoreError::Damaged("device");
+    let node = node.map(|node| SpiffeId::parse(&node).map_err(|_| damaged())).transpose()?;
+    let key = Digest::parse(&key).map_err(|_| damaged())?;
+    Ok(DeviceRecord { key, node, approved_by, about, seen_at: UnixTime::from_millis(seen) })
 }

@@ -1,11 +1,11 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use sekisho_identity::{Entry, Node, Revocation, Revoked, entry_record};
-use sekisho_types::{EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
+use sekisho_types::{Digest, EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::reads::{Reader, bounded};
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, Epoch, LogMark, PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
+    AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
     changed_form, form, revocation_form,
 };
 
@@ -103,6 +103,29 @@ impl Rows for SqliteRows<'_> {
         self.run("DELETE FROM nodes WHERE td = ?1 AND id = ?2", params![self.td(), id])?;
         let sql = "DELETE FROM spools WHERE td = ?1 AND id >= ?2 || ' ' AND id < ?2 || '!'";
         self.run(sql, params![self.td(), id]).map(drop)
+    }
+
+    fn device(&mut self, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
+        self.read().device(self.trust_domain, key)
+    }
+
+    fn put_device(&mut self, device: &DeviceRecord) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO devices (td, key, node, approved_by, about, seen_ms)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let DeviceRecord { key, node, approved_by, about, seen_at } = device;
+        let (key, node) = (key.to_string(), node.as_ref().map(ToString::to_string));
+        self.run(sql, params![self.td(), key, node, approved_by, about, seen_at.millis()]).map(drop)
+    }
+
+    fn delete_device(&mut self, key: &Digest) -> Result<(), StoreError> {
+        self.run("DELETE FROM devices WHERE td = ?1 AND key = ?2", params![self.td(), key.to_string()]).map(drop)
+    }
+
+    fn trim_devices(&mut self, keep: usize) -> Result<(), StoreError> {
+        let sql = "DELETE FROM devices WHERE td = ?1 AND key IN
+                   (SELECT key FROM devices WHERE td = ?1 AND node IS NULL AND approved_by IS NULL
+                    ORDER BY seen_ms DESC, key DESC LIMIT -1 OFFSET ?2)";
+        self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
     }
 
     fn token(&mut self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {

@@ -19,6 +19,7 @@ pub(crate) mod svid;
 pub(crate) mod tap;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod tpm;
 pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod why;

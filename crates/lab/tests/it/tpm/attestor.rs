@@ -17,6 +17,7 @@ pub(super) struct Exchange {
     trust_domain: TrustDomain,
     anchors: Vec<Vec<u8>>,
     kept: Arc<Mutex<Option<String>>>,
+    pub(super) approvals: bool,
     remembered: Box<dyn Fn(&SpiffeId) -> Option<String> + Sync>,
 }
 
@@ -28,7 +29,8 @@ impl Exchange {
         let (anchors, kept) = (software.certificates(ROOT), Arc::<Mutex<_>>::default());
         let of_node = kept.clone();
         let remembered = Box::new(move |_: &SpiffeId| of_node.lock().unwrap().clone());
-        (Self { trust_domain: TrustDomain::parse("td.example").unwrap(), anchors, kept, remembered }, proof)
+        let trust_domain = TrustDomain::parse("td.example").unwrap();
+        (Self { trust_domain, anchors, kept, approvals: false, remembered }, proof)
     }
 
     pub(super) fn given<'a>(&'a self, session: Session<'a>) -> VerifierInputs<'a> {
@@ -37,8 +39,13 @@ impl Exchange {
             trust_domain: &self.trust_domain,
             anchors: &self.anchors,
             remembered: &self.remembered,
+            approvals: self.approvals,
             now: now(),
         }
+    }
+
+    pub(super) fn forget_anchors(&mut self) {
+        self.anchors.clear();
     }
 
     fn begin(&self, name: &str, payload: &[u8]) -> Result<(Vec<u8>, Box<dyn Conversation>), NodeError> {
@@ -79,6 +86,7 @@ impl Exchange {
                     *self.kept.lock().unwrap() = proved.remembers().map(str::to_owned);
                     return (asked, Ok(proved));
                 }
+                Ok(Step::Approval(unvouched)) => panic!("an authority vouches for {:?}", unvouched.device),
                 Ok(Step::Spend(_)) => panic!("a TPM has no secret that is spent"),
                 Err(error) => return (asked, Err(error)),
             };

@@ -1,6 +1,7 @@
 //! A software TPM (`swtpm`) with a certificate authority of its own: our client, our verifier and our agent on it.
 
 mod agents;
+mod approvals;
 mod attestor;
 mod client;
 mod logs;

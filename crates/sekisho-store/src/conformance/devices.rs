@@ -1,0 +1,78 @@
+use std::sync::Arc;
+
+use sekisho_types::{Digest, SpiffeId};
+
+use super::samples::{at, commit, domain, id, node, written};
+use crate::{Batch, Conflict, DeviceRecord, Expect, Item, Store, Write};
+
+const KEY: Digest = Digest::new([7; 32]);
+
+/// A node that attests by this device.
+fn claim(key: Digest, path: &str) -> Item {
+    let bind = Write::BindDevice { key, node: id(path), about: "a TPM".to_owned(), at: at(5) };
+    let expected = Expect::Device { key, node: id(path) };
+    Item::default().expect(expected).write(Write::PutNode(Arc::new(node(path, "1")))).write(bind)
+}
+
+fn seen(key: u8, seconds: i64) -> Write {
+    Write::SeeDevice { key: Digest::new([key; 32]), about: String::new(), at: at(seconds), keep: 3 }
+}
+
+async fn owner(store: &dyn Store, key: Digest) -> Option<SpiffeId> {
+    store.device(&domain(), &key).await.unwrap().and_then(|device| device.node)
+}
+
+pub(super) async fn a_device_is_one_node_permanently(store: &dyn Store) {
+    written(store, claim(KEY, "/a")).await;
+    written(store, claim(KEY, "/a")).await;
+    assert_eq!(commit(store, claim(KEY, "/b")).await, Err(Conflict::DeviceTaken(KEY)));
+    assert!(!Conflict::DeviceTaken(KEY).is_stale());
+    // Also when the node is gone.
+    written(store, Write::RemoveNode(id("/a"))).await;
+    assert_eq!(commit(store, claim(KEY, "/b")).await, Err(Conflict::DeviceTaken(KEY)));
+    written(store, Write::ApproveDevice { key: KEY, by: None }).await;
+    assert_eq!(owner(store, KEY).await, Some(id("/a")));
+    assert!(store.snapshot(&domain()).await.unwrap().nodes.is_empty(), "a refused claim makes no node");
+}
+
+pub(super) async fn of_two_claims_of_a_device_one_wins(store: &dyn Store) {
+    for number in 0..20 {
+        let key = Digest::new([number; 32]);
+        let [one, other] = ["one", "other"].map(|name| format!("/{name}/{number}"));
+        let batch = |path: &str| store.commit(Batch::new(&domain(), vec![claim(key, path)]));
+        let (first, second) = tokio::join!(batch(&one), batch(&other));
+        let outcomes = [first, second].map(|committed| committed.unwrap().outcomes.remove(0));
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        let winner = if outcomes[0].is_ok() { one } else { other };
+        assert_eq!(owner(store, key).await, Some(id(&winner)));
+    }
+    assert_eq!(store.snapshot(&domain()).await.unwrap().nodes.len(), 20);
+}
+
+pub(super) async fn an_approved_device_stays_on_the_list(store: &dyn Store) {
+    let approved = |by: Option<&str>| Write::ApproveDevice { key: KEY, by: by.map(str::to_owned) };
+    written(store, approved(Some("uid:0"))).await;
+    for number in 1..6 {
+        written(store, seen(number, i64::from(number))).await;
+    }
+    written(store, Write::SeeDevice { key: KEY, about: "a TPM".to_owned(), at: at(9), keep: 3 }).await;
+    let expected = DeviceRecord {
+        key: KEY,
+        node: None,
+        approved_by: Some("uid:0".to_owned()),
+        about: "a TPM".to_owned(),
+        seen_at: at(9),
+    };
+    assert_eq!(store.device(&domain(), &KEY).await.unwrap(), Some(expected));
+    written(store, approved(None)).await;
+    assert_eq!(store.device(&domain(), &KEY).await.unwrap(), None, "it is neither approved nor a node");
+}
+
+pub(super) async fn a_bounded_number_of_devices_waits(store: &dyn Store) {
+    for number in [5, 1, 4, 2, 3] {
+        written(store, seen(number, i64::from(number))).await;
+    }
+    let waiting: Vec<u8> =
+        store.devices(&domain()).await.unwrap().iter().map(|device| device.key.as_bytes()[0]).collect();
+    assert_eq!(waiting, [3, 4, 5], "those that were seen last");
+}
