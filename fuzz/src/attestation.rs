@@ -60,7 +60,14 @@ pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
 pub(crate) fn exchange(input: &[u8]) -> String {
     let (trust_domain, anchors) = (trust_domain(), [AUTHORITY.ca.clone()]);
     let session = Session::new([0; 32], b"key", &|| [1; 32]);
-    let given = VerifierInputs { session, trust_domain: &trust_domain, anchors: &anchors, remembered: &|_| None, approvals: false, now: NOW };
+    let given = VerifierInputs {
+        session,
+        trust_domain: &trust_domain,
+        anchors: &anchors,
+        remembered: &|_| None,
+        approvals: false,
+        now: NOW,
+    };
     let begun = attestor("tpm").unwrap().begin(input, &given).map(|_| ());
     assert!(begun.is_err(), "no manufacturer certified that key");
     let answer = TpmAnswer::decode(input, &[8; 32], b"bound").map(|answer| answer.quoted.pcrs.len());

@@ -72,7 +72,8 @@ async fn show(core: &Arc<Core>, args: &AgentArgs, backoff: &mut Backoff) -> Resu
             Some(What::Challenge(challenge)) => {
                 let proving = core.upstream.proving.lock().await;
                 let (exporter, public_key) = (peer.exporter, public_key.clone());
-                let answer = Proving { proof: args.proofs.proof()?, exporter, public_key }.message(Some(challenge)).await?;
+                let answer =
+                    Proving { proof: args.proofs.proof()?, exporter, public_key }.message(Some(challenge)).await?;
                 drop(proving);
                 to.send(ShowStateRequest { answer }).await.map_err(lost)?;
             }

@@ -4,6 +4,7 @@
 //! here. This crate knows nothing of HTTP, of who may ask and of what is done about a request.
 
 mod agents;
+mod alerts;
 mod decisions;
 mod entries;
 mod entry_form;
@@ -17,6 +18,7 @@ mod tokens;
 mod tpms;
 
 pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
+pub use alerts::{AlertForm, AlertsQuery};
 pub use decisions::{DecisionForm, DecisionsQuery};
 pub use entries::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
 pub use error::FormError;

@@ -35,7 +35,9 @@ pub use personal::Personal;
 pub use receipt::{Receipt, ReceiptError, Subject, VerifiedReceipt};
 pub use reference::reference;
 pub use settings::SettingList;
-pub use words::{AlertId, AttestationId, DecisionId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId};
+pub use words::{
+    AlertId, AttestationId, DecisionId, IssuanceId, IssuanceIds, LostSince, RefusalId, Selectors, TokenId,
+};
 
 #[cfg(test)]
 mod tests;

@@ -212,6 +212,29 @@ pub struct RecordResponse {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowStateRequest {
+    /// In the form of the node's attestor; empty in the first message.
+    #[prost(bytes = "vec", tag = "1")]
+    pub answer: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowStateResponse {
+    #[prost(oneof = "show_state_response::What", tags = "1, 2")]
+    pub what: ::core::option::Option<show_state_response::What>,
+}
+/// Nested message and enum types in `ShowStateResponse`.
+pub mod show_state_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        /// In the form of the node's attestor.
+        #[prost(bytes, tag = "1")]
+        Challenge(::prost::alloc::vec::Vec<u8>),
+        /// The state was accepted. The server asks again within so many seconds.
+        #[prost(uint32, tag = "2")]
+        AcceptedForSeconds(u32),
+    }
+}
 /// Generated client implementations.
 pub mod node_client {
     #![allow(
@@ -389,6 +412,33 @@ pub mod node_client {
                 .insert(GrpcMethod::new("sekisho.server.v1.Node", "Record"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks the node for its state as long as the stream is open: when it opens, on a schedule, and when an operator
+        /// wants to know. The agent's first message opens it, each later one answers the challenge before it. A node whose
+        /// state is refused is withdrawn, and the stream ends.
+        pub async fn show_state(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ShowStateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ShowStateResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sekisho.server.v1.Node/ShowState",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sekisho.server.v1.Node", "ShowState"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -436,6 +486,19 @@ pub mod node_server {
             &self,
             request: tonic::Request<super::RecordRequest>,
         ) -> std::result::Result<tonic::Response<super::RecordResponse>, tonic::Status>;
+        /// Server streaming response type for the ShowState method.
+        type ShowStateStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ShowStateResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Asks the node for its state as long as the stream is open: when it opens, on a schedule, and when an operator
+        /// wants to know. The agent's first message opens it, each later one answers the challenge before it. A node whose
+        /// state is refused is withdrawn, and the stream ends.
+        async fn show_state(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ShowStateRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ShowStateStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct NodeServer<T> {
@@ -684,6 +747,54 @@ pub mod node_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sekisho.server.v1.Node/ShowState" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowStateSvc<T: Node>(pub Arc<T>);
+                    impl<
+                        T: Node,
+                    > tonic::server::StreamingService<super::ShowStateRequest>
+                    for ShowStateSvc<T> {
+                        type Response = super::ShowStateResponse;
+                        type ResponseStream = T::ShowStateStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ShowStateRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Node>::show_state(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowStateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

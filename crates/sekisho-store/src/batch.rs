@@ -10,7 +10,7 @@ use sekisho_events::{Event, Leaf, LeafError};
 use sekisho_identity::{Entry, Node, Revocation, Revoked, Standing};
 use sekisho_types::{Digest, EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 
-use crate::{AuthorityRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
+use crate::{AlertRecord, AuthorityRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, TokenRecord};
 
 /// A condition that must hold in the transaction.
 #[derive(Debug, Clone)]
@@ -98,6 +98,11 @@ pub enum Write {
     ApproveDevice {
         key: Digest,
         by: Option<String>,
+    },
+    /// Of all alerts, only the newest `keep` are kept.
+    PutAlert {
+        alert: AlertRecord,
+        keep: usize,
     },
     PutToken(TokenRecord),
     /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know

@@ -9,7 +9,8 @@ use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    Batch, Change, ChangedId, Committed, Conflict, Delta, DeviceRecord, EntryVersion, Expect, Item, ServerId, StoreError, Write,
+    Batch, Change, ChangedId, Committed, Conflict, Delta, DeviceRecord, EntryVersion, Expect, Item, ServerId,
+    StoreError, Write,
 };
 
 /// How far revisions jump: further than any that was given out since an older state was copied.
@@ -182,6 +183,7 @@ impl<R: Rows> Run<'_, R> {
                 self.rows.trim_devices(keep)
             }
             Write::ApproveDevice { key, by } => self.approve_device(key, by),
+            Write::PutAlert { alert, keep } => self.rows.put_alert(&alert, keep),
             Write::PutToken(token) => self.rows.put_token(&token),
             Write::SpendToken(hash) => {
                 self.revision()?;
@@ -231,13 +233,8 @@ impl<R: Rows> Run<'_, R> {
 
     fn approve_device(&mut self, key: Digest, by: Option<String>) -> Result<(), StoreError> {
         let known = self.rows.device(&key)?;
-        let unseen = DeviceRecord {
-            key,
-            node: None,
-            approved_by: None,
-            about: String::new(),
-            seen_at: UnixTime::default(),
-        };
+        let unseen =
+            DeviceRecord { key, node: None, approved_by: None, about: String::new(), seen_at: UnixTime::default() };
         let device = DeviceRecord { approved_by: by, ..known.unwrap_or(unseen) };
         // One that is a node stays that node.
         if device.approved_by.is_none() && device.node.is_none() {

@@ -5,7 +5,7 @@ use sekisho_identity::{Entry, Node, entry_from_own_record};
 use sekisho_types::{Selector, SelectorSet, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::{AuthorityRecord, ServerId, StoreError};
+use crate::{AlertRecord, AlertSeverity, AuthorityRecord, ServerId, StoreError};
 
 /// An entry is stored as the log commits to it.
 pub(crate) fn entry_from_text(text: &str) -> Result<Entry, StoreError> {
@@ -65,6 +65,44 @@ pub(crate) fn node_from_text(text: &str) -> Result<Node, StoreError> {
         attested_at: UnixTime::from_nanos(form.attested_at),
         evidence_ends_at: form.evidence_ends_at.map(UnixTime::from_nanos),
         remembered: form.remembered.map(Into::into),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct AlertForm {
+    id: String,
+    at: i64,
+    severity: String,
+    kind: String,
+    agent: String,
+    reason: String,
+    good_at: Option<i64>,
+}
+
+pub(crate) fn alert_to_text(alert: &AlertRecord) -> Result<String, StoreError> {
+    let form = AlertForm {
+        id: alert.id.clone(),
+        at: alert.at.nanos(),
+        severity: alert.severity.as_str().to_owned(),
+        kind: alert.kind.clone(),
+        agent: alert.agent.to_string(),
+        reason: alert.reason.clone(),
+        good_at: alert.good_at.map(UnixTime::nanos),
+    };
+    to_text(&form, "alert")
+}
+
+pub(crate) fn alert_from_text(text: &str) -> Result<AlertRecord, StoreError> {
+    let damaged = || StoreError::Damaged("alert");
+    let form: AlertForm = from_text(text, "alert")?;
+    Ok(AlertRecord {
+        id: form.id,
+        at: UnixTime::from_nanos(form.at),
+        severity: AlertSeverity::parse(&form.severity).ok_or_else(damaged)?,
+        kind: form.kind,
+        agent: SpiffeId::parse(&form.agent).map_err(|_| damaged())?,
+        reason: form.reason,
+        good_at: form.good_at.map(UnixTime::from_nanos),
     })
 }
 

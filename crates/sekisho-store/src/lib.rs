@@ -24,8 +24,8 @@ pub use form::check_stored;
 pub use memory::MemoryStore;
 pub use open::{MemoryDevice, open};
 pub use records::{
-    AuthorityRecord, Changed, ChangedId, DeviceRecord, Epoch, EpochRecord, History, LogMark, OutboxLeaf, Past, PolicyRecord,
-    ServerId, SpoolPosition, TokenRecord,
+    AlertRecord, AlertSeverity, AuthorityRecord, Changed, ChangedId, DeviceRecord, Epoch, EpochRecord, History,
+    LogMark, OutboxLeaf, Past, PolicyRecord, ServerId, SpoolPosition, TokenRecord,
 };
 pub use revocation_form::check_stored_revocation;
 pub use sqlite::{Reader, SqliteStore, copy_database, start_new_epoch};

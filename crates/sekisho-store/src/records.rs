@@ -81,6 +81,43 @@ pub struct DeviceRecord {
     pub seen_at: UnixTime,
 }
 
+/// What operators are alerted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRecord {
+    /// `alr_…`; it begins with the time. Its leaf has the same.
+    pub id: String,
+    pub at: UnixTime,
+    pub severity: AlertSeverity,
+    /// What happened, in a few words that are the same each time.
+    pub kind: String,
+    /// Whom it concerns.
+    pub agent: SpiffeId,
+    /// What differs from what it has to be.
+    pub reason: String,
+    /// When all was well last, if it ever was.
+    pub good_at: Option<UnixTime>,
+}
+
+/// How urgent an alert is. A refused connection is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlertSeverity {
+    Warning,
+    Critical,
+}
+
+impl AlertSeverity {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Warning, Self::Critical].into_iter().find(|severity| severity.as_str() == text)
+    }
+}
+
 /// Up to where a node's spool was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpoolPosition {

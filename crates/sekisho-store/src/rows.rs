@@ -5,7 +5,8 @@ use sekisho_identity::{Entry, Node, Revocation, Revoked};
 use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::{
-    AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError, TokenRecord,
+    AlertRecord, AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, SpoolPosition, StoreError,
+    TokenRecord,
 };
 
 type Done<T = ()> = Result<T, StoreError>;
@@ -32,6 +33,9 @@ pub(crate) trait Rows {
     fn delete_device(&mut self, key: &Digest) -> Done;
     /// Of those that are no node and that were not approved, only the `keep` that were seen last.
     fn trim_devices(&mut self, keep: usize) -> Done;
+
+    /// Only the newest `keep`.
+    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Done;
 
     fn token(&mut self, hash: &str) -> Done<Option<TokenRecord>>;
     fn put_token(&mut self, token: &TokenRecord) -> Done;

@@ -8,8 +8,8 @@ use sekisho_identity::{Entry, Node, Revocation};
 use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use crate::{
-    AuthorityRecord, Batch, Committed, Delta, DeviceRecord, History, LogMark, OutboxLeaf, Past, PolicyRecord, ServerId,
-    SpoolPosition, StoreError, TokenRecord,
+    AlertRecord, AuthorityRecord, Batch, Committed, Delta, DeviceRecord, History, LogMark, OutboxLeaf, Past,
+    PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
 };
 
 /// An answer that is being worked on.
@@ -53,6 +53,9 @@ pub trait Store: Send + Sync {
     fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>>;
 
     fn device(&self, td: &TrustDomain, key: &Digest) -> Answer<'_, Option<DeviceRecord>>;
+
+    /// Alerts after one of them, oldest first; without one, the newest. At most `limit`.
+    fn alerts(&self, td: &TrustDomain, after: Option<&str>, limit: usize) -> Answer<'_, Vec<AlertRecord>>;
 
     /// The newest policy, or the one of `revision`.
     fn policy(&self, td: &TrustDomain, revision: Option<u64>) -> Answer<'_, Option<PolicyRecord>>;

@@ -56,6 +56,9 @@ pub(crate) enum Verb {
     /// TPMs by which nodes attested, and those that wait for approval
     #[command(visible_alias = "tpms", after_help = "Example:\n  sekisho tpm list")]
     Tpm(Noun<ServerOptions, verbs::tpm::TpmVerb>),
+    /// What operators are alerted to: nodes whose state was refused
+    #[command(visible_alias = "alerts", after_help = "Example:\n  sekisho alert list")]
+    Alert(Noun<ServerOptions, verbs::alert::AlertVerb>),
     /// SVIDs that are refused although they have not expired
     #[command(visible_alias = "revocations", after_help = "Example:\n  sekisho revocation list")]
     Revocation(Noun<ServerOptions, verbs::revocation::RevocationVerb>),
@@ -143,6 +146,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Proxy(args) => verbs::proxy::run(*args).await,
         Verb::Entry(Noun { asks, verb }) => verbs::entry::run(&asks.into(), verb).await,
         Verb::Token(Noun { asks, verb }) => verbs::token::run(&asks.into(), verb).await,
+        Verb::Alert(Noun { asks, verb }) => verbs::alert::run(&asks.into(), verb).await,
         Verb::Tpm(Noun { asks, verb }) => verbs::tpm::run(&asks.into(), verb).await,
         Verb::Revocation(Noun { asks, verb }) => verbs::revocation::run(&asks.into(), verb).await,
         Verb::Bundle(Noun { asks, verb }) => verbs::bundle::run(&asks.into(), verb).await,

@@ -11,8 +11,8 @@ use super::tpm_requests::{TpmRequest, state_binding};
 use super::tpm_state::{BANK, KnownState, KnownTpm};
 use crate::class::Form::{Name, Pair, Sha256, Text};
 use crate::tpm::{
-    CredentialSeed, EndorsementCertificate, EndorsementError, Expected, PcrSelection, PcrValues, Public, QuotedState, Signed,
-    StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_state,
+    CredentialSeed, EndorsementCertificate, EndorsementError, Expected, PcrSelection, PcrValues, Public, QuotedState,
+    Signed, StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_state,
 };
 use crate::{Age, Class, Form};
 

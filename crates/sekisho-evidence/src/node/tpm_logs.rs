@@ -8,9 +8,7 @@ use super::tpm_requests::{Log, LogPart, TpmRequest};
 use super::tpm_state::{BANK, KnownBoot, KnownState, KnownTpm};
 use crate::boot::EventLog;
 use crate::ima::{IMA_PCR, Replayed};
-use crate::tpm::{
-    CredentialError, PcrSelection, PcrValues, StateClaims, TpmRefusal, appraise_entry, explain_boot,
-};
+use crate::tpm::{CredentialError, PcrSelection, PcrValues, StateClaims, TpmRefusal, appraise_entry, explain_boot};
 use crate::{Class, Malformed};
 
 /// What only firmware and boot loaders measure into, with an event each. The running system measures into others.

@@ -109,11 +109,7 @@ impl TpmChallenge {
 impl QuotedPcrs {
     pub fn encode(&self) -> Vec<u8> {
         let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), text(value))).collect();
-        object([
-            ("quote", text(&self.quote)),
-            ("signature", text(&self.signature)),
-            ("pcrs", Value::Object(pcrs)),
-        ])
+        object([("quote", text(&self.quote)), ("signature", text(&self.signature)), ("pcrs", Value::Object(pcrs))])
     }
 
     /// `None`: not this message.

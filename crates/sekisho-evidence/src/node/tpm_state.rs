@@ -48,7 +48,7 @@ pub(super) struct KnownState {
     pub ima: Replayed,
 }
 
-/// What the event log told.
+/// What the event log states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KnownBoot {
     /// The node has an event log, which explains its PCRs.

@@ -96,6 +96,8 @@ metrics! {
         "X.509-SVIDs issued, the server's and agents' own included.";
     JWT_ISSUED = "jwt_svids_issued_total", Kind::Counter, [], [Server], "JWT-SVIDs issued.";
     ATTESTATIONS = "attestations_total", Kind::Counter, [], [Server], "Attestations that succeeded.";
+    ATTESTATIONS_DENIED = "attestations_denied_total", Kind::Counter, [], [Server],
+        "Nodes that proved which one they are, and whose state was refused.";
     REFUSALS = "refusals_total", Kind::Counter, [], [Server], "Refusals, logged or counted.";
     WITHDRAWN = "issuances_withdrawn_total", Kind::Counter, [], [Server],
         "Issuances that were recorded and did not leave.";
@@ -107,6 +109,8 @@ metrics! {
         "Changes of agents by operators and by retention.";
     TOKEN_CHANGES = "token_changes_total", Kind::Counter, ["event"], [Server],
         "Join tokens created, used and revoked.";
+    DEVICE_CHANGES = "device_changes_total", Kind::Counter, [], [Server],
+        "TPMs that operators allowed, or no longer allow.";
     POLICY_REVISIONS = "policy_revisions_total", Kind::Counter, [], [Server], "Policies that came into force.";
     SETTINGS_CHANGES = "settings_changes_total", Kind::Counter, [], [Server],
         "Starts with other settings than before.";

@@ -26,7 +26,7 @@ pub(crate) enum AskStateError {
          list`"
     )]
     NotConnected(SpiffeId),
-    #[error("agent `{0}` did not answer within {} s; its log says why", PATIENCE.as_secs())]
+    #[error("agent `{0}` did not answer within 30 s; its log says why")]
     Silent(SpiffeId),
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -52,7 +52,9 @@ impl Command for AskState {
         if run.domain.view.read(|state| !state.nodes.contains_key(&id)) {
             return Err(AskStateError::NoAgent(id));
         }
-        let Some(outcome) = run.domain.streams.state_checks.ask(&id) else { return Err(AskStateError::NotConnected(id)) };
+        let Some(outcome) = run.domain.streams.state_checks.ask(&id) else {
+            return Err(AskStateError::NotConnected(id));
+        };
         match tokio::time::timeout(PATIENCE, outcome).await {
             Ok(Ok(outcome)) => Ok(outcome),
             // Its stream ended.

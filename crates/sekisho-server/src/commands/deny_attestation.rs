@@ -1,18 +1,20 @@
 use sekisho_events::{AlertId, AttestationDenied};
 use sekisho_runtime::now;
-use sekisho_store::Write;
+use sekisho_store::{AlertRecord, AlertSeverity, Write};
 use sekisho_types::{SpiffeId, UnixTime};
 
 use super::agent_change::change_agent;
 use super::attest_error::AttestError;
 use crate::caller::ThisServer;
 use crate::change::{Change, Facts};
-use crate::command::{Changes, WithdrawnIdentities};
-use crate::domain::Domain;
-use crate::executor::execute_own;
-use crate::journal::{JournalError, personal};
+use crate::command::{Changes, Command, WithdrawnIdentities};
+use crate::domain::Shared;
+use crate::journal::personal;
 use crate::registration::RegistrationError;
+use crate::run::Run;
 
+/// Alerts that operators can list. Their leaves stay in the log.
+const KEPT_ALERTS: usize = 10_000;
 /// Characters of a reason.
 const MAX_REASON: usize = 500;
 
@@ -20,8 +22,9 @@ const MAX_REASON: usize = 500;
 /// and no identity leaves to it any more when this has run.
 pub(crate) struct DenyAttestation {
     pub id: SpiffeId,
-    /// What is recorded of it.
+    /// What is recorded of it, and what operators see.
     pub event: AttestationDenied,
+    pub alert: AlertRecord,
 }
 
 impl Changes for DenyAttestation {
@@ -31,7 +34,8 @@ impl Changes for DenyAttestation {
 
     fn prepare(&self, of: Facts<'_>, _: &ThisServer) -> Result<Change<()>, RegistrationError> {
         let reason = "did not show the state that it has to be in";
-        change_agent(of, &self.id, self.event.clone(), reason, |node| Write::RemoveNode(node.id.clone()))
+        let change = change_agent(of, &self.id, self.event.clone(), reason, |node| Write::RemoveNode(node.id.clone()))?;
+        Ok(change.write(shown(&self.alert)))
     }
 
     fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
@@ -39,32 +43,53 @@ impl Changes for DenyAttestation {
     }
 }
 
-/// Records that a node's state is refused, and withdraws the node if it was attested. Returns what it is told.
+fn shown(alert: &AlertRecord) -> Write {
+    Write::PutAlert { alert: alert.clone(), keep: KEPT_ALERTS }
+}
+
+/// Records that a node's state is refused, and withdraws the node if it was attested. Returns what it hears.
 pub(super) async fn deny(
-    domain: &Domain,
+    domain: &Shared,
     id: SpiffeId,
     attestor: &str,
     reason: String,
-) -> Result<AttestError, JournalError> {
+) -> Result<AttestError, AttestError> {
     let known = domain.view.read(|state| state.nodes.get(&id).cloned());
+    let reason: String = reason.chars().take(MAX_REASON).collect();
+    let alert_id = AlertId::new(domain.log.new_id());
+    let good_at = known.as_ref().map(|node| node.attested_at).filter(|at| *at > UnixTime::default());
     let event = AttestationDenied {
         agent: personal(id.clone()),
         attestor: attestor.to_owned(),
-        good_at: known.as_ref().map(|node| node.attested_at).filter(|at| *at > UnixTime::default()),
-        id: AlertId::new(domain.log.new_id()),
-        reason: personal(reason.chars().take(MAX_REASON).collect()),
+        good_at,
+        id: alert_id,
+        reason: personal(reason.clone()),
     };
-    tracing::error!(agent = %id, attestor, reason, "attestation denied");
-    if known.is_some_and(|node| !node.banned) {
-        let denied = execute_own(domain, DenyAttestation { id: id.clone(), event: event.clone() }).await;
-        match denied.map_err(crate::refusal::Refusal::into_error) {
-            Ok(()) => {}
-            Err(RegistrationError::Journal(error)) => return Err(error),
+    let alert = AlertRecord {
+        id: alert_id.to_string(),
+        at: domain.log.time(),
+        severity: AlertSeverity::Critical,
+        kind: "attestation denied".to_owned(),
+        agent: id.clone(),
+        reason: reason.clone(),
+        good_at,
+    };
+    tracing::error!(agent = %id, attestor, reason, alert = alert.id, "attestation denied");
+    let own = Run { domain, caller: &ThisServer };
+    let is_attested = known.is_some_and(|node| !node.banned);
+    if is_attested {
+        let denied = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
+        match denied.run(&own).await {
+            Ok(()) => return Ok(AttestError::Denied { agent: id, reason }),
+            Err(RegistrationError::Journal(error)) => return Err(error.into()),
             // It was evicted meanwhile.
-            Err(_) => drop(domain.journal().append(event).await?),
+            Err(_) => {}
         }
-    } else if domain.limits.budgets.refusal(&id.to_string(), now()) {
-        domain.journal().append(event).await?;
+    }
+    if is_attested || domain.limits.budgets.refusal(&id.to_string(), now()) {
+        let recorded =
+            own.change(|| Ok::<_, AttestError>(Change::with_reply(()).write(shown(&alert)).event(event.clone())));
+        recorded.await?;
     }
     Ok(AttestError::Denied { agent: id, reason })
 }

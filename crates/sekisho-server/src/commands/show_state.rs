@@ -40,7 +40,9 @@ impl<N: AnsweringNode> Command for ShowState<'_, N> {
         let begun = attestor.again(id, &given()).ok_or(AttestError::NoState)?;
         match converse(node, begun, &given).await {
             Ok(Proof::Whole(proved)) => run.change(|| shown(run.facts(), &proved)).await,
-            Ok(Proof::Spend(_) | Proof::Approval(_)) | Err(AttestError::Node(NodeError::Forgotten)) => Err(AttestError::NoState),
+            Ok(Proof::Spend(_) | Proof::Approval(_)) | Err(AttestError::Node(NodeError::Forgotten)) => {
+                Err(AttestError::NoState)
+            }
             Err(AttestError::Node(NodeError::Denied { reason, .. })) => {
                 Err(deny(run.domain, id.clone(), attestor.class().name, reason.to_string()).await?)
             }

@@ -167,7 +167,9 @@ impl From<RegistrationError> for Status {
     fn from(error: RegistrationError) -> Self {
         let code = match error {
             RegistrationError::Exists(_) | RegistrationError::IdTaken(_) => Code::AlreadyExists,
-            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoTpm(_) => Code::NotFound,
+            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_) | RegistrationError::NoTpm(_) => {
+                Code::NotFound
+            }
             RegistrationError::Denied(denied) => return denied.into(),
             RegistrationError::Journal(error) => return error.into(),
             _ => Code::InvalidArgument,

@@ -1,6 +1,7 @@
 //! What callers may see: a file for each area. `executor.rs` asks.
 
 mod agents;
+mod alerts;
 mod bundle;
 mod changes;
 mod decisions;
@@ -17,6 +18,7 @@ mod tokens;
 mod tpms;
 
 pub(crate) use agents::ListAgents;
+pub(crate) use alerts::ListAlerts;
 pub(crate) use bundle::{ShowBundle, TrustBundle};
 pub(crate) use changes::AwaitChange;
 pub(crate) use decisions::{FollowDecisions, Followed, Following, ListDecisions, ShowDecision};

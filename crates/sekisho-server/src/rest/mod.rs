@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod alerts;
 mod decisions;
 mod entries;
 mod follow;
@@ -49,6 +50,7 @@ routes! {
     "/v1/entries" => get entries::list post entries::create,
     "/v1/entries/{id}" => get entries::show put entries::update delete entries::delete,
     "/v1/agents" => get agents::list delete agents::evict,
+    "/v1/alerts" => get alerts::list,
     "/v1/agents/attest" => post agents::attest,
     "/v1/agents/ban" => post agents::ban,
     "/v1/tpms" => get tpms::list post tpms::approve delete tpms::revoke,

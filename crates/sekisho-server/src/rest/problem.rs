@@ -60,11 +60,10 @@ impl From<RegistrationError> for Refused {
             RegistrationError::IdTaken(_) | RegistrationError::ChangedMeanwhile(_) | RegistrationError::Loosens(_) => {
                 Self::new(StatusCode::CONFLICT, detail)
             }
-            RegistrationError::NoEntry(_) | RegistrationError::NoAgent(_)
+            RegistrationError::NoEntry(_)
+            | RegistrationError::NoAgent(_)
             | RegistrationError::NoToken(_)
-            | RegistrationError::NoTpm(_) => {
-                Self::not_found(detail)
-            }
+            | RegistrationError::NoTpm(_) => Self::not_found(detail),
             RegistrationError::Denied(denied) => denied.into(),
             RegistrationError::Journal(error) => error.into(),
             _ => Self::invalid(detail),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use sekisho_types::{Digest, SpiffeId};
 
 use super::samples::{at, commit, domain, id, node, written};
-use crate::{Batch, Conflict, DeviceRecord, Expect, Item, Store, Write};
+use crate::{AlertRecord, AlertSeverity, Batch, Conflict, DeviceRecord, Expect, Item, Store, Write};
 
 const KEY: Digest = Digest::new([7; 32]);
 
@@ -75,4 +75,24 @@ pub(super) async fn a_bounded_number_of_devices_waits(store: &dyn Store) {
     let waiting: Vec<u8> =
         store.devices(&domain()).await.unwrap().iter().map(|device| device.key.as_bytes()[0]).collect();
     assert_eq!(waiting, [3, 4, 5], "those that were seen last");
+}
+
+pub(super) async fn alerts_are_listed_from_one_on(store: &dyn Store) {
+    let alert = |number: i64| AlertRecord {
+        id: format!("alr_{number}"),
+        at: at(number),
+        severity: AlertSeverity::Critical,
+        kind: "attestation denied".to_owned(),
+        agent: id("/n"),
+        reason: "PCR 4 changed".to_owned(),
+        good_at: (number > 2).then(|| at(1)),
+    };
+    for number in [2, 1, 3, 4] {
+        written(store, Write::PutAlert { alert: alert(number), keep: 3 }).await;
+    }
+    let listed = async |after: Option<&str>, limit| store.alerts(&domain(), after, limit).await.unwrap();
+    assert_eq!(listed(None, 10).await, [alert(2), alert(3), alert(4)], "the newest are kept");
+    assert_eq!(listed(None, 2).await, [alert(3), alert(4)]);
+    assert_eq!(listed(Some("alr_2"), 1).await, [alert(3)]);
+    assert!(listed(Some("alr_4"), 5).await.is_empty());
 }

@@ -44,6 +44,7 @@ on_each_store!(
     devices::of_two_claims_of_a_device_one_wins,
     devices::an_approved_device_stays_on_the_list,
     devices::a_bounded_number_of_devices_waits,
+    devices::alerts_are_listed_from_one_on,
     others::an_expired_token_is_not_spent,
     others::a_token_exists_once,
     others::a_policy_has_the_revision_after_the_newest,

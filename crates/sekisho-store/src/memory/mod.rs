@@ -11,8 +11,8 @@ pub(crate) use self::rows::{MemoryRows, Tables};
 use crate::execute::execute;
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Changed, Committed, DeviceRecord, History, Marks, Observer, OutboxLeaf, Past,
-    PolicyRecord, ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord, Write,
+    AlertRecord, Answer, AuthorityRecord, Batch, Changed, Committed, DeviceRecord, History, Marks, Observer,
+    OutboxLeaf, Past, PolicyRecord, ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord, Write,
 };
 
 /// A handle to a state in memory, for one server. Clones, and handles for other servers, share the state.
@@ -136,6 +136,16 @@ impl Store for MemoryStore {
 
     fn marks(&self, td: &TrustDomain) -> Answer<'_, Marks> {
         self.answer(td, |tables| Marks { last_leaf: tables.last_leaf, ..tables.marks.clone() })
+    }
+
+    fn alerts(&self, td: &TrustDomain, after: Option<&str>, limit: usize) -> Answer<'_, Vec<AlertRecord>> {
+        self.answer(td, |tables| {
+            let all = tables.alerts.values();
+            match after {
+                Some(after) => all.filter(|alert| alert.id.as_str() > after).take(limit).cloned().collect(),
+                None => all.skip(tables.alerts.len().saturating_sub(limit)).cloned().collect(),
+            }
+        })
     }
 
     fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>> {

@@ -6,8 +6,8 @@ use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, DeviceRecord, Epoch, EpochRecord, LogMark, Marks, OutboxLeaf, PolicyRecord, ServerId,
-    SpoolPosition, StoreError, TokenRecord,
+    AlertRecord, AuthorityRecord, ChangedId, DeviceRecord, Epoch, EpochRecord, LogMark, Marks, OutboxLeaf,
+    PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
 };
 
 /// The state of one trust domain.
@@ -18,6 +18,7 @@ pub(crate) struct Tables {
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     by_parent: BTreeMap<SpiffeId, BTreeSet<EntryId>>,
     pub nodes: BTreeMap<SpiffeId, Arc<Node>>,
+    pub alerts: BTreeMap<String, AlertRecord>,
     pub devices: BTreeMap<Digest, DeviceRecord>,
     pub tokens: BTreeMap<String, TokenRecord>,
     pub authorities: BTreeMap<String, AuthorityRecord>,
@@ -122,11 +123,20 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn trim_devices(&mut self, keep: usize) -> Result<(), StoreError> {
-        let waiting = self.tables.devices.values().filter(|device| device.node.is_none() && device.approved_by.is_none());
+        let waiting =
+            self.tables.devices.values().filter(|device| device.node.is_none() && device.approved_by.is_none());
         let mut waiting: Vec<_> = waiting.map(|device| (device.seen_at.millis(), device.key)).collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for (_, key) in waiting.into_iter().skip(keep) {
             self.tables.devices.remove(&key);
+        }
+        Ok(())
+    }
+
+    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Result<(), StoreError> {
+        self.tables.alerts.insert(alert.id.clone(), alert.clone());
+        while self.tables.alerts.len() > keep {
+            self.tables.alerts.pop_first();
         }
         Ok(())
     }

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use self::writer::{Job, Jobs, Writer};
 use crate::observers::Observers;
 use crate::{
-    Answer, AuthorityRecord, Batch, Committed, DeviceRecord, History, Marks, Observer, OutboxLeaf, Past, PolicyRecord,
-    ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
+    AlertRecord, Answer, AuthorityRecord, Batch, Committed, DeviceRecord, History, Marks, Observer, OutboxLeaf, Past,
+    PolicyRecord, ServerId, Snapshot, SpoolPosition, Store, StoreError, TokenRecord,
 };
 
 pub use self::anew::start_new_epoch;
@@ -149,6 +149,11 @@ impl Store for SqliteStore {
     fn marks(&self, td: &TrustDomain) -> Answer<'_, Marks> {
         let td = td.clone();
         self.answer(move |reader| reader.marks(&td))
+    }
+
+    fn alerts(&self, td: &TrustDomain, after: Option<&str>, limit: usize) -> Answer<'_, Vec<AlertRecord>> {
+        let (td, after) = (td.clone(), after.map(str::to_owned));
+        self.answer(move |reader| reader.alerts(&td, after.as_deref(), limit))
     }
 
     fn devices(&self, td: &TrustDomain) -> Answer<'_, Vec<DeviceRecord>> {

@@ -6,8 +6,8 @@ use sekisho_types::{Digest, Revision, SpiffeId, TrustDomain, UnixTime};
 
 use super::entries;
 use crate::{
-    AuthorityRecord, DeviceRecord, Epoch, EpochRecord, History, LogMark, Marks, OutboxLeaf, Past, PolicyRecord,
-    ServerId, Snapshot, SpoolPosition, StoreError, TokenRecord, changed_form, form, revocation_form,
+    AlertRecord, AuthorityRecord, DeviceRecord, Epoch, EpochRecord, History, LogMark, Marks, OutboxLeaf, Past,
+    PolicyRecord, ServerId, Snapshot, SpoolPosition, StoreError, TokenRecord, changed_form, form, revocation_form,
 };
 
 /// Reads of committed state, for threads that may block.
@@ -89,6 +89,22 @@ impl<'a> Reader<'a> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let row = |row: &Row<'_>| Ok(EpochRecord { epoch: Epoch(row.get(0)?), from: Revision(row.get(1)?) });
         Ok(statement.query_map([td.as_str()], row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Alerts after one of them, oldest first; without one, the newest.
+    pub fn alerts(&self, td: &TrustDomain, after: Option<&str>, limit: usize) -> Result<Vec<AlertRecord>, StoreError> {
+        let sql = match after {
+            Some(_) => "SELECT value FROM alerts WHERE td = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            None => "SELECT value FROM alerts WHERE td = ?1 AND id > ?2 ORDER BY id DESC LIMIT ?3",
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let values = params![td.as_str(), after.unwrap_or_default(), i64::try_from(limit).unwrap_or(i64::MAX)];
+        let rows = statement.query_map(values, |row| row.get::<_, String>(0))?;
+        let mut found: Vec<_> = rows.map(|text| form::alert_from_text(&text?)).collect::<Result<_, _>>()?;
+        if after.is_none() {
+            found.reverse();
+        }
+        Ok(found)
     }
 
     pub fn devices(&self, td: &TrustDomain) -> Result<Vec<DeviceRecord>, StoreError> {

@@ -5,8 +5,8 @@ use sekisho_types::{Digest, EntryId, Revision, SpiffeId, TrustDomain, UnixTime};
 use super::reads::{Reader, bounded};
 use crate::rows::Rows;
 use crate::{
-    AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, ServerId, SpoolPosition, StoreError, TokenRecord,
-    changed_form, form, revocation_form,
+    AlertRecord, AuthorityRecord, ChangedId, DeviceRecord, Epoch, LogMark, PolicyRecord, ServerId, SpoolPosition,
+    StoreError, TokenRecord, changed_form, form, revocation_form,
 };
 
 /// Rows of one trust domain, in a transaction that is open.
@@ -125,6 +125,14 @@ impl Rows for SqliteRows<'_> {
         let sql = "DELETE FROM devices WHERE td = ?1 AND key IN
                    (SELECT key FROM devices WHERE td = ?1 AND node IS NULL AND approved_by IS NULL
                     ORDER BY seen_ms DESC, key DESC LIMIT -1 OFFSET ?2)";
+        self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
+    }
+
+    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO alerts (td, id, value) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![self.td(), alert.id, form::alert_to_text(alert)?])?;
+        let sql = "DELETE FROM alerts WHERE td = ?1 AND id IN
+                   (SELECT id FROM alerts WHERE td = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
         self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
     }
 

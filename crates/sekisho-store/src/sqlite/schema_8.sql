@@ -4,3 +4,6 @@ CREATE TABLE devices (
   td TEXT NOT NULL, key TEXT NOT NULL, node TEXT, approved_by TEXT, about TEXT NOT NULL, seen_ms INTEGER NOT NULL,
   PRIMARY KEY (td, key)
 ) STRICT, WITHOUT ROWID;
+
+-- What operators are alerted to. An id begins with its time.
+CREATE TABLE alerts (td TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (td, id)) STRICT, WITHOUT ROWID;

@@ -1,4 +1,5 @@
 pub(crate) mod agent;
+pub(crate) mod alert;
 pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod checkpoints;

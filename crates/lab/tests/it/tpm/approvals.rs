@@ -23,18 +23,18 @@ fn a_tpm_waits_when_it_has_shown_its_key() {
     let (challenge, conversation) = begin();
     let answer = proof.answer(&challenge, &session(1, 1)).unwrap();
     let Ok(Step::Approval(unvouched)) = conversation.go_on(&answer, &exchange.given(session(1, 1))) else {
-        panic!("nobody vouches for it");
+        panic!("no authority vouches for it");
     };
     assert!(unvouched.device.about.contains("model swtpm"), "{:?}", unvouched.device);
     let key = unvouched.device.key;
     let (_, proved) = exchange.carry_on(&proof, unvouched.approved());
     assert_eq!(proved.unwrap().device().unwrap().key, key);
-    // One that an authority vouches for needs nobody.
+    // One that an authority vouches for waits for no operator.
     assert!(exchange.attest(&thief).1.is_ok());
 }
 
 #[test]
-fn a_hardware_tpm_needs_no_authority() {
+fn approval_makes_software_not_hardware() {
     let Some(software) = Software::new() else { return };
     let (mut exchange, proof) = Exchange::new(&software);
     exchange.forget_anchors();
@@ -76,6 +76,6 @@ async fn an_operator_allows_a_tpm() {
     assert!(!world.json(&["agents", "list"]).await.to_string().contains(&id), "its agent is evicted");
     agent.end().await;
     assert!(world.try_agent("m", &proof).await.is_err());
-    let (code, _, told) = world.sekisho(&["tpm", "revoke", &ek]).await;
-    assert!(code != 0 && told.contains("sekisho tpm list"), "{told}");
+    let (code, _, heard) = world.sekisho(&["tpm", "revoke", &ek]).await;
+    assert!(code != 0 && heard.contains("sekisho tpm list"), "{heard}");
 }

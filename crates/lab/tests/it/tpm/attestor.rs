@@ -26,7 +26,7 @@ impl Exchange {
         drop(software.connect());
         let chain = software.certificates(ISSUER);
         let proof = TpmProof::open(&software.socket(), chain).unwrap();
-        let (anchors, kept) = (software.certificates(ROOT), Arc::<Mutex<_>>::default());
+        let (anchors, kept) = (software.certificates(ROOT), Arc::<Mutex<Option<String>>>::default());
         let of_node = kept.clone();
         let remembered = Box::new(move |_: &SpiffeId| of_node.lock().unwrap().clone());
         let trust_domain = TrustDomain::parse("td.example").unwrap();

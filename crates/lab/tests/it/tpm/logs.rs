@@ -37,7 +37,7 @@ impl Attested {
     fn again(&self) -> (Vec<(Log, u64)>, Option<String>) {
         let (asked, outcome) = self.exchange.attest_again(&self.proof());
         assert!(matches!(asked[0], TpmRequest::Quote { .. }));
-        (logs(&asked), outcome.err().map(told))
+        (logs(&asked), outcome.err().map(heard))
     }
 }
 
@@ -55,7 +55,7 @@ fn logs(asked: &[TpmRequest]) -> Vec<(Log, u64)> {
 }
 
 /// Why the state of a node is refused that proved which one it is.
-fn told(error: NodeError) -> String {
+fn heard(error: NodeError) -> String {
     assert!(matches!(error, NodeError::Denied { .. }), "{error}");
     error.to_string()
 }
@@ -65,7 +65,7 @@ fn first(tamper: impl Fn(&Measured)) -> Option<Option<String>> {
     let machine = Measured::new()?;
     tamper(&machine);
     let (exchange, _) = Exchange::new(&machine.software);
-    Some(exchange.attest(&proof_of(&machine)).1.err().map(told))
+    Some(exchange.attest(&proof_of(&machine)).1.err().map(heard))
 }
 
 #[test]
@@ -195,13 +195,13 @@ fn a_quote_answers_one_question() {
     let ((first, _), (second, conversation)) = (ask(), ask());
     assert_ne!(first, second);
     let replayed = node.proof().answer(&first, &session(1, 1)).unwrap();
-    let refused = conversation.go_on(&replayed, &node.exchange.given(session(1, 1))).err().map(told);
+    let refused = conversation.go_on(&replayed, &node.exchange.given(session(1, 1))).err().map(heard);
     assert!(refused.unwrap().contains("another challenge"));
     // Nor is it good on another connection, or for another key.
     for elsewhere in [session(2, 1), session(1, 2)] {
         let (challenge, conversation) = ask();
         let answer = node.proof().answer(&challenge, &elsewhere).unwrap();
-        let refused = conversation.go_on(&answer, &node.exchange.given(session(1, 1))).err().map(told);
+        let refused = conversation.go_on(&answer, &node.exchange.given(session(1, 1))).err().map(heard);
         assert!(refused.unwrap().contains("another challenge"));
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod approvals;
 mod attestor;
 mod client;
+mod cut;
 mod logs;
 mod measured;
 mod states;

@@ -94,13 +94,13 @@ async fn a_tampered_node_is_withdrawn() {
 #[tokio::test(start_paused = true)]
 async fn an_operator_asks_for_a_state() {
     let Some(site) = Site::new().await else { return };
-    let (code, told) = site.asked().await;
-    assert!(code == 0 && told.contains("shows the state"), "{told}");
+    let (code, heard) = site.asked().await;
+    assert!(code == 0 && heard.contains("shows the state"), "{heard}");
     site.machine.measure(2, "/bin/sh");
     assert_eq!(site.ask().await.0, 0);
     site.machine.violate("/etc/shadow");
-    let (code, told) = site.ask().await;
-    assert!(code == 2 && told.contains("`/etc/shadow`"), "{code} {told}");
+    let (code, heard) = site.ask().await;
+    assert!(code == 2 && heard.contains("`/etc/shadow`"), "{code} {heard}");
     assert_eq!(site.denials().await.len(), 1);
     assert_ne!(site.ask().await.0, 0, "no such agent is attested");
 }
@@ -118,7 +118,8 @@ async fn a_restarted_machine_is_checked_whole() {
     let pcr = sekisho_evidence::HashAlgorithm::Sha256.digest([b"another boot loader".as_slice()]);
     let mut value = vec![0; 32];
     sekisho_evidence::HashAlgorithm::Sha256.extend(&mut value, &pcr);
-    let selector = format!("danger_software_tpm:pcr:4:{}", value.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let selector =
+        format!("danger_software_tpm:pcr:4:{}", value.iter().map(|b| format!("{b:02x}")).collect::<String>());
     assert!(agents.contains(&selector), "its selectors are of the new boot: {agents}");
     // A boot without its log is refused, as the machine had one.
     site.machine.reboot();
@@ -141,6 +142,6 @@ async fn a_silent_node_gets_no_identity() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(site.denials().await.is_empty(), "silence proves nothing");
     site.world.register("/late", &World::own_selectors()).await;
-    let (code, told) = fetch().await;
-    assert!(code != 0, "{told}");
+    let (code, heard) = fetch().await;
+    assert!(code != 0, "{heard}");
 }
