@@ -7,6 +7,7 @@ use sekisho_proto::spire::entry::v1::{BatchCreateEntryRequest, entry_client::Ent
 use sekisho_proto::spire::svid::v1::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient};
 use sekisho_proto::types;
 use sekisho_proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
+use tonic::transport::Channel;
 
 use crate::many_entries::{create, measure};
 use crate::measure::{Table, cpu_micros, percentile, rss_mb};
@@ -14,7 +15,7 @@ use crate::peers::{Attested, client, key};
 use crate::world::{Role, World};
 
 /// Agents that ask at the same time, each on a connection.
-const AGENTS: usize = 4;
+pub const AGENTS: usize = 4;
 
 pub async fn issue(table: &mut Table, bound: f64) {
     let world = World::start();
@@ -27,30 +28,12 @@ pub async fn issue(table: &mut Table, bound: f64) {
             let peer = Attested::new(&world).await;
             agents.push((peer.entry(&world, "/bench").await, client(&world, Some(&peer.identity))));
         }
-        let until = Instant::now() + Duration::from_secs(5);
         let (began, before) = (Instant::now(), cpu_micros(server));
-        let calls: Vec<_> = (0..callers)
-            .map(|caller| {
-                let (entry_id, channel) = agents[caller % AGENTS].clone();
-                let mut svid = SvidClient::new(channel);
-                let params = vec![NewX509svidParams { entry_id, csr: csr.clone() }; batch];
-                tokio::spawn(async move {
-                    let mut times = vec![];
-                    while Instant::now() < until {
-                        let asked = Instant::now();
-                        let request = BatchNewX509svidRequest { params: params.clone() };
-                        let answer = svid.batch_new_x509svid(request).await.unwrap().into_inner();
-                        assert!(answer.results.iter().all(|result| result.svid.is_some()));
-                        times.push(asked.elapsed());
-                    }
-                    times
-                })
-            })
-            .collect();
-        let mut times = vec![];
-        for call in calls {
-            times.extend(call.await.unwrap());
-        }
+        let asked = (0..callers).map(|caller| {
+            let (entry_id, channel) = agents[caller % AGENTS].clone();
+            (SvidClient::new(channel), NewX509svidParams { entry_id, csr: csr.clone() })
+        });
+        let mut times = calls(asked, batch, Duration::from_secs(5)).await;
         let count = times.len() * batch;
         let (rate, each) = (count as f64 / began.elapsed().as_secs_f64(), (cpu_micros(server) - before) / count as f64);
         table.add(
@@ -60,6 +43,36 @@ pub async fn issue(table: &mut Table, bound: f64) {
         );
     }
     table.add("server RSS after that", format!("{:.0} MB", rss_mb(server)), "SPIRE: 193 MB");
+}
+
+/// Each caller asks for `batch` SVIDs at a time, again and again. How long each call took.
+pub async fn calls(
+    callers: impl Iterator<Item = (SvidClient<Channel>, NewX509svidParams)>,
+    batch: usize,
+    time: Duration,
+) -> Vec<Duration> {
+    let until = Instant::now() + time;
+    let calls: Vec<_> = callers
+        .map(|(mut svid, params)| {
+            let params = vec![params; batch];
+            tokio::spawn(async move {
+                let mut times = vec![];
+                while Instant::now() < until {
+                    let asked = Instant::now();
+                    let request = BatchNewX509svidRequest { params: params.clone() };
+                    let answer = svid.batch_new_x509svid(request).await.unwrap().into_inner();
+                    assert!(answer.results.iter().all(|result| result.svid.is_some()));
+                    times.push(asked.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = vec![];
+    for call in calls {
+        times.extend(call.await.unwrap());
+    }
+    times
 }
 
 pub async fn workload(table: &mut Table) {

@@ -16,6 +16,7 @@ mod measure;
 mod rules;
 mod sidecar;
 mod streams;
+mod transport;
 
 use measure::Table;
 
@@ -32,6 +33,11 @@ fn main() {
     {
         return runtime.block_on(identity::hold(socket));
     }
+    if let [answer, file] = wanted.as_slice()
+        && answer == "answer"
+    {
+        return runtime.block_on(transport::serve(file));
+    }
     // For a profiler: `pair http1 'perf …'` runs a command beside an open pair of sidecars.
     if let [pair, protocol, command] = wanted.as_slice()
         && pair == "pair"
@@ -47,6 +53,7 @@ fn main() {
         runtime.block_on(rules::ledger(&mut table));
     }
     if wants("issue") {
+        runtime.block_on(transport::transport(&mut table));
         runtime.block_on(identity::issue(&mut table, floor));
     }
     if wants("workload") {
