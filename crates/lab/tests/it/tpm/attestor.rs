@@ -18,8 +18,11 @@ pub(super) struct Exchange {
     anchors: Vec<Vec<u8>>,
     kept: Arc<Mutex<Option<String>>>,
     pub(super) approvals: bool,
-    remembered: Box<dyn Fn(&SpiffeId) -> Option<String> + Sync>,
+    remembered: Box<Remembered>,
 }
+
+/// What the server kept of a node.
+type Remembered = dyn Fn(&SpiffeId) -> Option<String> + Sync;
 
 impl Exchange {
     pub(super) fn new(software: &Software) -> (Self, TpmProof) {
