@@ -4,6 +4,7 @@
 //! words what became of its input, and an input with a new outcome joins the corpus. Runs are replayed by their seed.
 
 mod attestation;
+mod boot;
 #[expect(clippy::disallowed_methods, reason = "it says how long a target takes, in real time")]
 mod engine;
 mod files;

@@ -23,7 +23,7 @@ use sekisho_types::{
 
 use crate::files;
 use crate::samples::{AUTHORITY, LOG, NOW, request, trust_domain, workload};
-use crate::{attestation, log_targets, policies};
+use crate::{attestation, boot, log_targets, policies};
 
 /// A parser under test.
 pub struct Target {
@@ -65,6 +65,8 @@ fn identities() -> Vec<Target> {
         target("tpm-exchange", attestation::exchange_samples, attestation::exchange),
         target("event-log", attestation::event_log_samples, attestation::event_log),
         target("ima-log", attestation::ima_samples, attestation::ima),
+        target("boot-image", boot::image_samples, boot::image),
+        target("boot-policy", boot::policy_samples, boot::policy),
         target("key-file", || vec![AUTHORITY.key.clone()], key_file),
         target("identity", || vec![AUTHORITY.key.clone(), AUTHORITY.leaf.clone()], identity),
         target("merkle-proof", || vec![vec![3, 8, 1, 2, 3], vec![7; 200]], merkle_proof),

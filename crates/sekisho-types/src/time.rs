@@ -39,6 +39,21 @@ impl UnixTime {
         self.0.saturating_sub(earlier.0).div_euclid(1_000_000_000)
     }
 
+    /// Reads what `Display` writes: `2027-01-31T12:00:00Z`, from the year 1970 on. `None`: another form, or no such
+    /// time.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        // Years that begin in March, so that a leap day is the last (the inverse of `civil`).
+        let (y, m) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+        let (y, day) = (i64::from(y), i64::from(day));
+        let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * i64::from(m) + 2) / 5 + day - 1 - 719_468;
+        let at = Self::from_seconds(days * 86_400 + i64::from(hour * 3600 + minute * 60 + second));
+        // A field outside its range comes out as another time.
+        (at.0 >= 0 && at.to_string() == text).then_some(at)
+    }
+
     /// Year, month, day, hour, minute and second in UTC (proleptic Gregorian calendar).
     pub const fn civil(self) -> (i64, u32, u32, u32, u32, u32) {
         let seconds = self.seconds();
@@ -80,6 +95,25 @@ mod tests {
             (1_795_219_200, "2026-11-21T00:00:00Z"),
         ] {
             assert_eq!(UnixTime::from_seconds(seconds).to_string(), text);
+            assert_eq!(UnixTime::parse(text), (seconds >= 0).then(|| UnixTime::from_seconds(seconds)));
+        }
+    }
+
+    #[test]
+    fn times_of_another_form_are_refused() {
+        for text in [
+            "",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T00:00:00",
+            "2026-11-21 00:00:00Z",
+            "2026-11-21T00:00:00.0Z",
+            "+026-11-21T00:00:00Z",
+            "2026-11-21T00:00:00+00:00",
+        ] {
+            assert_eq!(UnixTime::parse(text), None, "{text}");
         }
     }
 }

@@ -100,6 +100,9 @@ pub(crate) enum Verb {
     /// The log on a server's disk
     #[command(after_help = "Example:\n  sekisho ledger fsck")]
     Ledger(Noun<Output, verbs::ledger::LedgerVerb>),
+    /// Measured boot: what an image will measure, and which boots a policy admits
+    #[command(after_help = "Example:\n  sekisho boot predict /efi/EFI/Linux/web.efi")]
+    Boot(Noun<Output, verbs::boot::BootVerb>),
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]
     Doctor(SocketOptions),
@@ -163,6 +166,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Restore(With { asks, own }) => verbs::backup::restore(&asks.into(), &own),
         Verb::Man(args) => verbs::man::run(&args, Cli::command()),
         Verb::Ledger(Noun { asks, verb }) => verbs::ledger::run(&asks.into(), &verb),
+        Verb::Boot(Noun { asks, verb }) => verbs::boot::run(&asks.into(), &verb),
         Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Version => crate::output::line(concat!("sekisho ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok),

@@ -1,6 +1,7 @@
 pub(crate) mod agent;
 pub(crate) mod alert;
 pub(crate) mod backup;
+pub(crate) mod boot;
 pub(crate) mod bundle;
 pub(crate) mod checkpoints;
 pub(crate) mod completions;
