@@ -35,7 +35,7 @@ pub(crate) async fn run(core: Arc<Core>, args: AgentArgs) {
             Err(AgentError::Server(failure)) if failure.denies_state() => {
                 tracing::error!(
                     reason = failure.message,
-                    "the server does not accept the state of this node; the agent serves none of the SVIDs that it holds"
+                    "the server does not accept the state of this node; the agent serves none of its SVIDs"
                 );
                 core.svids.drop_all();
                 core.cache.request_save();

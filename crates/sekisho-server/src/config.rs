@@ -57,8 +57,8 @@ pub struct DomainArgs {
     #[arg(long = "attest-every", env = "SEKISHO_ATTEST_EVERY", default_value = "5m")]
     #[arg(value_name = "DURATION", value_parser = seconds_in(10..=86_400))]
     pub attest_every_seconds: u32,
-    /// Let operators allow single TPMs that no authority of `--tpm-ca` vouches for. They wait on the list of `sekisho tpm
-    /// list`
+    /// Let operators allow single TPMs that no authority of `--tpm-ca` vouches for. They wait on the list of
+    /// `sekisho tpm list`
     #[arg(long, env = "SEKISHO_TPM_APPROVAL")]
     pub tpm_approval: bool,
     /// Start although the log is older than the database; this is recorded in the log

@@ -171,15 +171,9 @@ impl<R: Rows> Run<'_, R> {
             Write::NodeVersion { id, version } => self.alter_node(&id, |node| Node { version, ..node }),
             Write::NodeState(node) => self.store_node(node),
             Write::RemoveNode(id) => self.remove_node(id),
-            Write::BindDevice { key, node, about, at } => {
-                let known = self.rows.device(&key)?;
-                let approved_by = known.and_then(|device| device.approved_by);
-                self.rows.put_device(&DeviceRecord { key, node: Some(node), approved_by, about, seen_at: at })
-            }
+            Write::BindDevice { key, node, about, at } => self.see_device(key, Some(node), about, at),
             Write::SeeDevice { key, about, at, keep } => {
-                let known = self.rows.device(&key)?;
-                let (node, approved_by) = known.map(|device| (device.node, device.approved_by)).unwrap_or_default();
-                self.rows.put_device(&DeviceRecord { key, node, approved_by, about, seen_at: at })?;
+                self.see_device(key, None, about, at)?;
                 self.rows.trim_devices(keep)
             }
             Write::ApproveDevice { key, by } => self.approve_device(key, by),
@@ -229,6 +223,19 @@ impl<R: Rows> Run<'_, R> {
             // Before the item's leaves, which stand at its revision.
             Write::JumpBeyond { .. } => Ok(()),
         }
+    }
+
+    /// Keeps what a device states about itself. It stays the node that it is, unless it becomes `node`.
+    fn see_device(
+        &mut self,
+        key: Digest,
+        node: Option<SpiffeId>,
+        about: String,
+        seen_at: UnixTime,
+    ) -> Result<(), StoreError> {
+        let known = self.rows.device(&key)?;
+        let (before, approved_by) = known.map(|device| (device.node, device.approved_by)).unwrap_or_default();
+        self.rows.put_device(&DeviceRecord { key, node: node.or(before), approved_by, about, seen_at })
     }
 
     fn approve_device(&mut self, key: Digest, by: Option<String>) -> Result<(), StoreError> {

@@ -70,8 +70,8 @@ impl TpmProof {
         Ok(Self { tpm: Mutex::new(tpm), class, chain, logs })
     }
 
-    /// Takes the logs of firmware and kernel from here: the mount point of securityfs. A device has that of the kernel, a
-    /// software TPM none.
+    /// Takes the logs of firmware and kernel from here: the mount point of securityfs. A device has that of the kernel,
+    /// a software TPM none.
     #[must_use]
     pub fn with_logs(self, securityfs: PathBuf) -> Self {
         Self { logs: Some(securityfs), ..self }

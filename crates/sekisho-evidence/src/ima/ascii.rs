@@ -1,8 +1,7 @@
 //! The log's text form: `ascii_runtime_measurements`, an entry a line.
 
-use super::IMA_PCR;
 use super::binary::MAX_LOG_BYTES;
-use super::entry::{ImaEntry, ImaLog, Template};
+use super::entry::{IMA_PCR, ImaEntry, ImaLog, Template};
 use crate::bytes::{Malformed, Reader};
 
 impl ImaLog {

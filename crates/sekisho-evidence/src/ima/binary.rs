@@ -1,7 +1,6 @@
 //! The log's binary form: `binary_runtime_measurements`, little-endian.
 
-use super::IMA_PCR;
-use super::entry::{ImaEntry, ImaLog, Template};
+use super::entry::{IMA_PCR, ImaEntry, ImaLog, Template};
 use crate::bytes::{Malformed, Reader};
 
 pub(super) const MAX_LOG_BYTES: usize = 256 * 1024 * 1024;

@@ -3,6 +3,9 @@
 use crate::bytes::{Malformed, Reader};
 use crate::hash::HashAlgorithm;
 
+/// The PCR into which the kernel measures files.
+pub const IMA_PCR: u8 = 10;
+
 const MAX_ALGORITHM_NAME: usize = 32;
 const MAX_DIGEST: usize = 64;
 const MAX_PATH: usize = 16 * 1024;

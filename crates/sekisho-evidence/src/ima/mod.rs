@@ -5,11 +5,8 @@ mod binary;
 mod entry;
 mod replay;
 
-pub use entry::{FileDigest, ImaEntry, ImaLog, Template};
+pub use entry::{FileDigest, IMA_PCR, ImaEntry, ImaLog, Template};
 pub use replay::Replayed;
-
-/// The PCR into which the kernel measures files.
-pub const IMA_PCR: u8 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,7 @@ impl Replayed {
         self.bytes += entry_bytes(entry) as u64;
     }
 
-    /// Adds the entries of a part of the log's binary form until PCR 10 has the `quoted` value; whether it has. The part
+    /// Adds entries of a part of the log's binary form until PCR 10 has the `quoted` value; whether it has. The part
     /// begins at [`Self::bytes`] and may end inside an entry, with which the next part begins. Entries after the quoted
     /// value came later than the quote, and are not looked at.
     ///

@@ -59,7 +59,7 @@ pub trait NodeAttestor: Sync {
     /// Takes the node's first message.
     fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
 
-    /// Asks a node that proved itself whether its state still holds, by what was remembered of it. `None`: nodes of this
+    /// Asks a node that proved itself whether its state still holds, by what was remembered. `None`: nodes of this
     /// attestor prove themselves in full each time.
     fn again(&self, _node: &SpiffeId, _given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
         None

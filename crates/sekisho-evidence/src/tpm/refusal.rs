@@ -48,7 +48,7 @@ pub enum TpmRefusal {
     #[error("PCR {0} changed while the machine ran: only a restart may change it")]
     ChangedPcr(u8),
     #[error(
-        "the kernel measured files into PCR 10, and the node shows no IMA log; mount securityfs where the agent reads it"
+        "the kernel measured files into PCR 10, and the node shows no IMA log; mount securityfs for the agent to read"
     )]
     NoImaLog,
     #[error("the IMA log is longer than {0} MiB; narrow the kernel's IMA policy, or restart the machine")]

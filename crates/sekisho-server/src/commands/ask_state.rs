@@ -22,8 +22,8 @@ pub(crate) enum AskStateError {
     #[error("no agent `{0}`")]
     NoAgent(SpiffeId),
     #[error(
-        "agent `{0}` is not connected, or its node cannot show its state: only a node with a TPM can; see `sekisho agent \
-         list`"
+        "agent `{0}` is not connected, or its node cannot show its state: only a node with a TPM can; see \
+         `sekisho agent list`"
     )]
     NotConnected(SpiffeId),
     #[error("agent `{0}` did not answer within 30 s; its log says why")]
@@ -57,7 +57,7 @@ impl Command for AskState {
         };
         match tokio::time::timeout(PATIENCE, outcome).await {
             Ok(Ok(outcome)) => Ok(outcome),
-            // Its stream ended.
+            // Its stream closed.
             Ok(Err(_)) => Err(AskStateError::NotConnected(id)),
             Err(_) => Err(AskStateError::Silent(id)),
         }

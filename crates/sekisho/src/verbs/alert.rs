@@ -14,7 +14,12 @@ pub(crate) enum AlertVerb {
     #[command(alias = "ls", after_help = "Examples:\n  sekisho alert list\n  sekisho alert list --follow -o json")]
     List {
         /// How many at most
-        #[arg(long, env = "SEKISHO_LIMIT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(
+            long,
+            env = "SEKISHO_LIMIT",
+            default_value_t = 20,
+            value_parser = clap::value_parser!(u32).range(1..=1000)
+        )]
         limit: u32,
         /// Then print each new one as it comes, one a line
         #[arg(short, long, env = "SEKISHO_FOLLOW")]

@@ -7,7 +7,7 @@ use super::{ISSUER, ROOT, Software};
 use crate::within::World;
 
 #[test]
-fn a_tpm_waits_when_it_has_shown_its_key() {
+fn a_tpm_waits_once_its_key_is_shown() {
     let (Some(one), Some(other)) = (Software::new(), Software::new()) else { return };
     let ((_, proof), (mut exchange, thief)) = (Exchange::new(&one), Exchange::new(&other));
     exchange.approvals = true;
