@@ -430,7 +430,7 @@ pub mod node_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::SizedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sekisho.server.v1.Node/ShowState",
             );
@@ -784,7 +784,7 @@ pub mod node_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowStateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
