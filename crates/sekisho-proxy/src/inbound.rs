@@ -259,13 +259,7 @@ impl Inbound {
         set_identity(&mut parts.headers, &peer.header, &id_header, &trace);
         let mut allowed = StillAllowed::new(input, self.decider.clone(), watched);
         let idle = Idle::new(self.body_idle);
-        let (body, faults) = if body.is_end_stream() {
-            (empty(), None)
-        } else {
-            let faults = Faults::default();
-            let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
-            (Upload::new(body, faults.clone()).boxed(), Some(faults))
-        };
+        let (body, faults) = upload(body, &idle, &allowed);
         let Some(request) = outgoing(parts, body, self.protocol) else {
             return problem(StatusCode::BAD_REQUEST, "the request's target cannot be formed", Some(id));
         };
@@ -313,6 +307,16 @@ impl Inbound {
         tracing::warn!(%error, upstream = %self.upstream.at, "the service did not answer");
         problem(StatusCode::BAD_GATEWAY, "the service behind this sidecar did not answer")
     }
+}
+
+/// A request's body on its way to the service, and what tells why it did not come whole.
+fn upload(body: Incoming, idle: &Idle, allowed: &StillAllowed) -> (Body, Option<Faults>) {
+    if body.is_end_stream() {
+        return (empty(), None);
+    }
+    let faults = Faults::default();
+    let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
+    (Upload::new(body, faults.clone()).boxed(), Some(faults))
 }
 
 /// Returns when a connection has asked for nothing in time.
