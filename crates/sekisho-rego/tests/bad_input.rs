@@ -84,3 +84,9 @@ fn ten_times_the_rules_take_about_ten_times() {
     let many = busy(|| load(&[&many]).unwrap());
     assert!(many < few * 40, "1,000 rules {few:?}, 10,000 rules {many:?}");
 }
+
+#[test]
+fn a_declaration_does_not_modify_its_own_expression() {
+    let shown = refused(&["package p\n\nq if {\n\tx := input.a with input as x\n\tx\n}\n"]);
+    assert!(shown.contains("m0.rego:4:2: rego_compile_error: var x referenced above"), "{shown}");
+}

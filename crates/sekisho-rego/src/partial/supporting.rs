@@ -155,7 +155,7 @@ impl<'a> Evaluator<'a> {
         for branch in &rule.branches {
             let Some(start) = self.start(rule, branch, &parameters) else { return Ok(()) };
             for state in self.explore(start, splits)? {
-                let (keys, part) = self.written(state, branch, &parameters);
+                let (keys, part) = self.written(state, rule, branch, &parameters);
                 let certain = part.0.is_empty();
                 if splits {
                     self.support.rules.push(one(keys, vec![part]));
@@ -192,6 +192,7 @@ impl<'a> Evaluator<'a> {
     fn written(
         &mut self,
         mut state: State<'a>,
+        rule: &Rule,
         branch: &'a Branch,
         parameters: &[Var],
     ) -> (Vec<Term>, (Vec<Literal>, Term)) {
@@ -206,10 +207,15 @@ impl<'a> Evaluator<'a> {
             false => (state.terms(&branch.path), state.term(&branch.value)),
         };
         let last = state.literals.pop_if(|literal| matches!(literal, Literal::Never));
+        // A name that is written is in the document even where nothing below it is defined; a computed one is not.
+        let below = branch.path.len() + usize::from(rule.element);
+        let is_written = |at: usize| at + 1 >= below || matches!(branch.path.get(at), Some(Operand::Const(_)));
         let keys: Vec<Term> = keys
             .into_iter()
-            .map(|key| match key {
-                Term::Const(Value::String(_)) | Term::Var(_) => key,
+            .enumerate()
+            .map(|(at, key)| match key {
+                Term::Var(_) => key,
+                Term::Const(Value::String(_)) if is_written(at) => key,
                 other => self.bind(&mut state, other),
             })
             .collect();

@@ -43,6 +43,19 @@ fn known_conditions_go_and_unknown_ones_stay() {
     assert_eq!(allow("allow if data.ports.web == 443\n\nallow if input.port == 1"), "true");
 }
 
+/// Else `data.partial.test.p` would be `{"k": {}}` where it was `{}`.
+#[test]
+fn computed_keys_of_heads_stay_computed() {
+    let rules = "p[lower(\"K\")].b := 1 if input.on";
+    let found = shown(rules, "x := data.test.p", &lenient());
+    assert!(found.contains(" = \"k\"") && !found.contains("p.k"), "{found}");
+    let policy = policy(rules);
+    let residual = residual(&policy, "x := data.test.p", &lenient());
+    let input = json("{}");
+    let found = residual.resume(&policy).unwrap().eval(&json(DATA), Some(&input), 0, &Limits::default()).unwrap();
+    assert_eq!(found.first().and_then(|row| row.first()).map(|x| x.value.clone()), Some(json("{}")), "{found:?}");
+}
+
 #[test]
 fn known_members_are_tried_one_by_one() {
     assert_eq!(allow("allow if input.user == data.admins[_]"), "input.user = \"alice\"\ninput.user = \"bob\"");

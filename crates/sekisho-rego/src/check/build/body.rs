@@ -25,6 +25,8 @@ impl Builder<'_> {
 
     fn expr(&mut self, expr: &Expr, out: &mut Vec<Step>) {
         let mut steps = Vec::new();
+        // What `:=` declares is not there yet for the modifiers of its own expression.
+        let first = matches!(expr.kind, ExprKind::Assign(..)).then(|| self.modifiers(&expr.with, out));
         let last = match &expr.kind {
             ExprKind::Term(term) => self.plain(term, &mut steps),
             ExprKind::Assign(left, right) => self.assign(expr, left, right, &mut steps),
@@ -51,7 +53,7 @@ impl Builder<'_> {
             ExprKind::And(left, right) => Some(self.logical(left, right, "and")),
             ExprKind::Or(left, right) => Some(self.logical(left, right, "or")),
         };
-        let with = self.modifiers(&expr.with, out);
+        let with = first.unwrap_or_else(|| self.modifiers(&expr.with, out));
         if !with.is_empty() {
             for step in &mut steps {
                 step.with.clone_from(&with);
