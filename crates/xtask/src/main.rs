@@ -4,6 +4,7 @@ mod changes;
 mod circles;
 mod deny;
 mod generate;
+mod guided;
 mod invariants;
 mod layers;
 mod links;
@@ -35,12 +36,14 @@ fn main() -> ExitCode {
         "gen" => generate::run(&root()),
         "deny" => deny::check(&root()),
         "fuzz" => run(&["run", "--quiet", "--release", "--package", "fuzz", "--"]),
+        "fuzz-rego" if std::env::args().nth(2).as_deref() == Some("guided") => guided::run(&root()),
         "fuzz-rego" => run(&["run", "--quiet", "--release", "--package", "fuzz-rego", "--"]),
         "simulate" => run(&["run", "--quiet", "--package", "lab", "--bin", "simulate", "--"]),
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => Err("usage: cargo xtask layers | tidy | words [PACKAGE] | links | gen | deny | invariants | \
-                 fuzz [SECONDS [TARGET]] | fuzz-rego [own] [SECONDS] | simulate [--seeds A..B] [--twice] | \
+                 fuzz [SECONDS [TARGET]] | fuzz-rego [own | residuals | guided] [SECONDS] | \
+                 simulate [--seeds A..B] [--twice] | \
                  bench [PART…]"
             .to_owned()),
     };

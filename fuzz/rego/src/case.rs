@@ -113,11 +113,16 @@ impl Case {
         format!("package t\n\n{imports}\n{}\n", definitions.join("\n\n"))
     }
 
+    /// The line of the text at which the first definition begins.
+    pub(crate) fn first_line(&self) -> u64 {
+        self.text(&[]).matches('\n').count() as u64
+    }
+
     /// Removes the definitions at lines of the text, and those that do not compile without them.
     pub fn remove(&mut self, rows: impl IntoIterator<Item = u64>) {
         let mut rows: Vec<u64> = rows.into_iter().collect();
         while !rows.is_empty() {
-            let mut line = 1 + self.text(&[]).matches('\n').count() as u64 - 1;
+            let mut line = self.first_line();
             self.definitions.retain(|definition| {
                 let lines = line..line + definition.lines().count() as u64;
                 line = lines.end + 1;

@@ -6,7 +6,7 @@ use sekisho_rego::value::Value;
 
 use crate::Random;
 use crate::case::{Case, LIBRARY_V0, LIBRARY_V1};
-use crate::known::Known;
+use crate::known::{self, Differing};
 use crate::opa::{Refusal, Server};
 use crate::ours::{Outcome, evaluate};
 
@@ -14,7 +14,7 @@ use crate::ours::{Outcome, evaluate};
 #[derive(Debug)]
 pub struct Opa {
     v0: Server,
-    v1: Server,
+    pub(crate) v1: Server,
 }
 
 /// What comparing a case found.
@@ -98,7 +98,7 @@ fn refusals(case: &Case, text: &str, seed: u64, theirs: &[Refusal], found: &mut 
     let alike = |one: &Refusal| theirs.iter().any(|other| (&one.code, one.row) == (&other.code, other.row));
     if (ours.is_empty() && theirs.is_empty()) || ours.iter().any(alike) {
         found.refused += u64::from(!ours.is_empty());
-    } else if Known::refusal(&ours, theirs) {
+    } else if known::refusal(&ours, theirs, text).is_some() {
         found.known += 1;
     } else {
         let lines = lines(text, ours.iter().chain(theirs));
@@ -118,15 +118,25 @@ fn refusals_of(error: CompileError) -> Vec<Refusal> {
             .into_iter()
             .map(|error| place(error.code.as_str(), error.span.line, error.span.column, error.message))
             .collect(),
-        CompileError::Lowering(errors) => vec![place("lowering", 0, 0, format!("{errors:?}"))],
+        CompileError::Lowering(errors) => errors
+            .into_iter()
+            .map(|error| place("lowering", error.place.line, error.place.column, error.message))
+            .collect(),
     }
 }
 
-/// The lines that errors are about.
+/// The definitions that errors are about, with their lines.
 fn lines<'r>(text: &str, errors: impl Iterator<Item = &'r Refusal>) -> String {
-    let line = |one: &Refusal| text.lines().nth((one.row as usize).max(1) - 1);
-    let found = errors.filter_map(|one| Some(format!("{}: {}", one.row, line(one)?)));
-    found.collect::<Vec<_>>().join("\n")
+    let rows: std::collections::BTreeSet<u64> = errors.map(|one| one.row).collect();
+    let (mut line, mut out) = (1, Vec::new());
+    for definition in text.split("\n\n") {
+        let lines = line..line + definition.lines().count() as u64 + 1;
+        if rows.iter().any(|row| lines.contains(row)) {
+            out.push(format!("{line}: {definition}"));
+        }
+        line = lines.end;
+    }
+    out.join("\n")
 }
 
 fn evaluations(server: &mut Server, case: &Case, seed: u64, strict: bool, found: &mut Compared) -> std::io::Result<()> {
@@ -154,7 +164,8 @@ fn evaluations(server: &mut Server, case: &Case, seed: u64, strict: bool, found:
                 continue;
             }
             let own = definitions_of(&text, name);
-            if Known::outcome(&ours, &theirs) {
+            let differing = Differing { case, text: &text, policy: &policy, data: &data, document: &document, input };
+            if differing.is_known(server, strict, &ours, &theirs)? {
                 found.known += 1;
                 continue;
             }
@@ -170,10 +181,10 @@ fn evaluations(server: &mut Server, case: &Case, seed: u64, strict: bool, found:
     Ok(())
 }
 
-fn same(ours: &Outcome, theirs: &Outcome) -> bool {
+pub(crate) fn same(ours: &Outcome, theirs: &Outcome) -> bool {
     match (ours, theirs) {
         (Outcome::Value(one), Outcome::Value(two)) => one.to_json() == two.to_json(),
-        (Outcome::Failed(one, _), Outcome::Failed(two, _)) => one == two,
+        (Outcome::Failed(one), Outcome::Failed(two)) => one.code == two.code,
         (Outcome::Bounded, _) => true,
         _ => ours == theirs,
     }
@@ -182,11 +193,13 @@ fn same(ours: &Outcome, theirs: &Outcome) -> bool {
 /// The definitions of a document.
 fn definitions_of(text: &str, name: &str) -> String {
     let parts = text.split("\n\n");
-    let own = parts.filter(|part| {
-        let part = part.trim_start_matches("default ");
-        part.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '.', '[', ':']))
-    });
-    own.collect::<Vec<_>>().join("\n")
+    parts.filter(|part| defines(part, name)).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a definition is one of this document.
+pub(crate) fn defines(definition: &str, name: &str) -> bool {
+    let definition = definition.trim_start_matches("default ");
+    definition.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '.', '[', ':']))
 }
 
 fn shown(outcome: &Outcome) -> String {

@@ -2,6 +2,7 @@
 
 mod alike;
 mod bodies;
+mod bytes;
 mod calls;
 mod case;
 mod compare;
@@ -10,6 +11,7 @@ mod documents;
 mod known;
 mod opa;
 mod ours;
+mod partial;
 mod random;
 mod rules;
 mod terms;
@@ -17,6 +19,7 @@ mod texts;
 mod writer;
 
 pub use alike::check;
+pub use bytes::bytes;
 pub use case::{Case, LIBRARY_V0, LIBRARY_V1};
 pub use compare::{Compared, Opa};
 pub use opa::{Refusal, Server};

@@ -1,6 +1,7 @@
 //! Compares our engine with OPA's servers: `fuzz-rego [SECONDS [SEED [POLICIES]]]`; `OPA` names OPA's program.
 //! `fuzz-rego try FILE…` shows what our compiler says of files, and `data.t` without input (version 0: `*.v0.rego`).
-//! `fuzz-rego own …` compares our own ways of evaluating.
+//! `fuzz-rego corpus COUNT FOLDER` writes policies as bytes for the target that libFuzzer drives.
+//! `fuzz-rego own …` compares our own ways of evaluating, `fuzz-rego residuals …` residuals, evaluated by OPA.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,6 +18,10 @@ fn main() -> ExitCode {
     if arguments.next_if(|word| word == "try").is_some() {
         return try_files(&arguments.collect::<Vec<_>>());
     }
+    if arguments.next_if(|word| word == "corpus").is_some() {
+        return corpus(arguments);
+    }
+    let residuals = arguments.next_if(|word| word == "residuals").is_some();
     let own = arguments.next_if(|word| word == "own").is_some();
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(60);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
@@ -40,7 +45,7 @@ fn main() -> ExitCode {
     while cases < most && Instant::now() < until {
         let seed = first.wrapping_add(cases);
         cases += 1;
-        match opa.compare(seed) {
+        match if residuals { opa.compare_residuals(seed) } else { opa.compare(seed) } {
             Ok(found) => all.join(found),
             Err(error) => {
                 println!("seed {seed}: {error}");
@@ -86,6 +91,24 @@ fn alone(seconds: u64, first: u64, most: u64) -> ExitCode {
     }
     println!("{cases} policies, {compared} evaluations compared, {differences} differences; seeds from {first}");
     if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes policies of the generator as inputs of [`fuzz_rego::bytes`] into a folder.
+fn corpus(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let count = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(folder) = arguments.next() else { return ExitCode::FAILURE };
+    for seed in 0..count {
+        let case = fuzz_rego::Case::new(seed);
+        let kind = if case.version == sekisho_rego::syntax::ast::Version::V0 { 9 } else { 8 };
+        let texts = [(kind, case.text(&case.definitions)), (0, case.data.to_json())];
+        for (at, (kind, text)) in texts.into_iter().enumerate() {
+            let path = std::path::Path::new(&folder).join(format!("{seed}-{at}"));
+            if std::fs::write(path, [&[kind], text.as_bytes()].concat()).is_err() {
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn try_files(files: &[String]) -> ExitCode {

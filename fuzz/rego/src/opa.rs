@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sekisho_rego::syntax::ast::Version;
 use sekisho_rego::value::Value;
 
-use crate::ours::Outcome;
+use crate::ours::{Failure, Outcome};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(30);
@@ -153,13 +153,13 @@ impl Server {
         if status == 200 {
             return Ok(member(&reply, "result").map_or(Outcome::Undefined, |value| Outcome::Value(value.clone())));
         }
-        let code = member(&reply, "errors").and_then(Value::as_array).and_then(|errors| errors.first());
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (code, message) = match code {
-            Some(error) => (text(member(error, "code")), text(member(error, "message"))),
-            None => (text(member(&reply, "code")), text(member(&reply, "message"))),
-        };
-        Ok(Outcome::Failed(code, message))
+        let first = member(&reply, "errors").and_then(Value::as_array).and_then(|errors| errors.first());
+        let error = first.unwrap_or(&reply);
+        let text = |name| member(error, name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let place = member(error, "location");
+        let own = place.filter(|place| member(place, "file").and_then(Value::as_str) == Some("t.rego"));
+        let row = own.and_then(|place| member(place, "row")).and_then(Value::as_i64).unwrap_or(0).unsigned_abs();
+        Ok(Outcome::Failed(Failure { code: text("code"), message: text("message"), row }))
     }
 }
 

@@ -13,27 +13,51 @@ pub enum Outcome {
     Value(Value),
     /// No value.
     Undefined,
-    /// The class of the error, and its message.
-    Failed(String, String),
+    /// An error.
+    Failed(Failure),
     /// A bound of the engine was reached.
     Bounded,
 }
 
+/// Why an evaluation ended without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// OPA's name of the class.
+    pub code: String,
+    /// The message.
+    pub message: String,
+    /// The line of `t.rego`; 0 where it is elsewhere.
+    pub row: u64,
+}
+
+impl Failure {
+    fn of(code: &str, message: String, row: u64) -> Outcome {
+        Outcome::Failed(Failure { code: code.to_owned(), message, row })
+    }
+}
+
 /// The outcome of a document of data, such as `data.t.r1`.
 pub fn evaluate(policy: &Policy, document: &str, data: &Value, input: &Value, strict: bool) -> Outcome {
+    evaluate_with(policy, document, data, input, &Limits { strict, steps: 300_000, ..Limits::default() })
+}
+
+/// The same within other limits.
+pub(crate) fn evaluate_with(policy: &Policy, document: &str, data: &Value, input: &Value, limits: &Limits) -> Outcome {
     let query = match policy.query(&format!("x = {document}")) {
         Ok(query) => query,
-        Err(error) => return Outcome::Failed("query".to_owned(), error.to_string()),
+        Err(error) => return Failure::of("query", error.to_string(), 0),
     };
-    let limits = Limits { strict, steps: 300_000, ..Limits::default() };
-    match query.eval(data, Some(input), NOW, &limits) {
+    match query.eval(data, Some(input), NOW, limits) {
         Ok(rows) => rows
             .into_iter()
             .flatten()
             .find(|binding| &*binding.name == "x")
             .map_or(Outcome::Undefined, |found| Outcome::Value(plain(&found.value))),
         Err(error) if matches!(error.code, EvalCode::Limit | EvalCode::Cancel) => Outcome::Bounded,
-        Err(error) => Outcome::Failed(error.code.as_str().to_owned(), error.message),
+        Err(error) => {
+            let place = error.place.as_ref().filter(|place| &*place.file == "t.rego");
+            Failure::of(error.code.as_str(), error.message, place.map_or(0, |place| u64::from(place.line)))
+        }
     }
 }
 
