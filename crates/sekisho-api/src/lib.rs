@@ -5,6 +5,7 @@
 
 mod agents;
 mod alerts;
+mod compile;
 mod decisions;
 mod entries;
 mod entry_form;
@@ -19,6 +20,7 @@ mod tpms;
 
 pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
 pub use alerts::{AlertForm, AlertsQuery};
+pub use compile::{CompileForm, CompileOptionsForm, CompiledForm, ResidualForm};
 pub use decisions::{DecisionForm, DecisionsQuery};
 pub use entries::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
 pub use error::FormError;

@@ -11,4 +11,10 @@ pub struct Problem {
     /// The entry that stands in the way, for a conflict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
+    /// OPA's code of the error, on a route of OPA's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The detail, under the name that clients of OPA look for, on a route of OPA's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

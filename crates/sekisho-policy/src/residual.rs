@@ -1,8 +1,8 @@
 //! Partial evaluation of a policy set, as a request of OPA's Compile API asks for it.
 
-use sekisho_rego::Limits;
 use sekisho_rego::partial::{Options, Residual, Unknown};
 use sekisho_rego::value::Value;
+use sekisho_rego::{Limits, syntax};
 use sekisho_types::UnixTime;
 
 use crate::context;
@@ -124,7 +124,10 @@ impl PolicySet {
     /// # Errors
     /// Where the query does not fit the policy, or a bound is reached.
     pub fn residual(&self, request: &CompileRequest, now: UnixTime) -> Result<Residual, CompileFault> {
-        let query = self.policy.query(&request.query).map_err(|error| CompileFault::Query(error.to_string()))?;
+        // A `not` is read as in the policy's own files (decisions/0054).
+        let options = syntax::Options { whole_negation: true, ..syntax::Options::default() };
+        let query = self.policy.query_in(&request.query, options, &[], &[]);
+        let query = query.map_err(|error| CompileFault::Query(error.to_string()))?;
         let options = Options {
             unknowns: request.unknowns.clone(),
             not_inlined: request.not_inlined.clone(),

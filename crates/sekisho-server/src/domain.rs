@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments};
 use sekisho_net::Rates;
+use sekisho_policy::PolicySet;
 use sekisho_runtime::Tasks;
 use sekisho_runtime::metrics::Metrics;
 use sekisho_store::Store;
@@ -76,6 +77,8 @@ pub(crate) struct Limits {
     pub budgets: Budgets,
     /// For checking and signing, by the agent that asks; the server's own identity has a key of its own.
     pub queue: FairQueue<SpiffeId>,
+    /// Partial evaluations, one at a time; the policy set that the last one was about, and its revision.
+    pub compiling: tokio::sync::Mutex<Option<(u64, Arc<PolicySet>)>>,
 }
 
 impl Limits {
@@ -86,6 +89,7 @@ impl Limits {
             refusals: Refusals::new(),
             budgets: Budgets::new(),
             queue: FairQueue::new(threads),
+            compiling: tokio::sync::Mutex::default(),
         }
     }
 }

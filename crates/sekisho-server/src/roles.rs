@@ -67,6 +67,7 @@ pub(crate) const ROUTES: &[(&str, &str, Role)] = &[
     ("GET", "/v1/alerts", Operator),
     ("GET", "/v1/bundle", Operator),
     ("GET", "/v1/changes", Operator),
+    ("POST", "/v1/compile", Operator),
     ("GET", "/v1/decisions", Operator),
     ("GET", "/v1/decisions/follow", Operator),
     ("GET", "/v1/decisions/{id}", Operator),

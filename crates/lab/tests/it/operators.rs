@@ -63,6 +63,42 @@ async fn one_agent_is_found_by_its_id() {
     assert_eq!(world.json(&["agent", "show", &id]).await["id"], id.as_str());
 }
 
+#[tokio::test(start_paused = true)]
+async fn compile_api_answers_by_the_policy_in_force() {
+    let world = World::with_server(&[]).await;
+    let ask = async |body: &str| {
+        let head = "POST /v1/compile HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length:";
+        let answer = world.raw("s/api.sock", &format!("{head} {}\r\n\r\n{body}", body.len())).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().to_owned();
+        (status, serde_json::from_str::<serde_json::Value>(body).unwrap())
+    };
+    let apply = async |condition: &str| {
+        let policy = format!("package workload.authz\ndefault allow := false\nallow if {{ {condition} }}\n");
+        std::fs::create_dir_all(world.path("p")).unwrap();
+        std::fs::write(world.path("p/p.rego"), policy).unwrap();
+        world.text(&["policy", "apply", "./p"]).await;
+    };
+    let of_method = |method: &str| {
+        let query = r#""query":"data.workload.authz.allow == true","unknowns":["input.subject"]"#;
+        format!(r#"{{{query},"input":{{"method":"{method}"}}}}"#)
+    };
+    let (status, found) = ask(&of_method("GET")).await;
+    assert_eq!((status.as_str(), &found["code"]), ("404", &"resource_not_found".into()), "{found}");
+    apply(r#"input.method == "GET"; input.subject.spiffe_id == "spiffe://a.test/a""#).await;
+    let (status, found) = ask(&of_method("PUT")).await;
+    assert_eq!((status.as_str(), found), ("200", serde_json::json!({"result": {}})));
+    let (_, found) = ask(&of_method("GET")).await;
+    assert!(found["result"]["queries"][0].to_string().contains("spiffe://a.test/a"), "{found}");
+    apply(r#"input.subject.spiffe_id == "spiffe://a.test/b""#).await;
+    let (_, found) = ask(&of_method("PUT")).await;
+    assert!(found["result"]["queries"][0].to_string().contains("spiffe://a.test/b"), "{found}");
+    let (status, found) = ask(r#"{"query":"data.workload.authz.allow =="}"#).await;
+    let parts = (status.as_str(), &found["code"], found["message"] == found["detail"]);
+    assert_eq!(parts, ("400", &"invalid_parameter".into(), true), "{found}");
+    assert!(found["message"].as_str().unwrap().starts_with("query:1"), "{found}");
+}
+
 /// A request of which all but the last bytes are sent; the rest goes when that is ordered.
 fn begun(server: &Channel, method: &str, path: &str, content: &[u8]) -> (mpsc::Sender<Bytes>, Bytes, Answering) {
     let (first, rest) = content.split_at(content.len() - 3);

@@ -3,6 +3,7 @@
 mod access;
 mod agents;
 mod alerts;
+mod compile;
 mod decisions;
 mod entries;
 mod follow;
@@ -61,6 +62,7 @@ routes! {
     "/v1/health" => get state::health,
     "/v1/identities" => get state::identities,
     "/v1/policy" => get policy::show put policy::apply,
+    "/v1/compile" => post compile::compile,
     "/v1/decisions" => get decisions::list,
     "/v1/decisions/{id}" => get decisions::show,
     "/v1/decisions/follow" => get follow::decisions,

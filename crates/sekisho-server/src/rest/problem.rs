@@ -6,7 +6,7 @@ use sekisho_api::{FormError, Problem};
 use crate::commands::{ApplyError, AskStateError};
 use crate::denied::Denied;
 use crate::journal::JournalError;
-use crate::queries::QueryError;
+use crate::queries::{CompileError, QueryError};
 use crate::refusal::{Fault, Refusal};
 use crate::registration::RegistrationError;
 
@@ -16,7 +16,7 @@ pub(crate) struct Refused(Problem);
 
 impl Refused {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(Problem { status: status.as_u16(), detail: detail.into(), conflict: None })
+        Self(Problem { status: status.as_u16(), detail: detail.into(), conflict: None, code: None, message: None })
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -29,6 +29,13 @@ impl Refused {
 
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// A refusal on a route of OPA's API, by OPA's code.
+    fn with_opa_code(self, code: &str) -> Self {
+        let Self(problem) = self;
+        let message = Some(problem.detail.clone());
+        Self(Problem { code: Some(code.to_owned()), message, ..problem })
     }
 
     /// Whether the failure is ours.
@@ -125,6 +132,18 @@ impl From<QueryError> for Refused {
             | QueryError::Store(_)
             | QueryError::Disk(_)
             | QueryError::BrokeOff(_) => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<CompileError> for Refused {
+    fn from(error: CompileError) -> Self {
+        match &error {
+            CompileError::NoPolicy => Self::not_found(error.to_string()).with_opa_code("resource_not_found"),
+            CompileError::Fault(fault) => Self::invalid(error.to_string()).with_opa_code(fault.code()),
+            CompileError::Policy(_) | CompileError::BrokeOff(_) => {
+                Self::unavailable(&error).with_opa_code("internal_error")
+            }
         }
     }
 }

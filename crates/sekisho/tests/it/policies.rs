@@ -50,6 +50,26 @@ fn as_json(folder: &Path, line: &str) -> Value {
 }
 
 #[test]
+fn a_query_is_evaluated_as_far_as_known() {
+    let folder = prepared();
+    let query = "eval general 'data.app.allow == true' --partial";
+    let found = printed(folder.path(), &format!("{query} --unknowns input.headers --input request.json"));
+    assert_eq!(found, ("# Query 1\ninput.headers.authorization = \"Bearer right-one\"\n".to_owned(), 0));
+    let (text, code) = printed(folder.path(), &format!("{query} --disable-inlining data.app.allow"));
+    assert!(code == 0 && text.starts_with("# Query 1\ndata.partial.app.allow = true"), "{text}");
+    assert!(text.contains("# Module 1\npackage partial.app\n"), "{text}");
+    let found = as_json(folder.path(), &format!("{query} --input request.json --unknowns input.headers"));
+    let operator = &found["partial"]["queries"][0][0]["terms"][0]["value"][0];
+    assert_eq!((operator, found["partial"]["support"].is_null()), (&json!({"type": "var", "value": "eq"}), true));
+    std::fs::write(folder.path().join("put.json"), "{\"method\": \"PUT\"}").unwrap();
+    let never = format!("{query} --unknowns input.headers --input put.json");
+    assert_eq!(as_json(folder.path(), &never), json!({"partial": {}}));
+    assert_eq!(printed(folder.path(), &format!("{never} --fail")).1, 2);
+    let (text, code) = printed(folder.path(), &format!("{query} --unknowns request"));
+    assert!(code != 0 && text.contains("`request` is not a part of input or data"), "{text}");
+}
+
+#[test]
 fn a_layout_is_listed_shown_and_written() {
     let folder = prepared();
     let folder = folder.path();

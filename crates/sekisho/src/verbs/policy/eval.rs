@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::answers;
 use super::files::load;
+use super::partial::{self, PartialArgs};
 use super::watching::WatchArgs;
 use super::workspace::{self, Workspace, nanos};
 use crate::exit::{Exit, Failure};
@@ -43,12 +44,15 @@ pub(crate) struct EvalArgs {
     #[arg(long, env = "SEKISHO_POLICY_FAIL", requires = "query")]
     fail: bool,
     #[command(flatten)]
+    partial: PartialArgs,
+    #[command(flatten)]
     watch: WatchArgs,
 }
 
 pub(super) fn run(global: &Global, args: &EvalArgs) -> Result<Exit, Failure> {
     let at = args.now.unwrap_or_else(now);
     match &args.query {
+        Some(query) if args.partial.partial => remains(global, args, query, at),
         Some(query) => ask(global, args, query, at),
         None => decide(global, args, at),
     }
@@ -103,6 +107,25 @@ fn ask(global: &Global, args: &EvalArgs, query: &str, at: UnixTime) -> Result<Ex
     let shown = watched.beside(answers::json(&found));
     print(global.output, &shown, || text)?;
     Ok(if args.fail && found.is_empty() { Exit::Denied } else { Exit::Ok })
+}
+
+fn remains(global: &Global, args: &EvalArgs, query: &str, at: UnixTime) -> Result<Exit, Failure> {
+    let Workspace { policy, data, mut timers } = Workspace::load(&args.folder, &args.data)?;
+    let input = args.input.as_deref().map(workspace::input).transpose()?;
+    let start = instant();
+    let query_options = Options { whole_negation: true, ..Options::default() };
+    let compiled = policy.query_in(query, query_options, &[], &[]).map_err(Failure::failed)?;
+    timers.push(("timer_rego_query_compile_ns", nanos(start)));
+    let options = args.partial.options(at);
+    let (found, mut watched) = args.watch.watch(policy.modules(), query, &Secrets::default(), |_| {
+        compiled.partial(&data, input.as_ref(), &options).map_err(Failure::failed)
+    });
+    let residual = found?;
+    watched.metrics(&timers);
+    let text = watched.around(&partial::text(&residual));
+    let shown = watched.beside(partial::json(&residual, &policy)?);
+    print(global.output, &shown, || text)?;
+    Ok(if args.fail && residual.is_never() { Exit::Denied } else { Exit::Ok })
 }
 
 /// What the policy printed, on stderr.

@@ -9,6 +9,7 @@ pub(super) mod files;
 mod fmt;
 mod inspect;
 mod line_diff;
+mod partial;
 mod repl;
 mod reports;
 mod revision;
@@ -38,7 +39,8 @@ pub(crate) enum PolicyVerb {
     Test(test::TestArgs),
     /// Decide one JSON input by the policy of a folder, or evaluate a query; exit code 2 means denied
     #[command(after_help = "Examples:\n  sekisho policy eval ./policy --input request.json --explain fails\n  \
-        sekisho policy eval ./policy 'data.workload.authz' --input request.json")]
+        sekisho policy eval ./policy 'data.workload.authz' --input request.json\n  \
+        sekisho policy eval ./policy 'data.workload.authz.allow == true' --partial --unknowns input.subject")]
     Eval(eval::EvalArgs),
     /// Measure how long a decision, or a query, takes
     #[command(after_help = "Example:\n  sekisho policy bench ./policy --input request.json")]
