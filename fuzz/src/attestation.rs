@@ -6,7 +6,8 @@ use sekisho_evidence::HashAlgorithm;
 use sekisho_evidence::boot::{BootFacts, EventLog};
 use sekisho_evidence::ima::{ImaLog, Replayed};
 use sekisho_evidence::node::{
-    Log, LogPart, QuotedPcrs, Session, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest, VerifierInputs, attestor,
+    CertifiedAnswer, Log, LogPart, QuotedPcrs, Session, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest,
+    VerifierInputs, attestor,
 };
 use sekisho_evidence::tpm::{Attest, Public, TpmSignature};
 
@@ -49,7 +50,8 @@ pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
     let quoted = QuotedPcrs { quote: vec![5; 100], signature: vec![6; 70], pcrs };
     let asked = [TpmRequest::Quote { nonce: [3; 32] }, TpmRequest::Log { log: Log::Ima, from: 7 }];
     let parts = [LogPart::Absent, LogPart::Last(vec![7; 9]), LogPart::More(vec![])];
-    let answer = TpmAnswer { quoted: quoted.clone() };
+    let certified = Some(CertifiedAnswer { public: vec![9; 90], attest: vec![10; 100], signature: vec![11; 70] });
+    let answer = TpmAnswer { quoted: quoted.clone(), certified };
     [opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound"), quoted.encode()]
         .into_iter()
         .chain(asked.iter().map(TpmRequest::encode))

@@ -1,6 +1,6 @@
 //! Targets that read files: what a crash, a disk or a process left in them.
 
-use sekisho_disk::{IndexedRecord, Ledger, SealedCache, Segments, Spool};
+use sekisho_disk::{IndexedRecord, Ledger, SealedBy, SealedCache, Segments, Spool};
 use sekisho_host::proc_text;
 use sekisho_keys::MemoryKey;
 use sekisho_types::{Secret, SignatureAlgorithm};
@@ -54,7 +54,7 @@ fn sealing_key() -> Secret<Vec<u8>> {
 pub(crate) fn sealed(plain: &[u8]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
-    SealedCache::new(&path, &sealing_key()).unwrap().store(plain).unwrap();
+    SealedCache::new(&path, &sealing_key(), SealedBy::KeyFile).unwrap().store(plain).unwrap();
     std::fs::read(&path).unwrap()
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn sealed_cache(input: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
     std::fs::write(&path, input).unwrap();
-    let opened = SealedCache::new(&path, &sealing_key()).unwrap().load().map_err(|error| {
+    let opened = SealedCache::new(&path, &sealing_key(), SealedBy::KeyFile).unwrap().load().map_err(|error| {
         // The folder's name is another one each time.
         error.to_string().replace(&path.display().to_string(), "cache")
     });

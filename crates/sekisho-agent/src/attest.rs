@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use sekisho_evidence::node::{NodeProof, Session};
+use sekisho_evidence::node::{HardwareKey, NodeProof, Session};
 use sekisho_identity::{Bundle, csr_der};
 use sekisho_keys::MemoryKey;
 use sekisho_net::{
-    Dialer, ExpectedServer, Identity, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_one, grpc_over_tls,
+    Dialer, ExpectedServer, TlsMaterial, TlsSource, certificates_from_pem, grpc_over_one, grpc_over_tls,
 };
 use sekisho_proto::spire::agent::v1 as wire;
 use sekisho_proto::spire::agent::v1::agent_client::AgentClient;
 use sekisho_proto::spire::bundle::v1::{GetBundleRequest, bundle_client::BundleClient};
 use sekisho_proto::{bundle_from_wire, id_from_wire, types};
 use sekisho_runtime::{now, random_bytes};
-use sekisho_types::{SignatureAlgorithm, Signer, SpiffeId, UnixTime};
+use sekisho_types::{SignatureAlgorithm, Signer, SpiffeId};
 use tonic::transport::Channel;
 
 use crate::config::AgentArgs;
 use crate::error::AgentError;
-use crate::svid::AgentSvid;
+use crate::svid::{AgentSvid, OwnKey};
 
 /// The server's bundle for the first contact: from a file, or fetched from the server that a fingerprint names.
 pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentError> {
@@ -67,12 +67,13 @@ pub(crate) fn dial(tls: &TlsSource, args: &AgentArgs) -> Result<Channel, AgentEr
 /// Attests over a connection of its own, and returns the agent's SVID.
 pub(crate) async fn attest(server: &Dialer, proof: Arc<dyn NodeProof>) -> Result<AgentSvid, AgentError> {
     let (server, peer) = grpc_over_one(server).await?;
-    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
-    let proving = Proving { proof: proof.clone(), exporter: peer.exporter, public_key: key.public_key_der().into() };
+    let key = new_key(&proof).await?;
+    let signer = key.signer();
+    let proving = Proving { proof: proof.clone(), exporter: peer.exporter, public_key: signer.public_key_der().into() };
     let payload = proving.message(None).await?;
     let params = wire::attest_agent_request::Params {
         data: Some(types::AttestationData { r#type: proof.class().name.to_owned(), payload }),
-        params: Some(wire::AgentX509svidParams { csr: csr_der(&key, None)? }),
+        params: Some(wire::AgentX509svidParams { csr: csr(signer.clone()).await? }),
     };
     let (to, requests) = tokio::sync::mpsc::channel(2);
     let step = |step| wire::AttestAgentRequest { step: Some(step) };
@@ -83,7 +84,7 @@ pub(crate) async fn attest(server: &Dialer, proof: Arc<dyn NodeProof>) -> Result
     loop {
         use wire::attest_agent_response::Step;
         match answers.message().await?.and_then(|answer| answer.step) {
-            Some(Step::Result(result)) => return own_svid(result.svid, &key),
+            Some(Step::Result(result)) => return own_svid(result.svid, key.held()),
             Some(Step::Challenge(challenge)) => {
                 let answer = proving.message(Some(challenge)).await?;
                 to.send(step(wire::attest_agent_request::Step::ChallengeResponse(answer))).await.map_err(lost)?;
@@ -91,6 +92,47 @@ pub(crate) async fn attest(server: &Dialer, proof: Arc<dyn NodeProof>) -> Result
             None => return Err(AgentError::Answer("the server closed the attestation without a result")),
         }
     }
+}
+
+/// The key for which an SVID is asked.
+enum NewKey {
+    Memory(Arc<MemoryKey>),
+    Hardware(HardwareKey),
+}
+
+impl NewKey {
+    fn signer(&self) -> Arc<dyn Signer> {
+        match self {
+            Self::Memory(key) => key.clone(),
+            Self::Hardware(key) => key.signer.clone(),
+        }
+    }
+
+    fn held(&self) -> (OwnKey, Vec<u8>) {
+        let key = match self {
+            Self::Memory(key) => OwnKey::Memory(key.pkcs8().clone()),
+            Self::Hardware(key) => OwnKey::Hardware(key.clone()),
+        };
+        (key, self.signer().public_key_der().to_vec())
+    }
+}
+
+/// The key is in the hardware that proves the node, if it holds keys.
+async fn new_key(proof: &Arc<dyn NodeProof>) -> Result<NewKey, AgentError> {
+    let proof = proof.clone();
+    match sekisho_runtime::blocking(move || proof.key()).await.map_err(|_| AgentError::ProofStopped)?? {
+        Some(key) => Ok(NewKey::Hardware(key)),
+        None => memory_key(),
+    }
+}
+
+fn memory_key() -> Result<NewKey, AgentError> {
+    Ok(NewKey::Memory(Arc::new(MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?)))
+}
+
+async fn csr(signer: Arc<dyn Signer>) -> Result<Vec<u8>, AgentError> {
+    let signed = sekisho_runtime::blocking(move || csr_der(signer.as_ref(), None)).await;
+    Ok(signed.map_err(|_| AgentError::ProofStopped)??)
 }
 
 /// A proof, and the connection and key that it is bound to.
@@ -118,21 +160,19 @@ impl Proving {
 
 /// Renews the agent's SVID with a new key.
 pub(crate) async fn renew(server: Channel) -> Result<AgentSvid, AgentError> {
-    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256)?;
-    let params = wire::AgentX509svidParams { csr: csr_der(&key, None)? };
+    let key = memory_key()?;
+    let params = wire::AgentX509svidParams { csr: csr_der(key.signer().as_ref(), None)? };
     let answer = AgentClient::new(server).renew_agent(wire::RenewAgentRequest { params: Some(params) }).await?;
-    own_svid(answer.into_inner().svid, &key)
+    own_svid(answer.into_inner().svid, key.held())
 }
 
-fn own_svid(svid: Option<types::X509svid>, key: &MemoryKey) -> Result<AgentSvid, AgentError> {
+fn own_svid(svid: Option<types::X509svid>, (key, public_key): (OwnKey, Vec<u8>)) -> Result<AgentSvid, AgentError> {
     let svid = svid.ok_or(AgentError::Answer("the answer has no SVID"))?;
     let leaf = svid.cert_chain.first().ok_or(AgentError::Answer("the SVID has no certificate"))?;
     let facts = sekisho_identity::leaf_facts(leaf).map_err(|_| AgentError::Answer("the SVID is not one"))?;
     let id = id_from_wire(svid.id.as_ref(), "id").map_err(|_| AgentError::Answer("the SVID has no ID"))?;
-    if facts.public_key != key.public_key_der() || facts.spiffe_id != id {
+    if facts.public_key != public_key || facts.spiffe_id != id {
         return Err(AgentError::Answer("the SVID is for another key or another ID"));
     }
-    let identity = Identity { chain: svid.cert_chain, key: key.pkcs8().clone() };
-    let not_after: UnixTime = facts.not_after;
-    Ok(AgentSvid { id, identity, not_before: facts.not_before, not_after })
+    Ok(AgentSvid { id, chain: svid.cert_chain, key, not_before: facts.not_before, not_after: facts.not_after })
 }

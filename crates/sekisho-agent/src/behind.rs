@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use sekisho_identity::{LeafFacts, leaf_facts};
-use sekisho_net::Identity;
 use tokio::time::timeout;
 
 use crate::server_state::SharedServerState;
+use crate::svid::AgentSvid;
 
 /// A stream that has brought nothing for so long, and is behind, is opened again. Each time in a row it gets twice as
 /// long: over a slow link one message may take its time.
@@ -33,8 +33,8 @@ pub(crate) fn required_by(svid: &LeafFacts) -> u64 {
 }
 
 /// What the agent's own SVID requires.
-pub(crate) fn required_by_own(identity: &Identity) -> u64 {
-    identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).map_or(0, |facts| required_by(&facts))
+pub(crate) fn required_by_own(own: &AgentSvid) -> u64 {
+    own.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).map_or(0, |facts| required_by(&facts))
 }
 
 impl SharedServerState {

@@ -5,22 +5,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
-use sekisho_disk::{DiskError, SEALED_BY, SealedCache};
+use sekisho_disk::{DiskError, SealedBy, SealedCache};
+use sekisho_evidence::node::HardwareKey;
 use sekisho_identity::leaf_facts;
-use sekisho_keys::load_or_create;
 use sekisho_net::Identity;
 use sekisho_proto::{
     bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, revocations_from_bytes, revocations_to_bytes,
     server as wire, types,
 };
-use sekisho_types::{Digest, EntryId, Secret, SignatureAlgorithm, SpiffeId, UnixTime};
+use sekisho_tpm::{NodeTpm, StoredKey, TpmSigner};
+use sekisho_types::{Digest, EntryId, Secret, SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
+use crate::seal::sealing_key;
 use crate::server_state::{Position, ServerState};
-use crate::svid::{AgentSvid, CachedSvid, SvidKey};
+use crate::svid::{AgentSvid, CachedSvid, OwnKey, SvidKey};
 
 pub(crate) struct Cache {
     file: Mutex<SealedCache>,
+    sealed_by: SealedBy,
+    tpm: Option<NodeTpm>,
     wanted: tokio::sync::Notify,
 }
 
@@ -57,7 +61,11 @@ struct PositionForm {
 struct OwnForm {
     id: String,
     chain: Vec<String>,
+    /// In a cache of an agent with a TPM it is empty.
     key: String,
+    /// From what the TPM has the key again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hardware_key: Option<String>,
     not_before: i64,
     not_after: i64,
 }
@@ -77,20 +85,26 @@ struct CachedSvidForm {
 }
 
 impl Cache {
-    /// The cache in `folder`, sealed under a key file there.
-    pub(crate) fn open(folder: &Path) -> Result<Self, DiskError> {
-        let rule = |e: sekisho_keys::KeyError| DiskError::Rule(e.to_string());
-        // The sealing key is derived from a key pair's private part, so that one kind of key file serves all.
-        let key = load_or_create(&folder.join("seal.key"), SignatureAlgorithm::Ed25519).map_err(rule)?;
-        let seed = key.pkcs8().expose().get(16..48).map(<[u8]>::to_vec);
-        let seed = seed.ok_or_else(|| DiskError::Rule("the sealing key is too short".into()))?;
-        let file = SealedCache::new(&folder.join("cache.sealed"), &Secret::new(seed))?;
-        Ok(Self { file: Mutex::new(file), wanted: tokio::sync::Notify::new() })
+    /// The cache in `folder`, sealed by the TPM, or else under a key file there.
+    pub(crate) fn open(folder: &Path, tpm: Option<NodeTpm>) -> Result<Self, DiskError> {
+        let (key, sealed_by) = sealing_key(folder, tpm.as_ref())?;
+        let file = SealedCache::new(&folder.join("cache.sealed"), &key, sealed_by)?;
+        Ok(Self { file: Mutex::new(file), sealed_by, tpm, wanted: tokio::sync::Notify::new() })
+    }
+
+    pub(crate) const fn sealed_by(&self) -> SealedBy {
+        self.sealed_by
     }
 
     /// Law L16: a key file beside what it seals keeps out other users, and no one who reads the disk.
     pub(crate) fn log_sealing(&self) {
-        tracing::warn!(sealed_by = SEALED_BY, "the cache is sealed by a file on the same disk, not by hardware");
+        let sealed_by = self.sealed_by.as_str();
+        match self.sealed_by {
+            SealedBy::KeyFile => {
+                tracing::warn!(sealed_by, "the cache is sealed by a file on the same disk, not by hardware");
+            }
+            SealedBy::Tpm => tracing::info!(sealed_by, "the cache is sealed by the TPM"),
+        }
     }
 
     /// Writes what `content` is when it is this writer's turn: of two the later must not write what is older.
@@ -100,8 +114,9 @@ impl Cache {
         let form = Form {
             own: OwnForm {
                 id: own.id.to_string(),
-                chain: own.identity.chain.iter().map(hex::encode).collect(),
-                key: hex::encode(own.identity.key.expose()),
+                chain: own.chain.iter().map(hex::encode).collect(),
+                key: if let OwnKey::Memory(key) = &own.key { hex::encode(key.expose()) } else { String::new() },
+                hardware_key: if let OwnKey::Hardware(key) = &own.key { Some(hex::encode(&key.stored)) } else { None },
                 not_before: own.not_before.nanos(),
                 not_after: own.not_after.nanos(),
             },
@@ -134,14 +149,14 @@ impl Cache {
             tracing::error!(%error, "the sealed cache is not used; the agent attests again");
         });
         let bytes = loaded.ok()??;
-        read(&serde_json::from_slice(bytes.expose()).ok()?)
+        read(&serde_json::from_slice(bytes.expose()).ok()?, self.tpm.as_ref())
     }
 }
 
 /// Reads what a cache held, once it is unsealed: whether an agent would go on with it.
 pub fn check_cached(plain: &[u8]) -> Result<(), String> {
     let form = serde_json::from_slice(plain).map_err(|error| error.to_string())?;
-    read(&form).map(drop).ok_or_else(|| "a part of it has no such form".to_owned())
+    read(&form, None).map(drop).ok_or_else(|| "a part of it has no such form".to_owned())
 }
 
 fn position_form(position: &Position) -> PositionForm {
@@ -163,7 +178,17 @@ fn held_form(key: &SvidKey, svid: &CachedSvid) -> CachedSvidForm {
     }
 }
 
-fn read(form: &Form) -> Option<Stored> {
+/// The key of the agent's own SVID. One in a TPM is read with that TPM only.
+fn own_key(form: &OwnForm, tpm: Option<&NodeTpm>) -> Option<OwnKey> {
+    let Some(stored) = &form.hardware_key else {
+        return Some(OwnKey::Memory(Secret::new(hex::decode(&form.key).ok()?)));
+    };
+    let stored = hex::decode(stored).ok()?;
+    let signer = TpmSigner::of(tpm?, StoredKey::from_bytes(&stored)?)?;
+    Some(OwnKey::Hardware(HardwareKey { signer: Arc::new(signer), stored }))
+}
+
+fn read(form: &Form, tpm: Option<&NodeTpm>) -> Option<Stored> {
     let bytes = |text: &str| hex::decode(text).ok();
     let identity = |chain: &[String], key: &str| {
         let chain = chain.iter().map(|der| bytes(der)).collect::<Option<Vec<_>>>()?;
@@ -171,7 +196,8 @@ fn read(form: &Form) -> Option<Stored> {
     };
     let own = AgentSvid {
         id: SpiffeId::parse(&form.own.id).ok()?,
-        identity: identity(&form.own.chain, &form.own.key)?,
+        chain: form.own.chain.iter().map(|der| bytes(der)).collect::<Option<_>>()?,
+        key: own_key(&form.own, tpm)?,
         not_before: UnixTime::from_nanos(form.own.not_before),
         not_after: UnixTime::from_nanos(form.own.not_after),
     };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sekisho_disk::SEALED_BY;
 use sekisho_host::Process;
 use sekisho_identity::{Difference, matches, near};
 use sekisho_proto::node as wire;
@@ -67,7 +66,7 @@ impl Inspect for Service {
             streams: self.0.limits.streams.count(),
             spooled_records,
             lost_records,
-            sealed_by: SEALED_BY.to_owned(),
+            sealed_by: self.0.cache.sealed_by().as_str().to_owned(),
             dangers: dangers().into_iter().map(str::to_owned).collect(),
             svid_expires_at: own.not_after.seconds(),
             data_folder: self

@@ -30,6 +30,7 @@ mod revocations;
 mod sds_api;
 mod sds_delta;
 mod sds_secrets;
+mod seal;
 mod server_failure;
 mod server_state;
 mod serving;

@@ -7,7 +7,7 @@ use clap::Args;
 use sekisho_evidence::node::{JoinTokenProof, NodeProof, X509PopProof};
 use sekisho_keys::MemoryKey;
 use sekisho_net::{certificates_from_pem, private_key_from_pem};
-use sekisho_tpm::TpmProof;
+use sekisho_tpm::{NodeTpm, TpmProof};
 use sekisho_types::{Secret, SignatureAlgorithm};
 
 use crate::error::AgentError;
@@ -49,6 +49,11 @@ impl ProofArgs {
         self.tpm.is_some()
     }
 
+    /// The TPM that holds this agent's keys, if there is one.
+    pub(crate) fn node_tpm(&self) -> Result<Option<NodeTpm>, AgentError> {
+        self.tpm.as_ref().map(|path| NodeTpm::at(path).map_err(|source| unusable(path, source))).transpose()
+    }
+
     fn join_token(&self) -> ConfiguredProof {
         let token = read(self.join_token_file.as_ref()?);
         let proof =
@@ -58,7 +63,7 @@ impl ProofArgs {
 
     fn tpm(&self) -> ConfiguredProof {
         let path = self.tpm.as_ref()?;
-        let unusable = |source| AgentError::Tpm { path: path.display().to_string(), source };
+        let unusable = |source| unusable(path, source);
         let chain = self.tpm_chain.as_ref().map_or(Ok(vec![]), |file| Ok(certificates_from_pem(read(file)?.expose())));
         Some(chain.and_then(|chain| match TpmProof::open(path, chain) {
             Ok(proof) => {
@@ -76,6 +81,10 @@ impl ProofArgs {
             _ => Some(Err(AgentError::NodeCertificate)),
         }
     }
+}
+
+fn unusable(path: &Path, source: std::io::Error) -> AgentError {
+    AgentError::Tpm { path: path.display().to_string(), source }
 }
 
 fn x509pop(chain: &Path, key: &Path) -> Result<Arc<dyn NodeProof>, AgentError> {

@@ -88,7 +88,7 @@ async fn renew_once(core: &Arc<Core>, args: &AgentArgs, refused: &mut Option<Dig
         }
     };
     let channel = dial(&core.upstream.tls, args)?;
-    core.server_state.require(required_by_own(&renewed.identity));
+    core.server_state.require(required_by_own(&renewed));
     core.upstream.hold(renewed);
     // On disk before it is shown: once it was used the server refuses the earlier one, which is all that a crash would
     // leave.

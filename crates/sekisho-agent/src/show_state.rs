@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_net::{TlsMaterial, TlsSource, grpc_over_one};
+use sekisho_net::{TlsSource, grpc_over_one};
 use sekisho_proto::server::show_state_response::What;
 use sekisho_proto::server::{ShowStateRequest, node_client::NodeClient};
 use sekisho_runtime::random_u32;
@@ -53,9 +53,9 @@ async fn show(core: &Arc<Core>, args: &AgentArgs, backoff: &mut Backoff) -> Resu
     let mut redialled = core.upstream.redialled.subscribe();
     // Answers name the key of the SVID that the connection shows, so it is this one and no later one.
     let own = core.upstream.own();
-    let source = TlsSource::new(TlsMaterial::new(Some(&own.identity), core.server_state.bundle())?);
+    let source = TlsSource::new(own.tls(core.server_state.bundle())?);
     let (server, peer) = grpc_over_one(&dialer(&source, args)?).await?;
-    let leaf = own.identity.chain.first().and_then(|leaf| sekisho_identity::leaf_facts(leaf).ok());
+    let leaf = own.chain.first().and_then(|leaf| sekisho_identity::leaf_facts(leaf).ok());
     let public_key: Arc<[u8]> = leaf.ok_or(AgentError::Answer("the SVID has no certificate"))?.public_key.into();
     let (to, requests) = tokio::sync::mpsc::channel(2);
     let lost = |_| AgentError::Answer("the connection was lost");

@@ -1,7 +1,11 @@
 //! The SVIDs that an agent has: its own, and those that it keeps for processes.
 
-use sekisho_net::Identity;
-use sekisho_types::{Digest, EntryId, SpiffeId, UnixTime};
+use std::sync::Arc;
+
+use sekisho_evidence::node::HardwareKey;
+use sekisho_identity::Bundle;
+use sekisho_net::{Identity, NetError, TlsMaterial};
+use sekisho_types::{Digest, EntryId, Secret, SpiffeId, UnixTime};
 
 /// An SVID held for a process, with when to renew it.
 #[derive(Clone)]
@@ -19,11 +23,33 @@ pub(crate) struct CachedSvid {
 /// Which SVIDs may be shared: those of one entry for processes of equal measurement.
 pub(crate) type SvidKey = (EntryId, Digest);
 
+/// The private key of the agent's own SVID.
+#[derive(Clone)]
+pub(crate) enum OwnKey {
+    /// PKCS #8.
+    Memory(Secret<Vec<u8>>),
+    Hardware(HardwareKey),
+}
+
 /// The agent's own SVID.
 #[derive(Clone)]
 pub(crate) struct AgentSvid {
     pub id: SpiffeId,
-    pub identity: Identity,
+    /// Leaf first.
+    pub chain: Vec<Vec<u8>>,
+    pub key: OwnKey,
     pub not_before: UnixTime,
     pub not_after: UnixTime,
+}
+
+impl AgentSvid {
+    /// What connections to the server show and trust.
+    pub(crate) fn tls(&self, bundle: Arc<Bundle>) -> Result<TlsMaterial, NetError> {
+        match &self.key {
+            OwnKey::Memory(key) => {
+                TlsMaterial::new(Some(&Identity { chain: self.chain.clone(), key: key.clone() }), bundle)
+            }
+            OwnKey::Hardware(key) => TlsMaterial::signing(&self.chain, key.signer.clone(), bundle),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use sekisho_identity::Bundle;
-use sekisho_net::{Identity, NetError, TlsMaterial, TlsSource};
+use sekisho_net::{NetError, TlsSource};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -13,7 +13,7 @@ pub(crate) struct Upstream {
     pub address: String,
     pub tls: TlsSource,
     /// What new connections show and trust. Both change under one lock: neither brings back an earlier other.
-    shown: Mutex<(Identity, Arc<Bundle>)>,
+    shown: Mutex<(AgentSvid, Arc<Bundle>)>,
     /// An open connection goes on showing the SVID that it began with.
     state: RwLock<(AgentSvid, Channel)>,
     /// Counts those replacements, so that the delta stream moves over.
@@ -30,7 +30,7 @@ impl Upstream {
         Self {
             address,
             tls,
-            shown: Mutex::new((own.identity.clone(), bundle)),
+            shown: Mutex::new((own.clone(), bundle)),
             state: RwLock::new((own, channel)),
             redialled: watch::channel(0).0,
             connected: watch::channel(false).0,
@@ -51,7 +51,7 @@ impl Upstream {
     /// New connections trust this bundle.
     pub(crate) fn trust(&self, bundle: Arc<Bundle>) -> Result<(), NetError> {
         let mut shown = self.shown();
-        self.tls.replace(TlsMaterial::new(Some(&shown.0), bundle.clone())?);
+        self.tls.replace(shown.0.tls(bundle.clone())?);
         shown.1 = bundle;
         Ok(())
     }
@@ -59,13 +59,13 @@ impl Upstream {
     /// New connections show the SVID that is held.
     pub(crate) fn show(&self) -> Result<(), NetError> {
         let mut shown = self.shown();
-        let identity = self.own().identity;
-        self.tls.replace(TlsMaterial::new(Some(&identity), shown.1.clone())?);
-        shown.0 = identity;
+        let own = self.own();
+        self.tls.replace(own.tls(shown.1.clone())?);
+        shown.0 = own;
         Ok(())
     }
 
-    fn shown(&self) -> MutexGuard<'_, (Identity, Arc<Bundle>)> {
+    fn shown(&self) -> MutexGuard<'_, (AgentSvid, Arc<Bundle>)> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

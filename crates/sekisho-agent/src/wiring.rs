@@ -39,7 +39,9 @@ pub async fn run(args: AgentArgs, stop: Stop, ready: impl FnOnce(&Path)) -> Resu
     private_folder(&args.data)?;
     let _lock = lock_folder(&args.data)?;
     open_path_to_socket(&args)?;
-    let cache = Cache::open(&args.data)?;
+    let opening = args.clone();
+    let cache = sekisho_runtime::blocking(move || open_cache(&opening)).await;
+    let cache = cache.map_err(|_| DiskError::Rule("opening the cache stopped".into()))??;
     let spool = Spool::open(&args.data.join("spool"), args.spool_bytes, &random_hex(16))?;
     // If only the agent's own SVID has expired, the rest of the cache stays in use and the agent attests again.
     let stored = cache.load();
@@ -101,17 +103,22 @@ fn open_path_to_socket(args: &AgentArgs) -> Result<(), AgentError> {
         .map_err(|source| AgentError::File { path: args.data.display().to_string(), source })
 }
 
+/// A TPM may take a second for it.
+fn open_cache(args: &AgentArgs) -> Result<Cache, AgentError> {
+    Ok(Cache::open(&args.data, args.proofs.node_tpm()?)?)
+}
+
 async fn open(args: &AgentArgs, cache: Cache, spool: Spool, stored: Option<Stored>) -> Result<Core, AgentError> {
     let (own, state, held, tls) = match stored {
         Some(stored) => {
-            let tls = TlsSource::new(TlsMaterial::new(Some(&stored.own.identity), stored.server_state.bundle.clone())?);
+            let tls = TlsSource::new(stored.own.tls(stored.server_state.bundle.clone())?);
             (stored.own, stored.server_state, stored.held, tls)
         }
         None => {
             let bundle: Arc<Bundle> = Arc::new(attest::bootstrap_bundle(args).await?);
             let tls = TlsSource::new(TlsMaterial::new(None, bundle.clone())?);
             let own = attest::attest(&dialer(&tls, args)?, args.proofs.proof()?).await?;
-            tls.replace(TlsMaterial::new(Some(&own.identity), bundle.clone())?);
+            tls.replace(own.tls(bundle.clone())?);
             let state = ServerState {
                 revision: 0,
                 position: None,

@@ -32,7 +32,7 @@ pub use folder_lock::{lock_folder, lock_used_folder};
 pub use ledger::Ledger;
 pub use ledger_check::{LogCheck, LogDamage};
 pub use ledger_entry::{Appended, NewEntry, Recovered};
-pub use sealed::{SEALED_BY, SealedCache};
+pub use sealed::{SealedBy, SealedCache};
 pub use segment::IndexedRecord;
 pub use segments::{Found, Segments};
 pub use spool::{Spool, SpoolBatch};

@@ -21,6 +21,29 @@ pub struct Class {
     pub claims: &'static [(&'static str, &'static str)],
 }
 
+/// Where the private key of an SVID is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyClass {
+    /// In a program's memory.
+    Software,
+    /// In a TPM that certified that the key was made there and cannot leave it.
+    TpmCertified,
+}
+
+impl KeyClass {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Software => "software",
+            Self::TpmCertified => "tpm-certified",
+        }
+    }
+
+    /// The class that is written so.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Software, Self::TpmCertified].into_iter().find(|class| class.as_str() == text)
+    }
+}
+
 /// How long a piece of evidence is valid after its measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {

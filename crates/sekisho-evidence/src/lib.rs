@@ -18,7 +18,7 @@ mod selector_form;
 pub mod tpm;
 
 pub use bytes::Malformed;
-pub use class::{Age, Class, Form};
+pub use class::{Age, Class, Form, KeyClass};
 pub use hash::HashAlgorithm;
 pub use node::{NodeCertificate, TokenError, X509PopError, answer, check_token, token_hash};
 pub use process::{SYSTEMD, UNIX, process_evidence};

@@ -3,7 +3,7 @@
 
 use sekisho_types::{ClaimValue, Claims, EvidenceClass, Selector, SelectorSet, UnixTime};
 
-use crate::Class;
+use crate::{Class, KeyClass};
 
 const MAX_SELECTORS: usize = 256;
 
@@ -142,7 +142,29 @@ impl Evidence {
             }
             EvidenceClass::Process => set_text(&mut out, "attestor", self.sources(subject)),
         }
-        out.set("hw_attested", ClaimValue::Bool(self.0.iter().any(|piece| piece.class.is_hardware)));
+        let hardware = self.0.iter().filter(|piece| piece.class.is_hardware);
+        let hardware: Vec<_> = hardware.map(|piece| piece.class.name.to_owned()).collect();
+        out.set("hw_attested", ClaimValue::Bool(!hardware.is_empty()));
+        if !hardware.is_empty() {
+            out.set("hw_attested_by", ClaimValue::List(hardware));
+        }
+        out
+    }
+
+    /// Where the private key of an X.509 identity of this `subject` is. A key of which no hardware says more is in
+    /// software, as those of processes are. A software TPM's key is so too: what that TPM says of it stays below its
+    /// name.
+    pub fn key_claims(&self, subject: EvidenceClass) -> Claims {
+        let mut out = Claims::default();
+        set_text(&mut out, "tpm.key_class", KeyClass::Software.as_str().to_owned());
+        for piece in self.about(EvidenceClass::Node).filter(|piece| piece.class.is_hardware) {
+            let of_node = piece.claims.get(&format!("{}.node_key_class", piece.class.name));
+            let class = match (subject, of_node) {
+                (EvidenceClass::Node, Some(class)) => class.clone(),
+                _ => ClaimValue::Text(KeyClass::Software.as_str().to_owned()),
+            };
+            out.set(&format!("{}.key_class", piece.class.name), class);
+        }
         out
     }
 }
@@ -157,7 +179,7 @@ fn set_text(claims: &mut Claims, name: &str, value: String) {
 mod tests {
     use super::*;
     use crate::Age;
-    use crate::node::JOIN_TOKEN;
+    use crate::node::{JOIN_TOKEN, SOFTWARE_TPM, TPM};
     use crate::process::{SYSTEMD, UNIX};
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
@@ -219,13 +241,39 @@ mod tests {
         let unix = Piece::seal(&UNIX, NOW, None, selectors(&["unix:uid:1"]), claims(&["executable_sha256"])).unwrap();
         let all = Evidence(vec![token.clone(), chip, unix]);
         let names = |all: &Evidence, subject| all.claims(subject).iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
-        let process = ["attestor", "chip.key", "executable_sha256", "hw_attested"];
+        let process = ["attestor", "chip.key", "executable_sha256", "hw_attested", "hw_attested_by"];
         assert_eq!(names(&all, EvidenceClass::Process), process);
         assert!(all.claims(EvidenceClass::Process).flag("hw_attested"));
-        assert_eq!(names(&all, EvidenceClass::Node), ["chip.key", "hw_attested", "node_attestation"]);
+        assert_eq!(names(&all, EvidenceClass::Node), ["chip.key", "hw_attested", "hw_attested_by", "node_attestation"]);
+        assert_eq!(all.claims(EvidenceClass::Node).get("hw_attested_by"), Some(&ClaimValue::List(vec!["chip".into()])));
         assert_eq!(all.ends_at(), Some(NOW));
         let soft = Evidence(vec![token]);
         assert!(!soft.claims(EvidenceClass::Node).flag("hw_attested"));
         assert_eq!(names(&soft, EvidenceClass::Process), ["hw_attested"]);
+    }
+
+    #[test]
+    fn a_key_is_in_software_unless_shown() {
+        let class = |evidence: &Evidence, subject, name: &str| match evidence.key_claims(subject).get(name) {
+            Some(ClaimValue::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let of_node = |class: &'static Class, key: &str| {
+            let mut claims = Claims::default();
+            claims.set(&format!("{}.node_key_class", class.name), ClaimValue::Text(key.into()));
+            Evidence(vec![Piece::seal(class, NOW, None, SelectorSet::new(), claims).unwrap()])
+        };
+        let resident = of_node(&TPM, "tpm-certified");
+        assert_eq!(class(&resident, EvidenceClass::Node, "tpm.key_class").as_deref(), Some("tpm-certified"));
+        assert_eq!(class(&resident, EvidenceClass::Process, "tpm.key_class").as_deref(), Some("software"));
+        assert_eq!(
+            class(&of_node(&TPM, "software"), EvidenceClass::Node, "tpm.key_class").as_deref(),
+            Some("software")
+        );
+        assert_eq!(class(&Evidence::none(), EvidenceClass::Node, "tpm.key_class").as_deref(), Some("software"));
+        let program = of_node(&SOFTWARE_TPM, "tpm-certified");
+        assert_eq!(class(&program, EvidenceClass::Node, "tpm.key_class").as_deref(), Some("software"));
+        let danger = class(&program, EvidenceClass::Node, "danger_software_tpm.key_class");
+        assert_eq!(danger.as_deref(), Some("tpm-certified"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SekishoClaims ::= SEQUENCE { version INTEGER (1), claims SEQUENCE OF SEQUENCE {
-//!     name UTF8String, value CHOICE { BOOLEAN, INTEGER, UTF8String } } }
+//!     name UTF8String, value CHOICE { BOOLEAN, INTEGER, UTF8String, SEQUENCE OF UTF8String } } }
 //! ```
 //! Names ascend. A reader refuses a version, a type or an order that it does not know (law L3).
 
@@ -16,6 +16,7 @@ use crate::der::{self, Der};
 pub const CLAIMS_OID: [u32; 4] = [2, 999, 7355, 1];
 const VERSION: i64 = 1;
 const MAX_CLAIMS: usize = 64;
+const MAX_TEXTS: usize = 16;
 
 /// Whether these are the content bytes of our identifier. Bytes are compared, since not every parser reads arcs of
 /// 2.48 and above right.
@@ -31,6 +32,9 @@ pub(crate) fn write(claims: &Claims, der: &mut Der) {
                 ClaimValue::Bool(flag) => der.boolean(*flag),
                 ClaimValue::Integer(number) => der.integer(*number),
                 ClaimValue::Text(text) => der.tlv(der::UTF8_STRING, text.as_bytes()),
+                ClaimValue::List(texts) => der.sequence(|der| {
+                    texts.iter().for_each(|text| der.tlv(der::UTF8_STRING, text.as_bytes()));
+                }),
             }
         });
     };
@@ -70,8 +74,19 @@ fn claim_value(value: Any<'_>) -> Option<ClaimValue> {
         Tag::Boolean => value.bool().ok().map(ClaimValue::Bool),
         Tag::Integer => value.i64().ok().map(ClaimValue::Integer),
         Tag::Utf8String => value.utf8string().ok().map(|text| ClaimValue::Text(text.string())),
+        Tag::Sequence => texts(value.data).map(ClaimValue::List),
         _ => None,
     }
+}
+
+fn texts(mut left: &[u8]) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    while !left.is_empty() {
+        let (after, text) = String::from_der(left).ok().filter(|_| texts.len() < MAX_TEXTS)?;
+        texts.push(text);
+        left = after;
+    }
+    Some(texts)
 }
 
 #[cfg(test)]
@@ -82,6 +97,7 @@ mod tests {
     fn claims_survive_and_other_bytes_do_not() {
         let mut claims = Claims::default();
         claims.set("hw_attested", ClaimValue::Bool(false));
+        claims.set("hw_attested_by", ClaimValue::List(vec!["tpm".into(), "snp".into()]));
         claims.set("level", ClaimValue::Integer(-300));
         claims.set("region", ClaimValue::Text("東京".into()));
         let bytes = der::written(|der| write(&claims, der));

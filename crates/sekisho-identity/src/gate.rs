@@ -430,6 +430,8 @@ fn allow(
 fn claims(request: &Request<'_>, class: EvidenceClass) -> Claims {
     let mut out = request.evidence().unwrap_or(&Evidence::none()).claims(request.subject());
     out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));
+    let keys = request.evidence().unwrap_or(&Evidence::none()).key_claims(request.subject());
+    keys.iter().for_each(|(name, value)| out.set(name, value.clone()));
     out
 }
 

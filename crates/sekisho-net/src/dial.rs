@@ -15,6 +15,8 @@ use crate::peer::Exported;
 use crate::{ExpectedServer, NetError, TlsPeer, TlsSource};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// With a key in a TPM, which may be busy.
+const SLOW_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Dials one server over TLS, with the SVID and the bundle in force at that moment.
 #[derive(Clone)]
@@ -33,6 +35,25 @@ pub struct TlsConnection {
 }
 
 impl Dialer {
+    /// A key that is slow to sign gets a thread of its own, and more time.
+    async fn shaking_hands<T: Send + 'static>(
+        &self,
+        handshake: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, NetError> {
+        let timeout = |_| NetError::Timeout(self.address.clone());
+        if !self.source.current().is_slow {
+            return tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(timeout);
+        }
+        let apart = tokio::time::timeout(SLOW_HANDSHAKE_TIMEOUT, sekisho_ports::apart(handshake));
+        let stopped = |error| NetError::Io { address: self.address.clone(), source: std::io::Error::other(error) };
+        apart.await.map_err(timeout)?.map_err(stopped)
+    }
+
+    /// The longest time that a connection may take.
+    fn longest(&self) -> Duration {
+        if self.source.current().is_slow { CONNECT_TIMEOUT + SLOW_HANDSHAKE_TIMEOUT } else { CONNECT_TIMEOUT }
+    }
+
     pub async fn connect(&self, alpn: &[&[u8]]) -> Result<TlsConnection, NetError> {
         let address = &self.address;
         let io = |source| NetError::Io { address: address.clone(), source };
@@ -47,7 +68,7 @@ impl Dialer {
         // The server is known by its SPIFFE ID, whatever name it is asked for; of an address nothing is sent.
         let address_only = || ServerName::IpAddress(peer_address.ip().into());
         let name = self.expected.asked_name().map_or_else(address_only, ServerName::DnsName);
-        let handshake = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, tcp)).await.map_err(timeout)?;
+        let handshake = self.shaking_hands(connector.connect(name, tcp)).await?;
         let stream =
             handshake.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
                 true => NetError::Handshake { address: address.clone(), reason: handshake_reason(&error) },
@@ -76,7 +97,7 @@ impl Dialer {
 
 /// A gRPC channel over TLS. It connects on first use and again after a failure.
 pub fn grpc_over_tls(dialer: Dialer) -> Channel {
-    endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {
+    endpoint(dialer.longest()).connect_with_connector_lazy(service_fn(move |_: Uri| {
         let dialer = dialer.clone();
         async move { dialer.connect(&[b"h2"]).await.map(|connection| TokioIo::new(connection.stream)) }
     }))
@@ -89,20 +110,20 @@ pub async fn grpc_over_one(dialer: &Dialer) -> Result<(Channel, TlsPeer), NetErr
     let (mut once, address) = (Some(TokioIo::new(stream)), dialer.address.clone());
     let ended = move || NetError::Io { address: address.clone(), source: std::io::ErrorKind::NotConnected.into() };
     let connector = service_fn(move |_: Uri| std::future::ready(once.take().ok_or_else(&ended)));
-    Ok((endpoint().connect_with_connector_lazy(connector), peer))
+    Ok((endpoint(CONNECT_TIMEOUT).connect_with_connector_lazy(connector), peer))
 }
 
 /// A gRPC channel over a Unix socket.
 pub fn grpc_over_unix(path: PathBuf) -> Channel {
-    endpoint().connect_with_connector_lazy(service_fn(move |_: Uri| {
+    endpoint(CONNECT_TIMEOUT).connect_with_connector_lazy(service_fn(move |_: Uri| {
         let path = path.clone();
         async move { UnixStream::connect(&path).await.map(TokioIo::new) }
     }))
 }
 
-fn endpoint() -> Endpoint {
+fn endpoint(connect_timeout: Duration) -> Endpoint {
     Endpoint::from_static("http://sekisho.invalid")
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect_timeout)
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)

@@ -17,6 +17,7 @@ mod peer;
 mod peer_credentials;
 mod rates;
 mod refused;
+mod remote_key;
 mod sites;
 mod slots;
 mod tally;

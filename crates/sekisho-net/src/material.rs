@@ -8,7 +8,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, OtherError};
 use sekisho_identity::{Bundle, LeafFacts};
-use sekisho_types::Secret;
+use sekisho_types::{Secret, Signer};
+
+use crate::remote_key::RemoteKey;
 
 /// Why a connection did not come about, or a listener could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +68,24 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct TlsMaterial {
     pub(crate) certified: Option<Arc<CertifiedKey>>,
+    /// A signature of ours may take long.
+    pub(crate) is_slow: bool,
     pub(crate) bundle: Arc<Bundle>,
 }
 
 impl TlsMaterial {
     pub fn new(identity: Option<&Identity>, bundle: Arc<Bundle>) -> Result<Self, NetError> {
         let certified = identity.map(certified_key).transpose()?.map(Arc::new);
-        Ok(Self { certified, bundle })
+        Ok(Self { certified, is_slow: false, bundle })
+    }
+
+    /// With a key that is elsewhere, in a TPM for example, and only signs.
+    pub fn signing(chain: &[Vec<u8>], signer: Arc<dyn Signer>, bundle: Arc<Bundle>) -> Result<Self, NetError> {
+        let is_slow = signer.is_slow();
+        let key = RemoteKey::new(signer).ok_or_else(|| NetError::Key("no SVID has an RSA key here".to_owned()))?;
+        let certified = CertifiedKey::new(certificates(chain), Arc::new(key));
+        certified.keys_match().map_err(|e| NetError::Key(e.to_string()))?;
+        Ok(Self { certified: Some(Arc::new(certified)), is_slow, bundle })
     }
 
     pub fn bundle(&self) -> &Arc<Bundle> {
@@ -80,12 +93,15 @@ impl TlsMaterial {
     }
 }
 
+fn certificates(chain: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
+    chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
+}
+
 fn certified_key(identity: &Identity) -> Result<CertifiedKey, NetError> {
-    let chain = identity.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.expose().clone()));
     let signing =
         rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|e| NetError::Key(e.to_string()))?;
-    let certified = CertifiedKey::new(chain, signing);
+    let certified = CertifiedKey::new(certificates(&identity.chain), signing);
     certified.keys_match().map_err(|e| NetError::Key(e.to_string()))?;
     Ok(certified)
 }

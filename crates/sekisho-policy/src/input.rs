@@ -19,6 +19,7 @@ pub(crate) fn claim_value(value: &ClaimValue) -> Value {
         ClaimValue::Bool(flag) => Value::from(*flag),
         ClaimValue::Integer(number) => Value::from(*number),
         ClaimValue::Text(text) => Value::from(text.as_str()),
+        ClaimValue::List(texts) => texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>().into(),
     }
 }
 

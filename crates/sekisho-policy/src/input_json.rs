@@ -27,6 +27,12 @@ impl RequestInput {
                 Json::Bool(flag) => ClaimValue::Bool(*flag),
                 Json::Number(number) => ClaimValue::Integer(number.as_i64().ok_or_else(|| missing("subject.claims"))?),
                 Json::String(text) => ClaimValue::Text(text.clone()),
+                Json::Array(texts) => ClaimValue::List(
+                    texts
+                        .iter()
+                        .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| missing("subject.claims")))
+                        .collect::<Result<_, _>>()?,
+                ),
                 _ => return Err(missing("subject.claims")),
             };
             claims.set(name, claim);

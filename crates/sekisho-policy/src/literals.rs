@@ -73,7 +73,7 @@ fn in_membership(value: &Term, collection: &Term, scope: &Scope<'_>) -> Option<S
     let shown = scope.text(collection);
     let inner = match place(collection, scope)? {
         Place::List(inner) | Place::Map(inner) => inner,
-        Place::Headers => &Place::Text,
+        Place::Headers | Place::Claim => &Place::Text,
         Place::Members(_) => return None,
         single => return Some(format!("`{shown}` is {}, so nothing is `in` it", kind(single))),
     };
@@ -132,10 +132,13 @@ fn check(place: &Place, found: &Term, shown: &str, scope: &Scope<'_>, exact: boo
         (_, TermKind::Number(text)) => other(&format!("`{text}`")),
         (_, TermKind::Bool(value)) => other(&format!("`{value}`")),
         (_, TermKind::Null) => other("`null`"),
-        (Place::List(inner), TermKind::Array(items)) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(at, item)| check(inner, scope.value(item), &format!("{shown}[{at}]"), scope, exact)),
+        (Place::List(_) | Place::Claim, TermKind::Array(items)) => {
+            let inner = if let Place::List(inner) = place { inner } else { &Place::Text };
+            items
+                .iter()
+                .enumerate()
+                .try_for_each(|(at, item)| check(inner, scope.value(item), &format!("{shown}[{at}]"), scope, exact))
+        }
         (_, TermKind::Array(_)) => other("a list"),
         (_, TermKind::Set(_)) => other("a set"),
         (Place::Members(_) | Place::Map(_) | Place::Headers, TermKind::Object(members)) => {

@@ -16,7 +16,7 @@ pub(crate) enum Place {
     SpiffeId,
     /// Nanoseconds since 1970.
     Nanos,
-    /// A text, a whole number or a boolean.
+    /// A text, a whole number, a boolean or a list of texts.
     Claim,
     List(&'static Place),
     /// Members of any name.
@@ -65,6 +65,8 @@ pub(crate) fn check_path(steps: &[Step]) -> Result<Option<&'static Place>, Strin
             (Place::Headers, Step::Name(name)) => is_header(name).map(|()| &Text)?,
             (Place::Headers, Step::Any) => &Text,
             (Map(inner), Step::Name(_) | Step::Any) | (List(inner), Step::Number | Step::Any) => inner,
+            // A claim may be a list of texts.
+            (Claim, Step::Number | Step::Any) => &Text,
             (List(_), Step::Name(name)) => {
                 return Err(format!(
                     "`{shown}` is a list, so it has no member `{name}`; write `{shown}[0]`, for example"
@@ -111,6 +113,7 @@ fn check_place(place: &Place, found: &Json, shown: &str) -> Result<(), String> {
     let wrong = || Err(format!("`{shown}` must be {}, not `{found}`", kind(place)));
     match (place, found) {
         (Text | Place::Method, Json::String(_)) | (Claim, Json::String(_) | Json::Bool(_)) => Ok(()),
+        (Claim, Json::Array(texts)) if texts.iter().all(Json::is_string) => Ok(()),
         (Place::SpiffeId, Json::String(text)) => {
             SpiffeId::parse(text).map(drop).map_err(|error| format!("`{shown}`: `{text}` is not a SPIFFE ID: {error}"))
         }
@@ -144,7 +147,7 @@ pub(crate) const fn kind(place: &Place) -> &'static str {
         Text | Place::Method | Place::Segment => "a text",
         Place::SpiffeId => "a SPIFFE ID",
         Nanos => "a whole number of nanoseconds since 1970",
-        Claim => "a text, a whole number or a boolean",
+        Claim => "a text, a whole number, a boolean or a list of texts",
         List(_) => "a list",
         Map(_) | Members(_) | Place::Headers => "an object",
     }

@@ -27,7 +27,7 @@ use real as simulation;
 pub use simulation::Machine;
 #[cfg(any(test, feature = "simulation"))]
 pub use simulation::{Fabric, MachineGuard};
-pub use work::blocking;
+pub use work::{apart, blocking};
 
 /// Whether this thread runs a program of a simulated machine. In a shipped program the result is `false` at compile
 /// time.

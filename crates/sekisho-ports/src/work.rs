@@ -1,4 +1,4 @@
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::Machine;
 
@@ -17,6 +17,18 @@ pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
+/// Waits for a future that blocks while it is polled, away from the threads that serve.
+///
+/// # Errors
+/// The future panicked.
+pub async fn apart<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
+    if Machine::current().is_some() {
+        return Ok(future.await);
+    }
+    let here = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || here.block_on(future)).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread::{ThreadId, current};
@@ -31,5 +43,15 @@ mod tests {
         let machine = Machine::new(1, [10, 0, 0, 1].into(), &crate::Fabric::new(1));
         let simulated = machine.enter(|| blocking(|| current().id()));
         assert_eq!(simulated.await.unwrap(), here);
+    }
+
+    #[tokio::test]
+    async fn what_blocks_while_polled_holds_up_nothing() {
+        let (to, from) = std::sync::mpsc::channel();
+        // It ends only if this thread goes on meanwhile.
+        let apart = tokio::spawn(apart(async move { from.recv().unwrap() }));
+        tokio::task::yield_now().await;
+        to.send(current().id()).unwrap();
+        assert_eq!(apart.await.unwrap().unwrap(), current().id());
     }
 }

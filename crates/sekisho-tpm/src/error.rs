@@ -13,8 +13,17 @@ pub enum TpmError {
     Answer { command: &'static str, error: Malformed },
     #[error("the TPM has been busy for too long")]
     Busy,
+    #[error("the TPM made another kind of key than was asked for")]
+    NoSigningKey,
     #[error("an argument of {0} is longer than a TPM accepts")]
     TooLong(&'static str),
+}
+
+impl TpmError {
+    /// What was to be read is of another TPM, or was changed: `TPM_RC_INTEGRITY`, whatever the parameter.
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code & 0x080 != 0 && *code & 0x0bf == 0x9f)
+    }
 }
 
 /// The response codes that a person can do something about (part 2, §6.6).

@@ -19,3 +19,18 @@ pub struct StoredKey {
     /// `TPMT_PUBLIC`
     pub public: Vec<u8>,
 }
+
+impl StoredKey {
+    /// For a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let length = u16::try_from(self.private.len()).unwrap_or(u16::MAX).to_be_bytes();
+        [&length[..], &self.private, &self.public].concat()
+    }
+
+    /// `None`: not such bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<2>()?;
+        let (private, public) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        Some(Self { private: private.to_vec(), public: public.to_vec() })
+    }
+}

@@ -2,20 +2,20 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sekisho_evidence::node::{
-    Log, LogPart, MAX_PART_BYTES, NodeError, NodeProof, QUOTED_PCRS, QuotedPcrs, SOFTWARE_TPM, Session, TPM, TpmAnswer,
-    TpmChallenge, TpmOpening, TpmRequest, binding, state_binding,
+    CertifiedAnswer, HardwareKey, Log, LogPart, MAX_PART_BYTES, NodeError, NodeProof, QUOTED_PCRS, QuotedPcrs,
+    SOFTWARE_TPM, Session, TPM, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest, binding, state_binding,
 };
 use sekisho_evidence::tpm::{Attest, Attested, PcrSelection, PcrValues};
 use sekisho_evidence::{Class, HashAlgorithm};
 
-use crate::device::{Device, Socket};
 use crate::error::TpmError;
 use crate::keys::Key;
+use crate::node_tpm::NodeTpm;
+use crate::signer::TpmSigner;
 use crate::templates::Template;
 use crate::tpm::{Attestation, Tpm};
 
@@ -46,9 +46,11 @@ impl From<ProofError> for NodeError {
     }
 }
 
-/// A TPM that proves this node.
+/// A TPM that proves this node, and holds the key of its SVID.
 pub struct TpmProof {
-    tpm: Mutex<Tpm>,
+    tpm: NodeTpm,
+    /// The key that the next answer certifies.
+    key: Mutex<Option<TpmSigner>>,
     class: &'static Class,
     chain: Vec<Vec<u8>>,
     /// The mount point of securityfs.
@@ -62,12 +64,9 @@ impl TpmProof {
     /// # Errors
     /// Neither a device nor a socket, or no permission.
     pub fn open(path: &Path, chain: Vec<Vec<u8>>) -> std::io::Result<Self> {
-        let is_socket = std::fs::metadata(path)?.file_type().is_socket();
-        let (tpm, class, logs) = match is_socket {
-            true => (Tpm::new(Socket::connect(path)?), &SOFTWARE_TPM, None),
-            false => (Tpm::new(Device::open(path)?), &TPM, Some(SECURITYFS.into())),
-        };
-        Ok(Self { tpm: Mutex::new(tpm), class, chain, logs })
+        let tpm = NodeTpm::at(path)?;
+        let (class, logs) = if tpm.is_software() { (&SOFTWARE_TPM, None) } else { (&TPM, Some(SECURITYFS.into())) };
+        Ok(Self { tpm, key: Mutex::new(None), class, chain, logs })
     }
 
     /// Takes the logs of firmware and kernel from here: the mount point of securityfs. A device has that of the kernel,
@@ -96,7 +95,7 @@ impl TpmProof {
     }
 
     fn opening(&self) -> Result<TpmOpening, ProofError> {
-        let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tpm = self.tpm.open().map_err(TpmError::from)?;
         let (template, ek_certificate) = endorsement(&mut tpm)?;
         let ek_public = public(&mut tpm, template)?;
         let ak_public = public(&mut tpm, Template::Attestation)?;
@@ -104,19 +103,22 @@ impl TpmProof {
     }
 
     fn activated(&self, challenge: &TpmChallenge, session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
-        let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tpm = self.tpm.open().map_err(TpmError::from)?;
         let (template, _) = endorsement(&mut tpm)?;
         let (ek, ak) = (tpm.primary(template)?, tpm.primary(Template::Attestation)?);
         let bound = binding(&challenge.nonce, &ak.public, &session.key, &session.exporter);
         let secret = tpm.activate_credential(&ek, &ak, &challenge.credential, &challenge.encrypted_seed);
         let quoted = quoted(&mut tpm, &ak, &bound);
+        // A software TPM has space for three objects: the endorsement key is needed no more.
         tpm.flush(ek)?;
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let certified = key.map(|key| certified(&mut tpm, &ak, &key, &bound)).transpose();
         tpm.flush(ak)?;
-        Ok(TpmAnswer { quoted: quoted? }.encode(&secret?, &bound))
+        Ok(TpmAnswer { quoted: quoted?, certified: certified? }.encode(&secret?, &bound))
     }
 
     fn quoted_again(&self, nonce: &[u8; 32], session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
-        let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tpm = self.tpm.open().map_err(TpmError::from)?;
         let ak = tpm.primary(Template::Attestation)?;
         let bound = state_binding(nonce, &ak.public, &session.key, &session.exporter);
         let quoted = quoted(&mut tpm, &ak, &bound);
@@ -164,6 +166,18 @@ fn quoted(tpm: &mut Tpm, ak: &Key, bound: &[u8]) -> Result<QuotedPcrs, ProofErro
     Err(ProofError::Unsteady)
 }
 
+/// The attestation key's word that the key of the request is in this TPM.
+fn certified(tpm: &mut Tpm, ak: &Key, key: &TpmSigner, bound: &[u8]) -> Result<CertifiedAnswer, TpmError> {
+    let root = tpm.primary(Template::StorageRoot)?;
+    let loaded = tpm.load(&root, key.stored());
+    tpm.flush(root)?;
+    let loaded = loaded?;
+    let certified = tpm.certify(&loaded, ak, bound);
+    tpm.flush(loaded)?;
+    let Attestation { attest, signature } = certified?;
+    Ok(CertifiedAnswer { public: key.stored().public.clone(), attest, signature })
+}
+
 fn covers(quote: &Attestation, pcrs: &PcrValues, selection: PcrSelection) -> bool {
     match Attest::parse(&quote.attest).map(|attest| attest.body) {
         Ok(Attested::Quote { digest, .. }) => pcrs.digest(selection, HashAlgorithm::Sha256) == Some(digest),
@@ -174,6 +188,12 @@ fn covers(quote: &Attestation, pcrs: &PcrValues, selection: PcrSelection) -> boo
 impl NodeProof for TpmProof {
     fn class(&self) -> &'static Class {
         self.class
+    }
+
+    fn key(&self) -> Result<Option<HardwareKey>, NodeError> {
+        let key = TpmSigner::generate(&self.tpm).map_err(ProofError::from)?;
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        Ok(Some(HardwareKey { stored: key.stored().to_bytes(), signer: Arc::new(key) }))
     }
 
     fn payload(&self, _: &Session<'_>) -> Result<Vec<u8>, NodeError> {

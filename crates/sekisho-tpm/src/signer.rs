@@ -1,33 +1,41 @@
 //! A signer whose key cannot leave the TPM.
 
-use std::sync::{Arc, Mutex};
-
 use sekisho_evidence::HashAlgorithm;
-use sekisho_evidence::tpm::{KeyMaterial, TpmSignature};
+use sekisho_evidence::tpm::{Public, TpmSignature};
 use sekisho_types::{SignError, SignatureAlgorithm, Signer};
 
-use crate::keys::Key;
-use crate::tpm::Tpm;
+use crate::error::TpmError;
+use crate::keys::StoredKey;
+use crate::node_tpm::NodeTpm;
+use crate::templates::Template;
 
-/// `SubjectPublicKeyInfo` of a key on P-256, up to the point (RFC 5480 §2).
-const P256_SPKI: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
-/// A key on P-256 in a TPM. Each signature is one command; signatures of one TPM run one after the other.
+/// A key on P-256 below the storage root of a TPM, which is loaded for each signature.
+#[derive(Debug, Clone)]
 pub struct TpmSigner {
-    tpm: Arc<Mutex<Tpm>>,
-    key: Key,
+    tpm: NodeTpm,
+    stored: StoredKey,
     public_key_der: Vec<u8>,
 }
 
 impl TpmSigner {
-    /// `None` for a key that is not on P-256.
-    pub fn new(tpm: Arc<Mutex<Tpm>>, key: Key) -> Option<Self> {
-        let KeyMaterial::Ecc { point, .. } = &key.public.key else { return None };
-        let public_key_der = [&P256_SPKI[..], point].concat();
-        (point.len() == 65).then_some(Self { tpm, key, public_key_der })
+    /// A new key.
+    ///
+    /// # Errors
+    /// The TPM is not reached, or refuses.
+    pub fn generate(tpm: &NodeTpm) -> Result<Self, TpmError> {
+        let stored = tpm.below_root(|tpm, root| tpm.create(root, Template::Svid))?;
+        Self::of(tpm, stored).ok_or(TpmError::NoSigningKey)
+    }
+
+    /// A key that was generated before. `None` for one that is not on P-256. Whether it is of this TPM turns out when
+    /// it signs.
+    pub fn of(tpm: &NodeTpm, stored: StoredKey) -> Option<Self> {
+        let public_key_der = Public::parse(&stored.public).ok()?.spki_der()?;
+        Some(Self { tpm: tpm.clone(), stored, public_key_der })
+    }
+
+    pub const fn stored(&self) -> &StoredKey {
+        &self.stored
     }
 }
 
@@ -40,10 +48,19 @@ impl Signer for TpmSigner {
         &self.public_key_der
     }
 
+    fn is_slow(&self) -> bool {
+        true
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let digest = HashAlgorithm::Sha256.digest([message]);
-        let mut tpm = self.tpm.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let signature = tpm.sign(&self.key, &digest).map_err(|error| SignError(error.to_string()))?;
+        let signature = self.tpm.below_root(|tpm, root| {
+            let key = tpm.load(root, &self.stored)?;
+            let signature = tpm.sign(&key, &digest);
+            tpm.flush(key)?;
+            signature
+        });
+        let signature = signature.map_err(|error| SignError(error.to_string()))?;
         let signature = TpmSignature::parse(&signature).map_err(|error| SignError(error.to_string()))?;
         signature.ecdsa_der().ok_or_else(|| SignError("the TPM signed with another scheme than ECDSA".to_owned()))
     }

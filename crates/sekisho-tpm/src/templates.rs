@@ -12,6 +12,7 @@ const P256: u16 = 0x0003;
 const P384: u16 = 0x0004;
 const RSA_KEY: u16 = 0x0001;
 const ECC_KEY: u16 = 0x0023;
+const KEYED_HASH: u16 = 0x0008;
 
 /// `TPM2_PolicyOR` of the endorsement hierarchy's secret and the owner's policy, SHA-384 (template H-3).
 const POLICY_B_SHA384: [u8; 48] = [
@@ -37,6 +38,8 @@ pub enum Template {
     StorageRoot,
     /// A key on P-256 that signs for an SVID, below the storage root.
     Svid,
+    /// A secret that the TPM only returns, below the storage root.
+    Sealed,
 }
 
 /// The NV index of the certificate of this endorsement key (EK Credential Profile, §2.2.1.4 and §2.2.1.5).
@@ -45,7 +48,7 @@ pub const fn ek_certificate_index(template: Template) -> Option<u32> {
         Template::EkRsa2048 => Some(0x01c0_0002),
         Template::EkP256 => Some(0x01c0_000a),
         Template::EkP384 => Some(0x01c0_0016),
-        Template::Attestation | Template::StorageRoot | Template::Svid => None,
+        Template::Attestation | Template::StorageRoot | Template::Svid | Template::Sealed => None,
     }
 }
 
@@ -75,6 +78,8 @@ impl Template {
                 [head(ECC_KEY, SHA256, 0x0003_0472, &[]), storage(128), point(P256, &[0; 32], &[0; 32])].concat()
             }
             Self::Svid => [head(ECC_KEY, SHA256, 0x0004_0072, &[]), signing(), point(P256, &[], &[])].concat(),
+            // A wrong authorization value locks nothing: there is none.
+            Self::Sealed => [head(KEYED_HASH, SHA256, 0x0000_0452, &[]), words(&[NULL]), sized(&[])].concat(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sekisho_evidence::HashAlgorithm;
 use sekisho_evidence::tpm::{Attributes, PcrSelection, PcrValues, Public};
+use sekisho_types::Secret;
 
 use crate::command::Command;
 use crate::device::Transport;
@@ -93,9 +94,24 @@ impl Tpm {
     /// # Errors
     /// A parent that is not a storage key.
     pub fn create(&mut self, parent: &Key, template: Template) -> Result<StoredKey, TpmError> {
+        self.create_with(parent, template, &[])
+    }
+
+    /// Encrypts a secret of at most 128 bytes so that only this TPM reads it.
+    ///
+    /// # Errors
+    /// A parent that is not a storage key, or a longer secret.
+    pub fn seal(&mut self, parent: &Key, secret: &Secret<Vec<u8>>) -> Result<StoredKey, TpmError> {
+        self.create_with(parent, Template::Sealed, secret.expose())
+    }
+
+    fn create_with(&mut self, parent: &Key, template: Template, secret: &[u8]) -> Result<StoredKey, TpmError> {
+        let length = u16::try_from(secret.len()).map_err(|_| TpmError::TooLong("TPM2_Create"))?;
+        // No authorization value, and what the new object holds.
+        let sensitive = Secret::new([&[0, 0][..], &length.to_be_bytes(), secret].concat());
         let command = Command::new("TPM2_Create", 0x153)
             .authorized(parent.handle)
-            .sized(&[0, 0, 0, 0])
+            .sized(sensitive.expose())
             .sized(&template.public())
             .sized(&[])
             .u32(0);
@@ -108,10 +124,25 @@ impl Tpm {
     /// # Errors
     /// A key of another TPM, of another parent, or one whose bytes were changed.
     pub fn load(&mut self, parent: &Key, stored: &StoredKey) -> Result<Key, TpmError> {
+        let handle = self.load_handle(parent, stored)?;
+        key("TPM2_Load", handle, stored.public.clone())
+    }
+
+    fn load_handle(&mut self, parent: &Key, stored: &StoredKey) -> Result<u32, TpmError> {
         let command =
             Command::new("TPM2_Load", 0x157).authorized(parent.handle).sized(&stored.private).sized(&stored.public);
-        let (_, handle) = self.run_for_handle(&command)?;
-        key("TPM2_Load", handle, stored.public.clone())
+        self.run_for_handle(&command).map(|(_, handle)| handle)
+    }
+
+    /// Reads a secret that was sealed below `parent`.
+    ///
+    /// # Errors
+    /// A secret of another TPM or another parent, or bytes that were changed.
+    pub fn unseal(&mut self, parent: &Key, stored: &StoredKey) -> Result<Secret<Vec<u8>>, TpmError> {
+        let handle = self.load_handle(parent, stored)?;
+        let secret = self.run(&Command::new("TPM2_Unseal", 0x15e).authorized(handle));
+        self.flush_handle(handle)?;
+        secret?.sized().map(Secret::new)
     }
 
     /// Removes a key from the TPM's memory.

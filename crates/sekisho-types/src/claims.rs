@@ -11,6 +11,8 @@ pub enum ClaimValue {
     Bool(bool),
     Integer(i64),
     Text(String),
+    /// Texts, for example the classes of hardware that attested.
+    List(Vec<String>),
 }
 
 /// Claims by name, in one canonical order.

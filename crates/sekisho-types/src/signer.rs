@@ -22,5 +22,10 @@ pub trait Signer: Send + Sync {
     /// The public key as DER `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7).
     fn public_key_der(&self) -> &[u8];
 
+    /// Whether a signature may take long, so that no thread that serves others waits for it.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }

@@ -210,6 +210,7 @@ impl Serialize for ClaimsForm<'_> {
                 ClaimValue::Bool(flag) => map.serialize_entry(name, flag)?,
                 ClaimValue::Integer(number) => map.serialize_entry(name, number)?,
                 ClaimValue::Text(text) => map.serialize_entry(name, text)?,
+                ClaimValue::List(texts) => map.serialize_entry(name, texts)?,
             }
         }
         map.end()
@@ -224,6 +225,7 @@ impl<'de> Deserialize<'de> for ClaimsForm<'_> {
             Bool(bool),
             Integer(i64),
             Text(String),
+            List(Vec<String>),
         }
         let mut claims = Claims::default();
         for (name, claim) in BTreeMap::<String, Claim>::deserialize(from)? {
@@ -231,6 +233,7 @@ impl<'de> Deserialize<'de> for ClaimsForm<'_> {
                 Claim::Bool(flag) => ClaimValue::Bool(flag),
                 Claim::Integer(number) => ClaimValue::Integer(number),
                 Claim::Text(text) => ClaimValue::Text(text),
+                Claim::List(texts) => ClaimValue::List(texts),
             };
             claims.set(&name, claim);
         }

@@ -1,6 +1,8 @@
 //! The exchange in which a node proves itself: both sides of an attestor.
 
-use sekisho_types::{Digest, SelectorSet, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+use std::sync::Arc;
+
+use sekisho_types::{Digest, SelectorSet, Signer, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
 use crate::derived::derived;
 use crate::{Class, Evidence, EvidenceError, Piece};
@@ -108,6 +110,12 @@ pub trait Conversation: Send + Sync {
 pub trait NodeProof: Send + Sync {
     fn class(&self) -> &'static Class;
 
+    /// A new key for the node's SVID, where the proof has one that cannot leave the hardware. It is asked for before
+    /// the first message; what follows is about this key.
+    fn key(&self) -> Result<Option<HardwareKey>, NodeError> {
+        Ok(None)
+    }
+
     /// The first message.
     fn payload(&self, session: &Session<'_>) -> Result<Vec<u8>, NodeError>;
 
@@ -121,6 +129,14 @@ pub trait NodeProof: Send + Sync {
 
     /// Whether the node can prove itself again at any time. Servers do not renew the SVID of such a node.
     fn can_repeat(&self) -> bool;
+}
+
+/// A key in the node's hardware.
+#[derive(Clone)]
+pub struct HardwareKey {
+    pub signer: Arc<dyn Signer>,
+    /// From what the same hardware has the key again, and no other.
+    pub stored: Vec<u8>,
 }
 
 /// Why a node is refused, or cannot prove itself.

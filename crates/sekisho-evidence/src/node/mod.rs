@@ -15,13 +15,13 @@ mod x509pop;
 use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
-    AnchorFile, Conversation, Device, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step, Unvouched,
-    VerifierInputs,
+    AnchorFile, Conversation, Device, HardwareKey, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
+    Unvouched, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use tpm::{SOFTWARE_TPM, TPM};
 pub use tpm_logs::TpmError;
-pub use tpm_messages::{QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+pub use tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 pub use tpm_requests::{Log, LogPart, MAX_PART_BYTES, TpmRequest, state_binding};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 

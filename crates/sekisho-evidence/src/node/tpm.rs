@@ -2,22 +2,29 @@
 //!
 //! The node's ID follows from its endorsement key, so a TPM is one node permanently and no other can take its ID.
 
-use sekisho_types::{EvidenceClass, Secret, SpiffeId};
+use sekisho_types::{Digest, EvidenceClass, Secret, SpiffeId};
 
 use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, Unvouched, VerifierInputs};
 use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied};
-use super::tpm_messages::{QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+use super::tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 use super::tpm_requests::{TpmRequest, state_binding};
 use super::tpm_state::{BANK, KnownState, KnownTpm};
 use crate::class::Form::{Name, Pair, Sha256, Text};
 use crate::tpm::{
     CredentialSeed, EndorsementCertificate, EndorsementError, Expected, PcrSelection, PcrValues, Public, QuotedState,
-    Signed, StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_state,
+    Signed, StateClaims, TpmRefusal, check_attestation_key, make_credential, verify_certified, verify_state,
 };
-use crate::{Age, Class, Form};
+use crate::{Age, Class, Form, KeyClass};
 
-const SELECTORS: &[(&str, Form)] =
-    &[("ek", Sha256), ("manufacturer", Text), ("model", Text), ("version", Text), ("pcr", Pair), ("secure_boot", Name)];
+const SELECTORS: &[(&str, Form)] = &[
+    ("ek", Sha256),
+    ("manufacturer", Text),
+    ("model", Text),
+    ("version", Text),
+    ("pcr", Pair),
+    ("secure_boot", Name),
+    ("key_class", Name),
+];
 /// How swtpm's tools name the model, whatever the case.
 const SOFTWARE_MODEL: &str = "swtpm";
 
@@ -29,7 +36,7 @@ pub static TPM: Class = Class {
     age: Age::Lasting,
     is_hardware: true,
     selectors: SELECTORS,
-    claims: &[("ek", "tpm.ek"), ("secure_boot", "tpm.secure_boot")],
+    claims: &[("ek", "tpm.ek"), ("secure_boot", "tpm.secure_boot"), ("key_class", "tpm.node_key_class")],
 };
 
 /// The node has a TPM that is a program. Its evidence counts as hardware: the name says that this is dangerous, in the
@@ -41,7 +48,11 @@ pub static SOFTWARE_TPM: Class = Class {
     age: Age::Lasting,
     is_hardware: true,
     selectors: SELECTORS,
-    claims: &[("ek", "danger_software_tpm.ek"), ("secure_boot", "danger_software_tpm.secure_boot")],
+    claims: &[
+        ("ek", "danger_software_tpm.ek"),
+        ("secure_boot", "danger_software_tpm.secure_boot"),
+        ("key_class", "danger_software_tpm.node_key_class"),
+    ],
 };
 
 static MANUFACTURERS: AnchorFile = AnchorFile {
@@ -110,7 +121,8 @@ impl NodeAttestor for Tpm {
         let challenge = TpmChallenge { credential: made.credential, encrypted_seed: made.encrypted_seed, nonce };
         let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", self.class.name, endorsement.spki))?;
         let EndorsementCertificate { spki: ek, manufacturer, model, version, ends_at, .. } = endorsement;
-        let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public: opening.ak_public };
+        let (ak_public, key) = (opening.ak_public, KeyClass::Software);
+        let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key };
         let secret = Secret::new(secret);
         let waiting = Challenged { class: self.class, id, tpm, ak, is_vouched, secret, nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
@@ -146,10 +158,12 @@ impl Conversation for Challenged {
         let bound = binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
         let before = (given.remembered)(&id).as_deref().and_then(KnownState::decode);
-        let (device, now) = (tpm.device(), given.now);
+        let (device, now, requested) = (tpm.device(), given.now, given.session.key);
         // From here on this TPM has answered: what is refused is the state of its machine.
         let then = move || {
             let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
+            let key = key_class(&ak, answer.certified.as_ref(), &bound, &requested);
+            let tpm = KnownTpm { key: key.map_err(|refusal| denied(&id, refusal))?, ..tpm };
             Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, now)
         };
         if is_vouched { then() } else { Ok(Step::Approval(Unvouched { device, then: Box::new(then) })) }
@@ -193,6 +207,21 @@ fn verified(ak: &Public, quoted: &QuotedPcrs, bound: &[u8]) -> Result<StateClaim
         ima_digests: None,
     };
     Ok(verify_state(ak, &state, &expected)?.into_inner())
+}
+
+/// Where the key is for which the SVID is asked. A certification of any other key is refused.
+fn key_class(
+    ak: &Public,
+    certified: Option<&CertifiedAnswer>,
+    bound: &[u8],
+    requested: &Digest,
+) -> Result<KeyClass, TpmRefusal> {
+    let Some(CertifiedAnswer { public, attest, signature }) = certified else { return Ok(KeyClass::Software) };
+    let key = verify_certified(ak, public, Signed { attest, signature }, bound)?;
+    match key.public.spki_der() {
+        Some(spki) if crate::sha256(&spki) == *requested => Ok(KeyClass::TpmCertified),
+        _ => Err(TpmRefusal::NotTheRequestedKey),
+    }
 }
 
 /// Those that the quote covers.

@@ -195,6 +195,7 @@ impl Conversation for Explaining {
 
 fn selectors(class: &Class, tpm: &KnownTpm, pcrs: &PcrValues, secure_boot: Option<bool>) -> SelectorSet {
     let named = [
+        format!("key_class:{}", tpm.key.as_str()),
         format!("ek:{}", tpm.ek),
         format!("manufacturer:{}", tpm.manufacturer),
         format!("model:{}", tpm.model),

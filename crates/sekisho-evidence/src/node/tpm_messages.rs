@@ -52,6 +52,34 @@ pub struct QuotedPcrs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TpmAnswer {
     pub quoted: QuotedPcrs,
+    /// The key of the certificate signing request, where it is in the TPM.
+    pub certified: Option<CertifiedAnswer>,
+}
+
+/// A key that the attestation key certified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertifiedAnswer {
+    /// `TPMT_PUBLIC`
+    pub public: Vec<u8>,
+    /// `TPMS_ATTEST`
+    pub attest: Vec<u8>,
+    /// `TPMT_SIGNATURE`
+    pub signature: Vec<u8>,
+}
+
+impl CertifiedAnswer {
+    fn value(&self) -> Value {
+        let members = [("public", &self.public), ("attest", &self.attest), ("signature", &self.signature)];
+        Value::Object(members.into_iter().map(|(name, bytes)| (name.to_owned(), text(bytes))).collect())
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            public: member(value, "public")?,
+            attest: member(value, "attest")?,
+            signature: member(value, "signature")?,
+        })
+    }
 }
 
 /// What the quote signs beside the PCRs: the server's nonce, both keys and this connection. A quote for another
@@ -131,7 +159,9 @@ impl QuotedPcrs {
 impl TpmAnswer {
     /// With a code by the secret that the credential held.
     pub fn encode(&self, secret: &[u8], binding: &[u8]) -> Vec<u8> {
-        let body = self.quoted.encode();
+        let [quote, signature, pcrs] = self.quoted.members();
+        let certified = self.certified.as_ref().map_or(Value::Null, CertifiedAnswer::value);
+        let body = object([quote, signature, pcrs, ("certified", certified)]);
         let code = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &[binding, &body].concat());
         object([("body", text(&body)), ("code", text(code.as_ref()))])
     }
@@ -144,7 +174,12 @@ impl TpmAnswer {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         hmac::verify(&key, &[binding, &body].concat(), &code).ok()?;
         let body = parse_strict_json(&body, MAX_MESSAGE_BYTES).ok()?;
-        Some(Self { quoted: QuotedPcrs::read(&body)? })
+        // Absent in answers of an earlier release.
+        let certified = match body.get("certified").unwrap_or(&Value::Null) {
+            Value::Null => None,
+            certified => Some(CertifiedAnswer::read(certified)?),
+        };
+        Some(Self { quoted: QuotedPcrs::read(&body)?, certified })
     }
 }
 

@@ -7,9 +7,9 @@ use sekisho_types::{Digest, UnixTime, parse_strict_json};
 use serde_json::{Value, json};
 
 use super::attestor::Device;
-use crate::HashAlgorithm;
 use crate::ima::Replayed;
 use crate::tpm::PcrValues;
+use crate::{HashAlgorithm, KeyClass};
 
 const MAX_BYTES: usize = 64 * 1024;
 /// The bank of all quotes.
@@ -27,6 +27,8 @@ pub(super) struct KnownTpm {
     pub ends_at: UnixTime,
     /// `TPMT_PUBLIC` of the attestation key.
     pub ak_public: Vec<u8>,
+    /// Where the key of the node's SVID is.
+    pub key: KeyClass,
 }
 
 impl KnownTpm {
@@ -58,7 +60,7 @@ pub(super) struct KnownBoot {
 
 impl KnownState {
     pub(super) fn encode(&self) -> String {
-        let KnownTpm { ek, manufacturer, model, version, ends_at, ak_public } = &self.tpm;
+        let KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key } = &self.tpm;
         let pcrs: serde_json::Map<String, Value> =
             self.pcrs.values.iter().map(|(index, value)| (index.to_string(), hex::encode(value).into())).collect();
         json!({
@@ -68,6 +70,7 @@ impl KnownState {
             "version": version,
             "ends_at": ends_at.nanos(),
             "ak_public": BASE64.encode(ak_public),
+            "key_class": key.as_str(),
             "resets": self.resets.0,
             "restarts": self.resets.1,
             "pcrs": pcrs,
@@ -93,6 +96,7 @@ impl KnownState {
             version: words("version")?,
             ends_at: UnixTime::from_nanos(kept.get("ends_at")?.as_i64()?),
             ak_public: BASE64.decode(words("ak_public")?).ok()?,
+            key: KeyClass::parse(&words("key_class")?)?,
         };
         let pcr = |(index, value): (&String, &Value)| Some((index.parse().ok()?, hex::decode(value.as_str()?).ok()?));
         let values = kept.get("pcrs")?.as_object()?.iter().map(pcr).collect::<Option<BTreeMap<_, _>>>()?;
@@ -126,6 +130,7 @@ mod tests {
             version: "id:1".to_owned(),
             ends_at: UnixTime::from_nanos(77),
             ak_public: vec![1, 2, 3],
+            key: KeyClass::TpmCertified,
         };
         let mut state = KnownState {
             tpm,

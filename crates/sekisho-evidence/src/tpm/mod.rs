@@ -19,7 +19,7 @@ pub use refusal::TpmRefusal;
 pub use signature::{SignatureError, TpmSignature};
 pub use verify::{
     CertifiedKey, Expected, ImaClaims, QuotedState, Signed, StateClaims, TpmClaims, TpmEvidence, appraise_entry,
-    check_attestation_key, explain_boot, verify, verify_state,
+    check_attestation_key, explain_boot, verify, verify_certified, verify_state,
 };
 
 #[cfg(test)]

@@ -10,6 +10,11 @@ const RSAES: u16 = 0x0015;
 const ECDAA: u16 = 0x001a;
 /// No field of a key that we accept is longer: RSA of 4,096 bits has 512 bytes.
 const MAX_FIELD: usize = 1024;
+/// `SubjectPublicKeyInfo` of a key on P-256, up to the point.
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 /// `TPMA_OBJECT`: what a key may do and where it can be (part 2, §8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +166,14 @@ impl Public {
     pub fn name(&self) -> Vec<u8> {
         let digest = self.name_algorithm.digest([self.bytes.as_slice()]);
         [self.name_algorithm.id().to_be_bytes().as_slice(), &digest].concat()
+    }
+
+    /// DER `SubjectPublicKeyInfo` (RFC 5480 §2), if the key is on P-256.
+    pub fn spki_der(&self) -> Option<Vec<u8>> {
+        match &self.key {
+            KeyMaterial::Ecc { curve: Curve::P256, point } => Some([&P256_SPKI[..], point].concat()),
+            _ => None,
+        }
     }
 
     /// The qualified name of a primary key in the hierarchy with this handle.

@@ -17,6 +17,10 @@ pub enum TpmRefusal {
     AttestationKeyMay,
     #[error("the certified key lacks `{0}`")]
     CertifiedKeyLacks(&'static str),
+    #[error("the certified key may decrypt, or has attributes that the specification reserves")]
+    CertifiedKeyMay,
+    #[error("the certified key is not the key of the certificate signing request")]
+    NotTheRequestedKey,
     #[error("the quote's signature: {0}")]
     QuoteSignature(SignatureError),
     #[error("the certification's signature: {0}")]

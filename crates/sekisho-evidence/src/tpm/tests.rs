@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
+use x509_parser::prelude::FromDer as _;
+
 use super::*;
 use crate::HashAlgorithm::Sha256;
 
@@ -221,6 +223,59 @@ fn a_name_follows_the_public_area() {
     assert_eq!(name[..2], [0, 0x0b]);
     assert_eq!(name[2..], Sha256.digest([one.public_bytes().as_slice()]));
     assert_ne!(name, other.public().name());
+}
+
+const RESIDENT: u32 = 0x0004_0072;
+
+/// `TPMS_ATTEST` of a certification of this Name.
+fn certification(name: &[u8], nonce: &[u8]) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let head = [&0xff54_4347u32.to_be_bytes()[..], &[0x80, 0x17, 0, 0], &sized(nonce)].concat();
+    [head, vec![0; 16], vec![1], vec![0; 8], sized(name), vec![0, 0]].concat()
+}
+
+fn certified(ak: &Signer, key: &Signer, attest: &[u8]) -> Result<CertifiedKey, TpmRefusal> {
+    let signature = ak.sign(attest);
+    let signed = Signed { attest, signature: &signature };
+    verify_certified(&ak.public(), &key.public_bytes(), signed, NONCE)
+}
+
+#[test]
+fn a_certified_key_has_its_public_key() {
+    let (ak, key) = (Signer::new(AK), Signer::new(RESIDENT));
+    let found = certified(&ak, &key, &certification(&key.public().name(), NONCE)).unwrap();
+    let spki = found.public.spki_der().unwrap();
+    let (_, parsed) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki).unwrap();
+    assert_eq!(*parsed.subject_public_key.data, *key.pair.public_key().as_ref());
+}
+
+#[test]
+fn a_key_that_could_leave_is_not_certified() {
+    let ak = Signer::new(AK);
+    let judged = |attributes| {
+        let key = Signer::new(attributes);
+        certified(&ak, &key, &certification(&key.public().name(), NONCE)).unwrap_err()
+    };
+    for (bit, name) in [(1, "fixedTPM"), (4, "fixedParent"), (5, "sensitiveDataOrigin"), (18, "sign")] {
+        assert_eq!(judged(RESIDENT & !(1 << bit)), TpmRefusal::CertifiedKeyLacks(name));
+    }
+    for bits in [RESIDENT | 1 << 17, RESIDENT | 1 << 3, RESIDENT | 1 << 31] {
+        assert_eq!(judged(bits), TpmRefusal::CertifiedKeyMay);
+    }
+}
+
+#[test]
+fn a_certification_is_for_one_key_and_challenge() {
+    let (ak, key, other) = (Signer::new(AK), Signer::new(RESIDENT), Signer::new(RESIDENT));
+    let name = key.public().name();
+    assert_eq!(certified(&ak, &other, &certification(&name, NONCE)), Err(TpmRefusal::OtherCertifiedKey));
+    assert_eq!(certified(&ak, &key, &certification(&name, b"old")), Err(TpmRefusal::CertifyNonce));
+    assert_eq!(certified(&ak, &key, &quote().bytes()), Err(TpmRefusal::NotACertification));
+    let (attest, forger) = (certification(&name, NONCE), Signer::new(AK));
+    let signature = forger.sign(&attest);
+    let signed = Signed { attest: &attest, signature: &signature };
+    let refused = verify_certified(&ak.public(), &key.public_bytes(), signed, NONCE).unwrap_err();
+    assert_eq!(refused, TpmRefusal::CertifySignature(SignatureError::Wrong));
 }
 
 #[test]

@@ -134,7 +134,7 @@ pub fn verify(
     endorsement.check_key(&Public::parse(evidence.ek_public)?)?;
     let attestation_key = Public::parse(evidence.ak_public)?;
     let state = verify_state(&attestation_key, &evidence.state, expected)?.into_inner();
-    let certified = |(public, signed)| certified(&attestation_key, public, signed, expected.nonce);
+    let certified = |(public, signed)| verify_certified(&attestation_key, public, signed, expected.nonce);
     let key = evidence.certified.map(certified).transpose()?;
     Ok(Verified::assertion(TpmClaims { endorsement, attestation_key, key, state }))
 }
@@ -195,7 +195,16 @@ pub fn check_attestation_key(key: &Public) -> Result<(), TpmRefusal> {
     Ok(())
 }
 
-fn certified(ak: &Public, public: &[u8], signed: Signed<'_>, nonce: &[u8]) -> Result<CertifiedKey, TpmRefusal> {
+/// Verifies that a key (`TPMT_PUBLIC`) is in the TPM of this attestation key, was made there, and cannot leave it.
+///
+/// # Errors
+/// The first thing that does not hold.
+pub fn verify_certified(
+    ak: &Public,
+    public: &[u8],
+    signed: Signed<'_>,
+    nonce: &[u8],
+) -> Result<CertifiedKey, TpmRefusal> {
     let signature = TpmSignature::parse(signed.signature)?;
     signature.verify(ak, signed.attest).map_err(TpmRefusal::CertifySignature)?;
     let attest = Attest::parse(signed.attest)?;
@@ -207,10 +216,13 @@ fn certified(ak: &Public, public: &[u8], signed: Signed<'_>, nonce: &[u8]) -> Re
     if public.name() != name {
         return Err(TpmRefusal::OtherCertifiedKey);
     }
-    match public.attributes.missing(RESIDENT_KEY) {
-        Some(missing) => Err(TpmRefusal::CertifiedKeyLacks(missing)),
-        None => Ok(CertifiedKey { name, public }),
+    if let Some(missing) = public.attributes.missing(RESIDENT_KEY) {
+        return Err(TpmRefusal::CertifiedKeyLacks(missing));
     }
+    if public.attributes.has(Attributes::DECRYPT) || public.attributes.has_reserved() {
+        return Err(TpmRefusal::CertifiedKeyMay);
+    }
+    Ok(CertifiedKey { name, public })
 }
 
 /// The facts of an event log, which must give each of the PCRs in `logged` its quoted value.

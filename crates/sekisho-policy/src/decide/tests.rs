@@ -44,6 +44,26 @@ pub(super) fn now() -> UnixTime {
 }
 
 #[test]
+fn a_policy_demands_a_class_of_keys() {
+    let policy = load(
+        "package workload.authz\ndefault allow := false\nallow if {\n\t\"tpm\" in input.subject.claims.hw_attested_by\n\
+         \tinput.subject.claims[\"tpm.key_class\"] == \"tpm-certified\"\n}\n",
+    )
+    .unwrap();
+    let decide = |class: &str, by: &[&str]| {
+        let mut request = request(true);
+        let subject = std::sync::Arc::make_mut(&mut request.subject);
+        subject.claims.set("tpm.key_class", ClaimValue::Text(class.into()));
+        subject.claims.set("hw_attested_by", ClaimValue::List(by.iter().map(|&name| name.into()).collect()));
+        policy.decide(&request, now()).effect.is_allow()
+    };
+    assert!(decide("tpm-certified", &["snp", "tpm"]));
+    assert!(!decide("software", &["tpm"]));
+    assert!(!decide("tpm-certified", &["danger_software_tpm"]));
+    assert!(!policy.decide(&request(true), now()).effect.is_allow(), "absent claims demand nothing away");
+}
+
+#[test]
 fn the_documented_policy_denies_by_one_condition() {
     let v1 = V0.replace("default allow = false", "default allow := false").replace("allow {", "allow if {");
     for text in [V0, v1.as_str()] {
@@ -340,7 +360,7 @@ fn a_test_case_with_impossible_input_fails() {
         ("{headers: {a: 1}}", "`input.headers.a` must be a text"),
         (
             "{subject: {claims: {admin: [1]}}}",
-            "`input.subject.claims.admin` must be a text, a whole number or a boolean",
+            "`input.subject.claims.admin` must be a text, a whole number, a boolean or a list of texts",
         ),
     ] {
         let table =

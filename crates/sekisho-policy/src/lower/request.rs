@@ -85,6 +85,7 @@ impl Place {
                 Some(ClaimValue::Bool(flag)) => View::Bool(*flag),
                 Some(ClaimValue::Integer(number)) => View::Integer(*number),
                 Some(ClaimValue::Text(text)) => View::Text(text),
+                Some(ClaimValue::List(texts)) => View::Texts(texts),
             },
             Self::Destination => View::Text(request.destination.as_str()),
             Self::RequestId => View::Text(&request.request_id),

@@ -123,6 +123,7 @@ fn describe(chain: &[u8], hint: &str) -> Option<Svid> {
         ClaimValue::Bool(flag) => json!(flag),
         ClaimValue::Integer(number) => json!(number),
         ClaimValue::Text(text) => json!(text),
+        ClaimValue::List(texts) => json!(texts),
     };
     Some(Svid {
         spiffe_id: facts.spiffe_id.to_string(),

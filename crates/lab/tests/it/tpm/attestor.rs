@@ -123,6 +123,54 @@ fn a_node_attests_by_its_tpm() {
     }
 }
 
+/// What the server finds of the key: its class, or why it is refused.
+fn key_class(exchange: &Exchange, proof: &TpmProof, session: impl Fn() -> Session<'static>) -> String {
+    let (mut challenge, mut conversation) =
+        exchange.begin("danger_software_tpm", &proof.payload(&session()).unwrap()).unwrap();
+    loop {
+        let answer = proof.answer(&challenge, &session()).unwrap();
+        match conversation.go_on(&answer, &exchange.given(session())) {
+            Ok(Step::Challenge(next, waiting)) => (challenge, conversation) = (next, waiting),
+            Ok(Step::Proved(proved)) => {
+                let selectors = proved.evidence().pieces()[0].selectors().clone();
+                let class = selectors.iter().find_map(|one| one.value().strip_prefix("key_class:").map(str::to_owned));
+                return class.unwrap();
+            }
+            Ok(_) => panic!("nothing is spent and nothing approved"),
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+#[test]
+fn the_key_of_the_request_is_certified() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    assert_eq!(key_class(&exchange, &proof, || session(1, 1)), "software");
+    let key = proof.key().unwrap().unwrap();
+    let digest = Digest::new(sekisho_ledger::sha256_of(key.signer.public_key_der()));
+    let ours = || Session { exporter: [1; 32], key: digest, fresh: &sekisho_ports::random_bytes };
+    assert_eq!(key_class(&exchange, &proof, ours), "tpm-certified");
+    // A request for a key elsewhere, with a certificate of the one in the TPM.
+    let refused = key_class(&exchange, &proof, || session(1, 1));
+    assert_eq!(refused, "the certified key is not the key of the certificate signing request");
+}
+
+#[test]
+fn a_shown_state_keeps_the_class_of_the_key() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    let _key = proof.key().unwrap().unwrap();
+    let (_, refused) = exchange.attest(&proof);
+    assert!(refused.err().unwrap().to_string().contains("is not the key of"), "the session has another key");
+    let (_, proved) = exchange.attest(&TpmProof::open(&software.socket(), software.certificates(ISSUER)).unwrap());
+    proved.unwrap();
+    assert_eq!(exchange.kept()["key_class"], "software");
+    let (_, again) = exchange.attest_again(&proof);
+    let selectors = again.unwrap().evidence().pieces()[0].selectors().clone();
+    assert!(selectors.iter().any(|one| one.value() == "key_class:software"), "{selectors:?}");
+}
+
 #[test]
 fn a_software_tpm_is_not_hardware() {
     let Some(software) = Software::new() else { return };
@@ -167,7 +215,7 @@ fn a_tpm_cannot_answer_for_another() {
     assert!(refused.to_string().contains("TPM2_ActivateCredential"), "{refused}");
     // Nor can one that guesses the secret.
     let quoted = QuotedPcrs { quote: vec![], signature: vec![], pcrs: BTreeMap::new() };
-    let guess = TpmAnswer { quoted }.encode(&[0; 32], &[0; 32]);
+    let guess = TpmAnswer { quoted, certified: None }.encode(&[0; 32], &[0; 32]);
     conversation.go_on(&guess, &exchange.given(session(1, 1))).err().unwrap();
 }
 

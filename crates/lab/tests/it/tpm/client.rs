@@ -1,6 +1,5 @@
 //! Our client, and what it brings, judged by our verifier.
 
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
@@ -9,8 +8,8 @@ use sekisho_evidence::tpm::{
     CredentialSeed, Expected, PcrSelection, QuotedState, Signed, TpmClaims, TpmEvidence, TpmRefusal, make_credential,
     verify,
 };
-use sekisho_tpm::{Key, Template, Tpm, TpmError, TpmSigner};
-use sekisho_types::Signer as _;
+use sekisho_tpm::{Key, NodeTpm, StoredKey, Template, Tpm, TpmError, TpmSigner};
+use sekisho_types::{Secret, Signer as _};
 
 use super::{ISSUER, ROOT, Software, now};
 
@@ -136,11 +135,28 @@ fn a_copied_key_is_useless_elsewhere() {
 }
 
 #[test]
+fn a_sealed_secret_opens_with_its_tpm_only() {
+    let (Some(one), Some(other)) = (Software::new(), Software::new()) else { return };
+    let at = |software: &Software| {
+        drop(software.connect());
+        NodeTpm::at(&software.socket()).unwrap()
+    };
+    let (one, other) = (at(&one), at(&other));
+    let sealed = one.seal(&Secret::new(vec![7; 32])).unwrap();
+    let copied = StoredKey::from_bytes(&sealed.to_bytes()).unwrap();
+    assert_eq!(copied, sealed);
+    assert_eq!(one.unseal(&copied).unwrap().expose(), &[7; 32]);
+    assert!(other.unseal(&copied).err().unwrap().is_foreign());
+    let changed = StoredKey { private: copied.private.iter().map(|byte| byte ^ 1).collect(), ..copied };
+    assert!(one.unseal(&changed).is_err());
+    one.unseal(&sealed).unwrap();
+}
+
+#[test]
 fn signatures_verify_with_the_public_key() {
     let Some(software) = Software::new() else { return };
-    let mut tpm = software.connect();
-    let svid = Node::new(&mut tpm, Template::EkRsa2048).svid;
-    let signer = TpmSigner::new(Arc::new(Mutex::new(tpm)), svid).unwrap();
+    drop(software.connect());
+    let signer = TpmSigner::generate(&NodeTpm::at(&software.socket()).unwrap()).unwrap();
     let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, signer.public_key_der()).unwrap();
     let started = Instant::now();
     for message in 0..20u8 {
