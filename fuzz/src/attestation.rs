@@ -47,7 +47,8 @@ pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
     let opening = TpmOpening { ek_certificate, ek_chain, ek_public: public.clone(), ak_public: public };
     let challenge = TpmChallenge { credential: vec![1; 50], encrypted_seed: vec![2; 256], nonce: [3; 32] };
     let pcrs = BTreeMap::from([(0, vec![4; 32])]);
-    let quoted = QuotedPcrs { quote: vec![5; 100], signature: vec![6; 70], pcrs };
+    let kernel = BTreeMap::from([("tainted".to_owned(), "0".to_owned())]);
+    let quoted = QuotedPcrs { quote: vec![5; 100], signature: vec![6; 70], pcrs, kernel };
     let asked = [TpmRequest::Quote { nonce: [3; 32] }, TpmRequest::Log { log: Log::Ima, from: 7 }];
     let parts = [LogPart::Absent, LogPart::Last(vec![7; 9]), LogPart::More(vec![])];
     let certified = Some(CertifiedAnswer { public: vec![9; 90], attest: vec![10; 100], signature: vec![11; 70] });

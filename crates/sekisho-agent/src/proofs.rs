@@ -67,6 +67,7 @@ impl ProofArgs {
         let chain = self.tpm_chain.as_ref().map_or(Ok(vec![]), |file| Ok(certificates_from_pem(read(file)?.expose())));
         Some(chain.and_then(|chain| match TpmProof::open(path, chain) {
             Ok(proof) => {
+                let proof = proof.with_kernel(sekisho_host::kernel_state());
                 let proof = self.tpm_logs.iter().cloned().fold(proof, TpmProof::with_logs);
                 Ok(Arc::new(proof) as Arc<dyn NodeProof>)
             }

@@ -21,7 +21,7 @@ pub use bytes::Malformed;
 pub use class::{Age, Class, Form, KeyClass};
 pub use hash::HashAlgorithm;
 pub use node::{NodeCertificate, TokenError, X509PopError, answer, check_token, token_hash};
-pub use process::{SYSTEMD, UNIX, process_evidence};
+pub use process::{IMA, SYSTEMD, UNIX, process_evidence};
 pub use sealed::{Evidence, EvidenceError, Piece};
 pub use selector_form::{SelectorFormError, check_selector, is_unit_name};
 

@@ -22,8 +22,20 @@ pub static UNIX: Class = Class {
         ("supplementary_group", Name),
         ("path", AbsolutePath),
         ("sha256", Sha256),
+        ("code_identity", Name),
     ],
     claims: &[("sha256", "executable_sha256")],
+};
+
+/// The executable's digest as the kernel measured it (IMA). It agrees with that of `unix`.
+pub static IMA: Class = Class {
+    name: "ima",
+    about: EvidenceClass::Process,
+    version: 1,
+    age: Age::Fresh,
+    is_hardware: false,
+    selectors: &[("sha256", Sha256)],
+    claims: &[("sha256", "ima.sha256")],
 };
 
 /// The unit of systemd that a process belongs to. `id` is SPIRE's name for `unit`; a path (`fragment_path`) is measured
@@ -39,7 +51,7 @@ pub static SYSTEMD: Class = Class {
 };
 
 /// Those whose evidence is taken.
-pub(crate) static PROCESS_CLASSES: [&Class; 2] = [&UNIX, &SYSTEMD];
+pub(crate) static PROCESS_CLASSES: [&Class; 3] = [&UNIX, &SYSTEMD, &IMA];
 
 /// Checks what an agent says that its attestors measured. `sources` names them with their versions, separated by
 /// blanks.
@@ -64,6 +76,14 @@ pub fn process_evidence(
         left = others;
         let claims = derived(class, &own)?;
         out.add(Piece::seal(class, measured_at, None, own, claims)?)?;
+    }
+    let digest = |class: &Class| {
+        let pieces = out.pieces().iter().filter(|piece| piece.class().name == class.name);
+        let mut all = pieces.flat_map(Piece::selectors);
+        all.find_map(|one| one.value().strip_prefix("sha256:").map(str::to_owned))
+    };
+    if digest(&IMA).is_some_and(|measured| digest(&UNIX) != Some(measured)) {
+        return Err(EvidenceError::OtherMeasured);
     }
     match (left.iter().next(), out.pieces().first()) {
         // The evidence names no attestor that may give this selector.
@@ -109,8 +129,27 @@ mod tests {
         let shown = checked("unix/1", &["unix:uid:1", "unix:sha256:aa"]).unwrap();
         let claims = shown.claims(EvidenceClass::Process);
         let names: Vec<_> = claims.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["attestor", "executable_sha256", "hw_attested"]);
+        assert_eq!(names, ["attestor", "executable_sha256", "hw_attested", "process.code_identity"]);
         assert_eq!(text(&shown, "attestor").as_deref(), Some("unix/1"));
+    }
+
+    #[test]
+    fn claims_say_how_much_code_is_covered() {
+        let identity = |sources: &str, found: &[&str]| text(&checked(sources, found).unwrap(), "process.code_identity");
+        assert_eq!(identity("unix/1", &["unix:uid:1"]), None);
+        assert_eq!(identity("unix/1", &["unix:sha256:aa"]).as_deref(), Some("exe"));
+        let whole = ["unix:sha256:aa", "unix:code_identity:exe+libs"];
+        assert_eq!(identity("unix/1", &whole).as_deref(), Some("exe+libs"));
+        assert_eq!(identity("unix/1", &["unix:uid:1", "unix:code_identity:exe+libs"]), None);
+        let measured = ["unix:sha256:aa", "ima:sha256:aa"];
+        assert_eq!(identity("unix/1 ima/1", &measured).as_deref(), Some("ima"));
+    }
+
+    #[test]
+    fn what_the_kernel_measured_has_to_agree() {
+        for found in [&["unix:sha256:aa", "ima:sha256:bb"][..], &["unix:uid:1", "ima:sha256:aa"], &["ima:sha256:aa"]] {
+            assert_eq!(checked("unix/1 ima/1", found), Err(EvidenceError::OtherMeasured), "{found:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum EvidenceError {
     TwoDigests,
     #[error("the evidence shows two values of `{0}` for one process")]
     TwoValues(&'static str),
+    #[error("the kernel measured (IMA) another executable than the process shows")]
+    OtherMeasured,
     #[error("the evidence has two pieces of class `{0}`")]
     Twice(&'static str),
     #[error("attestor `{0}` is not known here")]
@@ -137,10 +139,14 @@ impl Evidence {
         }
         match subject {
             EvidenceClass::Node => {
-                let classes: Vec<_> = self.about(subject).map(|piece| piece.class.name).collect();
-                set_text(&mut out, "node_attestation", classes.join(" "));
+                // What proved it; the state of its kernel proves no node.
+                let classes = self.about(subject).map(|piece| piece.class.name).filter(|name| *name != "kernel");
+                set_text(&mut out, "node_attestation", classes.collect::<Vec<_>>().join(" "));
             }
-            EvidenceClass::Process => set_text(&mut out, "attestor", self.sources(subject)),
+            EvidenceClass::Process => {
+                set_text(&mut out, "attestor", self.sources(subject));
+                set_text(&mut out, "process.code_identity", self.code_identity().to_owned());
+            }
         }
         let hardware = self.0.iter().filter(|piece| piece.class.is_hardware);
         let hardware: Vec<_> = hardware.map(|piece| piece.class.name.to_owned()).collect();
@@ -149,6 +155,21 @@ impl Evidence {
             out.set("hw_attested_by", ClaimValue::List(hardware));
         }
         out
+    }
+
+    /// How much of a process's code its evidence covers: the executable as /proc shows it (`exe`), all files with code
+    /// (`exe+libs`), or the executable as the kernel measured it (`ima`). Empty without a digest.
+    fn code_identity(&self) -> &'static str {
+        let shows = |class: &str, start: &str| {
+            let pieces = self.about(EvidenceClass::Process).filter(|piece| piece.class.name == class);
+            pieces.flat_map(Piece::selectors).any(|one| one.value().starts_with(start))
+        };
+        match (shows("unix", "sha256:"), shows("ima", "sha256:"), shows("unix", "code_identity:exe+libs")) {
+            (false, ..) => "",
+            (true, true, _) => "ima",
+            (true, false, true) => "exe+libs",
+            (true, false, false) => "exe",
+        }
     }
 
     /// Where the private key of an X.509 identity of this `subject` is. A key of which no hardware says more is in

@@ -7,7 +7,7 @@
 use sekisho_types::{Selector, SpiffeId};
 
 use crate::class::Form::{self, AbsolutePath, Assignment, Hex128, Name, Number, Pair, Sha256, Text, Unit};
-use crate::node::TPM;
+use crate::node::{KERNEL, TPM};
 use crate::process::PROCESS_CLASSES;
 
 /// Why no attestor can ever find this selector.
@@ -71,7 +71,7 @@ pub fn check_selector(selector: &Selector) -> Result<(), SelectorFormError> {
 
 /// The types whose grammar is known, each with its names.
 fn types() -> impl Iterator<Item = (&'static str, &'static [(&'static str, Form)])> {
-    let own = PROCESS_CLASSES.into_iter().chain([&TPM]);
+    let own = PROCESS_CLASSES.into_iter().chain([&TPM, &KERNEL]);
     own.map(|class| (class.name, class.selectors)).chain(OF_SPIRE)
 }
 

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{major, minor};
 use sekisho_types::Digest;
 
-use crate::proc_text::{credentials, tracer};
+use crate::proc_text::{code_files, credentials, tracer};
 use crate::{DigestCache, HostError, Process};
 
 /// Which file a process runs: device and inode. Another one after connecting means exec.
@@ -24,6 +25,8 @@ pub(crate) struct Basis {
     pub executable_digest: Option<Digest>,
     /// Absent with its digest, and where it leads elsewhere for this agent.
     pub executable_path: Option<String>,
+    /// No file but the executable has code in the process's memory.
+    pub is_whole: bool,
     pub is_traced: bool,
 }
 
@@ -41,6 +44,10 @@ impl Basis {
         let executable = ExecutableId::from(&meta);
         let digest = cache.digest(&mut file).map_err(error("exe"))?;
         let path = path_here(&link, executable);
+        let maps = process.read("maps").unwrap_or_default();
+        let ExecutableId { device, inode } = executable;
+        let own = (major(device), minor(device), inode);
+        let is_whole = code_files(&maps).is_some_and(|files| files.iter().all(|file| *file == own));
         // Still the same file: no exec between.
         if ExecutableId::of(process)? != executable {
             return Err(HostError::Format { pid, what: "exe changed while it was measured" });
@@ -49,7 +56,7 @@ impl Basis {
         let executable_digest = process.is_in_own_user_namespace().then_some(digest);
         let executable_path = path.filter(|_| executable_digest.is_some());
         let is_traced = tracer(&status) != Some(0);
-        Ok(Self { uid, gid, groups, executable, executable_digest, executable_path, is_traced })
+        Ok(Self { uid, gid, groups, executable, executable_digest, executable_path, is_whole, is_traced })
     }
 }
 

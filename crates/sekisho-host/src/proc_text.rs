@@ -29,6 +29,24 @@ pub fn tracer(status: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
 }
 
+/// The files that have executable memory, from `/proc/<pid>/maps`: major and minor number of the device, and inode.
+/// `None` where there is none, or where a line is not understood.
+pub fn code_files(maps: &str) -> Option<Vec<(u32, u32, u64)>> {
+    let mut files = vec![];
+    for line in maps.lines() {
+        // `start-end perms offset device inode path`
+        let mut fields = line.split_whitespace();
+        let permissions = fields.nth(1)?;
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        let inode: u64 = fields.next()?.parse().ok()?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        if permissions.contains('x') && inode != 0 {
+            files.push((number(major)?, number(minor)?, inode));
+        }
+    }
+    (!files.is_empty()).then_some(files)
+}
+
 /// The effective capabilities, from `/proc/<pid>/status`.
 pub fn capabilities(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
@@ -99,5 +117,16 @@ mod tests {
                       41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         assert_eq!(unified_mount(mounts).as_deref(), Some("/sys/fs/cgroup/unified"));
         assert_eq!(unified_mount("41 31 0:38 / /a\\040b rw - cgroup2 cgroup2 rw"), None);
+    }
+
+    #[test]
+    fn files_with_code_are_those_that_are_mapped_so() {
+        let maps = "00400000-00401000 r--p 00000000 08:01 42                 /bin/a\n\
+                    00401000-00402000 r-xp 00001000 08:1f 42                 /bin/a\n\
+                    7f00-7f01 r-xp 00000000 00:00 0                          [vdso]\n\
+                    7f02-7f03 rwxp 00000000 00:1c 7 /lib/x y (deleted)\n";
+        assert_eq!(code_files(maps), Some(vec![(8, 0x1f, 42), (0, 0x1c, 7)]));
+        assert_eq!(code_files(""), None);
+        assert_eq!(code_files("00400000-00401000 r-xp 00000000 08:01\n"), None);
     }
 }

@@ -12,6 +12,11 @@ use crate::proc_text;
 pub enum HostError {
     #[error("process {0} has stopped")]
     Stopped(i32),
+    #[error(
+        "process {0}: the kernel measured another file under the path of its executable than /proc shows; \
+         this machine may be under attack"
+    )]
+    OtherMeasured(i32),
     #[error("process {pid}: {what}: {source}")]
     Proc { pid: i32, what: &'static str, source: std::io::Error },
     #[error("process {pid}: /proc shows `{what}` in a form that is not understood")]

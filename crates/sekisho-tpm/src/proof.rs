@@ -1,5 +1,6 @@
 //! The agent's side of attestation by TPM.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ pub struct TpmProof {
     chain: Vec<Vec<u8>>,
     /// The mount point of securityfs.
     logs: Option<PathBuf>,
+    kernel: BTreeMap<String, String>,
 }
 
 impl TpmProof {
@@ -66,7 +68,7 @@ impl TpmProof {
     pub fn open(path: &Path, chain: Vec<Vec<u8>>) -> std::io::Result<Self> {
         let tpm = NodeTpm::at(path)?;
         let (class, logs) = if tpm.is_software() { (&SOFTWARE_TPM, None) } else { (&TPM, Some(SECURITYFS.into())) };
-        Ok(Self { tpm, key: Mutex::new(None), class, chain, logs })
+        Ok(Self { tpm, key: Mutex::new(None), class, chain, logs, kernel: BTreeMap::new() })
     }
 
     /// Takes the logs of firmware and kernel from here: the mount point of securityfs. A device has that of the kernel,
@@ -74,6 +76,13 @@ impl TpmProof {
     #[must_use]
     pub fn with_logs(self, securityfs: PathBuf) -> Self {
         Self { logs: Some(securityfs), ..self }
+    }
+
+    /// Reports this of the node's kernel.
+    #[must_use]
+    pub fn with_kernel<'a>(self, state: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let kernel = state.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { kernel, ..self }
     }
 
     /// A part of a log. It is read after the quote, so what the quote covers is in it.
@@ -114,7 +123,7 @@ impl TpmProof {
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let certified = key.map(|key| certified(&mut tpm, &ak, &key, &bound)).transpose();
         tpm.flush(ak)?;
-        Ok(TpmAnswer { quoted: quoted?, certified: certified? }.encode(&secret?, &bound))
+        Ok(TpmAnswer { quoted: self.reporting(quoted?), certified: certified? }.encode(&secret?, &bound))
     }
 
     fn quoted_again(&self, nonce: &[u8; 32], session: &Session<'_>) -> Result<Vec<u8>, ProofError> {
@@ -123,7 +132,11 @@ impl TpmProof {
         let bound = state_binding(nonce, &ak.public, &session.key, &session.exporter);
         let quoted = quoted(&mut tpm, &ak, &bound);
         tpm.flush(ak)?;
-        Ok(quoted?.encode())
+        Ok(self.reporting(quoted?).encode())
+    }
+
+    fn reporting(&self, quoted: QuotedPcrs) -> QuotedPcrs {
+        QuotedPcrs { kernel: self.kernel.clone(), ..quoted }
     }
 }
 
@@ -160,7 +173,7 @@ fn quoted(tpm: &mut Tpm, ak: &Key, bound: &[u8]) -> Result<QuotedPcrs, ProofErro
         let pcrs = tpm.read_pcrs(selection)?;
         if covers(&quote, &pcrs, selection) {
             let Attestation { attest, signature } = quote;
-            return Ok(QuotedPcrs { quote: attest, signature, pcrs: pcrs.values });
+            return Ok(QuotedPcrs { quote: attest, signature, pcrs: pcrs.values, kernel: BTreeMap::new() });
         }
     }
     Err(ProofError::Unsteady)

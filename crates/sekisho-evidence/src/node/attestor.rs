@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sekisho_types::{Digest, SelectorSet, Signer, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
+use super::kernel::KERNEL;
 use crate::derived::derived;
 use crate::{Class, Evidence, EvidenceError, Piece};
 
@@ -187,6 +188,18 @@ impl Proved {
 
     pub(super) fn remembering(self, text: String) -> Self {
         Self { remembers: Some(text), ..self }
+    }
+
+    /// With the state of its kernel, measured at the same time.
+    pub(super) fn with_kernel(self, selectors: SelectorSet) -> Result<Self, NodeError> {
+        let measured = self.evidence.pieces().first().map(|piece| (piece.measured_at(), piece.ends_at()));
+        match measured.filter(|_| !selectors.is_empty()) {
+            Some((measured_at, ends_at)) => {
+                let kernel = one_piece(&KERNEL, measured_at, ends_at, selectors)?;
+                Ok(Self { evidence: self.evidence.with(kernel)?, ..self })
+            }
+            None => Ok(self),
+        }
     }
 
     pub const fn id(&self) -> &SpiffeId {

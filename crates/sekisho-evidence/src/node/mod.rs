@@ -5,6 +5,7 @@
 
 mod attestor;
 mod join_token;
+mod kernel;
 mod tpm;
 mod tpm_logs;
 mod tpm_messages;
@@ -19,6 +20,7 @@ pub use attestor::{
     Unvouched, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
+pub use kernel::KERNEL;
 pub use tpm::{SOFTWARE_TPM, TPM};
 pub use tpm_logs::TpmError;
 pub use tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
@@ -44,7 +46,12 @@ pub fn node_evidence(
     selectors: SelectorSet,
 ) -> Result<Evidence, EvidenceError> {
     let known = attestor(class).ok_or_else(|| EvidenceError::UnknownClass(class.to_owned()))?;
-    attestor::one_piece(known.class(), measured_at, ends_at, selectors)
+    let (kernel, own): (SelectorSet, SelectorSet) = selectors.into_iter().partition(|one| one.kind() == KERNEL.name);
+    let evidence = attestor::one_piece(known.class(), measured_at, ends_at, own)?;
+    match kernel.is_empty() {
+        true => Ok(evidence),
+        false => evidence.with(attestor::one_piece(&KERNEL, measured_at, ends_at, kernel)?),
+    }
 }
 
 #[cfg(test)]

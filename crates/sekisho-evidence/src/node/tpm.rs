@@ -2,6 +2,8 @@
 //!
 //! The node's ID follows from its endorsement key, so a TPM is one node permanently and no other can take its ID.
 
+use std::collections::BTreeMap;
+
 use sekisho_types::{Digest, EvidenceClass, Secret, SpiffeId};
 
 use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, Unvouched, VerifierInputs};
@@ -121,8 +123,8 @@ impl NodeAttestor for Tpm {
         let challenge = TpmChallenge { credential: made.credential, encrypted_seed: made.encrypted_seed, nonce };
         let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", self.class.name, endorsement.spki))?;
         let EndorsementCertificate { spki: ek, manufacturer, model, version, ends_at, .. } = endorsement;
-        let (ak_public, key) = (opening.ak_public, KeyClass::Software);
-        let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key };
+        let (ak_public, key, kernel) = (opening.ak_public, KeyClass::Software, BTreeMap::new());
+        let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key, kernel };
         let secret = Secret::new(secret);
         let waiting = Challenged { class: self.class, id, tpm, ak, is_vouched, secret, nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
@@ -163,7 +165,8 @@ impl Conversation for Challenged {
         let then = move || {
             let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
             let key = key_class(&ak, answer.certified.as_ref(), &bound, &requested);
-            let tpm = KnownTpm { key: key.map_err(|refusal| denied(&id, refusal))?, ..tpm };
+            let kernel = answer.quoted.kernel.clone();
+            let tpm = KnownTpm { key: key.map_err(|refusal| denied(&id, refusal))?, kernel, ..tpm };
             Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, now)
         };
         if is_vouched { then() } else { Ok(Step::Approval(Unvouched { device, then: Box::new(then) })) }
@@ -185,7 +188,7 @@ impl Conversation for Asked {
         let bound = state_binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let quoted = QuotedPcrs::decode(answer).ok_or_else(|| denied(&id, TpmError::Form))?;
         let quote = verified(&ak, &quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
-        let tpm = before.tpm.clone();
+        let tpm = KnownTpm { kernel: quoted.kernel.clone(), ..before.tpm.clone() };
         Explaining::begin(class, (id, tpm), (&quote, values(quoted)), Some(before), given.now)
     }
 }

@@ -3,6 +3,7 @@
 use sekisho_types::{Selector, SelectorSet, SpiffeId, UnixTime};
 
 use super::attestor::{Conversation, NodeError, Proved, Step, VerifierInputs};
+use super::kernel;
 use super::tpm_messages::QUOTED_PCRS;
 use super::tpm_requests::{Log, LogPart, TpmRequest};
 use super::tpm_state::{BANK, KnownBoot, KnownState, KnownTpm};
@@ -174,10 +175,10 @@ impl Explaining {
         let Self { class, id, tpm, resets, pcrs, measured_at, ima, .. } = self;
         let selectors = selectors(class, &tpm, &pcrs, boot.secure_boot);
         let times = (measured_at, Some(tpm.ends_at));
-        let device = tpm.device();
+        let (device, kernel) = (tpm.device(), kernel::selectors(&tpm.kernel));
         let state = KnownState { tpm, resets, pcrs, boot, ima };
         let proved = Proved::new(class, times, selectors, (id, true))?;
-        Ok(Step::Proved(proved.of_device(device).remembering(state.encode())))
+        Ok(Step::Proved(proved.with_kernel(kernel)?.of_device(device).remembering(state.encode())))
     }
 }
 

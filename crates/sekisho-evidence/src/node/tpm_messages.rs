@@ -46,6 +46,8 @@ pub struct QuotedPcrs {
     pub signature: Vec<u8>,
     /// SHA-256 bank.
     pub pcrs: BTreeMap<u8, Vec<u8>>,
+    /// What the agent reports of its kernel, by name.
+    pub kernel: BTreeMap<String, String>,
 }
 
 /// The answer to a credential. On the wire it is authenticated with the credential's secret.
@@ -136,8 +138,18 @@ impl TpmChallenge {
 
 impl QuotedPcrs {
     pub fn encode(&self) -> Vec<u8> {
+        object(self.members())
+    }
+
+    fn members(&self) -> [(&'static str, Value); 4] {
         let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), text(value))).collect();
-        object([("quote", text(&self.quote)), ("signature", text(&self.signature)), ("pcrs", Value::Object(pcrs))])
+        let kernel = self.kernel.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+        [
+            ("quote", text(&self.quote)),
+            ("signature", text(&self.signature)),
+            ("pcrs", Value::Object(pcrs)),
+            ("kernel", Value::Object(kernel)),
+        ]
     }
 
     /// `None`: not this message.
@@ -148,10 +160,15 @@ impl QuotedPcrs {
     fn read(message: &Value) -> Option<Self> {
         let pcrs = message.get("pcrs")?.as_object().filter(|pcrs| pcrs.len() <= 24)?;
         let one = |(index, value): (&String, &Value)| Some((index.parse().ok()?, decoded(value)?));
+        // Absent in messages of an earlier release.
+        let kernel =
+            message.get("kernel").and_then(Value::as_object).filter(|all| all.len() <= 16).into_iter().flatten();
+        let words = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         Some(Self {
             quote: member(message, "quote")?,
             signature: member(message, "signature")?,
             pcrs: pcrs.iter().map(one).collect::<Option<_>>()?,
+            kernel: kernel.map(words).collect::<Option<_>>()?,
         })
     }
 }
@@ -159,9 +176,9 @@ impl QuotedPcrs {
 impl TpmAnswer {
     /// With a code by the secret that the credential held.
     pub fn encode(&self, secret: &[u8], binding: &[u8]) -> Vec<u8> {
-        let [quote, signature, pcrs] = self.quoted.members();
+        let [quote, signature, pcrs, kernel] = self.quoted.members();
         let certified = self.certified.as_ref().map_or(Value::Null, CertifiedAnswer::value);
-        let body = object([quote, signature, pcrs, ("certified", certified)]);
+        let body = object([quote, signature, pcrs, kernel, ("certified", certified)]);
         let code = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &[binding, &body].concat());
         object([("body", text(&body)), ("code", text(code.as_ref()))])
     }

@@ -29,6 +29,8 @@ pub(super) struct KnownTpm {
     pub ak_public: Vec<u8>,
     /// Where the key of the node's SVID is.
     pub key: KeyClass,
+    /// What its agent reports of the kernel.
+    pub kernel: BTreeMap<String, String>,
 }
 
 impl KnownTpm {
@@ -60,7 +62,7 @@ pub(super) struct KnownBoot {
 
 impl KnownState {
     pub(super) fn encode(&self) -> String {
-        let KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key } = &self.tpm;
+        let KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key, kernel } = &self.tpm;
         let pcrs: serde_json::Map<String, Value> =
             self.pcrs.values.iter().map(|(index, value)| (index.to_string(), hex::encode(value).into())).collect();
         json!({
@@ -71,6 +73,7 @@ impl KnownState {
             "ends_at": ends_at.nanos(),
             "ak_public": BASE64.encode(ak_public),
             "key_class": key.as_str(),
+            "kernel": kernel,
             "resets": self.resets.0,
             "restarts": self.resets.1,
             "pcrs": pcrs,
@@ -89,6 +92,7 @@ impl KnownState {
         let kept = parse_strict_json(text.as_bytes(), MAX_BYTES).ok()?;
         let words = |name: &str| Some(kept.get(name)?.as_str()?.to_owned());
         let number = |name: &str| u32::try_from(kept.get(name)?.as_u64()?).ok();
+        let reported = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         let tpm = KnownTpm {
             ek: Digest::parse(&words("ek")?).ok()?,
             manufacturer: words("manufacturer")?,
@@ -97,6 +101,7 @@ impl KnownState {
             ends_at: UnixTime::from_nanos(kept.get("ends_at")?.as_i64()?),
             ak_public: BASE64.decode(words("ak_public")?).ok()?,
             key: KeyClass::parse(&words("key_class")?)?,
+            kernel: kept.get("kernel")?.as_object()?.iter().map(reported).collect::<Option<_>>()?,
         };
         let pcr = |(index, value): (&String, &Value)| Some((index.parse().ok()?, hex::decode(value.as_str()?).ok()?));
         let values = kept.get("pcrs")?.as_object()?.iter().map(pcr).collect::<Option<BTreeMap<_, _>>>()?;
@@ -131,6 +136,7 @@ mod tests {
             ends_at: UnixTime::from_nanos(77),
             ak_public: vec![1, 2, 3],
             key: KeyClass::TpmCertified,
+            kernel: [("tainted".to_owned(), "0".to_owned())].into(),
         };
         let mut state = KnownState {
             tpm,

@@ -2,6 +2,7 @@
 //! (`process.rs`).
 
 mod attestor;
+mod ima;
 mod systemd;
 mod unit_path;
 mod unix;
@@ -9,4 +10,4 @@ mod unix;
 pub(crate) use attestor::{Found, WorkloadAttestor};
 
 /// All of them, in the order in which evidence names them.
-pub(crate) static ATTESTORS: [&dyn WorkloadAttestor; 2] = [&unix::Unix, &systemd::Systemd];
+pub(crate) static ATTESTORS: [&dyn WorkloadAttestor; 3] = [&unix::Unix, &systemd::Systemd, &ima::Ima];

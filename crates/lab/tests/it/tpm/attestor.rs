@@ -172,6 +172,24 @@ fn a_shown_state_keeps_the_class_of_the_key() {
 }
 
 #[test]
+fn the_state_of_the_kernel_is_reported() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    let proof = proof.with_kernel([("lockdown", "integrity".to_owned()), ("ek", "00".to_owned())]);
+    for (_, proved) in [exchange.attest(&proof), exchange.attest_again(&proof)] {
+        let proved = proved.unwrap();
+        let classes: Vec<_> = proved.evidence().pieces().iter().map(|piece| piece.class().name).collect();
+        assert_eq!(classes, ["danger_software_tpm", "kernel"]);
+        let kernel: Vec<String> = proved.evidence().pieces()[1].selectors().iter().map(ToString::to_string).collect();
+        assert_eq!(kernel, ["kernel:lockdown:integrity"]);
+        // As it comes back from the store.
+        let node = sekisho_identity::Node::proved(&proved);
+        assert_eq!(node.evidence().unwrap(), *proved.evidence());
+        assert_eq!(node.attestation_type, "danger_software_tpm");
+    }
+}
+
+#[test]
 fn a_software_tpm_is_not_hardware() {
     let Some(software) = Software::new() else { return };
     let (exchange, proof) = Exchange::new(&software);
@@ -214,7 +232,7 @@ fn a_tpm_cannot_answer_for_another() {
     let refused = thief.answer(&challenge, &session(1, 1)).unwrap_err();
     assert!(refused.to_string().contains("TPM2_ActivateCredential"), "{refused}");
     // Nor can one that guesses the secret.
-    let quoted = QuotedPcrs { quote: vec![], signature: vec![], pcrs: BTreeMap::new() };
+    let quoted = QuotedPcrs { quote: vec![], signature: vec![], pcrs: BTreeMap::new(), kernel: BTreeMap::new() };
     let guess = TpmAnswer { quoted, certified: None }.encode(&[0; 32], &[0; 32]);
     conversation.go_on(&guess, &exchange.given(session(1, 1))).err().unwrap();
 }
