@@ -53,7 +53,8 @@ pub const fn ek_certificate_index(template: Template) -> Option<u32> {
 }
 
 impl Template {
-    /// `TPMT_PUBLIC`, as `TPM2_CreatePrimary` and `TPM2_Create` take it.
+    /// `TPMT_PUBLIC`, as `TPM2_CreatePrimary` and `TPM2_Create` take it. Our own keys have no authorization values, so
+    /// they are exempt from the TPM's lockout (noDA): it also counts each loss of power after such a key was used.
     pub(crate) fn public(self) -> Vec<u8> {
         let storage = |bits| words(&[AES, bits, CFB, NULL]);
         match self {
@@ -72,13 +73,12 @@ impl Template {
                 [head(ECC_KEY, SHA384, 0x0003_00f2, &POLICY_B_SHA384), storage(256), point(P384, &[], &[])].concat()
             }
             Self::Attestation => {
-                [head(ECC_KEY, SHA256, 0x0005_0072, &[]), signing(), point(P256, AK_LABEL, &[])].concat()
+                [head(ECC_KEY, SHA256, 0x0005_0472, &[]), signing(), point(P256, AK_LABEL, &[])].concat()
             }
             Self::StorageRoot => {
                 [head(ECC_KEY, SHA256, 0x0003_0472, &[]), storage(128), point(P256, &[0; 32], &[0; 32])].concat()
             }
-            Self::Svid => [head(ECC_KEY, SHA256, 0x0004_0072, &[]), signing(), point(P256, &[], &[])].concat(),
-            // A wrong authorization value locks nothing: there is none.
+            Self::Svid => [head(ECC_KEY, SHA256, 0x0004_0472, &[]), signing(), point(P256, &[], &[])].concat(),
             Self::Sealed => [head(KEYED_HASH, SHA256, 0x0000_0452, &[]), words(&[NULL]), sized(&[])].concat(),
         }
     }
