@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn files_with_code_are_those_that_are_mapped_so() {
+    fn mapped_files_with_code_are_found() {
         let maps = "00400000-00401000 r--p 00000000 08:01 42                 /bin/a\n\
                     00401000-00402000 r-xp 00001000 08:1f 42                 /bin/a\n\
                     7f00-7f01 r-xp 00000000 00:00 0                          [vdso]\n\

@@ -19,7 +19,7 @@ pub enum Outcome {
     Bounded,
 }
 
-/// Why an evaluation ended without an outcome.
+/// Why an evaluation stopped without an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// OPA's name of the class.

@@ -37,6 +37,8 @@ const GRPC: &[(&str, &str)] = &[
     ("sekisho.server.v1.Node/IssueX509", "a"),
     ("sekisho.server.v1.Node/IssueJwt", "a"),
     ("sekisho.server.v1.Node/Record", "a"),
+    // An agent whose node has a TPM, which none of these has.
+    ("sekisho.server.v1.Node/ShowState", ""),
 ];
 
 /// Services that agents serve, and messages that come along with no service.

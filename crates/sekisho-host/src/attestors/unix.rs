@@ -18,7 +18,7 @@ impl WorkloadAttestor for Unix {
         let mut found = vec![("uid", basis.uid.to_string()), ("gid", basis.gid.to_string())];
         found.extend(basis.executable_digest.map(|digest| ("sha256", digest.to_string())));
         found.extend(basis.executable_path.clone().map(|path| ("path", path)));
-        // A digest of the executable covers all that came from files. Of other programs nothing is said.
+        // A digest of the executable covers all that came from files. Other programs have no such claim.
         let is_whole = basis.is_whole && basis.executable_digest.is_some();
         found.extend(is_whole.then(|| ("code_identity", "exe+libs".to_owned())));
         let (users, names) = (local_file("/etc/passwd"), local_file("/etc/group"));

@@ -221,7 +221,8 @@ fn each_piece_has_its_own_age() {
 fn claims_keep_their_names_and_new_classes_add() {
     let names = |allowed: &Allowed| allowed.claims().iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
     let allowed = x509(&agent(Standing::Good), &entry(), &csr(None), &process(&FULL, 0)).unwrap();
-    assert_eq!(names(&allowed), ["attestor", "evidence", "executable_sha256", "hw_attested", "tpm.key_class"]);
+    let all = ["attestor", "evidence", "executable_sha256", "hw_attested", "process.code_identity", "tpm.key_class"];
+    assert_eq!(names(&allowed), all);
     let caller = Caller::AttestedNode { id: id("/spire/agent/x509pop/a") };
     let request = Request::NodeSvid { csr: &csr(None), evidence: &node(None) };
     let allowed = authorize(&caller, request, &limits(), now()).unwrap();

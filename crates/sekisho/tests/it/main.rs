@@ -69,9 +69,12 @@ fn completions_and_openapi_come_from_the_code() {
         [
             "/metrics",
             "/v1/agents",
+            "/v1/agents/attest",
             "/v1/agents/ban",
+            "/v1/alerts",
             "/v1/bundle",
             "/v1/changes",
+            "/v1/compile",
             "/v1/decisions",
             "/v1/decisions/follow",
             "/v1/decisions/{id}",
@@ -86,6 +89,7 @@ fn completions_and_openapi_come_from_the_code() {
             "/v1/revocations",
             "/v1/tokens",
             "/v1/tokens/{id}",
+            "/v1/tpms",
         ]
     );
 }

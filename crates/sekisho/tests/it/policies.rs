@@ -52,7 +52,7 @@ fn as_json(folder: &Path, line: &str) -> Value {
 #[test]
 fn a_query_is_evaluated_as_far_as_known() {
     let folder = prepared();
-    let query = "eval general 'data.app.allow == true' --partial";
+    let query = "eval general data.app.allow==true --partial";
     let found = printed(folder.path(), &format!("{query} --unknowns input.headers --input request.json"));
     assert_eq!(found, ("# Query 1\ninput.headers.authorization = \"Bearer right-one\"\n".to_owned(), 0));
     let (text, code) = printed(folder.path(), &format!("{query} --disable-inlining data.app.allow"));

@@ -157,7 +157,7 @@ fn the_key_of_the_request_is_certified() {
 }
 
 #[test]
-fn a_shown_state_keeps_the_class_of_the_key() {
+fn a_shown_state_keeps_the_key_s_class() {
     let Some(software) = Software::new() else { return };
     let (exchange, proof) = Exchange::new(&software);
     let _key = proof.key().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! `sekisho policy eval --partial`: what remains of a query where a part of the input is not known.
+//! Partial evaluation: what remains of a query where a part of the input is not known.
 
 use clap::Args;
 use sekisho_rego::Policy;
