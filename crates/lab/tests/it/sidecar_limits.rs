@@ -16,7 +16,7 @@ fn a_tunnel_between_sidecars_survives_rotations() {
     // Beyond the life of the SVIDs that it began with.
     for run_on in [21, 42, 63] {
         shim.renews(&counter.world, run_on, &[&counter.till_entry, &counter.ledger_entry]);
-        for _ in 0..10 {
+        for _ in 0..20 {
             tunnel.write_all(b"GET /v1/balance HTTP/1.1\r\nhost: ledger\r\n\r\n").unwrap();
             let read = tunnel.read(&mut buffer).unwrap();
             assert!(read > 0, "the tunnel was closed within {run_on} s");
