@@ -97,7 +97,7 @@ impl Measured {
         assert_eq!(answer[6..10], [0; 4], "the TPM extends PCR {pcr}");
     }
 
-    /// Power off, power on: both logs begin anew.
+    /// Power off, power on: both logs start again.
     pub fn reboot(&mut self) {
         self.software.reboot();
         drop(self.software.connect());
