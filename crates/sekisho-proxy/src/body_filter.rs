@@ -27,6 +27,9 @@ pub(crate) trait BodyFilter: Unpin {
 
     /// What is passed on in place of what the body gave.
     fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled;
+
+    /// Called when the body has given all that it has. Not every reader asks for its end.
+    fn ended(&mut self) {}
 }
 
 pub(crate) struct FilteredBody<B, P> {
@@ -57,6 +60,14 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         std::task::ready!(self.by.poll_open(context));
         let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let ended = match &polled {
+            Poll::Ready(Some(Ok(_))) => self.inner.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if ended {
+            self.by.ended();
+        }
         self.by.pass(polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))), context)
     }
 

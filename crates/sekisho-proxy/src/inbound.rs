@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
@@ -33,6 +34,7 @@ use crate::peer_http1;
 use crate::poll_on_wake::PollOnWake;
 use crate::refusal::{is_grpc, refuse_as};
 use crate::renewal::{self, Proven};
+use crate::request_body::RequestBody;
 use crate::serving::{Inbound, REVOKED, no_longer_valid, withdrawn};
 use crate::strict::Strict;
 use crate::tcp;
@@ -222,7 +224,19 @@ impl Inbound {
     }
 
     async fn judge(&self, request: Request<Incoming>, peer: &Peer, trace: Trace) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let mut body = RequestBody::new(&head, body);
+        let answer = self.judge_head(head, &mut body, peer, trace).await;
+        body.before(answer).await
+    }
+
+    async fn judge_head(
+        &self,
+        mut parts: Parts,
+        body: &mut RequestBody<Incoming>,
+        peer: &Peer,
+        trace: Trace,
+    ) -> Response<Body> {
         let problem = refuse_as(&parts.headers);
         let http2 = parts.version == Version::HTTP_2;
         let plain = match guard::admit(&mut parts) {
@@ -310,11 +324,8 @@ impl Inbound {
 }
 
 /// A request's body on its way to the service, and what tells why it did not come whole.
-fn upload(body: Incoming, idle: &Idle, allowed: &StillAllowed) -> (Body, Option<Faults>) {
-    if body.is_end_stream() {
-        return (empty(), None);
-    }
-    let faults = Faults::default();
+fn upload(body: &mut RequestBody<Incoming>, idle: &Idle, allowed: &StillAllowed) -> (Body, Option<Faults>) {
+    let Some((body, faults)) = body.take() else { return (empty(), None) };
     let body = Judged::request(Timed::new(body, idle.clone()), allowed.clone());
     (Upload::new(body, faults.clone()).boxed(), Some(faults))
 }
@@ -329,7 +340,7 @@ async fn silent(asked: &AtomicBool) {
 
 /// The request as it was judged, for the service: the same path and query, byte by byte. The guard has checked that the
 /// authority, or the `Host` header, is one.
-fn outgoing(mut parts: http::request::Parts, body: Body, protocol: Protocol) -> Option<Request<Body>> {
+fn outgoing(mut parts: Parts, body: Body, protocol: Protocol) -> Option<Request<Body>> {
     let target = parts.uri.path_and_query().cloned()?;
     if protocol == Protocol::H2c {
         let host = parts.headers.remove(header::HOST);

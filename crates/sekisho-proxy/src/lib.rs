@@ -33,6 +33,7 @@ mod read_first;
 mod recorder;
 mod refusal;
 mod renewal;
+mod request_body;
 mod revocations;
 mod serving;
 mod shared_dial;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -30,6 +30,7 @@ use crate::poll_on_wake::PollOnWake;
 use crate::program;
 use crate::refusal::refuse_as;
 use crate::renewal;
+use crate::request_body::RequestBody;
 use crate::serving::withdrawn;
 use crate::shared_dial::Failures;
 use crate::strict::Strict;
@@ -211,20 +212,26 @@ impl Outbound {
         response
     }
 
-    async fn pass(self: &Arc<Self>, request: Request<Incoming>, caller: &Caller) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+    async fn pass(&self, request: Request<Incoming>, caller: &Caller) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let mut body = RequestBody::new(&head, body);
+        let answer = self.pass_head(head, &mut body, caller).await;
+        body.before(answer).await
+    }
+
+    async fn pass_head(&self, parts: Parts, body: &mut RequestBody<Incoming>, caller: &Caller) -> Response<Body> {
         let refuse = refuse_as(&parts.headers);
         if let Err(error) = guard::check(&parts) {
             self.peer.dialer.decider.refuse("request", "the workload", &error.to_string());
             return refuse(StatusCode::BAD_REQUEST, &error.to_string(), None);
         }
         let idle = Idle::new(self.body_idle);
-        let (body, faults) = if body.is_end_stream() {
-            (empty(), None)
-        } else {
-            let faults = Faults::default();
-            let body = Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &parts.headers);
-            (body.boxed(), Some(faults))
+        let (body, faults) = match body.take() {
+            None => (empty(), None),
+            Some((body, faults)) => {
+                let body = Upload::held_back(Timed::new(body, idle.clone()), faults.clone(), &parts.headers);
+                (body.boxed(), Some(faults))
+            }
         };
         let answer = tokio::select! {
             biased;

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,13 +26,23 @@ pub(crate) struct Fault {
     pub detail: String,
 }
 
-/// The fault of one request's body, if there was one.
+/// How far one request's body came: its fault, if there was one, and whether all of it was read.
 #[derive(Clone, Default)]
-pub(crate) struct Faults(Arc<OnceLock<Fault>>);
+pub(crate) struct Faults(Arc<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    fault: OnceLock<Fault>,
+    whole: AtomicBool,
+}
 
 impl Faults {
     pub(crate) fn found(&self) -> Option<&Fault> {
-        self.0.get()
+        self.0.fault.get()
+    }
+
+    pub(crate) fn came_whole(&self) -> bool {
+        self.0.whole.load(Ordering::Relaxed)
     }
 
     fn note(&self, error: &(dyn Error + Send + Sync + 'static)) {
@@ -55,7 +66,7 @@ impl Faults {
             };
         }
         // The first is the cause of the others.
-        let _first = self.0.set(Fault { status, detail });
+        let _first = self.0.fault.set(Fault { status, detail });
     }
 }
 
@@ -94,6 +105,10 @@ impl BodyFilter for FaultWatch {
             self.faults.note(error.as_ref());
         }
         polled
+    }
+
+    fn ended(&mut self) {
+        self.faults.0.whole.store(true, Ordering::Relaxed);
     }
 }
 
