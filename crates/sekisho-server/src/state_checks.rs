@@ -17,6 +17,8 @@ pub(crate) enum StateOutcome {
     Accepted,
     /// Why the state is refused.
     Denied(String),
+    /// Why there is no verdict: the node answered, and its answer cannot be used, or this server failed.
+    Undecided(String),
 }
 
 /// Who asked, and waits.

@@ -28,6 +28,8 @@ pub(crate) enum AskStateError {
     NotConnected(SpiffeId),
     #[error("agent `{0}` did not answer within 30 s; its log says why")]
     Silent(SpiffeId),
+    #[error("agent `{agent}` gave no proof of its state: {reason}; it is asked again when it reconnects")]
+    Undecided { agent: SpiffeId, reason: String },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -44,10 +46,11 @@ impl Fault for AskStateError {
 
 impl Command for AskState {
     type Caller = Operator;
-    type Reply = StateOutcome;
+    /// Why the state was refused, if it was.
+    type Reply = Option<String>;
     type Error = AskStateError;
 
-    async fn run(self, run: &Run<'_, Operator>) -> Result<StateOutcome, AskStateError> {
+    async fn run(self, run: &Run<'_, Operator>) -> Result<Option<String>, AskStateError> {
         let Self { id } = self;
         if run.domain.view.read(|state| !state.nodes.contains_key(&id)) {
             return Err(AskStateError::NoAgent(id));
@@ -56,7 +59,9 @@ impl Command for AskState {
             return Err(AskStateError::NotConnected(id));
         };
         match tokio::time::timeout(PATIENCE, outcome).await {
-            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Ok(StateOutcome::Accepted)) => Ok(None),
+            Ok(Ok(StateOutcome::Denied(reason))) => Ok(Some(reason)),
+            Ok(Ok(StateOutcome::Undecided(reason))) => Err(AskStateError::Undecided { agent: id, reason }),
             // Its stream closed.
             Ok(Err(_)) => Err(AskStateError::NotConnected(id)),
             Err(_) => Err(AskStateError::Silent(id)),

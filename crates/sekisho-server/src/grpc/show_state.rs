@@ -83,11 +83,11 @@ impl Checked {
         let outcome = call.execute(ShowState { node, exporter: *exporter, public_key }).await;
         let outcome = outcome.map_err(crate::refusal::Refusal::into_error);
         let heard = match &outcome {
-            Ok(()) => Some(StateOutcome::Accepted),
-            Err(AttestError::Denied { reason, .. }) => Some(StateOutcome::Denied(reason.clone())),
-            Err(_) => None,
+            Ok(()) => StateOutcome::Accepted,
+            Err(AttestError::Denied { reason, .. }) => StateOutcome::Denied(reason.clone()),
+            Err(error) => StateOutcome::Undecided(error.log_message()),
         };
-        if let (Some(waiting), Some(heard)) = (waiting, heard) {
+        if let Some(waiting) = waiting {
             let _gone = waiting.send(heard);
         }
         outcome.map_err(Status::from)?;
@@ -118,7 +118,7 @@ impl Checked {
                 },
                 _changed = agents.changed() => {}
                 () = node.to.closed() => return Next::Gone,
-                () = tokio::time::sleep(Duration::from_secs(left.min(10))) => {}
+                () = tokio::time::sleep(Duration::from_secs(left.saturating_add(1))) => {}
                 () = &mut due => return Next::Ask(None),
             }
         }

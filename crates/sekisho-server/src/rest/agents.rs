@@ -8,7 +8,6 @@ use crate::caller::Operator;
 use crate::commands::{AskState, BanAgent, EvictAgent};
 use crate::executor::Call;
 use crate::queries::ListAgents;
-use crate::state_checks::StateOutcome;
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", params(AgentsQuery),
     responses((status = 200, body = AgentList), (status = 400, body = sekisho_api::Problem))))]
@@ -48,9 +47,6 @@ pub(super) async fn attest(
     Json(agent): Json<AgentRef>,
 ) -> Result<Json<AttestationForm>, Refused> {
     let AgentRef { id } = &agent;
-    let (accepted, reason) = match call.execute(AskState { id: agent.spiffe_id()? }).await? {
-        StateOutcome::Accepted => (true, None),
-        StateOutcome::Denied(reason) => (false, Some(reason)),
-    };
-    Ok(Json(AttestationForm { id: id.clone(), accepted, reason }))
+    let reason = call.execute(AskState { id: agent.spiffe_id()? }).await?;
+    Ok(Json(AttestationForm { id: id.clone(), accepted: reason.is_none(), reason }))
 }

@@ -103,7 +103,7 @@ impl From<AskStateError> for Refused {
     fn from(error: AskStateError) -> Self {
         match error {
             AskStateError::NoAgent(_) => Self::not_found(error.to_string()),
-            AskStateError::NotConnected(_) | AskStateError::Silent(_) => {
+            AskStateError::NotConnected(_) | AskStateError::Silent(_) | AskStateError::Undecided { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
             AskStateError::Journal(error) => error.into(),

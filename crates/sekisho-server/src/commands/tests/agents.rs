@@ -5,11 +5,12 @@ use sekisho_store::Write;
 use sekisho_types::SpiffeId;
 
 use super::{says, words};
-use crate::commands::{Attest, AttestError, BanAgent, EvictAgent, PostStatus, Renew, RenewError};
+use crate::commands::{AskState, Attest, AttestError, BanAgent, EvictAgent, PostStatus, Renew, RenewError};
 use crate::denied::Denied;
 use crate::issue::IssueError;
 use crate::refusal::Refusal;
 use crate::roles::Role;
+use crate::state_checks::StateOutcome;
 use crate::testbed::{Joins, Testbed, csr, over_tls};
 use crate::tokens::id_of;
 
@@ -124,6 +125,29 @@ async fn law_l6_a_ban_before_the_write_withdraws_renewal() {
     assert_eq!(bed.refusals().await.len(), 2);
     let bad = renewing.execute(Renew { csr: vec![1] }).await.map(drop).map_err(Refusal::into_error);
     assert!(matches!(bad, Err(RenewError::Issue(IssueError::Csr(_)))), "{bad:?}");
+}
+
+#[tokio::test]
+async fn an_operator_hears_what_a_node_answered() {
+    let bed = Testbed::new().await;
+    let id = bed.joined("host-a").await.spiffe_id;
+    let asked = async |outcome: Option<StateOutcome>| {
+        let mut open = bed.domain.streams.state_checks.enter(&id);
+        let answers = async {
+            let waiting = open.asked.recv().await.unwrap();
+            // Without an outcome the stream closed.
+            outcome.map(|outcome| waiting.send(outcome).unwrap());
+        };
+        let operator = bed.operator().await;
+        let (heard, ()) = tokio::join!(operator.execute(AskState { id: id.clone() }), answers);
+        heard.map_err(|refused| refused.into_error().to_string())
+    };
+    assert_eq!(asked(Some(StateOutcome::Accepted)).await, Ok(None));
+    assert_eq!(asked(Some(StateOutcome::Denied("PCR 4".into()))).await, Ok(Some("PCR 4".into())));
+    let undecided = asked(Some(StateOutcome::Undecided("a log is cut off".into()))).await.unwrap_err();
+    assert!(undecided.contains("gave no proof of its state: a log is cut off"), "{undecided}");
+    let closed = asked(None).await.unwrap_err();
+    assert!(closed.contains("is not connected"), "{closed}");
 }
 
 #[tokio::test]
