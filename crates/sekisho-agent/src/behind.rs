@@ -1,6 +1,7 @@
 //! An SVID names the revision that it requires: the newest that changed the policy or revoked something. The agent
-//! serves it once the server's stream has brought the state of that revision. So a stream that is silent, while calls
-//! are answered, leaves no policy in force for longer than the SVIDs that were issued before it (law L14;
+//! serves it once the server's stream has brought the state of that revision, and it is on disk. So a stream that is
+//! silent, while calls are answered, leaves no policy in force for longer than the SVIDs that were issued before it, and
+//! an agent that restarts without its server has no older policy than its sidecars' SVIDs require (law L14;
 //! decisions/0056).
 
 use std::time::Duration;
@@ -41,16 +42,16 @@ impl SharedServerState {
     /// Whether the stream is behind what the server's SVIDs require.
     pub(crate) fn behind(&self) -> Option<Behind> {
         let required = *self.required.borrow();
-        let applied = self.read(|state| state.revision);
+        let applied = *self.kept().borrow();
         (applied < required).then_some(Behind { required, applied })
     }
 
     /// Waits until the stream has brought what is required, `patience` at most.
     pub(crate) async fn caught_up(&self, patience: Duration) -> Result<(), Behind> {
-        let mut changes = self.changes();
+        let mut kept = self.kept();
         let come = async {
             while self.behind().is_some() {
-                if changes.changed().await.is_err() {
+                if kept.changed().await.is_err() {
                     return;
                 }
             }
@@ -63,7 +64,7 @@ impl SharedServerState {
     pub(crate) async fn overdue(&self, late: Duration) -> Behind {
         let (mut required, mut messages) = (self.required.subscribe(), self.messages.subscribe());
         loop {
-            let is_behind = |required: &u64| self.read(|state| state.revision) < *required;
+            let is_behind = |required: &u64| *self.kept().borrow() < *required;
             // Fails only if the sender is gone, and it is here.
             if required.wait_for(is_behind).await.is_err() {
                 std::future::pending::<()>().await;
@@ -109,10 +110,12 @@ mod tests {
             for revision in [4, 5] {
                 tokio::time::sleep(SECOND).await;
                 brings.update(|state| state.revision = revision);
+                tokio::time::sleep(SECOND / 4).await;
+                brings.keep(revision);
             }
         });
         assert_eq!(state.caught_up(SECOND / 2).await, Err(Behind { required: 5, applied: 3 }));
-        assert_eq!((state.caught_up(10 * SECOND).await, began.elapsed()), (Ok(()), 2 * SECOND));
+        assert_eq!((state.caught_up(10 * SECOND).await, began.elapsed()), (Ok(()), 2 * SECOND + SECOND / 2));
         stream.await.unwrap();
     }
 
@@ -136,7 +139,7 @@ mod tests {
         }
         let (behind, at) = late.await.unwrap();
         assert_eq!((behind, at - began), (Behind { required: 9, applied: 3 }, 21 * SECOND));
-        state.update(|state| state.revision = 9);
+        state.keep(9);
         assert!(timeout(60 * SECOND, overdue(SECOND)).await.is_err());
     }
 }

@@ -24,7 +24,8 @@ pub(crate) async fn run_cache(core: Arc<Core>) {
     }
 }
 
-async fn save(core: &Arc<Core>) {
+/// Writes the cache now.
+pub(crate) async fn save(core: &Arc<Core>) {
     let saver = core.clone();
     let saved = sekisho_runtime::blocking(move || saver.save()).await;
     if let Ok(Err(error)) = saved {

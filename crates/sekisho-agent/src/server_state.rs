@@ -38,6 +38,8 @@ pub(crate) struct SharedServerState {
     pub settled: watch::Sender<bool>,
     /// The newest revision that an SVID of the server has required.
     pub required: watch::Sender<u64>,
+    /// The newest revision whose policy and revocations are on disk: a restart without the server goes on from it.
+    kept: watch::Sender<u64>,
     /// Counts the messages of the server's stream.
     pub messages: watch::Sender<u64>,
 }
@@ -45,7 +47,8 @@ pub(crate) struct SharedServerState {
 impl SharedServerState {
     pub(crate) fn new(known: ServerState) -> Self {
         let [changed, required, messages] = std::array::from_fn(|_| watch::channel(0).0);
-        Self { state: RwLock::new(known), changed, settled: watch::channel(false).0, required, messages }
+        let kept = watch::channel(known.revision).0;
+        Self { state: RwLock::new(known), changed, settled: watch::channel(false).0, required, kept, messages }
     }
 
     /// An SVID of the server requires this revision.
@@ -55,6 +58,19 @@ impl SharedServerState {
             *required = revision.max(*required);
             is_newer
         });
+    }
+
+    /// The state of this revision is on disk.
+    pub(crate) fn keep(&self, revision: u64) {
+        self.kept.send_if_modified(|kept| {
+            let is_newer = revision > *kept;
+            *kept = revision.max(*kept);
+            is_newer
+        });
+    }
+
+    pub(crate) fn kept(&self) -> watch::Receiver<u64> {
+        self.kept.subscribe()
     }
 
     /// A message of the server's stream has come.

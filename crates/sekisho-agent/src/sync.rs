@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::behind::{FIRST_LATE, LONGEST_LATE};
 use crate::core::Core;
 use crate::error::AgentError;
-use crate::revocations;
+use crate::{renew, revocations};
 use crate::server_failure::{Kind, ServerFailure};
 use crate::server_state::{Position, ServerState};
 
@@ -100,10 +100,17 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
         let Some(message) = joined(&mut waiting, message)? else { continue };
         let revision = message.revision;
         warn_of_older_state(core, &message);
+        let binds_decisions = message.policy.is_some() || !message.revocations.is_empty();
         apply(core, message)?;
         revocations::complete(core);
         core.upstream.connected.send_replace(true);
-        core.cache.request_save();
+        if binds_decisions || core.server_state.behind().is_some() {
+            // On disk before an SVID that requires it is served. A failure is logged, and stops no service.
+            renew::save(core).await;
+        } else {
+            core.cache.request_save();
+        }
+        core.server_state.keep(revision);
         applied = revision;
         report(core, &acknowledge, applied);
     }
