@@ -2,7 +2,7 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime as PkiTime};
 use sekisho_types::UnixTime;
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why a certificate has no path to an anchor.
@@ -40,6 +40,15 @@ pub(crate) fn verify_path(
     let used = roots.iter().filter(|root| anchor_from_trusted_cert(root).is_ok_and(|anchor| anchor == *path.anchor()));
     let between = path.intermediate_certificates().map(|certificate| certificate.der().to_vec());
     Ok(between.chain(used.map(|root| root.to_vec())).collect())
+}
+
+/// Takes a certificate that was made for any purpose, as SPIRE does with those of nodes: their authority is what counts.
+pub(crate) struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, mut iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        iter.try_for_each(|purpose| purpose.map(drop))
+    }
 }
 
 /// From when until when a certificate is valid.

@@ -43,6 +43,18 @@ impl Openssl {
         String::from_utf8(self.read("ca.sha1")).unwrap()[..40].to_owned()
     }
 
+    /// A certificate (DER) for a public key (SubjectPublicKeyInfo, DER) whose private half is elsewhere.
+    pub fn certificate_of(&self, public_key: &[u8], name: &str) -> Vec<u8> {
+        std::fs::write(self.folder.path().join("k.der"), public_key).unwrap();
+        self.run(&format!(
+            "openssl pkey -pubin -inform DER -in k.der -out k.pem
+             echo keyUsage=critical,digitalSignature > k.ext
+             openssl x509 -new -force_pubkey k.pem -CA ca.pem -CAkey ca.key -days 2 -subj /CN={name} -extfile k.ext \
+                 -outform DER -out k.crt"
+        ));
+        self.read("k.crt")
+    }
+
     /// A request in DER.
     pub fn csr(&self, key: &str, options: &str) -> Vec<u8> {
         self.run(&format!("openssl req {key} -nodes -keyout r.key -outform DER -out r.csr -subj /C=US {options}"));

@@ -32,6 +32,8 @@ pub struct VerifierInputs<'a> {
     pub trust_domain: &'a TrustDomain,
     /// Certificates of the authorities in the attestor's own file.
     pub anchors: &'a [Vec<u8>],
+    /// Those of TPM manufacturers, whatever the attestor.
+    pub manufacturers: &'a [Vec<u8>],
     /// What the attestor wanted to be remembered of a node when it proved itself last.
     pub remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
     /// Whether operators may allow a device for which no authority vouches.

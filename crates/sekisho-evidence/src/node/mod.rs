@@ -7,6 +7,7 @@ mod attestor;
 mod join_token;
 mod kernel;
 mod tpm;
+mod tpm_devid;
 mod tpm_logs;
 mod tpm_messages;
 mod tpm_requests;
@@ -22,6 +23,7 @@ pub use attestor::{
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use kernel::KERNEL;
 pub use tpm::{SOFTWARE_TPM, TPM};
+pub use tpm_devid::{DevIdError, TPM_DEVID};
 pub use tpm_logs::TpmError;
 pub use tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 pub use tpm_requests::{Log, LogPart, MAX_PART_BYTES, TpmRequest, state_binding};
@@ -30,8 +32,8 @@ pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 use crate::{Evidence, EvidenceError};
 
 /// All attestors.
-pub static ATTESTORS: [&dyn NodeAttestor; 4] =
-    [&join_token::JoinToken, &x509pop::X509Pop, &tpm::HARDWARE, &tpm::SOFTWARE];
+pub static ATTESTORS: [&dyn NodeAttestor; 5] =
+    [&join_token::JoinToken, &x509pop::X509Pop, &tpm::HARDWARE, &tpm::SOFTWARE, &tpm_devid::TpmDevId];
 
 /// The attestor of this name.
 pub fn attestor(name: &str) -> Option<&'static dyn NodeAttestor> {

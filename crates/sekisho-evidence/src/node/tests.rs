@@ -22,7 +22,8 @@ fn session() -> Session<'static> {
 }
 
 fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> VerifierInputs<'a> {
-    VerifierInputs { session: session(), trust_domain, anchors, remembered: &|_| None, approvals: false, now: NOW }
+    let (session, remembered) = (session(), &|_: &SpiffeId| None);
+    VerifierInputs { session, trust_domain, anchors, manufacturers: anchors, remembered, approvals: false, now: NOW }
 }
 
 fn td() -> TrustDomain {

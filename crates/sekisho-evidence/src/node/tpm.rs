@@ -28,7 +28,7 @@ const SELECTORS: &[(&str, Form)] = &[
     ("key_class", Name),
 ];
 /// How swtpm's tools name the model, whatever the case.
-const SOFTWARE_MODEL: &str = "swtpm";
+pub(super) const SOFTWARE_MODEL: &str = "swtpm";
 
 /// The node has a TPM by a manufacturer that the server trusts.
 pub static TPM: Class = Class {
@@ -57,7 +57,7 @@ pub static SOFTWARE_TPM: Class = Class {
     ],
 };
 
-static MANUFACTURERS: AnchorFile = AnchorFile {
+pub(super) static MANUFACTURERS: AnchorFile = AnchorFile {
     flag: "tpm-ca",
     variable: "SEKISHO_TPM_CA",
     help: "PEM file with TPM manufacturers' authorities, whose endorsement certificates attest nodes (tpm)",

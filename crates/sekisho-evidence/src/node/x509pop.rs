@@ -14,7 +14,6 @@ use sekisho_types::{
     parse_strict_json,
 };
 use serde_json::{Value, json};
-use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -23,7 +22,7 @@ use super::attestor::{
     AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
 };
 use crate::ecdsa::signature_der;
-use crate::path::{PathError, validity, verify_path};
+use crate::path::{AnyPurpose, PathError, validity, verify_path};
 use crate::{Age, Class};
 
 /// The node showed a certificate, and that it holds its key.
@@ -240,15 +239,6 @@ impl<K: Signer + Send + Sync> NodeProof for X509PopProof<K> {
 /// Go's default, and so SPIRE's.
 const LONGEST_SALT: &dyn VerificationAlgorithm =
     &const { RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) };
-
-/// A node's certificate may be made for any purpose, as with SPIRE: that of its authority is what counts.
-struct AnyPurpose;
-
-impl ExtendedKeyUsageValidator for AnyPurpose {
-    fn validate(&self, mut iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        iter.try_for_each(|purpose| purpose.map(drop))
-    }
-}
 
 /// The node's side: answers a challenge with its key and a nonce of its own.
 pub fn answer(challenge: &[u8], own_nonce: &[u8; 32], key: &dyn Signer) -> Result<Vec<u8>, X509PopError> {

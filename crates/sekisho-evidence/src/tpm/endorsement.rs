@@ -98,7 +98,7 @@ impl EndorsementCertificate {
         if !purposes.is_some_and(|purposes| purposes.iter().any(|purpose| purpose.as_bytes() == EK_PURPOSE)) {
             return Err(form("its purpose is not that of an endorsement key"));
         }
-        let key = material(&certificate)?;
+        let key = certificate_key(&certificate).map_err(form)?;
         let usage = certificate.key_usage().ok().flatten().ok_or(form("it has no key usage"))?.value;
         let fits = match key {
             KeyMaterial::Rsa { .. } => usage.key_encipherment(),
@@ -159,23 +159,23 @@ impl EndorsementCertificate {
     }
 }
 
-fn material(certificate: &X509Certificate<'_>) -> Result<KeyMaterial, EndorsementError> {
-    let form = EndorsementError::Form;
-    match certificate.public_key().parsed().map_err(|_| form("its key is not readable"))? {
+/// The key of a certificate, as a TPM's public area would have it.
+pub(crate) fn certificate_key(certificate: &X509Certificate<'_>) -> Result<KeyMaterial, &'static str> {
+    match certificate.public_key().parsed().map_err(|_| "its key is not readable")? {
         PublicKey::RSA(rsa) => {
             let modulus = without_leading_zeros(rsa.modulus).to_vec();
-            let bits = u16::try_from(modulus.len() * 8).map_err(|_| form("its key is too long"))?;
+            let bits = u16::try_from(modulus.len() * 8).map_err(|_| "its key is too long")?;
             let exponent = rsa.try_exponent().ok().and_then(|exponent| u32::try_from(exponent).ok());
-            Ok(KeyMaterial::Rsa { bits, exponent: exponent.ok_or(form("its exponent is too large"))?, modulus })
+            Ok(KeyMaterial::Rsa { bits, exponent: exponent.ok_or("its exponent is too large")?, modulus })
         }
         PublicKey::EC(point) => {
             let curve = match point.data().len() {
                 65 => Curve::P256,
                 97 => Curve::P384,
-                _ => return Err(form("its key is not a point on P-256 or P-384")),
+                _ => return Err("its key is not a point on P-256 or P-384"),
             };
             Ok(KeyMaterial::Ecc { curve, point: point.data().to_vec() })
         }
-        _ => Err(form("its key is neither RSA nor ECC")),
+        _ => Err("its key is neither RSA nor ECC"),
     }
 }

@@ -12,6 +12,7 @@ mod verify;
 
 pub use attest::{Attest, Attested, ClockInfo};
 pub use credential::{Challenge, CredentialError, CredentialSeed, make_credential};
+pub(crate) use endorsement::certificate_key;
 pub use endorsement::{ENDORSEMENT_POLICY, EndorsementCertificate, EndorsementError};
 pub use pcr::{PcrSelection, PcrValues};
 pub use public::{Attributes, Curve, KeyMaterial, Public, Scheme, Symmetric};

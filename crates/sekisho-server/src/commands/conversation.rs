@@ -1,6 +1,6 @@
 //! The conversation in which a node proves something, with whatever attestor.
 
-use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, Unvouched, VerifierInputs};
+use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, TPM, Unvouched, VerifierInputs};
 use sekisho_runtime::now;
 use sekisho_types::SpiffeId;
 
@@ -52,8 +52,9 @@ pub(super) fn inputs<'a>(
     remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
 ) -> VerifierInputs<'a> {
     let anchors = of.settings.anchors.of(attestor.class().name);
+    let manufacturers = of.settings.anchors.of(TPM.name);
     let approvals = of.settings.tpm_approval;
-    VerifierInputs { session, trust_domain: of.trust_domain, anchors, remembered, approvals, now: now() }
+    VerifierInputs { session, trust_domain: of.trust_domain, anchors, manufacturers, remembered, approvals, now: now() }
 }
 
 /// What the node's attestor kept when it proved itself last.

@@ -41,6 +41,7 @@ impl Exchange {
             session,
             trust_domain: &self.trust_domain,
             anchors: &self.anchors,
+            manufacturers: &self.anchors,
             remembered: &self.remembered,
             approvals: self.approvals,
             now: now(),

@@ -5,6 +5,7 @@ mod approvals;
 mod attestor;
 mod client;
 mod cut;
+mod devid;
 mod logs;
 mod measured;
 mod states;
@@ -36,11 +37,24 @@ fn has_program(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
+/// Whether there can be one; if not, a line says that the test is skipped.
+pub fn is_installed() -> bool {
+    let is_installed = ["swtpm", "swtpm_setup", "swtpm_localca"].into_iter().all(has_program);
+    if !is_installed {
+        crate::world::skipped("no swtpm; install swtpm-tools");
+    }
+    is_installed
+}
+
 impl Software {
     /// A new TPM, or `None` with a printed line where the programs are absent.
     pub fn new() -> Option<Self> {
-        if !["swtpm", "swtpm_setup", "swtpm_localca"].into_iter().all(has_program) {
-            crate::world::skipped("no swtpm; install swtpm-tools");
+        Self::of_model("swtpm")
+    }
+
+    /// The same, whose certificate names this model.
+    pub fn of_model(model: &str) -> Option<Self> {
+        if !is_installed() {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -64,9 +78,10 @@ impl Software {
         );
         write(
             "options",
-            "--tpm-manufacturer id:00001014\n--tpm-model swtpm\n--tpm-version 1\n--platform-manufacturer sekisho\n\
-             --platform-version 1\n--platform-model lab\n"
-                .to_owned(),
+            format!(
+                "--tpm-manufacturer id:00001014\n--tpm-model {model}\n--tpm-version 1\n\
+                 --platform-manufacturer sekisho\n--platform-version 1\n--platform-model lab\n"
+            ),
         );
         let setup = Command::new("swtpm_setup")
             .args(["--tpm2", "--create-ek-cert", "--lock-nvram", "--overwrite", "--vmid", "node-1", "--tpmstate"])
