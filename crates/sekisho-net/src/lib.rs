@@ -45,4 +45,4 @@ pub use tally::{Tallied, Tally};
 pub use tls::TlsStream;
 pub use trust::ExpectedServer;
 pub use unix_authority::rewrite_unix_authority;
-pub use web::{WebAnswer, WebClient, WebPrefix};
+pub use web::{WebAnswer, WebClient, WebPost, WebPrefix};

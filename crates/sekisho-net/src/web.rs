@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::header::InvalidHeaderValue;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, version};
+use sekisho_types::Secret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -65,6 +67,15 @@ impl WebPrefix {
     }
 }
 
+/// What is posted to a server.
+pub struct WebPost<'a> {
+    /// Behind the prefix; empty for the prefix itself.
+    pub name: &'a str,
+    pub content_type: &'static str,
+    pub bearer: Option<&'a Secret<Vec<u8>>>,
+    pub body: String,
+}
+
 /// What a server answered, whatever its status.
 #[derive(Debug)]
 pub struct WebAnswer {
@@ -89,19 +100,18 @@ impl WebClient {
         Ok(Self { tls: Arc::new(tls) })
     }
 
-    /// Posts `body` to `<prefix>/<name>`.
-    pub async fn post(&self, prefix: &WebPrefix, name: &str, body: String) -> Result<WebAnswer, NetError> {
+    pub async fn post(&self, prefix: &WebPrefix, post: WebPost<'_>) -> Result<WebAnswer, NetError> {
         let address = prefix.authority();
         let call = async {
             let stream = connect(prefix).await.map_err(|source| NetError::Io { address: address.clone(), source })?;
             if !prefix.https {
-                return exchange(prefix, name, body, stream).await;
+                return exchange(prefix, post, stream).await;
             }
             let server = ServerName::try_from(prefix.host.clone());
             let server = server.map_err(|e| NetError::Handshake { address: address.clone(), reason: e.to_string() })?;
             let stream = TlsConnector::from(self.tls.clone()).connect(server, stream).await;
             let failed = |e: std::io::Error| NetError::Handshake { address: address.clone(), reason: e.to_string() };
-            exchange(prefix, name, body, stream.map_err(failed)?).await
+            exchange(prefix, post, stream.map_err(failed)?).await
         };
         tokio::time::timeout(TIMEOUT, call).await.unwrap_or_else(|_| Err(NetError::Timeout(address.clone())))
     }
@@ -126,7 +136,7 @@ fn is_host(address: IpAddr) -> bool {
     }
 }
 
-async fn exchange<S>(prefix: &WebPrefix, name: &str, body: String, stream: S) -> Result<WebAnswer, NetError>
+async fn exchange<S>(prefix: &WebPrefix, post: WebPost<'_>, stream: S) -> Result<WebAnswer, NetError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -138,18 +148,30 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     let driver = tokio::spawn(connection);
-    let request = Request::post(format!("{}/{name}", prefix.path))
+    let WebPost { name, content_type, bearer, body } = post;
+    let path = if name.is_empty() && !prefix.path.is_empty() { "" } else { "/" };
+    let request = Request::post(format!("{}{path}{name}", prefix.path))
         .header(header::HOST, &address)
-        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-        .header(header::CONNECTION, "close")
-        .body(axum::body::Body::from(body))
-        .map_err(|e| failed(&e))?;
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONNECTION, "close");
+    let request = match bearer {
+        Some(token) => request.header(header::AUTHORIZATION, bearer_value(token).map_err(|e| failed(&e))?),
+        None => request,
+    };
+    let request = request.body(axum::body::Body::from(body)).map_err(|e| failed(&e))?;
     let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
     let (head, body) = answer.into_parts();
     let body = axum::body::to_bytes(axum::body::Body::new(body), MAX_ANSWER).await.map_err(|e| failed(&e))?;
     driver.abort();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Ok(WebAnswer { status: head.status, content_type: content_type.unwrap_or_default().to_owned(), body })
+}
+
+/// Hidden from what prints headers.
+fn bearer_value(token: &Secret<Vec<u8>>) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_bytes(Secret::new([b"Bearer ", token.expose().as_slice()].concat()).expose())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]

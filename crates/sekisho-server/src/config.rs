@@ -78,6 +78,8 @@ pub struct DomainArgs {
     /// PEM file with the authorities that sign the HTTPS certificates of witnesses
     #[arg(long, env = "SEKISHO_WITNESS_CA", default_value = "/etc/ssl/certs/ca-certificates.crt")]
     pub witness_ca: PathBuf,
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
     /// Bytes of compressed decisions that are kept (at least 64 MiB). The oldest are deleted first; their
     /// leaves stay in the log
     #[arg(long, env = "SEKISHO_KEEP_DECISIONS_BYTES", default_value_t = 1 << 30)]
@@ -100,6 +102,22 @@ pub struct DomainArgs {
     #[arg(long, env = "SEKISHO_SCRUB_BUNDLES_PER_SECOND", default_value_t = 4)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub scrub_bundles_per_second: u32,
+}
+
+/// Where alerts are sent.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WebhookArgs {
+    /// URL to which each alert is posted as JSON until it is accepted: `https://host[:port][/path]`, or `http://` on this
+    /// machine
+    #[arg(long, env = "SEKISHO_ALERT_WEBHOOK", value_name = "URL")]
+    pub alert_webhook: Option<String>,
+    /// File with the token that the webhook expects, as a bearer token
+    #[arg(long, env = "SEKISHO_ALERT_WEBHOOK_TOKEN_FILE", value_name = "FILE", requires = "alert_webhook")]
+    pub alert_webhook_token_file: Option<PathBuf>,
+    /// PEM file with the authorities that sign its HTTPS certificate
+    #[arg(long, env = "SEKISHO_ALERT_WEBHOOK_CA", value_name = "FILE")]
+    #[arg(default_value = "/etc/ssl/certs/ca-certificates.crt")]
+    pub alert_webhook_ca: PathBuf,
 }
 
 /// Configuration of a server. Every flag is also an environment variable and a key of the configuration file.

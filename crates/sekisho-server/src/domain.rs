@@ -13,6 +13,7 @@ use sekisho_runtime::Tasks;
 use sekisho_runtime::metrics::Metrics;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
+use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -102,6 +103,8 @@ pub(crate) struct Streams {
     pub pending_answers: PendingAnswers,
     /// Nodes that show their state again and again.
     pub state_checks: StateChecks,
+    /// Rings when an alert was raised.
+    pub new_alert: Notify,
     /// Operators who follow what happens.
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.
@@ -166,6 +169,8 @@ pub(crate) struct Settings {
     pub policy_folder: Option<PathBuf>,
     /// Whether checkpoints, tiles and leaves are public.
     pub publish_log: bool,
+    /// Whether alerts are sent to a webhook.
+    pub alert_webhook: bool,
     pub ca_ttl_seconds: u32,
     pub x509_ttl_seconds: u32,
     pub jwt_ttl_seconds: u32,

@@ -35,6 +35,8 @@ pub enum ServerError {
     Anchors { flag: &'static str, path: String, reason: String },
     #[error("--witnesses {path}: {reason}")]
     WitnessPolicy { path: String, reason: String },
+    #[error("--alert-webhook: {0}")]
+    Webhook(String),
     #[error(transparent)]
     Lineage(LineageError),
     #[error(

@@ -4,6 +4,8 @@
 //! leaf says is `sekisho-ledger`'s form, and what is durable when is the store's and the disk's.
 
 mod admission;
+mod alert_form;
+mod alert_webhook;
 mod anchors;
 mod authorities;
 mod backup;

@@ -39,6 +39,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         socket: _,
         policy_folder: _,
         publish_log,
+        alert_webhook,
         ca_ttl_seconds,
         x509_ttl_seconds,
         jwt_ttl_seconds,
@@ -51,6 +52,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
     let openings = retention.openings_days.map_or_else(|| "never".to_owned(), |days| days.to_string());
     let plain = [
         ("agent_ttl_seconds", agent_ttl_seconds.to_string()),
+        ("alert_webhook", alert_webhook.to_string()),
         ("attest_every_seconds", attest_every_seconds.to_string()),
         ("ca_ttl_seconds", ca_ttl_seconds.to_string()),
         ("jwt_ttl_seconds", jwt_ttl_seconds.to_string()),

@@ -8,6 +8,7 @@ use sekisho_runtime::{Stop, now};
 use tokio::task::JoinHandle;
 use tracing::Span;
 
+use crate::alert_webhook::{self, AlertWebhook};
 use crate::config::DomainArgs;
 use crate::domain::Shared;
 use crate::drain::drain_outbox;
@@ -36,6 +37,11 @@ pub(crate) async fn start(domain: Shared, args: &DomainArgs, stop: &Stop) -> Res
     tasks.required("own-svid", own_svid::run(domain.clone(), source.clone()));
     tasks.required("authorities", rotate_authorities(domain.clone()));
     start_housekeeping(&domain, args, stop);
+    let webhook = AlertWebhook::open(&args.webhook, &args.data).map_err(ServerError::Webhook)?;
+    if let Some(webhook) = webhook {
+        let of = domain.clone();
+        tasks.restarted("alert-webhook", move || alert_webhook::run(webhook.clone(), of.clone()));
+    }
     Ok(RunningDomain { domain, source, span: Span::current(), outbox })
 }
 

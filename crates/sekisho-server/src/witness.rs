@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sekisho_disk::{DiskError, Ledger, write_atomic};
 use sekisho_ledger::{Checkpoint, ConsistencyProof, Note, NoteError, TrustPolicy, VerifierKey, cosignatures};
-use sekisho_net::{NetError, WebAnswer, WebClient, WebPrefix};
+use sekisho_net::{NetError, WebAnswer, WebClient, WebPost, WebPrefix};
 use sekisho_runtime::Stop;
 
 /// How often the log is looked at for entries that are not cosigned yet.
@@ -133,7 +133,8 @@ impl Witnesses {
             let path = move || if old_size == 0 { Ok(vec![]) } else { ledger.consistency_path(old_size, size) };
             let path = sekisho_runtime::blocking(path).await.map_err(|_| WitnessError::Form)??;
             let body = ConsistencyProof { old_size, path, checkpoint }.to_string();
-            let answer = self.client.post(&target.prefix, "add-checkpoint", body).await?;
+            let post = WebPost { name: "add-checkpoint", content_type: "text/plain; charset=utf-8", bearer: None, body };
+            let answer = self.client.post(&target.prefix, post).await?;
             match answer.status.as_u16() {
                 200 => {
                     let answer = std::str::from_utf8(&answer.body).map_err(|_| WitnessError::Form)?;

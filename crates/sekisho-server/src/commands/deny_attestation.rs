@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use sekisho_events::{AlertId, AttestationDenied};
+use sekisho_runtime::metrics::registry::ATTESTATION_DETECT_SECONDS;
 use sekisho_runtime::now;
 use sekisho_store::{AlertRecord, AlertSeverity, Write};
 use sekisho_types::{SpiffeId, UnixTime};
@@ -75,12 +78,19 @@ pub(super) async fn deny(
         good_at,
     };
     tracing::error!(agent = %id, attestor, reason, alert = alert.id, "attestation denied");
+    if let Some(good_at) = good_at {
+        let since = u64::try_from(alert.at.seconds_since(good_at)).unwrap_or(0);
+        domain.watch.metrics.observe(&ATTESTATION_DETECT_SECONDS, &[], Duration::from_secs(since));
+    }
     let own = Run { domain, caller: &ThisServer };
     let is_attested = known.is_some_and(|node| !node.banned);
     if is_attested {
         let denied = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
         match denied.run(&own).await {
-            Ok(()) => return Ok(AttestError::Denied { agent: id, reason }),
+            Ok(()) => {
+                domain.streams.new_alert.notify_one();
+                return Ok(AttestError::Denied { agent: id, reason });
+            }
             Err(RegistrationError::Journal(error)) => return Err(error.into()),
             // It was evicted meanwhile.
             Err(_) => {}
@@ -90,6 +100,7 @@ pub(super) async fn deny(
         let recorded =
             own.change(|| Ok::<_, AttestError>(Change::with_reply(()).write(shown(&alert)).event(event.clone())));
         recorded.await?;
+        domain.streams.new_alert.notify_one();
     }
     Ok(AttestError::Denied { agent: id, reason })
 }
