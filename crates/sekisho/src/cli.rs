@@ -59,6 +59,9 @@ pub(crate) enum Verb {
     /// What operators are alerted to: nodes whose state was refused
     #[command(visible_alias = "alerts", after_help = "Example:\n  sekisho alert list")]
     Alert(Noun<ServerOptions, verbs::alert::AlertVerb>),
+    /// Attack this system, and measure how soon that is refused and seen
+    #[command(visible_alias = "drills", after_help = "Example:\n  sekisho drill tamper-binary")]
+    Drill(Noun<SocketOptions, verbs::drill::DrillVerb>),
     /// SVIDs that are refused although they have not expired
     #[command(visible_alias = "revocations", after_help = "Example:\n  sekisho revocation list")]
     Revocation(Noun<ServerOptions, verbs::revocation::RevocationVerb>),
@@ -151,6 +154,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Token(Noun { asks, verb }) => verbs::token::run(&asks.into(), verb).await,
         Verb::Alert(Noun { asks, verb }) => verbs::alert::run(&asks.into(), verb).await,
         Verb::Tpm(Noun { asks, verb }) => verbs::tpm::run(&asks.into(), verb).await,
+        Verb::Drill(Noun { asks, verb }) => verbs::drill::run(&asks.into(), verb).await,
         Verb::Revocation(Noun { asks, verb }) => verbs::revocation::run(&asks.into(), verb).await,
         Verb::Bundle(Noun { asks, verb }) => verbs::bundle::run(&asks.into(), verb).await,
         Verb::Svid(Noun { asks, verb }) => verbs::svid::run(asks.into(), verb).await,
@@ -175,7 +179,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
 }
 
 /// Nouns in the plural, which list when no verb follows.
-const PLURALS: [&str; 6] = ["agents", "decisions", "entries", "revocations", "svids", "tokens"];
+const PLURALS: [&str; 8] = ["agents", "alerts", "decisions", "entries", "revocations", "svids", "tokens", "tpms"];
 
 /// The command line with `list` behind a noun in the plural that has no verb.
 pub(crate) fn with_list(mut arguments: Vec<OsString>) -> Vec<OsString> {

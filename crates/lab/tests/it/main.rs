@@ -15,6 +15,7 @@ mod closed_roles;
 mod containers;
 mod dev;
 mod documents;
+mod drills;
 mod earlier_release;
 mod fairness;
 mod faults;

@@ -7,6 +7,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod completions;
 pub(crate) mod decision;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod entry;
 pub(crate) mod exec;
 pub(crate) mod ledger;
