@@ -17,6 +17,9 @@ need cc gcc
 need ld binutils
 need openssl openssl
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+# The software TPM of `sekisho dev`, and what makes one with certificates. Without it the sample's node attests by a token.
+want swtpm swtpm
+want swtpm_setup swtpm-tools
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/sekisho"
 if [ "${1:-}" = test ]; then
     need curl curl
@@ -32,9 +35,6 @@ if [ "${1:-}" = test ]; then
     want mosquitto mosquitto
     want mosquitto_sub mosquitto-clients
     want prometheus prometheus
-    # A software TPM, and what makes one with certificates.
-    want swtpm swtpm
-    want swtpm_setup swtpm-tools
     # deploy/rpm.sh
     want rpmbuild rpm
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
@@ -53,10 +53,11 @@ if [ -n "$missing$optional" ]; then
     fi
     # shellcheck disable=SC2086
     install() { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2; }
-    $sudo apt-get update -qq
+    # What is only wanted must stop no one: there may be no right to install, or no network.
+    $sudo apt-get update -qq || [ -z "$missing" ]
     [ -z "$missing" ] || install $missing
     for package in $optional; do
-        install "$package" || echo "$package could not be installed; the tests that need it will be skipped" >&2
+        install "$package" || echo "$package could not be installed; what needs it is left out, and says so" >&2
     done
 fi
 

@@ -7,42 +7,83 @@ use serde_json::Value;
 use crate::faults::Shim;
 use crate::world::{copy_program, program};
 
-fn dev(folder: &std::path::Path, options: &[&str]) -> Vec<Value> {
-    let output = Command::new(program("sekisho"))
-        .args(["dev", "--once", "-o", "json"])
-        .args(options)
-        .arg("--folder")
-        .arg(folder)
-        .output();
-    let output = output.unwrap();
+/// Where no program is found, so that there is no software TPM.
+const NOWHERE: &str = "/nonexistent/bin";
+
+fn dev(folder: &std::path::Path, options: &[&str], path: Option<&str>) -> Vec<Value> {
+    let mut command = Command::new(program("sekisho"));
+    command.args(["dev", "--once", "-o", "json"]).args(options).arg("--folder").arg(folder);
+    let output = command.envs(path.map(|path| ("PATH", path))).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
+    // A software TPM, and its absence, are stated where they are used.
+    let stated = if path.is_some() { "apt-get install swtpm" } else { "danger_software_tpm: " };
+    assert!(err.contains(stated), "{err}");
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
+
+fn check_milestones(milestones: &[Value], tpm: bool) {
+    let names: Vec<&str> = milestones.iter().map(|m| m["milestone"].as_str().unwrap()).collect();
+    let mut expected = vec!["node_attested", "first_identity", "first_call_allowed"];
+    expected.extend(tpm.then_some("hardware_call_allowed"));
+    expected.extend(["first_call_denied", "tampered_refused", "proofs_verified"]);
+    assert_eq!(names, expected);
+    assert!(milestones.iter().all(|m| m["ms"].is_u64()));
+    let of = |name: &str| milestones.iter().find(|m| m["milestone"] == name).unwrap();
+    let attested = of("node_attested");
+    let attestor = if tpm { "danger_software_tpm" } else { "join_token" };
+    assert!(attested["agent_id"].as_str().unwrap().contains(&format!("/agent/{attestor}/")), "{attested}");
+    assert_eq!((&attested["tpm"], &attested["danger_software_tpm"]), (&Value::Bool(tpm), &Value::Bool(tpm)));
+    let denied = of("first_call_denied");
+    assert_eq!((&denied["condition"], &denied["found"]), (&CONDITION.into(), &"false".into()));
+    let tampered = of("tampered_refused");
+    assert_eq!(tampered["selector"], "unix:sha256");
+    assert_ne!(tampered["wants"], tampered["found"]);
+    assert_eq!(of("proofs_verified")["proofs"].as_array().unwrap().len(), if tpm { 6 } else { 5 });
+}
+
+const CONDITION: &str = "input.subject.claims.hw_attested == true";
 
 #[test]
 fn the_main_job_passes_twice_on_one_folder() {
     let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
     for options in [&["--fresh"][..], &[]] {
-        let milestones = dev(folder.path(), options);
-        let names: Vec<&str> = milestones.iter().map(|m| m["milestone"].as_str().unwrap()).collect();
-        assert_eq!(
-            names,
-            [
-                "node_attested",
-                "first_identity",
-                "first_call_allowed",
-                "first_call_denied",
-                "tampered_refused",
-                "proofs_verified"
-            ]
-        );
-        assert!(milestones.iter().all(|m| m["ms"].is_u64()));
-        assert_eq!(milestones[3]["condition"], "input.subject.claims.hw_attested == true");
-        assert_eq!(milestones[4]["selector"], "unix:sha256");
-        assert_ne!(milestones[4]["wants"], milestones[4]["found"]);
-        assert_eq!(milestones[5]["proofs"].as_array().unwrap().len(), 5);
+        check_milestones(&dev(folder.path(), options, Some(NOWHERE)), false);
     }
+}
+
+/// A node that has a TPM from some day on, keeps it over restarts, and loses it.
+#[test]
+fn the_main_job_is_decided_on_a_tpm() {
+    if !crate::tpm::is_installed() {
+        return;
+    }
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    check_milestones(&dev(folder.path(), &[], Some(NOWHERE)), false);
+    let first = dev(folder.path(), &[], None);
+    let again = dev(folder.path(), &[], None);
+    assert_eq!(first[0]["agent_id"], again[0]["agent_id"]);
+    for milestones in [first, again] {
+        check_milestones(&milestones, true);
+    }
+    check_milestones(&dev(folder.path(), &[], Some(NOWHERE)), false);
+}
+
+/// Who names a TPM gets no other proof.
+#[test]
+fn a_named_tpm_has_no_fallback() {
+    let folder = tempfile::Builder::new().prefix("sekdev").tempdir_in("/tmp").unwrap();
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, crate::openssl::Openssl::new().authority_pem()).unwrap();
+    let mut command = Command::new(program("sekisho"));
+    command.args(["dev", "--once", "--tpm", "/nonexistent/tpmrm0", "--tpm-ca"]).arg(&authority);
+    let output = command.arg("--folder").arg(folder.path().join("dev")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success() && !out.contains("attested"), "{out}{err}");
+    assert!(err.contains("/nonexistent/tpmrm0"), "{err}");
+    let alone = Command::new(program("sekisho")).args(["dev", "--once", "--tpm", "/dev/tpmrm0"]).output().unwrap();
+    let err = String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.code() == Some(3) && err.contains("--tpm-ca"), "{err}");
 }
 
 /// An agent whose SVID has expired joins by a new token, and must be the one for which the services are registered.

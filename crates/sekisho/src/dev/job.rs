@@ -3,32 +3,33 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hyper::Method;
-use sekisho_api::{
-    BundleForm, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList, IdentitiesQuery, IdentityForm,
-    LogForm, TokenForm, TokenRequest,
-};
+use sekisho_api::{DecisionForm, DecisionsQuery, EntryForm, IdentitiesQuery, IdentityForm, LogForm};
 use sekisho_events::{NodeEvent, Receipt, RecordId};
 use sekisho_host::{file_digest, own_uid, traces_others};
 use sekisho_ledger::TrustPolicy;
 use sekisho_policy::Unmet;
-use sekisho_proto::node::{StatusRequest, inspect_client::InspectClient};
-use sekisho_sdk::agent_channel;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::folder::Folder;
+use super::node_tpm::{self, NodeTpm, TpmArgs};
 use super::process::{Output, PATIENCE, Roles, wait_for};
 use super::stopwatch::Stopwatch;
+use super::strings;
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::reach;
 use crate::rest::Rest;
 use crate::verbs::why::{self, DifferenceShown};
 
-const TRUST_DOMAIN: &str = "prod.internal";
-const GATEWAY: &str = "spiffe://prod.internal/ns/finance/sa/payment-gateway";
+pub(super) const TRUST_DOMAIN: &str = "prod.internal";
+pub(super) const GATEWAY: &str = "spiffe://prod.internal/ns/finance/sa/payment-gateway";
 const TRANSACTIONS: &str = "spiffe://prod.internal/ns/finance/sa/transactions";
+
+/// The agent of the services' node, and that of a node that nothing vouches for but a token.
+const AGENT: &str = "agent";
+const UNPROVEN: &str = "agent-by-token";
+const SOFTWARE: &str = "danger_software_tpm: a program plays the TPM of this machine. It proves nothing about hardware; \
+    `--tpm /dev/tpmrm0 --tpm-ca FILE` uses a real one";
 
 /// What the sample gateway prints when it starts.
 #[derive(Deserialize)]
@@ -44,29 +45,42 @@ struct Answer {
     decision: Option<String>,
 }
 
-struct Job<'a> {
-    folder: &'a Folder,
+pub(super) struct Job<'a> {
+    pub folder: &'a Folder,
     services: &'a Path,
-    watch: &'a Stopwatch,
-    rest: Rest,
+    pub watch: &'a Stopwatch,
+    pub tpm: Option<NodeTpm>,
+    pub rest: Rest,
 }
 
-pub(super) async fn run(folder: &Folder, services: &Path, watch: &Stopwatch, roles: &mut Roles) -> Result<(), Failure> {
-    let job = Job { folder, services, watch, rest: Rest::new(&folder.join("server/api.sock")) };
+pub(super) async fn run(
+    folder: &Folder,
+    services: &Path,
+    tpm: &TpmArgs,
+    watch: &Stopwatch,
+    roles: &mut Roles,
+) -> Result<(), Failure> {
+    let tpm = NodeTpm::open(tpm, folder, roles).await?;
+    match &tpm {
+        None => watch.note(&node_tpm::absent()),
+        Some(tpm) if tpm.is_software => watch.note(SOFTWARE),
+        Some(_) => {}
+    }
+    let job = Job { folder, services, watch, tpm, rest: Rest::new(&folder.join("server/api.sock")) };
     job.check_services()?;
     let server = job.start_server(roles).await?;
     let agent_id = job.attest(roles, &server).await?;
     job.register(&agent_id).await?;
     let (mut gateway, peer) = job.start_services(roles).await?;
-    let (allowed, denied) = job.calls(&mut gateway).await?;
-    let refusal = job.tampered(roles, &peer).await?;
-    job.proofs(&[allowed, denied, refusal]).await?;
-    // If no reader is left, the gateway stops at its next line.
-    tokio::spawn(async move { while let Ok(Some(_)) = gateway.next_line().await {} });
+    let mut records = job.allowed(&mut gateway).await?;
+    records.push(job.denied(roles, &server, &mut gateway, &peer).await?);
+    records.push(job.tampered(roles, &peer).await?);
+    job.proofs(&records).await?;
+    gateway.read_on();
     Ok(())
 }
 
-fn ready(line: &str) -> Option<String> {
+pub(super) fn ready(line: &str) -> Option<String> {
     line.strip_prefix("ready ").map(str::to_owned)
 }
 
@@ -84,12 +98,16 @@ async fn in_log<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() ->
     tokio::time::timeout(PATIENCE, search).await.map_err(late)
 }
 
-fn strings(arguments: &[&str]) -> Vec<String> {
-    arguments.iter().map(|&argument| argument.to_owned()).collect()
+/// The decision of a call, from what the gateway prints.
+fn answer(method: &'static str, wanted: u16) -> impl Fn(&str) -> Option<String> {
+    move |line| {
+        let Answer { method: asked, status, decision } = serde_json::from_str(line).ok()?;
+        decision.filter(|id| asked == method && status == wanted && !id.is_empty())
+    }
 }
 
 impl Job<'_> {
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
@@ -107,7 +125,7 @@ impl Job<'_> {
     /// The address for agents.
     async fn start_server(&self, roles: &mut Roles) -> Result<String, Failure> {
         let (data, policy) = (self.path("server"), self.folder.policy().display().to_string());
-        let arguments = strings(&[
+        let mut arguments = strings(&[
             "server",
             "--trust-domain",
             TRUST_DOMAIN,
@@ -118,79 +136,33 @@ impl Job<'_> {
             "--policy-folder",
             &policy,
         ]);
+        arguments.extend(self.tpm.iter().flat_map(NodeTpm::server_options));
         let mut output = roles.start("server", &arguments, &[], &self.folder.logs())?;
         let line = wait_for(&mut output, "the server", ready).await?;
         let address = line.split(' ').next().unwrap_or_default();
         Ok(address.to_owned())
     }
 
-    async fn attest(&self, roles: &mut Roles, server: &str) -> Result<String, Failure> {
-        let agent_id = Some(self.registered_agent().await?);
-        let request = TokenRequest { ttl: 600, token: None, agent_id };
-        let token: TokenForm = self.rest.send(Method::POST, "/v1/tokens", &request).await?;
-        let token_file = self.folder.join("join-token");
-        sekisho_disk::write_atomic(&token_file, token.token.as_bytes()).map_err(Failure::failed)?;
-        let bundle: BundleForm = self.rest.get("/v1/bundle").await?;
-        let (data, token_path) = (self.path("agent"), token_file.display().to_string());
-        let arguments = strings(&[
-            "agent",
-            "--trust-domain",
-            TRUST_DOMAIN,
-            "--server",
-            server,
-            "--data",
-            &data,
-            "--fingerprint",
-            bundle.fingerprints.first().map_or("", String::as_str),
-            "--join-token-file",
-            &token_path,
-        ]);
-        let mut output = roles.start("agent", &arguments, &[], &self.folder.logs())?;
-        wait_for(&mut output, "the agent", ready).await?;
-        let socket = self.folder.join("agent/agent.sock");
-        let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
-        let status = status.map_err(|status| reach::status(&socket, &status))?.into_inner();
-        let id = status.agent_id;
-        self.watch.reached("node_attested", &format!("node attested: {id}"), json!({"agent_id": id}), "agent list")?;
-        Ok(id)
-    }
-
-    /// The agent for which an earlier run registered the services. One that joins again must keep its ID: what is
-    /// registered for another is not served.
-    async fn registered_agent(&self) -> Result<String, Failure> {
-        let entry = self.registered(GATEWAY).await?;
-        Ok(entry.map_or_else(|| "dev".to_owned(), |entry| entry.parent_id))
-    }
-
-    /// The entry of an earlier run.
-    async fn registered(&self, spiffe_id: &str) -> Result<Option<EntryForm>, Failure> {
-        let query = EntriesQuery { spiffe_id: Some(spiffe_id.to_owned()), ..Default::default() };
-        let known: EntryList = self.rest.find("/v1/entries", &query).await?;
-        Ok(known.entries.into_iter().next())
-    }
-
     /// One entry for each sample service: this user, and exactly this executable.
     async fn register(&self, agent_id: &str) -> Result<(), Failure> {
-        let uid = own_uid();
         for (spiffe_id, service) in [(GATEWAY, "payment-gateway"), (TRANSACTIONS, "transactions")] {
-            let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
-            let entry = EntryForm {
-                spiffe_id: spiffe_id.to_owned(),
-                parent_id: agent_id.to_owned(),
-                selectors: vec![format!("unix:uid:{uid}"), format!("unix:sha256:{digest}")],
-                ..Default::default()
-            };
-            // An entry of an earlier run is brought up to date rather than doubled.
-            let _registered: EntryForm = match self.registered(spiffe_id).await?.and_then(|entry| entry.id) {
-                Some(id) => self.rest.send(Method::PUT, &format!("/v1/entries/{id}"), &entry).await?,
-                None => self.rest.send(Method::POST, "/v1/entries", &entry).await?,
-            };
+            self.put_entry(self.entry(spiffe_id, service, agent_id)?).await?;
         }
         Ok(())
     }
 
-    fn proxy_arguments(&self, name: &str, options: &[&str], command: &Path) -> Vec<String> {
-        let (data, agent) = (self.path(name), self.path("agent/agent.sock"));
+    fn entry(&self, spiffe_id: &str, service: &str, agent_id: &str) -> Result<EntryForm, Failure> {
+        let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
+        Ok(EntryForm {
+            spiffe_id: spiffe_id.to_owned(),
+            parent_id: agent_id.to_owned(),
+            selectors: vec![format!("unix:uid:{}", own_uid()), format!("unix:sha256:{digest}")],
+            ..Default::default()
+        })
+    }
+
+    fn proxy_arguments(&self, agent: &str, name: &str, options: &[&str], command: &Path) -> Vec<String> {
+        let (data, agent) = (self.path(name), self.path(&format!("{agent}/agent.sock")));
         let mut arguments =
             strings(&["proxy", "--trust-domain", TRUST_DOMAIN, "--agent-socket", &agent, "--data", &data]);
         // The agent of an ordinary user can only measure what is open to that user; the sidecar logs `danger_dumpable`.
@@ -204,7 +176,7 @@ impl Job<'_> {
     async fn start_services(&self, roles: &mut Roles) -> Result<(Output, String), Failure> {
         let upstream = format!("unix:{}", self.path("run/transactions.sock"));
         let options = ["--inbound", "127.0.0.1:0", "--upstream", upstream.as_str()];
-        let arguments = self.proxy_arguments("transactions", &options, &self.services.join("transactions"));
+        let arguments = self.proxy_arguments(AGENT, "transactions", &options, &self.services.join("transactions"));
         let mut output =
             roles.start("transactions", &arguments, &[("LISTEN", upstream.clone())], &self.folder.logs())?;
         let line = wait_for(&mut output, "the sidecar of `transactions`", ready).await?;
@@ -217,29 +189,53 @@ impl Job<'_> {
             "svid list",
         )?;
 
-        let local = format!("unix:{}", self.path("run/gateway-out.sock"));
-        let outbound = format!("{local}={peer}={TRANSACTIONS}");
-        let arguments =
-            self.proxy_arguments("payment-gateway", &["--outbound", &outbound], &self.services.join("payment-gateway"));
-        let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "1".to_owned())];
-        let output = roles.start("payment-gateway", &arguments, &environment, &self.folder.logs())?;
-        Ok((output, peer.to_owned()))
+        Ok((self.start_gateway(roles, AGENT, "payment-gateway", peer)?, peer.to_owned()))
     }
 
-    /// The decisions of an allowed and of a denied call.
-    async fn calls(&self, gateway: &mut Output) -> Result<(String, String), Failure> {
-        let answer = |method: &'static str, wanted: u16| {
-            move |line: &str| {
-                let Answer { method: asked, status, decision } = serde_json::from_str(line).ok()?;
-                decision.filter(|id| asked == method && status == wanted && !id.is_empty())
-            }
-        };
-        let allowed = wait_for(gateway, "the call that policy allows", answer("GET", 200)).await?;
-        let facts = json!({"method": "GET", "path": "/v1/balance", "decision": allowed});
-        let more = format!("why {allowed}");
-        self.watch.reached("first_call_allowed", "first mTLS call allowed: GET /v1/balance", facts, &more)?;
+    /// The gateway behind a sidecar, on the node of this agent.
+    fn start_gateway(&self, roles: &mut Roles, agent: &str, name: &str, peer: &str) -> Result<Output, Failure> {
+        let local = format!("unix:{}", self.path(&format!("run/{name}-out.sock")));
+        let outbound = format!("{local}={peer}={TRANSACTIONS}");
+        let program = self.services.join("payment-gateway");
+        let arguments = self.proxy_arguments(agent, name, &["--outbound", &outbound], &program);
+        let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "1".to_owned())];
+        roles.start(name, &arguments, &environment, &self.folder.logs())
+    }
 
-        let denied = wait_for(gateway, "the call that policy denies", answer("POST", 403)).await?;
+    /// The decisions of the calls that policy allows.
+    async fn allowed(&self, gateway: &mut Output) -> Result<Vec<String>, Failure> {
+        let balance = wait_for(gateway, "the call that policy allows", answer("GET", 200)).await?;
+        let facts = json!({"method": "GET", "path": "/v1/balance", "decision": balance});
+        let more = format!("why {balance}");
+        self.watch.reached("first_call_allowed", "first mTLS call allowed: GET /v1/balance", facts, &more)?;
+        if self.tpm.is_none() {
+            return Ok(vec![balance]);
+        }
+        let what = "the call that policy allows to attested hardware";
+        let posted = wait_for(gateway, what, answer("POST", 201)).await?;
+        let facts = json!({"method": "POST", "path": "/v1/transactions", "decision": posted});
+        let shown = "call allowed to attested hardware: POST /v1/transactions";
+        self.watch.reached("hardware_call_allowed", shown, facts, &format!("why {posted}"))?;
+        Ok(vec![balance, posted])
+    }
+
+    /// The decision of the call that policy denies. Where the first node has a TPM it is that of the same service on a
+    /// node that joined by a token.
+    async fn denied(&self, roles: &mut Roles, server: &str, first: &mut Output, peer: &str) -> Result<String, Failure> {
+        let what = "the call that policy denies";
+        if self.tpm.is_none() {
+            let denied = wait_for(first, what, answer("POST", 403)).await?;
+            return self.show_denied(denied, "").await;
+        }
+        let id = self.join(roles, server, UNPROVEN).await?;
+        self.put_entry(self.entry(GATEWAY, "payment-gateway", &id)?).await?;
+        let mut gateway = self.start_gateway(roles, UNPROVEN, "gateway-by-token", peer)?;
+        let denied = wait_for(&mut gateway, what, answer("POST", 403)).await?;
+        gateway.read_on();
+        self.show_denied(denied, " from a node that joined by a token").await
+    }
+
+    async fn show_denied(&self, denied: String, from: &str) -> Result<String, Failure> {
         let record = self.recorded(&denied).await?.read().map_err(Failure::failed)?;
         let (rule, condition, found) = for_hardware(&record)
             .ok_or_else(|| Failure::failed(format!("POST was denied, but not for hardware alone: {record:?}")))?;
@@ -247,9 +243,9 @@ impl Job<'_> {
             "method": "POST", "path": "/v1/transactions", "decision": denied,
             "rule": rule, "condition": condition, "found": found,
         });
-        let shown = format!("first call denied: POST /v1/transactions by {rule}, `{condition}`");
+        let shown = format!("first call denied{from}: POST /v1/transactions by {rule}, `{condition}`");
         self.watch.reached("first_call_denied", &shown, facts, &format!("why {denied}"))?;
-        Ok((allowed, denied))
+        Ok(denied)
     }
 
     /// A record, once it has travelled from its node to the log.
@@ -268,7 +264,7 @@ impl Job<'_> {
         appended.and_then(|mut file| std::io::Write::write_all(&mut file, b"!")).map_err(Failure::failed)?;
         let local = format!("unix:{}", self.path("run/tampered-out.sock"));
         let outbound = format!("{local}={peer}={TRANSACTIONS}");
-        let arguments = self.proxy_arguments("tampered-gateway", &["--outbound", &outbound], &copy);
+        let arguments = self.proxy_arguments(AGENT, "tampered-gateway", &["--outbound", &outbound], &copy);
         let environment = [("TRANSACTIONS_ADDRESS", local), ("INTERVAL_SECONDS", "60".to_owned())];
         let mut output = roles.start("tampered-gateway", &arguments, &environment, &self.folder.logs())?;
         let pid =

@@ -6,6 +6,8 @@
 mod events;
 mod folder;
 mod job;
+mod node_tpm;
+mod nodes;
 mod process;
 mod stopwatch;
 
@@ -35,6 +37,8 @@ pub(crate) struct DevArgs {
     /// executable
     #[arg(long, env = "SEKISHO_DEV_SERVICES")]
     services: Option<PathBuf>,
+    #[command(flatten)]
+    tpm: node_tpm::TpmArgs,
 }
 
 /// `grammar` says which options a command has that is printed.
@@ -51,7 +55,7 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
     let done = tokio::select! {
         biased;
         () = stop.wait() => Ok(()),
-        done = job::run(&folder, &services, &watch, &mut roles) => done,
+        done = job::run(&folder, &services, &args.tpm, &watch, &mut roles) => done,
     };
     let shown = match done {
         Ok(()) if args.once || stop.is_triggered() => Ok(Exit::Ok),
@@ -72,4 +76,8 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
     };
     roles.end().await;
     shown
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }

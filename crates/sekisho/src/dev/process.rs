@@ -16,9 +16,10 @@ use crate::progress::Progress;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Variables of roles that name a place or an identity. Those of the shell that starts `dev` are of other roles.
-const PLACES: [&str; 20] = [
+const PLACES: [&str; 25] = [
     "SEKISHO_AGENT_CONFIG",
     "SEKISHO_AGENT_SOCKET",
+    "SEKISHO_DANGER_SOFTWARE_TPM_CA",
     "SEKISHO_INBOUND",
     "SEKISHO_METRICS",
     "SEKISHO_NODE_CERT",
@@ -31,6 +32,10 @@ const PLACES: [&str; 20] = [
     "SEKISHO_SERVER_NAMES",
     "SEKISHO_SERVER_SOCKET",
     "SEKISHO_SPIFFE_ID",
+    "SEKISHO_TPM",
+    "SEKISHO_TPM_CA",
+    "SEKISHO_TPM_CHAIN",
+    "SEKISHO_TPM_LOGS",
     "SEKISHO_TRUST_BUNDLE",
     "SEKISHO_UPSTREAM",
     "SEKISHO_WITNESSES",
@@ -57,13 +62,18 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
+    async fn next_line(&mut self) -> std::io::Result<Option<String>> {
         self.lines.next_line().await
+    }
+
+    /// Reads what is still printed: a program whose output no one reads stops at its next line.
+    pub(super) fn read_on(mut self) {
+        tokio::spawn(async move { while let Ok(Some(_)) = self.next_line().await {} });
     }
 }
 
 impl Roles {
-    /// Starts this executable as `role`, with its log in `logs`.
+    /// Starts this executable as a role, with its log in `logs`.
     pub(super) fn start(
         &mut self,
         name: &str,
@@ -71,11 +81,24 @@ impl Roles {
         environment: &[(&str, String)],
         logs: &Path,
     ) -> Result<Output, Failure> {
-        let failed = |e: std::io::Error| Failure::failed(format!("`sekisho {name}` does not start: {e}"));
+        let own = std::env::current_exe().map_err(|e| Failure::failed(format!("`{name}` does not start: {e}")))?;
+        self.start_program(name, &own, arguments, environment, logs)
+    }
+
+    /// The same with another program.
+    pub(super) fn start_program(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, String)],
+        logs: &Path,
+    ) -> Result<Output, Failure> {
+        let failed = |e: std::io::Error| Failure::failed(format!("`{name}` does not start: {e}"));
         let log = logs.join(format!("{name}.log"));
         let stderr = std::fs::File::create(&log).map_err(failed)?;
         // It stops when this process does, also when this one is killed.
-        let command = supervised_command(std::env::current_exe().map_err(failed)?, OnParentExit::Asked);
+        let command = supervised_command(program, OnParentExit::Asked);
         let mut command = Command::from(command);
         PLACES.iter().for_each(|name| {
             command.env_remove(name);
