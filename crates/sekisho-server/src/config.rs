@@ -61,6 +61,10 @@ pub struct DomainArgs {
     /// `sekisho tpm list`
     #[arg(long, env = "SEKISHO_TPM_APPROVAL")]
     pub tpm_approval: bool,
+    /// Boot policy (JSON): a node with a TPM is admitted only if it booted one of its images, and only as long as the
+    /// image's time lasts. It is read when the server starts; `sekisho boot check` checks it
+    #[arg(long, env = "SEKISHO_BOOT_POLICY", value_name = "FILE")]
+    pub boot_policy: Option<PathBuf>,
     /// Start although the log is older than the database; this is recorded in the log
     #[arg(long, env = "SEKISHO_DANGER_ACCEPT_OLDER_LOG")]
     pub danger_accept_older_log: bool,

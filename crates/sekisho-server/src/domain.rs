@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments};
+use sekisho_evidence::boot::BootPolicy;
 use sekisho_net::Rates;
 use sekisho_policy::PolicySet;
 use sekisho_runtime::Tasks;
@@ -182,6 +183,8 @@ pub(crate) struct Settings {
     pub retention: Retention,
     /// Who attests nodes.
     pub anchors: Anchors,
+    /// Which boots of nodes are admitted, if that is restricted.
+    pub boot_policy: Option<Arc<BootPolicy>>,
 }
 
 pub(crate) type Shared = Arc<Domain>;

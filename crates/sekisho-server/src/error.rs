@@ -33,6 +33,8 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--{flag} {path}: {reason}")]
     Anchors { flag: &'static str, path: String, reason: String },
+    #[error("--boot-policy {path}: {reason}. Correct it, and check it with `sekisho boot check {path}`")]
+    BootPolicy { path: String, reason: String },
     #[error("--witnesses {path}: {reason}")]
     WitnessPolicy { path: String, reason: String },
     #[error("--alert-webhook: {0}")]

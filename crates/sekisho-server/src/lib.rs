@@ -9,6 +9,7 @@ mod alert_webhook;
 mod anchors;
 mod authorities;
 mod backup;
+mod boot_policy;
 mod budget;
 mod caller;
 mod change;

@@ -29,7 +29,7 @@ use crate::state_checks::StateChecks;
 use crate::trusted_time::TrustedTime;
 use crate::view::View;
 use crate::witness::Witnesses;
-use crate::{drain, journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
+use crate::{boot_policy, drain, journal, lineage, log_search, recent, rotation, settings_log, settle, unstored};
 
 /// Opens the domain of `args`, with its view filled and an authority that signs. `tasks` are those that keep it.
 pub(crate) async fn open(args: &DomainArgs, tasks: Tasks) -> Result<Shared, ServerError> {
@@ -178,6 +178,7 @@ fn settings(args: &DomainArgs) -> Result<Settings, ServerError> {
             openings_days: args.keep_openings_days,
         },
         anchors,
+        boot_policy: args.boot_policy.as_deref().map(boot_policy::read).transpose()?,
     })
 }
 

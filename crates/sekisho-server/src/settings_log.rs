@@ -48,6 +48,7 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
         tpm_approval,
         retention,
         anchors,
+        boot_policy,
     } = settings;
     let openings = retention.openings_days.map_or_else(|| "never".to_owned(), |days| days.to_string());
     let plain = [
@@ -66,7 +67,8 @@ fn list(settings: &Settings, has_witnesses: bool) -> SettingList {
     ];
     // A node attestor by the hash of the certificates that it trusts.
     let trusted = anchors.all().map(|(attestor, all)| (attestor, hex::encode(sha256_of(&all.concat()))));
-    SettingList::of(plain.into_iter().chain(trusted))
+    let boot_policy = boot_policy.iter().map(|policy| ("boot_policy", policy.digest.to_string()));
+    SettingList::of(plain.into_iter().chain(boot_policy).chain(trusted))
 }
 
 #[cfg(test)]

@@ -294,5 +294,6 @@ fn settings() -> Settings {
         tpm_approval: false,
         retention: Retention { decisions_days: 90, ended_days: 30, openings_days: None },
         anchors: Anchors::default(),
+        boot_policy: None,
     }
 }

@@ -97,11 +97,12 @@ impl BootPolicy {
         }
         let log = log.ok_or(BootRefusal::NoLog)?;
         let measured = Measured::of(log, quoted.bank)?;
+        let secure_boot = BootFacts::of(log, quoted.bank).secure_boot;
         let mut best: Option<(usize, BootRefusal)> = None;
         for image in &self.images {
             let refusal = match measured.differs(image) {
-                None => match measured.explains(image, quoted).and_then(|()| in_force(image, log, quoted.bank, now)) {
-                    Ok(admitted) => return Ok(admitted),
+                None => match measured.explains(image, quoted).and_then(|()| image.in_force(secure_boot, now)) {
+                    Ok(()) => return Ok(AdmittedBoot { image: image.name.clone() }),
                     Err(refusal) => (usize::MAX, refusal),
                 },
                 Some((fits, difference)) => (fits, BootRefusal::Differs(Box::new(difference))),
@@ -114,23 +115,37 @@ impl BootPolicy {
     }
 }
 
-fn in_force(
-    image: &AdmittedImage,
-    log: &EventLog,
-    bank: HashAlgorithm,
-    now: UnixTime,
-) -> Result<AdmittedBoot, BootRefusal> {
-    let name = || image.name.clone();
-    if let Some(from) = image.not_before.filter(|from| now < *from) {
-        return Err(BootRefusal::TooEarly { image: name(), from });
+impl BootPolicy {
+    /// Whether what was found of a boot by [`Self::appraise`] holds `now`, by this same policy, without its log. Where
+    /// a PCR of the image changed, as by systemd's phases, only the log shows it.
+    pub fn still_admits(
+        &self,
+        image: &str,
+        secure_boot: Option<bool>,
+        (found, quoted): (Quoted<'_>, Quoted<'_>),
+        now: UnixTime,
+    ) -> bool {
+        let same = |pcr: u8| found.values.get(&pcr) == quoted.values.get(&pcr);
+        self.image(image).is_some_and(|image| {
+            found.bank == quoted.bank && image.pcrs().into_iter().all(same) && image.in_force(secure_boot, now).is_ok()
+        })
     }
-    if let Some(until) = image.not_after.filter(|until| now >= *until) {
-        return Err(BootRefusal::TooLate { image: name(), until });
+}
+
+impl AdmittedImage {
+    fn in_force(&self, secure_boot: Option<bool>, now: UnixTime) -> Result<(), BootRefusal> {
+        let name = || self.name.clone();
+        if let Some(from) = self.not_before.filter(|from| now < *from) {
+            return Err(BootRefusal::TooEarly { image: name(), from });
+        }
+        if let Some(until) = self.not_after.filter(|until| now >= *until) {
+            return Err(BootRefusal::TooLate { image: name(), until });
+        }
+        if self.needs_secure_boot && secure_boot != Some(true) {
+            return Err(BootRefusal::SecureBoot { image: name() });
+        }
+        Ok(())
     }
-    if image.needs_secure_boot && BootFacts::of(log, bank).secure_boot != Some(true) {
-        return Err(BootRefusal::SecureBoot { image: name() });
-    }
-    Ok(AdmittedBoot { image: name() })
 }
 
 /// The events of a log that count, by PCR.

@@ -12,9 +12,10 @@ use super::Event;
 use super::predict::{APPLICATIONS_PCR, SECTIONS_PCR};
 use crate::hash::HashAlgorithm;
 
-const MAX_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 const MAX_IMAGES: usize = 1000;
 const MAX_EVENTS: usize = 1000;
+const MAX_FILES: usize = 100_000;
 const MAX_PCR: u64 = 15;
 /// What firmware measures into PCR 4 around applications (TCG PC Client Platform Firmware Profile, §10.4). It says
 /// nothing of what runs, and its digest is that of exactly these bytes.
@@ -51,11 +52,15 @@ pub struct AdmittedImage {
     pub events: Vec<ExpectedEvent>,
     /// PCRs into which nothing may be measured.
     pub empty: BTreeSet<u8>,
+    /// SHA-256 of the only files that may run after such a boot, as the kernel measures them. `None`: any.
+    pub files: Option<BTreeSet<Digest>>,
 }
 
 /// The images whose boots are admitted. Without one, none is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootPolicy {
+    /// SHA-256 of its text. Records name it by that.
+    pub digest: Digest,
     pub images: Vec<AdmittedImage>,
 }
 
@@ -74,13 +79,18 @@ impl BootPolicy {
         if names.len() != images.len() {
             return Err(top.refusal("two images have one name"));
         }
-        Ok(Self { images })
+        Ok(Self { digest: crate::sha256(text), images })
+    }
+
+    /// The image of this name.
+    pub fn image(&self, name: &str) -> Option<&AdmittedImage> {
+        self.images.iter().find(|image| image.name == name)
     }
 }
 
 impl AdmittedImage {
     /// PCRs that its boot has to explain.
-    pub(super) fn pcrs(&self) -> BTreeSet<u8> {
+    pub fn pcrs(&self) -> BTreeSet<u8> {
         self.events.iter().map(|event| event.pcr).chain(self.empty.iter().copied()).collect()
     }
 }
@@ -93,7 +103,7 @@ pub(super) fn surrounds_applications(event: &Event, bank: HashAlgorithm) -> bool
 }
 
 fn image(value: &Value, place: &str) -> Result<AdmittedImage, BootPolicyError> {
-    let known = ["name", "not_before", "not_after", "secure_boot", "events", "empty_pcrs"];
+    let known = ["name", "not_before", "not_after", "secure_boot", "events", "empty_pcrs", "ima", "ima_also"];
     let of = Members::of(value, place, &known)?;
     let name = of.text("name")?.ok_or_else(|| of.refusal("`name` is missing"))?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -104,11 +114,6 @@ fn image(value: &Value, place: &str) -> Result<AdmittedImage, BootPolicyError> {
     if not_before.zip(not_after).is_some_and(|(from, to)| from >= to) {
         return Err(of.refusal("`not_after` is not later than `not_before`"));
     }
-    let needs_secure_boot = match of.0.get("secure_boot") {
-        None => false,
-        Some(Value::Bool(needs)) => *needs,
-        Some(_) => return Err(of.refusal("`secure_boot` is true or false")),
-    };
     let events = of.list("events", MAX_EVENTS)?.iter().enumerate();
     let events = events.map(|(at, value)| event(value, &format!("{place}.events[{at}]")));
     let events = events.collect::<Result<Vec<_>, _>>()?;
@@ -123,7 +128,20 @@ fn image(value: &Value, place: &str) -> Result<AdmittedImage, BootPolicyError> {
     if events.iter().any(|event| empty.contains(&event.pcr)) {
         return Err(of.refusal("a PCR of `empty_pcrs` has an event"));
     }
-    Ok(AdmittedImage { name: name.to_owned(), not_before, not_after, needs_secure_boot, events, empty })
+    let (needs_secure_boot, files) = (of.switch("secure_boot", "`secure_boot` is true or false")?, files(&of)?);
+    Ok(AdmittedImage { name: name.to_owned(), not_before, not_after, needs_secure_boot, events, empty, files })
+}
+
+/// What may run: `ima`, and what an administrator adds to it.
+fn files(of: &Members<'_>) -> Result<Option<BTreeSet<Digest>>, BootPolicyError> {
+    let (predicted, added) = (of.list("ima", MAX_FILES)?, of.list("ima_also", MAX_FILES)?);
+    if !of.0.contains_key("ima") {
+        let alone = of.refusal("`ima_also` adds to `ima`, which is missing");
+        return if of.0.contains_key("ima_also") { Err(alone) } else { Ok(None) };
+    }
+    let digest = |value: &Value| value.as_str().and_then(|text| Digest::parse(text).ok());
+    let digests = predicted.iter().chain(added).map(digest).collect::<Option<_>>();
+    digests.map(Some).ok_or_else(|| of.refusal("`ima` and `ima_also` list digests of 64 hexadecimal digits"))
 }
 
 fn event(value: &Value, place: &str) -> Result<ExpectedEvent, BootPolicyError> {
@@ -162,6 +180,15 @@ impl<'a> Members<'a> {
     fn text(&self, name: &str) -> Result<Option<&'a str>, BootPolicyError> {
         let text = |value: &'a Value| value.as_str().ok_or_else(|| self.refusal("a member is not a text"));
         self.0.get(name).map(text).transpose()
+    }
+
+    /// A truth value that may be absent.
+    fn switch(&self, name: &str, form: &'static str) -> Result<bool, BootPolicyError> {
+        match self.0.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(_) => Err(self.refusal(form)),
+        }
     }
 
     fn time(&self, name: &str) -> Result<Option<UnixTime>, BootPolicyError> {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sekisho_types::UnixTime;
+use sekisho_types::{Digest, UnixTime};
 use serde_json::{Value, json};
 
 use super::image_tests::unified;
@@ -215,7 +215,7 @@ fn a_policy_of_another_form_is_refused() {
         change(&mut image);
         json!({"images": [image]}).to_string()
     };
-    let cases: [(String, &str); 12] = [
+    let cases: [(String, &str); 15] = [
         ("{".to_owned(), "not one strict JSON text"),
         ("[]".to_owned(), "not an object"),
         (json!({"images": [], "image": []}).to_string(), "boot policy.image: unknown member"),
@@ -228,6 +228,9 @@ fn a_policy_of_another_form_is_refused() {
         (changed(&|image| image["events"][0]["pcr"] = 16.into()), "images[0].events[0]: `pcr`"),
         (changed(&|image| image["events"][0]["sha256"] = "00".into()), "64 hexadecimal digits"),
         (changed(&|image| image["empty_pcrs"] = json!([4])), "a PCR of `empty_pcrs` has an event"),
+        (changed(&|image| image["ima"] = json!(["0a"])), "digests of 64 hexadecimal digits"),
+        (changed(&|image| image["ima"] = json!("0a")), "is not a list"),
+        (changed(&|image| image["ima_also"] = json!([])), "`ima_also` adds to `ima`"),
     ];
     for (text, why) in cases {
         let refused = BootPolicy::parse(text.as_bytes()).unwrap_err().to_string();
@@ -238,4 +241,43 @@ fn a_policy_of_another_form_is_refused() {
         image["not_after"] = "2026-01-02T00:00:00Z".into();
     });
     assert!(BootPolicy::parse(window.as_bytes()).unwrap_err().to_string().contains("is not later"));
+}
+
+#[test]
+fn an_image_may_list_its_files() {
+    let digest = |byte: u8| hex::encode([byte; 32]);
+    let mut image = listed("a", &unified(b"quiet"));
+    assert_eq!(policy(vec![image.clone()]).image("a").unwrap().files, None);
+    image["ima"] = json!([digest(1), digest(2)]);
+    image["ima_also"] = json!([digest(3)]);
+    let listed = policy(vec![image.clone()]).image("a").unwrap().files.clone().unwrap();
+    assert_eq!(listed, [1, 2, 3].map(|byte| Digest::new([byte; 32])).into());
+    // An empty list lets no file run.
+    image["ima"] = json!([]);
+    image.as_object_mut().unwrap().remove("ima_also");
+    assert_eq!(policy(vec![image]).image("a").unwrap().files, Some([].into()));
+}
+
+#[test]
+fn a_verdict_holds_while_time_and_pcrs_do() {
+    let image = unified(b"quiet");
+    let mut timed = listed("a", &image);
+    timed["not_after"] = "2027-02-01T00:00:00Z".into();
+    timed["secure_boot"] = true.into();
+    let policy = policy(vec![timed]);
+    let found = quoted(&boot(&image));
+    let holds = |name: &str, secure_boot: Option<bool>, now: &BTreeMap<u8, Vec<u8>>, at: &str| {
+        let of = |values| Quoted { bank: Sha256, values };
+        policy.still_admits(name, secure_boot, (of(&found), of(now)), UnixTime::parse(at).unwrap())
+    };
+    assert!(holds("a", Some(true), &found, "2027-01-31T23:59:59Z"));
+    assert!(!holds("a", Some(true), &found, "2027-02-01T00:00:00Z"));
+    assert!(!holds("a", None, &found, "2027-01-01T00:00:00Z"));
+    assert!(!holds("b", Some(true), &found, "2027-01-01T00:00:00Z"));
+    // The TPM's PCR 10 is the running kernel's; PCR 12 has to stay empty.
+    for (pcr, is_same) in [(10, true), (4, false), (11, false), (12, false)] {
+        let mut now = found.clone();
+        now.insert(pcr, vec![9; 32]);
+        assert_eq!(holds("a", Some(true), &now, "2027-01-01T00:00:00Z"), is_same, "PCR {pcr}");
+    }
 }

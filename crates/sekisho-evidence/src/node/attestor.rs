@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sekisho_types::{Digest, SelectorSet, Signer, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
 
 use super::kernel::KERNEL;
+use crate::boot::BootPolicy;
 use crate::derived::derived;
 use crate::{Class, Evidence, EvidenceError, Piece};
 
@@ -38,6 +39,8 @@ pub struct VerifierInputs<'a> {
     pub remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
     /// Whether operators may allow a device for which no authority vouches.
     pub approvals: bool,
+    /// Which boots are admitted, of nodes that show how they booted. `None`: any.
+    pub boot_policy: Option<&'a Arc<BootPolicy>>,
     pub now: UnixTime,
 }
 
@@ -149,8 +152,8 @@ pub enum NodeError {
     #[error(transparent)]
     Refused(Box<dyn std::error::Error + Send + Sync>),
     /// The node proved which one it is, and the state that it shows is refused.
-    #[error("{reason}")]
-    Denied { node: SpiffeId, reason: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{}", .0.reason)]
+    Denied(Box<DeniedNode>),
     #[error("what was kept of the node's last attestation is not readable; it must attest anew")]
     Forgotten,
     #[error("node attestation by {0} is not set up here (`--{1}`)")]
@@ -161,6 +164,16 @@ pub enum NodeError {
     Evidence(#[from] EvidenceError),
     #[error("the server sent a challenge to {0}")]
     NoChallenge(&'static str),
+}
+
+/// A node that has proved which one it is, and whose state is refused.
+#[derive(Debug)]
+pub struct DeniedNode {
+    pub node: SpiffeId,
+    /// In full, for administrators.
+    pub reason: Box<dyn std::error::Error + Send + Sync>,
+    /// What the node hears. It holds no value that would pass.
+    pub heard: String,
 }
 
 /// A node that has proved who it is.

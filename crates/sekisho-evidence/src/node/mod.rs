@@ -17,7 +17,7 @@ mod x509pop;
 use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
-    AnchorFile, Conversation, Device, HardwareKey, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
+    AnchorFile, Conversation, DeniedNode, Device, HardwareKey, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
     Unvouched, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};

@@ -22,8 +22,16 @@ fn session() -> Session<'static> {
 }
 
 fn given<'a>(trust_domain: &'a TrustDomain, anchors: &'a [Vec<u8>]) -> VerifierInputs<'a> {
-    let (session, remembered) = (session(), &|_: &SpiffeId| None);
-    VerifierInputs { session, trust_domain, anchors, manufacturers: anchors, remembered, approvals: false, now: NOW }
+    VerifierInputs {
+        session: session(),
+        trust_domain,
+        anchors,
+        manufacturers: anchors,
+        remembered: &|_| None,
+        approvals: false,
+        boot_policy: None,
+        now: NOW,
+    }
 }
 
 fn td() -> TrustDomain {

@@ -25,6 +25,7 @@ const SELECTORS: &[(&str, Form)] = &[
     ("version", Text),
     ("pcr", Pair),
     ("secure_boot", Name),
+    ("boot_image", Name),
     ("key_class", Name),
 ];
 /// How swtpm's tools name the model, whatever the case.
@@ -161,13 +162,14 @@ impl Conversation for Challenged {
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
         let before = (given.remembered)(&id).as_deref().and_then(KnownState::decode);
         let (device, now, requested) = (tpm.device(), given.now, given.session.key);
+        let policy = given.boot_policy.cloned();
         // From here on this TPM has answered: what is refused is the state of its machine.
         let then = move || {
             let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
             let key = key_class(&ak, answer.certified.as_ref(), &bound, &requested);
             let kernel = answer.quoted.kernel.clone();
             let tpm = KnownTpm { key: key.map_err(|refusal| denied(&id, refusal))?, kernel, ..tpm };
-            Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), before, now)
+            Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), policy, before, now)
         };
         if is_vouched { then() } else { Ok(Step::Approval(Unvouched { device, then: Box::new(then) })) }
     }
@@ -189,7 +191,8 @@ impl Conversation for Asked {
         let quoted = QuotedPcrs::decode(answer).ok_or_else(|| denied(&id, TpmError::Form))?;
         let quote = verified(&ak, &quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
         let tpm = KnownTpm { kernel: quoted.kernel.clone(), ..before.tpm.clone() };
-        Explaining::begin(class, (id, tpm), (&quote, values(quoted)), Some(before), given.now)
+        let policy = given.boot_policy.cloned();
+        Explaining::begin(class, (id, tpm), (&quote, values(quoted)), policy, Some(before), given.now)
     }
 }
 

@@ -1,13 +1,16 @@
 //! After a quote: the logs that explain it, asked for part by part, until each quoted PCR is explained or refused.
 
-use sekisho_types::{Selector, SelectorSet, SpiffeId, UnixTime};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::attestor::{Conversation, NodeError, Proved, Step, VerifierInputs};
+use sekisho_types::{Digest, Selector, SelectorSet, SpiffeId, UnixTime};
+
+use super::attestor::{Conversation, DeniedNode, NodeError, Proved, Step, VerifierInputs};
 use super::kernel;
 use super::tpm_messages::QUOTED_PCRS;
 use super::tpm_requests::{Log, LogPart, TpmRequest};
-use super::tpm_state::{BANK, KnownBoot, KnownState, KnownTpm};
-use crate::boot::EventLog;
+use super::tpm_state::{BANK, JudgedBoot, KnownBoot, KnownState, KnownTpm};
+use crate::boot::{BootPolicy, BootRefusal, EventLog, Quoted};
 use crate::ima::{IMA_PCR, Replayed};
 use crate::tpm::{CredentialError, PcrSelection, PcrValues, StateClaims, TpmRefusal, appraise_entry, explain_boot};
 use crate::{Class, Malformed};
@@ -34,6 +37,21 @@ pub enum TpmError {
     Activation,
     #[error(transparent)]
     Refused(#[from] TpmRefusal),
+    #[error("the boot is refused: {0}")]
+    Boot(#[from] BootRefusal),
+}
+
+impl TpmError {
+    /// What the node hears. What a boot policy expects is not part of it.
+    fn heard(&self) -> String {
+        match self {
+            Self::Boot(_) => "the server's boot policy does not admit how this machine booted".to_owned(),
+            Self::Refused(TpmRefusal::ImaDigest { .. }) => {
+                "the server's boot policy does not admit a file that this machine used".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<TpmError> for NodeError {
@@ -44,7 +62,8 @@ impl From<TpmError> for NodeError {
 
 /// Of a node that has proved which TPM it has.
 pub(super) fn denied(node: &SpiffeId, error: impl Into<TpmError>) -> NodeError {
-    NodeError::Denied { node: node.clone(), reason: error.into().into() }
+    let error = error.into();
+    NodeError::Denied(Box::new(DeniedNode { node: node.clone(), heard: error.heard(), reason: error.into() }))
 }
 
 /// Where the event log is.
@@ -64,7 +83,10 @@ pub(super) struct Explaining {
     measured_at: UnixTime,
     /// The machine had an event log at its last attestation.
     had_log: bool,
+    policy: Option<Arc<BootPolicy>>,
     boot: Boot,
+    /// Where the IMA log goes on if the boot is found to be as it was judged before.
+    resume: Option<(Replayed, Option<JudgedBoot>)>,
     ima: Replayed,
     /// Where the first part of the IMA log began.
     ima_began: u64,
@@ -78,25 +100,29 @@ impl Explaining {
         class: &'static Class,
         (id, tpm): (SpiffeId, KnownTpm),
         (quote, pcrs): (&StateClaims, PcrValues),
+        policy: Option<Arc<BootPolicy>>,
         before: Option<KnownState>,
         measured_at: UnixTime,
     ) -> Result<Step, NodeError> {
         let resets = (quote.clock.reset_count, quote.clock.restart_count);
         let had_log = before.as_ref().is_some_and(|before| before.boot.has_log);
+        let (mut boot, mut ima, mut resume) = (Boot::Wanted(vec![]), Replayed::start(BANK), None);
         // After a reset, and with another attestation key, nothing that was known of PCRs and logs holds.
         let same_boot = before.filter(|before| before.resets == resets && before.tpm.ak_public == tpm.ak_public);
-        let (boot, ima) = match same_boot {
-            Some(before) => {
-                let changed = LOGGED_PCRS.into_iter().find(|at| before.pcrs.values.get(at) != pcrs.values.get(at));
-                if let Some(index) = changed {
-                    return Err(denied(&id, TpmRefusal::ChangedPcr(index)));
-                }
-                (Boot::Known(before.boot), before.ima)
+        if let Some(before) = same_boot {
+            let changed = LOGGED_PCRS.into_iter().find(|at| before.pcrs.values.get(at) != pcrs.values.get(at));
+            if let Some(index) = changed {
+                return Err(denied(&id, TpmRefusal::ChangedPcr(index)));
             }
-            None => (Boot::Wanted(vec![]), Replayed::start(BANK)),
-        };
+            match still_holds(policy.as_deref(), &before, &pcrs, measured_at) {
+                true => (boot, ima) = (Boot::Known(before.boot), before.ima),
+                false => resume = Some((before.ima, before.boot.judged)),
+            }
+        }
         let ima_began = ima.bytes;
-        Self { class, id, tpm, resets, pcrs, measured_at, had_log, boot, ima, ima_began, problem: None }.next()
+        let problem = None;
+        Self { class, id, tpm, resets, pcrs, measured_at, had_log, policy, boot, resume, ima, ima_began, problem }
+            .next()
     }
 
     fn next(self) -> Result<Step, NodeError> {
@@ -104,7 +130,7 @@ impl Explaining {
             Boot::Wanted(read) => TpmRequest::Log { log: Log::Event, from: read.len() as u64 },
             Boot::Known(_) if !self.is_explained() => TpmRequest::Log { log: Log::Ima, from: self.ima.bytes },
             Boot::Known(boot) => {
-                let boot = *boot;
+                let boot = boot.clone();
                 return self.proved(boot);
             }
         };
@@ -116,7 +142,7 @@ impl Explaining {
         self.pcrs.values.get(&IMA_PCR).is_some_and(|quoted| quoted == self.ima.value())
     }
 
-    fn take_event_log(&mut self, part: LogPart) -> Result<(), TpmRefusal> {
+    fn take_event_log(&mut self, part: LogPart) -> Result<(), TpmError> {
         let Boot::Wanted(read) = &mut self.boot else { return Ok(()) };
         let (bytes, is_last) = match part {
             LogPart::Absent => (vec![], true),
@@ -124,38 +150,51 @@ impl Explaining {
             LogPart::More(bytes) => (bytes, false),
         };
         if read.len() + bytes.len() > MAX_EVENT_LOG_BYTES {
-            return Err(TpmRefusal::EventLogTooLong);
+            return Err(TpmRefusal::EventLogTooLong.into());
         }
         read.extend(bytes);
         if !is_last {
             return Ok(());
         }
-        let known = if read.is_empty() {
-            if self.had_log {
-                return Err(TpmRefusal::EventLogGone);
-            }
-            KnownBoot { has_log: false, secure_boot: None }
-        } else {
-            let selection = PcrSelection::new(BANK, QUOTED_PCRS);
-            let facts = explain_boot(&EventLog::parse(read)?, selection, &self.pcrs, &LOGGED_PCRS)?;
-            KnownBoot { has_log: true, secure_boot: facts.secure_boot }
-        };
-        self.boot = Boot::Known(known);
+        let read = std::mem::take(read);
+        let found = self.judged(&read)?;
+        if let Some((ima, _)) = self.resume.take().filter(|(_, before)| *before == found.judged) {
+            (self.ima_began, self.ima) = (ima.bytes, ima);
+        }
+        self.boot = Boot::Known(found);
         Ok(())
     }
 
+    /// What a whole event log states, by the boot policy if there is one. An empty one is none.
+    fn judged(&self, log: &[u8]) -> Result<KnownBoot, TpmError> {
+        let log = if log.is_empty() { None } else { Some(EventLog::parse(log).map_err(TpmRefusal::from)?) };
+        if log.is_none() && self.had_log {
+            return Err(TpmRefusal::EventLogGone.into());
+        }
+        let selection = PcrSelection::new(BANK, QUOTED_PCRS);
+        let facts = log.as_ref().map(|log| explain_boot(log, selection, &self.pcrs, &LOGGED_PCRS)).transpose()?;
+        let judged = |policy: &Arc<BootPolicy>| {
+            let admitted = policy.appraise(log.as_ref(), quoted(&self.pcrs), self.measured_at)?;
+            Ok::<_, BootRefusal>(JudgedBoot { policy: policy.digest, image: admitted.image })
+        };
+        let judged = self.policy.as_ref().map(judged).transpose()?;
+        Ok(KnownBoot { has_log: log.is_some(), secure_boot: facts.and_then(|facts| facts.secure_boot), judged })
+    }
+
     fn take_ima_log(&mut self, part: LogPart) -> Result<(), TpmRefusal> {
-        let Self { pcrs, ima, problem, .. } = self;
+        let Self { pcrs, ima, problem, policy, boot, .. } = self;
         let quoted = pcrs.values.get(&IMA_PCR).ok_or(TpmRefusal::ImaNotQuoted)?;
         let (bytes, is_last) = match part {
             LogPart::Absent => return Err(TpmRefusal::NoImaLog),
             LogPart::Last(bytes) => (bytes, true),
             LogPart::More(bytes) => (bytes, false),
         };
-        let before = ima.bytes;
+        let (before, allowed) = (ima.bytes, allowed(policy.as_deref(), boot));
+        let mut numbers = ima.entries..;
         let matches = ima.take_part(&bytes, quoted, |entry| {
+            let number = numbers.next().unwrap_or(usize::MAX);
             if problem.is_none() {
-                *problem = appraise_entry(entry, None).err();
+                *problem = appraise_entry(number, entry, pcrs, allowed).err();
             }
         })?;
         match (matches, problem.take()) {
@@ -173,7 +212,7 @@ impl Explaining {
 
     fn proved(self, boot: KnownBoot) -> Result<Step, NodeError> {
         let Self { class, id, tpm, resets, pcrs, measured_at, ima, .. } = self;
-        let selectors = selectors(class, &tpm, &pcrs, boot.secure_boot);
+        let selectors = selectors(class, &tpm, &pcrs, &boot);
         let times = (measured_at, Some(tpm.ends_at));
         let (device, kernel) = (tpm.device(), kernel::selectors(&tpm.kernel));
         let state = KnownState { tpm, resets, pcrs, boot, ima };
@@ -187,14 +226,38 @@ impl Conversation for Explaining {
         let part = LogPart::decode(answer).ok_or_else(|| denied(&self.id, TpmError::Form))?;
         let taken = match self.boot {
             Boot::Wanted(_) => self.take_event_log(part),
-            Boot::Known(_) => self.take_ima_log(part),
+            Boot::Known(_) => self.take_ima_log(part).map_err(TpmError::from),
         };
         taken.map_err(|refusal| denied(&self.id, refusal))?;
         self.next()
     }
 }
 
-fn selectors(class: &Class, tpm: &KnownTpm, pcrs: &PcrValues, secure_boot: Option<bool>) -> SelectorSet {
+const fn quoted(pcrs: &PcrValues) -> Quoted<'_> {
+    Quoted { bank: pcrs.bank, values: &pcrs.values }
+}
+
+/// Whether what was found of the same boot needs no look at its log. An image's time may be over, and another policy
+/// may judge otherwise.
+fn still_holds(policy: Option<&BootPolicy>, before: &KnownState, pcrs: &PcrValues, now: UnixTime) -> bool {
+    match (policy, &before.boot.judged) {
+        (None, None) => true,
+        (Some(policy), Some(JudgedBoot { policy: by, image })) => {
+            let secure_boot = before.boot.secure_boot;
+            policy.digest == *by
+                && policy.still_admits(image, secure_boot, (quoted(&before.pcrs), quoted(pcrs)), now)
+        }
+        _ => false,
+    }
+}
+
+/// The only files that may be measured, if the image that was booted states them.
+fn allowed<'a>(policy: Option<&'a BootPolicy>, boot: &Boot) -> Option<&'a BTreeSet<Digest>> {
+    let Boot::Known(KnownBoot { judged: Some(judged), .. }) = boot else { return None };
+    policy?.image(&judged.image)?.files.as_ref()
+}
+
+fn selectors(class: &Class, tpm: &KnownTpm, pcrs: &PcrValues, boot: &KnownBoot) -> SelectorSet {
     let named = [
         format!("key_class:{}", tpm.key.as_str()),
         format!("ek:{}", tpm.ek),
@@ -205,11 +268,13 @@ fn selectors(class: &Class, tpm: &KnownTpm, pcrs: &PcrValues, secure_boot: Optio
     // Only what the quote covers. PCR 10 changes with each file that the kernel measures.
     let quoted = pcrs.values.iter().filter(|(index, _)| QUOTED_PCRS.contains(index) && **index != IMA_PCR);
     let quoted = quoted.map(|(index, value)| format!("pcr:{index}:{}", hex::encode(value)));
-    let secure_boot = secure_boot.map(|on| format!("secure_boot:{on}"));
+    let secure_boot = boot.secure_boot.map(|on| format!("secure_boot:{on}"));
+    let image = boot.judged.as_ref().map(|judged| format!("boot_image:{}", judged.image));
     named
         .into_iter()
         .chain(quoted)
         .chain(secure_boot)
+        .chain(image)
         .filter_map(|value| Selector::new(class.name, &value).ok())
         .collect()
 }

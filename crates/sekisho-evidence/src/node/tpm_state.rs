@@ -53,11 +53,21 @@ pub(super) struct KnownState {
 }
 
 /// What the event log states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct KnownBoot {
     /// The node has an event log, which explains its PCRs.
     pub has_log: bool,
     pub secure_boot: Option<bool>,
+    /// By which boot policy it was judged, and which of its images was booted.
+    pub judged: Option<JudgedBoot>,
+}
+
+/// A boot that a policy admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JudgedBoot {
+    /// The digest of the policy.
+    pub policy: Digest,
+    pub image: String,
 }
 
 impl KnownState {
@@ -79,6 +89,8 @@ impl KnownState {
             "pcrs": pcrs,
             "has_event_log": self.boot.has_log,
             "secure_boot": self.boot.secure_boot,
+            "boot_policy": self.boot.judged.as_ref().map(|judged| judged.policy.to_string()),
+            "boot_image": self.boot.judged.as_ref().map(|judged| &judged.image),
             "ima": {
                 "pcr": hex::encode(self.ima.value()),
                 "entries": self.ima.entries,
@@ -109,6 +121,11 @@ impl KnownState {
             Value::Null => None,
             value => Some(value.as_bool()?),
         };
+        // Absent in what an earlier release kept, and without a policy.
+        let judged = match (words("boot_policy"), words("boot_image")) {
+            (Some(policy), Some(image)) => Some(JudgedBoot { policy: Digest::parse(&policy).ok()?, image }),
+            _ => None,
+        };
         let ima = kept.get("ima")?;
         let entries = usize::try_from(ima.get("entries")?.as_u64()?).ok()?;
         let pcr = hex::decode(ima.get("pcr")?.as_str()?).ok()?;
@@ -116,7 +133,7 @@ impl KnownState {
             tpm,
             resets: (number("resets")?, number("restarts")?),
             pcrs: PcrValues { bank: BANK, values },
-            boot: KnownBoot { has_log: kept.get("has_event_log")?.as_bool()?, secure_boot },
+            boot: KnownBoot { has_log: kept.get("has_event_log")?.as_bool()?, secure_boot, judged },
             ima: Replayed::kept(BANK, pcr, entries, ima.get("bytes")?.as_u64()?)?,
         })
     }
@@ -142,11 +159,13 @@ mod tests {
             tpm,
             resets: (4, 5),
             pcrs: PcrValues { bank: BANK, values: [(0, vec![0; 32]), (10, vec![7; 32])].into() },
-            boot: KnownBoot { has_log: true, secure_boot: Some(false) },
+            boot: KnownBoot { has_log: true, secure_boot: Some(false), judged: None },
             ima: Replayed::kept(BANK, vec![9; 32], 12, 3456).unwrap(),
         };
         assert_eq!(KnownState::decode(&state.encode()).as_ref(), Some(&state));
-        state.boot = KnownBoot { has_log: false, secure_boot: None };
+        state.boot = KnownBoot::default();
+        assert_eq!(KnownState::decode(&state.encode()), Some(state.clone()));
+        state.boot.judged = Some(JudgedBoot { policy: Digest::new([8; 32]), image: "web-7".to_owned() });
         assert_eq!(KnownState::decode(&state.encode()), Some(state.clone()));
         for foul in ["", "{}", &state.encode().replace("ak_public", "ak")] {
             assert_eq!(KnownState::decode(foul), None);

@@ -24,4 +24,6 @@ pub use verify::{
 };
 
 #[cfg(test)]
+mod files_tests;
+#[cfg(test)]
 mod tests;

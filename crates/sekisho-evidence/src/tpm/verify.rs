@@ -25,6 +25,9 @@ const ATTESTATION_KEY: Attributes = Attributes::FIXED_TPM
 const RESIDENT_KEY: Attributes =
     Attributes::FIXED_TPM.and(Attributes::FIXED_PARENT).and(Attributes::SENSITIVE_DATA_ORIGIN).and(Attributes::SIGN);
 
+/// The name of the kernel's first entry.
+const BOOT_AGGREGATE: &str = "boot_aggregate";
+
 /// An attestation structure (`TPMS_ATTEST`) and its signature (`TPMT_SIGNATURE`), as the TPM marshals them.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
@@ -73,7 +76,7 @@ pub struct Expected<'a> {
     /// Where the last attestation left PCR 10. It comes from the verifier's own state, never from the node. `None`:
     /// the log begins at the boot.
     pub ima_state: Option<&'a Replayed>,
-    /// The only file digests that an IMA entry may carry. `None`: the policy appraises the entries.
+    /// The only file digests that an IMA entry may carry, apart from the kernel's first one. `None`: any.
     pub ima_digests: Option<&'a BTreeSet<Digest>>,
 }
 
@@ -254,22 +257,42 @@ fn ima(
     let quoted = pcrs.values.get(&IMA_PCR).filter(|_| selection.has(IMA_PCR)).ok_or(TpmRefusal::ImaNotQuoted)?;
     let mut state = expected.ima_state.cloned().unwrap_or_else(|| Replayed::start(selection.bank));
     let measured = state.up_to(log, quoted).ok_or(TpmRefusal::ImaLog)?;
-    measured.iter().try_for_each(|entry| appraise_entry(entry, expected.ima_digests))?;
+    let first = state.entries - measured.len();
+    let mut numbered = (first..).zip(measured);
+    numbered.try_for_each(|(number, entry)| appraise_entry(number, entry, pcrs, expected.ima_digests))?;
     Ok(ImaClaims { state, paths: measured.iter().map(|entry| entry.path.clone()).collect() })
 }
 
-/// Refuses a measurement that proves nothing, or of a file that is not among the `allowed` ones.
+/// Refuses a measurement that proves nothing, or of a file that is not among the `allowed` ones. `number` counts the
+/// log's entries from 0.
 ///
 /// # Errors
 /// A violation, or another digest.
-pub fn appraise_entry(entry: &ImaEntry, allowed: Option<&BTreeSet<Digest>>) -> Result<(), TpmRefusal> {
+pub fn appraise_entry(
+    number: usize,
+    entry: &ImaEntry,
+    pcrs: &PcrValues,
+    allowed: Option<&BTreeSet<Digest>>,
+) -> Result<(), TpmRefusal> {
     if entry.is_violation {
         return Err(TpmRefusal::ImaViolation(entry.path.clone()));
     }
+    let Some(allowed) = allowed else { return Ok(()) };
     let digest = Digest::from_slice(&entry.digest.bytes).ok().filter(|_| entry.digest.algorithm == "sha256");
-    if allowed.is_some_and(|allowed| !digest.is_some_and(|digest| allowed.contains(&digest))) {
-        let digest = format!("{}:{}", entry.digest.algorithm, hex::encode(&entry.digest.bytes));
-        return Err(TpmRefusal::ImaDigest { path: entry.path.clone(), digest });
+    if digest.is_some_and(|digest| allowed.contains(&digest)) || (number == 0 && is_boot_aggregate(entry, pcrs)) {
+        return Ok(());
     }
-    Ok(())
+    let digest = format!("{}:{}", entry.digest.algorithm, hex::encode(&entry.digest.bytes));
+    Err(TpmRefusal::ImaDigest { path: entry.path.clone(), digest })
+}
+
+/// The kernel's own first entry: the digest of PCRs 0 to 9 (0 to 7 before Linux 5.8). A file may have the same name, and
+/// not the same digest.
+fn is_boot_aggregate(entry: &ImaEntry, pcrs: &PcrValues) -> bool {
+    let aggregate = |last: u8| {
+        let values = (0..=last).map(|index| pcrs.values.get(&index).map(Vec::as_slice));
+        Some(pcrs.bank.digest(values.collect::<Option<Vec<_>>>()?))
+    };
+    let is_same = |last| aggregate(last).is_some_and(|digest| digest == entry.digest.bytes);
+    entry.path == BOOT_AGGREGATE && entry.digest.algorithm == pcrs.bank.name() && (is_same(9) || is_same(7))
 }

@@ -93,8 +93,8 @@ async fn prove(
         Ok(Proof::Whole(proved)) => Ok(proved),
         Ok(Proof::Spend(once)) => spend(run, once).await,
         Ok(Proof::Approval(_)) => Err(AttestError::TooLong),
-        Err(AttestError::Node(NodeError::Denied { node, reason })) => {
-            Err(deny(run.domain, node, attestor.class().name, reason.to_string()).await?)
+        Err(AttestError::Node(NodeError::Denied(denied))) => {
+            Err(deny(run.domain, *denied, attestor.class().name).await?)
         }
         Err(error) => Err(error),
     }

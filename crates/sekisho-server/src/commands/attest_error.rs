@@ -33,8 +33,14 @@ pub(crate) enum AttestError {
     #[error(transparent)]
     Node(#[from] NodeError),
     /// It proved which node it is, and its state is refused. It is no longer attested.
-    #[error("attestation denied: {reason}")]
-    Denied { agent: SpiffeId, reason: String },
+    #[error("attestation denied: {heard}")]
+    Denied {
+        agent: SpiffeId,
+        /// For administrators and the record.
+        reason: String,
+        /// What the node hears.
+        heard: String,
+    },
     #[error(
         "no authority that this server trusts vouches for the node's TPM, and no operator allowed it: `sekisho tpm \
          approve {0}` on the server's side does"
@@ -92,7 +98,10 @@ impl Fault for AttestError {
     }
 
     fn log_message(&self) -> String {
-        self.to_string()
+        match self {
+            Self::Denied { reason, .. } => format!("attestation denied: {reason}"),
+            _ => self.to_string(),
+        }
     }
 
     fn public_message(&self) -> String {

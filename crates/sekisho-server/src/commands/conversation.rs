@@ -52,9 +52,16 @@ pub(super) fn inputs<'a>(
     remembered: &'a (dyn Fn(&SpiffeId) -> Option<String> + Sync),
 ) -> VerifierInputs<'a> {
     let anchors = of.settings.anchors.of(attestor.class().name);
-    let manufacturers = of.settings.anchors.of(TPM.name);
-    let approvals = of.settings.tpm_approval;
-    VerifierInputs { session, trust_domain: of.trust_domain, anchors, manufacturers, remembered, approvals, now: now() }
+    VerifierInputs {
+        session,
+        trust_domain: of.trust_domain,
+        anchors,
+        manufacturers: of.settings.anchors.of(TPM.name),
+        remembered,
+        approvals: of.settings.tpm_approval,
+        boot_policy: of.settings.boot_policy.as_ref(),
+        now: now(),
+    }
 }
 
 /// What the node's attestor kept when it proved itself last.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use sekisho_events::{AlertId, AttestationDenied};
+use sekisho_evidence::node::DeniedNode;
 use sekisho_runtime::metrics::registry::ATTESTATION_DETECT_SECONDS;
 use sekisho_runtime::now;
 use sekisho_store::{AlertRecord, AlertSeverity, Write};
@@ -18,8 +19,8 @@ use crate::run::Run;
 
 /// Alerts that operators can list. Their leaves stay in the log.
 const KEPT_ALERTS: usize = 10_000;
-/// Characters of a reason.
-const MAX_REASON: usize = 500;
+/// Characters of a reason. That of a boot has two digests, and how log and policy describe them.
+const MAX_REASON: usize = 1000;
 
 /// Withdraws a node whose state is refused: it is no longer attested, its SVIDs and those of its workloads are revoked,
 /// and no identity leaves to it any more when this has run.
@@ -53,12 +54,12 @@ fn shown(alert: &AlertRecord) -> Write {
 /// Records that a node's state is refused, and withdraws the node if it was attested. Returns what it hears.
 pub(super) async fn deny(
     domain: &Shared,
-    id: SpiffeId,
+    denied: DeniedNode,
     attestor: &str,
-    reason: String,
 ) -> Result<AttestError, AttestError> {
+    let DeniedNode { node: id, reason, heard } = denied;
     let known = domain.view.read(|state| state.nodes.get(&id).cloned());
-    let reason: String = reason.chars().take(MAX_REASON).collect();
+    let reason: String = reason.to_string().chars().take(MAX_REASON).collect();
     let alert_id = AlertId::new(domain.log.new_id());
     let good_at = known.as_ref().map(|node| node.attested_at).filter(|at| *at > UnixTime::default());
     let event = AttestationDenied {
@@ -85,11 +86,11 @@ pub(super) async fn deny(
     let own = Run { domain, caller: &ThisServer };
     let is_attested = known.is_some_and(|node| !node.banned);
     if is_attested {
-        let denied = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
-        match denied.run(&own).await {
+        let withdrawal = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
+        match withdrawal.run(&own).await {
             Ok(()) => {
                 domain.streams.new_alert.notify_one();
-                return Ok(AttestError::Denied { agent: id, reason });
+                return Ok(AttestError::Denied { agent: id, reason, heard });
             }
             Err(RegistrationError::Journal(error)) => return Err(error.into()),
             // It was evicted meanwhile.
@@ -102,5 +103,5 @@ pub(super) async fn deny(
         recorded.await?;
         domain.streams.new_alert.notify_one();
     }
-    Ok(AttestError::Denied { agent: id, reason })
+    Ok(AttestError::Denied { agent: id, reason, heard })
 }

@@ -43,8 +43,8 @@ impl<N: AnsweringNode> Command for ShowState<'_, N> {
             Ok(Proof::Spend(_) | Proof::Approval(_)) | Err(AttestError::Node(NodeError::Forgotten)) => {
                 Err(AttestError::NoState)
             }
-            Err(AttestError::Node(NodeError::Denied { reason, .. })) => {
-                Err(deny(run.domain, id.clone(), attestor.class().name, reason.to_string()).await?)
+            Err(AttestError::Node(NodeError::Denied(denied))) => {
+                Err(deny(run.domain, *denied, attestor.class().name).await?)
             }
             Err(error) => Err(error),
         }

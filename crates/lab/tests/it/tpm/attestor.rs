@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use sekisho_evidence::boot::BootPolicy;
 use sekisho_evidence::node::{
     Conversation, NodeAttestor, NodeError, NodeProof as _, Proved, QuotedPcrs, Session, Step, TpmAnswer, TpmRequest,
     VerifierInputs, attestor,
 };
 use sekisho_tpm::TpmProof;
-use sekisho_types::{Digest, SpiffeId, TrustDomain};
+use sekisho_types::{Digest, SpiffeId, TrustDomain, UnixTime};
 
 use super::{ISSUER, ROOT, Software, now};
 
@@ -18,6 +19,9 @@ pub(super) struct Exchange {
     anchors: Vec<Vec<u8>>,
     kept: Arc<Mutex<Option<String>>>,
     pub(super) approvals: bool,
+    pub(super) boot_policy: Option<Arc<BootPolicy>>,
+    /// The server's time; the true one if absent.
+    pub(super) now: Option<UnixTime>,
     remembered: Box<Remembered>,
 }
 
@@ -33,7 +37,7 @@ impl Exchange {
         let of_node = kept.clone();
         let remembered = Box::new(move |_: &SpiffeId| of_node.lock().unwrap().clone());
         let trust_domain = TrustDomain::parse("td.example").unwrap();
-        (Self { trust_domain, anchors, kept, approvals: false, remembered }, proof)
+        (Self { trust_domain, anchors, kept, approvals: false, boot_policy: None, now: None, remembered }, proof)
     }
 
     pub(super) fn given<'a>(&'a self, session: Session<'a>) -> VerifierInputs<'a> {
@@ -44,7 +48,8 @@ impl Exchange {
             manufacturers: &self.anchors,
             remembered: &self.remembered,
             approvals: self.approvals,
-            now: now(),
+            boot_policy: self.boot_policy.as_ref(),
+            now: self.now.unwrap_or_else(now),
         }
     }
 

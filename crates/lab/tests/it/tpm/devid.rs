@@ -84,6 +84,7 @@ impl Server {
             manufacturers: &self.manufacturers,
             remembered: &|_| None,
             approvals: false,
+            boot_policy: None,
             now: now(),
         }
     }

@@ -45,6 +45,11 @@ impl Measured {
 
     /// Only the log gets the entry. Returns what PCR 10 is to be extended with.
     pub fn append(&self, digest: u8, path: &str) -> Vec<u8> {
+        self.append_file(&[digest; 32], path)
+    }
+
+    /// The same, for any digest.
+    pub fn append_file(&self, digest: &[u8], path: &str) -> Vec<u8> {
         let data = template_data(digest, path);
         self.append_entry(&Sha1.digest([data.as_slice()]), "ima-ng", &data);
         Sha256.digest([data.as_slice()])
@@ -52,7 +57,7 @@ impl Measured {
 
     /// The kernel could not measure a file.
     pub fn violate(&self, path: &str) {
-        self.append_entry(&[0; 20], "ima-ng", &template_data(0, path));
+        self.append_entry(&[0; 20], "ima-ng", &template_data(&[0; 32], path));
         self.extend(10, &[0xff; 32]);
     }
 
@@ -75,6 +80,10 @@ impl Measured {
         let log = fs::read(self.event_log()).unwrap_or_else(|_| spec_id());
         fs::write(self.event_log(), [log, event(pcr.into(), 8, &digest, data)].concat()).unwrap();
         self.extend(pcr, &digest);
+    }
+
+    pub fn hide_event_log(&self) {
+        fs::remove_file(self.event_log()).unwrap();
     }
 
     /// `TPM2_PCR_Extend` with the empty password (TPM 2.0 Library, part 3, §22.2).
@@ -111,8 +120,8 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat()
 }
 
-fn template_data(digest: u8, path: &str) -> Vec<u8> {
-    let digest = [b"sha256:\0".as_slice(), &[digest; 32]].concat();
+fn template_data(digest: &[u8], path: &str) -> Vec<u8> {
+    let digest = [b"sha256:\0".as_slice(), digest].concat();
     [sized(&digest), sized(&[path.as_bytes(), &[0]].concat())].concat()
 }
 

@@ -3,6 +3,7 @@
 mod agents;
 mod approvals;
 mod attestor;
+mod boots;
 mod client;
 mod cut;
 mod devid;
