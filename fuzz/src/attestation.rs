@@ -67,8 +67,10 @@ pub(crate) fn exchange(input: &[u8]) -> String {
         session,
         trust_domain: &trust_domain,
         anchors: &anchors,
+        manufacturers: &anchors,
         remembered: &|_| None,
         approvals: false,
+        boot_policy: None,
         now: NOW,
     };
     let begun = attestor("tpm").unwrap().begin(input, &given).map(|_| ());

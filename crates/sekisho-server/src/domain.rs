@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use sekisho_disk::{Ledger, Segments};
 use sekisho_evidence::boot::BootPolicy;
-use sekisho_net::Rates;
+use sekisho_net::{Rates, Slots};
 use sekisho_policy::PolicySet;
 use sekisho_runtime::Tasks;
 use sekisho_runtime::metrics::Metrics;
@@ -75,6 +75,8 @@ pub(crate) struct Log {
 pub(crate) struct Limits {
     /// By network: one host has as many IPv6 addresses as it likes.
     pub attestations: Rates<IpAddr>,
+    /// Nodes that are proving themselves, by network.
+    pub conversations: Arc<Slots<IpAddr>>,
     pub refusals: Refusals,
     pub budgets: Budgets,
     /// For checking and signing, by the agent that asks; the server's own identity has a key of its own.
@@ -83,11 +85,15 @@ pub(crate) struct Limits {
     pub compiling: tokio::sync::Mutex<Option<(u64, Arc<PolicySet>)>>,
 }
 
+/// Attestations at a time; an eighth of them from one network. Each may hold an event log of 4 MiB.
+const CONVERSATIONS: usize = 256;
+
 impl Limits {
     pub(crate) fn new() -> Self {
         let threads = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         Self {
             attestations: Rates::new(1.0, 20.0),
+            conversations: Slots::new(CONVERSATIONS, CONVERSATIONS / 8),
             refusals: Refusals::new(),
             budgets: Budgets::new(),
             queue: FairQueue::new(threads),

@@ -91,7 +91,7 @@ async fn remove_expired(domain: &Domain, before: UnixTime) -> Result<usize, Rete
     let (stamp, by) = (domain.journal().stamp(), || personal("retention".to_owned()));
     let nodes = nodes.into_iter().map(|node| {
         let forgotten = AgentForgotten { agent: personal(node.id.clone()), by: by() };
-        Item::from(Write::RemoveNode(node.id.clone()))
+        Item::from(Write::RemoveNode { id: node.id.clone(), at: now() })
             .expect(Expect::Node { id: node.id.clone(), is: Some(node) })
             .record(stamp.clone().leaf(forgotten))
     });

@@ -30,8 +30,9 @@ pub enum Expect {
     /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since
     /// `judged_at`.
     Operator { entry: EntryVersion, revocable: Vec<Revoked>, judged_at: Revision },
-    /// The device with this key is this node, or none yet.
-    Device { key: Digest, node: SpiffeId },
+    /// The device with this key is this node, or none yet; the node was not removed at or after `since`; and an operator
+    /// allows the device, if it has to be `approved`.
+    Device { key: Digest, node: SpiffeId, since: UnixTime, approved: bool },
     /// A join token with this hash is unused, and has not expired at `at`.
     Token { hash: String, at: UnixTime },
     /// No join token has this hash.
@@ -78,8 +79,8 @@ pub enum Write {
     },
     /// The agent proved its state again, and is seen by others as before.
     NodeState(Arc<Node>),
-    /// What only it had is removed with it: the positions of its spools.
-    RemoveNode(SpiffeId),
+    /// What only it had is removed with it: the positions of its spools. Its device keeps what was remembered of it.
+    RemoveNode { id: SpiffeId, at: UnixTime },
     /// The device is this node from now on, and was seen.
     BindDevice {
         key: Digest,
@@ -252,6 +253,10 @@ pub enum Conflict {
     OperatorChanged,
     #[error("the device with the key {0} is another node, permanently")]
     DeviceTaken(Digest),
+    #[error("the node of the device with the key {0} was removed while it attested; it attests again")]
+    DeviceRemoved(Digest),
+    #[error("no operator allows the device with the key {0} any more")]
+    DeviceNotApproved(Digest),
     #[error("the join token is unknown, was used or has expired")]
     Token,
     #[error("a join token with this value exists; create one with another value")]
@@ -278,6 +283,8 @@ impl Conflict {
             | Self::Registered(_)
             | Self::Standing { .. }
             | Self::DeviceTaken(_)
+            | Self::DeviceRemoved(_)
+            | Self::DeviceNotApproved(_)
             | Self::Token
             | Self::TokenExists
             | Self::Leaf(_) => false,

@@ -127,10 +127,16 @@ impl<R: Rows> Run<'_, R> {
                 let stands = self.rows.entry(&entry.id)?.is_some_and(|found| EntryVersion::of(&found) == *entry);
                 (stands && !self.is_revoked(revocable, *judged_at)?, Conflict::OperatorChanged)
             }
-            Expect::Device { key, node } => {
-                let bound = self.rows.device(key)?.and_then(|device| device.node);
-                (bound.is_none_or(|bound| bound == *node), Conflict::DeviceTaken(*key))
-            }
+            Expect::Device { key, node, since, approved } => match self.rows.device(key)? {
+                Some(device) if device.node.as_ref().is_some_and(|bound| bound != node) => {
+                    (false, Conflict::DeviceTaken(*key))
+                }
+                Some(device) if device.removed_at.millis() >= since.millis().max(1) => (false, Conflict::DeviceRemoved(*key)),
+                known => {
+                    let is_approved = known.is_some_and(|device| device.approved_by.is_some());
+                    (is_approved || !*approved, Conflict::DeviceNotApproved(*key))
+                }
+            },
             Expect::Token { hash, at } => {
                 (self.rows.token(hash)?.is_some_and(|token| token.expires_at > *at), Conflict::Token)
             }
@@ -170,7 +176,7 @@ impl<R: Rows> Run<'_, R> {
             }
             Write::NodeVersion { id, version } => self.alter_node(&id, |node| Node { version, ..node }),
             Write::NodeState(node) => self.store_node(node),
-            Write::RemoveNode(id) => self.remove_node(id),
+            Write::RemoveNode { id, at } => self.remove_node(id, at),
             Write::BindDevice { key, node, about, at } => self.see_device(key, Some(node), about, at),
             Write::SeeDevice { key, about, at, keep } => {
                 self.see_device(key, None, about, at)?;
@@ -233,16 +239,13 @@ impl<R: Rows> Run<'_, R> {
         about: String,
         seen_at: UnixTime,
     ) -> Result<(), StoreError> {
-        let known = self.rows.device(&key)?;
-        let (before, approved_by) = known.map(|device| (device.node, device.approved_by)).unwrap_or_default();
-        self.rows.put_device(&DeviceRecord { key, node: node.or(before), approved_by, about, seen_at })
+        let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
+        self.rows.put_device(&DeviceRecord { node: node.or_else(|| known.node.clone()), about, seen_at, ..known })
     }
 
     fn approve_device(&mut self, key: Digest, by: Option<String>) -> Result<(), StoreError> {
-        let known = self.rows.device(&key)?;
-        let unseen =
-            DeviceRecord { key, node: None, approved_by: None, about: String::new(), seen_at: UnixTime::default() };
-        let device = DeviceRecord { approved_by: by, ..known.unwrap_or(unseen) };
+        let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
+        let device = DeviceRecord { approved_by: by, ..known };
         // One that is a node stays that node.
         if device.approved_by.is_none() && device.node.is_none() {
             return self.rows.delete_device(&device.key);
@@ -291,9 +294,10 @@ impl<R: Rows> Run<'_, R> {
         Ok(())
     }
 
-    fn remove_node(&mut self, id: SpiffeId) -> Result<(), StoreError> {
-        if self.rows.node(&id)?.is_some() {
+    fn remove_node(&mut self, id: SpiffeId, at: UnixTime) -> Result<(), StoreError> {
+        if let Some(node) = self.rows.node(&id)? {
             self.changed(&ChangedId::Node(id.clone()))?;
+            self.rows.remove_devices_node(&node, at)?;
             self.rows.delete_node(&id)?;
             self.changes.push(Change::NodeRemoved(id));
         }

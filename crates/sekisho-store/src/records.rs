@@ -79,6 +79,18 @@ pub struct DeviceRecord {
     pub about: String,
     /// When it proved last that it holds its key; zero if it never did.
     pub seen_at: UnixTime,
+    /// What its attestor had remembered of the node when the node was removed last.
+    pub remembered: Option<Arc<str>>,
+    /// When that was; zero if it never was.
+    pub removed_at: UnixTime,
+}
+
+impl DeviceRecord {
+    /// One of which nothing is known yet.
+    pub(crate) const fn unseen(key: Digest) -> Self {
+        let (seen_at, removed_at) = (UnixTime::from_seconds(0), UnixTime::from_seconds(0));
+        Self { key, node: None, approved_by: None, about: String::new(), seen_at, remembered: None, removed_at }
+    }
 }
 
 /// What operators are alerted to.

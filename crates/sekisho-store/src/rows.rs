@@ -30,6 +30,8 @@ pub(crate) trait Rows {
 
     fn device(&mut self, key: &Digest) -> Done<Option<DeviceRecord>>;
     fn put_device(&mut self, device: &DeviceRecord) -> Done;
+    /// Keeps what was remembered of this node, and when it was removed, with the devices that are this node.
+    fn remove_devices_node(&mut self, node: &Node, at: UnixTime) -> Done;
     fn delete_device(&mut self, key: &Digest) -> Done;
     /// Of those that are no node and that were not approved, only the `keep` that were seen last.
     fn trim_devices(&mut self, keep: usize) -> Done;

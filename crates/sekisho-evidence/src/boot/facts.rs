@@ -1,12 +1,13 @@
-//! What a replayed event log says about a boot. Only data that the TPM measured counts.
+//! What a replayed event log says about a boot. Only what the TPM measured counts: the digests.
 
 use super::log::EventLog;
-use crate::bytes::Reader;
 use crate::hash::HashAlgorithm;
 
-const VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
-const EFI_ACTION: u32 = 0x8000_0007;
 const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Invocation";
+/// What some firmware measures into PCR 7 before `SecureBoot` (TCG PC Client Platform Firmware Profile, §3.3.4.8).
+const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
+/// The firmware's and the system's own name for the variable.
+const SECURE_BOOT: &str = "SecureBoot";
 /// `EFI_GLOBAL_VARIABLE`, as it lies in memory.
 const GLOBAL_VARIABLE: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
@@ -15,47 +16,45 @@ const GLOBAL_VARIABLE: [u8; 16] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFacts {
     pub event_count: usize,
-    /// The variable `SecureBoot` as the firmware measured it; `None` if it did not, or measured it twice differently.
+    /// The variable `SecureBoot` as the firmware measured it first into PCR 7; `None` if it did not.
     pub secure_boot: Option<bool>,
     /// The firmware handed over to an operating system.
     pub exit_boot_services: bool,
 }
 
 impl BootFacts {
-    /// Reads the facts whose data has the digest of this bank.
+    /// Reads the facts by the digests of this bank.
     pub fn of(log: &EventLog, bank: HashAlgorithm) -> Self {
-        let measured = || log.events.iter().filter(|event| event.data_is_measured(bank));
-        let mut values = measured()
-            .filter(|event| event.pcr == 7 && event.kind == VARIABLE_DRIVER_CONFIG)
-            .filter_map(|event| secure_boot(&event.data));
-        let first = values.next();
+        let exit = bank.digest([EXIT_BOOT_SERVICES]);
+        let mut of_firmware = log.events.iter().filter(|event| event.pcr == 5);
         Self {
             event_count: log.events.len(),
-            secure_boot: first.filter(|first| values.all(|other| other == *first)),
-            exit_boot_services: measured()
-                .any(|event| event.pcr == 5 && event.kind == EFI_ACTION && event.data == EXIT_BOOT_SERVICES),
+            secure_boot: secure_boot(log, bank),
+            exit_boot_services: of_firmware.any(|event| event.digests.get(&bank) == Some(&exit)),
         }
     }
 }
 
-/// The value of `SecureBoot` in a `UEFI_VARIABLE_DATA`.
-fn secure_boot(data: &[u8]) -> Option<bool> {
-    let mut reader = Reader::new("UEFI_VARIABLE_DATA", data);
-    let vendor = reader.bytes(16).ok()?;
-    let (characters, length) = (length(&mut reader)?, length(&mut reader)?);
-    let name = reader.bytes(characters.checked_mul(2)?).ok()?;
-    let value = reader.bytes(length).ok()?;
-    let wanted: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    match value {
-        _ if vendor != GLOBAL_VARIABLE || name != wanted => None,
-        [1] => Some(true),
-        _ => Some(false),
+/// The value of `SecureBoot`, which the firmware measures into PCR 7 before all else. Only digests count: kind and data
+/// of an event are not measured, and whatever comes later may be from the system that was booted.
+fn secure_boot(log: &EventLog, bank: HashAlgorithm) -> Option<bool> {
+    let debug_mode = bank.digest([DEBUG_MODE]);
+    let measured = log.events.iter().filter(|event| event.pcr == 7 && event.is_measured());
+    let first = measured.filter_map(|event| event.digests.get(&bank)).find(|digest| **digest != debug_mode)?;
+    let is = |value: &[u8]| *first == bank.digest([secure_boot_variable(value).as_slice()]);
+    if is(&[1]) {
+        Some(true)
+    } else {
+        // A firmware without the variable measures its name.
+        (is(&[0]) || is(&[])).then_some(false)
     }
 }
 
-fn length(reader: &mut Reader<'_>) -> Option<usize> {
-    let (low, high) = (reader.u32_le().ok()?, reader.u32_le().ok()?);
-    usize::try_from(u64::from(high) << 32 | u64::from(low)).ok()
+/// `UEFI_VARIABLE_DATA` of `SecureBoot`.
+fn secure_boot_variable(value: &[u8]) -> Vec<u8> {
+    let name: Vec<u8> = SECURE_BOOT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let lengths = [SECURE_BOOT.len(), value.len()].map(|length| (length as u64).to_le_bytes()).concat();
+    [GLOBAL_VARIABLE.as_slice(), &lengths, &name, value].concat()
 }
 
 /// The PCRs into which this kernel command line was measured, as UTF-16 with a final NUL character.

@@ -183,7 +183,13 @@ fn an_image_that_is_not_understood_is_refused() {
 fn files_of_an_initramfs_have_their_digests() {
     let early = archive(&[("kernel/x86/microcode", b"microcode")]);
     let main = archive(&[("init", b"#!/bin/sh\n"), ("./bin/busybox", b"\x7fELF"), ("empty", b"")]);
-    for initrd in [[early.clone(), main.clone()].concat(), [early.clone(), vec![0; 512], gzip(&main)].concat()] {
+    let parts = [archive(&[("init", b"#!/bin/sh\n")]), archive(&[("./bin/busybox", b"\x7fELF"), ("empty", b"")])];
+    let members: Vec<u8> = parts.iter().flat_map(|part| gzip(part)).collect();
+    for initrd in [
+        [early.clone(), main.clone()].concat(),
+        [early.clone(), vec![0; 512], gzip(&main)].concat(),
+        [early.clone(), members].concat(),
+    ] {
         let files = super::initramfs::Initramfs::files(&initrd).unwrap().unwrap();
         let found: Vec<_> = files.iter().map(|file| &*file.path).collect();
         assert_eq!(found, ["/kernel/x86/microcode", "/init", "/bin/busybox"]);

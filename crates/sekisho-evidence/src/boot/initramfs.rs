@@ -1,10 +1,15 @@
-//! Files of an initramfs: a `cpio` archive of the form `newc`, or several, of which the last may be compressed by gzip.
+//! Files of an initramfs: a `cpio` archive of the form `newc`, or several, which may be compressed by gzip.
+
+use miniz_oxide::inflate::stream::{InflateState, inflate};
+use miniz_oxide::{DataFormat, MZFlush, MZStatus};
 
 use crate::bytes::{Malformed, Reader};
 use crate::hash::HashAlgorithm;
 
 const STRUCTURE: &str = "initramfs";
 const MAX_UNPACKED: usize = 1 << 30;
+/// What is unpacked at once, in bytes.
+const BUFFER: usize = 64 * 1024;
 const MAX_FILES: usize = 200_000;
 const MAX_NAME: usize = 4096;
 const REGULAR: u32 = 0o100_000;
@@ -31,16 +36,17 @@ impl Initramfs {
     /// # Errors
     /// An archive that ends early, or whose size or names exceed the limits (1 GiB, 200,000 files).
     pub(super) fn files(bytes: &[u8]) -> Result<Option<Vec<PackedFile>>, Malformed> {
-        let mut files = Vec::new();
-        let rest = archives(bytes, &mut files)?;
-        if rest.is_empty() {
-            return Ok(Some(files));
+        let (mut files, mut unpacked) = (Vec::new(), 0);
+        let mut rest = archives(bytes, &mut files)?;
+        // The kernel unpacks each of several compressed parts.
+        while rest.starts_with(GZIP) {
+            let (part, after) = gunzip(rest, MAX_UNPACKED - unpacked)?;
+            unpacked += part.len();
+            if !archives(&part, &mut files)?.is_empty() {
+                return Ok(None);
+            }
+            rest = archives(after, &mut files)?;
         }
-        if !rest.starts_with(GZIP) {
-            return Ok(None);
-        }
-        let unpacked = gunzip(rest)?;
-        let rest = archives(&unpacked, &mut files)?;
         Ok(rest.is_empty().then_some(files))
     }
 }
@@ -108,8 +114,8 @@ const fn padding(used: usize) -> usize {
     used.wrapping_neg() % 4
 }
 
-/// The content of a gzip member (RFC 1952).
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// The content of a gzip member (RFC 1952), of at most `limit` bytes, and what follows the member.
+fn gunzip(bytes: &[u8], limit: usize) -> Result<(Vec<u8>, &[u8]), Malformed> {
     const EXTRA: u8 = 4;
     const NAME: u8 = 8;
     const COMMENT: u8 = 16;
@@ -135,6 +141,28 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
         used += reader.bytes(2)?.len();
     }
     let packed = bytes.get(used..).unwrap_or_default();
-    miniz_oxide::inflate::decompress_to_vec_with_limit(packed, MAX_UNPACKED)
-        .map_err(|_| refusal("its compressed part is damaged, or larger than 1 GiB"))
+    let damaged = || refusal("its compressed part is damaged, or larger than 1 GiB");
+    let (content, length) = inflate_member(packed, limit).ok_or_else(damaged)?;
+    // A checksum and the length, of four bytes each.
+    let after = packed.get(length + 8..).ok_or_else(damaged)?;
+    Ok((content, after))
+}
+
+/// The content of a deflate stream (RFC 1951), and how long the stream is.
+fn inflate_member(packed: &[u8], limit: usize) -> Option<(Vec<u8>, usize)> {
+    let mut state = InflateState::new_boxed(DataFormat::Raw);
+    let (mut content, mut used, mut buffer) = (Vec::new(), 0, vec![0; BUFFER]);
+    loop {
+        let step = inflate(&mut state, packed.get(used..)?, &mut buffer, MZFlush::None);
+        used += step.bytes_consumed;
+        content.extend_from_slice(buffer.get(..step.bytes_written)?);
+        if content.len() > limit {
+            return None;
+        }
+        match step.status {
+            Ok(MZStatus::StreamEnd) => return Some((content, used)),
+            Ok(_) if step.bytes_consumed + step.bytes_written > 0 => {}
+            _ => return None,
+        }
+    }
 }

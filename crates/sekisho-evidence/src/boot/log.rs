@@ -37,11 +37,6 @@ impl Event {
     pub const fn is_measured(&self) -> bool {
         self.kind != NO_ACTION
     }
-
-    /// Whether the digest of a bank is that of the event's data. Only then does the TPM vouch for the data.
-    pub fn data_is_measured(&self, bank: HashAlgorithm) -> bool {
-        self.digests.get(&bank).is_some_and(|digest| *digest == bank.digest([self.data.as_slice()]))
-    }
 }
 
 /// A whole log, without its leading Spec ID event.

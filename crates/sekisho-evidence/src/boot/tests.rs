@@ -67,6 +67,37 @@ fn unmeasured_data_states_nothing() {
     assert!(!event(&[0; 32]), "the TPM measured something else");
 }
 
+/// `SecureBoot` as firmware measures it.
+fn variable(value: &[u8]) -> Vec<u8> {
+    let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let vendor = hex::decode("61dfe48bca93d211aa0d00e098032b8c").unwrap();
+    [vendor.as_slice(), &10u64.to_le_bytes(), &(value.len() as u64).to_le_bytes(), &name, value].concat()
+}
+
+#[test]
+fn only_the_firmware_s_secure_boot_counts() {
+    const VARIABLE: u32 = 0x8000_0001;
+    let found = |events: &[(u32, &[u8], &[u8])]| {
+        let event = |(kind, measured, shown): &(u32, &[u8], &[u8])| {
+            agile_event(7, *kind, &Sha256.digest([*measured]), shown)
+        };
+        let log = [spec_id(SHA256_ONLY), events.iter().flat_map(event).collect()].concat();
+        BootFacts::of(&EventLog::parse(&log).unwrap(), Sha256).secure_boot
+    };
+    let (on, off, absent) = (variable(&[1]), variable(&[0]), variable(&[]));
+    for (value, expected) in [(&on, true), (&off, false), (&absent, false)] {
+        assert_eq!(found(&[(VARIABLE, value, value), (4, &[0; 4], &[0; 4])]), Some(expected));
+    }
+    let debug: &[u8] = b"UEFI Debug Mode";
+    assert_eq!(found(&[(0x8000_0007, debug, debug), (VARIABLE, &on, &on)]), Some(true));
+    // What the system that was booted measures later, whatever it calls what the firmware measured.
+    for first in [(VARIABLE, &off[..], &on[..]), (4, &off[..], &[][..]), (VARIABLE, &off[..], &[][..])] {
+        assert_eq!(found(&[first, (VARIABLE, &on, &on)]), Some(false), "{first:?}");
+    }
+    assert_eq!(found(&[(VARIABLE, b"other", &on), (VARIABLE, &on, &on)]), None);
+    assert_eq!(found(&[]), None);
+}
+
 #[test]
 fn a_cut_log_is_refused_inside_an_event() {
     let head = spec_id(SHA256_ONLY);

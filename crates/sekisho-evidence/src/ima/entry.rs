@@ -90,7 +90,8 @@ impl ImaEntry {
         let digest = file_digest(&mut reader, template)?;
         let path = reader.sized_le(MAX_PATH)?;
         let path = path.strip_suffix(&[0]).ok_or_else(|| reader.refusal("the path does not end with a NUL byte"))?;
-        let path = std::str::from_utf8(path).map_err(|_| reader.refusal("the path is not UTF-8"))?.to_owned();
+        // A file's name may be any bytes, and any user may choose it. What was measured is the data as it is.
+        let path = String::from_utf8_lossy(path).into_owned();
         for _ in 0..template.more_fields() {
             reader.sized_le(MAX_FIELD)?;
         }

@@ -67,6 +67,12 @@ pub trait NodeAttestor: Sync {
     /// Takes the node's first message.
     fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
 
+    /// Whether what was proved can follow what was remembered of the same device when its node was removed. Nothing
+    /// excuses a node from it: neither its removal nor another key.
+    fn follows(&self, _before: &str, _proved: &Proved) -> Result<(), NodeError> {
+        Ok(())
+    }
+
     /// Asks a node that proved itself whether its state still holds, by what was remembered. `None`: nodes of this
     /// attestor prove themselves in full each time.
     fn again(&self, _node: &SpiffeId, _given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {

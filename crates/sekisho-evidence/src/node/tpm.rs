@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use sekisho_types::{Digest, EvidenceClass, Secret, SpiffeId};
 
-use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Step, Unvouched, VerifierInputs};
-use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied};
+use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Proved, Step, Unvouched, VerifierInputs};
+use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied, follows};
 use super::tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 use super::tpm_requests::{TpmRequest, state_binding};
 use super::tpm_state::{BANK, KnownState, KnownTpm};
@@ -129,6 +129,13 @@ impl NodeAttestor for Tpm {
         let secret = Secret::new(secret);
         let waiting = Challenged { class: self.class, id, tpm, ak, is_vouched, secret, nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
+    }
+
+    fn follows(&self, before: &str, proved: &Proved) -> Result<(), NodeError> {
+        let states = (KnownState::decode(before), proved.remembers().and_then(KnownState::decode));
+        // A form that this release does not know states nothing.
+        let (Some(before), Some(after)) = states else { return Ok(()) };
+        follows(&before, &after).map_err(|refusal| denied(proved.id(), refusal))
     }
 
     fn again(&self, node: &SpiffeId, given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {

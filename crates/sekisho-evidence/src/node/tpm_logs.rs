@@ -104,16 +104,16 @@ impl Explaining {
         before: Option<KnownState>,
         measured_at: UnixTime,
     ) -> Result<Step, NodeError> {
+        // Of another hierarchy's key the counters are not the TPM's.
+        if !quote.counters_are_true {
+            return Err(denied(&id, TpmRefusal::OtherHierarchy));
+        }
         let resets = (quote.clock.reset_count, quote.clock.restart_count);
         let had_log = before.as_ref().is_some_and(|before| before.boot.has_log);
         let (mut boot, mut ima, mut resume) = (Boot::Wanted(vec![]), Replayed::start(BANK), None);
-        // After a reset, and with another attestation key, nothing that was known of PCRs and logs holds.
-        let same_boot = before.filter(|before| before.resets == resets && before.tpm.ak_public == tpm.ak_public);
-        if let Some(before) = same_boot {
-            let changed = LOGGED_PCRS.into_iter().find(|at| before.pcrs.values.get(at) != pcrs.values.get(at));
-            if let Some(index) = changed {
-                return Err(denied(&id, TpmRefusal::ChangedPcr(index)));
-            }
+        // After a reset nothing that was known of PCRs and logs holds.
+        if let Some(before) = before.filter(|before| before.resets == resets) {
+            unchanged(&before.pcrs, &pcrs).map_err(|refusal| denied(&id, refusal))?;
             match still_holds(policy.as_deref(), &before, &pcrs, measured_at) {
                 true => (boot, ima) = (Boot::Known(before.boot), before.ima),
                 false => resume = Some((before.ima, before.boot.judged)),
@@ -170,6 +170,10 @@ impl Explaining {
         let log = if log.is_empty() { None } else { Some(EventLog::parse(log).map_err(TpmRefusal::from)?) };
         if log.is_none() && self.had_log {
             return Err(TpmRefusal::EventLogGone.into());
+        }
+        let is_measured = |at: &u8| self.pcrs.values.get(at).is_some_and(|value| value.iter().any(|byte| *byte != 0));
+        if let Some(index) = LOGGED_PCRS.into_iter().find(is_measured).filter(|_| log.is_none()) {
+            return Err(TpmRefusal::NoEventLog(index).into());
         }
         let selection = PcrSelection::new(BANK, QUOTED_PCRS);
         let facts = log.as_ref().map(|log| explain_boot(log, selection, &self.pcrs, &LOGGED_PCRS)).transpose()?;
@@ -231,6 +235,21 @@ impl Conversation for Explaining {
         taken.map_err(|refusal| denied(&self.id, refusal))?;
         self.next()
     }
+}
+
+/// Refuses PCRs of the boot that are not what they were in the same boot.
+fn unchanged(before: &PcrValues, now: &PcrValues) -> Result<(), TpmRefusal> {
+    let changed = LOGGED_PCRS.into_iter().find(|at| before.values.get(at) != now.values.get(at));
+    changed.map_or(Ok(()), |index| Err(TpmRefusal::ChangedPcr(index)))
+}
+
+/// Whether a machine can have come from one state to the other: the node was removed in between, and what is remembered
+/// is of its device.
+pub(super) fn follows(before: &KnownState, after: &KnownState) -> Result<(), TpmRefusal> {
+    if before.boot.has_log && !after.boot.has_log {
+        return Err(TpmRefusal::EventLogGone);
+    }
+    if before.resets == after.resets { unchanged(&before.pcrs, &after.pcrs) } else { Ok(()) }
 }
 
 const fn quoted(pcrs: &PcrValues) -> Quoted<'_> {

@@ -14,6 +14,8 @@ use crate::tpm::Public;
 pub const QUOTED_PCRS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const MAX_CHAIN: usize = 6;
+/// Of a name and of a value that an agent reports of its kernel. What is kept of a node is bounded by it.
+const MAX_KERNEL_BYTES: usize = 256;
 const LABEL: &[u8] = b"sekisho tpm attestation 1";
 
 /// What a node begins with.
@@ -163,7 +165,10 @@ impl QuotedPcrs {
         // Absent in messages of an earlier release.
         let kernel =
             message.get("kernel").and_then(Value::as_object).filter(|all| all.len() <= 16).into_iter().flatten();
-        let words = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+        let words = |(name, value): (&String, &Value)| {
+            let value = value.as_str().filter(|value| value.len() <= MAX_KERNEL_BYTES && name.len() <= MAX_KERNEL_BYTES)?;
+            Some((name.clone(), value.to_owned()))
+        };
         Some(Self {
             quote: member(message, "quote")?,
             signature: member(message, "signature")?,

@@ -13,6 +13,8 @@ use crate::sha256;
 
 /// `tcg-kp-EKCertificate`, 2.23.133.8.1.
 const EK_PURPOSE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// Of each endorsement key by a template.
+const RSA_EXPONENT: u32 = 65_537;
 const AES: u16 = 0x0006;
 const CFB: u16 = 0x0043;
 /// fixedTPM, fixedParent, sensitiveDataOrigin, adminWithPolicy, restricted, decrypt (templates L-1 and L-2).
@@ -166,7 +168,9 @@ pub(crate) fn certificate_key(certificate: &X509Certificate<'_>) -> Result<KeyMa
             let modulus = without_leading_zeros(rsa.modulus).to_vec();
             let bits = u16::try_from(modulus.len() * 8).map_err(|_| "its key is too long")?;
             let exponent = rsa.try_exponent().ok().and_then(|exponent| u32::try_from(exponent).ok());
-            Ok(KeyMaterial::Rsa { bits, exponent: exponent.ok_or("its exponent is too large")?, modulus })
+            // With free exponents, one modulus would be as many keys.
+            let exponent = exponent.filter(|exponent| *exponent == RSA_EXPONENT).ok_or("its exponent is not 65537")?;
+            Ok(KeyMaterial::Rsa { bits, exponent, modulus })
         }
         PublicKey::EC(point) => {
             let curve = match point.data().len() {

@@ -63,13 +63,23 @@ impl<N: AttestingNode> Command for Attest<N> {
         if !run.domain.limits.attestations.take(network_of(address), now()) {
             return Err(AttestError::TooMany);
         }
+        // What a conversation holds in memory is bounded by their number.
+        let network = network_of(address);
+        let _slot = run.domain.limits.conversations.take(network).ok_or(AttestError::TooMany)?;
         let opening = node.opening().await?;
         // Before a token is spent for it.
         let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
-        let proved = prove(run, &mut node, &opening, (exporter, csr.get())).await?;
-        let issued = admit(run, &proved, &csr, tls_group).await?;
+        let (proved, by) = prove(run, &mut node, &opening, (exporter, csr.get())).await?;
+        let issued = admit(run, (&proved, by), &csr, tls_group).await?;
         Ok(Admitted { issued, can_reattest: proved.can_reattest() })
     }
+}
+
+/// Who vouches for a node's device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VouchedBy {
+    Authority,
+    Operator,
 }
 
 async fn prove(
@@ -77,7 +87,7 @@ async fn prove(
     node: &mut impl AttestingNode,
     opening: &Opening,
     (exporter, csr): ([u8; 32], &Csr),
-) -> Result<Proved, AttestError> {
+) -> Result<(Proved, VouchedBy), AttestError> {
     let attestor = known(&opening.attestor)?;
     let remembered = |id: &SpiffeId| remembered(run.facts(), id);
     let given = || {
@@ -85,19 +95,33 @@ async fn prove(
         inputs(run.facts(), attestor, session, &remembered)
     };
     let mut proof = converse(node, attestor.begin(&opening.payload, &given()), &given).await;
+    let mut by = VouchedBy::Authority;
     if let Ok(Proof::Approval(unvouched)) = proof {
         check_approved(run, &unvouched.device).await?;
         proof = converse(node, unvouched.approved(), &given).await;
+        by = VouchedBy::Operator;
     }
-    match proof {
-        Ok(Proof::Whole(proved)) => Ok(proved),
+    let proved = match proof {
+        Ok(Proof::Whole(proved)) => follows(run, attestor, &proved).await.map(|()| proved),
         Ok(Proof::Spend(once)) => spend(run, once).await,
         Ok(Proof::Approval(_)) => Err(AttestError::TooLong),
+        Err(error) => Err(error),
+    };
+    match proved {
+        Ok(proved) => Ok((proved, by)),
         Err(AttestError::Node(NodeError::Denied(denied))) => {
             Err(deny(run.domain, *denied, attestor.class().name).await?)
         }
         Err(error) => Err(error),
     }
+}
+
+/// A device whose node was removed goes on from what was known of it then.
+async fn follows(run: &Run<'_, ()>, attestor: &dyn NodeAttestor, proved: &Proved) -> Result<(), AttestError> {
+    let (domain, Some(device)) = (run.domain, proved.device()) else { return Ok(()) };
+    let known = domain.store.device(&domain.identity.name, &device.key).await?;
+    let before = known.and_then(|known| known.remembered);
+    before.map_or(Ok(()), |before| Ok(attestor.follows(&before, proved)?))
 }
 
 /// Refuses a device that no operator has allowed. It waits on the list that operators see.
@@ -145,7 +169,7 @@ async fn spend(run: &Run<'_, ()>, once: OneTime) -> Result<Proved, AttestError> 
 /// Issues the agent's SVID and registers the node. The attestation is in the log before the agent hears of it.
 async fn admit(
     run: &Run<'_, ()>,
-    proved: &Proved,
+    (proved, by): (&Proved, VouchedBy),
     csr: &Verified<Csr>,
     tls_group: String,
 ) -> Result<IssuedX509, AttestError> {
@@ -169,15 +193,19 @@ async fn admit(
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;
     let device = proved.device();
-    let admission = || admission(run.facts(), &node, device).ok_or_else(|| banned(vec![issued.log_id]));
+    let admission = || admission(run.facts(), &node, (device, by)).ok_or_else(|| banned(vec![issued.log_id]));
+    let (agent, withdrawn) = (id.clone(), vec![issued.log_id]);
     match run.change(admission).await {
         Ok(()) => Ok(issued),
         Err(AttestError::Journal(JournalError::Conflict(Conflict::DeviceTaken(key)))) => {
             tracing::error!(%id, %key, "a node proved itself by a device that is another node permanently");
-            Err(AttestError::DeviceTaken { agent: id.clone(), withdrawn: vec![issued.log_id] })
+            Err(AttestError::DeviceTaken { agent, withdrawn })
         }
+        Err(AttestError::Journal(JournalError::Conflict(
+            reason @ (Conflict::DeviceRemoved(_) | Conflict::DeviceNotApproved(_)),
+        ))) => Err(AttestError::Overtaken { agent, withdrawn, reason }),
         Err(AttestError::Journal(error)) => {
-            Err(AttestError::Unregistered { agent: id.clone(), withdrawn: vec![issued.log_id], error })
+            Err(AttestError::Unregistered { agent, withdrawn, error })
         }
         Err(error) => Err(error),
     }
@@ -185,21 +213,28 @@ async fn admit(
 
 /// Registers a node that has proved itself, unless a ban came meanwhile. To attest again is such a node's renewal: the
 /// SVID before is good until this one is used.
-fn admission(of: Facts<'_>, node: &Node, device: Option<&Device>) -> Option<Change<()>> {
+fn admission(of: Facts<'_>, node: &Node, (device, by): (Option<&Device>, VouchedBy)) -> Option<Change<()>> {
     let known = of.view.read(|state| state.nodes.get(&node.id).cloned());
     if known.as_ref().is_some_and(|known| known.banned) {
         return None;
     }
-    let before = known.as_ref().filter(|_| node.can_reattest);
+    // What the SVID before proves of its key must hold for this one as well: both count for a while.
+    let before = known.as_ref().filter(|known| node.can_reattest && key_class(known) == key_class(node));
     let admitted = Node { previous_serial: before.map(|known| known.serial.clone()), ..node.clone() };
     let change = Change::with_reply(()).expect(Expect::Node { id: node.id.clone(), is: known });
     let change = change.write(Write::PutNode(Arc::new(admitted)));
     Some(match device {
         Some(Device { key, about }) => {
             let about = about.chars().take(MAX_ABOUT).collect();
-            let bind = Write::BindDevice { key: *key, node: node.id.clone(), about, at: node.attested_at };
-            change.expect(Expect::Device { key: *key, node: node.id.clone() }).write(bind)
+            let (since, approved) = (node.attested_at, by == VouchedBy::Operator);
+            let bind = Write::BindDevice { key: *key, node: node.id.clone(), about, at: since };
+            change.expect(Expect::Device { key: *key, node: node.id.clone(), since, approved }).write(bind)
         }
         None => change,
     })
+}
+
+/// Where the key of the node's SVID is, as its selectors have it.
+fn key_class(node: &Node) -> Option<&str> {
+    node.selectors.iter().find_map(|selector| selector.value().strip_prefix("key_class:"))
 }

@@ -48,6 +48,11 @@ pub(crate) enum AttestError {
     Unapproved(Digest),
     #[error("the device of agent `{agent}` is another node, permanently")]
     DeviceTaken { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
+    /// It was removed, or its device is no longer allowed, since it showed its state.
+    #[error("agent `{agent}` is not admitted: {reason}")]
+    Overtaken { agent: SpiffeId, withdrawn: Vec<IssuanceId>, reason: Conflict },
+    #[error("the attestation took longer than {0} s")]
+    Slow(u64),
     #[error("the agent's node cannot show its state again")]
     NoState,
     #[error("the certificate signing request: {0}")]
@@ -91,7 +96,7 @@ impl From<Conflict> for AttestError {
 impl Fault for AttestError {
     fn is_caller_fault(&self) -> bool {
         match self {
-            Self::Silent | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
+            Self::Silent | Self::Slow(_) | Self::Gone | Self::Unregistered { .. } | Self::Journal(_) => false,
             Self::Issue { error, .. } => error.is_caller_fault(),
             _ => true,
         }
@@ -117,6 +122,7 @@ impl Fault for AttestError {
             | Self::Banned { agent, .. }
             | Self::Denied { agent, .. }
             | Self::DeviceTaken { agent, .. }
+            | Self::Overtaken { agent, .. }
             | Self::Unregistered { agent, .. } => Some(agent),
             _ => None,
         }
@@ -127,6 +133,7 @@ impl Fault for AttestError {
             Self::Issue { error, .. } => error.withdraws(),
             Self::Banned { withdrawn, .. }
             | Self::DeviceTaken { withdrawn, .. }
+            | Self::Overtaken { withdrawn, .. }
             | Self::Unregistered { withdrawn, .. } => withdrawn,
             _ => &[],
         }

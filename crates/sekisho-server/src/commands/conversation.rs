@@ -1,5 +1,7 @@
 //! The conversation in which a node proves something, with whatever attestor.
 
+use std::time::Duration;
+
 use sekisho_evidence::node::{NodeAttestor, NodeError, OneTime, Proved, Session, Step, TPM, Unvouched, VerifierInputs};
 use sekisho_runtime::now;
 use sekisho_types::SpiffeId;
@@ -9,6 +11,9 @@ use crate::change::Facts;
 
 /// Challenges that one attestation may take. Of a node with a TPM the server asks for logs, 1 MiB at a time.
 const MAX_CHALLENGES: usize = 128;
+
+/// How long all of them may take: a node that has shown its state keeps no one waiting for what explains it.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// A node that answers challenges.
 pub(crate) trait AnsweringNode: Send {
@@ -25,6 +30,15 @@ pub(super) enum Proof {
 }
 
 pub(super) async fn converse<'a>(
+    node: &mut impl AnsweringNode,
+    begun: Result<Step, NodeError>,
+    given: &(impl Fn() -> VerifierInputs<'a> + Sync),
+) -> Result<Proof, AttestError> {
+    let whole = tokio::time::timeout(LONGEST, go_through(node, begun, given)).await;
+    whole.unwrap_or(Err(AttestError::Slow(LONGEST.as_secs())))
+}
+
+async fn go_through<'a>(
     node: &mut impl AnsweringNode,
     begun: Result<Step, NodeError>,
     given: &(impl Fn() -> VerifierInputs<'a> + Sync),

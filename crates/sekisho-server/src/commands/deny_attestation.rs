@@ -38,7 +38,9 @@ impl Changes for DenyAttestation {
 
     fn prepare(&self, of: Facts<'_>, _: &ThisServer) -> Result<Change<()>, RegistrationError> {
         let reason = "did not show the state that it has to be in";
-        let change = change_agent(of, &self.id, self.event.clone(), reason, |node| Write::RemoveNode(node.id.clone()))?;
+        let change = change_agent(of, &self.id, self.event.clone(), reason, |node| {
+            Write::RemoveNode { id: node.id.clone(), at: now() }
+        })?;
         Ok(change.write(shown(&self.alert)))
     }
 

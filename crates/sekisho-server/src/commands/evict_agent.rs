@@ -1,4 +1,5 @@
 use sekisho_events::AgentEvicted;
+use sekisho_runtime::now;
 use sekisho_store::Write;
 use sekisho_types::SpiffeId;
 
@@ -21,7 +22,7 @@ impl Changes for EvictAgent {
 
     fn prepare(&self, of: Facts<'_>, by: &Operator) -> Result<Change<()>, RegistrationError> {
         let event = AgentEvicted { agent: personal(self.id.clone()), by: personal(by.name().to_owned()) };
-        change_agent(of, &self.id, event, "was evicted", |node| Write::RemoveNode(node.id.clone()))
+        change_agent(of, &self.id, event, "was evicted", |node| Write::RemoveNode { id: node.id.clone(), at: now() })
     }
 
     fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {

@@ -42,7 +42,7 @@ impl Changes for Revoke {
         let known = evicts.as_ref().and_then(|id| of.view.read(|state| state.nodes.get(id).cloned()));
         if let Some(node) = known.filter(|node| !node.banned) {
             let evicted = AgentEvicted { agent: personal(node.id.clone()), by: personal(by.name().to_owned()) };
-            change = change.write(Write::RemoveNode(node.id.clone())).event(evicted);
+            change = change.write(Write::RemoveNode { id: node.id.clone(), at: now() }).event(evicted);
             change = change.expect(Expect::Node { id: node.id.clone(), is: Some(node) });
         }
         Ok(change.write(write).event(event))

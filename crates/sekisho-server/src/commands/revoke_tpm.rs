@@ -34,7 +34,7 @@ impl Command for RevokeTpm {
             // One that is banned stays known.
             let Some(node) = node.filter(|node| !node.banned) else { return Ok::<_, RegistrationError>(change) };
             let (id, evicted) = (node.id.clone(), AgentEvicted { agent: personal(node.id.clone()), by: by() });
-            let change = change.write(Write::RemoveNode(id.clone()));
+            let change = change.write(Write::RemoveNode { id: id.clone(), at: now() });
             let change = change.expect(Expect::Node { id: id.clone(), is: Some(node) }).event(evicted);
             Ok(change.and(|item| revoke::agent(item, &id, "was of a TPM that is no longer allowed", now())))
         };

@@ -63,14 +63,14 @@ impl Checked {
         let mut waiting = None;
         loop {
             if let Err(ended) = self.ask(waiting.take()).await {
-                let _gone = self.node.to.send(Err(ended)).await;
+                self.node.tell(Err(ended)).await;
                 return;
             }
             match self.next().await {
                 Next::Ask(asked) => waiting = asked,
                 Next::Gone => return,
                 Next::End(status) => {
-                    let _gone = self.node.to.send(Err(status)).await;
+                    self.node.tell(Err(status)).await;
                     return;
                 }
             }
@@ -92,8 +92,10 @@ impl Checked {
         }
         outcome.map_err(Status::from)?;
         let accepted = What::AcceptedForSeconds(self.call.domain().settings.attest_every_seconds);
-        let _gone = self.node.to.send(Ok(wire::ShowStateResponse { what: Some(accepted) })).await;
-        Ok(())
+        match self.node.tell(Ok(wire::ShowStateResponse { what: Some(accepted) })).await {
+            true => Ok(()),
+            false => Err(Status::deadline_exceeded("the node reads no questions")),
+        }
     }
 
     /// Until the next question is due.
@@ -132,6 +134,11 @@ struct Node {
 }
 
 impl Node {
+    /// Whether it took this in time, or is gone, which the next step finds. A node that reads nothing holds no stream.
+    async fn tell(&self, what: Result<wire::ShowStateResponse, Status>) -> bool {
+        tokio::time::timeout(PATIENCE, self.to.send(what)).await.is_ok()
+    }
+
     async fn next(&mut self) -> Result<Vec<u8>, AttestError> {
         let message = tokio::time::timeout(PATIENCE, self.answers.message()).await;
         let message = message.map_err(|_| AttestError::Silent)?.map_err(|status| {

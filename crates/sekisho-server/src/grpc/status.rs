@@ -109,7 +109,7 @@ impl From<AttestError> for Status {
         let says = error.to_string();
         match error {
             AttestError::TooMany => Self::resource_exhausted(says),
-            AttestError::Silent => Self::deadline_exceeded(says),
+            AttestError::Silent | AttestError::Slow(_) => Self::deadline_exceeded(says),
             AttestError::Gone => Self::cancelled(says),
             AttestError::Node(NodeError::Off(..)) => Self::permission_denied(says),
             // SPIRE's code for a token that is used or expired, too.
@@ -121,7 +121,10 @@ impl From<AttestError> for Status {
             | AttestError::Csr(_)
             | AttestError::Node(_) => Self::invalid_argument(says),
             AttestError::NoState => reason_status(&says, Reason::AgentMustReattest),
-            AttestError::Denied { .. } | AttestError::Unapproved(_) | AttestError::DeviceTaken { .. } => {
+            AttestError::Denied { .. }
+            | AttestError::Unapproved(_)
+            | AttestError::DeviceTaken { .. }
+            | AttestError::Overtaken { .. } => {
                 Self::permission_denied(says)
             }
             AttestError::Banned { .. } => denied(Standing::Banned),

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use sekisho_types::{Revision, TrustDomain};
 
-use super::samples::{commit, creation, domain, entry, entry_id, id, node, written};
+use super::samples::{at, commit, creation, domain, entry, entry_id, id, node, written};
 use crate::{Batch, Change, ChangedId, Epoch, EpochRecord, History, Store, Write};
 
 pub(super) async fn observers_hear_before_the_caller_goes_on(store: &dyn Store) {
@@ -26,7 +26,7 @@ pub(super) async fn history_names_what_changed_and_its_parents(store: &dyn Store
     written(store, Write::PutEntry(Arc::new(entry("a", "/other", "/a")))).await;
     written(store, Write::PutNode(Arc::new(node("/n", "1")))).await;
     written(store, Write::RemoveEntry(entry_id("a"))).await;
-    written(store, Write::RemoveNode(id("/n"))).await;
+    written(store, Write::RemoveNode { id: id("/n"), at: at(9) }).await;
     let History::Known(changed) = store.history(&domain(), Revision(1)).await.unwrap() else { panic!("too old") };
     let entry = |parents: &[&str]| ChangedId::Entry {
         id: entry_id("a"),

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use sekisho_identity::Node;
 use sekisho_types::{Digest, SpiffeId};
 
 use super::samples::{at, commit, domain, id, node, written};
@@ -10,7 +11,7 @@ const KEY: Digest = Digest::new([7; 32]);
 /// A node that attests by this device.
 fn claim(key: Digest, path: &str) -> Item {
     let bind = Write::BindDevice { key, node: id(path), about: "a TPM".to_owned(), at: at(5) };
-    let expected = Expect::Device { key, node: id(path) };
+    let expected = Expect::Device { key, node: id(path), since: at(10), approved: false };
     Item::default().expect(expected).write(Write::PutNode(Arc::new(node(path, "1")))).write(bind)
 }
 
@@ -28,11 +29,32 @@ pub(super) async fn a_device_is_one_node_permanently(store: &dyn Store) {
     assert_eq!(commit(store, claim(KEY, "/b")).await, Err(Conflict::DeviceTaken(KEY)));
     assert!(!Conflict::DeviceTaken(KEY).is_stale());
     // Also when the node is gone.
-    written(store, Write::RemoveNode(id("/a"))).await;
+    written(store, Write::RemoveNode { id: id("/a"), at: at(9) }).await;
     assert_eq!(commit(store, claim(KEY, "/b")).await, Err(Conflict::DeviceTaken(KEY)));
     written(store, Write::ApproveDevice { key: KEY, by: None }).await;
     assert_eq!(owner(store, KEY).await, Some(id("/a")));
     assert!(store.snapshot(&domain()).await.unwrap().nodes.is_empty(), "a refused claim makes no node");
+}
+
+pub(super) async fn a_device_keeps_what_was_known_of_its_node(store: &dyn Store) {
+    written(store, claim(KEY, "/a")).await;
+    let shown = Node { remembered: Some("{\"pcr\":1}".into()), ..node("/a", "1") };
+    written(store, Write::NodeState(Arc::new(shown))).await;
+    written(store, Write::RemoveNode { id: id("/a"), at: at(20) }).await;
+    let device = store.device(&domain(), &KEY).await.unwrap().unwrap();
+    assert_eq!((device.remembered.as_deref(), device.removed_at), (Some("{\"pcr\":1}"), at(20)));
+    // What it proved before counts no more; what it proves afterwards does.
+    assert_eq!(commit(store, claim(KEY, "/a")).await, Err(Conflict::DeviceRemoved(KEY)));
+    let expects = |since, approved| Expect::Device { key: KEY, node: id("/a"), since: at(since), approved };
+    written(store, Item::default().expect(expects(21, false))).await;
+    assert_eq!(
+        commit(store, Item::default().expect(expects(21, true))).await,
+        Err(Conflict::DeviceNotApproved(KEY))
+    );
+    written(store, Write::ApproveDevice { key: KEY, by: Some("uid:0".to_owned()) }).await;
+    written(store, Item::default().expect(expects(21, true))).await;
+    let kept = store.device(&domain(), &KEY).await.unwrap().unwrap();
+    assert_eq!((kept.remembered, kept.removed_at), (device.remembered, at(20)));
 }
 
 pub(super) async fn of_two_claims_of_a_device_one_wins(store: &dyn Store) {
@@ -62,6 +84,8 @@ pub(super) async fn an_approved_device_stays_on_the_list(store: &dyn Store) {
         approved_by: Some("uid:0".to_owned()),
         about: "a TPM".to_owned(),
         seen_at: at(9),
+        remembered: None,
+        removed_at: at(0),
     };
     assert_eq!(store.device(&domain(), &KEY).await.unwrap(), Some(expected));
     written(store, approved(None)).await;

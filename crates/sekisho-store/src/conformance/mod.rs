@@ -41,6 +41,7 @@ on_each_store!(
     nodes::a_stale_node_conflicts,
     nodes::an_evicted_node_takes_its_spools_along,
     devices::a_device_is_one_node_permanently,
+    devices::a_device_keeps_what_was_known_of_its_node,
     devices::of_two_claims_of_a_device_one_wins,
     devices::an_approved_device_stays_on_the_list,
     devices::a_bounded_number_of_devices_waits,

@@ -69,12 +69,12 @@ pub(super) async fn an_evicted_node_takes_its_spools_along(store: &dyn Store) {
         written(store, Write::PutNode(Arc::new(node(path, "1")))).await;
         written(store, Write::PutSpool { node: id(path), spool: "s 1".into(), position }).await;
     }
-    written(store, Write::RemoveNode(id("/n"))).await;
+    written(store, Write::RemoveNode { id: id("/n"), at: at(9) }).await;
     let mut left = vec![];
     for path in ["/n", "/n2", "/n/a"] {
         left.push(store.spool(&domain(), &id(path), "s 1").await.unwrap());
     }
     assert_eq!(left, [None, Some(position), Some(position)]);
     assert_eq!(stored(store).await.len(), 2);
-    assert_eq!(written(store, Write::RemoveNode(id("/n"))).await, None);
+    assert_eq!(written(store, Write::RemoveNode { id: id("/n"), at: at(9) }).await, None);
 }

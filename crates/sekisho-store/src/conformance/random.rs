@@ -49,7 +49,7 @@ impl Random {
                 let stands = Expect::Standing { agent: id(agent), serial: self.of(&["1", "2", "3"]).into() };
                 Item::from(renewal).expect(stands)
             }
-            9 => Write::RemoveNode(id(agent)).into(),
+            9 => Write::RemoveNode { id: id(agent), at: at(9) }.into(),
             10 => {
                 let token = TokenRecord { hash: name.into(), agent_id: id(agent), expires_at: at(seconds) };
                 Item::from(Write::PutToken(token)).expect(Expect::NoToken(name.into()))

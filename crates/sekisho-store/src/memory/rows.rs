@@ -117,6 +117,15 @@ impl Rows for MemoryRows<'_> {
         Ok(())
     }
 
+    fn remove_devices_node(&mut self, node: &Node, at: UnixTime) -> Result<(), StoreError> {
+        let of_node = self.tables.devices.values_mut().filter(|device| device.node.as_ref() == Some(&node.id));
+        for device in of_node {
+            device.remembered.clone_from(&node.remembered);
+            device.removed_at = at;
+        }
+        Ok(())
+    }
+
     fn delete_device(&mut self, key: &Digest) -> Result<(), StoreError> {
         self.tables.devices.remove(key);
         Ok(())

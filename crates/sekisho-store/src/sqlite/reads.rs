@@ -108,14 +108,14 @@ impl<'a> Reader<'a> {
     }
 
     pub fn devices(&self, td: &TrustDomain) -> Result<Vec<DeviceRecord>, StoreError> {
-        let sql = "SELECT key, node, approved_by, about, seen_ms FROM devices WHERE td = ?1 ORDER BY key";
+        let sql = "SELECT key, node, approved_by, about, seen_ms, remembered, removed_ms FROM devices WHERE td = ?1 ORDER BY key";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([td.as_str()], device_row)?;
         rows.map(|found| device(found?)).collect()
     }
 
     pub fn device(&self, td: &TrustDomain, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
-        let sql = "SELECT key, node, approved_by, about, seen_ms FROM devices WHERE td = ?1 AND key = ?2";
+        let sql = "SELECT key, node, approved_by, about, seen_ms, remembered, removed_ms FROM devices WHERE td = ?1 AND key = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let values = [td.as_str(), &key.to_string()];
         statement.query_row(values, device_row).optional()?.map(device).transpose()
@@ -263,15 +263,16 @@ fn token((hash, agent, expires): TokenRow) -> Result<TokenRecord, StoreError> {
     Ok(TokenRecord { hash, agent_id, expires_at: UnixTime::from_nanos(expires) })
 }
 
-type DeviceRow = (String, Option<String>, Option<String>, String, i64);
+type DeviceRow = (String, Option<String>, Option<String>, String, i64, Option<String>, i64);
 
 fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
 }
 
-fn device((key, node, approved_by, about, seen): DeviceRow) -> Result<DeviceRecord, StoreError> {
+fn device((key, node, approved_by, about, seen, remembered, removed): DeviceRow) -> Result<DeviceRecord, StoreError> {
     let damaged = || StoreError::Damaged("device");
     let node = node.map(|node| SpiffeId::parse(&node).map_err(|_| damaged())).transpose()?;
     let key = Digest::parse(&key).map_err(|_| damaged())?;
-    Ok(DeviceRecord { key, node, approved_by, about, seen_at: UnixTime::from_millis(seen) })
+    let (seen_at, removed_at) = (UnixTime::from_millis(seen), UnixTime::from_millis(removed));
+    Ok(DeviceRecord { key, node, approved_by, about, seen_at, remembered: remembered.map(Into::into), removed_at })
 }

@@ -110,11 +110,19 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn put_device(&mut self, device: &DeviceRecord) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO devices (td, key, node, approved_by, about, seen_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let DeviceRecord { key, node, approved_by, about, seen_at } = device;
+        let sql = "INSERT OR REPLACE INTO devices (td, key, node, approved_by, about, seen_ms, remembered, removed_ms)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let DeviceRecord { key, node, approved_by, about, seen_at, remembered, removed_at } = device;
         let (key, node) = (key.to_string(), node.as_ref().map(ToString::to_string));
-        self.run(sql, params![self.td(), key, node, approved_by, about, seen_at.millis()]).map(drop)
+        let (seen, removed) = (seen_at.millis(), removed_at.millis());
+        let values = params![self.td(), key, node, approved_by, about, seen, remembered.as_deref(), removed];
+        self.run(sql, values).map(drop)
+    }
+
+    fn remove_devices_node(&mut self, node: &Node, at: UnixTime) -> Result<(), StoreError> {
+        let sql = "UPDATE devices SET remembered = ?3, removed_ms = ?4 WHERE td = ?1 AND node = ?2";
+        let values = params![self.td(), node.id.to_string(), node.remembered.as_deref(), at.millis()];
+        self.run(sql, values).map(drop)
     }
 
     fn delete_device(&mut self, key: &Digest) -> Result<(), StoreError> {

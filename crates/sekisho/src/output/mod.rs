@@ -1,5 +1,6 @@
 //! Data on stdout, in the form that was asked for. Everything else goes to stderr.
 
+mod harmless;
 mod style;
 mod table;
 
@@ -11,6 +12,8 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 
+use harmless::printable_lines;
+pub(crate) use harmless::{printable, printable_json};
 pub(crate) use style::{alert, painted};
 pub(crate) use table::{Column, table};
 
@@ -37,12 +40,14 @@ impl Format {
 pub(crate) fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
     let ordered = || serde_json::to_value(value).map_err(Failure::failed);
     let rendered = match format {
-        Format::Table | Format::Wide => painted(&text()),
-        Format::Json => serde_json::to_string_pretty(&ordered()?).map_err(Failure::failed)?,
+        Format::Table | Format::Wide => painted(&printable_lines(&text())),
+        Format::Json => printable_json(&serde_json::to_string_pretty(&ordered()?).map_err(Failure::failed)?),
         Format::Jsonl => match ordered()? {
             serde_json::Value::Array(items) if items.is_empty() => return Ok(()),
-            serde_json::Value::Array(items) => items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-            value => value.to_string(),
+            serde_json::Value::Array(items) => {
+                items.iter().map(|item| printable_json(&item.to_string())).collect::<Vec<_>>().join("\n")
+            }
+            value => printable_json(&value.to_string()),
         },
         Format::Yaml => serde_yaml_ng::to_string(&ordered()?).map_err(Failure::failed)?,
     };
@@ -111,15 +116,4 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 /// The mark of something that is as it should be, or is not.
 pub(crate) const fn mark(good: bool) -> &'static str {
     if good { "√" } else { "×" }
-}
-
-/// A text from elsewhere, safe for a terminal: control characters are escaped.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() { c.escape_default().collect::<String>() } else { c.to_string() }
-                .chars()
-                .collect::<Vec<_>>()
-        })
-        .collect()
 }

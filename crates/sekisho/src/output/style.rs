@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use super::harmless::printable;
+
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
 const BOLD: &str = "\u{1b}[1m";
@@ -38,7 +40,7 @@ fn paint(text: &str) -> String {
 
 fn alert_text(text: &str, red: bool) -> String {
     // A file's name in it may hold sequences for the terminal.
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = printable(text);
     if red { format!("{RED}{text}{PLAIN}") } else { text }
 }
 
@@ -48,7 +50,7 @@ mod tests {
 
     #[test]
     fn an_alert_is_red_on_a_terminal() {
-        assert_eq!(alert_text("a\u{1b}[2Jb\n", true), "\u{1b}[31ma [2Jb \u{1b}[0m");
+        assert_eq!(alert_text("a\u{1b}[2Jb\n", true), "\u{1b}[31ma\\u{1b}[2Jb\\n\u{1b}[0m");
         assert_eq!(alert_text("a", false), "a");
     }
 

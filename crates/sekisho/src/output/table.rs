@@ -2,6 +2,8 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
+use super::harmless::printable;
+
 /// Characters that each of the other columns has at least where ids are not broken.
 const LEAST: usize = 12;
 
@@ -23,7 +25,8 @@ fn fitted<T>(rows: &[T], columns: &[Column<'_, T>], width: Option<u16>) -> Strin
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     for row in rows {
-        table.add_row(columns.iter().map(|(_, cell)| cell(row)));
+        // A line break in a cell would look like another row.
+        table.add_row(columns.iter().map(|(_, cell)| printable(&cell(row))));
     }
     keep_ids_whole(&mut table, columns.len(), width);
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();

@@ -4,7 +4,7 @@ use sekisho_types::UnixTime;
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-use crate::output::{Column, line, print, table};
+use crate::output::{Column, line, print, printable, printable_json, table};
 use crate::rest::Rest;
 use crate::view::View;
 
@@ -64,8 +64,8 @@ async fn go_on(global: &Global, rest: &Rest, mut alerts: Vec<AlertForm>) -> Resu
 
 fn one_line(global: &Global, alert: &AlertForm) -> Result<String, Failure> {
     if !global.output.is_for_people() {
-        return serde_json::to_string(alert).map_err(Failure::failed);
+        return serde_json::to_string(alert).map(|text| printable_json(&text)).map_err(Failure::failed);
     }
     let AlertForm { at_ms, severity, kind, agent_id, reason, .. } = alert;
-    Ok(format!("{} {severity} {kind}: {agent_id}: {reason}", UnixTime::from_millis(*at_ms)))
+    Ok(format!("{} {severity} {kind}: {agent_id}: {}", UnixTime::from_millis(*at_ms), printable(reason)))
 }

@@ -12,15 +12,18 @@ use crate::output::{Column, or_dash, print, table};
 use crate::rest::{Rest, with_query};
 use crate::view::View;
 
+/// Of a hash by which a TPM is allowed.
+const LEAST_DIGITS: usize = 16;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TpmVerb {
     /// List TPMs by their endorsement keys: those of agents, those that were allowed, and those that wait
     #[command(alias = "ls", after_help = "Example:\n  sekisho tpm list")]
     List,
     /// Allow a TPM for which no configured authority vouches; compare its key with the one on the machine first
-    #[command(after_help = "Example:\n  sekisho tpm approve 5f0c9d21")]
+    #[command(after_help = "Example:\n  sekisho tpm approve 5f0c9d21a4e7b8c3")]
     Approve {
-        /// SHA-256 of its endorsement key, or a unique prefix of one that is listed
+        /// SHA-256 of its endorsement key, or at least 16 digits of one that is listed
         #[arg(add = complete::tpms())]
         ek: String,
     },
@@ -49,6 +52,11 @@ pub(crate) async fn run(global: &Global, verb: TpmVerb) -> Result<Exit, Failure>
             print(global.output, &listed, || table(&listed, &columns))?;
         }
         TpmVerb::Approve { ek } => {
+            if ek.len() < LEAST_DIGITS {
+                let why = "anyone can make a key whose hash begins like another one; give the whole hash of the \
+                    endorsement key, or at least 16 digits of it, as the machine shows it";
+                return Err(Failure::new(Exit::Usage, why));
+            }
             let ek = ids::tpm(&rest, &ek).await?;
             rest.order(Method::POST, "/v1/tpms", &TpmRef { ek: ek.clone() }).await?;
             print(global.output, &json!({"approved": ek}), || format!("approved {ek}"))?;

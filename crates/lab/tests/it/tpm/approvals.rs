@@ -65,7 +65,7 @@ async fn an_operator_allows_a_tpm() {
     assert!(refused.contains(&ek) && row["agent_id"].is_null() && row["approved_by"].is_null(), "{row}");
     assert!(world.text(&["tpm", "list"]).await.contains("waits"));
 
-    world.text(&["tpm", "approve", &ek[..8]]).await;
+    world.text(&["tpm", "approve", &ek[..16]]).await;
     let agent = world.try_agent("n", &proof).await.unwrap();
     let listed = world.json(&["tpm", "list"]).await;
     let id = listed[0]["agent_id"].as_str().unwrap().to_owned();

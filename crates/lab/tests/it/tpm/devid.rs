@@ -65,7 +65,7 @@ impl Node {
         drop(tpm);
         let signature = by.sign(&decoded(&challenge["DevID"])).unwrap();
         let opened = opened.ok()?;
-        Some(json!({"DevID": BASE64.encode(signature), "CredActivation": BASE64.encode(opened.expose())}))
+        Some(json!({"DevID": BASE64.encode(signature), "CredActivation": BASE64.encode(opened)}))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::{Global, ServerOptions};
 use crate::ids;
-use crate::output::{Column, line, mark, print, table};
+use crate::output::{Column, line, mark, print, printable, table};
 use crate::rest::{Rest, with_query};
 use crate::view::View;
 
@@ -122,7 +122,7 @@ fn describe_outcome(AttestationForm { id, accepted, reason }: &AttestationForm) 
         (true, _) => format!("{} {id} shows the state that it has to be in", mark(true)),
         (false, reason) => {
             let reason = reason.as_deref().unwrap_or_default();
-            format!("{} {id} was denied attestation and is no longer attested: {reason}", mark(false))
+            format!("{} {id} was denied attestation and is no longer attested: {}", mark(false), printable(reason))
         }
     }
 }
