@@ -21,6 +21,7 @@ const EDGES: &[&str] = &[
     "sekisho-disk",
     "sekisho-net",
     "sekisho-host",
+    "sekisho-kernel",
     "sekisho-tpm",
     "sekisho-keys",
     "sekisho-runtime",
