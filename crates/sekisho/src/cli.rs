@@ -109,6 +109,9 @@ pub(crate) enum Verb {
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]
     Doctor(SocketOptions),
+    /// Test what the kernel of this machine enforces
+    #[command(after_help = "Example:\n  sekisho selftest bypass")]
+    Selftest(Noun<Output, verbs::selftest::SelftestVerb>),
     /// Print completions for a shell
     #[command(
         visible_alias = "completion",
@@ -172,6 +175,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Ledger(Noun { asks, verb }) => verbs::ledger::run(&asks.into(), &verb),
         Verb::Boot(Noun { asks, verb }) => verbs::boot::run(&asks.into(), &verb),
         Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
+        Verb::Selftest(Noun { asks, verb }) => verbs::selftest::run(&asks.into(), &verb),
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Version => crate::output::line(concat!("sekisho ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok),
         Verb::Openapi => crate::output::line(sekisho_server::OPENAPI_DOCUMENT.trim_end()).map(|()| Exit::Ok),

@@ -17,6 +17,7 @@ pub(crate) mod prove;
 pub(crate) mod proxy;
 pub(crate) mod replay;
 pub(crate) mod revocation;
+pub(crate) mod selftest;
 pub(crate) mod server;
 pub(crate) mod svid;
 pub(crate) mod tap;

@@ -5,6 +5,7 @@
 mod completion;
 mod policies;
 mod screens;
+mod selftest;
 mod servers;
 mod wrong;
 

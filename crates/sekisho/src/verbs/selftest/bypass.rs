@@ -1,0 +1,115 @@
+use std::process::Command;
+
+use sekisho_kernel::bypass::{Finding, Outcome, Report, run as run_all};
+use sekisho_kernel::{Capability, capabilities};
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+use crate::global::Global;
+use crate::output::{Column, Format, or_dash, print, table};
+
+pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
+    let capabilities = capabilities();
+    refuse_without(&capabilities)?;
+    let report = everything()?;
+    print(global.output, &document(&report, &capabilities), || text(&report, global.output))?;
+    match report.bypasses() {
+        0 => Ok(Exit::Ok),
+        count => Err(Failure::failed(format!(
+            "{count} of {} techniques get past the rules: do not rely on rules in the kernel of this machine, and \
+             report this output",
+            report.findings.len()
+        ))),
+    }
+}
+
+/// What is absent decides the exit code: more rights help, or another kernel.
+fn refuse_without(capabilities: &[Capability]) -> Result<(), Failure> {
+    let lacking: Vec<&Capability> = capabilities.iter().filter(|one| one.required && !one.present).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let is_right = lacking.iter().any(|one| one.name.starts_with("CAP_"));
+    let lines = lacking.iter().map(|one| format!("\n  {}: {}; without it {}", one.name, one.found, one.without));
+    let (exit, next) =
+        if is_right { (Exit::Unauthorised, "run it as root") } else { (Exit::Failed, "use a kernel that has this") };
+    let lines: String = lines.collect();
+    Err(Failure::new(exit, format!("this process cannot put rules into the kernel; {next}:{lines}")))
+}
+
+/// In a thread of its own, which moves to another network.
+fn everything() -> Result<Report, Failure> {
+    let program = std::env::current_exe().map_err(Failure::failed)?;
+    let inside = move || {
+        let mut command = Command::new(&program);
+        command.args(["selftest", "inside"]);
+        command
+    };
+    let run = std::thread::Builder::new().name("selftest".to_owned()).spawn(move || run_all(&inside));
+    let joined = run.map_err(Failure::failed)?.join();
+    joined.map_err(|_| Failure::failed("the self-test stopped; its reason is above"))?.map_err(Failure::failed)
+}
+
+const fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Blocked => "blocked",
+        Outcome::Bypassed => "BYPASSED",
+        Outcome::Beyond => "not governed",
+        Outcome::NotHere => "not here",
+    }
+}
+
+fn by(finding: &Finding) -> Option<&'static str> {
+    finding.by.map(sekisho_kernel::Hook::name)
+}
+
+fn document(report: &Report, capabilities: &[Capability]) -> Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "technique": finding.technique,
+            "about": finding.about,
+            "outcome": word(&finding.outcome).to_lowercase().replace(' ', "_"),
+            "by": by(finding),
+            "why": finding.why,
+        })
+    });
+    let programs = report.programs.iter().map(|(name, tag)| json!({"program": name, "tag": tag}));
+    let capabilities = capabilities.iter().map(|one| {
+        json!({
+            "name": one.name,
+            "present": one.present,
+            "found": one.found,
+            "required": one.required,
+            "without": one.without,
+        })
+    });
+    json!({
+        "kernel": report.kernel,
+        "bypasses": report.bypasses(),
+        "findings": findings.collect::<Vec<_>>(),
+        "programs": programs.collect::<Vec<_>>(),
+        "capabilities": capabilities.collect::<Vec<_>>(),
+    })
+}
+
+fn text(report: &Report, format: Format) -> String {
+    let columns: [Column<'_, Finding>; 4] = [
+        ("TECHNIQUE", &|finding| match format {
+            Format::Wide => format!("{}: {}", finding.technique, finding.about),
+            _ => finding.technique.to_owned(),
+        }),
+        ("RESULT", &|finding| word(&finding.outcome).to_owned()),
+        ("BY", &|finding| or_dash(by(finding))),
+        ("WHY", &|finding| finding.why.clone()),
+    ];
+    let count = |outcome| report.findings.iter().filter(|finding| finding.outcome == outcome).count();
+    format!(
+        "{}\n\nLinux {}: {} blocked, {} bypassed, {} not governed by rules of the network, {} not possible here",
+        table(&report.findings, &columns),
+        report.kernel,
+        count(Outcome::Blocked),
+        count(Outcome::Bypassed),
+        count(Outcome::Beyond),
+        count(Outcome::NotHere),
+    )
+}
