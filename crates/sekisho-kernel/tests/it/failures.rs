@@ -24,12 +24,15 @@ fn three_capabilities_are_enough() {
     in_a_network("three_capabilities_are_enough", |_| {
         let own = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
         let workload = Workload::start();
-        with_capabilities(own, move || {
+        let workload = with_capabilities(own, move || {
             let mut enforcer = Enforcer::load().unwrap();
             let path = workload.cgroup.path();
             enforcer.attach(path, &only(Vec::new()), Mode::Enforce, Fallback::KeepPolicy).unwrap();
             assert!(is_refused_to(workload.udp4(), DENIED_PORT));
+            workload
         });
+        // These three would not be enough to remove its cgroup.
+        drop(workload);
     });
 }
 
