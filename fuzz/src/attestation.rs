@@ -6,10 +6,11 @@ use sekisho_evidence::HashAlgorithm;
 use sekisho_evidence::boot::{BootFacts, EventLog};
 use sekisho_evidence::ima::{ImaLog, Replayed};
 use sekisho_evidence::node::{
-    CertifiedAnswer, Log, LogPart, QuotedPcrs, Session, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest,
-    VerifierInputs, attestor,
+    CertifiedAnswer, Log, LogPart, QuotedPcrs, RecordTrust, RecordedEndorsement, Session, TpmAnswer, TpmChallenge,
+    TpmOpening, TpmRecord, TpmRequest, VerifierInputs, attestor,
 };
 use sekisho_evidence::tpm::{Attest, Public, TpmSignature};
+use sekisho_types::Digest;
 
 use crate::samples::{AUTHORITY, NOW, trust_domain};
 use crate::targets::{outcome, text};
@@ -53,11 +54,36 @@ pub(crate) fn exchange_samples() -> Vec<Vec<u8>> {
     let parts = [LogPart::Absent, LogPart::Last(vec![7; 9]), LogPart::More(vec![])];
     let certified = Some(CertifiedAnswer { public: vec![9; 90], attest: vec![10; 100], signature: vec![11; 70] });
     let answer = TpmAnswer { quoted: quoted.clone(), certified };
-    [opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound"), quoted.encode()]
+    let record = record_sample(&opening, &answer).encode();
+    [opening.encode(), challenge.encode(), answer.encode(&[8; 32], b"bound"), quoted.encode(), record]
         .into_iter()
         .chain(asked.iter().map(TpmRequest::encode))
         .chain(parts.iter().map(LogPart::encode))
         .collect()
+}
+
+/// What a server keeps of such an attestation.
+fn record_sample(opening: &TpmOpening, answer: &TpmAnswer) -> TpmRecord {
+    let (certificate, chain) = (opening.ek_certificate.clone(), opening.ek_chain.clone());
+    TpmRecord {
+        attestor: "tpm".to_owned(),
+        node: trust_domain().workload("/spire/agent/tpm/a").unwrap(),
+        at: NOW,
+        endorsement: Some(RecordedEndorsement { certificate, chain, public: opening.ek_public.clone() }),
+        ak_public: opening.ak_public.clone(),
+        nonce: [3; 32],
+        key: Digest::new([4; 32]),
+        exporter: [5; 32],
+        quoted: answer.quoted.clone(),
+        certified: answer.certified.clone(),
+        event_log: event_log_samples().into_iter().next(),
+        ima_from: Replayed::kept(HashAlgorithm::Sha256, vec![6; 32], 7, 8),
+        ima_log: ima_samples().into_iter().next(),
+        anchors: vec![Digest::new([7; 32])],
+        boot_policy: Some(Digest::new([8; 32])),
+        boot_image: Some("web-7".to_owned()),
+        refused: None,
+    }
 }
 
 pub(crate) fn exchange(input: &[u8]) -> String {
@@ -78,6 +104,11 @@ pub(crate) fn exchange(input: &[u8]) -> String {
     let answer = TpmAnswer::decode(input, &[8; 32], b"bound").map(|answer| answer.quoted.pcrs.len());
     if let Some(part) = LogPart::decode(input) {
         assert_eq!(part.encode(), input, "a part has one form");
+    }
+    if let Ok(record) = TpmRecord::decode(input) {
+        assert_eq!(TpmRecord::decode(&record.encode()).as_ref(), Ok(&record), "what is written is read");
+        let trust = RecordTrust { anchors: &anchors, endorsement_key: None, boot_policy: None, at: NOW };
+        assert!(record.appraise(&trust).is_err(), "no TPM signed that");
     }
     let request = TpmRequest::decode(input);
     format!("{}; {request:?}; {answer:?}; {}", outcome(begun), QuotedPcrs::decode(input).is_some())

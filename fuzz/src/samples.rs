@@ -127,6 +127,9 @@ pub(crate) static LOG: LazyLock<Log> = LazyLock::new(|| {
     let event = Attested {
         agent: Personal::new(workload(), [7; 32]),
         attestor: "join_token".to_owned(),
+        boot_image: None,
+        boot_policy_sha256: None,
+        evidence_sha256: None,
         id: AttestationId::new([1; 16]),
         tls_group: "X25519MLKEM768".to_owned(),
     };

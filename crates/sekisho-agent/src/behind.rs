@@ -1,7 +1,7 @@
 //! An SVID names the revision that it requires: the newest that changed the policy or revoked something. The agent
 //! serves it once the server's stream has brought the state of that revision, and it is on disk. So a stream that is
-//! silent, while calls are answered, leaves no policy in force for longer than the SVIDs that were issued before it, and
-//! an agent that restarts without its server has no older policy than its sidecars' SVIDs require (law L14;
+//! silent, while calls are answered, leaves no policy in force for longer than the SVIDs that were issued before it.
+//! And an agent that restarts without its server has no older policy than its sidecars' SVIDs require (law L14;
 //! decisions/0056).
 
 use std::time::Duration;

@@ -17,9 +17,9 @@ use crate::backoff::Backoff;
 use crate::behind::{FIRST_LATE, LONGEST_LATE};
 use crate::core::Core;
 use crate::error::AgentError;
-use crate::{renew, revocations};
 use crate::server_failure::{Kind, ServerFailure};
 use crate::server_state::{Position, ServerState};
+use crate::{renew, revocations};
 
 /// SPIRE's own interval.
 const POLL: Duration = Duration::from_secs(5);

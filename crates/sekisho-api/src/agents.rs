@@ -1,5 +1,5 @@
 use sekisho_identity::Node;
-use sekisho_types::SpiffeId;
+use sekisho_types::{Digest, SpiffeId};
 use serde::{Deserialize, Serialize};
 
 use crate::FormError;
@@ -72,6 +72,34 @@ pub struct AgentRef {
 impl AgentRef {
     pub fn spiffe_id(&self) -> Result<SpiffeId, FormError> {
         parse_id(&self.id)
+    }
+}
+
+/// Whose evidence, or which.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceQuery {
+    /// The agent's SPIFFE ID: what its node showed when it attested in full the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The SHA-256 by which a leaf names it, also that of a refused attestation. It takes precedence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl EvidenceQuery {
+    pub fn digest(&self) -> Result<Option<Digest>, FormError> {
+        let digest = |text: &String| {
+            Digest::parse(text).map_err(|error| FormError::Digest("sha256".to_owned(), error.to_string()))
+        };
+        self.sha256.as_ref().map(digest).transpose()
+    }
+
+    /// # Errors
+    /// It names no agent.
+    pub fn spiffe_id(&self) -> Result<SpiffeId, FormError> {
+        parse_id(self.id.as_deref().unwrap_or_default())
     }
 }
 

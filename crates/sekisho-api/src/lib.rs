@@ -18,7 +18,7 @@ mod state;
 mod tokens;
 mod tpms;
 
-pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
+pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm, EvidenceQuery};
 pub use alerts::{AlertForm, AlertsQuery};
 pub use compile::{CompileForm, CompileOptionsForm, CompiledForm, ResidualForm};
 pub use decisions::{DecisionForm, DecisionsQuery};

@@ -18,6 +18,9 @@ events! {
     Attested = "attestation" => Attestations {
         agent: Personal<SpiffeId>,
         attestor: String,
+        boot_image: Option<String>,
+        boot_policy_sha256: Option<Digest>,
+        evidence_sha256: Option<Digest>,
         id: AttestationId,
         tls_group: String,
     }
@@ -25,6 +28,8 @@ events! {
     AttestationDenied = "attestation-denied" => AttestationsDenied {
         agent: Personal<SpiffeId>,
         attestor: String,
+        boot_policy_sha256: Option<Digest>,
+        evidence_sha256: Option<Digest>,
         good_at: Option<UnixTime>,
         id: AlertId,
         reason: Personal<String>,

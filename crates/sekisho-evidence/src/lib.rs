@@ -7,6 +7,7 @@ pub mod boot;
 mod bytes;
 mod class;
 mod derived;
+mod ear;
 mod ecdsa;
 mod hash;
 pub mod ima;
@@ -19,6 +20,7 @@ pub mod tpm;
 
 pub use bytes::Malformed;
 pub use class::{Age, Class, Form, KeyClass};
+pub use ear::{EarContext, ear};
 pub use hash::HashAlgorithm;
 pub use node::{NodeCertificate, TokenError, X509PopError, answer, check_token, token_hash};
 pub use process::{IMA, SYSTEMD, UNIX, process_evidence};

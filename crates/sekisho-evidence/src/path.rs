@@ -42,7 +42,7 @@ pub(crate) fn verify_path(
     Ok(between.chain(used.map(|root| root.to_vec())).collect())
 }
 
-/// Takes a certificate that was made for any purpose, as SPIRE does with those of nodes: their authority is what counts.
+/// Takes a certificate that was made for any purpose, as SPIRE does with those of nodes: their authority counts.
 pub(crate) struct AnyPurpose;
 
 impl ExtendedKeyUsageValidator for AnyPurpose {

@@ -29,7 +29,7 @@ pub(crate) trait BodyFilter: Unpin {
     fn pass(&mut self, polled: Polled, context: &mut Context<'_>) -> Polled;
 
     /// Called when the body has given all that it has. Not every reader asks for its end.
-    fn ended(&mut self) {}
+    fn finished(&mut self) {}
 }
 
 pub(crate) struct FilteredBody<B, P> {
@@ -60,13 +60,13 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         std::task::ready!(self.by.poll_open(context));
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        let ended = match &polled {
+        let is_finished = match &polled {
             Poll::Ready(Some(Ok(_))) => self.inner.is_end_stream(),
             Poll::Ready(None) => true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
-        if ended {
-            self.by.ended();
+        if is_finished {
+            self.by.finished();
         }
         self.by.pass(polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))), context)
     }

@@ -88,7 +88,11 @@ mod tests {
     use crate::body_filter::empty;
     use crate::upload::Upload;
 
-    async fn announces_close<B>(head: http::request::Builder, body: B, read: impl AsyncFnOnce(&mut RequestBody<B>)) -> bool
+    async fn announces_close<B>(
+        head: http::request::Builder,
+        body: B,
+        read: impl AsyncFnOnce(&mut RequestBody<B>),
+    ) -> bool
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
@@ -112,7 +116,8 @@ mod tests {
         assert!(announces_close(waits, sized(1), unread).await);
         let http2 = Request::builder().version(Version::HTTP_2);
         assert!(!announces_close(http2, sized(MAX_REST + 1), unread).await);
-        let silent = StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>());
+        let silent =
+            StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>());
         assert!(announces_close(Request::builder(), silent, async |_: &mut RequestBody<_>| {}).await);
     }
 

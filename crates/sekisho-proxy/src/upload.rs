@@ -107,7 +107,7 @@ impl BodyFilter for FaultWatch {
         polled
     }
 
-    fn ended(&mut self) {
+    fn finished(&mut self) {
         self.faults.0.whole.store(true, Ordering::Relaxed);
     }
 }

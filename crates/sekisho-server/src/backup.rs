@@ -13,6 +13,7 @@ use sekisho_store::{SqliteStore, Store, StoreError};
 use sekisho_types::TrustDomain;
 
 use crate::authorities::Authorities;
+use crate::evidence_folder;
 use crate::journal::check_mark;
 use crate::lineage::{self, LineageError, Opened};
 
@@ -104,6 +105,7 @@ fn copy(data: &Path, to: &Path) -> Result<(), BackupError> {
     sekisho_store::copy_database(&data.join("state.db"), &to.join("state.db"))?;
     copy_tree(&data.join("keys"), &to.join("keys"))?;
     copy_tree(&data.join("decisions"), &to.join("decisions"))?;
+    copy_tree(&data.join(evidence_folder::NAME), &to.join(evidence_folder::NAME))?;
     // One that was full meanwhile has another name now.
     copy_missing(&data.join("decisions"), &to.join("decisions"))?;
     // A write-ahead file that was begun anew meanwhile does not fit the tiles around it; then once more.

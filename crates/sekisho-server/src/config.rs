@@ -111,8 +111,8 @@ pub struct DomainArgs {
 /// Where alerts are sent.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WebhookArgs {
-    /// URL to which each alert is posted as JSON until it is accepted: `https://host[:port][/path]`, or `http://` on this
-    /// machine
+    /// URL to which each alert is posted as JSON until it is accepted: `https://host[:port][/path]`, or `http://` on
+    /// this machine
     #[arg(long, env = "SEKISHO_ALERT_WEBHOOK", value_name = "URL")]
     pub alert_webhook: Option<String>,
     /// File with the token that the webhook expects, as a bearer token

@@ -21,6 +21,7 @@ use crate::authorities::Authorities;
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
+use crate::evidence_folder::EvidenceFolder;
 use crate::fair_queue::FairQueue;
 use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
@@ -59,6 +60,8 @@ pub(crate) struct Log {
     pub ledger: Ledger,
     /// Records made on nodes, for listing, proving and replaying.
     pub decisions: Segments,
+    /// What nodes showed when they proved themselves. Leaves name it.
+    pub evidence: EvidenceFolder,
     /// Who cosigns the log, if that is configured.
     pub witnesses: Option<Arc<Witnesses>>,
     /// Records of one spool are taken one batch at a time, so that a repeated batch is seen as one.
@@ -85,8 +88,8 @@ pub(crate) struct Limits {
     pub compiling: tokio::sync::Mutex<Option<(u64, Arc<PolicySet>)>>,
 }
 
-/// Attestations at a time; an eighth of them from one network. Each may hold an event log of 4 MiB.
-const CONVERSATIONS: usize = 256;
+/// Attestations at a time; an eighth of them from one network. Each may hold two logs of 4 MiB.
+const CONVERSATIONS: usize = 128;
 
 impl Limits {
     pub(crate) fn new() -> Self {

@@ -141,10 +141,9 @@ mod tests {
     fn attested(at: i64) -> NewEntry {
         let agent = sekisho_types::SpiffeId::parse("spiffe://example.org/spire/agent/a").unwrap();
         let (attestor, tls_group) = ("join_token".to_owned(), String::new());
-        entry(
-            at,
-            Attested { agent: Personal::new(agent, [1; 32]), attestor, id: AttestationId::new(id(at)), tls_group },
-        )
+        let (agent, id) = (Personal::new(agent, [1; 32]), AttestationId::new(id(at)));
+        let (boot_image, boot_policy_sha256, evidence_sha256) = (None, None, None);
+        entry(at, Attested { agent, attestor, boot_image, boot_policy_sha256, evidence_sha256, id, tls_group })
     }
 
     /// The log took nothing for an hour; changes of before stand behind what came first afterwards.

@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::domain::{Domain, Identity, Limits, Log, Retention, ServerMonitor, Settings, Shared, Streams};
 use crate::error::ServerError;
+use crate::evidence_folder::EvidenceFolder;
 use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
 use crate::health::Health;
@@ -94,6 +95,8 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
     if args.data.join(COPY_MARK).exists() {
         return Err(ServerError::IsACopy(args.data.display().to_string()));
     }
+    // What cannot be used is found before anything is written.
+    let settings = settings(args)?;
     let keys = args.data.join("keys");
     private_folder(&keys)?;
     lineage::check_trust_domain(&args.data, &args.trust_domain)?;
@@ -122,12 +125,13 @@ async fn load(args: &DomainArgs, tasks: Tasks) -> Result<(Domain, OpenedState), 
     let delivery = Delivery::new(view.clone(), server_id.clone());
     let domain = Domain {
         identity: Identity { name, server_id, authorities },
-        settings: settings(args)?,
+        settings,
         store,
         view,
         log: Log {
             ledger,
             decisions,
+            evidence: EvidenceFolder::open(&args.data)?,
             witnesses,
             recording: std::array::from_fn(|_| Arc::default()),
             logged_before,

@@ -13,7 +13,7 @@ use sekisho_types::UnixTime;
 
 use crate::domain::{Domain, Shared};
 use crate::journal::{JournalError, personal};
-use crate::log_search;
+use crate::{log_search, shown_evidence};
 
 const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Agents and entries that one change forgets at most.
@@ -56,6 +56,7 @@ async fn forget(domain: &Shared) -> Result<(), RetentionError> {
     let done = sekisho_runtime::blocking(move || -> Result<u64, RetentionError> {
         let age = Duration::from_secs(u64::from(retention.decisions_days) * 24 * 3600);
         files.log.decisions.expire(u64::try_from(now.millis()).unwrap_or(0), age)?;
+        shown_evidence::forget(&files, ended);
         let before = retention.openings_days.map(|kept| now.plus_seconds(-days(kept)));
         before.map_or(Ok(0), |before| erase_openings(&files, before))
     });

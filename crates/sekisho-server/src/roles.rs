@@ -64,6 +64,7 @@ pub(crate) const ROUTES: &[(&str, &str, Role)] = &[
     ("GET", "/v1/agents", Operator),
     ("POST", "/v1/agents/attest", Operator),
     ("POST", "/v1/agents/ban", Operator),
+    ("GET", "/v1/agents/evidence", Operator),
     ("GET", "/v1/alerts", Operator),
     ("GET", "/v1/bundle", Operator),
     ("GET", "/v1/changes", Operator),

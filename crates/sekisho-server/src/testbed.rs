@@ -25,6 +25,7 @@ use crate::commands::{
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::domain::{Domain, Identity, Limits, Log, Retention, ServerMonitor, Settings, Shared, Streams};
+use crate::evidence_folder::EvidenceFolder;
 use crate::executor::{Admitted, Call, Connection, admit};
 use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
@@ -67,6 +68,7 @@ impl Testbed {
             log: Log {
                 ledger,
                 decisions,
+                evidence: EvidenceFolder::open(folder.path()).unwrap(),
                 witnesses: None,
                 recording: std::array::from_fn(|_| Arc::default()),
                 logged_before: BTreeMap::new(),

@@ -30,8 +30,8 @@ pub enum Expect {
     /// The entry that makes the writer an operator is as it was read, and nothing that its SVID is of was revoked since
     /// `judged_at`.
     Operator { entry: EntryVersion, revocable: Vec<Revoked>, judged_at: Revision },
-    /// The device with this key is this node, or none yet; the node was not removed at or after `since`; and an operator
-    /// allows the device, if it has to be `approved`.
+    /// The device with this key is this node, or none yet; the node was not removed at or after `since`; and an
+    /// operator allows the device, if it has to be `approved`.
     Device { key: Digest, node: SpiffeId, since: UnixTime, approved: bool },
     /// A join token with this hash is unused, and has not expired at `at`.
     Token { hash: String, at: UnixTime },
@@ -80,7 +80,10 @@ pub enum Write {
     /// The agent proved its state again, and is seen by others as before.
     NodeState(Arc<Node>),
     /// What only it had is removed with it: the positions of its spools. Its device keeps what was remembered of it.
-    RemoveNode { id: SpiffeId, at: UnixTime },
+    RemoveNode {
+        id: SpiffeId,
+        at: UnixTime,
+    },
     /// The device is this node from now on, and was seen.
     BindDevice {
         key: Digest,

@@ -131,7 +131,9 @@ impl<R: Rows> Run<'_, R> {
                 Some(device) if device.node.as_ref().is_some_and(|bound| bound != node) => {
                     (false, Conflict::DeviceTaken(*key))
                 }
-                Some(device) if device.removed_at.millis() >= since.millis().max(1) => (false, Conflict::DeviceRemoved(*key)),
+                Some(device) if device.removed_at.millis() >= since.millis().max(1) => {
+                    (false, Conflict::DeviceRemoved(*key))
+                }
                 known => {
                     let is_approved = known.is_some_and(|device| device.approved_by.is_some());
                     (is_approved || !*approved, Conflict::DeviceNotApproved(*key))

@@ -106,6 +106,9 @@ pub(crate) enum Verb {
     /// Measured boot: what an image will measure, and which boots a policy admits
     #[command(after_help = "Example:\n  sekisho boot predict /efi/EFI/Linux/web.efi")]
     Boot(Noun<Output, verbs::boot::BootVerb>),
+    /// Attestations of nodes, offline
+    #[command(after_help = "Example:\n  sekisho attest verify evidence.json --tpm-ca manufacturers.pem")]
+    Attest(Noun<Output, verbs::attest::AttestVerb>),
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]
     Doctor(SocketOptions),
@@ -174,6 +177,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Man(args) => verbs::man::run(&args, Cli::command()),
         Verb::Ledger(Noun { asks, verb }) => verbs::ledger::run(&asks.into(), &verb),
         Verb::Boot(Noun { asks, verb }) => verbs::boot::run(&asks.into(), &verb),
+        Verb::Attest(Noun { asks, verb }) => verbs::attest::run(&asks.into(), &verb),
         Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
         Verb::Selftest(Noun { asks, verb }) => verbs::selftest::run(&asks.into(), &verb),
         Verb::Completions(args) => verbs::completions::run(&args),

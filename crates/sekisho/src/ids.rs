@@ -5,7 +5,7 @@ use sekisho_api::{
     AgentForm, AgentList, AgentsQuery, DecisionForm, DecisionsQuery, EntriesQuery, EntryForm, EntryList,
     IdentitiesQuery, IdentityForm, TokenRow, TpmRow,
 };
-use sekisho_types::SpiffeId;
+use sekisho_types::{Digest, SpiffeId};
 
 use crate::exit::{Exit, Failure};
 use crate::rest::Rest;
@@ -153,6 +153,11 @@ fn one<T>(given: &str, mut found: Vec<T>, shown: impl Fn(&T) -> String) -> Resul
     let more = if found.len() > NAMED { "\n  and more" } else { "" };
     let lines: Vec<String> = found.iter().take(NAMED).map(|one| format!("\n  {}", shown(one))).collect();
     Err(Failure::new(Exit::Usage, format!("`{given}` is the beginning of several ids:{}{more}", lines.concat())))
+}
+
+/// A SHA-256 in hexadecimal, as an option has it.
+pub(crate) fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).map_err(|error| format!("a SHA-256 in hexadecimal: {error}"))
 }
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ impl Rest {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// A file, byte for byte.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        self.succeed(Method::GET, path, None).await
+    }
+
     async fn call<R: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<R, Failure> {
         let body = self.succeed(method, path, body).await?;
         serde_json::from_slice(&body).map_err(|error| {

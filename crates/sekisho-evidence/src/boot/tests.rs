@@ -78,9 +78,8 @@ fn variable(value: &[u8]) -> Vec<u8> {
 fn only_the_firmware_s_secure_boot_counts() {
     const VARIABLE: u32 = 0x8000_0001;
     let found = |events: &[(u32, &[u8], &[u8])]| {
-        let event = |(kind, measured, shown): &(u32, &[u8], &[u8])| {
-            agile_event(7, *kind, &Sha256.digest([*measured]), shown)
-        };
+        let event =
+            |(kind, measured, shown): &(u32, &[u8], &[u8])| agile_event(7, *kind, &Sha256.digest([*measured]), shown);
         let log = [spec_id(SHA256_ONLY), events.iter().flat_map(event).collect()].concat();
         BootFacts::of(&EventLog::parse(&log).unwrap(), Sha256).secure_boot
     };

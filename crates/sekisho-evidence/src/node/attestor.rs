@@ -78,6 +78,11 @@ pub trait NodeAttestor: Sync {
     fn again(&self, _node: &SpiffeId, _given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
         None
     }
+
+    /// The SHA-256 of what the node showed when it proved itself in full the last time, by what was remembered.
+    fn shown(&self, _remembered: &str) -> Option<Digest> {
+        None
+    }
 }
 
 /// What the server does next.
@@ -180,6 +185,20 @@ pub struct DeniedNode {
     pub reason: Box<dyn std::error::Error + Send + Sync>,
     /// What the node hears. It holds no value that would pass.
     pub heard: String,
+    /// What it showed, if its attestor keeps that.
+    pub shown: Option<Arc<ShownEvidence>>,
+}
+
+/// What a node showed, as a file by which it can be verified again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownEvidence {
+    pub file: Vec<u8>,
+    /// SHA-256 of the file. Records of the log name it by that.
+    pub sha256: Digest,
+    /// By which boot policy it was judged: the SHA-256 of its text.
+    pub boot_policy: Option<Digest>,
+    /// The image of that policy that the node booted.
+    pub boot_image: Option<String>,
 }
 
 /// A node that has proved who it is.
@@ -190,6 +209,7 @@ pub struct Proved {
     can_reattest: bool,
     remembers: Option<String>,
     device: Option<Device>,
+    shown: Option<Arc<ShownEvidence>>,
 }
 
 impl Proved {
@@ -200,11 +220,15 @@ impl Proved {
         (id, can_reattest): (SpiffeId, bool),
     ) -> Result<Self, NodeError> {
         let evidence = one_piece(class, measured_at, ends_at, selectors)?;
-        Ok(Self { id, evidence, can_reattest, remembers: None, device: None })
+        Ok(Self { id, evidence, can_reattest, remembers: None, device: None, shown: None })
     }
 
     pub(super) fn of_device(self, device: Device) -> Self {
         Self { device: Some(device), ..self }
+    }
+
+    pub(super) fn with_shown(self, shown: Option<Arc<ShownEvidence>>) -> Self {
+        Self { shown, ..self }
     }
 
     pub(super) fn remembering(self, text: String) -> Self {
@@ -238,6 +262,11 @@ impl Proved {
     /// The device that is this node permanently.
     pub const fn device(&self) -> Option<&Device> {
         self.device.as_ref()
+    }
+
+    /// What the node showed, where its attestor keeps that.
+    pub const fn shown(&self) -> Option<&Arc<ShownEvidence>> {
+        self.shown.as_ref()
     }
 
     /// What its attestor needs when the node proves itself again. It is the attestor's own form.

@@ -7,9 +7,11 @@ mod attestor;
 mod join_token;
 mod kernel;
 mod tpm;
+mod tpm_appraise;
 mod tpm_devid;
 mod tpm_logs;
 mod tpm_messages;
+mod tpm_record;
 mod tpm_requests;
 mod tpm_state;
 mod x509pop;
@@ -17,15 +19,17 @@ mod x509pop;
 use sekisho_types::{SelectorSet, UnixTime};
 
 pub use attestor::{
-    AnchorFile, Conversation, DeniedNode, Device, HardwareKey, NodeAttestor, NodeError, NodeProof, OneTime, Proved, Session, Step,
-    Unvouched, VerifierInputs,
+    AnchorFile, Conversation, DeniedNode, Device, HardwareKey, NodeAttestor, NodeError, NodeProof, OneTime, Proved,
+    Session, ShownEvidence, Step, Unvouched, VerifierInputs,
 };
 pub use join_token::{JOIN_TOKEN, JoinTokenProof, MIN_TOKEN_BYTES, TokenError, check_token, token_hash};
 pub use kernel::KERNEL;
 pub use tpm::{SOFTWARE_TPM, TPM};
+pub use tpm_appraise::{AppraisedRecord, FilesShown, RecordRefusal, RecordTrust};
 pub use tpm_devid::{DevIdError, TPM_DEVID};
 pub use tpm_logs::TpmError;
 pub use tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+pub use tpm_record::{RecordError, RecordedEndorsement, TpmRecord};
 pub use tpm_requests::{Log, LogPart, MAX_PART_BYTES, TpmRequest, state_binding};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use sekisho_types::{Digest, EvidenceClass, Secret, SpiffeId};
 
 use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Proved, Step, Unvouched, VerifierInputs};
-use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied, follows};
+use super::tpm_logs::{Explaining, LOGGED_PCRS, TpmError, denied, denied_unread, denied_unrecorded, follows};
 use super::tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
+use super::tpm_record::{RecordedEndorsement, TpmRecord};
 use super::tpm_requests::{TpmRequest, state_binding};
 use super::tpm_state::{BANK, KnownState, KnownTpm};
 use crate::class::Form::{Name, Pair, Sha256, Text};
@@ -107,7 +108,7 @@ impl NodeAttestor for Tpm {
             judged => judged,
         };
         let endorsement = endorsement.map_err(|error| TpmError::Refused(error.into()))?;
-        if !self.takes_software && endorsement.model.to_ascii_lowercase().contains(SOFTWARE_MODEL) {
+        if !self.takes_software && is_software(&endorsement) {
             return Err(TpmError::Software.into());
         }
         let ek = Public::parse(&opening.ek_public).map_err(TpmError::Public)?;
@@ -124,10 +125,10 @@ impl NodeAttestor for Tpm {
         let challenge = TpmChallenge { credential: made.credential, encrypted_seed: made.encrypted_seed, nonce };
         let id = given.trust_domain.workload(&format!("/spire/agent/{}/{}", self.class.name, endorsement.spki))?;
         let EndorsementCertificate { spki: ek, manufacturer, model, version, ends_at, .. } = endorsement;
-        let (ak_public, key, kernel) = (opening.ak_public, KeyClass::Software, BTreeMap::new());
+        let (ak_public, key, kernel) = (opening.ak_public.clone(), KeyClass::Software, BTreeMap::new());
         let tpm = KnownTpm { ek, manufacturer, model, version, ends_at, ak_public, key, kernel };
         let secret = Secret::new(secret);
-        let waiting = Challenged { class: self.class, id, tpm, ak, is_vouched, secret, nonce };
+        let waiting = Challenged { class: self.class, id, tpm, opening, ak, is_vouched, secret, nonce };
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
     }
 
@@ -135,7 +136,7 @@ impl NodeAttestor for Tpm {
         let states = (KnownState::decode(before), proved.remembers().and_then(KnownState::decode));
         // A form that this release does not know states nothing.
         let (Some(before), Some(after)) = states else { return Ok(()) };
-        follows(&before, &after).map_err(|refusal| denied(proved.id(), refusal))
+        follows(&before, &after).map_err(|refusal| denied_unrecorded(proved.id(), refusal))
     }
 
     fn again(&self, node: &SpiffeId, given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
@@ -149,6 +150,10 @@ impl NodeAttestor for Tpm {
         let waiting = Asked { class: self.class, id: node.clone(), before, ak, nonce };
         Some(Ok(Step::Challenge(TpmRequest::Quote { nonce }.encode(), Box::new(waiting))))
     }
+
+    fn shown(&self, remembered: &str) -> Option<Digest> {
+        KnownState::decode(remembered)?.evidence
+    }
 }
 
 /// A credential was sent. The secret is used for one answer and then forgotten.
@@ -156,6 +161,7 @@ struct Challenged {
     class: &'static Class,
     id: SpiffeId,
     tpm: KnownTpm,
+    opening: TpmOpening,
     ak: Public,
     is_vouched: bool,
     secret: Secret<[u8; 32]>,
@@ -164,19 +170,27 @@ struct Challenged {
 
 impl Conversation for Challenged {
     fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        let Self { class, id, tpm, ak, is_vouched, secret, nonce } = *self;
+        let Self { class, id, tpm, opening, ak, is_vouched, secret, nonce } = *self;
         let bound = binding(&nonce, &ak, &given.session.key, &given.session.exporter);
         let answer = TpmAnswer::decode(answer, secret.expose(), &bound).ok_or(TpmError::Activation)?;
         let before = (given.remembered)(&id).as_deref().and_then(KnownState::decode);
-        let (device, now, requested) = (tpm.device(), given.now, given.session.key);
-        let policy = given.boot_policy.cloned();
+        let (device, policy) = (tpm.device(), given.boot_policy.cloned());
+        let TpmOpening { ek_certificate: certificate, ek_chain: chain, ek_public: public, .. } = opening;
+        let record = TpmRecord {
+            endorsement: Some(RecordedEndorsement { certificate, chain, public }),
+            certified: answer.certified,
+            ..record(class, id, (&tpm, nonce, answer.quoted), given)
+        };
         // From here on this TPM has answered: what is refused is the state of its machine.
         let then = move || {
-            let quote = verified(&ak, &answer.quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
-            let key = key_class(&ak, answer.certified.as_ref(), &bound, &requested);
-            let kernel = answer.quoted.kernel.clone();
-            let tpm = KnownTpm { key: key.map_err(|refusal| denied(&id, refusal))?, kernel, ..tpm };
-            Explaining::begin(class, (id, tpm), (&quote, values(answer.quoted)), policy, before, now)
+            let checked = verified(&ak, &record.quoted, &bound)
+                .and_then(|quote| Ok((quote, key_class(&ak, record.certified.as_ref(), &bound, &record.key)?)));
+            let (quote, key) = match checked {
+                Ok(checked) => checked,
+                Err(refusal) => return Err(denied(record, refusal)),
+            };
+            let tpm = KnownTpm { key, kernel: record.quoted.kernel.clone(), ..tpm };
+            Explaining::begin(class, tpm, &quote, record, policy, before)
         };
         if is_vouched { then() } else { Ok(Step::Approval(Unvouched { device, then: Box::new(then) })) }
     }
@@ -195,12 +209,47 @@ impl Conversation for Asked {
     fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
         let Self { class, id, before, ak, nonce } = *self;
         let bound = state_binding(&nonce, &ak, &given.session.key, &given.session.exporter);
-        let quoted = QuotedPcrs::decode(answer).ok_or_else(|| denied(&id, TpmError::Form))?;
-        let quote = verified(&ak, &quoted, &bound).map_err(|refusal| denied(&id, refusal))?;
+        let Some(quoted) = QuotedPcrs::decode(answer) else { return Err(denied_unread(&id)) };
         let tpm = KnownTpm { kernel: quoted.kernel.clone(), ..before.tpm.clone() };
-        let policy = given.boot_policy.cloned();
-        Explaining::begin(class, (id, tpm), (&quote, values(quoted)), policy, Some(before), given.now)
+        let record = record(class, id, (&tpm, nonce, quoted), given);
+        match verified(&ak, &record.quoted, &bound) {
+            Ok(quote) => Explaining::begin(class, tpm, &quote, record, given.boot_policy.cloned(), Some(before)),
+            Err(refusal) => Err(denied(record, refusal)),
+        }
     }
+}
+
+/// What is known of an attestation when its quote has come.
+fn record(
+    class: &Class,
+    node: SpiffeId,
+    (tpm, nonce, quoted): (&KnownTpm, [u8; 32], QuotedPcrs),
+    given: &VerifierInputs<'_>,
+) -> TpmRecord {
+    TpmRecord {
+        attestor: class.name.to_owned(),
+        node,
+        at: given.now,
+        endorsement: None,
+        ak_public: tpm.ak_public.clone(),
+        nonce,
+        key: given.session.key,
+        exporter: given.session.exporter,
+        quoted,
+        certified: None,
+        event_log: None,
+        ima_from: None,
+        ima_log: None,
+        anchors: given.anchors.iter().map(|anchor| crate::sha256(anchor)).collect(),
+        boot_policy: given.boot_policy.map(|policy| policy.digest),
+        boot_image: None,
+        refused: None,
+    }
+}
+
+/// Whether a TPM states that it is a program.
+pub(super) fn is_software(endorsement: &EndorsementCertificate) -> bool {
+    endorsement.model.to_ascii_lowercase().contains(SOFTWARE_MODEL)
 }
 
 /// The quote, without the logs that explain it.
@@ -223,7 +272,7 @@ fn verified(ak: &Public, quoted: &QuotedPcrs, bound: &[u8]) -> Result<StateClaim
 }
 
 /// Where the key is for which the SVID is asked. A certification of any other key is refused.
-fn key_class(
+pub(super) fn key_class(
     ak: &Public,
     certified: Option<&CertifiedAnswer>,
     bound: &[u8],
@@ -235,10 +284,4 @@ fn key_class(
         Some(spki) if crate::sha256(&spki) == *requested => Ok(KeyClass::TpmCertified),
         _ => Err(TpmRefusal::NotTheRequestedKey),
     }
-}
-
-/// Those that the quote covers.
-fn values(quoted: QuotedPcrs) -> PcrValues {
-    let values = quoted.pcrs.into_iter().filter(|(index, _)| QUOTED_PCRS.contains(index)).collect();
-    PcrValues { bank: BANK, values }
 }

@@ -37,8 +37,8 @@ pub static TPM_DEVID: Class = Class {
 static AUTHORITIES: AnchorFile = AnchorFile {
     flag: "tpm-devid-ca",
     variable: "SEKISHO_TPM_DEVID_CA",
-    help: "PEM file with authorities of DevID certificates, which attest nodes of SPIRE's agents (tpm_devid). The TPMs' \
-           manufacturers are those of `--tpm-ca`",
+    help: "PEM file with authorities of DevID certificates, which attest nodes of SPIRE's agents (tpm_devid). Their \
+           TPMs' manufacturers are those of `--tpm-ca`",
     danger: None,
 };
 

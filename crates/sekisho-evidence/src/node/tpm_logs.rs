@@ -8,6 +8,7 @@ use sekisho_types::{Digest, Selector, SelectorSet, SpiffeId, UnixTime};
 use super::attestor::{Conversation, DeniedNode, NodeError, Proved, Step, VerifierInputs};
 use super::kernel;
 use super::tpm_messages::QUOTED_PCRS;
+use super::tpm_record::{MAX_IMA_BYTES, TpmRecord};
 use super::tpm_requests::{Log, LogPart, TpmRequest};
 use super::tpm_state::{BANK, JudgedBoot, KnownBoot, KnownState, KnownTpm};
 use crate::boot::{BootPolicy, BootRefusal, EventLog, Quoted};
@@ -60,10 +61,28 @@ impl From<TpmError> for NodeError {
     }
 }
 
-/// Of a node that has proved which TPM it has.
-pub(super) fn denied(node: &SpiffeId, error: impl Into<TpmError>) -> NodeError {
+/// Of a node that has proved which TPM it has, with what it showed so far.
+pub(super) fn denied(mut record: TpmRecord, error: impl Into<TpmError>) -> NodeError {
     let error = error.into();
-    NodeError::Denied(Box::new(DeniedNode { node: node.clone(), heard: error.heard(), reason: error.into() }))
+    record.refused = Some(error.to_string());
+    let (node, shown) = (record.node.clone(), Some(record.shown()));
+    NodeError::Denied(Box::new(DeniedNode { node, heard: error.heard(), reason: error.into(), shown }))
+}
+
+/// Of a node that is known, and whose answer is not one.
+pub(super) fn denied_unread(node: &SpiffeId) -> NodeError {
+    denied_unrecorded(node, TpmError::Form)
+}
+
+/// The same without a record.
+pub(super) fn denied_unrecorded(node: &SpiffeId, error: impl Into<TpmError>) -> NodeError {
+    let error = error.into();
+    NodeError::Denied(Box::new(DeniedNode {
+        node: node.clone(),
+        heard: error.heard(),
+        reason: error.into(),
+        shown: None,
+    }))
 }
 
 /// Where the event log is.
@@ -76,11 +95,13 @@ enum Boot {
 /// A quote was verified, whose PCRs the logs have to explain.
 pub(super) struct Explaining {
     class: &'static Class,
-    id: SpiffeId,
     tpm: KnownTpm,
     resets: (u32, u32),
     pcrs: PcrValues,
-    measured_at: UnixTime,
+    /// What the node shows.
+    record: TpmRecord,
+    /// The record of its last whole attestation, if this one repeats it.
+    evidence: Option<Digest>,
     /// The machine had an event log at its last attestation.
     had_log: bool,
     policy: Option<Arc<BootPolicy>>,
@@ -95,34 +116,60 @@ pub(super) struct Explaining {
 }
 
 impl Explaining {
-    /// What is left to be asked for after a quote, for a machine that was left in the state `before`.
+    /// What is left to be asked for after a quote, for a machine that was left in the state `before`. A whole
+    /// attestation looks at whole logs, unless the IMA log is so long that no record holds it.
     pub(super) fn begin(
         class: &'static Class,
-        (id, tpm): (SpiffeId, KnownTpm),
-        (quote, pcrs): (&StateClaims, PcrValues),
+        tpm: KnownTpm,
+        quote: &StateClaims,
+        record: TpmRecord,
         policy: Option<Arc<BootPolicy>>,
         before: Option<KnownState>,
-        measured_at: UnixTime,
     ) -> Result<Step, NodeError> {
         // Of another hierarchy's key the counters are not the TPM's.
         if !quote.counters_are_true {
-            return Err(denied(&id, TpmRefusal::OtherHierarchy));
+            return Err(denied(record, TpmRefusal::OtherHierarchy));
         }
         let resets = (quote.clock.reset_count, quote.clock.restart_count);
+        let (pcrs, is_whole) = (record.pcrs(), record.endorsement.is_some());
         let had_log = before.as_ref().is_some_and(|before| before.boot.has_log);
-        let (mut boot, mut ima, mut resume) = (Boot::Wanted(vec![]), Replayed::start(BANK), None);
+        let evidence = before.as_ref().and_then(|before| before.evidence);
+        let mut own = Self {
+            class,
+            tpm,
+            resets,
+            pcrs,
+            record,
+            evidence,
+            had_log,
+            policy,
+            boot: Boot::Wanted(vec![]),
+            resume: None,
+            ima: Replayed::start(BANK),
+            ima_began: 0,
+            problem: None,
+        };
+        own.record.ima_log = Some(vec![]);
         // After a reset nothing that was known of PCRs and logs holds.
         if let Some(before) = before.filter(|before| before.resets == resets) {
-            unchanged(&before.pcrs, &pcrs).map_err(|refusal| denied(&id, refusal))?;
-            match still_holds(policy.as_deref(), &before, &pcrs, measured_at) {
-                true => (boot, ima) = (Boot::Known(before.boot), before.ima),
-                false => resume = Some((before.ima, before.boot.judged)),
+            if let Err(refusal) = unchanged(&before.pcrs, &own.pcrs) {
+                return Err(denied(own.record, refusal));
+            }
+            if !is_whole && still_holds(own.policy.as_deref(), &before, &own.pcrs, own.record.at) {
+                own.boot = Boot::Known(before.boot);
+                own.go_on_from(before.ima);
+            } else if !is_whole || before.ima.bytes > MAX_IMA_BYTES as u64 {
+                own.resume = Some((before.ima, before.boot.judged));
             }
         }
-        let ima_began = ima.bytes;
-        let problem = None;
-        Self { class, id, tpm, resets, pcrs, measured_at, had_log, policy, boot, resume, ima, ima_began, problem }
-            .next()
+        own.next()
+    }
+
+    /// The entries before this are known.
+    fn go_on_from(&mut self, ima: Replayed) {
+        self.ima_began = ima.bytes;
+        self.record.ima_from = Some(ima.clone());
+        self.ima = ima;
     }
 
     fn next(self) -> Result<Step, NodeError> {
@@ -157,9 +204,11 @@ impl Explaining {
             return Ok(());
         }
         let read = std::mem::take(read);
-        let found = self.judged(&read)?;
+        let found = self.judged(&read);
+        self.record.event_log = Some(read);
+        let found = found?;
         if let Some((ima, _)) = self.resume.take().filter(|(_, before)| *before == found.judged) {
-            (self.ima_began, self.ima) = (ima.bytes, ima);
+            self.go_on_from(ima);
         }
         self.boot = Boot::Known(found);
         Ok(())
@@ -178,7 +227,7 @@ impl Explaining {
         let selection = PcrSelection::new(BANK, QUOTED_PCRS);
         let facts = log.as_ref().map(|log| explain_boot(log, selection, &self.pcrs, &LOGGED_PCRS)).transpose()?;
         let judged = |policy: &Arc<BootPolicy>| {
-            let admitted = policy.appraise(log.as_ref(), quoted(&self.pcrs), self.measured_at)?;
+            let admitted = policy.appraise(log.as_ref(), quoted(&self.pcrs), self.record.at)?;
             Ok::<_, BootRefusal>(JudgedBoot { policy: policy.digest, image: admitted.image })
         };
         let judged = self.policy.as_ref().map(judged).transpose()?;
@@ -186,7 +235,7 @@ impl Explaining {
     }
 
     fn take_ima_log(&mut self, part: LogPart) -> Result<(), TpmRefusal> {
-        let Self { pcrs, ima, problem, policy, boot, .. } = self;
+        let Self { pcrs, ima, problem, policy, boot, record, .. } = self;
         let quoted = pcrs.values.get(&IMA_PCR).ok_or(TpmRefusal::ImaNotQuoted)?;
         let (bytes, is_last) = match part {
             LogPart::Absent => return Err(TpmRefusal::NoImaLog),
@@ -200,8 +249,11 @@ impl Explaining {
             if problem.is_none() {
                 *problem = appraise_entry(number, entry, pcrs, allowed).err();
             }
-        })?;
-        match (matches, problem.take()) {
+        });
+        // What is not an entry is evidence as well.
+        let taken = matches.as_ref().map_or(bytes.len() as u64, |_| ima.bytes - before);
+        record.add_to_ima_log(&bytes, taken);
+        match (matches?, problem.take()) {
             (true, Some(problem)) => Err(problem),
             (true, None) => Ok(()),
             // A part that holds no entry makes no progress.
@@ -215,25 +267,31 @@ impl Explaining {
     }
 
     fn proved(self, boot: KnownBoot) -> Result<Step, NodeError> {
-        let Self { class, id, tpm, resets, pcrs, measured_at, ima, .. } = self;
+        let Self { class, tpm, resets, pcrs, mut record, evidence, ima, .. } = self;
+        record.boot_image = boot.judged.as_ref().map(|judged| judged.image.clone());
         let selectors = selectors(class, &tpm, &pcrs, &boot);
-        let times = (measured_at, Some(tpm.ends_at));
+        let times = (record.at, Some(tpm.ends_at));
         let (device, kernel) = (tpm.device(), kernel::selectors(&tpm.kernel));
-        let state = KnownState { tpm, resets, pcrs, boot, ima };
-        let proved = Proved::new(class, times, selectors, (id, true))?;
-        Ok(Step::Proved(proved.with_kernel(kernel)?.of_device(device).remembering(state.encode())))
+        let shown = record.endorsement.is_some().then(|| record.shown());
+        let evidence = shown.as_ref().map(|shown| shown.sha256).or(evidence);
+        let state = KnownState { tpm, resets, pcrs, boot, ima, evidence };
+        let proved = Proved::new(class, times, selectors, (record.node, true))?.with_kernel(kernel)?;
+        Ok(Step::Proved(proved.of_device(device).with_shown(shown).remembering(state.encode())))
     }
 }
 
 impl Conversation for Explaining {
-    fn go_on(mut self: Box<Self>, answer: &[u8], _: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        let part = LogPart::decode(answer).ok_or_else(|| denied(&self.id, TpmError::Form))?;
-        let taken = match self.boot {
-            Boot::Wanted(_) => self.take_event_log(part),
-            Boot::Known(_) => self.take_ima_log(part).map_err(TpmError::from),
+    fn go_on(self: Box<Self>, answer: &[u8], _: &VerifierInputs<'_>) -> Result<Step, NodeError> {
+        let mut own = *self;
+        let Some(part) = LogPart::decode(answer) else { return Err(denied(own.record, TpmError::Form)) };
+        let taken = match own.boot {
+            Boot::Wanted(_) => own.take_event_log(part),
+            Boot::Known(_) => own.take_ima_log(part).map_err(TpmError::from),
         };
-        taken.map_err(|refusal| denied(&self.id, refusal))?;
-        self.next()
+        match taken {
+            Ok(()) => own.next(),
+            Err(error) => Err(denied(own.record, error)),
+        }
     }
 }
 
@@ -263,8 +321,7 @@ fn still_holds(policy: Option<&BootPolicy>, before: &KnownState, pcrs: &PcrValue
         (None, None) => true,
         (Some(policy), Some(JudgedBoot { policy: by, image })) => {
             let secure_boot = before.boot.secure_boot;
-            policy.digest == *by
-                && policy.still_admits(image, secure_boot, (quoted(&before.pcrs), quoted(pcrs)), now)
+            policy.digest == *by && policy.still_admits(image, secure_boot, (quoted(&before.pcrs), quoted(pcrs)), now)
         }
         _ => false,
     }

@@ -72,12 +72,12 @@ pub struct CertifiedAnswer {
 }
 
 impl CertifiedAnswer {
-    fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         let members = [("public", &self.public), ("attest", &self.attest), ("signature", &self.signature)];
         Value::Object(members.into_iter().map(|(name, bytes)| (name.to_owned(), text(bytes))).collect())
     }
 
-    fn read(value: &Value) -> Option<Self> {
+    pub(super) fn read(value: &Value) -> Option<Self> {
         Some(Self {
             public: member(value, "public")?,
             attest: member(value, "attest")?,
@@ -143,6 +143,10 @@ impl QuotedPcrs {
         object(self.members())
     }
 
+    pub(super) fn value(&self) -> Value {
+        Value::Object(self.members().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     fn members(&self) -> [(&'static str, Value); 4] {
         let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), text(value))).collect();
         let kernel = self.kernel.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
@@ -159,14 +163,15 @@ impl QuotedPcrs {
         Self::read(&parse_strict_json(bytes, MAX_MESSAGE_BYTES).ok()?)
     }
 
-    fn read(message: &Value) -> Option<Self> {
+    pub(super) fn read(message: &Value) -> Option<Self> {
         let pcrs = message.get("pcrs")?.as_object().filter(|pcrs| pcrs.len() <= 24)?;
         let one = |(index, value): (&String, &Value)| Some((index.parse().ok()?, decoded(value)?));
         // Absent in messages of an earlier release.
         let kernel =
             message.get("kernel").and_then(Value::as_object).filter(|all| all.len() <= 16).into_iter().flatten();
         let words = |(name, value): (&String, &Value)| {
-            let value = value.as_str().filter(|value| value.len() <= MAX_KERNEL_BYTES && name.len() <= MAX_KERNEL_BYTES)?;
+            let value =
+                value.as_str().filter(|value| value.len() <= MAX_KERNEL_BYTES && name.len() <= MAX_KERNEL_BYTES)?;
             Some((name.clone(), value.to_owned()))
         };
         Some(Self {

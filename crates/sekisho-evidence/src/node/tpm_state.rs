@@ -50,6 +50,8 @@ pub(super) struct KnownState {
     pub boot: KnownBoot,
     /// PCR 10, and how much of the IMA log it rests on.
     pub ima: Replayed,
+    /// The record of its last whole attestation, by its SHA-256.
+    pub evidence: Option<Digest>,
 }
 
 /// What the event log states.
@@ -91,6 +93,7 @@ impl KnownState {
             "secure_boot": self.boot.secure_boot,
             "boot_policy": self.boot.judged.as_ref().map(|judged| judged.policy.to_string()),
             "boot_image": self.boot.judged.as_ref().map(|judged| &judged.image),
+            "evidence": self.evidence.map(|evidence| evidence.to_string()),
             "ima": {
                 "pcr": hex::encode(self.ima.value()),
                 "entries": self.ima.entries,
@@ -135,6 +138,7 @@ impl KnownState {
             pcrs: PcrValues { bank: BANK, values },
             boot: KnownBoot { has_log: kept.get("has_event_log")?.as_bool()?, secure_boot, judged },
             ima: Replayed::kept(BANK, pcr, entries, ima.get("bytes")?.as_u64()?)?,
+            evidence: words("evidence").and_then(|digest| Digest::parse(&digest).ok()),
         })
     }
 }
@@ -161,6 +165,7 @@ mod tests {
             pcrs: PcrValues { bank: BANK, values: [(0, vec![0; 32]), (10, vec![7; 32])].into() },
             boot: KnownBoot { has_log: true, secure_boot: Some(false), judged: None },
             ima: Replayed::kept(BANK, vec![9; 32], 12, 3456).unwrap(),
+            evidence: Some(Digest::new([4; 32])),
         };
         assert_eq!(KnownState::decode(&state.encode()).as_ref(), Some(&state));
         state.boot = KnownBoot::default();

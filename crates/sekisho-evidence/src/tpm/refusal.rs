@@ -50,8 +50,8 @@ pub enum TpmRefusal {
     #[error("the machine had an event log when it attested before, and shows none now")]
     EventLogGone,
     #[error(
-        "PCR {0} is not zero, and the node shows no event log that explains it; mount securityfs for the agent, and run \
-         it as root"
+        "PCR {0} is not zero, and the node shows no event log that explains it; mount securityfs for the agent, and \
+         run it as root"
     )]
     NoEventLog(u8),
     #[error("the attestation key is not a primary key of the endorsement hierarchy")]

@@ -286,8 +286,8 @@ pub fn appraise_entry(
     Err(TpmRefusal::ImaDigest { path: entry.path.clone(), digest })
 }
 
-/// The kernel's own first entry: the digest of PCRs 0 to 9 (0 to 7 before Linux 5.8). A file may have the same name, and
-/// not the same digest.
+/// The kernel's own first entry: the digest of PCRs 0 to 9 (0 to 7 before Linux 5.8). A file may have the same name,
+/// and not the same digest.
 fn is_boot_aggregate(entry: &ImaEntry, pcrs: &PcrValues) -> bool {
     let aggregate = |last: u8| {
         let values = (0..=last).map(|index| pcrs.values.get(&index).map(Vec::as_slice));

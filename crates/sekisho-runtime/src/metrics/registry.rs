@@ -77,7 +77,7 @@ metrics! {
     DETECT_SECONDS = "detect_seconds", Kind::Histogram(DETECTION), ["kind"], [Server],
         "Time from a denial or a refusal on a node to its record; its mean is the mean time to detect (MTTD).";
     ATTESTATION_DETECT_SECONDS = "attestation_detect_seconds", Kind::Histogram(DETECTION), [], [Server],
-        "Time from the last accepted state of a node to the denial of its state: the longest that a change went unseen.";
+        "Time from the last accepted state of a node to its denial: the longest that a change went unseen.";
     SVID_NOT_AFTER = "svid_not_after_seconds", Kind::Gauge, [], [Agent, Sidecar],
         "Unix time at which the program's own SVID expires; 0 without one.";
     ISSUE_SECONDS = "svid_issue_duration_seconds", Kind::Histogram(CALLS), ["result"], [Agent],

@@ -19,6 +19,7 @@ use crate::issue::Requester;
 use crate::issue_x509::{IssuedX509, X509};
 use crate::journal::{JournalError, personal};
 use crate::run::Run;
+use crate::shown_evidence;
 use crate::tokens::id_of;
 
 /// Devices that wait for an operator's approval. Anyone can make one up: of more, those seen last are kept.
@@ -179,9 +180,17 @@ async fn admit(
         return Err(banned(vec![]));
     }
     let mut node = Node::proved(proved);
+    let (shown, before) = (proved.shown(), remembered(run.facts(), id));
+    // Before its leaf, which names it.
+    if let Some(shown) = shown {
+        shown_evidence::keep(domain, shown.clone()).await?;
+    }
     let attested = Attested {
         agent: personal(id.clone()),
         attestor: node.attestation_type.clone(),
+        boot_image: shown.and_then(|shown| shown.boot_image.clone()),
+        boot_policy_sha256: shown.and_then(|shown| shown.boot_policy),
+        evidence_sha256: shown.map(|shown| shown.sha256),
         id: AttestationId::new(domain.log.new_id()),
         tls_group,
     };
@@ -196,7 +205,10 @@ async fn admit(
     let admission = || admission(run.facts(), &node, (device, by)).ok_or_else(|| banned(vec![issued.log_id]));
     let (agent, withdrawn) = (id.clone(), vec![issued.log_id]);
     match run.change(admission).await {
-        Ok(()) => Ok(issued),
+        Ok(()) => {
+            shown_evidence::replace(domain, before, &node).await;
+            Ok(issued)
+        }
         Err(AttestError::Journal(JournalError::Conflict(Conflict::DeviceTaken(key)))) => {
             tracing::error!(%id, %key, "a node proved itself by a device that is another node permanently");
             Err(AttestError::DeviceTaken { agent, withdrawn })
@@ -204,9 +216,7 @@ async fn admit(
         Err(AttestError::Journal(JournalError::Conflict(
             reason @ (Conflict::DeviceRemoved(_) | Conflict::DeviceNotApproved(_)),
         ))) => Err(AttestError::Overtaken { agent, withdrawn, reason }),
-        Err(AttestError::Journal(error)) => {
-            Err(AttestError::Unregistered { agent, withdrawn, error })
-        }
+        Err(AttestError::Journal(error)) => Err(AttestError::Unregistered { agent, withdrawn, error }),
         Err(error) => Err(error),
     }
 }

@@ -16,6 +16,7 @@ use crate::domain::Shared;
 use crate::journal::personal;
 use crate::registration::RegistrationError;
 use crate::run::Run;
+use crate::shown_evidence;
 
 /// Alerts that operators can list. Their leaves stay in the log.
 const KEPT_ALERTS: usize = 10_000;
@@ -38,10 +39,11 @@ impl Changes for DenyAttestation {
 
     fn prepare(&self, of: Facts<'_>, _: &ThisServer) -> Result<Change<()>, RegistrationError> {
         let reason = "did not show the state that it has to be in";
-        let change = change_agent(of, &self.id, self.event.clone(), reason, |node| {
-            Write::RemoveNode { id: node.id.clone(), at: now() }
+        let change = change_agent(of, &self.id, self.event.clone(), reason, |node| Write::RemoveNode {
+            id: node.id.clone(),
+            at: now(),
         })?;
-        Ok(change.write(shown(&self.alert)))
+        Ok(change.write(listed(&self.alert)))
     }
 
     fn withdrawn_identities(&self) -> Option<WithdrawnIdentities<'_>> {
@@ -49,17 +51,28 @@ impl Changes for DenyAttestation {
     }
 }
 
-fn shown(alert: &AlertRecord) -> Write {
+fn listed(alert: &AlertRecord) -> Write {
     Write::PutAlert { alert: alert.clone(), keep: KEPT_ALERTS }
 }
 
+/// Withdraws an attested node. False if it is none any more: it was evicted meanwhile.
+async fn withdraw(
+    run: &Run<'_, ThisServer>,
+    id: &SpiffeId,
+    event: &AttestationDenied,
+    alert: &AlertRecord,
+) -> Result<bool, AttestError> {
+    let withdrawal = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
+    match withdrawal.run(run).await {
+        Ok(()) => Ok(true),
+        Err(RegistrationError::Journal(error)) => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Records that a node's state is refused, and withdraws the node if it was attested. Returns what it hears.
-pub(super) async fn deny(
-    domain: &Shared,
-    denied: DeniedNode,
-    attestor: &str,
-) -> Result<AttestError, AttestError> {
-    let DeniedNode { node: id, reason, heard } = denied;
+pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) -> Result<AttestError, AttestError> {
+    let DeniedNode { node: id, reason, heard, shown } = denied;
     let known = domain.view.read(|state| state.nodes.get(&id).cloned());
     let reason: String = reason.to_string().chars().take(MAX_REASON).collect();
     let alert_id = AlertId::new(domain.log.new_id());
@@ -67,6 +80,8 @@ pub(super) async fn deny(
     let event = AttestationDenied {
         agent: personal(id.clone()),
         attestor: attestor.to_owned(),
+        boot_policy_sha256: shown.as_ref().and_then(|shown| shown.boot_policy),
+        evidence_sha256: shown.as_ref().map(|shown| shown.sha256),
         good_at,
         id: alert_id,
         reason: personal(reason.clone()),
@@ -80,30 +95,27 @@ pub(super) async fn deny(
         reason: reason.clone(),
         good_at,
     };
-    tracing::error!(agent = %id, attestor, reason, alert = alert.id, "attestation denied");
+    let evidence = shown.as_ref().map(|shown| tracing::field::display(shown.sha256));
+    tracing::error!(agent = %id, attestor, reason, alert = alert.id, evidence, "attestation denied");
     if let Some(good_at) = good_at {
         let since = u64::try_from(alert.at.seconds_since(good_at)).unwrap_or(0);
         domain.watch.metrics.observe(&ATTESTATION_DETECT_SECONDS, &[], Duration::from_secs(since));
     }
     let own = Run { domain, caller: &ThisServer };
     let is_attested = known.is_some_and(|node| !node.banned);
-    if is_attested {
-        let withdrawal = DenyAttestation { id: id.clone(), event: event.clone(), alert: alert.clone() };
-        match withdrawal.run(&own).await {
-            Ok(()) => {
-                domain.streams.new_alert.notify_one();
-                return Ok(AttestError::Denied { agent: id, reason, heard });
-            }
-            Err(RegistrationError::Journal(error)) => return Err(error.into()),
-            // It was evicted meanwhile.
-            Err(_) => {}
-        }
+    if !is_attested && !domain.limits.budgets.refusal(&id.to_string(), now()) {
+        return Ok(AttestError::Denied { agent: id, reason, heard });
     }
-    if is_attested || domain.limits.budgets.refusal(&id.to_string(), now()) {
-        let recorded =
-            own.change(|| Ok::<_, AttestError>(Change::with_reply(()).write(shown(&alert)).event(event.clone())));
-        recorded.await?;
-        domain.streams.new_alert.notify_one();
+    if !is_attested || !withdraw(&own, &id, &event, &alert).await? {
+        let change = || Ok::<_, AttestError>(Change::with_reply(()).write(listed(&alert)).event(event.clone()));
+        own.change(change).await?;
+    }
+    domain.streams.new_alert.notify_one();
+    // After the node is withdrawn, whether or not what it showed can be kept.
+    if let Some(shown) = shown
+        && let Err(error) = shown_evidence::keep(domain, shown).await
+    {
+        tracing::error!(%error, agent = %id, "what a denied node showed was not kept");
     }
     Ok(AttestError::Denied { agent: id, reason, heard })
 }

@@ -124,9 +124,7 @@ impl From<AttestError> for Status {
             AttestError::Denied { .. }
             | AttestError::Unapproved(_)
             | AttestError::DeviceTaken { .. }
-            | AttestError::Overtaken { .. } => {
-                Self::permission_denied(says)
-            }
+            | AttestError::Overtaken { .. } => Self::permission_denied(says),
             AttestError::Banned { .. } => denied(Standing::Banned),
             AttestError::Issue { error, .. } => error.into(),
             AttestError::Journal(error) | AttestError::Unregistered { error, .. } => error.into(),

@@ -1,5 +1,6 @@
 use sekisho_disk::DiskError;
 use sekisho_store::StoreError;
+use sekisho_types::{Digest, SpiffeId};
 use tokio::task::JoinError;
 
 /// Why a query has no answer.
@@ -13,6 +14,10 @@ pub(crate) enum QueryError {
     Sizes(u64),
     #[error("no decision `{0}` here; it may still wait in its node's spool, or be older than what is kept")]
     NoDecision(String),
+    #[error("no evidence of agent `{0}` is kept; see `sekisho agent list` for agents that attested by a TPM")]
+    NoEvidence(SpiffeId),
+    #[error("no evidence `{0}` is kept: it was replaced by later evidence of its node, or is too old")]
+    ForgottenEvidence(Digest),
     #[error("policy revision {0} is not kept, or never was")]
     NoPolicy(u64),
     #[error("too many follow decisions already; try again later")]

@@ -1,13 +1,14 @@
 use axum::extract::Query;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use sekisho_api::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm};
+use sekisho_api::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm, EvidenceQuery};
 
 use super::problem::Refused;
 use crate::caller::Operator;
 use crate::commands::{AskState, BanAgent, EvictAgent};
 use crate::executor::Call;
-use crate::queries::ListAgents;
+use crate::queries::{ListAgents, ShowEvidence};
 
 #[cfg_attr(test, utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", params(AgentsQuery),
     responses((status = 200, body = AgentList), (status = 400, body = sekisho_api::Problem))))]
@@ -49,4 +50,20 @@ pub(super) async fn attest(
     let AgentRef { id } = &agent;
     let reason = call.execute(AskState { id: agent.spiffe_id()? }).await?;
     Ok(Json(AttestationForm { id: id.clone(), accepted: reason.is_none(), reason }))
+}
+
+/// What a node showed, as a file that `sekisho attest verify` checks.
+#[cfg_attr(test, utoipa::path(get, path = "/v1/agents/evidence", operation_id = "show_evidence",
+    params(EvidenceQuery), responses((status = 200, body = String, content_type = "application/octet-stream"),
+        (status = 400, body = sekisho_api::Problem), (status = 404, body = sekisho_api::Problem))))]
+pub(super) async fn evidence(
+    Extension(call): Extension<Call<Operator>>,
+    Query(query): Query<EvidenceQuery>,
+) -> Result<impl IntoResponse, Refused> {
+    let asked = match query.digest()? {
+        Some(sha256) => ShowEvidence::Named(sha256),
+        None => ShowEvidence::Of(query.spiffe_id()?),
+    };
+    let file = call.ask(asked).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file))
 }

@@ -54,6 +54,7 @@ routes! {
     "/v1/alerts" => get alerts::list,
     "/v1/agents/attest" => post agents::attest,
     "/v1/agents/ban" => post agents::ban,
+    "/v1/agents/evidence" => get agents::evidence,
     "/v1/tpms" => get tpms::list post tpms::approve delete tpms::revoke,
     "/v1/tokens" => get tokens::list post tokens::create,
     "/v1/tokens/{id}" => delete tokens::revoke,

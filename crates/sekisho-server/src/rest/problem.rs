@@ -125,6 +125,8 @@ impl From<QueryError> for Refused {
             QueryError::NotLogged(_)
             | QueryError::OlderLog { .. }
             | QueryError::NoDecision(_)
+            | QueryError::NoEvidence(_)
+            | QueryError::ForgottenEvidence(_)
             | QueryError::NoPolicy(_) => Self::not_found(error.to_string()),
             QueryError::DamagedLog(_)
             | QueryError::DamagedSegment(_)

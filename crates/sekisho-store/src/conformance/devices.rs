@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use sekisho_identity::Node;
-use sekisho_types::{Digest, SpiffeId};
+use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use super::samples::{at, commit, domain, id, node, written};
 use crate::{AlertRecord, AlertSeverity, Batch, Conflict, DeviceRecord, Expect, Item, Store, Write};
@@ -47,10 +47,7 @@ pub(super) async fn a_device_keeps_what_was_known_of_its_node(store: &dyn Store)
     assert_eq!(commit(store, claim(KEY, "/a")).await, Err(Conflict::DeviceRemoved(KEY)));
     let expects = |since, approved| Expect::Device { key: KEY, node: id("/a"), since: at(since), approved };
     written(store, Item::default().expect(expects(21, false))).await;
-    assert_eq!(
-        commit(store, Item::default().expect(expects(21, true))).await,
-        Err(Conflict::DeviceNotApproved(KEY))
-    );
+    assert_eq!(commit(store, Item::default().expect(expects(21, true))).await, Err(Conflict::DeviceNotApproved(KEY)));
     written(store, Write::ApproveDevice { key: KEY, by: Some("uid:0".to_owned()) }).await;
     written(store, Item::default().expect(expects(21, true))).await;
     let kept = store.device(&domain(), &KEY).await.unwrap().unwrap();
@@ -85,7 +82,7 @@ pub(super) async fn an_approved_device_stays_on_the_list(store: &dyn Store) {
         about: "a TPM".to_owned(),
         seen_at: at(9),
         remembered: None,
-        removed_at: at(0),
+        removed_at: UnixTime::default(),
     };
     assert_eq!(store.device(&domain(), &KEY).await.unwrap(), Some(expected));
     written(store, approved(None)).await;

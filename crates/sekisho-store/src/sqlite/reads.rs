@@ -108,15 +108,15 @@ impl<'a> Reader<'a> {
     }
 
     pub fn devices(&self, td: &TrustDomain) -> Result<Vec<DeviceRecord>, StoreError> {
-        let sql = "SELECT key, node, approved_by, about, seen_ms, remembered, removed_ms FROM devices WHERE td = ?1 ORDER BY key";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let sql = format!("SELECT {DEVICE} FROM devices WHERE td = ?1 ORDER BY key");
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map([td.as_str()], device_row)?;
         rows.map(|found| device(found?)).collect()
     }
 
     pub fn device(&self, td: &TrustDomain, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
-        let sql = "SELECT key, node, approved_by, about, seen_ms, remembered, removed_ms FROM devices WHERE td = ?1 AND key = ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let sql = format!("SELECT {DEVICE} FROM devices WHERE td = ?1 AND key = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let values = [td.as_str(), &key.to_string()];
         statement.query_row(values, device_row).optional()?.map(device).transpose()
     }
@@ -262,6 +262,9 @@ fn token((hash, agent, expires): TokenRow) -> Result<TokenRecord, StoreError> {
     let agent_id = SpiffeId::parse(&agent).map_err(|_| StoreError::Damaged("token"))?;
     Ok(TokenRecord { hash, agent_id, expires_at: UnixTime::from_nanos(expires) })
 }
+
+/// The columns of a device, in the order of its row.
+const DEVICE: &str = "key, node, approved_by, about, seen_ms, remembered, removed_ms";
 
 type DeviceRow = (String, Option<String>, Option<String>, String, i64, Option<String>, i64);
 

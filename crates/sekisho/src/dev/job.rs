@@ -13,9 +13,8 @@ use serde_json::json;
 
 use super::folder::Folder;
 use super::node_tpm::{self, NodeTpm, TpmArgs};
-use super::process::{Output, PATIENCE, Roles, wait_for};
+use super::process::{Output, PATIENCE, Roles, strings, wait_for};
 use super::stopwatch::Stopwatch;
-use super::strings;
 use crate::exit::Failure;
 use crate::global::Global;
 use crate::rest::Rest;
@@ -28,8 +27,8 @@ const TRANSACTIONS: &str = "spiffe://prod.internal/ns/finance/sa/transactions";
 /// The agent of the services' node, and that of a node that nothing vouches for but a token.
 const AGENT: &str = "agent";
 const UNPROVEN: &str = "agent-by-token";
-const SOFTWARE: &str = "danger_software_tpm: a program plays the TPM of this machine. It proves nothing about hardware; \
-    `--tpm /dev/tpmrm0 --tpm-ca FILE` uses a real one";
+const SOFTWARE: &str = "danger_software_tpm: a program plays the TPM of this machine. It proves nothing about \
+    hardware; `--tpm /dev/tpmrm0 --tpm-ca FILE` uses a real one";
 
 /// What the sample gateway prints when it starts.
 #[derive(Deserialize)]

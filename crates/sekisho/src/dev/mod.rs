@@ -77,7 +77,3 @@ pub(crate) async fn run(global: &Global, args: DevArgs, grammar: Command) -> Res
     roles.end().await;
     shown
 }
-
-fn strings(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
-}

@@ -9,8 +9,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::folder::Folder;
-use super::process::{PATIENCE, Roles};
-use super::strings;
+use super::process::{PATIENCE, Roles, strings};
 use crate::exit::Failure;
 use crate::progress::Progress;
 
@@ -144,7 +143,9 @@ async fn manufacture(home: &Path) -> Result<(), Failure> {
     setup.args(["--tpm2", "--create-ek-cert", "--lock-nvram", "--overwrite", "--vmid", "dev", "--tpmstate"]);
     setup.arg(home.join("state")).arg("--config").arg(home.join("setup.conf")).stdin(Stdio::null()).kill_on_drop(true);
     let failed = |why: String| Failure::failed(format!("`swtpm_setup` made no software TPM: {why}"));
-    let made = tokio::time::timeout(PATIENCE, setup.output()).await.map_err(|_| failed("it did not end".to_owned()))?;
+    let made = tokio::time::timeout(PATIENCE, setup.output())
+        .await
+        .map_err(|_| failed("it did not finish in time".to_owned()))?;
     let made = made.map_err(|error| failed(error.to_string()))?;
     if !made.status.success() {
         let shown = [made.stdout, made.stderr].concat();
@@ -157,7 +158,7 @@ async fn manufacture(home: &Path) -> Result<(), Failure> {
 /// Returns once the program listens.
 async fn listening(socket: &Path) -> Result<(), Failure> {
     let connects = async {
-        // It serves one connection at a time, and the next one after this has ended.
+        // It serves one connection at a time, and the next one after this was closed.
         while UnixStream::connect(socket).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

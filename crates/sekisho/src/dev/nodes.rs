@@ -7,8 +7,7 @@ use sekisho_sdk::agent_channel;
 use serde_json::json;
 
 use super::job::{GATEWAY, Job, TRUST_DOMAIN, ready};
-use super::process::{Roles, wait_for};
-use super::strings;
+use super::process::{Roles, strings, wait_for};
 use crate::exit::Failure;
 use crate::reach;
 

@@ -46,6 +46,10 @@ const PLACES: [&str; 25] = [
 /// Of a log, where its last line is looked for.
 const TAIL: i64 = 4096;
 
+pub(super) fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
 #[derive(Default)]
 pub(super) struct Roles(Vec<Role>);
 

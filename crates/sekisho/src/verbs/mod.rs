@@ -1,5 +1,6 @@
 pub(crate) mod agent;
 pub(crate) mod alert;
+pub(crate) mod attest;
 pub(crate) mod backup;
 pub(crate) mod boot;
 pub(crate) mod bundle;

@@ -72,6 +72,7 @@ fn completions_and_openapi_come_from_the_code() {
             "/v1/agents",
             "/v1/agents/attest",
             "/v1/agents/ban",
+            "/v1/agents/evidence",
             "/v1/alerts",
             "/v1/bundle",
             "/v1/changes",

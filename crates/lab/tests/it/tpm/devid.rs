@@ -21,6 +21,7 @@ struct Node {
 impl Node {
     fn new(authority: &Openssl, model: &str) -> Option<Self> {
         let software = Software::of_model(model)?;
+        drop(software.connect());
         let devid = TpmSigner::generate(&NodeTpm::at(&software.socket()).unwrap()).unwrap();
         let certificate = authority.certificate_of(devid.public_key_der(), "node-7");
         Some(Self { software, devid, certificate })
@@ -31,8 +32,7 @@ impl Node {
         let ek = tpm.primary(Template::EkRsa2048).unwrap();
         let ek_public = ek.public_bytes.clone();
         tpm.flush(ek).unwrap();
-        let (ak, root) =
-            (tpm.primary(Template::Attestation).unwrap(), tpm.primary(Template::StorageRoot).unwrap());
+        let (ak, root) = (tpm.primary(Template::Attestation).unwrap(), tpm.primary(Template::StorageRoot).unwrap());
         let key = tpm.load(&root, self.devid.stored()).unwrap();
         let certified = tpm.certify(&key, &ak, &[]).unwrap();
         let encoded = |bytes: &[u8]| BASE64.encode(bytes);
@@ -147,7 +147,10 @@ fn a_devid_outside_the_tpm_is_refused() {
     let trust_domain = TrustDomain::parse("td.example").unwrap();
     let server = Server { trust_domain, authorities: vec![authority.authority()], manufacturers };
     let refused = |request: &Value, by: &dyn Signer| {
-        server.attest(request, |challenge| node.answer(challenge, by)).map(|proved| proved.id().to_string()).unwrap_err()
+        server
+            .attest(request, |challenge| node.answer(challenge, by))
+            .map(|proved| proved.id().to_string())
+            .unwrap_err()
     };
     // A certificate for a key in memory, beside a key of the TPM that its attestation key certifies.
     let stolen = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();

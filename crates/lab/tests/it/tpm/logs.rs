@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sekisho_evidence::node::{Log, NodeError, NodeProof as _, Step, TpmRequest, attestor};
+use sekisho_evidence::node::{Log, NodeError, NodeProof as _, Proved, Step, TpmRecord, TpmRequest, attestor};
 use sekisho_tpm::TpmProof;
 use sekisho_types::SpiffeId;
 
@@ -78,9 +78,10 @@ fn a_log_goes_on_from_the_servers_offset() {
     node.machine.measure(3, "/usr/bin/new");
     assert_eq!(node.again(), (vec![(Log::Ima, length)], None));
     assert_eq!(node.exchange.kept()["ima"]["entries"], 3);
-    // A whole attestation goes on from there, too.
+    // A whole attestation shows all again, so that its record is whole.
     let (asked, outcome) = node.exchange.attest(&node.proof());
-    assert!(outcome.is_ok() && logs(&asked).is_empty());
+    assert_eq!((logs(&asked), outcome.is_ok()), (vec![(Log::Event, 0), (Log::Ima, 0)], true));
+    assert_eq!(node.exchange.kept()["ima"]["entries"], 3);
 }
 
 #[test]
@@ -136,6 +137,29 @@ fn a_long_log_comes_in_parts() {
 }
 
 #[test]
+fn a_log_too_long_to_keep_goes_on() {
+    let Some(machine) = Measured::new() else { return };
+    let name = "x".repeat(15_000);
+    for number in 0..300 {
+        machine.measure(1, &format!("/{number}/{name}"));
+    }
+    let (exchange, _) = Exchange::new(&machine.software);
+    let record = |outcome: Result<Proved, NodeError>| {
+        let file = outcome.unwrap().shown().unwrap().file.clone();
+        TpmRecord::decode(&file).unwrap()
+    };
+    let first = record(exchange.attest(&proof_of(&machine)).1);
+    assert_eq!((first.ima_log, first.ima_from), (None, None));
+    machine.measure(2, "/bin/sh");
+    let (asked, outcome) = exchange.attest(&proof_of(&machine));
+    let length = fs::metadata(machine.ima_log()).unwrap().len();
+    let [(Log::Event, 0), (Log::Ima, from)] = logs(&asked)[..] else { panic!("{asked:?}") };
+    let second = record(outcome);
+    let part = second.ima_log.unwrap();
+    assert_eq!((second.ima_from.unwrap().entries, from + part.len() as u64), (300, length));
+}
+
+#[test]
 fn an_event_log_is_never_left_out() {
     // This TPM was never extended: its PCRs are what an empty log gives, and no other.
     for (log, refused) in [
@@ -161,6 +185,29 @@ fn a_boot_pcr_changes_by_a_restart_only() {
     let Some(node) = Attested::new() else { return };
     node.machine.extend(4, &[7; 32]);
     assert!(node.again().1.unwrap().contains("PCR 4 changed"));
+}
+
+/// A server that has removed the node, and keeps what was remembered of its device.
+#[test]
+fn a_removed_node_is_not_excused() {
+    let Some(mut node) = Attested::new() else { return };
+    let before = node.exchange.kept().to_string();
+    let returns = |machine: &Measured| {
+        let (fresh, _) = Exchange::new(&machine.software);
+        let proved = fresh.attest(&proof_of(machine)).1.map_err(heard)?;
+        attestor("danger_software_tpm").unwrap().follows(&before, &proved).map_err(heard)
+    };
+    assert_eq!(returns(&node.machine), Ok(()));
+    // A log that explains what was measured since.
+    node.machine.boot_event(4, b"an implant");
+    assert!(returns(&node.machine).unwrap_err().contains("PCR 4 changed"));
+    fs::remove_file(node.machine.event_log()).unwrap();
+    assert!(returns(&node.machine).unwrap_err().contains("PCR 4 is not zero"));
+    // Only a restart excuses it, and not from showing a log.
+    node.machine.reboot();
+    assert!(returns(&node.machine).unwrap_err().contains("shows none now"));
+    node.machine.boot_event(4, b"a boot loader");
+    assert_eq!(returns(&node.machine), Ok(()));
 }
 
 #[test]

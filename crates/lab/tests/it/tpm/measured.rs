@@ -82,10 +82,6 @@ impl Measured {
         self.extend(pcr, &digest);
     }
 
-    pub fn hide_event_log(&self) {
-        fs::remove_file(self.event_log()).unwrap();
-    }
-
     /// `TPM2_PCR_Extend` with the empty password (TPM 2.0 Library, part 3, §22.2).
     pub fn extend(&self, pcr: u8, digest: &[u8]) {
         let body = [

@@ -7,6 +7,7 @@ mod boots;
 mod client;
 mod cut;
 mod devid;
+mod evidence;
 mod logs;
 mod measured;
 mod states;
@@ -66,7 +67,7 @@ impl Software {
         write(
             "setup.conf",
             format!(
-                "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {at}/localca.conf\n\
+                "create_certs_tool = {at}/localca\ncreate_certs_tool_config = {at}/localca.conf\n\
                  create_certs_tool_options = {at}/options\nactive_pcr_banks = sha256\n"
             ),
         );
@@ -84,6 +85,12 @@ impl Software {
                  --platform-manufacturer sekisho\n--platform-version 1\n--platform-model lab\n"
             ),
         );
+        // `swtpm_setup` names the model itself.
+        let named = "#!/bin/sh\nfor given do\n  shift\n  [ \"$before\" != --tpm-model ] || given=MODEL\n  \
+                     before=$given\n  set -- \"$@\" \"$given\"\ndone\nexec swtpm_localca \"$@\"\n";
+        write("localca", named.replace("MODEL", model));
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(folder.path().join("localca"), mode).unwrap();
         let setup = Command::new("swtpm_setup")
             .args(["--tpm2", "--create-ek-cert", "--lock-nvram", "--overwrite", "--vmid", "node-1", "--tpmstate"])
             .arg(folder.path().join("state"))

@@ -327,7 +327,7 @@ fn asks(arguments: &[&str]) -> &'static [&'static str] {
         ("why" | "doctor", _) => &[SERVER_SOCKET, AGENT_SOCKET],
         ("svid", "fetch" | "jwt") => &[AGENT_SOCKET],
         ("policy", "check" | "test" | "eval") => &[],
-        ("verify" | "backup" | "restore" | "ledger" | "version", _) => &[],
+        ("verify" | "attest" | "backup" | "restore" | "ledger" | "version", _) => &[],
         _ => &[SERVER_SOCKET],
     }
 }

@@ -1,11 +1,13 @@
 //! Attested agents, as the server knows them.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use sekisho_api::{AgentForm, AgentList, AgentRef, AttestationForm, ChangesForm, ChangesQuery};
-use sekisho_types::UnixTime;
+use sekisho_api::{AgentForm, AgentList, AgentRef, AttestationForm, ChangesForm, ChangesQuery, EvidenceQuery};
+use sekisho_ledger::sha256_of;
+use sekisho_types::{Digest, UnixTime};
 use serde_json::json;
 
 use crate::complete;
@@ -33,6 +35,23 @@ pub(crate) enum AgentVerb {
     /// Ask the node of an agent for its state now: it is accepted, or the agent is no longer attested
     #[command(after_help = "Example:\n  sekisho agent attest db-1")]
     Attest(AgentArg),
+    /// Write what the node of an agent showed when it attested by its TPM the last time, for `sekisho attest verify`
+    #[command(after_help = "Examples:\n  sekisho agent evidence db-1\n  sekisho agent evidence --sha256 \
+        9b1d6e0a4f7c25838e90ab1c6d5f3e7728490cbd1e2f3a5b6c7d8e9fa0b1c2d3 --file refused.json")]
+    Evidence {
+        /// SPIFFE ID of the agent, its path, or a prefix of its last part
+        #[arg(required_unless_present = "sha256", conflicts_with = "sha256", add = complete::agents())]
+        id: Option<String>,
+        /// The evidence that a leaf names by this hash, also of a refused attestation
+        // No variable: it would conflict with each agent that is named.
+        #[arg(long, value_parser = ids::digest)]
+        sha256: Option<Digest>,
+        /// Where to write it; default: `<hash>.json`
+        #[arg(long, env = "SEKISHO_EVIDENCE_FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        asks: ServerOptions,
+    },
     /// Ban an agent: it gets no identity and cannot attest again
     #[command(after_help = "Example:\n  sekisho agent ban db-1")]
     Ban(AgentArg),
@@ -66,6 +85,7 @@ pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {
             print(global.output, &outcome, || describe_outcome(&outcome))?;
             return Ok(if outcome.accepted { Exit::Ok } else { Exit::Denied });
         }
+        AgentVerb::Evidence { id, sha256, file, asks } => evidence(&asks.into(), id, sha256, file).await?,
         AgentVerb::Ban(AgentArg { id, asks }) => {
             let global = Global::from(asks);
             let rest = Rest::of(&global);
@@ -82,6 +102,29 @@ pub(super) async fn run(verb: AgentVerb) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+async fn evidence(
+    global: &Global,
+    id: Option<String>,
+    sha256: Option<Digest>,
+    file: Option<PathBuf>,
+) -> Result<(), Failure> {
+    let rest = Rest::of(global);
+    let id = match id {
+        Some(id) => Some(ids::agent(&rest, &id).await?.id),
+        None => None,
+    };
+    let query = EvidenceQuery { id: id.clone(), sha256: sha256.map(|sha256| sha256.to_string()) };
+    let bytes = rest.get_bytes(&with_query("/v1/agents/evidence", &query)?).await?;
+    let sha256 = Digest::new(sha256_of(&bytes));
+    let file = file.unwrap_or_else(|| PathBuf::from(format!("{sha256}.json")));
+    std::fs::write(&file, &bytes).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+    let shown = json!({"id": id, "sha256": sha256.to_string(), "file": file});
+    print(global.output, &shown, || {
+        let file = file.display();
+        format!("{file}\nverify it with: sekisho attest verify {file} --tpm-ca <authorities>")
+    })
 }
 
 async fn list(global: &Global, watch: bool) -> Result<(), Failure> {

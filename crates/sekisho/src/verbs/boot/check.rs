@@ -51,15 +51,20 @@ fn list(global: &Global, policy: &BootPolicy) -> Result<Exit, Failure> {
             "not_after": image.not_after.map(|at| at.to_string()),
             "secure_boot": image.needs_secure_boot,
             "events": image.events.len(),
+            "files": image.files.as_ref().map(|files| files.len()),
         })
     });
-    let columns: [Column<'_, AdmittedImage>; 5] = [
+    let columns: [Column<'_, AdmittedImage>; 6] = [
         ("IMAGE", &|image| image.name.clone()),
         ("FROM", &|image| or_dash(image.not_before)),
         ("UNTIL", &|image| or_dash(image.not_after)),
         ("SECURE BOOT", &|image| if image.needs_secure_boot { "required" } else { "-" }.to_owned()),
         ("EVENTS", &|image| image.events.len().to_string()),
+        ("FILES", &|image| image.files.as_ref().map_or_else(|| "any".to_owned(), |files| files.len().to_string())),
     ];
-    print(global.output, &json!({ "images": images.collect::<Vec<_>>() }), || table(&policy.images, &columns))?;
+    let digest = policy.digest.to_string();
+    print(global.output, &json!({ "sha256": digest, "images": images.collect::<Vec<_>>() }), || {
+        table(&policy.images, &columns)
+    })?;
     Ok(Exit::Ok)
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,6 +17,10 @@ pub(crate) struct PredictArgs {
     /// Name of the image in a boot policy; default: the file's name
     #[arg(long, env = "SEKISHO_BOOT_IMAGE_NAME")]
     name: Option<String>,
+    /// Also list the digests of the initramfs's files as `ima` of the image: a node is then refused that uses any
+    /// other file
+    #[arg(long, env = "SEKISHO_BOOT_IMA")]
+    ima: bool,
 }
 
 pub(super) fn run(global: &Global, args: &PredictArgs) -> Result<Exit, Failure> {
@@ -24,7 +29,21 @@ pub(super) fn run(global: &Global, args: &PredictArgs) -> Result<Exit, Failure> 
         Prediction::of(&image).map_err(|error| Failure::failed(format!("{}: {error}", args.image.display())))?;
     let file_name = || args.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or_else(file_name);
-    print(global.output, &form(&name, &predicted), || text(&predicted))?;
+    let mut shown = form(&name, &predicted);
+    if args.ima {
+        let unread = || {
+            let image = args.image.display();
+            Failure::failed(format!(
+                "{image}: its initramfs is compressed in a way that is not read here; leave out `--ima`"
+            ))
+        };
+        let files = predicted.files.as_ref().ok_or_else(unread)?;
+        let digests: BTreeSet<String> = files.iter().map(|file| hex::encode(&file.sha256)).collect();
+        if let Some(image) = shown.get_mut("image").and_then(Value::as_object_mut) {
+            image.insert("ima".to_owned(), json!(digests));
+        }
+    }
+    print(global.output, &shown, || text(&predicted))?;
     Ok(Exit::Ok)
 }
 
