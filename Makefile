@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sekisho/target
 ARGS ?=
 
-.PHONY: up test docs setup
+.PHONY: up test docs lab setup
 
 up: setup
 	@cargo build --package sekisho --package payments
@@ -19,6 +19,11 @@ docs:
 	@deploy/setup.sh docs
 	@"$${XDG_CACHE_HOME:-$$HOME/.cache}/sekisho/mdbook/bin/mdbook" build
 	@echo "open target/book/index.html"
+
+# Real agents in virtual machines with measured boot. It needs an x86-64 machine and 250 MB for packages.
+lab:
+	@deploy/setup.sh lab
+	@cargo run --quiet --package xtask -- lab vm $(ARGS)
 
 setup:
 	@deploy/setup.sh

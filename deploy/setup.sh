@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building needs and, with `test`, what testing needs, by Debian package name, and nothing that is
-# present already. With `docs` it builds mdBook, which makes the site.
+# present already. With `docs` it builds mdBook, which makes the site. With `lab` it gets what `make lab` needs.
 set -eu
 
 # Where Debian keeps servers, which a plain user may not have in PATH.
@@ -38,6 +38,12 @@ if [ "${1:-}" = test ]; then
     # deploy/rpm.sh
     want rpmbuild rpm
     [ -x "$cache/python/bin/python" ] || python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
+fi
+
+if [ "${1:-}" = lab ]; then
+    need qemu-system-x86_64 qemu-system-x86
+    need swtpm swtpm
+    need swtpm_setup swtpm-tools
 fi
 
 if [ -n "$missing$optional" ]; then
@@ -78,6 +84,33 @@ if [ "${1:-}" = docs ]; then
         --force --no-track --root "$cache/mdbook" --target-dir "$work" && exit 0
     echo "mdbook $version was not built: see the message above; \`make docs\` tries again" >&2
     exit 1
+fi
+
+# Files of packages that virtual machines use: below the cache, so that nothing of this machine changes.
+if [ "${1:-}" = lab ]; then
+    unpack() { # unpack PACKAGE [FOLDER]
+        folder="$cache/vm/${2:-$1}"
+        [ -e "$folder/complete" ] && return
+        echo "unpacking: $1" >&2
+        work=$(mktemp -d)
+        if (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$1" >&2) && dpkg-deb -x "$work"/*.deb "$work/files"; then
+            rm -rf "$folder"
+            mkdir -p "$cache/vm"
+            mv "$work/files" "$folder"
+            touch "$folder/complete"
+            rm -rf "$work"
+        else
+            rm -rf "$work"
+            echo "$1 could not be downloaded; \`apt-get update\` may help, then run this again" >&2
+            exit 1
+        fi
+    }
+    for package in ovmf systemd-boot-efi busybox-static sbsigntool; do
+        unpack "$package"
+    done
+    # The package of the newest kernel, which this one names.
+    kernel=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+    unpack "${kernel:-linux-image-cloud-amd64}" linux
 fi
 
 # Programs that speak to the agent, and one that knows the schemas of GitHub, GitLab and Compose; they come from PyPI. Without a

@@ -30,7 +30,7 @@ const LIBRARY: &[&str] = &["sekisho-sdk"];
 const PROGRAMS: &[&str] = &["sekisho-server", "sekisho-agent", "sekisho-proxy"];
 const BINARY: &[&str] = &["sekisho"];
 /// They see every layer, and no layer sees them.
-const TOOLS: &[&str] = &["lab", "xtask", "fuzz", "fuzz-rego", "payments"];
+const TOOLS: &[&str] = &["lab", "lab-vm", "xtask", "fuzz", "fuzz-rego", "payments"];
 const LAYERS: [&[&str]; 10] = [WORDS, LANGUAGE, EVIDENCE, RULES, RECORDS, PORTS, EDGES, LIBRARY, PROGRAMS, BINARY];
 
 /// What only one crate may name.

@@ -39,11 +39,13 @@ fn main() -> ExitCode {
         "fuzz-rego" if std::env::args().nth(2).as_deref() == Some("guided") => guided::run(&root()),
         "fuzz-rego" => run(&["run", "--quiet", "--release", "--package", "fuzz-rego", "--"]),
         "simulate" => run(&["run", "--quiet", "--package", "lab", "--bin", "simulate", "--"]),
+        "lab" if std::env::args().nth(2).as_deref() == Some("vm") => run(&["build", "--quiet", "--package", "sekisho"])
+            .and_then(|_| run_with(3, &["run", "--quiet", "--package", "lab-vm", "--"])),
         "bench" => run(&["build", "--quiet", "--release", "--package", "sekisho", "--package", "payments"])
             .and_then(|_| run(&["bench", "--quiet", "--package", "lab", "--bench", "system", "--"])),
         _ => Err("usage: cargo xtask layers | tidy | words [PACKAGE] | links | gen | deny | invariants | \
                  fuzz [SECONDS [TARGET]] | fuzz-rego [own | residuals | guided] [SECONDS] | \
-                 simulate [--seeds A..B] [--twice] | \
+                 simulate [--seeds A..B] [--twice] | lab vm [--list] [--case NAME]… | \
                  bench [PART…]"
             .to_owned()),
     };
@@ -62,7 +64,12 @@ fn main() -> ExitCode {
 
 /// Runs cargo with these arguments and, behind `--`, our own.
 fn run(arguments: &[&str]) -> Result<Vec<String>, String> {
-    let own = std::env::args().skip(2).filter(|_| arguments.last() == Some(&"--"));
+    run_with(2, arguments)
+}
+
+/// Likewise, without the first of our own.
+fn run_with(skipped: usize, arguments: &[&str]) -> Result<Vec<String>, String> {
+    let own = std::env::args().skip(skipped).filter(|_| arguments.last() == Some(&"--"));
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let status = cargo.args(arguments).args(own).current_dir(root()).status().map_err(|e| e.to_string())?;
     if status.success() { Ok(vec![]) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
