@@ -110,11 +110,6 @@ pub const ALL: &[Dashboard] = &[
                 ],
             ),
             graph(
-                "From a node's last accepted state to its denial",
-                "s",
-                &[("sekisho_attestation_detect_seconds_sum / sekisho_attestation_detect_seconds_count", "mean")],
-            ),
-            graph(
                 "Recorded by the server",
                 "ops",
                 &[("sum by (kind) (rate(sekisho_recorded_decisions_total[5m]))", "{{kind}}")],
