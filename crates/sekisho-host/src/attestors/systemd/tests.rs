@@ -182,7 +182,7 @@ async fn law_l11_a_unit_owner_forges_no_unit() {
     let set = |name: &str| {
         let code = format!("import os; os.setxattr({:?}, {name:?}, b{ID:?})", unit.display().to_string());
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", &STRANGER.to_string(), "--clear-groups", "python3", "-c", &code]);
+        command.args(["--reuid", &STRANGER.to_string(), "--clear-groups", "/usr/bin/python3", "-c", &code]);
         command.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !set("user.invocation_id") {
