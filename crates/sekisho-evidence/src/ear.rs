@@ -74,10 +74,9 @@ type Vector = Vec<(&'static str, i8)>;
 
 /// Nothing is claimed of what the evidence does not show: firmware, memory, files at rest.
 fn affirmed(appraised: &AppraisedRecord) -> Vector {
-    let mut vector = vec![];
-    if appraised.endorsement.is_some() {
-        vector.push(("instance-identity", TRUSTWORTHY_INSTANCE));
-    }
+    // A repeated attestation shows no endorsement, so nothing that the verifier knows.
+    let instance = appraised.endorsement.as_ref().map_or(UNRECOGNISED_INSTANCE, |_| TRUSTWORTHY_INSTANCE);
+    let mut vector = vec![("instance-identity", instance)];
     if appraised.boot_image.is_some() {
         // The kernel's command line is part of the image.
         vector.push(("configuration", APPROVED_CONFIGURATION));

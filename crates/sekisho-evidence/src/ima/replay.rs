@@ -5,6 +5,9 @@ use super::entry::{ImaEntry, ImaLog};
 use crate::bytes::Malformed;
 use crate::hash::HashAlgorithm;
 
+/// Bytes of a log. A kernel keeps it in memory.
+const LONGEST_LOG: u64 = 1 << 40;
+
 /// PCR 10 while entries are added. A verifier keeps it between attestations, so that a node sends each entry once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replayed {
@@ -22,9 +25,10 @@ impl Replayed {
         Self { bank, pcr: vec![0; bank.digest_len()], entries: 0, bytes: 0 }
     }
 
-    /// What a verifier kept. `None` if PCR 10 has not the length of the bank.
+    /// What a verifier kept. `None` if PCR 10 has not the length of the bank, or no log can be so long.
     pub fn kept(bank: HashAlgorithm, pcr: Vec<u8>, entries: usize, bytes: u64) -> Option<Self> {
-        (pcr.len() == bank.digest_len()).then_some(Self { bank, pcr, entries, bytes })
+        let is_possible = pcr.len() == bank.digest_len() && bytes <= LONGEST_LOG && entries as u64 <= bytes;
+        is_possible.then_some(Self { bank, pcr, entries, bytes })
     }
 
     pub fn value(&self) -> &[u8] {

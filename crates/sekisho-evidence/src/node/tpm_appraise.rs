@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sekisho_types::{Digest, SpiffeIdError, UnixTime};
 
 use super::tpm::{SOFTWARE_TPM, TPM, is_software, key_class};
-use super::tpm_logs::{LOGGED_PCRS, TpmError};
+use super::tpm_logs::{LOGGED_PCRS, TpmError, first_measured};
 use super::tpm_messages::{QUOTED_PCRS, binding};
 use super::tpm_record::{RecordedEndorsement, TpmRecord};
 use super::tpm_requests::state_binding;
@@ -14,7 +14,7 @@ use crate::boot::{BootPolicy, BootRefusal, EventLog, Quoted};
 use crate::ima::{IMA_PCR, ImaLog};
 use crate::tpm::{
     EndorsementCertificate, EndorsementError, Expected, PcrSelection, PcrValues, Public, QuotedState, Signed,
-    StateClaims, TpmRefusal, appraise_entry, verify_state,
+    StateClaims, TpmRefusal, appraise_entry, check_attestation_key, verify_state,
 };
 use crate::{Class, KeyClass};
 
@@ -87,7 +87,9 @@ pub struct AppraisedRecord {
 }
 
 impl TpmRecord {
-    /// Judges the record as a server judges a node, but for the exchange in which its TPM opened a credential.
+    /// Judges the record as a server judges a node, but for what only the server has seen: that the TPM of the
+    /// endorsement key opened a credential for this attestation key, and what the server knew of earlier attestations.
+    /// So a record that its reader does not have from the log, by its hash, proves nothing: anyone can make one.
     ///
     /// # Errors
     /// The first thing that does not hold.
@@ -96,6 +98,7 @@ impl TpmRecord {
         let class = class.ok_or_else(|| RecordRefusal::Attestor(self.attestor.clone()))?;
         let endorsement = self.endorsement.as_ref().map(|shown| self.endorsed(class, shown, trust)).transpose()?;
         let ak = Public::parse(&self.ak_public).map_err(TpmError::from)?;
+        check_attestation_key(&ak)?;
         let bound = match endorsement {
             Some(_) => binding(&self.nonce, &ak, &self.key, &self.exporter),
             None => state_binding(&self.nonce, &ak, &self.key, &self.exporter),
@@ -108,6 +111,15 @@ impl TpmRecord {
         let quote = Signed { attest: &self.quoted.quote, signature: &self.quoted.signature };
         let state = QuotedState { quote, pcrs: &pcrs, event_log: event_log.as_ref(), ima_log: ima_log.as_ref() };
         let state = verify_state(&ak, &state, &self.expected(&bound))?.into_inner();
+        // Of another hierarchy's key the counters are not the TPM's.
+        if !state.counters_are_true {
+            return Err(TpmRefusal::OtherHierarchy.into());
+        }
+        // A whole attestation shows what explains its boot. A repeated one need not show it again.
+        if endorsement.is_some() && event_log.is_none() {
+            let measured = first_measured(&pcrs);
+            measured.map_or(Ok(()), |index| Err(TpmRefusal::NoEventLog(index)))?;
+        }
         let key = key_class(&ak, self.certified.as_ref(), &bound, &self.key)?;
         let boot = |policy: &BootPolicy| {
             policy.appraise(event_log.as_ref(), Quoted { bank: BANK, values: &pcrs.values }, trust.at)
@@ -176,6 +188,6 @@ impl TpmRecord {
         for (number, entry) in (first..).zip(&log.entries).take(count) {
             appraise_entry(number, entry, pcrs, listed)?;
         }
-        Ok(if first == 0 { FilesShown::All(count) } else { FilesShown::Later(count) })
+        Ok(if self.ima_from.is_none() { FilesShown::All(count) } else { FilesShown::Later(count) })
     }
 }

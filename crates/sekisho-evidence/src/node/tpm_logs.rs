@@ -220,8 +220,7 @@ impl Explaining {
         if log.is_none() && self.had_log {
             return Err(TpmRefusal::EventLogGone.into());
         }
-        let is_measured = |at: &u8| self.pcrs.values.get(at).is_some_and(|value| value.iter().any(|byte| *byte != 0));
-        if let Some(index) = LOGGED_PCRS.into_iter().find(is_measured).filter(|_| log.is_none()) {
+        if let Some(index) = first_measured(&self.pcrs).filter(|_| log.is_none()) {
             return Err(TpmRefusal::NoEventLog(index).into());
         }
         let selection = PcrSelection::new(BANK, QUOTED_PCRS);
@@ -293,6 +292,12 @@ impl Conversation for Explaining {
             Err(error) => Err(denied(own.record, error)),
         }
     }
+}
+
+/// The first PCR of the boot into which something was measured.
+pub(super) fn first_measured(pcrs: &PcrValues) -> Option<u8> {
+    let is_measured = |at: &u8| pcrs.values.get(at).is_some_and(|value| value.iter().any(|byte| *byte != 0));
+    LOGGED_PCRS.into_iter().find(is_measured)
 }
 
 /// Refuses PCRs of the boot that are not what they were in the same boot.

@@ -245,10 +245,20 @@ async fn a_server_keeps_what_a_node_showed() {
     let (code, _, heard) =
         world.sekisho(&["attest", "verify", &file, "--tpm-ca", &root, "--sha256", &"0".repeat(64)]).await;
     assert!(code == 2 && heard.contains("not what the log names"), "{code} {heard}");
-    let (code, _, heard) = world.sekisho(&["attest", "verify", &boot, "--tpm-ca", &root]).await;
-    assert!(code == 1 && heard.contains("tpm-evidence/1"), "{code} {heard}");
-    let (code, _, heard) = world.sekisho(&["attest", "verify", &file, "--tpm-ca", &other.authority(ROOT)]).await;
+    let (code, _, heard) =
+        world.sekisho(&["attest", "verify", &file, "--tpm-ca", &other.authority(ROOT), "--sha256", sha256]).await;
     assert!(code == 2 && heard.contains("not trusted here"), "{code} {heard}");
+    // Without the log's word it proves nothing.
+    let (code, _, heard) = world.sekisho(&["attest", "verify", &file, "--tpm-ca", &root]).await;
+    assert!(code == 3 && heard.contains("--sha256"), "{code} {heard}");
+    let (receipt, trust) = (at("leaf.tlog-proof"), at("trust"));
+    let by_proof = ["attest", "verify", &file, "--tpm-ca", &root, "--proof", &receipt, "--trust-policy", &trust];
+    let prove = async |id: &str| world.text(&["prove", id, "--file", &receipt, "--trust-policy", &trust]).await;
+    prove(leaf["id"].as_str().unwrap()).await;
+    assert_eq!(world.json(&by_proof).await["evidence_sha256"], sha256);
+    prove(world.leaves("issuance").await[0]["id"].as_str().unwrap()).await;
+    let (code, _, heard) = world.sekisho(&by_proof).await;
+    assert!(code == 2 && heard.contains("names no evidence"), "{code} {heard}");
 
     // What it shows later takes the place of that, and what is refused is kept too.
     agent.end().await;
@@ -262,7 +272,7 @@ async fn a_server_keeps_what_a_node_showed() {
     agent.end().await;
     let refused = leaf["evidence_sha256"].as_str().unwrap();
     world.text(&["agent", "evidence", "--sha256", refused, "--file", &file]).await;
-    let (code, _, heard) = world.sekisho(&["attest", "verify", &file, "--tpm-ca", &root]).await;
+    let (code, _, heard) = world.sekisho(&["attest", "verify", &file, "--tpm-ca", &root, "--sha256", refused]).await;
     assert!(code == 2 && heard.contains("`/etc/shadow`"), "{code} {heard}");
     let (code, _, heard) = world.sekisho(&["agent", "evidence", &id]).await;
     assert!(code == 1, "it is no longer attested: {heard}");

@@ -123,7 +123,7 @@ async fn evidence(
     let shown = json!({"id": id, "sha256": sha256.to_string(), "file": file});
     print(global.output, &shown, || {
         let file = file.display();
-        format!("{file}\nverify it with: sekisho attest verify {file} --tpm-ca <authorities>")
+        format!("{file}\nverify it with: sekisho attest verify {file} --tpm-ca <authorities> --sha256 {sha256}")
     })
 }
 
