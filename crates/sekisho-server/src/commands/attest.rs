@@ -64,10 +64,10 @@ impl<N: AttestingNode> Command for Attest<N> {
         if !run.domain.limits.attestations.take(network_of(address), now()) {
             return Err(AttestError::TooMany);
         }
-        // What a conversation holds in memory is bounded by their number.
-        let network = network_of(address);
-        let _slot = run.domain.limits.conversations.take(network).ok_or(AttestError::TooMany)?;
+        // A stranger that shows nothing takes no place of those who do.
         let opening = node.opening().await?;
+        // What a conversation holds in memory is bounded by their number.
+        let _slot = run.domain.limits.conversations.take(network_of(address)).ok_or(AttestError::Busy)?;
         // Before a token is spent for it.
         let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
         let (proved, by) = prove(run, &mut node, &opening, (exporter, csr.get())).await?;

@@ -14,6 +14,8 @@ use crate::refusal::Fault;
 pub(crate) enum AttestError {
     #[error("too many attestations from this address; wait a second and try again")]
     TooMany,
+    #[error("too many nodes attest at this time, or too many of this address; try again in a moment")]
+    Busy,
     #[error("{0}")]
     Message(String),
     #[error("no message for 30 s")]

@@ -108,7 +108,7 @@ impl From<AttestError> for Status {
     fn from(error: AttestError) -> Self {
         let says = error.to_string();
         match error {
-            AttestError::TooMany => Self::resource_exhausted(says),
+            AttestError::TooMany | AttestError::Busy => Self::resource_exhausted(says),
             AttestError::Silent | AttestError::Slow(_) => Self::deadline_exceeded(says),
             AttestError::Gone => Self::cancelled(says),
             AttestError::Node(NodeError::Off(..)) => Self::permission_denied(says),

@@ -5,7 +5,10 @@ use sekisho_store::Write;
 use sekisho_types::SpiffeId;
 
 use super::{says, words};
-use crate::commands::{AskState, Attest, AttestError, BanAgent, EvictAgent, PostStatus, Renew, RenewError};
+use crate::commands::{
+    AnsweringNode, AskState, Attest, AttestError, AttestingNode, BanAgent, EvictAgent, Opening, PostStatus, Renew,
+    RenewError,
+};
 use crate::denied::Denied;
 use crate::issue::IssueError;
 use crate::refusal::Refusal;
@@ -92,6 +95,39 @@ async fn what_proves_nothing_is_refused_and_on_record() {
         assert!(tries < 500);
     }
     assert!(bed.refusals().await.iter().any(|refused| says(refused).1.contains("too many attestations")));
+}
+
+/// A node that opens a stream and shows nothing.
+struct Silent;
+
+impl AttestingNode for Silent {
+    async fn opening(&mut self) -> Result<Opening, AttestError> {
+        std::future::pending().await
+    }
+}
+
+impl AnsweringNode for Silent {
+    async fn answer(&mut self, _challenge: Vec<u8>) -> Result<Vec<u8>, AttestError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn law_l9_silent_strangers_hold_no_place() {
+    let bed = Testbed::new().await;
+    let mut silent = vec![];
+    for number in 0..1000u16 {
+        let [high, low] = number.to_be_bytes();
+        let address = [10, 0, high, low].into();
+        let attest = Attest { node: Silent, address, exporter: [7; 32], tls_group: "X25519".into() };
+        let stranger = bed.stranger().await;
+        silent.push(tokio::spawn(async move { stranger.execute(attest).await.map(drop).map_err(Refusal::into_error) }));
+    }
+    tokio::task::yield_now().await;
+    let token = bed.token("host-a").await;
+    bed.attest(&token).await.map(drop).unwrap_or_else(|error| panic!("{error}"));
+    assert!(silent.iter().all(|stranger| !stranger.is_finished()));
+    silent.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
