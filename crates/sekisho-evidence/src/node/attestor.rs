@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sekisho_types::{Digest, SelectorSet, Signer, SpiffeId, SpiffeIdError, TrustDomain, UnixTime};
+use x509_parser::prelude::X509Certificate;
 
 use super::kernel::KERNEL;
 use crate::boot::BootPolicy;
@@ -96,10 +97,11 @@ pub enum Step {
     Proved(Proved),
 }
 
-/// What a node proves itself by, if that is a device with a key of its own. It is one node permanently.
+/// What a node proves itself by, if that is a device with a key of its own, or a certificate. It is one node
+/// permanently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// SHA-256 of its public key.
+    /// SHA-256 of its public key; of a certificate, of what its authority signed.
     pub key: Digest,
     /// What it states about itself, for operators.
     pub about: String,
@@ -109,6 +111,15 @@ pub struct Device {
 pub struct Unvouched {
     pub device: Device,
     pub(super) then: Box<dyn FnOnce() -> Result<Step, NodeError> + Send>,
+}
+
+impl Device {
+    /// A certificate, by what was signed of it. Its fingerprint does not name it: of an ECDSA signature anyone can make
+    /// another one that is valid too, with (r, n − s).
+    pub(super) fn certificate(certificate: &X509Certificate<'_>) -> Self {
+        let signed = certificate.tbs_certificate.as_ref();
+        Self { key: crate::sha256(signed), about: format!("certificate of {}", certificate.subject()) }
+    }
 }
 
 impl Unvouched {
@@ -209,6 +220,7 @@ pub struct Proved {
     can_reattest: bool,
     remembers: Option<String>,
     device: Option<Device>,
+    endorsement: Option<Digest>,
     shown: Option<Arc<ShownEvidence>>,
 }
 
@@ -220,11 +232,16 @@ impl Proved {
         (id, can_reattest): (SpiffeId, bool),
     ) -> Result<Self, NodeError> {
         let evidence = one_piece(class, measured_at, ends_at, selectors)?;
-        Ok(Self { id, evidence, can_reattest, remembers: None, device: None, shown: None })
+        Ok(Self { id, evidence, can_reattest, remembers: None, device: None, endorsement: None, shown: None })
     }
 
     pub(super) fn of_device(self, device: Device) -> Self {
         Self { device: Some(device), ..self }
+    }
+
+    /// It is in a TPM with this endorsement key, whose SHA-256 this is, and the node is not bound to that TPM.
+    pub(super) fn within(self, endorsement: Digest) -> Self {
+        Self { endorsement: Some(endorsement), ..self }
     }
 
     pub(super) fn with_shown(self, shown: Option<Arc<ShownEvidence>>) -> Self {
@@ -262,6 +279,11 @@ impl Proved {
     /// The device that is this node permanently.
     pub const fn device(&self) -> Option<&Device> {
         self.device.as_ref()
+    }
+
+    /// The endorsement key of the TPM that the node's key is in, where the node is another device.
+    pub const fn endorsement(&self) -> Option<Digest> {
+        self.endorsement
     }
 
     /// What the node showed, where its attestor keeps that.

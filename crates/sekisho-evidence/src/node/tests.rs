@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use sekisho_types::{
     Digest, EvidenceClass, Secret, Selector, SignError, SignatureAlgorithm, Signer, SpiffeId, TrustDomain,
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::*;
 
@@ -129,6 +130,51 @@ fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         long => vec![0x82, (long >> 8) as u8, long as u8],
     };
     [&[tag], length.as_slice(), content].concat()
+}
+
+/// The other signature of the same bytes and key: (r, n − s), on P-256 (FIPS 186-5, section 6.4).
+fn mirrored(certificate: &[u8]) -> Vec<u8> {
+    const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let (_, parsed) = X509Certificate::from_der(certificate).unwrap();
+    let signature = parsed.signature_value.data.to_vec();
+    let r_length = usize::from(signature[3]);
+    let (r, s) = (&signature[4..4 + r_length], &signature[6 + r_length..]);
+    let wide = |bytes: &[u8]| {
+        let skipped: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+        [vec![0; 32 - skipped.len()], skipped].concat()
+    };
+    let (mut difference, mut borrow) = (wide(&hex::decode(ORDER).unwrap()), 0i16);
+    for (at, byte) in wide(s).iter().enumerate().rev() {
+        let left = i16::from(difference[at]) - i16::from(*byte) - borrow;
+        borrow = i16::from(left < 0);
+        difference[at] = left.rem_euclid(256) as u8;
+    }
+    let other = crate::ecdsa::signature_der(r, &difference);
+    let algorithm = tlv(0x30, &tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]));
+    let signed = parsed.tbs_certificate.as_ref();
+    tlv(0x30, &[signed, &algorithm, &tlv(3, &[&[0], other.as_slice()].concat())].concat())
+}
+
+/// A ban of a node would mean nothing otherwise.
+#[test]
+fn law_l4_another_signature_is_the_same_certificate() {
+    let (roots, proof) = node_of_an_authority();
+    let (domain, attestor) = (td(), attestor("x509pop").unwrap());
+    let given = given(&domain, &roots);
+    let proved = |proof: &X509PopProof<Key>| {
+        let Ok(Step::Challenge(challenge, waiting)) = attestor.begin(&proof.payload(&session()).unwrap(), &given)
+        else {
+            panic!("the certificate is valid");
+        };
+        let answer = proof.answer(&challenge, &session()).unwrap();
+        let Ok(Step::Proved(proved)) = waiting.go_on(&answer, &given) else { panic!("its key is proved") };
+        proved
+    };
+    let first = proved(&proof);
+    let twisted = X509PopProof { chain: vec![mirrored(&proof.chain[0])], key: proof.key };
+    let second = proved(&twisted);
+    assert_ne!(first.id(), second.id());
+    assert_eq!(first.device().unwrap().key, second.device().unwrap().key);
 }
 
 /// An authority's certificate, and the proof of a node that has one of its.

@@ -10,11 +10,11 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use sekisho_types::{EvidenceClass, Secret, Selector, SelectorSet, UnixTime, parse_strict_json};
+use sekisho_types::{Digest, EvidenceClass, Secret, Selector, SelectorSet, UnixTime, parse_strict_json};
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::attestor::{AnchorFile, Conversation, NodeAttestor, NodeError, Proved, Step, VerifierInputs};
+use super::attestor::{AnchorFile, Conversation, Device, NodeAttestor, NodeError, Proved, Step, VerifierInputs};
 use super::tpm::{MANUFACTURERS, SOFTWARE_MODEL};
 use crate::path::{AnyPurpose, PathError, validity, verify_path};
 use crate::tpm::{
@@ -119,6 +119,7 @@ struct DevId {
     ends_at: UnixTime,
     /// SHA-1 of the certificate, which names the agent as SPIRE does.
     fingerprint: String,
+    device: Device,
     selectors: SelectorSet,
 }
 
@@ -138,6 +139,7 @@ impl DevId {
             spki: certificate.public_key().raw.to_vec(),
             ends_at,
             fingerprint: fingerprint(leaf),
+            device: Device::certificate(&certificate),
             selectors: selectors(&certificate, &authorities),
         })
     }
@@ -192,7 +194,7 @@ impl NodeAttestor for TpmDevId {
         }
         let request = Request::parse(payload)?;
         let devid = DevId::verify(&request.chain, given.anchors, given.now)?;
-        let (ek, ak) = resident(&request, &devid, given.manufacturers, given.now)?;
+        let (endorsement, ek, ak) = resident(&request, &devid, given.manufacturers, given.now)?;
         let fresh = given.session.fresh;
         let (secret, nonce) = (fresh(), fresh());
         let mut seed = [0; 48];
@@ -204,7 +206,7 @@ impl NodeAttestor for TpmDevId {
             "DevID": encoded(&nonce),
             "CredActivation": {"Credential": encoded(&made.credential), "Secret": encoded(&made.encrypted_seed)},
         });
-        let waiting = Challenged { devid, secret: Secret::new(secret), nonce };
+        let waiting = Challenged { devid, endorsement, secret: Secret::new(secret), nonce };
         Ok(Step::Challenge(challenge.to_string().into_bytes(), Box::new(waiting)))
     }
 }
@@ -216,7 +218,7 @@ fn resident(
     devid: &DevId,
     manufacturers: &[Vec<u8>],
     now: UnixTime,
-) -> Result<(Public, Public), DevIdError> {
+) -> Result<(Digest, Public, Public), DevIdError> {
     let endorsement = EndorsementCertificate::verify(&request.ek_certificate, &[], manufacturers, now);
     let endorsement = endorsement.map_err(TpmRefusal::from)?;
     if endorsement.model.to_ascii_lowercase().contains(SOFTWARE_MODEL) {
@@ -233,19 +235,21 @@ fn resident(
     if certified.public.key != devid.key {
         return Err(DevIdError::OtherKey);
     }
-    Ok((ek, ak))
+    Ok((endorsement.spki, ek, ak))
 }
 
 /// Both challenges were sent. They are used for one answer and then forgotten.
 struct Challenged {
     devid: DevId,
+    /// Of its endorsement key.
+    endorsement: Digest,
     secret: Secret<[u8; 32]>,
     nonce: [u8; 32],
 }
 
 impl Conversation for Challenged {
     fn go_on(self: Box<Self>, answer: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError> {
-        let Self { devid, secret, nonce } = *self;
+        let Self { devid, endorsement, secret, nonce } = *self;
         let answer = parse_strict_json(answer, MAX_PAYLOAD_BYTES).map_err(|_| DevIdError::Form("it is not JSON"))?;
         let field = |name: &'static str| answer.get(name).and_then(decoded).ok_or(DevIdError::Form(name));
         if !devid.signed(&nonce, &field("DevID")?) {
@@ -257,6 +261,7 @@ impl Conversation for Challenged {
         }
         let id = given.trust_domain.workload(&format!("/spire/agent/tpm_devid/{}", devid.fingerprint))?;
         let times = (given.now, Some(devid.ends_at));
-        Ok(Step::Proved(Proved::new(&TPM_DEVID, times, devid.selectors, (id, true))?))
+        let proved = Proved::new(&TPM_DEVID, times, devid.selectors, (id, true))?;
+        Ok(Step::Proved(proved.of_device(devid.device).within(endorsement)))
     }
 }

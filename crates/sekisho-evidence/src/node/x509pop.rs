@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::attestor::{
-    AnchorFile, Conversation, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
+    AnchorFile, Conversation, Device, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
 };
 use crate::ecdsa::signature_der;
 use crate::path::{AnyPurpose, PathError, validity, verify_path};
@@ -80,6 +80,7 @@ pub struct NodeCertificate {
     pub ends_at: UnixTime,
     /// SHA-1 of the certificate, which names the agent as SPIRE does.
     pub fingerprint: String,
+    device: Device,
     pub selectors: SelectorSet,
 }
 
@@ -142,7 +143,8 @@ impl NodeCertificate {
         let path = std::iter::once(leaf).chain(&authorities);
         let ends_at = path.filter_map(|der| validity(der)).map(|(_, end)| end).min().ok_or(X509PopError::Form)?;
         let public_key = public_key.raw.to_vec();
-        Ok(Verified::assertion(Self { key, public_key, ends_at, fingerprint, selectors }))
+        let device = Device::certificate(&certificate);
+        Ok(Verified::assertion(Self { key, public_key, ends_at, fingerprint, device, selectors }))
     }
 
     /// The challenge with our nonce.
@@ -207,7 +209,8 @@ impl Conversation for Challenged {
         let certificate = self.certificate.into_inner();
         let id = given.trust_domain.workload(&format!("/spire/agent/x509pop/{}", certificate.fingerprint))?;
         let times = (given.now, Some(certificate.ends_at));
-        Ok(Step::Proved(Proved::new(&X509POP, times, certificate.selectors, (id, true))?))
+        let proved = Proved::new(&X509POP, times, certificate.selectors, (id, true))?;
+        Ok(Step::Proved(proved.of_device(certificate.device)))
     }
 }
 

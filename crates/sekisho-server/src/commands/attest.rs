@@ -176,8 +176,16 @@ async fn admit(
 ) -> Result<IssuedX509, AttestError> {
     let (id, domain) = (proved.id(), run.domain);
     let banned = |withdrawn| AttestError::Banned { agent: id.clone(), withdrawn };
-    if domain.view.read(|state| state.nodes.get(id).is_some_and(|node| node.banned)) {
+    let is_banned = |id: &SpiffeId| domain.view.read(|state| state.nodes.get(id).is_some_and(|node| node.banned));
+    if is_banned(id) {
         return Err(banned(vec![]));
+    }
+    // A TPM is no other node either, whatever certificate is in it.
+    if let Some(endorsement) = proved.endorsement() {
+        let known = domain.store.device(&domain.identity.name, &endorsement).await?;
+        if known.and_then(|known| known.node).is_some_and(|node| is_banned(&node)) {
+            return Err(banned(vec![]));
+        }
     }
     let mut node = Node::proved(proved);
     let (shown, before) = (proved.shown(), remembered(run.facts(), id));

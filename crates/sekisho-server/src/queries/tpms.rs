@@ -1,3 +1,4 @@
+use sekisho_evidence::node::{SOFTWARE_TPM, TPM};
 use sekisho_store::DeviceRecord;
 
 use super::query_error::QueryError;
@@ -13,6 +14,14 @@ impl Query for ListTpms {
     type Reply = Result<Vec<DeviceRecord>, QueryError>;
 
     async fn answer(self, of: &Shared, _: &Operator) -> Self::Reply {
-        Ok(of.store.devices(&of.identity.name).await?)
+        let devices = of.store.devices(&of.identity.name).await?;
+        Ok(devices.into_iter().filter(is_tpm).collect())
     }
+}
+
+/// Devices of other attestors are certificates, for which operators have no list.
+fn is_tpm(device: &DeviceRecord) -> bool {
+    let of = |class: &str, path: &str| path.strip_prefix("/spire/agent/").is_some_and(|rest| rest.starts_with(class));
+    let classes = [TPM.name, SOFTWARE_TPM.name].map(|name| format!("{name}/"));
+    device.node.as_ref().is_none_or(|node| classes.iter().any(|class| of(class, node.path())))
 }
