@@ -68,7 +68,8 @@ impl BootPolicy {
     /// Reads a policy. Unknown members are refused: they may be a condition that is not known here.
     ///
     /// # Errors
-    /// A text that is not of this form, two images of one name, or an image that names no event of PCR 4 or 11.
+    /// A text that is not of this form, two images of one name, an image that names no event of PCR 4 or 11, or two
+    /// images of one time with the same events and other files.
     pub fn parse(text: &[u8]) -> Result<Self, BootPolicyError> {
         let value = parse_strict_json(text, MAX_BYTES).map_err(|e| BootPolicyError::Json(e.to_string()))?;
         let top = Members::of(&value, "boot policy", &["images"])?;
@@ -78,6 +79,12 @@ impl BootPolicy {
         let names: BTreeSet<_> = images.iter().map(|image| &image.name).collect();
         if names.len() != images.len() {
             return Err(top.refusal("two images have one name"));
+        }
+        for (at, image) in images.iter().enumerate() {
+            if let Some(other) = images.iter().take(at).find(|other| other.is_ambiguous_with(image)) {
+                let why = "it measures the same events as an image before it, in the same time, and lists other files";
+                return Err(BootPolicyError::Form { place: format!("images[{at}] (like `{}`)", other.name), why });
+            }
         }
         Ok(Self { digest: crate::sha256(text), images })
     }
@@ -89,6 +96,17 @@ impl BootPolicy {
 }
 
 impl AdmittedImage {
+    /// Whether a boot could be of either, and which files may run then would follow from their order.
+    fn is_ambiguous_with(&self, other: &Self) -> bool {
+        let events = |image: &Self| image.events.iter().map(|event| (event.pcr, event.digest)).collect::<Vec<_>>();
+        let begins_before = |one: &Self, other: &Self| match (one.not_before, other.not_after) {
+            (Some(begin), Some(end)) => begin < end,
+            _ => true,
+        };
+        let overlap = begins_before(self, other) && begins_before(other, self);
+        overlap && self.files != other.files && self.events.len() == other.events.len() && events(self) == events(other)
+    }
+
     /// PCRs that its boot has to explain.
     pub fn pcrs(&self) -> BTreeSet<u8> {
         self.events.iter().map(|event| event.pcr).chain(self.empty.iter().copied()).collect()

@@ -259,6 +259,24 @@ fn an_image_may_list_its_files() {
 }
 
 #[test]
+fn images_that_differ_in_files_only_need_times() {
+    let (first, mut second) = (listed("a", &unified(b"quiet")), listed("b", &unified(b"quiet")));
+    second["ima"] = json!([hex::encode([1; 32])]);
+    let parsed = |images: &[&Value]| BootPolicy::parse(json!({"images": images}).to_string().as_bytes());
+    let refused = parsed(&[&first, &second]).unwrap_err().to_string();
+    assert!(refused.contains("images[1] (like `a`)") && refused.contains("lists other files"), "{refused}");
+    // One after the other, or of other events.
+    let (mut before, mut after) = (first.clone(), second.clone());
+    before["not_after"] = "2027-02-01T00:00:00Z".into();
+    after["not_before"] = "2027-02-01T00:00:00Z".into();
+    parsed(&[&before, &after]).unwrap();
+    after["not_before"] = "2027-01-31T23:59:59Z".into();
+    assert!(parsed(&[&after, &before]).is_err());
+    second["events"][0]["sha256"] = hex::encode([2; 32]).into();
+    parsed(&[&first, &second]).unwrap();
+}
+
+#[test]
 fn a_verdict_holds_while_time_and_pcrs_do() {
     let image = unified(b"quiet");
     let mut timed = listed("a", &image);
