@@ -20,8 +20,8 @@ pub(crate) const LONGEST_LATE: Duration = Duration::from_secs(300);
 /// The stream has brought less than an SVID requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the server's stream of changes has brought revision {applied} to this agent, and new SVIDs require the policy and \
-     revocations of revision {required}: new SVIDs are withheld until it comes"
+    "this agent has the policy and revocations of revision {applied} on its disk, and new SVIDs require those of \
+     revision {required}: new SVIDs are withheld until the server's stream has brought them and the disk has taken them"
 )]
 pub(crate) struct Behind {
     pub required: u64,

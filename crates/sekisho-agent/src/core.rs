@@ -27,10 +27,15 @@ pub(crate) struct Core {
 impl Core {
     /// Writes all that a restart needs (law L14).
     pub(crate) fn save(&self) -> Result<(), DiskError> {
+        let mut revision = 0;
         self.cache.store(|| {
             // The SVIDs before the state: none is kept without the policy that it requires.
             let (own, held) = (self.upstream.own(), self.svids.all().into_iter().collect());
-            Stored { own, held, server_state: self.server_state.read(Clone::clone) }
-        })
+            let server_state = self.server_state.read(Clone::clone);
+            revision = server_state.revision;
+            Stored { own, held, server_state }
+        })?;
+        self.server_state.keep(revision);
+        Ok(())
     }
 }

@@ -15,21 +15,37 @@ use crate::core::Core;
 use crate::error::AgentError;
 use crate::svid::AgentSvid;
 
-/// Writes the cache whenever it is wanted, at most twice a second.
+/// How long a disk that did not take the cache is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Writes the cache whenever it is wanted, at most twice a second, and again until the disk takes it.
 pub(crate) async fn run_cache(core: Arc<Core>) {
     loop {
         core.cache.save_requested().await;
-        save(&core).await;
+        while !save(&core).await {
+            tokio::time::sleep(AFTER_FAILURE).await;
+        }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Writes the cache now.
-pub(crate) async fn save(core: &Arc<Core>) {
+/// Writes the cache now. False if the disk did not take it.
+pub(crate) async fn save(core: &Arc<Core>) -> bool {
     let saver = core.clone();
-    let saved = sekisho_runtime::blocking(move || saver.save()).await;
-    if let Ok(Err(error)) = saved {
-        tracing::error!(%error, "the cache was not written; a restart without the server would not serve");
+    match sekisho_runtime::blocking(move || saver.save()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::error!(
+                %error,
+                "the cache was not written: a restart without the server would not serve, and SVIDs that require a \
+                 newer policy are withheld; make room on the disk of the agent's data folder"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::error!(%error, "the cache was not written");
+            false
+        }
     }
 }
 

@@ -60,13 +60,18 @@ impl SharedServerState {
         });
     }
 
-    /// The state of this revision is on disk.
+    /// Policy and revocations of this revision are on disk.
     pub(crate) fn keep(&self, revision: u64) {
         self.kept.send_if_modified(|kept| {
             let is_newer = revision > *kept;
             *kept = revision.max(*kept);
             is_newer
         });
+    }
+
+    /// Whether policy and revocations of this revision are on disk.
+    pub(crate) fn keeps(&self, revision: u64) -> bool {
+        *self.kept.borrow() >= revision
     }
 
     pub(crate) fn kept(&self) -> watch::Receiver<u64> {

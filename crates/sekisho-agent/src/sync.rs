@@ -101,16 +101,20 @@ async fn watch(core: &Arc<Core>) -> Result<(), ServerFailure> {
         let revision = message.revision;
         warn_of_older_state(core, &message);
         let binds_decisions = message.policy.is_some() || !message.revocations.is_empty();
+        let is_on_disk = core.server_state.keeps(applied);
         apply(core, message)?;
         revocations::complete(core);
         core.upstream.connected.send_replace(true);
-        if binds_decisions || core.server_state.behind().is_some() {
-            // On disk before an SVID that requires it is served. A failure is logged, and stops no service.
-            renew::save(core).await;
+        if !is_on_disk || binds_decisions || core.server_state.behind().is_some() {
+            // On disk before an SVID that requires it is served. Until then that SVID is withheld.
+            if !renew::save(core).await {
+                core.cache.request_save();
+            }
         } else {
+            // Policy and revocations are those that are on disk.
+            core.server_state.keep(revision);
             core.cache.request_save();
         }
-        core.server_state.keep(revision);
         applied = revision;
         report(core, &acknowledge, applied);
     }
