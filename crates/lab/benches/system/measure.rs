@@ -46,6 +46,22 @@ impl fmt::Display for Table {
     }
 }
 
+/// Microseconds of this thread on a processor, while others use it or not.
+fn thread_micros() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    spent.tv_sec as f64 * 1e6 + spent.tv_nsec as f64 / 1e3
+}
+
+/// Runs `work` for about a second on one thread: microseconds of a processor each.
+pub fn processor_each(mut work: impl FnMut()) -> f64 {
+    let (began, before, mut count) = (Instant::now(), thread_micros(), 0u32);
+    while began.elapsed() < Duration::from_secs(1) {
+        (0..20).for_each(|_| work());
+        count += 20;
+    }
+    (thread_micros() - before) / f64::from(count)
+}
+
 /// Runs `work` for about a second on one thread: microseconds and allocations each.
 pub fn each(mut work: impl FnMut()) -> (f64, f64) {
     for _ in 0..50 {
