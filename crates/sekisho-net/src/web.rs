@@ -74,6 +74,8 @@ pub struct WebPost<'a> {
     pub content_type: &'static str,
     pub bearer: Option<&'a Secret<Vec<u8>>>,
     pub body: String,
+    /// Whether the answer's body is of interest. One that is not is not read, whatever its length.
+    pub reads_answer: bool,
 }
 
 /// What a server answered, whatever its status.
@@ -148,7 +150,7 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     let driver = tokio::spawn(connection);
-    let WebPost { name, content_type, bearer, body } = post;
+    let WebPost { name, content_type, bearer, body, reads_answer } = post;
     let path = if name.is_empty() && !prefix.path.is_empty() { "" } else { "/" };
     let request = Request::post(format!("{}{path}{name}", prefix.path))
         .header(header::HOST, &address)
@@ -161,7 +163,11 @@ where
     let request = request.body(axum::body::Body::from(body)).map_err(|e| failed(&e))?;
     let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
     let (head, body) = answer.into_parts();
-    let body = axum::body::to_bytes(axum::body::Body::new(body), MAX_ANSWER).await.map_err(|e| failed(&e))?;
+    let body = if reads_answer {
+        axum::body::to_bytes(axum::body::Body::new(body), MAX_ANSWER).await.map_err(|e| failed(&e))?
+    } else {
+        Bytes::new()
+    };
     driver.abort();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Ok(WebAnswer { status: head.status, content_type: content_type.unwrap_or_default().to_owned(), body })

@@ -1,5 +1,6 @@
 //! Alerts on their way to a web server that the operator names: one by one, in order, each until it is accepted. A
-//! receiver may get one twice, and knows it by its id.
+//! receiver may get one twice, and knows it by its id. One that a receiver refuses again and again for what it holds is
+//! skipped: nodes choose a part of its text, and none of them keeps the alerts of others back.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,10 @@ const BATCH: usize = 100;
 /// How long a receiver that failed is left alone, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How often a receiver refuses one alert until the next is sent.
+const MOST_REFUSALS: u32 = 5;
+/// How soon it is looked again for an alert before which another one may still come.
+const UNSETTLED: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 enum WebhookError {
@@ -39,6 +44,13 @@ enum WebhookError {
     Json(#[from] serde_json::Error),
 }
 
+impl WebhookError {
+    /// The receiver refuses what was sent to it, and not who sends it or when (RFC 9110, section 15.5).
+    fn is_about_content(&self) -> bool {
+        matches!(self, Self::Status(400 | 406 | 409..=422))
+    }
+}
+
 #[derive(Serialize)]
 struct Message<'a> {
     trust_domain: &'a str,
@@ -51,8 +63,14 @@ pub(crate) struct AlertWebhook {
     client: WebClient,
     token: Option<Secret<Vec<u8>>>,
     file: PathBuf,
-    /// The last alert that was accepted; `None` before the first look.
-    sent: Mutex<Option<String>>,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    /// The last alert that was accepted or skipped; `None` before the first look.
+    sent: Option<String>,
+    /// How often the alert after it was refused.
+    refusals: u32,
 }
 
 impl AlertWebhook {
@@ -73,36 +91,60 @@ impl AlertWebhook {
         let token = args.alert_webhook_token_file.as_ref().map(read).transpose()?;
         let file = folder.join(FILE);
         let sent = std::fs::read_to_string(&file).ok().map(|text| text.trim().to_owned());
-        Ok(Some(Arc::new(Self { url, client, token, file, sent: Mutex::new(sent) })))
+        let progress = Mutex::new(Progress { sent, refusals: 0 });
+        Ok(Some(Arc::new(Self { url, client, token, file, progress })))
     }
 
-    /// Sends what was not accepted yet.
-    async fn deliver(&self, domain: &Domain) -> Result<(), WebhookError> {
-        let (mut sent, trust_domain) = (self.sent.lock().await, &domain.identity.name);
-        let mut after = match sent.clone() {
+    /// Sends what was not accepted yet. False if there is an alert before which another one may still come.
+    async fn deliver(&self, domain: &Domain) -> Result<bool, WebhookError> {
+        let (mut progress, trust_domain) = (self.progress.lock().await, &domain.identity.name);
+        let mut after = match progress.sent.clone() {
             Some(after) => after,
             // What came before the webhook was configured is not sent. An id begins with `alr`.
             None => {
+                let settled = domain.streams.alerts.settled_below(&domain.log);
                 let newest = domain.store.alerts(trust_domain, None, 1).await?.pop();
-                let first = newest.map_or_else(|| "alr".to_owned(), |alert| alert.id);
+                let first = newest.map_or_else(|| "alr".to_owned(), |alert| alert.id).min(settled);
                 write_atomic(&self.file, first.as_bytes())?;
-                sent.insert(first).clone()
+                progress.sent.insert(first).clone()
             }
         };
         loop {
+            // Before the store is read: what is settled now is in it.
+            let settled = domain.streams.alerts.settled_below(&domain.log);
             let alerts = domain.store.alerts(trust_domain, Some(&after), BATCH).await?;
             if alerts.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             for alert in alerts {
+                if alert.id >= settled {
+                    return Ok(false);
+                }
                 let id = alert.id.clone();
-                self.post(&Message { trust_domain: trust_domain.as_str(), alert: alert_form(alert) }).await?;
+                let message = Message { trust_domain: trust_domain.as_str(), alert: alert_form(alert) };
+                self.send(&message, &mut progress.refusals).await?;
                 after.clone_from(&id);
-                *sent = Some(id);
+                *progress = Progress { sent: Some(id), refusals: 0 };
                 // After it was accepted: a crash in between sends it again.
                 write_atomic(&self.file, after.as_bytes())?;
             }
         }
+    }
+
+    /// Sends an alert, or gives it up: the receiver has refused it often enough.
+    async fn send(&self, message: &Message<'_>, refusals: &mut u32) -> Result<(), WebhookError> {
+        let error = match self.post(message).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        *refusals += u32::from(error.is_about_content());
+        if *refusals < MOST_REFUSALS {
+            return Err(error);
+        }
+        let id = &message.alert.id;
+        tracing::error!(%error, alert = id, "the receiver refused an alert {MOST_REFUSALS} times, and does not get it; \
+            `sekisho alert list` shows it");
+        Ok(())
     }
 
     async fn post(&self, message: &Message<'_>) -> Result<(), WebhookError> {
@@ -111,6 +153,7 @@ impl AlertWebhook {
             content_type: "application/json",
             bearer: self.token.as_ref(),
             body: serde_json::to_string(message)?,
+            reads_answer: false,
         };
         let answer = self.client.post(&self.url, post).await?;
         if answer.status.is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status.as_u16())) }
@@ -122,10 +165,11 @@ pub(crate) async fn run(webhook: Arc<AlertWebhook>, domain: Shared) {
     let mut pause = FIRST_PAUSE;
     loop {
         match webhook.deliver(&domain).await {
-            Ok(()) => {
+            Ok(true) => {
                 pause = FIRST_PAUSE;
-                domain.streams.new_alert.notified().await;
+                domain.streams.alerts.changed().await;
             }
+            Ok(false) => tokio::time::sleep(UNSETTLED).await,
             Err(error) => {
                 let seconds = pause.as_secs();
                 tracing::error!(%error, seconds, "the alert webhook did not accept an alert; it is sent again");
@@ -168,9 +212,13 @@ mod tests {
         (url, heard)
     }
 
+    fn id(number: u32) -> String {
+        format!("alr_{number:032x}")
+    }
+
     async fn raise(bed: &Testbed, number: u32) {
         let alert = AlertRecord {
-            id: format!("alr_{number}"),
+            id: id(number),
             at: UnixTime::from_seconds(1_800_000_000),
             severity: AlertSeverity::Critical,
             kind: "attestation denied".into(),
@@ -180,7 +228,7 @@ mod tests {
         };
         let write = Write::PutAlert { alert, keep: 10 };
         bed.domain.store.commit(Batch::of(&bed.domain.identity.name, write)).await.unwrap();
-        bed.domain.streams.new_alert.notify_one();
+        drop(bed.domain.streams.alerts.raise(&bed.domain.log));
     }
 
     #[tokio::test]
@@ -207,7 +255,7 @@ mod tests {
         while ids().len() < 4 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(ids(), ["alr_2", "alr_2", "alr_3", "alr_3"]);
+        assert_eq!(ids(), [id(2), id(2), id(3), id(3)]);
         let (bearer, alert) = heard.lock().unwrap().last().cloned().unwrap();
         assert_eq!(bearer.as_deref(), Some("Bearer s3cret"));
         assert_eq!((&alert["trust_domain"], &alert["reason"]), (&"example.org".into(), &"PCR 4".into()));
@@ -215,6 +263,40 @@ mod tests {
         let _stopped = running.await;
         open().deliver(&bed.domain).await.unwrap();
         assert_eq!(ids().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_refused_alert_keeps_no_other_back() {
+        let (bed, folder) = (Testbed::new().await, tempfile::tempdir().unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let heard = Arc::<StdMutex<Vec<String>>>::default();
+        let hears = heard.clone();
+        // It takes no alert 2, and answers the others with more than anyone reads.
+        let answer = move |body: String| {
+            let alert: Value = serde_json::from_str(&body).unwrap();
+            let id = alert["id"].as_str().unwrap().to_owned();
+            let status = if id.ends_with('2') { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            hears.lock().unwrap().push(id);
+            std::future::ready((status, "x".repeat(1024 * 1024)))
+        };
+        let router = axum::Router::new().route("/", axum::routing::post(answer));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let args = WebhookArgs {
+            alert_webhook: Some(url),
+            alert_webhook_token_file: None,
+            alert_webhook_ca: "/nonexistent".into(),
+        };
+        let webhook = AlertWebhook::open(&args, folder.path()).unwrap().unwrap();
+        assert!(webhook.deliver(&bed.domain).await.unwrap());
+        raise(&bed, 2).await;
+        raise(&bed, 3).await;
+        for _ in 1..MOST_REFUSALS {
+            assert!(matches!(webhook.deliver(&bed.domain).await, Err(WebhookError::Status(400))));
+        }
+        assert!(webhook.deliver(&bed.domain).await.unwrap());
+        let heard = heard.lock().unwrap();
+        assert_eq!((heard.len(), heard.last()), (6, Some(&id(3))));
     }
 
     #[test]

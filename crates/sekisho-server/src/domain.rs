@@ -14,7 +14,6 @@ use sekisho_runtime::Tasks;
 use sekisho_runtime::metrics::Metrics;
 use sekisho_store::Store;
 use sekisho_types::{SpiffeId, TrustDomain, UnixTime};
-use tokio::sync::Notify;
 
 use crate::anchors::Anchors;
 use crate::authorities::Authorities;
@@ -27,6 +26,7 @@ use crate::final_check::PendingAnswers;
 use crate::followers::Followers;
 use crate::health::Health;
 use crate::outbox::Outbox;
+use crate::raised_alerts::RaisedAlerts;
 use crate::refusal_counts::Refusals;
 use crate::rollback::RollbackDetector;
 use crate::scrub::Scrub;
@@ -113,8 +113,8 @@ pub(crate) struct Streams {
     pub pending_answers: PendingAnswers,
     /// Nodes that show their state again and again.
     pub state_checks: StateChecks,
-    /// Rings when an alert was raised.
-    pub new_alert: Notify,
+    /// Alerts on their way into the store.
+    pub alerts: RaisedAlerts,
     /// Operators who follow what happens.
     pub followers: Followers,
     /// Whether agents have seen later revisions than this server has.

@@ -48,6 +48,7 @@ mod own_svid;
 mod policy_folder;
 mod queries;
 mod query;
+mod raised_alerts;
 mod readiness;
 mod recent;
 mod record;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use sekisho_disk::DiskError;
 use sekisho_evidence::node::{ShownEvidence, attestor};
 use sekisho_identity::Node;
-use sekisho_types::{Digest, UnixTime};
+use sekisho_types::{Digest, SpiffeId, UnixTime};
 
 use crate::domain::Domain;
+use crate::evidence_folder::EvidenceFolder;
 use crate::journal::JournalError;
 
 /// The hash of what a node showed, by what its attestor remembers.
@@ -17,8 +18,25 @@ pub(crate) fn shown_by(attestation_type: &str, remembered: &str) -> Option<Diges
 
 /// Keeps what a node showed.
 pub(crate) async fn keep(domain: &Arc<Domain>, shown: Arc<ShownEvidence>) -> Result<(), JournalError> {
+    on_disk(domain, move |evidence| evidence.put(&shown)).await
+}
+
+/// Keeps what a node showed when it was refused.
+pub(crate) async fn keep_refused(
+    domain: &Arc<Domain>,
+    node: &SpiffeId,
+    shown: Arc<ShownEvidence>,
+) -> Result<(), JournalError> {
+    let node = node.clone();
+    on_disk(domain, move |evidence| evidence.put_refused(&node, &shown)).await
+}
+
+async fn on_disk(
+    domain: &Arc<Domain>,
+    put: impl FnOnce(&EvidenceFolder) -> Result<(), DiskError> + Send + 'static,
+) -> Result<(), JournalError> {
     let of = domain.clone();
-    let kept = sekisho_runtime::blocking(move || of.log.evidence.put(&shown)).await;
+    let kept = sekisho_runtime::blocking(move || put(&of.log.evidence)).await;
     kept.map_err(|stopped| DiskError::Stopped(stopped.to_string())).flatten().map_err(|error| Arc::new(error).into())
 }
 

@@ -80,7 +80,7 @@ impl Testbed {
                 delivery: Delivery::new(view, id),
                 pending_answers: PendingAnswers::new(),
                 state_checks: Default::default(),
-                new_alert: Default::default(),
+                alerts: Default::default(),
                 followers: Followers::new(),
                 rollback: RollbackDetector::new(Default::default()),
                 policy_in_force: Mutex::new(BTreeMap::new()),

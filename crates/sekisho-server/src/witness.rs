@@ -133,8 +133,13 @@ impl Witnesses {
             let path = move || if old_size == 0 { Ok(vec![]) } else { ledger.consistency_path(old_size, size) };
             let path = sekisho_runtime::blocking(path).await.map_err(|_| WitnessError::Form)??;
             let body = ConsistencyProof { old_size, path, checkpoint }.to_string();
-            let post =
-                WebPost { name: "add-checkpoint", content_type: "text/plain; charset=utf-8", bearer: None, body };
+            let post = WebPost {
+                name: "add-checkpoint",
+                content_type: "text/plain; charset=utf-8",
+                bearer: None,
+                body,
+                reads_answer: true,
+            };
             let answer = self.client.post(&target.prefix, post).await?;
             match answer.status.as_u16() {
                 200 => {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sekisho_events::{AlertId, AttestationDenied};
+use sekisho_events::AttestationDenied;
 use sekisho_evidence::node::DeniedNode;
 use sekisho_runtime::metrics::registry::ATTESTATION_DETECT_SECONDS;
 use sekisho_runtime::now;
@@ -75,7 +75,7 @@ pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) ->
     let DeniedNode { node: id, reason, heard, shown } = denied;
     let known = domain.view.read(|state| state.nodes.get(&id).cloned());
     let reason: String = reason.to_string().chars().take(MAX_REASON).collect();
-    let alert_id = AlertId::new(domain.log.new_id());
+    let raised = domain.streams.alerts.raise(&domain.log);
     let good_at = known.as_ref().map(|node| node.attested_at).filter(|at| *at > UnixTime::default());
     let event = AttestationDenied {
         agent: personal(id.clone()),
@@ -83,11 +83,11 @@ pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) ->
         boot_policy_sha256: shown.as_ref().and_then(|shown| shown.boot_policy),
         evidence_sha256: shown.as_ref().map(|shown| shown.sha256),
         good_at,
-        id: alert_id,
+        id: raised.id,
         reason: personal(reason.clone()),
     };
     let alert = AlertRecord {
-        id: alert_id.to_string(),
+        id: raised.id.to_string(),
         at: domain.log.time(),
         severity: AlertSeverity::Critical,
         kind: "attestation denied".to_owned(),
@@ -110,10 +110,10 @@ pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) ->
         let change = || Ok::<_, AttestError>(Change::with_reply(()).write(listed(&alert)).event(event.clone()));
         own.change(change).await?;
     }
-    domain.streams.new_alert.notify_one();
+    drop(raised);
     // After the node is withdrawn, whether or not what it showed can be kept.
     if let Some(shown) = shown
-        && let Err(error) = shown_evidence::keep(domain, shown).await
+        && let Err(error) = shown_evidence::keep_refused(domain, &id, shown).await
     {
         tracing::error!(%error, agent = %id, "what a denied node showed was not kept");
     }
