@@ -2,6 +2,7 @@
 //! grow with what others have open.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
@@ -31,9 +32,48 @@ pub(crate) enum SocketQuery {
     All,
 }
 
+/// Address families whose sockets this kernel lists, a bit each.
+static LISTED: AtomicU64 = AtomicU64::new(0);
+
 /// Sends `request` (an `inet_diag_req_v2`, a `unix_diag_req`) and returns the payload of each answer. The question is
-/// asked in this process's own network namespace.
+/// asked in this thread's own network namespace.
 pub(crate) fn sock_diag(request: &[u8], ask: SocketQuery) -> io::Result<Vec<Vec<u8>>> {
+    let answers = exchange(request, ask)?;
+    // A kernel without a table of this family answers as one in whose table the socket is not.
+    if answers.is_empty() && ask == SocketQuery::One {
+        check_listed(request)?;
+    }
+    Ok(answers)
+}
+
+/// An error if the kernel has no table of this family's sockets.
+fn check_listed(request: &[u8]) -> io::Result<()> {
+    let family = request.first().map_or(0, |family| 1u64 << (family % 64));
+    if LISTED.load(Ordering::Relaxed) & family != 0 {
+        return Ok(());
+    }
+    // All sockets in none of the states: nothing, from a kernel that has the table.
+    let none = [request.get(..4).unwrap_or_default(), &[0; 4], request.get(8..).unwrap_or_default()].concat();
+    exchange(&none, SocketQuery::All)?;
+    LISTED.fetch_or(family, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What to do about a kernel that does not list the sockets of this family.
+fn unlisted(request: &[u8]) -> io::Error {
+    let is_unix = request.first().is_some_and(|family| u16::from(*family) == AddressFamily::UNIX.as_raw());
+    let (sockets, module, option) =
+        if is_unix { ("Unix", "unix_diag", "UNIX_DIAG") } else { ("TCP", "tcp_diag", "INET_DIAG") };
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "this kernel does not list {sockets} sockets: module `{module}` is missing; `modprobe {module}` loads it, and \
+             a kernel without it needs CONFIG_{option}"
+        ),
+    )
+}
+
+fn exchange(request: &[u8], ask: SocketQuery) -> io::Result<Vec<Vec<u8>>> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
     sendto(&socket, &message(request, ask), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let (mut answers, mut taken) = (Vec::new(), 0);
@@ -53,7 +93,8 @@ pub(crate) fn sock_diag(request: &[u8], ask: SocketQuery) -> io::Result<Vec<Vec<
             continue;
         }
         match read(buffer.get(..length).unwrap_or_default(), &mut answers)? {
-            Progress::Done => return Ok(answers),
+            Progress::Absent if ask == SocketQuery::All => return Err(unlisted(request)),
+            Progress::Done | Progress::Absent => return Ok(answers),
             Progress::More if ask == SocketQuery::One && !answers.is_empty() => return Ok(answers),
             Progress::More => {}
         }
@@ -77,6 +118,8 @@ fn message(request: &[u8], ask: SocketQuery) -> Vec<u8> {
 enum Progress {
     More,
     Done,
+    /// There is no socket with these ends, or another one than the one with this cookie, or no table.
+    Absent,
 }
 
 /// Reads the messages of one datagram (`struct nlmsghdr`, each aligned to four bytes).
@@ -92,8 +135,8 @@ fn read(mut datagram: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<Progress>
             return Err(io::ErrorKind::Interrupted.into());
         }
         match kind {
-            NLMSG_DONE => return Ok(Progress::Done),
-            NLMSG_ERROR => return error(payload),
+            // The end of a list has the error that ended it, if one did.
+            NLMSG_DONE | NLMSG_ERROR => return end(payload),
             SOCK_DIAG_BY_FAMILY if number(datagram, 8) == Some(SEQUENCE) => answers.push(payload.to_vec()),
             _ => {}
         }
@@ -102,12 +145,16 @@ fn read(mut datagram: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<Progress>
     Ok(Progress::More)
 }
 
-/// `struct nlmsgerr`: a negative errno, or zero for an acknowledgement.
-fn error(payload: &[u8]) -> io::Result<Progress> {
-    let code = number(payload, 0).map_or(0, |code| code.cast_signed().saturating_neg());
-    // No socket with these ends, or another one than the one with this cookie.
+/// `struct nlmsgerr`, or the number that ends a list: a negative errno, or zero. A list's end counts answers in the
+/// positive.
+fn end(payload: &[u8]) -> io::Result<Progress> {
+    let code = number(payload, 0).map_or(0, |code| code.cast_signed().min(0).saturating_neg());
     let absent = [Errno::NOENT, Errno::STALE].map(Errno::raw_os_error);
-    if code == 0 || absent.contains(&code) { Ok(Progress::Done) } else { Err(io::Error::from_raw_os_error(code)) }
+    match code {
+        0 => Ok(Progress::Done),
+        code if absent.contains(&code) => Ok(Progress::Absent),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
 }
 
 /// The number in four bytes of host order at `at`.
@@ -137,8 +184,24 @@ mod tests {
             wrong[..4].copy_from_slice(&length.to_ne_bytes());
             assert!(read(&wrong, &mut answers).is_err(), "{length}");
         }
-        assert!(matches!(error(&(-2i32).to_ne_bytes()), Ok(Progress::Done)));
-        assert!(error(&(-13i32).to_ne_bytes()).is_err());
-        assert!(error(&i32::MIN.to_ne_bytes()).is_err());
+        assert!(matches!(end(&(-2i32).to_ne_bytes()), Ok(Progress::Absent)));
+        assert!(matches!(end(&[0; 4]), Ok(Progress::Done)));
+        assert!(matches!(end(&20i32.to_ne_bytes()), Ok(Progress::Done)));
+        assert!(end(&(-13i32).to_ne_bytes()).is_err());
+        assert!(end(&i32::MIN.to_ne_bytes()).is_err());
+    }
+
+    /// The kernel has no table for sockets of this family (AF_ALG), as without `unix_diag` for Unix sockets.
+    #[test]
+    fn a_missing_table_is_not_a_missing_socket() {
+        const OTHER: u8 = 38;
+        let request = [OTHER; 1].into_iter().chain([0; 23]).collect::<Vec<u8>>();
+        for ask in [SocketQuery::One, SocketQuery::All] {
+            let error = sock_diag(&request, ask).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("modprobe"), "{error}");
+        }
+        let unix = unlisted(&[1]).to_string();
+        assert!(unix.contains("`unix_diag` is missing") && unix.contains("CONFIG_UNIX_DIAG"), "{unix}");
     }
 }
