@@ -51,6 +51,12 @@ impl ExtendedKeyUsageValidator for AnyPurpose {
     }
 }
 
+/// When the first certificate of a verified path expires.
+pub(crate) fn path_ends_at(leaf: &[u8], authorities: &[Vec<u8>]) -> Option<UnixTime> {
+    let path = std::iter::once(leaf).chain(authorities.iter().map(Vec::as_slice));
+    path.filter_map(validity).map(|(_, end)| end).min()
+}
+
 /// From when until when a certificate is valid.
 pub(crate) fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;

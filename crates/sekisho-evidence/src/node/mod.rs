@@ -6,6 +6,7 @@
 mod attestor;
 mod join_token;
 mod kernel;
+mod spire_names;
 mod tpm;
 mod tpm_appraise;
 mod tpm_devid;

@@ -4,7 +4,6 @@
 //! The exchange covers neither the connection nor the key of the node's SVID, so a node could pass the challenges on to
 //! another machine's TPM. Therefore this evidence does not count as hardware: attestor `tpm` is for that.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
     VerificationAlgorithm,
@@ -15,8 +14,9 @@ use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::attestor::{AnchorFile, Conversation, Device, NodeAttestor, NodeError, Proved, Step, VerifierInputs};
+use super::spire_names::{authority_selectors, fingerprint};
 use super::tpm::{MANUFACTURERS, SOFTWARE_MODEL};
-use crate::path::{AnyPurpose, PathError, validity, verify_path};
+use crate::path::{AnyPurpose, PathError, path_ends_at, verify_path};
 use crate::tpm::{
     Attest, CredentialSeed, EndorsementCertificate, KeyMaterial, Public, Signed, TpmRefusal, certificate_key,
     check_attestation_key, make_credential, verify_certified,
@@ -132,8 +132,7 @@ impl DevId {
         })?;
         let form = DevIdError::Form("DevIDCert");
         let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Err(form) };
-        let path = std::iter::once(leaf).chain(&authorities);
-        let ends_at = path.filter_map(|der| validity(der)).map(|(_, end)| end).min().ok_or(form)?;
+        let ends_at = path_ends_at(leaf, &authorities).ok_or(form)?;
         Ok(Self {
             key: certificate_key(&certificate).map_err(DevIdError::Form)?,
             spki: certificate.public_key().raw.to_vec(),
@@ -155,10 +154,6 @@ impl DevId {
     }
 }
 
-fn fingerprint(der: &[u8]) -> String {
-    hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, der))
-}
-
 /// As SPIRE's server names them.
 fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>]) -> SelectorSet {
     let mut out = SelectorSet::new();
@@ -168,9 +163,7 @@ fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>]) -> SelectorSet
             add(format!("{what}:cn:{name}"));
         }
     }
-    for authority in authorities {
-        add(format!("ca:fingerprint:{}", fingerprint(authority)));
-    }
+    authority_selectors(authorities).for_each(add);
     out
 }
 

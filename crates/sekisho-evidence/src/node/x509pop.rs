@@ -3,7 +3,6 @@
 //! Keys on P-256 and P-384 and RSA keys of 2048 to 4096 bits are accepted. SPIRE's agents sign RSA-PSS with the longest
 //! salt.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PSS_2048_8192_SHA256, RsaPssSaltLength, UnparsedPublicKey,
     VerificationAlgorithm,
@@ -21,8 +20,9 @@ use x509_parser::public_key::PublicKey;
 use super::attestor::{
     AnchorFile, Conversation, Device, NodeAttestor, NodeError, NodeProof, Proved, Session, Step, VerifierInputs,
 };
+use super::spire_names::{authority_selectors, fingerprint};
 use crate::ecdsa::signature_der;
-use crate::path::{AnyPurpose, PathError, validity, verify_path};
+use crate::path::{AnyPurpose, PathError, path_ends_at, verify_path};
 use crate::{Age, Class};
 
 /// The node showed a certificate, and that it holds its key.
@@ -139,9 +139,8 @@ impl NodeCertificate {
         let public_key = certificate.public_key();
         let key = Key::of(&public_key.parsed().map_err(|_| X509PopError::Key)?)?;
         let selectors = selectors(&certificate, &authorities, trust_domain);
-        let fingerprint = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, leaf));
-        let path = std::iter::once(leaf).chain(&authorities);
-        let ends_at = path.filter_map(|der| validity(der)).map(|(_, end)| end).min().ok_or(X509PopError::Form)?;
+        let fingerprint = fingerprint(leaf);
+        let ends_at = path_ends_at(leaf, &authorities).ok_or(X509PopError::Form)?;
         let public_key = public_key.raw.to_vec();
         let device = Device::certificate(&certificate);
         Ok(Verified::assertion(Self { key, public_key, ends_at, fingerprint, device, selectors }))
@@ -269,9 +268,7 @@ fn selectors(leaf: &X509Certificate<'_>, authorities: &[Vec<u8>], trust_domain: 
     if let Some(name) = leaf.subject().iter_common_name().next().and_then(|name| name.as_str().ok()) {
         add(format!("subject:cn:{name}"));
     }
-    for authority in authorities {
-        add(format!("ca:fingerprint:{}", hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, authority))));
-    }
+    authority_selectors(authorities).for_each(&mut add);
     // A number, as SPIRE writes it: without DER's sign byte.
     let serial = leaf.raw_serial();
     let significant = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len().saturating_sub(1));
