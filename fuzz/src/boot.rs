@@ -58,6 +58,7 @@ pub(crate) fn image_samples() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn image(input: &[u8]) -> String {
+    let _signed_or_not = Prediction::under_secure_boot(input);
     outcome(Prediction::of(input).inspect(|predicted| {
         assert!(predicted.events.iter().any(|event| event.pcr == 4) && predicted.pcrs().contains_key(&11));
         assert!(predicted.events.iter().all(|event| event.digest.len() == 32));

@@ -83,21 +83,23 @@ impl Image {
             objcopy.arg("--change-section-vma").arg(format!("{section}={address}"));
         }
         run(objcopy.arg(&packages.stub).arg(&path))?;
-        Self::at(packages, contents.name, path)
+        Self::at(packages, contents.name, path, &[])
     }
 
-    fn at(packages: &Packages, name: &'static str, path: PathBuf) -> Result<Self, String> {
+    fn at(packages: &Packages, name: &'static str, path: PathBuf, further: &[&str]) -> Result<Self, String> {
         let mut predict = Command::new(&packages.sekisho);
-        let printed = run(predict.args(["boot", "predict", "--name", name, "-o", "json"]).arg(&path))?;
+        predict.args(["boot", "predict", "--name", name, "-o", "json"]).args(further);
+        let printed = run(predict.arg(&path))?;
         let predicted = serde_json::from_str(&printed).map_err(|error| format!("boot predict: {error}"))?;
         Ok(Self { path, name, predicted })
     }
 
-    /// The same image with a signature by the key that OVMF's variables for tests trust.
+    /// The same image with a signature by the key that OVMF's variables for tests trust, predicted with these further
+    /// options.
     ///
     /// # Errors
     /// A tool that fails.
-    pub fn signed(&self, packages: &Packages) -> Result<Self, String> {
+    pub fn signed(&self, packages: &Packages, predict: &[&str]) -> Result<Self, String> {
         let (key, path) = (self.path.with_extension("key"), self.path.with_extension("signed.efi"));
         let encrypted = packages.keys.join("PkKek-1-snakeoil.key");
         let mut openssl = Command::new("openssl");
@@ -105,7 +107,7 @@ impl Image {
         let mut sbsign = Command::new(&packages.sbsign);
         sbsign.arg("--key").arg(key).arg("--cert").arg(packages.keys.join("PkKek-1-snakeoil.pem"));
         run(sbsign.arg("--output").arg(&path).arg(&self.path))?;
-        Self::at(packages, self.name, path)
+        Self::at(packages, self.name, path, predict)
     }
 
     /// The image's element of `images` in a boot policy.

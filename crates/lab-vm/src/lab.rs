@@ -66,10 +66,12 @@ impl<'a> Lab<'a> {
         Image::build(self.packages, contents, self.folder.path())
     }
 
+    /// The image with a signature, as this firmware measures it.
+    ///
     /// # Errors
     /// See [`Image::signed`].
-    pub fn signed(&self, image: &Image) -> Result<Image, String> {
-        image.signed(self.packages)
+    pub fn signed(&self, image: &Image, firmware: Firmware) -> Result<Image, String> {
+        image.signed(self.packages, if firmware == Firmware::Secure { &["--secure-boot"] } else { &[] })
     }
 
     /// A new machine with a new TPM.

@@ -115,21 +115,21 @@ pub(super) fn older_image(lab: &Lab<'_>) -> Result<String, String> {
 
 pub(super) fn secure_boot(lab: &Lab<'_>) -> Result<String, String> {
     let unsigned = lab.image(&lab.contents("v1")?)?;
-    let signed = lab.signed(&unsigned)?;
+    let signed = lab.signed(&unsigned, Firmware::Secure)?;
     let machine = lab.machine("m", Firmware::Secure)?;
     let refused = machine.refuse(&unsigned)?;
     if !lab.server.nodes()?.is_empty() {
         return Err("a node attested by an image that the firmware refused".to_owned());
     }
     let evidence = checked(lab, &machine, &signed, "tpm:secure_boot:true")?;
-    match lab.judges(&[(&signed, json!({"secure_boot": true}))], &evidence)? {
+    match lab.judges(&[(&signed, NO_MORE)], &evidence)? {
         (true, answer) => Ok(format!("{answer}; unsigned: {}", refused.trim())),
         (false, why) => Err(why),
     }
 }
 
 pub(super) fn secure_boot_off(lab: &Lab<'_>) -> Result<String, String> {
-    let signed = lab.signed(&lab.image(&lab.contents("v1")?)?)?;
+    let signed = lab.signed(&lab.image(&lab.contents("v1")?)?, Firmware::Open)?;
     let machine = lab.machine("m", Firmware::Open)?;
     let evidence = checked(lab, &machine, &signed, "tpm:secure_boot:false")?;
     match lab.judges(&[(&signed, json!({"secure_boot": true}))], &evidence)? {

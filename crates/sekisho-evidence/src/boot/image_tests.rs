@@ -160,6 +160,20 @@ fn events_come_in_the_order_of_the_stub() {
 }
 
 #[test]
+fn secure_boot_measures_no_inner_kernel() {
+    let image = unified(b"quiet");
+    assert_eq!(Prediction::under_secure_boot(&image), Err(PredictError::Unsigned));
+    let signed = signed(image, &[7; 64]);
+    let (open, secure) = (Prediction::of(&signed).unwrap(), Prediction::under_secure_boot(&signed).unwrap());
+    let (kernel, others) = open.events.split_last().unwrap();
+    assert!(kernel.pcr == 4 && kernel.what.contains(".linux"), "{kernel:?}");
+    assert_eq!(secure.events, others);
+    let (open, secure) = (open.pcrs(), secure.pcrs());
+    assert_ne!(open[&4], secure[&4]);
+    assert_eq!(open[&11], secure[&11]);
+}
+
+#[test]
 fn an_image_that_is_not_understood_is_refused() {
     let kernel = image(&[(".text", b"a kernel")]);
     let newer = b"#### LoaderInfo: systemd-stub 299 ####";

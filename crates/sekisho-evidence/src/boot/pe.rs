@@ -100,6 +100,11 @@ impl<'a> PeImage<'a> {
         }
     }
 
+    /// Whether it has a signature. Whose it is, and whether it fits, is the firmware's to judge.
+    pub(super) fn is_signed(&self) -> bool {
+        self.certificates.is_some_and(|(_, size)| size > 0)
+    }
+
     /// The Authenticode digest (Windows Authenticode Portable Executable Signature Format): everything but the
     /// checksum, the certificate table and its entry in the directory, sections in the order of the file.
     ///

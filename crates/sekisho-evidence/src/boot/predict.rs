@@ -46,6 +46,8 @@ pub enum PredictError {
     NoStub,
     #[error("its systemd-stub is of version {0}; what that version measures is known for 252 to 257 only")]
     Version(u32),
+    #[error("it has no signature, and firmware with Secure Boot runs no such image; sign it first")]
+    Unsigned,
     #[error("its section `{0}` makes measurements depend on the machine: they cannot be predicted from the image")]
     ChosenAtBoot(&'static str),
 }
@@ -76,14 +78,35 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Reads a unified kernel image.
+    /// Reads a unified kernel image that firmware runs without Secure Boot.
     ///
     /// # Errors
     /// An image that is malformed, has no systemd-stub of a known version, or whose measurements depend on more than
     /// the image.
     pub fn of(image: &[u8]) -> Result<Self, PredictError> {
+        let (mut predicted, kernel) = Self::of_parts(&PeImage::parse(image)?)?;
+        predicted.events.push(of_image(APPLICATIONS_PCR, kernel, "the kernel in .linux (Authenticode)".to_owned()));
+        Ok(predicted)
+    }
+
+    /// Reads a signed unified kernel image that firmware runs under Secure Boot.
+    ///
+    /// There systemd-stub vouches for the kernel in its section itself. So the firmware does not look at the kernel, and
+    /// does not measure it as an application: the digest of the image, which is checked, covers that section.
+    ///
+    /// # Errors
+    /// As [`Self::of`], and an image without a signature.
+    pub fn under_secure_boot(image: &[u8]) -> Result<Self, PredictError> {
         let pe = PeImage::parse(image)?;
-        let stub = version(&pe)?;
+        if !pe.is_signed() {
+            return Err(PredictError::Unsigned);
+        }
+        Ok(Self::of_parts(&pe)?.0)
+    }
+
+    /// All but the kernel, whose digest comes with it.
+    fn of_parts(pe: &PeImage<'_>) -> Result<(Self, Vec<u8>), PredictError> {
+        let stub = version(pe)?;
         for name in CHOSEN_AT_BOOT {
             if pe.section(name)?.is_some() {
                 return Err(PredictError::ChosenAtBoot(name));
@@ -103,12 +126,11 @@ impl Prediction {
         }
         let linux = pe.section(".linux")?.ok_or(PredictError::Lacks(".linux"))?.content()?;
         let kernel = PeImage::parse(linux)?.authenticode(BANK)?;
-        events.push(of_image(APPLICATIONS_PCR, kernel, "the kernel in .linux (Authenticode)".to_owned()));
         let files = match pe.section(".initrd")? {
             Some(initrd) => Initramfs::files(initrd.content()?)?,
             None => Some(vec![]),
         };
-        Ok(Self { stub, events, empty: vec![ADDED_PCR], files })
+        Ok((Self { stub, events, empty: vec![ADDED_PCR], files }, kernel))
     }
 
     /// The values that these events give the PCRs. That of PCR 4 holds for firmware that measures one boot option.

@@ -21,15 +21,24 @@ pub(crate) struct PredictArgs {
     /// other file
     #[arg(long, env = "SEKISHO_BOOT_IMA")]
     ima: bool,
+    /// For machines whose firmware enforces signatures: their firmware does not measure the kernel in the image once
+    /// more, and `secure_boot` of the image is set
+    #[arg(long, env = "SEKISHO_BOOT_SECURE_BOOT")]
+    secure_boot: bool,
 }
 
 pub(super) fn run(global: &Global, args: &PredictArgs) -> Result<Exit, Failure> {
     let image = read(&args.image)?;
-    let predicted =
-        Prediction::of(&image).map_err(|error| Failure::failed(format!("{}: {error}", args.image.display())))?;
+    let predicted = if args.secure_boot { Prediction::under_secure_boot(&image) } else { Prediction::of(&image) };
+    let predicted = predicted.map_err(|error| Failure::failed(format!("{}: {error}", args.image.display())))?;
     let file_name = || args.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or_else(file_name);
     let mut shown = form(&name, &predicted);
+    if args.secure_boot
+        && let Some(image) = shown.get_mut("image").and_then(Value::as_object_mut)
+    {
+        image.insert("secure_boot".to_owned(), true.into());
+    }
     if args.ima {
         let unread = || {
             let image = args.image.display();
