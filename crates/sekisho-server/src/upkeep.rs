@@ -1,5 +1,6 @@
 //! What a trust domain needs while it is served: tasks, each under a name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_events::RotationFailed;
@@ -30,14 +31,18 @@ pub(crate) struct RunningDomain {
 }
 
 /// Starts the tasks of a domain.
-pub(crate) async fn start(domain: Shared, args: &DomainArgs, stop: &Stop) -> Result<RunningDomain, ServerError> {
+pub(crate) async fn start(
+    domain: Shared,
+    args: &DomainArgs,
+    webhook: Option<Arc<AlertWebhook>>,
+    stop: &Stop,
+) -> Result<RunningDomain, ServerError> {
     let tasks = &domain.watch.tasks;
     let outbox = tasks.finishing("outbox", run_outbox(domain.clone(), stop.clone()));
     let source = TlsSource::new(own_svid::material(&domain).await?.0);
     tasks.required("own-svid", own_svid::run(domain.clone(), source.clone()));
     tasks.required("authorities", rotate_authorities(domain.clone()));
     start_housekeeping(&domain, args, stop);
-    let webhook = AlertWebhook::open(&args.webhook, &args.data).map_err(ServerError::Webhook)?;
     if let Some(webhook) = webhook {
         let of = domain.clone();
         tasks.restarted("alert-webhook", move || alert_webhook::run(webhook.clone(), of.clone()));

@@ -6,6 +6,7 @@ use std::path::Path;
 use sekisho_runtime::{Stop, Tasks, Traces};
 use tracing::{Instrument, Span, error_span};
 
+use crate::alert_webhook::AlertWebhook;
 use crate::config::{DomainArgs, ServerArgs};
 use crate::error::ServerError;
 use crate::upkeep::RunningDomain;
@@ -38,6 +39,8 @@ pub async fn run(args: ServerArgs, stop: Stop, ready: impl FnOnce(SocketAddr, &P
 }
 
 async fn start(args: &DomainArgs, tasks: Tasks, stop: &Stop) -> Result<RunningDomain, ServerError> {
+    // One that cannot be used is found before anything is opened.
+    let webhook = AlertWebhook::open(&args.webhook, &args.data).map_err(ServerError::Webhook)?;
     let domain = opening::open(args, tasks).await?;
-    upkeep::start(domain, args, stop).await
+    upkeep::start(domain, args, webhook, stop).await
 }

@@ -183,3 +183,13 @@ fn an_agent_of_another_trust_domain_names_both() {
     eventually("it names both", || agent.stderr().contains(both).then_some(()));
     assert!(!agent.stderr().contains("OtherError"), "{}", agent.stderr());
 }
+
+/// A server that would send no alert does not begin a log first.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_webhook_is_found_before_all() {
+    let mut world = crate::within::World::nowhere();
+    world.server_options = ["--alert-webhook", "http://alerts.example/"].map(str::to_owned).into();
+    let refused = world.try_server().await.err().unwrap();
+    assert!(refused.contains("--alert-webhook") && refused.contains("use https"), "{refused}");
+    assert!(!world.path("s/state.db").exists() && !world.path("s/ledger").exists());
+}
