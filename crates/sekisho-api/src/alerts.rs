@@ -19,6 +19,9 @@ pub struct AlertForm {
     /// When its state was accepted last, in Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_at_ms: Option<i64>,
+    /// Alerts of the same agent before this one that are no longer kept: of each agent, the newest 20 are.
+    #[serde(default)]
+    pub earlier: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -17,6 +17,9 @@ pub struct TpmRow {
     pub about: String,
     /// When it showed last that it holds its key, in Unix milliseconds; 0 if it never did.
     pub seen_at_ms: i64,
+    /// When an operator took its approval back, in Unix milliseconds; absent if it was allowed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at_ms: Option<i64>,
 }
 
 /// Names one TPM.

@@ -12,5 +12,6 @@ pub(crate) fn alert_form(alert: AlertRecord) -> AlertForm {
         agent_id: alert.agent.to_string(),
         reason: alert.reason,
         good_at_ms: alert.good_at.map(UnixTime::millis),
+        earlier: alert.earlier,
     }
 }

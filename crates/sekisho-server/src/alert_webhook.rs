@@ -225,8 +225,9 @@ mod tests {
             agent: SpiffeId::parse("spiffe://example.org/spire/agent/a").unwrap(),
             reason: "PCR 4".into(),
             good_at: None,
+            earlier: 0,
         };
-        let write = Write::PutAlert { alert, keep: 10 };
+        let write = Write::PutAlert { alert, keep: 10, keep_of_agent: 10 };
         bed.domain.store.commit(Batch::of(&bed.domain.identity.name, write)).await.unwrap();
         drop(bed.domain.streams.alerts.raise(&bed.domain.log));
     }

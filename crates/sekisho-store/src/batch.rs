@@ -91,10 +91,12 @@ pub enum Write {
         about: String,
         at: UnixTime,
     },
-    /// A device waits for an operator's approval. Of those that wait only the `keep` that were seen last are kept.
+    /// A device of this network waits for an operator's approval. Of more than `keep` that wait, the network with the
+    /// most loses the one that was seen longest ago.
     SeeDevice {
         key: Digest,
         about: String,
+        network: String,
         at: UnixTime,
         keep: usize,
     },
@@ -102,11 +104,14 @@ pub enum Write {
     ApproveDevice {
         key: Digest,
         by: Option<String>,
+        at: UnixTime,
     },
-    /// Of all alerts, only the newest `keep` are kept.
+    /// Of all alerts, only the newest `keep` are kept, and `keep_of_agent` of one agent: its oldest one counts those
+    /// before it.
     PutAlert {
         alert: AlertRecord,
         keep: usize,
+        keep_of_agent: usize,
     },
     PutToken(TokenRecord),
     /// Removes a token because it was used: what is issued for it shows a revision that an older database does not know

@@ -1,6 +1,6 @@
 //! What a batch does: conditions first, then its writes, each with what it changes for others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sekisho_events::Encoded;
@@ -9,8 +9,8 @@ use sekisho_types::{Digest, EntryId, Revision, SpiffeId, UnixTime};
 
 use crate::rows::Rows;
 use crate::{
-    Batch, Change, ChangedId, Committed, Conflict, Delta, DeviceRecord, EntryVersion, Expect, Item, ServerId,
-    StoreError, Write,
+    AlertRecord, Batch, Change, ChangedId, Committed, Conflict, Delta, DeviceRecord, EntryVersion, Expect, Item,
+    ServerId, StoreError, Write,
 };
 
 /// How far revisions jump: further than any that was given out since an older state was copied.
@@ -179,13 +179,17 @@ impl<R: Rows> Run<'_, R> {
             Write::NodeVersion { id, version } => self.alter_node(&id, |node| Node { version, ..node }),
             Write::NodeState(node) => self.store_node(node),
             Write::RemoveNode { id, at } => self.remove_node(id, at),
-            Write::BindDevice { key, node, about, at } => self.see_device(key, Some(node), about, at),
-            Write::SeeDevice { key, about, at, keep } => {
-                self.see_device(key, None, about, at)?;
-                self.rows.trim_devices(keep)
+            Write::BindDevice { key, node, about, at } => self.bind_device(key, node, about, at),
+            Write::SeeDevice { key, about, network, at, keep } => {
+                let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
+                self.rows.put_device(&DeviceRecord { about, network, seen_at: at, ..known })?;
+                self.trim_waiting(keep)
             }
-            Write::ApproveDevice { key, by } => self.approve_device(key, by),
-            Write::PutAlert { alert, keep } => self.rows.put_alert(&alert, keep),
+            Write::ApproveDevice { key, by, at } => self.approve_device(key, by, at),
+            Write::PutAlert { alert, keep, keep_of_agent } => {
+                self.put_alert(alert, keep_of_agent)?;
+                self.rows.trim_alerts(keep)
+            }
             Write::PutToken(token) => self.rows.put_token(&token),
             Write::SpendToken(hash) => {
                 self.revision()?;
@@ -233,21 +237,49 @@ impl<R: Rows> Run<'_, R> {
         }
     }
 
-    /// Keeps what a device states about itself. It stays the node that it is, unless it becomes `node`.
-    fn see_device(
-        &mut self,
-        key: Digest,
-        node: Option<SpiffeId>,
-        about: String,
-        seen_at: UnixTime,
-    ) -> Result<(), StoreError> {
+    /// Who vouches for it now took part: an operator, or an authority that was configured since.
+    fn bind_device(&mut self, key: Digest, node: SpiffeId, about: String, seen_at: UnixTime) -> Result<(), StoreError> {
         let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
-        self.rows.put_device(&DeviceRecord { node: node.or_else(|| known.node.clone()), about, seen_at, ..known })
+        let (node, network, revoked_at) = (Some(node), String::new(), UnixTime::default());
+        self.rows.put_device(&DeviceRecord { node, about, network, seen_at, revoked_at, ..known })
     }
 
-    fn approve_device(&mut self, key: Digest, by: Option<String>) -> Result<(), StoreError> {
+    /// A network in which many devices are made up takes the place of its own, and not of others.
+    fn trim_waiting(&mut self, keep: usize) -> Result<(), StoreError> {
+        let mut waiting = self.rows.waiting_devices()?;
+        waiting.sort_unstable_by_key(|device| (device.seen_at.millis(), device.key));
+        let mut of_network = BTreeMap::<String, usize>::new();
+        for device in &waiting {
+            *of_network.entry(device.network.clone()).or_default() += 1;
+        }
+        while waiting.len() > keep {
+            let most = of_network.values().max().copied().unwrap_or_default();
+            let oldest = waiting.iter().position(|device| of_network.get(&device.network) == Some(&most));
+            let gone = waiting.remove(oldest.unwrap_or_default());
+            of_network.entry(gone.network).and_modify(|number| *number -= 1).or_default();
+            self.rows.delete_device(&gone.key)?;
+        }
+        Ok(())
+    }
+
+    /// Of the agent's alerts only the newest stay; the oldest of those counts the others.
+    fn put_alert(&mut self, alert: AlertRecord, keep: usize) -> Result<(), StoreError> {
+        let mut all = self.rows.alerts_of(&alert.agent)?;
+        all.retain(|known| known.id != alert.id);
+        self.rows.put_alert(&alert)?;
+        all.push(alert);
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let kept = all.split_off(all.len().saturating_sub(keep.max(1)));
+        let Some(oldest) = kept.into_iter().next().filter(|_| !all.is_empty()) else { return Ok(()) };
+        all.iter().try_for_each(|gone| self.rows.delete_alert(&gone.id))?;
+        let gone: u64 = all.iter().map(|gone| gone.earlier.saturating_add(1)).sum();
+        self.rows.put_alert(&AlertRecord { earlier: oldest.earlier.saturating_add(gone), ..oldest })
+    }
+
+    fn approve_device(&mut self, key: Digest, by: Option<String>, at: UnixTime) -> Result<(), StoreError> {
         let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
-        let device = DeviceRecord { approved_by: by, ..known };
+        let revoked_at = if by.is_none() { at } else { UnixTime::default() };
+        let device = DeviceRecord { approved_by: by, revoked_at, ..known };
         // One that is a node stays that node.
         if device.approved_by.is_none() && device.node.is_none() {
             return self.rows.delete_device(&device.key);

@@ -77,6 +77,9 @@ struct AlertForm {
     agent: String,
     reason: String,
     good_at: Option<i64>,
+    /// Absent in records of an earlier release.
+    #[serde(default)]
+    earlier: u64,
 }
 
 pub(crate) fn alert_to_text(alert: &AlertRecord) -> Result<String, StoreError> {
@@ -88,6 +91,7 @@ pub(crate) fn alert_to_text(alert: &AlertRecord) -> Result<String, StoreError> {
         agent: alert.agent.to_string(),
         reason: alert.reason.clone(),
         good_at: alert.good_at.map(UnixTime::nanos),
+        earlier: alert.earlier,
     };
     to_text(&form, "alert")
 }
@@ -103,6 +107,7 @@ pub(crate) fn alert_from_text(text: &str) -> Result<AlertRecord, StoreError> {
         agent: SpiffeId::parse(&form.agent).map_err(|_| damaged())?,
         reason: form.reason,
         good_at: form.good_at.map(UnixTime::from_nanos),
+        earlier: form.earlier,
     })
 }
 

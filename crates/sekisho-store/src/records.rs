@@ -83,13 +83,27 @@ pub struct DeviceRecord {
     pub remembered: Option<Arc<str>>,
     /// When that was; zero if it never was.
     pub removed_at: UnixTime,
+    /// From where it showed itself last while it waited; empty otherwise.
+    pub network: String,
+    /// When an operator took its approval back; zero if it was allowed since, or never was.
+    pub revoked_at: UnixTime,
 }
 
 impl DeviceRecord {
     /// One of which nothing is known yet.
     pub(crate) const fn unseen(key: Digest) -> Self {
-        let (seen_at, removed_at) = (UnixTime::from_seconds(0), UnixTime::from_seconds(0));
-        Self { key, node: None, approved_by: None, about: String::new(), seen_at, remembered: None, removed_at }
+        const NEVER: UnixTime = UnixTime::from_seconds(0);
+        Self {
+            key,
+            node: None,
+            approved_by: None,
+            about: String::new(),
+            seen_at: NEVER,
+            remembered: None,
+            removed_at: NEVER,
+            network: String::new(),
+            revoked_at: NEVER,
+        }
     }
 }
 
@@ -108,6 +122,8 @@ pub struct AlertRecord {
     pub reason: String,
     /// When all was well last, if it ever was.
     pub good_at: Option<UnixTime>,
+    /// Alerts of the same agent before this one that are no longer kept.
+    pub earlier: u64,
 }
 
 /// How urgent an alert is. A refused connection is none.

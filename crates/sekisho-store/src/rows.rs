@@ -33,11 +33,15 @@ pub(crate) trait Rows {
     /// Keeps what was remembered of this node, and when it was removed, with the devices that are this node.
     fn remove_devices_node(&mut self, node: &Node, at: UnixTime) -> Done;
     fn delete_device(&mut self, key: &Digest) -> Done;
-    /// Of those that are no node and that were not approved, only the `keep` that were seen last.
-    fn trim_devices(&mut self, keep: usize) -> Done;
+    /// Those that are no node and that were not approved.
+    fn waiting_devices(&mut self) -> Done<Vec<DeviceRecord>>;
 
+    /// Oldest first.
+    fn alerts_of(&mut self, agent: &SpiffeId) -> Done<Vec<AlertRecord>>;
+    fn put_alert(&mut self, alert: &AlertRecord) -> Done;
+    fn delete_alert(&mut self, id: &str) -> Done;
     /// Only the newest `keep`.
-    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Done;
+    fn trim_alerts(&mut self, keep: usize) -> Done;
 
     fn token(&mut self, hash: &str) -> Done<Option<TokenRecord>>;
     fn put_token(&mut self, token: &TokenRecord) -> Done;

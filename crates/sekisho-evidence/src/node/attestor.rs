@@ -68,8 +68,16 @@ pub trait NodeAttestor: Sync {
     /// Takes the node's first message.
     fn begin(&self, payload: &[u8], given: &VerifierInputs<'_>) -> Result<Step, NodeError>;
 
+    /// Whether what was remembered can still be read. It is the attestor's own form, perhaps of another release.
+    fn reads(&self, _remembered: &str) -> bool {
+        true
+    }
+
     /// Whether what was proved can follow what was remembered of the same device when its node was removed. Nothing
     /// excuses a node from it: neither its removal nor another key.
+    ///
+    /// # Errors
+    /// [`NodeError::Forgotten`] if it cannot be read, which never counts as nothing.
     fn follows(&self, _before: &str, _proved: &Proved) -> Result<(), NodeError> {
         Ok(())
     }
@@ -77,6 +85,12 @@ pub trait NodeAttestor: Sync {
     /// Asks a node that proved itself whether its state still holds, by what was remembered. `None`: nodes of this
     /// attestor prove themselves in full each time.
     fn again(&self, _node: &SpiffeId, _given: &VerifierInputs<'_>) -> Option<Result<Step, NodeError>> {
+        None
+    }
+
+    /// What was remembered, with a key of no device in the place of the node's: by it, every answer is that of another
+    /// device. For drills. `None`: nodes of this attestor show no state.
+    fn as_of_another(&self, _remembered: &str) -> Option<String> {
         None
     }
 

@@ -132,10 +132,13 @@ impl NodeAttestor for Tpm {
         Ok(Step::Challenge(challenge.encode(), Box::new(waiting)))
     }
 
+    fn reads(&self, remembered: &str) -> bool {
+        KnownState::decode(remembered).is_some()
+    }
+
     fn follows(&self, before: &str, proved: &Proved) -> Result<(), NodeError> {
         let states = (KnownState::decode(before), proved.remembers().and_then(KnownState::decode));
-        // A form that this release does not know states nothing.
-        let (Some(before), Some(after)) = states else { return Ok(()) };
+        let (Some(before), Some(after)) = states else { return Err(NodeError::Forgotten) };
         follows(&before, &after).map_err(|refusal| denied_unrecorded(proved.id(), refusal))
     }
 
@@ -151,9 +154,32 @@ impl NodeAttestor for Tpm {
         Some(Ok(Step::Challenge(TpmRequest::Quote { nonce }.encode(), Box::new(waiting))))
     }
 
+    fn as_of_another(&self, remembered: &str) -> Option<String> {
+        let mut known = KnownState::decode(remembered)?;
+        known.tpm.ak_public = key_of_no_tpm();
+        Some(known.encode())
+    }
+
     fn shown(&self, remembered: &str) -> Option<Digest> {
         KnownState::decode(remembered)?.evidence
     }
+}
+
+/// `TPMT_PUBLIC` of an attestation key on P-256 whose private key is 1: it has the attributes of one, and no TPM makes
+/// it.
+fn key_of_no_tpm() -> Vec<u8> {
+    /// The base point (SEC 2, §2.4.2).
+    const X: [u8; 32] = [
+        0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40, 0xf2, 0x77, 0x03,
+        0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96,
+    ];
+    const Y: [u8; 32] = [
+        0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e, 0x16, 0x2b, 0xce,
+        0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5,
+    ];
+    // ECC with SHA-256, the attributes, no policy, no symmetric algorithm, ECDSA with SHA-256, P-256, no derivation.
+    const HEAD: [u8; 20] = [0, 0x23, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10];
+    [&HEAD[..], &[0, 32], &X, &[0, 32], &Y].concat()
 }
 
 /// A credential was sent. The secret is used for one answer and then forgotten.

@@ -1,4 +1,5 @@
 use sekisho_events::DeviceApproved;
+use sekisho_runtime::now;
 use sekisho_store::Write;
 use sekisho_types::Digest;
 
@@ -20,7 +21,7 @@ impl Changes for ApproveTpm {
 
     fn prepare(&self, _: Facts<'_>, by: &Operator) -> Result<Change<()>, RegistrationError> {
         let approved = DeviceApproved { by: personal(by.name().to_owned()), device: self.ek };
-        let write = Write::ApproveDevice { key: self.ek, by: Some(by.name().to_owned()) };
+        let write = Write::ApproveDevice { key: self.ek, by: Some(by.name().to_owned()), at: now() };
         Ok(Change::with_reply(()).write(write).event(approved))
     }
 }

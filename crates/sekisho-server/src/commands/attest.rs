@@ -22,7 +22,7 @@ use crate::run::Run;
 use crate::shown_evidence;
 use crate::tokens::id_of;
 
-/// Devices that wait for an operator's approval. Anyone can make one up: of more, those seen last are kept.
+/// Devices that wait for an operator's approval. Anyone can make one up, so of more the network with the most loses one.
 const WAITING_DEVICES: usize = 256;
 /// Characters of what a device states about itself.
 const MAX_ABOUT: usize = 300;
@@ -61,16 +61,17 @@ impl<N: AttestingNode> Command for Attest<N> {
 
     async fn run(self, run: &Run<'_, ()>) -> Result<Admitted, AttestError> {
         let Self { mut node, address, exporter, tls_group } = self;
-        if !run.domain.limits.attestations.take(network_of(address), now()) {
+        let network = network_of(address);
+        if !run.domain.limits.attestations.take(network, now()) {
             return Err(AttestError::TooMany);
         }
         // A stranger that shows nothing takes no place of those who do.
         let opening = node.opening().await?;
         // What a conversation holds in memory is bounded by their number.
-        let _slot = run.domain.limits.conversations.take(network_of(address)).ok_or(AttestError::Busy)?;
+        let _slot = run.domain.limits.conversations.take(network).ok_or(AttestError::Busy)?;
         // Before a token is spent for it.
         let csr = Csr::verify(&opening.csr).map_err(|e| AttestError::Csr(e.to_string()))?;
-        let (proved, by) = prove(run, &mut node, &opening, (exporter, csr.get())).await?;
+        let (proved, by) = prove(run, &mut node, &opening, (exporter, csr.get()), network).await?;
         let issued = admit(run, (&proved, by), &csr, tls_group).await?;
         Ok(Admitted { issued, can_reattest: proved.can_reattest() })
     }
@@ -88,6 +89,7 @@ async fn prove(
     node: &mut impl AttestingNode,
     opening: &Opening,
     (exporter, csr): ([u8; 32], &Csr),
+    network: IpAddr,
 ) -> Result<(Proved, VouchedBy), AttestError> {
     let attestor = known(&opening.attestor)?;
     let remembered = |id: &SpiffeId| remembered(run.facts(), id);
@@ -98,7 +100,7 @@ async fn prove(
     let mut proof = converse(node, attestor.begin(&opening.payload, &given()), &given).await;
     let mut by = VouchedBy::Authority;
     if let Ok(Proof::Approval(unvouched)) = proof {
-        check_approved(run, &unvouched.device).await?;
+        check_approved(run, &unvouched.device, network).await?;
         proof = converse(node, unvouched.approved(), &given).await;
         by = VouchedBy::Operator;
     }
@@ -119,14 +121,27 @@ async fn prove(
 
 /// A device whose node was removed goes on from what was known of it then.
 async fn follows(run: &Run<'_, ()>, attestor: &dyn NodeAttestor, proved: &Proved) -> Result<(), AttestError> {
-    let (domain, Some(device)) = (run.domain, proved.device()) else { return Ok(()) };
-    let known = domain.store.device(&domain.identity.name, &device.key).await?;
-    let before = known.and_then(|known| known.remembered);
-    before.map_or(Ok(()), |before| Ok(attestor.follows(&before, proved)?))
+    let (domain, id) = (run.domain, proved.id());
+    // A whole attestation is judged by its own logs, so it is not refused for this.
+    if remembered(run.facts(), id).is_some_and(|before| !attestor.reads(&before)) {
+        tracing::error!(%id, "what is kept of this node's last state is not readable; it is judged by its logs alone");
+    }
+    let Some(device) = proved.device() else { return Ok(()) };
+    let Some(known) = domain.store.device(&domain.identity.name, &device.key).await? else { return Ok(()) };
+    let Some(before) = known.remembered else { return Ok(()) };
+    match attestor.follows(&before, proved) {
+        Err(NodeError::Forgotten) => {
+            let (key, approved_by) = (device.key, known.approved_by);
+            tracing::error!(%id, %key, approved_by, "what is kept of a removed node's state is not readable");
+            // An operator vouches for it, or has to.
+            if approved_by.is_some() { Ok(()) } else { Err(AttestError::Unreadable(key)) }
+        }
+        judged => Ok(judged?),
+    }
 }
 
 /// Refuses a device that no operator has allowed. It waits on the list that operators see.
-async fn check_approved(run: &Run<'_, ()>, device: &Device) -> Result<(), AttestError> {
+async fn check_approved(run: &Run<'_, ()>, device: &Device, network: IpAddr) -> Result<(), AttestError> {
     let domain = run.domain;
     let known = domain.store.device(&domain.identity.name, &device.key).await?;
     if known.is_some_and(|known| known.approved_by.is_some()) {
@@ -134,7 +149,8 @@ async fn check_approved(run: &Run<'_, ()>, device: &Device) -> Result<(), Attest
     }
     let (key, about) = (device.key, device.about.chars().take(MAX_ABOUT).collect::<String>());
     let seen = || {
-        let write = Write::SeeDevice { key, about: about.clone(), at: now(), keep: WAITING_DEVICES };
+        let (about, network) = (about.clone(), network.to_string());
+        let write = Write::SeeDevice { key, about, network, at: now(), keep: WAITING_DEVICES };
         Ok::<_, AttestError>(Change::with_reply(()).write(write))
     };
     run.change(seen).await?;

@@ -48,6 +48,12 @@ pub(crate) enum AttestError {
          approve {0}` on the server's side does"
     )]
     Unapproved(Digest),
+    #[error(
+        "what this server keeps of the last state of the node's TPM is not readable, so the new state cannot be held \
+         against it; if the machine is known to be good, `sekisho tpm approve {0}` on the server's side lets it begin \
+         anew"
+    )]
+    Unreadable(Digest),
     #[error("the device of agent `{agent}` is another node, permanently")]
     DeviceTaken { agent: SpiffeId, withdrawn: Vec<IssuanceId> },
     /// It was removed, or its device is no longer allowed, since it showed its state.

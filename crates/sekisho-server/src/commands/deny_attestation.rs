@@ -20,6 +20,8 @@ use crate::shown_evidence;
 
 /// Alerts that operators can list. Their leaves stay in the log.
 const KEPT_ALERTS: usize = 10_000;
+/// Of one agent, so that a node which is refused again and again hides no other. How many came before is counted.
+const KEPT_OF_AGENT: usize = 20;
 /// Characters of a reason. That of a boot has two digests, and how log and policy describe them.
 const MAX_REASON: usize = 1000;
 
@@ -51,8 +53,8 @@ impl Changes for DenyAttestation {
     }
 }
 
-fn listed(alert: &AlertRecord) -> Write {
-    Write::PutAlert { alert: alert.clone(), keep: KEPT_ALERTS }
+pub(super) fn listed(alert: &AlertRecord) -> Write {
+    Write::PutAlert { alert: alert.clone(), keep: KEPT_ALERTS, keep_of_agent: KEPT_OF_AGENT }
 }
 
 /// Withdraws an attested node. False if it is none any more: it was evicted meanwhile.
@@ -94,6 +96,7 @@ pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) ->
         agent: id.clone(),
         reason: reason.clone(),
         good_at,
+        earlier: 0,
     };
     let evidence = shown.as_ref().map(|shown| tracing::field::display(shown.sha256));
     tracing::error!(agent = %id, attestor, reason, alert = alert.id, evidence, "attestation denied");

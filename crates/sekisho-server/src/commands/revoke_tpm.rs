@@ -28,7 +28,7 @@ impl Command for RevokeTpm {
         let device = known.filter(|known| known.approved_by.is_some()).ok_or(RegistrationError::NoTpm(ek))?;
         let withdrawal = || {
             let by = || personal(run.caller.name().to_owned());
-            let change = Change::with_reply(()).write(Write::ApproveDevice { key: ek, by: None });
+            let change = Change::with_reply(()).write(Write::ApproveDevice { key: ek, by: None, at: now() });
             let change = change.event(DeviceApprovalWithdrawn { by: by(), device: ek });
             let node = device.node.as_ref().and_then(|id| run.facts().view.read(|state| state.nodes.get(id).cloned()));
             // One that is banned stays known.

@@ -123,6 +123,7 @@ impl From<AttestError> for Status {
             AttestError::NoState => reason_status(&says, Reason::AgentMustReattest),
             AttestError::Denied { .. }
             | AttestError::Unapproved(_)
+            | AttestError::Unreadable(_)
             | AttestError::DeviceTaken { .. }
             | AttestError::Overtaken { .. } => Self::permission_denied(says),
             AttestError::Banned { .. } => denied(Standing::Banned),

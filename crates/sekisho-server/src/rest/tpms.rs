@@ -43,5 +43,6 @@ fn row(record: DeviceRecord) -> TpmRow {
         approved_by: record.approved_by,
         about: record.about,
         seen_at_ms: record.seen_at.millis(),
+        revoked_at_ms: Some(record.revoked_at.millis()).filter(|at| *at > 0),
     }
 }

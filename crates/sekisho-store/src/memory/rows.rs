@@ -131,19 +131,26 @@ impl Rows for MemoryRows<'_> {
         Ok(())
     }
 
-    fn trim_devices(&mut self, keep: usize) -> Result<(), StoreError> {
-        let waiting =
-            self.tables.devices.values().filter(|device| device.node.is_none() && device.approved_by.is_none());
-        let mut waiting: Vec<_> = waiting.map(|device| (device.seen_at.millis(), device.key)).collect();
-        waiting.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, key) in waiting.into_iter().skip(keep) {
-            self.tables.devices.remove(&key);
-        }
+    fn waiting_devices(&mut self) -> Result<Vec<DeviceRecord>, StoreError> {
+        let all = self.tables.devices.values();
+        Ok(all.filter(|device| device.node.is_none() && device.approved_by.is_none()).cloned().collect())
+    }
+
+    fn alerts_of(&mut self, agent: &SpiffeId) -> Result<Vec<AlertRecord>, StoreError> {
+        Ok(self.tables.alerts.values().filter(|alert| alert.agent == *agent).cloned().collect())
+    }
+
+    fn put_alert(&mut self, alert: &AlertRecord) -> Result<(), StoreError> {
+        self.tables.alerts.insert(alert.id.clone(), alert.clone());
         Ok(())
     }
 
-    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Result<(), StoreError> {
-        self.tables.alerts.insert(alert.id.clone(), alert.clone());
+    fn delete_alert(&mut self, id: &str) -> Result<(), StoreError> {
+        self.tables.alerts.remove(id);
+        Ok(())
+    }
+
+    fn trim_alerts(&mut self, keep: usize) -> Result<(), StoreError> {
         while self.tables.alerts.len() > keep {
             self.tables.alerts.pop_first();
         }

@@ -114,6 +114,14 @@ impl<'a> Reader<'a> {
         rows.map(|found| device(found?)).collect()
     }
 
+    /// Those that are no node and that were not approved.
+    pub fn waiting_devices(&self, td: &TrustDomain) -> Result<Vec<DeviceRecord>, StoreError> {
+        let sql = format!("SELECT {DEVICE} FROM devices WHERE td = ?1 AND node IS NULL AND approved_by IS NULL");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([td.as_str()], device_row)?;
+        rows.map(|found| device(found?)).collect()
+    }
+
     pub fn device(&self, td: &TrustDomain, key: &Digest) -> Result<Option<DeviceRecord>, StoreError> {
         let sql = format!("SELECT {DEVICE} FROM devices WHERE td = ?1 AND key = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -264,18 +272,28 @@ fn token((hash, agent, expires): TokenRow) -> Result<TokenRecord, StoreError> {
 }
 
 /// The columns of a device, in the order of its row.
-const DEVICE: &str = "key, node, approved_by, about, seen_ms, remembered, removed_ms";
+const DEVICE: &str = "key, node, approved_by, about, seen_ms, remembered, removed_ms, network, revoked_ms";
 
-type DeviceRow = (String, Option<String>, Option<String>, String, i64, Option<String>, i64);
+/// A row whose key and node are not read yet.
+type DeviceRow = (String, Option<String>, DeviceRecord);
 
 fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+    let time = |column| Ok::<_, rusqlite::Error>(UnixTime::from_millis(row.get(column)?));
+    let device = DeviceRecord {
+        approved_by: row.get(2)?,
+        about: row.get(3)?,
+        seen_at: time(4)?,
+        remembered: row.get::<_, Option<String>>(5)?.map(Into::into),
+        removed_at: time(6)?,
+        network: row.get(7)?,
+        revoked_at: time(8)?,
+        ..DeviceRecord::unseen(Digest::new([0; 32]))
+    };
+    Ok((row.get(0)?, row.get(1)?, device))
 }
 
-fn device((key, node, approved_by, about, seen, remembered, removed): DeviceRow) -> Result<DeviceRecord, StoreError> {
+fn device((key, node, device): DeviceRow) -> Result<DeviceRecord, StoreError> {
     let damaged = || StoreError::Damaged("device");
     let node = node.map(|node| SpiffeId::parse(&node).map_err(|_| damaged())).transpose()?;
-    let key = Digest::parse(&key).map_err(|_| damaged())?;
-    let (seen_at, removed_at) = (UnixTime::from_millis(seen), UnixTime::from_millis(removed));
-    Ok(DeviceRecord { key, node, approved_by, about, seen_at, remembered: remembered.map(Into::into), removed_at })
+    Ok(DeviceRecord { key: Digest::parse(&key).map_err(|_| damaged())?, node, ..device })
 }

@@ -110,12 +110,14 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn put_device(&mut self, device: &DeviceRecord) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO devices (td, key, node, approved_by, about, seen_ms, remembered, removed_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        let DeviceRecord { key, node, approved_by, about, seen_at, remembered, removed_at } = device;
-        let (key, node) = (key.to_string(), node.as_ref().map(ToString::to_string));
-        let (seen, removed) = (seen_at.millis(), removed_at.millis());
-        let values = params![self.td(), key, node, approved_by, about, seen, remembered.as_deref(), removed];
+        let sql = "INSERT OR REPLACE INTO devices
+                   (td, key, node, approved_by, about, seen_ms, remembered, removed_ms, network, revoked_ms)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let DeviceRecord { key, node, approved_by, about, seen_at, remembered, removed_at, network, revoked_at } =
+            device;
+        let (key, node, remembered) = (key.to_string(), node.as_ref().map(ToString::to_string), remembered.as_deref());
+        let [seen, removed, revoked] = [seen_at, removed_at, revoked_at].map(|time| time.millis());
+        let values = params![self.td(), key, node, approved_by, about, seen, remembered, removed, network, revoked];
         self.run(sql, values).map(drop)
     }
 
@@ -129,16 +131,28 @@ impl Rows for SqliteRows<'_> {
         self.run("DELETE FROM devices WHERE td = ?1 AND key = ?2", params![self.td(), key.to_string()]).map(drop)
     }
 
-    fn trim_devices(&mut self, keep: usize) -> Result<(), StoreError> {
-        let sql = "DELETE FROM devices WHERE td = ?1 AND key IN
-                   (SELECT key FROM devices WHERE td = ?1 AND node IS NULL AND approved_by IS NULL
-                    ORDER BY seen_ms DESC, key DESC LIMIT -1 OFFSET ?2)";
-        self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)
+    fn waiting_devices(&mut self) -> Result<Vec<DeviceRecord>, StoreError> {
+        self.read().waiting_devices(self.trust_domain)
     }
 
-    fn put_alert(&mut self, alert: &AlertRecord, keep: usize) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO alerts (td, id, value) VALUES (?1, ?2, ?3)";
-        self.run(sql, params![self.td(), alert.id, form::alert_to_text(alert)?])?;
+    fn alerts_of(&mut self, agent: &SpiffeId) -> Result<Vec<AlertRecord>, StoreError> {
+        let sql = "SELECT value FROM alerts WHERE td = ?1 AND agent = ?2 ORDER BY id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![self.td(), agent.to_string()], |row| row.get::<_, String>(0))?;
+        rows.map(|text| form::alert_from_text(&text?)).collect()
+    }
+
+    fn put_alert(&mut self, alert: &AlertRecord) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO alerts (td, id, agent, value) VALUES (?1, ?2, ?3, ?4)";
+        let values = params![self.td(), alert.id, alert.agent.to_string(), form::alert_to_text(alert)?];
+        self.run(sql, values).map(drop)
+    }
+
+    fn delete_alert(&mut self, id: &str) -> Result<(), StoreError> {
+        self.run("DELETE FROM alerts WHERE td = ?1 AND id = ?2", params![self.td(), id]).map(drop)
+    }
+
+    fn trim_alerts(&mut self, keep: usize) -> Result<(), StoreError> {
         let sql = "DELETE FROM alerts WHERE td = ?1 AND id IN
                    (SELECT id FROM alerts WHERE td = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
         self.run(sql, params![self.td(), i64::try_from(keep).unwrap_or(i64::MAX)]).map(drop)

@@ -7,7 +7,7 @@ use super::before_6;
 use crate::StoreError;
 
 /// Each migration takes the schema one version further; none is ever edited once released.
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration::Sql(include_str!("schema_1.sql")),
     Migration::Sql(include_str!("schema_2.sql")),
     Migration::Sql(include_str!("schema_3.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [Migration; 9] = [
     Migration::Sql(include_str!("schema_7.sql")),
     Migration::Sql(include_str!("schema_8.sql")),
     Migration::Sql(include_str!("schema_9.sql")),
+    Migration::Sql(include_str!("schema_10.sql")),
 ];
 
 enum Migration {

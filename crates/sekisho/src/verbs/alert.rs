@@ -40,10 +40,18 @@ pub(crate) async fn run(global: &Global, verb: AlertVerb) -> Result<Exit, Failur
         ("SEVERITY", &|alert| alert.severity.clone()),
         ("WHAT", &|alert| alert.kind.clone()),
         ("AGENT", &|alert| view.spiffe_id(&alert.agent_id)),
-        ("REASON", &|alert| alert.reason.clone()),
+        ("REASON", &reason),
     ];
     print(global.output, &alerts, || table(&alerts, &columns))?;
     Ok(Exit::Ok)
+}
+
+/// With how many alerts of its agent came before it and are no longer kept.
+fn reason(alert: &AlertForm) -> String {
+    match alert.earlier {
+        0 => alert.reason.clone(),
+        earlier => format!("{} (and {earlier} earlier alerts of this agent)", alert.reason),
+    }
 }
 
 /// Prints these and each that follows. Ends only when the server is gone.
@@ -66,6 +74,6 @@ fn one_line(global: &Global, alert: &AlertForm) -> Result<String, Failure> {
     if !global.output.is_for_people() {
         return serde_json::to_string(alert).map(|text| printable_json(&text)).map_err(Failure::failed);
     }
-    let AlertForm { at_ms, severity, kind, agent_id, reason, .. } = alert;
-    Ok(format!("{} {severity} {kind}: {agent_id}: {}", UnixTime::from_millis(*at_ms), printable(reason)))
+    let AlertForm { at_ms, severity, kind, agent_id, .. } = alert;
+    Ok(format!("{} {severity} {kind}: {agent_id}: {}", UnixTime::from_millis(*at_ms), printable(&reason(alert))))
 }

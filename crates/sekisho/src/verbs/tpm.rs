@@ -71,10 +71,11 @@ pub(crate) async fn run(global: &Global, verb: TpmVerb) -> Result<Exit, Failure>
 }
 
 const fn state(row: &TpmRow) -> &'static str {
-    match (&row.approved_by, &row.agent_id) {
-        (Some(_), _) => "approved",
-        (None, Some(_)) => "vouched for",
-        (None, None) => "waits",
+    match (&row.approved_by, row.revoked_at_ms, &row.agent_id) {
+        (Some(_), ..) => "approved",
+        (None, Some(_), _) => "revoked",
+        (None, None, Some(_)) => "vouched for",
+        (None, None, None) => "waits",
     }
 }
 

@@ -1,10 +1,15 @@
 //! TPMs for which no authority vouches: an operator allows each of them.
 
+use std::sync::Arc;
+
 use sekisho_evidence::node::{NodeProof as _, Step, attestor};
+use sekisho_identity::Node;
+use sekisho_store::{Batch, Write};
+use sekisho_types::{SpiffeId, TrustDomain};
 
 use super::attestor::{Exchange, session};
 use super::{ISSUER, ROOT, Software};
-use crate::within::World;
+use crate::within::{TRUST_DOMAIN, World};
 
 #[test]
 fn a_tpm_waits_once_its_key_is_shown() {
@@ -74,8 +79,50 @@ async fn an_operator_allows_a_tpm() {
 
     world.text(&["tpm", "revoke", &ek]).await;
     assert!(!world.json(&["agents", "list"]).await.to_string().contains(&id), "its agent is evicted");
+    let listed = world.text(&["tpm", "list"]).await;
+    assert!(listed.contains("revoked") && !listed.contains("vouched for"), "{listed}");
     agent.end().await;
     assert!(world.try_agent("m", &proof).await.is_err());
     let (code, _, heard) = world.sekisho(&["tpm", "revoke", &ek]).await;
     assert!(code != 0 && heard.contains("sekisho tpm list"), "{heard}");
+}
+
+/// A row that this release cannot read, as of another release.
+async fn damage(world: &World, id: &str) {
+    let store = sekisho_store::open(&world.path("s/state.db")).unwrap();
+    let (name, id) = (TrustDomain::parse(TRUST_DOMAIN).unwrap(), SpiffeId::parse(id).unwrap());
+    let snapshot = store.snapshot(&name).await.unwrap();
+    let node = snapshot.nodes.iter().find(|node| node.id == id).unwrap();
+    let damaged = Node { remembered: Some("{}".into()), ..(**node).clone() };
+    let write = Write::PutNode(Arc::new(damaged));
+    store.commit(Batch::of(&name, write)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_state_excuses_no_node() {
+    let Some(software) = Software::new() else { return };
+    drop(software.connect());
+    let mut world = World::with_server(&["--danger-software-tpm-ca", &software.authority(ROOT)]).await;
+    let socket = software.socket().display().to_string();
+    let proof = ["--tpm", &socket, "--tpm-chain", &software.authority(ISSUER)];
+    world.try_agent("n", &proof).await.unwrap().end().await;
+    let id = world.json(&["agents", "list"]).await[0]["id"].as_str().unwrap().to_owned();
+    world.stop_server().await;
+    damage(&world, &id).await;
+    world.start_server().await;
+    // A node that is known is judged by its logs, and that is logged as an error.
+    world.try_agent("m", &proof).await.unwrap().end().await;
+    assert!(world.logged().contains("last state is not readable"), "{}", world.logged());
+
+    world.stop_server().await;
+    damage(&world, &id).await;
+    world.start_server().await;
+    world.text(&["agents", "evict", &id]).await;
+    let refused = world.try_agent("o", &proof).await.err().unwrap();
+    let ek = id.rsplit('/').next().unwrap();
+    assert!(refused.contains(&format!("sekisho tpm approve {ek}")) && refused.contains("not readable"), "{refused}");
+    assert_eq!(world.json(&["agents", "list"]).await, serde_json::json!([]));
+    // An operator vouches for the machine.
+    world.text(&["tpm", "approve", ek]).await;
+    world.try_agent("p", &proof).await.unwrap().end().await;
 }
