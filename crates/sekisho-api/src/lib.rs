@@ -7,6 +7,7 @@ mod agents;
 mod alerts;
 mod compile;
 mod decisions;
+mod drills;
 mod entries;
 mod entry_form;
 mod error;
@@ -22,6 +23,7 @@ pub use agents::{AgentForm, AgentList, AgentRef, AgentsQuery, AttestationForm, E
 pub use alerts::{AlertForm, AlertsQuery};
 pub use compile::{CompileForm, CompileOptionsForm, CompiledForm, ResidualForm};
 pub use decisions::{DecisionForm, DecisionsQuery};
+pub use drills::{DrillForm, DrillKind, DrillRef};
 pub use entries::{EntriesQuery, EntryForm, EntryList, UpdateQuery};
 pub use error::FormError;
 pub use log::{ConsistencyForm, IdentitiesQuery, IdentityForm, LogForm};

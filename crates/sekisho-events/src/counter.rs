@@ -20,6 +20,7 @@ counters! {
     JwtSvidsIssued,
     Attestations,
     AttestationsDenied,
+    DrillsPlayed,
     Refusals,
     Withdrawals,
     RecordsTaken,

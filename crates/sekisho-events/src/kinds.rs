@@ -34,6 +34,14 @@ events! {
         id: AlertId,
         reason: Personal<String>,
     }
+    /// an operator played an attack with the answers of a node; without a reason it was not refused
+    DrillPlayed = "drill" => DrillsPlayed {
+        agent: Personal<SpiffeId>,
+        by: Personal<String>,
+        drill: String,
+        id: AlertId,
+        reason: Option<Personal<String>>,
+    }
     /// an X.509-SVID was issued
     X509Issued = "issuance", what = "x509-svid" => X509SvidsIssued {
         attestors: String,

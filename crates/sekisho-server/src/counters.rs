@@ -63,6 +63,9 @@ pub(crate) const fn shown(counter: Counter) -> Shown {
         Counter::AttestationsDenied => {
             (("attestations_denied_total", "Nodes that proved which one they are, and whose state was refused."), None)
         }
+        Counter::DrillsPlayed => {
+            (("drills_played_total", "Attacks that operators played with the answers of nodes."), None)
+        }
         Counter::Refusals => (("refusals_total", "Refusals, logged or counted."), None),
         Counter::Withdrawals => {
             (("issuances_withdrawn_total", "Issuances that were recorded and did not leave."), None)

@@ -72,6 +72,7 @@ pub(crate) const ROUTES: &[(&str, &str, Role)] = &[
     ("GET", "/v1/decisions", Operator),
     ("GET", "/v1/decisions/follow", Operator),
     ("GET", "/v1/decisions/{id}", Operator),
+    ("POST", "/v1/drills", Operator),
     ("GET", "/v1/entries", Operator),
     ("POST", "/v1/entries", Operator),
     ("DELETE", "/v1/entries/{id}", Operator),
@@ -163,6 +164,25 @@ mod tests {
         }
         let documented = ROUTES.iter().filter(|(_, path, _)| path.starts_with("/v1/") || *path == "/metrics");
         assert_eq!(documented.count(), declared.len(), "a row of no route");
+    }
+
+    /// A registrar whose administration asked for no client certificate.
+    #[test]
+    fn cve_2026_1709_no_administration_is_open() {
+        let open: Vec<_> = ROUTES.iter().filter(|(.., role)| *role == Anyone).map(|(_, path, _)| *path).collect();
+        assert_eq!(open, ["/livez", "/readyz"]);
+        let open: Vec<_> = METHODS.iter().filter(|(_, role)| *role == Anyone).map(|(name, _)| *name).collect();
+        let expected = [
+            "grpc.health.v1.Health/Check",
+            "grpc.health.v1.Health/List",
+            "grpc.health.v1.Health/Watch",
+            "spire.api.server.agent.v1.Agent/AttestAgent",
+            "spire.api.server.bundle.v1.Bundle/GetBundle",
+            "spire.api.server.bundle.v1.Bundle/GetFederatedBundle",
+        ];
+        assert_eq!(open, expected);
+        // No agent administers either.
+        assert!(ROUTES.iter().all(|(.., role)| *role != Agent));
     }
 
     #[test]

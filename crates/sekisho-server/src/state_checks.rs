@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sekisho_api::DrillKind;
 use sekisho_runtime::random_u32;
 use sekisho_types::SpiffeId;
 use tokio::sync::{mpsc, oneshot};
@@ -21,8 +22,24 @@ pub(crate) enum StateOutcome {
     Undecided(String),
 }
 
-/// Who asked, and waits.
-pub(crate) type Waiting = oneshot::Sender<StateOutcome>;
+/// What came of a drill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DrillOutcome {
+    /// Why it was refused, and how long after its begin.
+    Refused(String, Duration),
+    /// It passed.
+    Accepted,
+    /// Why it could not be tried: the node's own state is refused, or it does not answer.
+    NotTried(String),
+}
+
+/// What is wanted of a node, and who waits for it.
+#[derive(Debug)]
+pub(crate) enum Question {
+    State(oneshot::Sender<StateOutcome>),
+    /// An attack is played, with what the node answers.
+    Drill(DrillKind, oneshot::Sender<DrillOutcome>),
+}
 
 /// The nodes with an open stream, each with the way to ask it now.
 #[derive(Default, Clone)]
@@ -30,7 +47,7 @@ pub(crate) struct StateChecks(Arc<Mutex<Open>>);
 
 #[derive(Default)]
 struct Open {
-    nodes: BTreeMap<SpiffeId, (u64, mpsc::Sender<Waiting>)>,
+    nodes: BTreeMap<SpiffeId, (u64, mpsc::Sender<Question>)>,
     last: u64,
 }
 
@@ -40,7 +57,7 @@ pub(crate) struct OpenCheck {
     id: SpiffeId,
     number: u64,
     /// Questions of operators; it ends when another stream takes this one's place.
-    pub asked: mpsc::Receiver<Waiting>,
+    pub asked: mpsc::Receiver<Question>,
 }
 
 impl StateChecks {
@@ -57,10 +74,19 @@ impl StateChecks {
 
     /// Asks a node for its state now. `None`: it has no stream, or too many wait for it.
     pub(crate) fn ask(&self, id: &SpiffeId) -> Option<oneshot::Receiver<StateOutcome>> {
-        let ask = self.lock().nodes.get(id).map(|(_, ask)| ask.clone())?;
         let (waiting, outcome) = oneshot::channel();
-        ask.try_send(waiting).ok()?;
-        Some(outcome)
+        self.put(id, Question::State(waiting)).then_some(outcome)
+    }
+
+    /// Plays an attack with what a node answers. `None`: as above.
+    pub(crate) fn drill(&self, id: &SpiffeId, kind: DrillKind) -> Option<oneshot::Receiver<DrillOutcome>> {
+        let (waiting, outcome) = oneshot::channel();
+        self.put(id, Question::Drill(kind, waiting)).then_some(outcome)
+    }
+
+    fn put(&self, id: &SpiffeId, question: Question) -> bool {
+        let ask = self.lock().nodes.get(id).map(|(_, ask)| ask.clone());
+        ask.is_some_and(|ask| ask.try_send(question).is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

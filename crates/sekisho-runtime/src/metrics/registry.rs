@@ -100,6 +100,8 @@ metrics! {
     ATTESTATIONS = "attestations_total", Kind::Counter, [], [Server], "Attestations that succeeded.";
     ATTESTATIONS_DENIED = "attestations_denied_total", Kind::Counter, [], [Server],
         "Nodes that proved which one they are, and whose state was refused.";
+    DRILLS_PLAYED = "drills_played_total", Kind::Counter, [], [Server],
+        "Attacks that operators played with the answers of nodes.";
     REFUSALS = "refusals_total", Kind::Counter, [], [Server], "Refusals, logged or counted.";
     WITHDRAWN = "issuances_withdrawn_total", Kind::Counter, [], [Server],
         "Issuances that were recorded and did not leave.";

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use sekisho_store::{Conflict, StoreError};
 use sekisho_types::SpiffeId;
 
 use crate::caller::Operator;
 use crate::command::Command;
+use crate::denied::Denied;
 use crate::journal::JournalError;
 use crate::refusal::Fault;
 use crate::run::Run;
@@ -30,13 +32,37 @@ pub(crate) enum AskStateError {
     Silent(SpiffeId),
     #[error("agent `{agent}` gave no proof of its state: {reason}; it is asked again when it reconnects")]
     Undecided { agent: SpiffeId, reason: String },
+    /// The operator's right ended meanwhile.
+    #[error(transparent)]
+    Denied(Denied),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
+impl From<Denied> for AskStateError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Journal(error) => Self::Journal(error),
+            denied => Self::Denied(denied),
+        }
+    }
+}
+
+impl From<StoreError> for AskStateError {
+    fn from(error: StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+impl From<Conflict> for AskStateError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Journal(conflict.into())
+    }
+}
+
 impl Fault for AskStateError {
     fn is_caller_fault(&self) -> bool {
-        false
+        matches!(self, Self::Denied(denied) if denied.is_caller_fault())
     }
 
     fn log_message(&self) -> String {

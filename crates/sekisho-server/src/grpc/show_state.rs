@@ -13,11 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::caller::AgentCaller;
-use crate::commands::{AnsweringNode, AttestError, ShowState};
+use crate::commands::{AnsweringNode, AttestError, PlayDrill, ShowState};
 use crate::denied::Denied;
 use crate::executor::Call;
 use crate::refusal::Fault;
-use crate::state_checks::{OpenCheck, StateOutcome, Waiting, pause};
+use crate::state_checks::{DrillOutcome, OpenCheck, Question, StateOutcome, pause};
 
 pub(super) type Questions = Pin<Box<dyn Stream<Item = Result<wire::ShowStateResponse, Status>> + Send>>;
 
@@ -48,7 +48,7 @@ struct Checked {
 
 /// What ends a pause.
 enum Next {
-    Ask(Option<Waiting>),
+    Ask(Option<Question>),
     /// The agent no longer stands well, or another stream took the place of this one.
     End(Status),
     Gone,
@@ -77,9 +77,20 @@ impl Checked {
         }
     }
 
-    /// Asks once. An operator who waits hears what came of it.
-    async fn ask(&mut self, waiting: Option<Waiting>) -> Result<(), Status> {
+    /// Asks once. An operator who waits hears what came of it. After a drill the node shows its state as ever.
+    async fn ask(&mut self, question: Option<Question>) -> Result<(), Status> {
         let Self { call, node, exporter, public_key, .. } = self;
+        let waiting = match question {
+            Some(Question::Drill(kind, waiting)) => {
+                let drill = PlayDrill { node: &mut *node, exporter: *exporter, public_key, kind };
+                let outcome = call.execute(drill).await.map_err(crate::refusal::Refusal::into_error);
+                let outcome = outcome.unwrap_or_else(|error| DrillOutcome::NotTried(error.log_message()));
+                let _gone = waiting.send(outcome);
+                None
+            }
+            Some(Question::State(waiting)) => Some(waiting),
+            None => None,
+        };
         let outcome = call.execute(ShowState { node, exporter: *exporter, public_key }).await;
         let outcome = outcome.map_err(crate::refusal::Refusal::into_error);
         let heard = match &outcome {

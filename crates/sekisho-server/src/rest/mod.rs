@@ -5,6 +5,7 @@ mod agents;
 mod alerts;
 mod compile;
 mod decisions;
+mod drills;
 mod entries;
 mod follow;
 pub(crate) mod metrics;
@@ -55,6 +56,7 @@ routes! {
     "/v1/agents/attest" => post agents::attest,
     "/v1/agents/ban" => post agents::ban,
     "/v1/agents/evidence" => get agents::evidence,
+    "/v1/drills" => post drills::run,
     "/v1/tpms" => get tpms::list post tpms::approve delete tpms::revoke,
     "/v1/tokens" => get tokens::list post tokens::create,
     "/v1/tokens/{id}" => delete tokens::revoke,

@@ -106,6 +106,7 @@ impl From<AskStateError> for Refused {
             AskStateError::NotConnected(_) | AskStateError::Silent(_) | AskStateError::Undecided { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            AskStateError::Denied(denied) => denied.into(),
             AskStateError::Journal(error) => error.into(),
         }
     }

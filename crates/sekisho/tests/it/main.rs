@@ -80,6 +80,7 @@ fn completions_and_openapi_come_from_the_code() {
             "/v1/decisions",
             "/v1/decisions/follow",
             "/v1/decisions/{id}",
+            "/v1/drills",
             "/v1/entries",
             "/v1/entries/{id}",
             "/v1/health",

@@ -145,3 +145,46 @@ async fn a_silent_node_gets_no_identity() {
     let (code, heard) = fetch().await;
     assert!(code != 0, "{heard}");
 }
+
+/// On a running system: what an attacker would send is refused and seen, and the node goes on.
+#[tokio::test(start_paused = true)]
+async fn drills_are_refused_and_withdraw_no_node() {
+    let Some(site) = Site::new().await else { return };
+    assert_eq!(site.asked().await.0, 0);
+    for (drill, why) in [("replay-quote", "another challenge"), ("swap-tpm", "signature")] {
+        let done = site.world.json(&["drill", drill]).await;
+        assert_eq!((&done["drill"], &done["agent_id"]), (&drill.into(), &site.id.as_str().into()), "{done}");
+        assert!(done["reason"].as_str().unwrap().contains(why), "{done}");
+        assert!(done["refused_after_ms"].is_number() && done["alerted_after_ms"].is_number(), "{done}");
+        let alerts = site.world.json(&["alert", "list"]).await;
+        let alert = alerts.as_array().unwrap().iter().find(|alert| alert["id"] == done["alert"]).unwrap();
+        assert_eq!((&alert["severity"], &alert["kind"]), (&"warning".into(), &format!("drill {drill}").into()));
+        let is_ours = |leaf: &Value| leaf["id"] == done["alert"] && leaf["drill"] == drill;
+        eventually("its leaf", async || site.world.leaves("drill").await.iter().any(is_ours).then_some(())).await;
+        let shown = site.world.text(&["drill", drill, &site.id]).await;
+        assert!(shown.contains("stays attested") && shown.contains(why), "{shown}");
+        // It shows its own state as before.
+        assert_eq!(site.ask().await.0, 0);
+    }
+    assert_eq!((site.denials().await.len(), tpm_agents(&site.world).await), (0, vec![site.id.clone()]));
+    assert_eq!(site.world.leaves("attestation").await.len(), 2, "both agents attested once");
+    // A node whose own state is refused is withdrawn for that, and the drill is not run.
+    site.implant();
+    let (code, _, heard) = site.world.sekisho(&["drill", "replay-quote"]).await;
+    assert!(code == 1 && heard.contains("gave no proof of its state"), "{code} {heard}");
+    eventually("it is withdrawn", async || (!site.denials().await.is_empty()).then_some(())).await;
+    let (code, _, heard) = site.world.sekisho(&["drill", "swap-tpm"]).await;
+    assert!(code == 1 && heard.contains("no agent is attested by a TPM"), "{code} {heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_says_that_it_cannot_run() {
+    let world = World::start().await;
+    for drill in ["replay-quote", "swap-tpm"] {
+        let (code, _, heard) = world.sekisho(&["drill", drill]).await;
+        assert!(code == 1 && heard.contains("this drill cannot run"), "{code} {heard}");
+        let (code, _, heard) = world.sekisho(&["drill", drill, &world.agent_id]).await;
+        assert!(code == 1 && heard.contains("attested by join_token"), "{code} {heard}");
+    }
+    assert_eq!(world.json(&["alert", "list"]).await, serde_json::json!([]));
+}

@@ -1,19 +1,22 @@
+use std::time::Duration;
+
+use sekisho_api::DrillKind;
 use sekisho_events::{Counter, Event};
 use sekisho_evidence::token_hash;
 use sekisho_identity::Standing;
-use sekisho_store::Write;
+use sekisho_store::{AlertSeverity, Store as _, Write};
 use sekisho_types::SpiffeId;
 
 use super::{says, words};
 use crate::commands::{
     AnsweringNode, AskState, Attest, AttestError, AttestingNode, BanAgent, EvictAgent, Opening, PostStatus, Renew,
-    RenewError,
+    RenewError, RunDrill,
 };
 use crate::denied::Denied;
 use crate::issue::IssueError;
 use crate::refusal::Refusal;
 use crate::roles::Role;
-use crate::state_checks::StateOutcome;
+use crate::state_checks::{DrillOutcome, Question, StateOutcome};
 use crate::testbed::{Joins, Testbed, csr, over_tls};
 use crate::tokens::id_of;
 
@@ -170,7 +173,7 @@ async fn an_operator_hears_what_a_node_answered() {
     let asked = async |outcome: Option<StateOutcome>| {
         let mut open = bed.domain.streams.state_checks.enter(&id);
         let answers = async {
-            let waiting = open.asked.recv().await.unwrap();
+            let Question::State(waiting) = open.asked.recv().await.unwrap() else { panic!("a state is asked for") };
             // Without an outcome the stream closed.
             outcome.map(|outcome| waiting.send(outcome).unwrap());
         };
@@ -184,6 +187,44 @@ async fn an_operator_hears_what_a_node_answered() {
     assert!(undecided.contains("gave no proof of its state: a log is cut off"), "{undecided}");
     let closed = asked(None).await.unwrap_err();
     assert!(closed.contains("is not connected"), "{closed}");
+}
+
+#[tokio::test]
+async fn a_drill_alerts_and_withdraws_no_node() {
+    let bed = Testbed::new().await;
+    bed.joined("host-a").await;
+    let id = SpiffeId::parse(ID).unwrap();
+    let mut open = bed.domain.streams.state_checks.enter(&id);
+    let mut drilled = async |outcome: DrillOutcome| {
+        let answers = async {
+            let asked = open.asked.recv().await.unwrap();
+            let Question::Drill(DrillKind::ReplayQuote, waiting) = asked else { panic!("a drill is asked for") };
+            waiting.send(outcome).unwrap();
+        };
+        let (operator, drill) = (bed.operator().await, RunDrill { id: id.clone(), kind: DrillKind::ReplayQuote });
+        let (heard, ()) = tokio::join!(operator.execute(drill), answers);
+        heard.map_err(|refused| refused.into_error().to_string())
+    };
+    let alerts = async || bed.store.alerts(&bed.domain.identity.name, None, 9).await.unwrap();
+    let before = bed.recorded().await.len();
+    let reason = ("the quote answers another challenge".to_owned(), Duration::from_millis(3));
+    let report = drilled(DrillOutcome::Refused(reason.0.clone(), reason.1)).await.unwrap();
+    assert_eq!((report.refused.as_ref(), bed.recorded().await.len()), (Some(&reason), before + 1));
+    let alert = alerts().await.pop().unwrap();
+    assert_eq!(
+        (&alert.id, &*alert.kind, alert.severity),
+        (&report.alert, "drill replay-quote", AlertSeverity::Warning)
+    );
+    assert_eq!((&alert.agent, &alert.reason), (&id, &reason.0));
+    // An attack that passes is an alert of the highest severity.
+    assert_eq!(drilled(DrillOutcome::Accepted).await.unwrap().refused, None);
+    assert_eq!(alerts().await.pop().unwrap().severity, AlertSeverity::Critical);
+    // What could not be tried is neither.
+    let heard = drilled(DrillOutcome::NotTried("no message for 30 s".to_owned())).await.err().unwrap();
+    assert!(heard.contains("no message for 30 s") && alerts().await.len() == 2, "{heard}");
+    assert!(bed.domain.view.read(|state| state.nodes.contains_key(&id)));
+    assert_eq!(bed.domain.watch.counters.value(Counter::DrillsPlayed), 2);
+    assert_eq!(bed.domain.watch.counters.value(Counter::AttestationsDenied), 0);
 }
 
 #[tokio::test]

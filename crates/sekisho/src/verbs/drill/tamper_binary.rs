@@ -1,11 +1,9 @@
-//! Attacks on a running system that have to fail, and how soon they are seen.
+//! A changed executable asks for the identity of the unchanged one.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
-use clap::Subcommand;
 use hyper::Method;
 use sekisho_api::{DecisionForm, DecisionsQuery, EntryForm};
 use sekisho_disk::private_folder;
@@ -17,6 +15,7 @@ use sekisho_types::SpiffeId;
 use serde::Serialize;
 use tokio::process::Command;
 
+use super::{LOOK_EVERY, PATIENCE};
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::print;
@@ -24,20 +23,8 @@ use crate::progress::Progress;
 use crate::reach;
 use crate::rest::Rest;
 
-/// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Refusals among which the drill's own is looked for.
 const NEWEST: u32 = 100;
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DrillVerb {
-    /// Change an executable that has an identity by one byte: it must get none, and the attempt must be on record
-    ///
-    /// The executable is a copy of this program, with an entry that is made for the drill and deleted after it.
-    #[command(after_help = "Example:\n  sekisho drill tamper-binary")]
-    TamperBinary,
-}
 
 /// What came of it. Times begin with the start of the changed executable.
 #[derive(Serialize)]
@@ -50,8 +37,7 @@ struct Drilled {
     refusal: String,
 }
 
-pub(crate) async fn run(global: &Global, verb: DrillVerb) -> Result<Exit, Failure> {
-    let DrillVerb::TamperBinary = verb;
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let rest = Rest::of(global);
     let socket = global.agent_socket();
     let status = InspectClient::new(agent_channel(&socket)).status(StatusRequest {}).await;
