@@ -73,19 +73,29 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "truncated-log",
-        expected: "a log that lacks a measured file is refused",
-        run: Test("a_log_without_a_measured_file_is_refused"),
+        expected: "a log that ends before the quoted state is refused",
+        run: Test("a_truncated_log_is_refused"),
     },
     Case {
         name: "log-before-quote",
-        expected: "entries after the quoted state are not read",
-        run: Test("entries_after_the_quote_are_not_kept"),
+        expected: "a log that was read before the quote is refused",
+        run: Test("a_log_before_the_quote_is_refused"),
+    },
+    Case {
+        name: "reordered-log",
+        expected: "a log in another order is refused",
+        run: Test("a_reordered_log_is_refused"),
+    },
+    Case {
+        name: "forged-key",
+        expected: "an attestation key outside of the TPM is refused",
+        run: Test("cve_2021_3406_a_forged_attestation_key_is_refused"),
     },
     Case { name: "no-log", expected: "a log is never left out", run: Test("an_event_log_is_never_left_out") },
     Case {
         name: "replayed-quote",
         expected: "a quote answers one question",
-        run: Test("a_quote_answers_one_question"),
+        run: Test("cve_2026_6420_a_quote_answers_one_question"),
     },
     Case {
         name: "relay",

@@ -208,7 +208,7 @@ fn without_images_or_log_nothing_is_admitted() {
 }
 
 #[test]
-fn a_policy_of_another_form_is_refused() {
+fn keylime_1002_a_wrong_policy_admits_nothing() {
     let good = listed("a", &unified(b"quiet"));
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut image = good.clone();

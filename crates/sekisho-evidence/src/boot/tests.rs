@@ -106,6 +106,22 @@ fn a_cut_log_is_refused_inside_an_event() {
     }
 }
 
+/// An unprivileged process could make the other parser run out of stack.
+#[test]
+fn ghsa_hcm6_a_log_of_many_events_ends() {
+    let one = agile_event(4, 13, &[9; 32], b"");
+    let log = |events: usize| [spec_id(SHA256_ONLY), one.repeat(events)].concat();
+    assert_eq!(EventLog::parse(&log(16_384)).unwrap().events.len(), 16_384);
+    let refused = EventLog::parse(&log(16_385)).unwrap_err().to_string();
+    assert!(refused.contains("more than 16,384 events"), "{refused}");
+    // An event in an event is data: nothing of it is read.
+    let nested = (0..1000).fold(one.clone(), |inner, _| agile_event(4, 13, &[9; 32], &inner));
+    let log = EventLog::parse(&[spec_id(SHA256_ONLY), nested].concat()).unwrap();
+    assert_eq!(log.events.len(), 1);
+    let long = EventLog::parse(&vec![0; (4 << 20) + 1]).unwrap_err().to_string();
+    assert!(long.contains("larger than 4 MiB"), "{long}");
+}
+
 #[test]
 fn lies_about_digests_are_refused() {
     for algorithms in [&[][..], &[(0x0b, 20)], &[(0x0b, 32), (0x0b, 32)], &[(4, 20); 17]] {

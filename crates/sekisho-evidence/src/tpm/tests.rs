@@ -114,7 +114,7 @@ fn a_quote_for_our_nonce_is_verified() {
 }
 
 #[test]
-fn each_missing_attribute_is_refused() {
+fn cve_2021_3406_each_missing_attribute_is_refused() {
     for (bit, name) in
         [(1, "fixedTPM"), (4, "fixedParent"), (5, "sensitiveDataOrigin"), (16, "restricted"), (18, "sign")]
     {

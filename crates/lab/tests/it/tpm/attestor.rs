@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use sekisho_evidence::HashAlgorithm::Sha256;
 use sekisho_evidence::boot::BootPolicy;
 use sekisho_evidence::node::{
-    Conversation, NodeAttestor, NodeError, NodeProof as _, Proved, QuotedPcrs, Session, Step, TpmAnswer, TpmRequest,
-    VerifierInputs, attestor,
+    Conversation, NodeAttestor, NodeError, NodeProof as _, Proved, QuotedPcrs, Session, Step, TpmAnswer, TpmOpening,
+    TpmRequest, VerifierInputs, attestor,
 };
-use sekisho_tpm::TpmProof;
-use sekisho_types::{Digest, SpiffeId, TrustDomain, UnixTime};
+use sekisho_keys::MemoryKey;
+use sekisho_tpm::{Template, TpmProof};
+use sekisho_types::{Digest, SignatureAlgorithm, Signer as _, SpiffeId, TrustDomain, UnixTime};
 
 use super::{ISSUER, ROOT, Software, now};
 
@@ -92,7 +94,7 @@ impl Exchange {
                     conversation.go_on(&answer, &self.given(session(1, 1)))
                 }
                 Ok(Step::Proved(proved)) => {
-                    *self.kept.lock().unwrap() = proved.remembers().map(str::to_owned);
+                    self.keep(&proved);
                     return (asked, Ok(proved));
                 }
                 Ok(Step::Approval(unvouched)) => panic!("an authority vouches for {:?}", unvouched.device),
@@ -100,6 +102,11 @@ impl Exchange {
                 Err(error) => return (asked, Err(error)),
             };
         }
+    }
+
+    /// The server keeps what was proved.
+    pub(super) fn keep(&self, proved: &Proved) {
+        *self.kept.lock().unwrap() = proved.remembers().map(str::to_owned);
     }
 
     /// What the server keeps of the node.
@@ -218,7 +225,7 @@ fn a_relayed_activation_is_refused() {
 }
 
 #[test]
-fn an_answer_serves_one_challenge() {
+fn cve_2026_6420_an_answer_serves_one_challenge() {
     let Some(software) = Software::new() else { return };
     let (exchange, proof) = Exchange::new(&software);
     let payload = proof.payload(&session(1, 1)).unwrap();
@@ -241,6 +248,41 @@ fn a_tpm_cannot_answer_for_another() {
     let quoted = QuotedPcrs { quote: vec![], signature: vec![], pcrs: BTreeMap::new(), kernel: BTreeMap::new() };
     let guess = TpmAnswer { quoted, certified: None }.encode(&[0; 32], &[0; 32]);
     conversation.go_on(&guess, &exchange.given(session(1, 1))).err().unwrap();
+}
+
+/// A key of the same TPM that signs whatever it is given would sign a forged quote.
+#[test]
+fn cve_2021_3406_an_unrestricted_key_attests_nothing() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    let mut opening = TpmOpening::decode(&proof.payload(&session(1, 1)).unwrap()).unwrap();
+    let mut tpm = software.connect();
+    let forger = tpm.primary(Template::Svid).unwrap();
+    opening.ak_public.clone_from(&forger.public_bytes);
+    let forged = Sha256.digest([b"\xffTCG\x80\x18 and what the forger wants".as_slice()]);
+    tpm.sign(&forger, &forged).unwrap();
+    tpm.flush(forger).unwrap();
+    let refused = exchange.begin("danger_software_tpm", &opening.encode()).err().unwrap().to_string();
+    assert!(refused.contains("restricted"), "{refused}");
+}
+
+/// A key outside of the TPM that has all the attributes of one inside.
+#[test]
+fn cve_2021_3406_a_forged_attestation_key_is_refused() {
+    let Some(software) = Software::new() else { return };
+    let (exchange, proof) = Exchange::new(&software);
+    let mut opening = TpmOpening::decode(&proof.payload(&session(1, 1)).unwrap()).unwrap();
+    let outside = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).unwrap();
+    let point = outside.public_key_der().last_chunk::<64>().unwrap();
+    let at = opening.ak_public.len() - 66;
+    opening.ak_public[at..at + 32].copy_from_slice(&point[..32]);
+    opening.ak_public[at + 34..].copy_from_slice(&point[32..]);
+    // It looks like an attestation key, so a credential is made for its name.
+    let (challenge, conversation) = exchange.begin("danger_software_tpm", &opening.encode()).unwrap();
+    // The TPM opens it for no key that it does not hold.
+    let refused = proof.answer(&challenge, &session(1, 1)).unwrap_err().to_string();
+    assert!(refused.contains("TPM2_ActivateCredential") && refused.contains("0x1df"), "{refused}");
+    assert!(conversation.go_on(b"{}", &exchange.given(session(1, 1))).is_err());
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use sekisho_evidence::node::{Log, NodeError, NodeProof as _, Proved, Step, TpmRecord, TpmRequest, attestor};
+use sekisho_evidence::HashAlgorithm::Sha256;
+use sekisho_evidence::node::{
+    Conversation, Log, LogPart, NodeError, NodeProof as _, Proved, QuotedPcrs, Step, TpmRecord, TpmRequest, attestor,
+};
 use sekisho_tpm::TpmProof;
 use sekisho_types::SpiffeId;
 
@@ -31,6 +34,16 @@ impl Attested {
     /// A software TPM serves one connection at a time, so each attestation has its own.
     fn proof(&self) -> TpmProof {
         proof_of(&self.machine)
+    }
+
+    /// The server asks for a quote, and waits for it.
+    fn asked(&self) -> (Vec<u8>, Box<dyn Conversation>) {
+        let id = SpiffeId::parse("spiffe://td.example/spire/agent/danger_software_tpm/x").unwrap();
+        let given = self.exchange.given(session(1, 1));
+        match attestor("danger_software_tpm").unwrap().again(&id, &given).unwrap().unwrap() {
+            Step::Challenge(challenge, conversation) => (challenge, conversation),
+            _ => panic!("it is asked for a quote"),
+        }
     }
 
     /// The server asks again: from where it asked for logs, and why it refuses, if it does.
@@ -101,6 +114,121 @@ fn a_log_without_a_measured_file_is_refused() {
     let (_, refused) = node.again();
     assert_eq!(refused.as_deref(), Some("no part of the IMA log gives PCR 10 its quoted value"));
     assert_eq!(node.exchange.kept()["ima"]["entries"], 2, "the state of before stays");
+}
+
+/// All that was measured is in the log, in another order.
+#[test]
+fn a_reordered_log_is_refused() {
+    let Some(machine) = Measured::new() else { return };
+    let mut entries = vec![];
+    for (digest, path) in [(1, "/sbin/init"), (2, "/bin/sh"), (3, "/usr/bin/new")] {
+        let before = fs::read(machine.ima_log()).unwrap_or_default().len();
+        machine.measure(digest, path);
+        entries.push(fs::read(machine.ima_log()).unwrap()[before..].to_vec());
+    }
+    let (exchange, _) = Exchange::new(&machine.software);
+    let judge = |exchange: &Exchange| exchange.attest(&proof_of(&machine)).1.err().map(heard);
+    for order in [[1, 0, 2], [0, 2, 1], [2, 1, 0]] {
+        fs::write(machine.ima_log(), order.map(|number: usize| entries[number].clone()).concat()).unwrap();
+        let refused = judge(&exchange);
+        assert_eq!(refused.as_deref(), Some("no part of the IMA log gives PCR 10 its quoted value"), "{order:?}");
+    }
+    fs::write(machine.ima_log(), entries.concat()).unwrap();
+    assert_eq!(judge(&exchange), None);
+    // Events of the firmware likewise.
+    let (fresh, _) = Exchange::new(&machine.software);
+    let events = ["a loader", "a kernel"].map(|what| {
+        machine.boot_event(4, what.as_bytes());
+        event(4, 8, &Sha256.digest([what.as_bytes()]), what.as_bytes())
+    });
+    fs::write(machine.event_log(), [spec_id(), events[1].clone(), events[0].clone()].concat()).unwrap();
+    assert!(judge(&fresh).unwrap().contains("does not give PCR 4"));
+    fs::write(machine.event_log(), [spec_id(), events.concat()].concat()).unwrap();
+    assert_eq!(judge(&fresh), None);
+}
+
+/// Cut between two entries, inside one, and before all.
+#[test]
+fn a_truncated_log_is_refused() {
+    let Some(machine) = Measured::new() else { return };
+    machine.boot_event(4, b"a boot loader");
+    machine.measure(1, "/sbin/init");
+    let first = fs::read(machine.ima_log()).unwrap().len();
+    machine.measure(2, "/bin/sh");
+    let (ima, events) = (fs::read(machine.ima_log()).unwrap(), fs::read(machine.event_log()).unwrap());
+    let (exchange, _) = Exchange::new(&machine.software);
+    let refused = || exchange.attest(&proof_of(&machine)).1.err().map(heard);
+    for at in [0, first - 1, first, first + 3, ima.len() - 1] {
+        fs::write(machine.ima_log(), &ima[..at]).unwrap();
+        assert!(refused().is_some(), "{at} bytes of the IMA log");
+    }
+    fs::write(machine.ima_log(), &ima).unwrap();
+    for at in [0, spec_id().len(), events.len() - 1] {
+        fs::write(machine.event_log(), &events[..at]).unwrap();
+        assert!(refused().is_some(), "{at} bytes of the event log");
+    }
+    fs::write(machine.event_log(), &events).unwrap();
+    assert_eq!(refused(), None);
+}
+
+/// A log that was read before the quote lacks what the reading itself had measured.
+#[test]
+fn a_log_before_the_quote_is_refused() {
+    let Some(node) = Attested::new() else { return };
+    let given = || node.exchange.given(session(1, 1));
+    let (question, conversation) = node.asked();
+    node.machine.measure(3, "/bin/reader");
+    let before = fs::read(node.machine.ima_log()).unwrap();
+    node.machine.measure(4, "/bin/agent");
+    let quote = node.proof().answer(&question, &session(1, 1)).unwrap();
+    let Ok(Step::Challenge(question, conversation)) = conversation.go_on(&quote, &given()) else {
+        panic!("it is asked for the log");
+    };
+    let Some(TpmRequest::Log { log: Log::Ima, from }) = TpmRequest::decode(&question) else { panic!("{question:?}") };
+    let part = LogPart::Last(before[usize::try_from(from).unwrap()..].to_vec());
+    let refused = conversation.go_on(&part.encode(), &given()).err().map(heard);
+    assert_eq!(refused.as_deref(), Some("no part of the IMA log gives PCR 10 its quoted value"));
+}
+
+/// The server asks from its own offset on. A node that sends something else is refused.
+#[test]
+fn keylime_1077_a_node_states_no_offset() {
+    let Some(node) = Attested::new() else { return };
+    node.machine.measure(3, "/usr/bin/new");
+    let given = || node.exchange.given(session(1, 1));
+    let (question, conversation) = node.asked();
+    let quote = node.proof().answer(&question, &session(1, 1)).unwrap();
+    let Ok(Step::Challenge(question, conversation)) = conversation.go_on(&quote, &given()) else {
+        panic!("it is asked for the log");
+    };
+    assert!(matches!(TpmRequest::decode(&question), Some(TpmRequest::Log { log: Log::Ima, from }) if from > 0));
+    let whole = LogPart::Last(fs::read(node.machine.ima_log()).unwrap());
+    let refused = conversation.go_on(&whole.encode(), &given()).err().map(heard);
+    assert_eq!(refused.as_deref(), Some("no part of the IMA log gives PCR 10 its quoted value"));
+}
+
+/// What cannot be verified is denied, and not only noted.
+#[test]
+fn cve_2023_3674_an_invalid_quote_is_denied() {
+    let Some(node) = Attested::new() else { return };
+    let given = || node.exchange.given(session(1, 1));
+    let changed = |change: fn(&mut QuotedPcrs)| {
+        let (question, conversation) = node.asked();
+        let answer = node.proof().answer(&question, &session(1, 1)).unwrap();
+        let mut quoted = QuotedPcrs::decode(&answer).unwrap();
+        change(&mut quoted);
+        conversation.go_on(&quoted.encode(), &given()).err().map(heard)
+    };
+    assert_eq!(changed(|_| {}), None);
+    assert!(changed(|quoted| quoted.signature.clear()).is_some());
+    assert!(changed(|quoted| quoted.quote.clear()).is_some());
+    assert!(changed(|quoted| quoted.pcrs.clear()).is_some());
+    assert!(changed(|quoted| *quoted.signature.last_mut().unwrap() ^= 1).unwrap().contains("signature"));
+    assert!(changed(|quoted| *quoted.quote.last_mut().unwrap() ^= 1).unwrap().contains("signature"));
+    assert!(changed(|quoted| drop(quoted.pcrs.insert(4, vec![1; 32]))).is_some());
+    // An answer of another form excuses nothing.
+    let (_, conversation) = node.asked();
+    assert!(conversation.go_on(b"{}", &given()).err().map(heard).is_some());
 }
 
 #[test]
@@ -198,6 +326,11 @@ fn a_removed_node_is_not_excused() {
         attestor("danger_software_tpm").unwrap().follows(&before, &proved).map_err(heard)
     };
     assert_eq!(returns(&node.machine), Ok(()));
+    // What cannot be read never counts as nothing.
+    let rules = attestor("danger_software_tpm").unwrap();
+    let proved = node.exchange.attest(&node.proof()).1.unwrap();
+    assert!(rules.reads(&before) && !rules.reads("{}"));
+    assert!(matches!(rules.follows("{}", &proved), Err(NodeError::Forgotten)));
     // A log that explains what was measured since.
     node.machine.boot_event(4, b"an implant");
     assert!(returns(&node.machine).unwrap_err().contains("PCR 4 changed"));
@@ -229,16 +362,9 @@ fn a_restart_forces_a_full_check() {
 }
 
 #[test]
-fn a_quote_answers_one_question() {
+fn cve_2026_6420_a_quote_answers_one_question() {
     let Some(node) = Attested::new() else { return };
-    let id = SpiffeId::parse("spiffe://td.example/spire/agent/danger_software_tpm/x").unwrap();
-    let ask = || {
-        let given = node.exchange.given(session(1, 1));
-        match attestor("danger_software_tpm").unwrap().again(&id, &given).unwrap().unwrap() {
-            Step::Challenge(challenge, conversation) => (challenge, conversation),
-            _ => panic!("it is asked for a quote"),
-        }
-    };
+    let ask = || node.asked();
     let ((first, _), (second, conversation)) = (ask(), ask());
     assert_ne!(first, second);
     let replayed = node.proof().answer(&first, &session(1, 1)).unwrap();

@@ -4,6 +4,7 @@ mod agents;
 mod approvals;
 mod attestor;
 mod boots;
+mod challenges;
 mod client;
 mod cut;
 mod devid;
@@ -104,10 +105,14 @@ impl Software {
     }
 
     fn start(folder: &Path) -> Child {
-        let _stale = std::fs::remove_file(folder.join("tpm.sock"));
+        for stale in ["tpm.sock", "tpm.sock.ctrl"] {
+            let _absent = std::fs::remove_file(folder.join(stale));
+        }
         let state = format!("dir={}/state", folder.display());
         let server = format!("type=unixio,path={}/tpm.sock", folder.display());
-        let arguments = ["socket", "--tpm2", "--tpmstate", &state, "--server", &server];
+        // tpm2-tools ask for a second socket.
+        let control = format!("type=unixio,path={}/tpm.sock.ctrl", folder.display());
+        let arguments = ["socket", "--tpm2", "--tpmstate", &state, "--server", &server, "--ctrl", &control];
         Command::new("swtpm")
             .args(arguments)
             .args(["--flags", "not-need-init,startup-clear"])
@@ -153,4 +158,32 @@ impl Software {
 pub fn now() -> UnixTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     UnixTime::from_seconds(i64::try_from(since.as_secs()).unwrap() + 2)
+}
+
+/// Rust sources below a folder.
+fn sources(folder: &Path) -> String {
+    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    let text = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(kind) if kind == "rs" => std::fs::read_to_string(path).unwrap(),
+        _ => String::new(),
+    };
+    items.map(text).collect()
+}
+
+#[test]
+fn each_attack_of_the_threat_model_has_tests() {
+    let root = crate::world::manifest_folder().join("../..");
+    let page = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let (_, section) = page.split_once("## Attestation by TPM\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    let sources = sources(&root.join("crates"));
+    for row in &rows {
+        let tests = row.rsplit_once(" | ").map(|(_, tests)| tests.split('`').skip(1).step_by(2)).unwrap();
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}(")), "no test `{test}`: {row}");
+        }
+    }
+    assert!(rows.len() > 20, "{} rows", rows.len());
 }
