@@ -34,6 +34,8 @@ if [ "${1:-}" = test ]; then
     want redis-server redis-server
     want mosquitto mosquitto
     want mosquitto_sub mosquitto-clients
+    # Oracles for the TPM client.
+    want tpm2_checkquote tpm2-tools
     want prometheus prometheus
     # deploy/rpm.sh
     want rpmbuild rpm

@@ -11,6 +11,7 @@ mod devid;
 mod evidence;
 mod logs;
 mod measured;
+mod oracles;
 mod states;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ mod tlog;
 use std::path::PathBuf;
 
 /// The folder `name` of the vectors, or `None` with a printed line.
-fn folder(name: &str) -> Option<PathBuf> {
+pub fn folder(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SEKISHO_VECTORS")
         .map_or_else(|| crate::world::manifest_folder().join("../../../shared/vectors"), PathBuf::from);
     let folder = root.join(name);
