@@ -6,6 +6,7 @@ mod attestor;
 mod boots;
 mod challenges;
 mod client;
+mod costs;
 mod cut;
 mod devid;
 mod evidence;
