@@ -4,7 +4,8 @@
 //! nothing in it could be v1; a file that has forms of both is refused with a line of each.
 
 use sekisho_rego::syntax::ast::{HeadKind, Module, Version};
-use sekisho_rego::syntax::{Options, Word, WordKind, parse_module, words};
+use sekisho_rego::syntax::error::Error;
+use sekisho_rego::syntax::{Options, Scanned, Word, WordKind};
 
 use crate::refs::head_name;
 use crate::source::{PolicyError, Source};
@@ -39,13 +40,10 @@ impl Dialect {
 /// Reads a file in the version that it is written in; what fails in that version is not tried in the other. Two forms
 /// that no version has together are an error with both lines.
 pub fn read(source: &Source) -> Result<(Dialect, Module), PolicyError> {
-    let words = words(&source.text);
-    let (modern, old) = (modern_form(&words), old_form(&words));
-    let parse = |dialect: Dialect| {
-        parse_module(&source.name, &source.text, dialect.options()).map_err(|errors| PolicyError::of(&errors))
-    };
-    let (Some((old_line, old_form)), file) = (old, &source.name) else {
-        return Ok((Dialect::V1, parse(Dialect::V1)?));
+    let refused = |errors: Vec<Error>| PolicyError::of(&errors);
+    let text = Scanned::new(&source.name, &source.text).map_err(refused)?;
+    let (Some((old_line, old_form)), file) = (old_form(text.words()), &source.name) else {
+        return Ok((Dialect::V1, text.parse(Dialect::V1.options()).map_err(refused)?));
     };
     let mixed = |line: u32, form: &str| PolicyError::Mixed {
         file: file.clone(),
@@ -54,35 +52,35 @@ pub fn read(source: &Source) -> Result<(Dialect, Module), PolicyError> {
         old_line,
         old_form: old_form.to_owned(),
     };
-    if let Some((line, form)) = modern {
+    if let Some((line, form)) = modern_form(text.words()) {
         return Err(mixed(line, form));
     }
-    let module = parse(Dialect::V0)?;
+    let module = text.parse(Dialect::V0.options()).map_err(refused)?;
     match bare_rule(&module) {
         Some(line) => Err(mixed(line, "a rule without a body, which always holds")),
         None => Ok((Dialect::V0, module)),
     }
 }
 
-fn is(word: &Word<'_>, sign: &str) -> bool {
+fn is(word: Word<'_>, sign: &str) -> bool {
     word.kind == WordKind::Sign && word.text == sign
 }
 
-fn is_name(word: &Word<'_>, name: &str) -> bool {
+fn is_name(word: Word<'_>, name: &str) -> bool {
     word.kind == WordKind::Name && word.text == name
 }
 
-fn depth_after(word: &Word<'_>, depth: usize) -> usize {
+fn depth_after(word: Word<'_>, depth: usize) -> usize {
     let opens = word.kind == WordKind::Sign && matches!(word.text, "{" | "[" | "(");
     if opens { depth + 1 } else { depth.saturating_sub(usize::from(closes(word))) }
 }
 
-fn closes(word: &Word<'_>) -> bool {
+fn closes(word: Word<'_>) -> bool {
     word.kind == WordKind::Sign && matches!(word.text, "}" | "]" | ")")
 }
 
 /// Whether an expression continues behind it.
-fn continues(word: &Word<'_>) -> bool {
+fn continues(word: Word<'_>) -> bool {
     match word.kind {
         WordKind::Sign => !closes(word),
         WordKind::Name => {
@@ -93,13 +91,14 @@ fn continues(word: &Word<'_>) -> bool {
 }
 
 /// The first line that only v1 has, or that v0 reads as something else.
-fn modern_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
-    let (mut depth, mut before): (usize, Option<&Word<'_>>) = (0, None);
-    for (at, word) in words.iter().enumerate() {
+fn modern_form<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<(u32, &'static str)> {
+    let (mut depth, mut before): (usize, Option<Word<'_>>) = (0, None);
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
         let field = before.is_some_and(|before| is(before, "."));
         // The builtin `contains` is called in the place of a value; at the beginning of a statement it is a rule of
         // that name.
-        let called = words.get(at + 1).is_some_and(|next| is(next, "("));
+        let called = words.peek().is_some_and(|next| is(*next, "("));
         let value = depth > 0 || before.is_some_and(|before| before.line == word.line && continues(before));
         let form = match word.text {
             _ if word.kind != WordKind::Name || field => None,
@@ -122,9 +121,9 @@ fn modern_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
 }
 
 /// The first line with a body that has no `if`, which only v0 has.
-fn old_form(words: &[Word<'_>]) -> Option<(u32, &'static str)> {
+fn old_form<'a>(words: impl Iterator<Item = Word<'a>>) -> Option<(u32, &'static str)> {
     let (mut depth, mut every) = (0usize, false);
-    let mut before: Option<&Word<'_>> = None;
+    let mut before: Option<Word<'_>> = None;
     for word in words {
         every |= depth == 0 && is_name(word, "every");
         if is(word, "{") && depth == 0 {

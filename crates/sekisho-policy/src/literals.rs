@@ -4,7 +4,7 @@
 use sekisho_rego::syntax::ast::{Expr, ExprKind, InfixOp, Term, TermKind, With};
 use sekisho_types::SpiffeId;
 
-use crate::refs::leading_path;
+use crate::refs::function_name;
 use crate::schema::{Place, Step, check_path, is_header, kind, unknown_member};
 use crate::scope::Scope;
 
@@ -28,7 +28,7 @@ const METHODS: [&str; 8] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATC
 
 /// An input of a test that no request can have.
 pub(crate) fn in_modifier(with: &With, scope: &Scope<'_>) -> Option<String> {
-    let place = place(&with.target, scope)?;
+    let place = scope.kind(&with.target)?;
     check(place, scope.value(&with.value), scope.text(&with.target), scope, true).err()
 }
 
@@ -53,25 +53,25 @@ pub(crate) fn in_term(term: &Term, scope: &Scope<'_>) -> Option<String> {
             ..
         } => compared(left, right, scope, false),
         TermKind::In { key: None, value, collection } => in_membership(value, collection, scope),
-        TermKind::Call { function, arguments } => in_call(&leading_path(function).join("."), arguments, scope),
+        TermKind::Call { function, arguments } => in_call(&function_name(function), arguments, scope),
         _ => None,
     }
 }
 
 fn compared(left: &Term, right: &Term, scope: &Scope<'_>, exact: bool) -> Option<String> {
     [(left, right), (right, left)].into_iter().find_map(|(looked_at, other)| {
-        check(place(looked_at, scope)?, scope.value(other), scope.text(looked_at), scope, exact).err()
+        check(scope.kind(looked_at)?, scope.value(other), scope.text(looked_at), scope, exact).err()
     })
 }
 
 fn in_membership(value: &Term, collection: &Term, scope: &Scope<'_>) -> Option<String> {
-    if let Some(place) = place(value, scope)
+    if let Some(place) = scope.kind(value)
         && let TermKind::Array(items) | TermKind::Set(items) = &scope.value(collection).kind
     {
         return items.iter().find_map(|item| check(place, item, scope.text(value), scope, true).err());
     }
     let shown = scope.text(collection);
-    let inner = match place(collection, scope)? {
+    let inner = match scope.kind(collection)? {
         Place::List(inner) | Place::Map(inner) => inner,
         Place::Headers | Place::Claim => &Place::Text,
         Place::Members(_) => return None,
@@ -84,22 +84,17 @@ fn in_call(name: &str, arguments: &[Term], scope: &Scope<'_>) -> Option<String> 
     if let ("object.get", [object, key, _]) = (name, arguments)
         && let Some(key) = key.as_str()
     {
-        let mut steps = scope.input_steps(object)?;
+        let mut steps = scope.input_steps(object)?.to_vec();
         steps.push(Step::Name(key.to_string()));
         return check_path(&steps).err();
     }
     if !OF_TEXTS.contains(&name) {
         return None;
     }
-    arguments.iter().find_map(|argument| match place(argument, scope)? {
+    arguments.iter().find_map(|argument| match scope.kind(argument)? {
         Place::Text | Place::Method | Place::Segment | Place::SpiffeId | Place::Claim => None,
         other => Some(format!("`{name}` takes texts, and `{}` is {}", scope.text(argument), kind(other))),
     })
-}
-
-/// The place of the input that a term names.
-fn place(term: &Term, scope: &Scope<'_>) -> Option<&'static Place> {
-    check_path(&scope.input_steps(term)?).ok()?
 }
 
 /// Whether a constant could stand at a place, as far as it is constant. Of texts more is known where they have to be

@@ -10,7 +10,9 @@ use sekisho_types::{Digest, UnixTime};
 
 use crate::dialect::{self, Dialect};
 use crate::lower::{self, Lowered};
+use crate::nodes::Distinct;
 use crate::reads::{self, Reads};
+use crate::scope::Scope;
 use crate::source::{MAX_FILES, MAX_POLICY_BYTES, PolicyError, Source};
 use crate::{context, digits, names};
 
@@ -40,11 +42,14 @@ impl PolicySet {
         if sources.len() > MAX_FILES || sources.iter().map(|s| s.text.len()).sum::<usize>() > MAX_POLICY_BYTES {
             return Err(PolicyError::TooLarge);
         }
-        Self::load_any(sources)
+        Self::danger_load_any(sources)
     }
 
-    /// The same for sets of any size.
-    pub(crate) fn load_any(mut sources: Vec<Source>) -> Result<Self, PolicyError> {
+    /// The same for sets of any size: how long loading takes is then not bounded.
+    ///
+    /// # Errors
+    /// Where the set is refused.
+    pub fn danger_load_any(mut sources: Vec<Source>) -> Result<Self, PolicyError> {
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         // What a parser follows on its stack is bounded; on a stack of our own that bound is enough wherever we are
         // called.
@@ -106,19 +111,25 @@ impl Loaded {
         let read = sources.iter().map(dialect::read).collect::<Result<Vec<_>, _>>()?;
         let (dialects, modules): (Vec<Dialect>, Vec<Module>) = read.into_iter().unzip();
         let policy = compile(modules)?;
-        names::check(policy.modules())?;
-        digits::check(policy.modules())?;
-        let lowered = lower::lower(policy.modules());
+        let modules = policy.modules();
+        let distinct = Distinct::of(&policy);
+        let scopes: Vec<Scope<'_>> =
+            modules.iter().zip(&distinct).map(|(module, own)| Scope::of(module, own)).collect();
+        let functions = names::functions(modules, &distinct);
+        names::check(modules, &distinct, &scopes, &functions)?;
+        digits::check(modules, &distinct)?;
+        let lowered = lower::lower(modules);
         // A default alone denies everything, which is a policy; with another value it would allow everything.
         if lowered.rules.is_empty() && (!lowered.has_default || !lowered.apart) {
             return Err(PolicyError::NoEntryRule);
         }
         let rest = if lowered.apart && lowered.has_rest && lowered.decides_some() {
-            compile(lowered.rest(policy.modules()))?.document(&ENTRY)
+            compile(lowered.rest(modules))?.document(&ENTRY)
         } else {
             None
         };
-        let reads = reads::find::find(policy.modules());
+        let reads = reads::find::find(modules, &distinct, &scopes, &functions);
+        drop((scopes, distinct));
         Ok(Self { policy, rest, lowered, reads, dialects })
     }
 }

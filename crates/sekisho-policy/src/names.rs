@@ -5,37 +5,46 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_rego::syntax::ast::{HeadKind, Module, Span, Term, TermKind};
 
-use crate::literals;
-use crate::nodes::{Node, nodes};
+use crate::nodes::{Distinct, Node, nodes};
 use crate::refs::{head_path, leading_path, package, resolve};
 use crate::schema::{check_path, nearest};
 use crate::scope::Scope;
 use crate::source::PolicyError;
+use crate::{digits, literals};
 
 /// Functions that reach outside or draw lots: a decision is made from its input alone, and a replay has the same result
 /// (law L13).
 const UNAVAILABLE: [&str; 4] = ["http.send", "net.lookup_ip_addr", "rand.intn", "opa.runtime"];
 
 /// Refuses a set with an unknown name, or a constant that can never be met.
-pub(crate) fn check(modules: &[Module]) -> Result<(), PolicyError> {
-    let (known, functions) = (Definitions::of(modules), functions(modules));
-    modules.iter().try_for_each(|module| {
-        let scope = Scope::of(module);
+pub(crate) fn check<'m>(
+    modules: &'m [Module],
+    distinct: &[Distinct<'m>],
+    scopes: &[Scope<'m>],
+    functions: &BTreeSet<String>,
+) -> Result<(), PolicyError> {
+    let known = Definitions::of(modules, distinct);
+    modules.iter().zip(scopes).try_for_each(|(module, scope)| {
         let mut found = known.unknown_import(module);
+        // In one module a text means the same everywhere.
+        let (mut names, mut calls) = (BTreeSet::new(), BTreeSet::new());
         nodes(module, &mut |node| {
             if found.is_some() {
                 return;
             }
             let (span, reason) = match node {
-                Node::Statement(statement) => (statement.span, literals::in_statement(statement, &scope)),
-                Node::With(with, span) => (span, literals::in_modifier(with, &scope)),
+                Node::Statement(statement) => (statement.span, literals::in_statement(statement, scope)),
+                Node::With(with, span) => (span, literals::in_modifier(with, scope)),
                 Node::Term(term) => {
                     let unknown = match &term.kind {
+                        TermKind::Ref { .. } | TermKind::Var(_) if !names.insert(scope.text(term)) => None,
                         TermKind::Ref { .. } | TermKind::Var(_) => scope.unknown_name(term, &known),
-                        TermKind::Call { function, .. } => scope.unavailable(function, &functions),
+                        TermKind::Call { function, .. } if !calls.insert(scope.text(function)) => None,
+                        TermKind::Call { function, .. } => scope.unavailable(function, functions),
+                        TermKind::Number(text) => digits::too_long(text),
                         _ => None,
                     };
-                    (term.span, unknown.or_else(|| literals::in_term(term, &scope)))
+                    (term.span, unknown.or_else(|| literals::in_term(term, scope)))
                 }
             };
             found = reason.map(|reason| (span, reason));
@@ -46,14 +55,14 @@ pub(crate) fn check(modules: &[Module]) -> Result<(), PolicyError> {
 }
 
 /// The functions of a set, by their full names.
-pub(crate) fn functions(modules: &[Module]) -> BTreeSet<String> {
-    let functions = |module: &Module| {
+pub(crate) fn functions(modules: &[Module], distinct: &[Distinct<'_>]) -> BTreeSet<String> {
+    let functions = |(module, distinct): (&Module, &Distinct<'_>)| {
         let package = package(module);
-        let functions = module.rules.iter().filter(|rule| matches!(rule.head.kind, HeadKind::Function { .. }));
+        let functions = distinct.rules().filter(|rule| matches!(rule.head.kind, HeadKind::Function { .. }));
         let names = functions.map(|rule| resolve(&head_path(&rule.head), &package, &BTreeMap::new()).join("."));
         names.collect::<Vec<_>>()
     };
-    modules.iter().flat_map(functions).collect()
+    modules.iter().zip(distinct).flat_map(functions).collect()
 }
 
 /// What a set defines.
@@ -64,13 +73,14 @@ struct Definitions {
 }
 
 impl Definitions {
-    fn of(modules: &[Module]) -> Self {
+    fn of(modules: &[Module], distinct: &[Distinct<'_>]) -> Self {
         let mut known = Self { rules: BTreeSet::new(), packages: BTreeSet::new() };
-        for module in modules {
+        for (module, distinct) in modules.iter().zip(distinct) {
             let package = package(module);
             known.packages.insert(std::iter::once("data".to_owned()).chain(package.iter().cloned()).collect());
-            let rules = module.rules.iter();
-            known.rules.extend(rules.map(|rule| resolve(&head_path(&rule.head), &package, &BTreeMap::new())));
+            known
+                .rules
+                .extend(distinct.rules().map(|rule| resolve(&head_path(&rule.head), &package, &BTreeMap::new())));
         }
         known
     }

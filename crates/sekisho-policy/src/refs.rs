@@ -1,5 +1,6 @@
 //! References and names in the syntax tree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sekisho_rego::syntax::ast::{Head, HeadKind, Module, Rule, Term, TermKind};
@@ -37,6 +38,23 @@ pub(crate) fn leading_path(term: &Term) -> Name {
             head.as_var().into_iter().chain(words).map(ToString::to_string).collect()
         }
         _ => vec![],
+    }
+}
+
+/// The name of a function that is called, as in `startswith` and `regex.match`.
+pub(crate) fn function_name(function: &Term) -> Cow<'_, str> {
+    match function.as_var() {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(leading_path(function).join(".")),
+    }
+}
+
+/// The first word of a reference.
+pub(crate) fn root(term: &Term) -> Option<&str> {
+    match &term.kind {
+        TermKind::Var(name) => Some(name),
+        TermKind::Ref { head, .. } => head.as_var().map(|name| &**name),
+        _ => None,
     }
 }
 

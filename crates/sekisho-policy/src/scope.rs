@@ -1,12 +1,14 @@
 //! The meaning of names within one module.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use sekisho_rego::syntax::ast::{ExprKind, HeadKind, Module, Term, TermKind};
 
-use crate::nodes::{Node, nodes};
+use crate::nodes::{Distinct, Node, rule_nodes};
 use crate::refs::{aliases, head_name, only_value, package, resolve};
-use crate::schema::Step;
+use crate::schema::{Place, Step, check_path};
 
 pub(crate) struct Scope<'m> {
     pub(crate) package: Vec<String>,
@@ -14,17 +16,22 @@ pub(crate) struct Scope<'m> {
     /// Names that stand for a place of the input wherever the module uses them.
     places: BTreeMap<String, Vec<Step>>,
     /// What names that are bound in one place are bound to.
-    values: BTreeMap<String, &'m Term>,
+    pub(crate) values: BTreeMap<String, &'m Term>,
     /// All names that are bound somewhere.
     pub(crate) bound: BTreeSet<String>,
     pub(crate) module: &'m Module,
+    /// The steps of references, by their texts: in one module a text means the same everywhere.
+    steps: RefCell<BTreeMap<&'m str, Option<Rc<[Step]>>>>,
+    /// The kinds of places of the input, likewise.
+    kinds: RefCell<BTreeMap<&'m str, Option<&'static Place>>>,
 }
 
 impl<'m> Scope<'m> {
-    pub(crate) fn of(module: &'m Module) -> Self {
+    pub(crate) fn of(module: &'m Module, distinct: &Distinct<'m>) -> Self {
         let (package, aliases) = (package(module), aliases(module));
-        let (values, bound) = bound_once(module);
-        let mut scope = Self { package, aliases, places: BTreeMap::new(), values, bound, module };
+        let (values, bound) = bound_once(distinct);
+        let (places, steps, kinds) = (BTreeMap::new(), RefCell::default(), RefCell::default());
+        let mut scope = Self { package, aliases, places, values, bound, module, steps, kinds };
         for (name, path) in &scope.aliases {
             if let Some((root, rest)) = path.split_first()
                 && root == "input"
@@ -32,7 +39,7 @@ impl<'m> Scope<'m> {
                 scope.places.insert(name.clone(), rest.iter().cloned().map(Step::Name).collect());
             }
         }
-        let places = scope.values.iter().filter_map(|(name, term)| Some((name.clone(), scope.input_steps(term)?)));
+        let places = scope.values.iter().filter_map(|(name, term)| Some((name.clone(), scope.steps_of(term)?)));
         let places: Vec<_> = places.collect();
         scope.places.extend(places);
         scope
@@ -68,12 +75,39 @@ impl<'m> Scope<'m> {
     }
 
     /// The steps into the input that a reference takes; `None` for one that begins elsewhere.
-    pub(crate) fn input_steps(&self, term: &Term) -> Option<Vec<Step>> {
+    pub(crate) fn input_steps(&self, term: &Term) -> Option<Rc<[Step]>> {
+        if !matches!(term.kind, TermKind::Var(_) | TermKind::Ref { .. }) {
+            return None;
+        }
+        let text = self.text(term);
+        if let Some(known) = self.steps.borrow().get(text) {
+            return known.clone();
+        }
+        let steps: Option<Rc<[Step]>> = self.steps_of(term).map(Rc::from);
+        self.steps.borrow_mut().insert(text, steps.clone());
+        steps
+    }
+
+    /// What the input can hold where a term names a place of it.
+    pub(crate) fn kind(&self, term: &Term) -> Option<&'static Place> {
+        if !matches!(term.kind, TermKind::Var(_) | TermKind::Ref { .. }) {
+            return None;
+        }
+        let text = self.text(term);
+        if let Some(known) = self.kinds.borrow().get(text) {
+            return *known;
+        }
+        let kind = self.input_steps(term).and_then(|steps| check_path(&steps).ok().flatten());
+        self.kinds.borrow_mut().insert(text, kind);
+        kind
+    }
+
+    fn steps_of(&self, term: &Term) -> Option<Vec<Step>> {
         match &term.kind {
             TermKind::Var(name) if &**name == "input" => Some(vec![]),
             TermKind::Var(name) => self.places.get(&**name).cloned(),
             TermKind::Ref { head, path } => {
-                let mut steps = self.input_steps(head)?;
+                let mut steps = self.steps_of(head)?;
                 steps.extend(path.iter().map(|part| match &part.term.kind {
                     TermKind::String { value, .. } => Step::Name(value.to_string()),
                     TermKind::Number(_) => Step::Number,
@@ -88,9 +122,9 @@ impl<'m> Scope<'m> {
 
 /// Names that a module binds in one place only, with what they are bound to: those alone mean the same everywhere. And
 /// the names that it binds at all.
-pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, &Term>, BTreeSet<String>) {
+fn bound_once<'m>(distinct: &Distinct<'m>) -> (BTreeMap<String, &'m Term>, BTreeSet<String>) {
     let mut bound = BTreeMap::new();
-    for rule in module.rules.iter().filter(|rule| !rule.default) {
+    for rule in distinct.twice().filter(|rule| !rule.default) {
         match &rule.head.kind {
             HeadKind::Value(_) | HeadKind::Set { .. } => {
                 head_name(&rule.head).into_iter().for_each(|name| bind(&mut bound, name, only_value(rule)));
@@ -98,12 +132,12 @@ pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, &Term>, BTreeSet<
             HeadKind::Function { parameters, .. } => bind_each(&mut bound, parameters),
         }
     }
-    nodes(module, &mut |node| {
+    let mut see = |node: Node<'m>| {
         let Node::Statement(statement) = node else { return };
         match &statement.kind {
             ExprKind::Some(names) => bind_each(&mut bound, names),
             ExprKind::SomeIn { key, value, .. } | ExprKind::Every { key, value, .. } => {
-                bind_each(&mut bound, key.iter().chain([value]));
+                bind_each(&mut bound, key.iter().chain([value]).map(|term| &**term));
             }
             ExprKind::Assign(left, right) => {
                 left.as_var().into_iter().for_each(|name| bind(&mut bound, name, Some(right)));
@@ -111,7 +145,8 @@ pub(crate) fn bound_once(module: &Module) -> (BTreeMap<String, &Term>, BTreeSet<
             ExprKind::Unify(left, _) => bind_each(&mut bound, [left]),
             _ => {}
         }
-    });
+    };
+    distinct.twice().for_each(|rule| rule_nodes(rule, &mut see));
     let names = bound.keys().cloned().collect();
     (bound.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(), names)
 }

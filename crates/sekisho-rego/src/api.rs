@@ -7,6 +7,7 @@ use crate::check;
 use crate::eval::{self, Coverage, EvalError, Limits, Trace, Tracer};
 use crate::program::{self, Program, ProgramError, Registry, RuleSetId};
 use crate::syntax::ast::{Body, Import, Module, Source, Version};
+use crate::syntax::forms::Forms;
 use crate::syntax::{self, Options, error};
 use crate::value::Value;
 
@@ -104,9 +105,11 @@ impl Compiler {
     /// # Errors
     /// Where the modules contradict each other or the language.
     pub fn compile(self) -> Result<Policy, CompileError> {
-        check::check_with(&self.modules, self.checks, &self.schemas).map_err(CompileError::Refused)?;
-        let (program, registry) = program::compile(&self.modules, self.prints).map_err(CompileError::Lowering)?;
-        Ok(Policy { inner: Arc::new(Inner { program, registry, modules: self.modules }) })
+        let forms = Forms::new(&self.modules);
+        check::check_forms(&self.modules, &forms, self.checks, &self.schemas).map_err(CompileError::Refused)?;
+        let (program, registry) =
+            program::compile(&self.modules, &forms, self.prints).map_err(CompileError::Lowering)?;
+        Ok(Policy { inner: Arc::new(Inner { program, registry, forms, modules: self.modules }) })
     }
 }
 
@@ -114,6 +117,7 @@ impl Compiler {
 struct Inner {
     program: Program,
     registry: Registry,
+    forms: Forms,
     modules: Vec<Module>,
 }
 
@@ -153,6 +157,13 @@ impl Policy {
     #[must_use]
     pub fn modules(&self) -> &[Module] {
         &self.inner.modules
+    }
+
+    /// The number of the first rule of a module that has the form of this one: they differ at most in constants that are
+    /// compared or given to functions. Default rules and rules of annotated modules are like no other.
+    #[must_use]
+    pub fn first_alike(&self, module: usize, rule: usize) -> usize {
+        self.inner.forms.first(module, rule)
     }
 
     /// Prepares a query.

@@ -8,8 +8,8 @@ use sekisho_rego::decision::Truth;
 use sekisho_rego::value::Value;
 use sekisho_types::UnixTime;
 
-use crate::context;
 use crate::oracle::Oracle;
+use crate::{context, schema};
 
 /// A place in the input.
 #[derive(Debug, Clone)]
@@ -17,12 +17,14 @@ pub(crate) struct Path {
     pub names: Vec<String>,
     /// The same as keys of objects and numbers of items.
     pub keys: Vec<Value>,
+    /// Whether the value there is a text on any input, if there is one.
+    pub text: bool,
 }
 
 impl Path {
     pub(super) fn of(keys: Vec<Value>) -> Self {
         let name = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-        Self { names: keys.iter().map(name).collect(), keys }
+        Self { names: keys.iter().map(name).collect(), text: schema::is_text(&keys), keys }
     }
 }
 

@@ -250,7 +250,7 @@ fn bindings<'m>(modules: &[&'m Module]) -> (BTreeMap<String, &'m ast::Term>, BTr
 fn variables(body: &Body) -> BTreeSet<String> {
     let of = |statement: &Expr| match &statement.kind {
         ExprKind::Some(names) => names.iter().flat_map(declared).collect(),
-        ExprKind::SomeIn { key, value, .. } => key.iter().chain([value]).flat_map(declared).collect(),
+        ExprKind::SomeIn { key, value, .. } => key.iter().chain([value]).flat_map(|term| declared(term)).collect(),
         ExprKind::Assign(left, _) => declared(left),
         _ => vec![],
     };

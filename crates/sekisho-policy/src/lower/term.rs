@@ -9,7 +9,6 @@ use sekisho_rego::value::Value;
 use super::call::Call;
 use super::facts::{FactCache, Facts, Path};
 use crate::mask::is_sensitive;
-use crate::schema;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Term {
@@ -91,7 +90,7 @@ impl Term {
     fn is_text(&self, paths: &[Path]) -> bool {
         match self {
             Self::Constant(constant) => matches!(constant.value, Value::String(_)),
-            Self::Input(slot) => paths.get(*slot as usize).is_some_and(|path| schema::is_text(&path.keys)),
+            Self::Input(slot) => paths.get(*slot as usize).is_some_and(|path| path.text),
             Self::Now | Self::Arithmetic { .. } => false,
             Self::Call { call, arguments } => call.is_text(arguments.iter().all(|given| given.is_text(paths))),
         }

@@ -7,31 +7,34 @@ use sekisho_rego::syntax::ast::{Expr, ExprKind, HeadKind, InfixOp, Module, Span,
 use sekisho_rego::value::{Set, Value};
 
 use super::{Extent, Position, Reads, UnboundedRead};
-use crate::names;
-use crate::nodes::{Node, nodes};
+use crate::nodes::{Distinct, Node, nodes, rule_nodes};
 use crate::question::{Place, Question, matches};
-use crate::refs::{head_name, leading_path, only_value};
+use crate::refs::{function_name, head_name, leading_path, only_value, root};
 use crate::schema::Step;
-use crate::scope::{Scope, bound_once};
+use crate::scope::Scope;
 
 /// All reads of a set.
-pub(crate) fn find(modules: &[Module]) -> Reads {
-    let functions: BTreeSet<String> = names::functions(modules);
+pub(crate) fn find<'m>(
+    modules: &'m [Module],
+    distinct: &[Distinct<'m>],
+    scopes: &[Scope<'m>],
+    functions: &BTreeSet<String>,
+) -> Reads {
     let (mut questions, mut free) = (BTreeMap::new(), Vec::new());
     // A rule that only names a place is followed where nothing but its own module can use it.
-    let alone = modules.len() == 1 && !modules.iter().any(names_data);
-    for (number, module) in modules.iter().enumerate() {
+    let alone = modules.len() == 1 && !modules.iter().zip(distinct).any(names_data);
+    for (number, ((module, scope), distinct)) in modules.iter().zip(scopes).zip(distinct).enumerate() {
         let mut finder = Finder {
-            scope: Scope::of(module),
+            scope,
             number,
-            constants: constants(module),
-            functions: &functions,
+            constants: constants(scope, distinct),
+            functions,
             claimed: vec![],
             questions: &mut questions,
             free: &mut free,
         };
         if alone {
-            finder.claim_named_places(module);
+            finder.claim_named_places(distinct);
         }
         if finder.scope.hides_an_import() {
             let whole = u32::try_from(module.source.text.len()).unwrap_or(u32::MAX);
@@ -46,12 +49,12 @@ pub(crate) fn find(modules: &[Module]) -> Reads {
     Reads::new(questions, free)
 }
 
-struct Finder<'a> {
-    scope: Scope<'a>,
+struct Finder<'a, 'm> {
+    scope: &'a Scope<'m>,
     /// The number of the module.
     number: usize,
     /// Rules of this module that only name a constant.
-    constants: BTreeMap<String, &'a Term>,
+    constants: BTreeMap<String, &'m Term>,
     functions: &'a BTreeSet<String>,
     /// Terms that are accounted for, and still to come.
     claimed: Vec<*const Term>,
@@ -59,7 +62,7 @@ struct Finder<'a> {
     free: &'a mut Vec<UnboundedRead>,
 }
 
-impl Finder<'_> {
+impl Finder<'_, '_> {
     /// `with` may put another function in the place of one that asks.
     fn modifier(&mut self, with: &With, span: Span) {
         if self.scope.input_steps(&with.target).is_none() {
@@ -147,14 +150,16 @@ impl Finder<'_> {
     }
 
     fn call(&mut self, function: &Term, arguments: &[Term]) {
-        let (asked, with, question): (_, _, fn(String) -> Question) = match (self.builtin(function).as_str(), arguments)
-        {
+        let (asked, with, question): (_, _, fn(String) -> Question) = match (&*function_name(function), arguments) {
             ("contains", [asked, with]) => (asked, with, Question::Contains),
             ("endswith", [asked, with]) => (asked, with, Question::EndsWith),
             ("startswith", [asked, with]) => (asked, with, Question::StartsWith),
             ("regex.match", [with, asked]) => (asked, with, Question::Matches),
             _ => return,
         };
+        if self.scope.is_own(&leading_path(function), self.functions) {
+            return;
+        }
         let (Some(place), Some(Value::String(text))) = (self.target(asked), self.constant(with, 0)) else {
             return;
         };
@@ -166,19 +171,20 @@ impl Finder<'_> {
         self.claim(asked);
     }
 
-    /// The name of the builtin that is called; empty for a function of the set.
-    fn builtin(&self, function: &Term) -> String {
-        let path = leading_path(function);
-        if self.scope.is_own(&path, self.functions) { String::new() } else { path.join(".") }
+    /// Whether it is the builtin of this name that is called, and no function of the set.
+    fn is_builtin(&self, function: &Term, name: &str) -> bool {
+        function_name(function) == name && !self.scope.is_own(&leading_path(function), self.functions)
     }
 
     /// What `count` counts.
     fn counted<'e>(&self, term: &'e Term) -> Option<&'e Term> {
         match &term.kind {
-            TermKind::Call { function, arguments } if self.builtin(function) == "count" => match arguments.as_slice() {
-                [counted] => Some(counted),
-                _ => None,
-            },
+            TermKind::Call { function, arguments } if self.is_builtin(function, "count") => {
+                match arguments.as_slice() {
+                    [counted] => Some(counted),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -188,8 +194,8 @@ impl Finder<'_> {
         // A header, or in its absence a constant.
         if let TermKind::Call { function, arguments } = &term.kind
             && let [within, key, default] = arguments.as_slice()
-            && self.builtin(function) == "object.get"
-            && self.scope.input_steps(within)? == [Step::Name("headers".to_owned())]
+            && self.is_builtin(function, "object.get")
+            && *self.scope.input_steps(within)? == [Step::Name("headers".to_owned())]
             && let Some(name) = key.as_str()
         {
             return self.constant(default, 0).map(|_| Place::Header(name.to_string()));
@@ -241,8 +247,8 @@ impl Finder<'_> {
         }
     }
 
-    fn claim_named_places(&mut self, module: &Module) {
-        for rule in &module.rules {
+    fn claim_named_places(&mut self, distinct: &Distinct<'_>) {
+        for rule in distinct.rules() {
             let (Some(name), Some(value)) = (head_name(&rule.head), only_value(rule)) else { continue };
             if name != "allow" && self.scope.place(name).is_some() && self.is_reference(value) {
                 self.claim(value);
@@ -278,9 +284,9 @@ fn thresholds_of(op: InfixOp, with: &Term, mirrored: bool) -> Option<Vec<i64>> {
 }
 
 /// Rules that are defined once in their module, without a condition, and that no pattern hides.
-fn constants(module: &Module) -> BTreeMap<String, &Term> {
-    let (mut bound, _) = bound_once(module);
-    let named = module.rules.iter().filter_map(|rule| only_value(rule).and_then(|_| head_name(&rule.head)));
+fn constants<'m>(scope: &Scope<'m>, distinct: &Distinct<'m>) -> BTreeMap<String, &'m Term> {
+    let mut bound = scope.values.clone();
+    let named = distinct.rules().filter_map(|rule| only_value(rule).and_then(|_| head_name(&rule.head)));
     let named: BTreeSet<&str> = named.collect();
     bound.retain(|name, _| named.contains(name.as_str()));
     let mut hide = |pattern: &Term| {
@@ -288,18 +294,19 @@ fn constants(module: &Module) -> BTreeMap<String, &Term> {
             bound.remove(name);
         });
     };
-    for rule in &module.rules {
+    for rule in distinct.rules() {
         if let HeadKind::Function { parameters, .. } = &rule.head.kind {
             parameters.iter().for_each(&mut hide);
         }
     }
-    nodes(module, &mut |node| match node {
+    let mut see = |node: Node<'m>| match node {
         Node::Statement(Expr { kind: ExprKind::SomeIn { key, value, .. }, .. }) => {
-            key.iter().chain([value]).for_each(&mut hide);
+            key.iter().chain([value]).for_each(|pattern| hide(pattern));
         }
         Node::Statement(Expr { kind: ExprKind::Assign(left, _), .. }) => hide(left),
         _ => {}
-    });
+    };
+    distinct.rules().for_each(|rule| rule_nodes(rule, &mut see));
     bound
 }
 
@@ -314,15 +321,16 @@ fn names_in(pattern: &Term) -> Vec<String> {
 }
 
 /// Whether a module reaches rules by their full names.
-fn names_data(module: &Module) -> bool {
-    let is_data = |term: &Term| leading_path(term).first().is_some_and(|root| root == "data");
+fn names_data((module, distinct): (&Module, &Distinct<'_>)) -> bool {
+    let is_data = |term: &Term| root(term) == Some("data");
     let imports =
         |import: &sekisho_rego::syntax::ast::Import| import.path.first().is_some_and(|root| &*root.text == "data");
     let mut found = module.imports.iter().any(imports);
-    nodes(module, &mut |node| {
+    let mut see = |node: Node<'_>| {
         if let Node::Term(term) = node {
             found |= is_data(term) || matches!(&term.kind, TermKind::Call { function, .. } if is_data(function));
         }
-    });
+    };
+    distinct.rules().for_each(|rule| rule_nodes(rule, &mut see));
     found
 }

@@ -189,11 +189,11 @@ impl Writer<'_> {
             ExprKind::Unify(left, right) => self.call(operator("eq"), &[left, right]),
             ExprKind::Some(names) => Ok(object(vec![("symbols", self.terms(names)?)])),
             ExprKind::SomeIn { key, value, collection } => {
-                let member = self.member(key.as_ref(), value, collection)?;
+                let member = self.member(key.as_deref(), value, collection)?;
                 Ok(object(vec![("symbols", Value::from(vec![typed("call", member)]))]))
             }
             ExprKind::Every { key, value, domain, body } => {
-                let key = key.as_ref().map_or(Ok(Value::Null), |key| self.term(key))?;
+                let key = key.as_deref().map_or(Ok(Value::Null), |key| self.term(key))?;
                 Ok(object(vec![
                     ("key", key),
                     ("value", self.term(value)?),

@@ -32,6 +32,7 @@ use tree::Tree;
 
 use crate::syntax::ast::{Body, Import, Module, Source, Version};
 use crate::syntax::error::Error;
+use crate::syntax::forms::Forms;
 use crate::syntax::metadata::Chains;
 
 /// The greatest number of errors that are reported.
@@ -62,9 +63,24 @@ pub fn check(modules: &[Module], options: Options) -> Result<(), Vec<Error>> {
 /// # Errors
 /// What is wrong with the modules, in the order of files and lines.
 pub fn check_with(modules: &[Module], options: Options, schemas: &Schemas) -> Result<(), Vec<Error>> {
-    let mut checker = Checker { modules, options, schemas, variables: Variables::default(), rules: Vec::new() };
+    check_forms(modules, &Forms::new(modules), options, schemas)
+}
+
+/// The same, where it is known which rules are alike.
+pub(crate) fn check_forms(
+    modules: &[Module],
+    forms: &Forms,
+    options: Options,
+    schemas: &Schemas,
+) -> Result<(), Vec<Error>> {
     let mut errors = Vec::new();
+    let mut checker = Checker::new(modules, options, schemas, Some(forms));
     checker.run(&mut errors);
+    if !errors.is_empty() && checker.left_out {
+        // Each rule has its errors, also where one like it has the same.
+        errors.clear();
+        Checker::new(modules, options, schemas, None).run(&mut errors);
+    }
     finish(errors)
 }
 
@@ -81,7 +97,8 @@ pub fn check_query(
 ) -> Result<(), Vec<Error>> {
     let options = Options::default();
     let schemas = &Schemas::new();
-    let mut checker = Checker { modules, options, schemas, variables: Variables::default(), rules: Vec::new() };
+    let forms = Forms::new(modules);
+    let mut checker = Checker::new(modules, options, schemas, Some(&forms));
     let mut errors = Vec::new();
     checker.flatten(&mut errors);
     let exports = globals::exports(modules);
@@ -132,11 +149,20 @@ struct Checker<'a> {
     modules: &'a [Module],
     options: Options,
     schemas: &'a Schemas,
+    /// Where it is known, one rule of each form is checked.
+    forms: Option<&'a Forms>,
+    /// Whether rules were left out, since others have their form.
+    left_out: bool,
     variables: Variables,
     rules: Vec<FlatRule>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(modules: &'a [Module], options: Options, schemas: &'a Schemas, forms: Option<&'a Forms>) -> Self {
+        let (variables, rules) = (Variables::default(), Vec::new());
+        Self { modules, options, schemas, forms, left_out: false, variables, rules }
+    }
+
     /// Whether a module follows the rules of version 1.
     fn is_strict(&self, module: &Module) -> bool {
         self.options.strict || module.rego_v1 || module.version == Version::V1
@@ -162,7 +188,13 @@ impl Checker<'_> {
         for (index, module) in self.modules.iter().enumerate() {
             let globals = globals::globals(module, exports.get(&globals::package_path(module)));
             let mut builder = build::Builder::new(&module.source, &globals, &mut self.variables, self.options.strict);
-            build::module(&mut builder, index, module, &mut self.rules);
+            for (number, rule) in module.rules.iter().enumerate() {
+                if self.forms.is_none_or(|forms| forms.first(index, number) == number) {
+                    builder.rule(index, number, module, rule, &mut self.rules);
+                } else {
+                    self.left_out = true;
+                }
+            }
             errors.append(&mut builder.errors);
             recoverable.append(&mut builder.unused);
             if self.options.strict {

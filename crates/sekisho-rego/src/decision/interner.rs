@@ -39,6 +39,24 @@ impl<T: Hash + Eq> Interner<T> {
         number
     }
 
+    /// How many different items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The item with a number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&T> {
+        self.items.get(number as usize)
+    }
+
     /// All items, each at its number.
     #[must_use]
     pub fn into_items(self) -> Vec<T> {

@@ -29,7 +29,7 @@ impl Emitter<'_, '_> {
             Ok(ordered) => ordered,
             Err(unbound) => return self.unsafe_var(&unbound, span),
         };
-        let same = |a: &Literal, b: &Literal| match (&a.with, &b.with) {
+        let same = |a: &&Literal, b: &&Literal| match (&a.with, &b.with) {
             (None, None) => true,
             (Some(a), Some(b)) => Rc::ptr_eq(a, b),
             _ => false,
@@ -50,7 +50,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Steps under modifiers, as one step that binds what they bind.
-    fn with(&mut self, mods: &Rc<Vec<Modifier>>, group: &[Literal], steps: &mut Vec<Step>) -> Lowered<()> {
+    fn with(&mut self, mods: &Rc<Vec<Modifier>>, group: &[&Literal], steps: &mut Vec<Step>) -> Lowered<()> {
         let span = group.first().map(|literal| literal.span).unwrap_or_default();
         let mut lowered = Vec::with_capacity(mods.len());
         for modifier in mods.iter() {

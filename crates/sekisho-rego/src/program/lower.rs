@@ -24,6 +24,8 @@ pub(super) struct Lowerer<'a> {
     /// By variable; generated ones have no name.
     pub(super) names: Vec<Option<Arc<str>>>,
     pub(super) metadata: Option<Metadata<'a>>,
+    /// What stands in place of constants, by their places, while a template is made.
+    pub(super) marks: HashMap<Span, Value>,
 }
 
 /// Which branch of which rule is lowered, for what metadata says of it.
@@ -40,7 +42,7 @@ pub(super) type Lowered<T> = Result<T, ProgramError>;
 impl<'a> Lowerer<'a> {
     pub(super) fn new(registry: &'a Registry, globals: &'a BTreeMap<Arc<str>, Global>, file: Arc<str>) -> Lowerer<'a> {
         let (scopes, free, names) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Lowerer { registry, globals, file, scopes, free, names, metadata: None }
+        Lowerer { registry, globals, file, scopes, free, names, metadata: None, marks: HashMap::new() }
     }
 
     pub(super) fn fail<T>(&self, code: &'static str, message: impl Into<String>, span: Span) -> Lowered<T> {
@@ -113,7 +115,8 @@ impl<'a> Lowerer<'a> {
     /// Lowers a term; what has to be evaluated before it goes to `out`.
     pub(super) fn term(&mut self, term: &ast::Term, out: &mut Vec<Literal>) -> Lowered<Term> {
         if let Some(value) = scalar(term) {
-            return Ok(Term::Const(value));
+            let mark = if self.marks.is_empty() { None } else { self.marks.get(&term.span) };
+            return Ok(Term::Const(mark.cloned().unwrap_or(value)));
         }
         match &term.kind {
             TermKind::Null | TermKind::Bool(_) | TermKind::Number(_) | TermKind::String { .. } => {

@@ -47,8 +47,8 @@ impl Lowerer<'_> {
                 self.declare_pattern(&names.iter().collect::<Vec<_>>());
                 return Ok(());
             }
-            ExprKind::SomeIn { key, value, collection } => self.some_in(key.as_ref(), value, collection, out)?,
-            ExprKind::Every { key, value, domain, body } => self.every(key.as_ref(), value, domain, body, out)?,
+            ExprKind::SomeIn { key, value, collection } => self.some_in(key.as_deref(), value, collection, out)?,
+            ExprKind::Every { key, value, domain, body } => self.every(key.as_deref(), value, domain, body, out)?,
             ExprKind::Not(body) => LiteralKind::Not(Rc::new(self.body(body)?)),
             ExprKind::And(left, right) => LiteralKind::And(Rc::new(self.body(left)?), Rc::new(self.body(right)?)),
             ExprKind::Or(left, right) => LiteralKind::Or(Rc::new(self.body(left)?), Rc::new(self.body(right)?)),

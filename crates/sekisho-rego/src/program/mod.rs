@@ -17,6 +17,7 @@ mod rules;
 mod shared;
 mod step;
 mod table;
+mod template;
 mod tree;
 mod unify;
 mod uses;

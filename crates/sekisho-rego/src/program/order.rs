@@ -8,7 +8,7 @@ pub(super) type Vars = BTreeSet<Var>;
 
 /// The literals in a safe order: each as early as it can stand, else as they are written. Where there is none, the
 /// variables that stay unbound.
-pub(super) fn order(body: &[Literal], bound: &Vars) -> Result<Vec<Literal>, Vars> {
+pub(super) fn order<'b>(body: &'b [Literal], bound: &Vars) -> Result<Vec<&'b Literal>, Vars> {
     let needs: Vec<Needs> = body.iter().map(Needs::of).collect();
     let visible: Vars = needs.iter().flat_map(|needs| needs.own.iter().copied()).collect();
     let mut users: BTreeMap<Var, Vec<usize>> = BTreeMap::new();
@@ -40,7 +40,7 @@ pub(super) fn order(body: &[Literal], bound: &Vars) -> Result<Vec<Literal>, Vars
             continue;
         }
         *placed = true;
-        ordered.push(literal.clone());
+        ordered.push(literal);
         for var in outputs {
             if safe.insert(var) {
                 for user in users.get(&var).into_iter().flatten() {

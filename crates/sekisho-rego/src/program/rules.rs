@@ -1,5 +1,6 @@
 //! Modules and queries become programs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::{Literal, LiteralKind, Term};
@@ -8,16 +9,22 @@ use super::emit::Emitter;
 use super::index::index;
 use super::lower::{Lowered, Lowerer, Metadata, declared_names, literal, pattern_names};
 use super::order::Vars;
-use super::registry::{Registry, package_path};
+use super::registry::{Registry, package_path, scalar};
 use super::shared::{ProgramError, RuleSetId};
 use super::step::{Block, Branch, Operand, Pattern, Query, Rule, RuleSet, Slot};
+use super::template::{self, Template};
 use super::tree::Program;
 use crate::syntax::ast::{self, Body, HeadKind, Module, Source, Span};
+use crate::syntax::forms::{Form, Forms};
 use crate::syntax::metadata::Chains;
 use crate::value::Value;
 
 /// Lowers modules that the checker has accepted.
-pub(crate) fn compile(modules: &[Module], prints: bool) -> Result<(Program, Registry), Vec<ProgramError>> {
+pub(crate) fn compile(
+    modules: &[Module],
+    forms: &Forms,
+    prints: bool,
+) -> Result<(Program, Registry), Vec<ProgramError>> {
     let mut registry = Registry::new(modules, prints);
     let paths = registry.tree.paths.iter().zip(&registry.kinds);
     let empty = |(path, kind): (&Arc<[Value]>, &_)| RuleSet {
@@ -34,11 +41,21 @@ pub(crate) fn compile(modules: &[Module], prints: bool) -> Result<(Program, Regi
     for (at, module) in modules.iter().enumerate() {
         let globals = registry.globals(module);
         let ids = registry.set_of.get(at).into_iter().flatten();
+        let mut alike = Alike::default();
+        // What it tells of a rule is of this rule alone.
+        let single = module.source.text.contains("metadata");
         for (number, (rule, id)) in module.rules.iter().zip(ids).enumerate() {
-            let mut lowerer = Lowerer::new(&registry, &globals, module.source.file.clone());
-            let place = |chains| Metadata { chains, module: at, rule: number, branch: 0 };
-            lowerer.metadata = chains.as_ref().map(place);
-            match lower_rule(lowerer, module, rule, *id) {
+            let first = forms.first(at, number);
+            let lower = |marks| {
+                let mut lowerer = Lowerer::new(&registry, &globals, module.source.file.clone());
+                let place = |chains| Metadata { chains, module: at, rule: number, branch: 0 };
+                lowerer.metadata = chains.as_ref().map(place);
+                lowerer.marks = marks;
+                lower_rule(lowerer, module, rule, *id)
+            };
+            let lowered =
+                if first == number || single { lower(HashMap::new()) } else { alike.rule(first, rule, lower) };
+            match lowered {
                 Ok(mut lowered) => {
                     lowered.module = u32::try_from(at).unwrap_or(u32::MAX);
                     add(&mut sets, *id, lowered, rule.default);
@@ -58,6 +75,36 @@ pub(crate) fn compile(modules: &[Module], prints: bool) -> Result<(Program, Regi
     let nodes = std::mem::take(&mut registry.tree.nodes);
     registry.tree.nodes = nodes.iter().map(super::tree::Node::copy).collect();
     Ok((Program { nodes, sets, sources }, registry))
+}
+
+/// The templates of a module by the first rule of each form; none for a form that has none.
+#[derive(Default)]
+struct Alike<'a> {
+    templates: HashMap<usize, Option<Template>>,
+    form: Form<'a>,
+}
+
+impl<'a> Alike<'a> {
+    /// A rule whose form is that of the rule `first`.
+    fn rule(
+        &mut self,
+        first: usize,
+        rule: &'a ast::Rule,
+        lower: impl Fn(HashMap<Span, Value>) -> Lowered<Rule>,
+    ) -> Lowered<Rule> {
+        self.form.read(rule);
+        let form = &self.form;
+        let template = self.templates.entry(first).or_insert_with(|| {
+            let marked = lower(template::marks(form)).ok()?;
+            Template::new(marked, form)
+        });
+        // A number may be out of bounds: then there is an error to report.
+        let values: Option<Vec<Value>> = form.constants.iter().map(|term| scalar(term)).collect();
+        match (template, values) {
+            (Some(template), Some(values)) => Ok(template.rule(&values, &form.spans)),
+            _ => lower(HashMap::new()),
+        }
+    }
 }
 
 fn add(sets: &mut [RuleSet], id: RuleSetId, rule: Rule, default: bool) {

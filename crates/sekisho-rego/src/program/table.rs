@@ -6,7 +6,7 @@ use crate::value::Value;
 use crate::value::hash::Fast;
 
 /// Where a compared value comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Start {
     Input,
     Data,

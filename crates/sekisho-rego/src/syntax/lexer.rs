@@ -58,6 +58,7 @@ impl Lexer<'_> {
             };
             if matches!(first, ' ' | '\t' | '\r' | '\n') {
                 self.next();
+                self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
                 self.spaced = true;
                 self.newline |= first == '\n';
             } else if first == '#' {
@@ -93,8 +94,21 @@ impl Lexer<'_> {
         true
     }
 
+    #[inline]
     fn peek(&self) -> Option<char> {
-        self.text.get(self.at..).and_then(|rest| rest.chars().next())
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
+            _ => self.text.get(self.at..).and_then(|rest| rest.chars().next()),
+        }
+    }
+
+    /// Goes on over bytes that are characters of one line, as long as they are of a kind.
+    #[inline]
+    fn skip(&mut self, of: impl Fn(u8) -> bool) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let count = rest.iter().take_while(|byte| byte.is_ascii() && **byte != b'\n' && of(**byte)).count();
+        self.at += count;
+        self.column = self.column.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     fn next(&mut self) -> Option<char> {
@@ -134,6 +148,7 @@ impl Lexer<'_> {
     }
 
     fn comment(&mut self, start: Span) {
+        self.skip(|_| true);
         while self.peek().is_some_and(|c| c != '\n') {
             self.next();
         }
@@ -146,9 +161,7 @@ impl Lexer<'_> {
 
     fn token(&mut self, first: char, start: Span) -> Result<Kind, String> {
         if first.is_ascii_alphabetic() || first == '_' {
-            while self.peek().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
-                self.next();
-            }
+            self.skip(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             return Ok(Kind::of_word(self.finished(start).text(self.text)));
         }
         if first.is_ascii_digit() {
@@ -233,6 +246,7 @@ impl Lexer<'_> {
 
     fn string(&mut self) -> Result<Kind, String> {
         loop {
+            self.skip(|byte| !matches!(byte, b'"' | b'\\' | 0));
             match self.next_in_text("non-terminated string")? {
                 '\n' => return Err("non-terminated string".into()),
                 '"' => return Ok(Kind::String),

@@ -4,6 +4,7 @@ mod advice;
 pub mod ast;
 pub mod error;
 pub mod format;
+pub(crate) mod forms;
 mod lexer;
 pub mod metadata;
 mod module;
@@ -13,7 +14,7 @@ mod strings;
 mod token;
 mod words;
 
-pub use module::{parse_bytes, parse_module};
+pub use module::{Scanned, parse_bytes, parse_module};
 pub use parser::{MAX_TEXT, Options, parse_query};
 pub use words::{Word, WordKind, words};
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::advice::advised;
 use super::ast::{Comment, Module, Package, Source, Span, Version};
 use super::error::{Code, Error};
+use super::lexer::Lexed;
 use super::parser::statement::Statements;
 use super::parser::{Options, Parser, bounded_lex};
+use super::words::{Word, readable};
 use super::{metadata, strict};
 
 /// Parses a module.
@@ -14,11 +16,41 @@ use super::{metadata, strict};
 /// # Errors
 /// What is wrong with the text; at least one error.
 pub fn parse_module(file: &str, text: &str, options: Options) -> Result<Module, Vec<Error>> {
-    let source = Arc::new(Source { file: Arc::from(file), text: Arc::from(text) });
-    let lexed = bounded_lex(&source)?;
-    let mut parser = Parser::new(&source, &lexed, options);
-    let parsed = parser.module().map_err(|error| vec![advised(*error, &source, &lexed.tokens)])?;
-    finish(&source, parsed, lexed.comments, options)
+    Scanned::new(file, text)?.parse(options)
+}
+
+/// A text that is split into words, for those who have to look at these to know how to parse it.
+pub struct Scanned {
+    source: Arc<Source>,
+    lexed: Lexed,
+}
+
+impl Scanned {
+    /// Splits the text of a module.
+    ///
+    /// # Errors
+    /// Where the text is too long.
+    pub fn new(file: &str, text: &str) -> Result<Scanned, Vec<Error>> {
+        let source = Arc::new(Source { file: Arc::from(file), text: Arc::from(text) });
+        let lexed = bounded_lex(&source)?;
+        Ok(Scanned { source, lexed })
+    }
+
+    /// All words up to the first text that is none; [`Scanned::parse`] reports that one.
+    pub fn words(&self) -> impl Iterator<Item = Word<'_>> + Clone {
+        readable(&self.source.text, &self.lexed.tokens)
+    }
+
+    /// Parses the module.
+    ///
+    /// # Errors
+    /// What is wrong with the text; at least one error.
+    pub fn parse(self, options: Options) -> Result<Module, Vec<Error>> {
+        let Scanned { source, lexed } = self;
+        let mut parser = Parser::new(&source, &lexed, options);
+        let parsed = parser.module().map_err(|error| vec![advised(*error, &source, &lexed.tokens)])?;
+        finish(&source, parsed, lexed.comments, options)
+    }
 }
 
 /// Parses a module of any bytes.

@@ -1,9 +1,11 @@
 //! The values of string literals.
 
+use std::borrow::Cow;
+
 /// The value of the text between the quotes of a string or of a part of a template; absent if an escape is illegal.
-pub(crate) fn unescape(text: &str, template: bool) -> Option<String> {
+pub(crate) fn unescape(text: &str, template: bool) -> Option<Cow<'_, str>> {
     if !text.contains('\\') {
-        return Some(text.to_owned());
+        return Some(Cow::Borrowed(text));
     }
     let mut value = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -26,7 +28,7 @@ pub(crate) fn unescape(text: &str, template: bool) -> Option<String> {
             c => value.push(c),
         }
     }
-    Some(value)
+    Some(Cow::Owned(value))
 }
 
 fn unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {

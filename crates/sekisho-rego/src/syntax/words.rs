@@ -1,7 +1,7 @@
 //! The words and signs of a text, for tools that look at it before it is parsed.
 
 use super::lexer::lex;
-use super::token::Kind;
+use super::token::{Kind, Token};
 
 /// What a word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,13 @@ pub struct Word<'a> {
 /// All words up to the first text that is none; the parser reports that one.
 #[must_use]
 pub fn words(text: &str) -> Vec<Word<'_>> {
-    let tokens = lex(text).tokens.into_iter();
-    let readable = tokens.take_while(|token| !matches!(token.kind, Kind::Illegal | Kind::Eof));
-    readable.map(|token| Word { kind: kind(token.kind), text: token.span.text(text), line: token.span.line }).collect()
+    readable(text, &lex(text).tokens).collect()
+}
+
+/// The words of a text that is split into tokens.
+pub(super) fn readable<'t>(text: &'t str, tokens: &[Token]) -> impl Iterator<Item = Word<'t>> + Clone {
+    let readable = tokens.iter().take_while(|token| !matches!(token.kind, Kind::Illegal | Kind::Eof));
+    readable.map(move |token| Word { kind: kind(token.kind), text: token.span.text(text), line: token.span.line })
 }
 
 fn kind(kind: Kind) -> WordKind {

@@ -40,10 +40,10 @@ impl Builder<'_> {
                 None
             }
             ExprKind::SomeIn { key, value, collection } => {
-                self.some_in(expr, key.as_ref(), value, collection, &mut steps)
+                self.some_in(expr, key.as_deref(), value, collection, &mut steps)
             }
             ExprKind::Every { key, value, domain, body } => {
-                Some(self.every(expr.span, key.as_ref(), value, domain, body, &mut steps))
+                Some(self.every(expr.span, key.as_deref(), value, domain, body, &mut steps))
             }
             ExprKind::Not(body) => {
                 let braces = body.braces;

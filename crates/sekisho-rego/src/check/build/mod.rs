@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::declared::Names;
-use super::flat::{Base, FlatRule, Item, Step, StepKind, VarId, Variables, Vars};
+use super::flat::{Base, Item, Step, StepKind, VarId, Variables, Vars};
 use super::globals::Globals;
 use super::scope::{Occurrence, Scopes};
-use crate::syntax::ast::{Body, Module, Source, Span, Term, TermKind};
+use crate::syntax::ast::{Body, Source, Span, Term, TermKind};
 use crate::syntax::error::{Code, Error};
 
 /// What a module needs to be made flat.
@@ -31,13 +31,6 @@ pub(super) struct Builder<'a> {
     pub(super) errors: Vec<Error>,
     /// Declared or assigned names that nothing uses.
     pub(super) unused: Vec<Error>,
-}
-
-/// Makes the rules of a module flat.
-pub(super) fn module(builder: &mut Builder<'_>, index: usize, module: &Module, out: &mut Vec<FlatRule>) {
-    for (number, rule) in module.rules.iter().enumerate() {
-        builder.rule(index, number, module, rule, out);
-    }
 }
 
 /// Makes a query flat. The names of its variables are those of the text.

@@ -20,7 +20,15 @@ struct Branch<'a> {
 }
 
 impl Builder<'_> {
-    pub(super) fn rule(&mut self, module: usize, number: usize, tree: &Module, rule: &Rule, out: &mut Vec<FlatRule>) {
+    /// Makes a rule of a module flat.
+    pub(in super::super) fn rule(
+        &mut self,
+        module: usize,
+        number: usize,
+        tree: &Module,
+        rule: &Rule,
+        out: &mut Vec<FlatRule>,
+    ) {
         self.begin_rule();
         let mut names = Names::new();
         for parameter in rule.head.parameters().into_iter().flatten() {

@@ -163,10 +163,10 @@ impl Expr {
             ExprKind::Assign(left, right) | ExprKind::Unify(left, right) => left.height().max(right.height()),
             ExprKind::Some(names) => highest(names),
             ExprKind::SomeIn { key, value, collection } => {
-                highest(key.as_ref()).max(value.height()).max(collection.height())
+                highest(key.as_deref()).max(value.height()).max(collection.height())
             }
             ExprKind::Every { key, value, domain, body } => {
-                highest(key.as_ref()).max(value.height()).max(domain.height()).max(body.height())
+                highest(key.as_deref()).max(value.height()).max(domain.height()).max(body.height())
             }
             ExprKind::Not(body) => body.height(),
             ExprKind::And(left, right) | ExprKind::Or(left, right) => left.height().max(right.height()),

@@ -87,22 +87,22 @@ pub enum ExprKind {
     /// `some x in xs` and `some k, v in xs`; variables not bound outside of the rule are declared by it.
     SomeIn {
         /// The key, if two terms are given.
-        key: Option<Term>,
+        key: Option<Box<Term>>,
         /// The element.
-        value: Term,
+        value: Box<Term>,
         /// The collection.
-        collection: Term,
+        collection: Box<Term>,
     },
     /// `every k, v in xs { body }`.
     Every {
         /// The key's variable.
-        key: Option<Term>,
+        key: Option<Box<Term>>,
         /// The element's variable.
-        value: Term,
+        value: Box<Term>,
         /// The collection.
-        domain: Term,
+        domain: Box<Term>,
         /// What must hold for each.
-        body: Body,
+        body: Box<Body>,
     },
     /// Negation of a body, after `import future.keywords.not` only: `not x` (no braces) and `not { x; y }`.
     Not(Body),
@@ -182,14 +182,14 @@ pub enum TermKind {
         /// The element.
         head: Box<Term>,
         /// The body.
-        body: Body,
+        body: Box<Body>,
     },
     /// `{head | body}`.
     SetComprehension {
         /// The element.
         head: Box<Term>,
         /// The body.
-        body: Body,
+        body: Box<Body>,
     },
     /// `{key: value | body}`.
     ObjectComprehension {
@@ -198,7 +198,7 @@ pub enum TermKind {
         /// The value.
         value: Box<Term>,
         /// The body.
-        body: Body,
+        body: Box<Body>,
     },
     /// `f(a, b)`; the function is a variable or a reference.
     Call {

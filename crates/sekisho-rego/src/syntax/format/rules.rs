@@ -192,11 +192,11 @@ impl Writer<'_> {
             ExprKind::Some(names) => self.some(expr, names),
             ExprKind::SomeIn { key, value, collection } => {
                 self.token("some ", expr.span.line);
-                self.membership(key.as_ref(), value, collection);
+                self.membership(key.as_deref(), value, collection);
             }
             ExprKind::Every { key, value, domain, body } => {
                 self.token("every ", expr.span.line);
-                self.membership(key.as_ref(), value, domain);
+                self.membership(key.as_deref(), value, domain);
                 self.write(" ");
                 self.braced(body, false);
             }

@@ -18,7 +18,8 @@ impl Parser<'_> {
             && self.is(Kind::Or)
             && let Some(body) = self.comprehension_body(before, Kind::RBrack)?
         {
-            return self.node(self.since(start), TermKind::ArrayComprehension { head: Box::new(head), body });
+            return self
+                .node(self.since(start), TermKind::ArrayComprehension { head: Box::new(head), body: Box::new(body) });
         }
         let terms = self.elements(head, Kind::RBrack)?;
         self.node(self.since(start), TermKind::Array(terms))
@@ -65,7 +66,8 @@ impl Parser<'_> {
             && self.is(Kind::Or)
             && let Some(body) = self.comprehension_body(before, Kind::RBrace)?
         {
-            return self.node(self.since(start), TermKind::SetComprehension { head: Box::new(head), body });
+            return self
+                .node(self.since(start), TermKind::SetComprehension { head: Box::new(head), body: Box::new(body) });
         }
         let head = self.rest_of_term(head, false)?;
         match self.kind() {
@@ -91,7 +93,11 @@ impl Parser<'_> {
             match self.body(Kind::RBrace) {
                 Ok(body) => {
                     self.bump();
-                    let kind = TermKind::ObjectComprehension { key: Box::new(key), value: Box::new(value), body };
+                    let kind = TermKind::ObjectComprehension {
+                        key: Box::new(key),
+                        value: Box::new(value),
+                        body: Box::new(body),
+                    };
                     return self.node(self.since(start), kind);
                 }
                 Err(_) if self.is(Kind::Comma) => self.back(before),

@@ -22,6 +22,7 @@ impl Parser<'_> {
                 continue;
             }
             if self.is(end) {
+                exprs.shrink_to_fit();
                 return Ok(Body { span: self.since(start), braces: false, exprs });
             }
             if !self.token().newline || self.is(Kind::Eof) {
@@ -166,7 +167,7 @@ impl Parser<'_> {
         if let Ok(term) = self.term_in(true) {
             match term.kind {
                 TermKind::In { key, value, collection } if !term.parens => {
-                    let kind = ExprKind::SomeIn { key: key.map(|key| *key), value: *value, collection: *collection };
+                    let kind = ExprKind::SomeIn { key, value, collection };
                     let with = self.with()?;
                     return Ok(Expr { span: self.since(start), negated: false, kind, with });
                 }
@@ -205,7 +206,6 @@ impl Parser<'_> {
         let TermKind::In { key, value, collection } = term.kind else {
             return self.unexpected("expected `x[, y] in xs { ... }` expression");
         };
-        let key = key.map(|key| *key);
         if key.as_ref().is_some_and(|key| !is_variable(key)) {
             return self.unexpected("expected key to be a variable");
         }
@@ -217,7 +217,7 @@ impl Parser<'_> {
         }
         let body = self.braced_body()?;
         let with = self.with()?;
-        let kind = ExprKind::Every { key, value: *value, domain: *collection, body };
+        let kind = ExprKind::Every { key, value, domain: collection, body: Box::new(body) };
         Ok(Expr { span: self.since(start), negated: false, kind, with })
     }
 }

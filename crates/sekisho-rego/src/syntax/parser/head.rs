@@ -1,7 +1,5 @@
 //! Heads of rules.
 
-use std::sync::Arc;
-
 use super::super::ast::{Head, HeadKind, Name, RefPart, Span, Term, TermKind};
 use super::super::token::Kind;
 use super::{MAX_PATH, Parsed, Parser};
@@ -40,7 +38,7 @@ impl Parser<'_> {
 
     pub(super) fn head(&mut self, default: bool) -> Parsed<WrittenHead> {
         let start = self.span();
-        let name = Name { span: start, text: Arc::from(self.text(start)) };
+        let name = Name { span: start, text: self.word(start) };
         self.bump();
         self.no_operator_after_name()?;
         let mut head = WrittenHead {

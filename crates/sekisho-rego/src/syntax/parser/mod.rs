@@ -14,6 +14,7 @@ pub(super) mod statement;
 mod template;
 mod term;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::advice::advised;
@@ -102,6 +103,8 @@ pub(crate) struct Parser<'a> {
     depth: u16,
     /// The tokens that may still be read.
     budget: usize,
+    /// The words of the text: each is stored once.
+    words: HashMap<&'a str, Arc<str>>,
 }
 
 impl<'a> Parser<'a> {
@@ -116,6 +119,7 @@ impl<'a> Parser<'a> {
             version: options.version,
             depth: 0,
             budget: lexed.tokens.len().saturating_mul(REREAD).saturating_add(1000),
+            words: HashMap::new(),
         }
     }
 
@@ -193,6 +197,12 @@ impl<'a> Parser<'a> {
 
     fn text(&self, span: Span) -> &'a str {
         span.text(&self.source.text)
+    }
+
+    /// A word of the text, shared with its other places.
+    fn word(&mut self, span: Span) -> Arc<str> {
+        let text = self.text(span);
+        self.words.entry(text).or_insert_with(|| Arc::from(text)).clone()
     }
 
     fn mark(&self) -> Mark {

@@ -1,7 +1,5 @@
 //! References and calls.
 
-use std::sync::Arc;
-
 use super::super::ast::{RefPart, Term, TermKind};
 use super::super::token::Kind;
 use super::rule::kind_name;
@@ -34,7 +32,8 @@ impl Parser<'_> {
         self.with_path(term, path)
     }
 
-    fn with_path(&self, head: Term, path: Vec<RefPart>) -> Parsed<Term> {
+    fn with_path(&self, head: Term, mut path: Vec<RefPart>) -> Parsed<Term> {
+        path.shrink_to_fit();
         let Some(last) = path.last() else { return Ok(head) };
         let end = if last.dot { head.span.to(last.term.span) } else { self.since(head.span) };
         self.node(end, TermKind::Ref { head: Box::new(head), path })
@@ -61,7 +60,7 @@ impl Parser<'_> {
                 return self.unexpected("expected identifier");
             }
             let span = self.bump();
-            let value: Arc<str> = Arc::from(self.text(span));
+            let value = self.word(span);
             return Ok(RefPart { term: Term::new(span, TermKind::String { value, raw: false }), dot: true });
         }
         self.bump();
@@ -90,6 +89,7 @@ impl Parser<'_> {
     pub(super) fn list(&mut self, end: Kind) -> Parsed<Vec<Term>> {
         let mut terms = Vec::new();
         self.rest_of_list(end, &mut terms)?;
+        terms.shrink_to_fit();
         Ok(terms)
     }
 

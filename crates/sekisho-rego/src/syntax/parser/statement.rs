@@ -101,7 +101,7 @@ impl Parser<'_> {
 
     fn name(&mut self) -> Name {
         let span = self.bump();
-        Name { span, text: Arc::from(self.text(span)) }
+        Name { span, text: self.word(span) }
     }
 
     fn quoted_name(&mut self) -> Parsed<Name> {
@@ -111,7 +111,7 @@ impl Parser<'_> {
         }
         let span = self.bump();
         let inner = inner_text(self.text(span));
-        let value = if kind == Kind::RawString { Some(inner.to_owned()) } else { unescape(inner, false) };
+        let value = if kind == Kind::RawString { Some(inner.into()) } else { unescape(inner, false) };
         match value {
             Some(value) => Ok(Name { span, text: Arc::from(value) }),
             None => self.error(span, format!("illegal string literal: {}", self.text(span))),

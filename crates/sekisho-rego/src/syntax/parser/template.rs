@@ -51,7 +51,7 @@ impl Parser<'_> {
             return Ok(unescape_raw_template(inner));
         }
         match unescape(inner, true) {
-            Some(value) => Ok(value),
+            Some(value) => Ok(value.into_owned()),
             None => self.error(span, format!("illegal template-string part: {whole}")),
         }
     }

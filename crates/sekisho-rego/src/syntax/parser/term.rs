@@ -148,7 +148,7 @@ impl Parser<'_> {
             self.wildcards = number.saturating_add(1);
             return Ok(Term::new(span, TermKind::Wildcard(number)));
         }
-        Ok(Term::new(span, TermKind::Var(Arc::from(text))))
+        Ok(Term::new(span, TermKind::Var(self.word(span))))
     }
 
     fn number(&mut self) -> Parsed<Term> {
@@ -189,7 +189,7 @@ impl Parser<'_> {
         let raw = self.is(Kind::RawString);
         let span = self.bump();
         let inner = inner_text(self.text(span));
-        let value = if raw { Some(inner.to_owned()) } else { unescape(inner, false) };
+        let value = if raw { Some(inner.into()) } else { unescape(inner, false) };
         match value {
             Some(value) => Ok(Term::new(span, TermKind::String { value: Arc::from(value), raw })),
             None => self.error(span, format!("illegal string literal: {}", self.text(span))),
