@@ -109,7 +109,7 @@ fn minus(cx: &mut Context, args: &[Value]) -> Outcome {
     match (any(args, 0)?, any(args, 1)?) {
         (Value::Number(a), Value::Number(b)) => done(subtract(cx, a, b)?),
         (Value::Set(a), Value::Set(b)) => {
-            cx.spend(a.len() + b.len())?;
+            cx.spend_elements(super::collections::both(args)?)?;
             done(a.difference(b))
         }
         (Value::Set(_), Value::Number(_)) => Err(type_error(args, 1, &["set"])),

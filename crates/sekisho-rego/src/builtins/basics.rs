@@ -63,13 +63,13 @@ fn cast(args: &[Value], name: &str) -> Outcome {
 
 fn cast_array(cx: &mut Context, args: &[Value]) -> Outcome {
     let all = items(any(args, 0)?).ok_or_else(|| type_error(args, 0, &["array", "set"]))?;
-    cx.spend(all.len())?;
+    cx.spend_elements(all.len() as u64)?;
     done(all.to_vec())
 }
 
 fn cast_set(cx: &mut Context, args: &[Value]) -> Outcome {
     let all = items(any(args, 0)?).ok_or_else(|| type_error(args, 0, &["array", "set"]))?;
-    cx.spend(all.len().saturating_mul(4))?;
+    cx.spend_order(any(args, 0)?.weight(), all.len())?;
     done(all.iter().cloned().collect::<Set>())
 }
 

@@ -48,7 +48,7 @@ fn fold(
     step: fn(&mut Context, &Number, &Number) -> Result<Number, BuiltinError>,
 ) -> Outcome {
     let all = elements(args, 0)?;
-    cx.spend(all.len())?;
+    cx.spend_elements(any(args, 0)?.weight())?;
     let mut total = Number::from(start);
     for item in all {
         let Some(number) = item.as_number() else {
@@ -69,19 +69,19 @@ fn product(cx: &mut Context, args: &[Value]) -> Outcome {
 
 fn max(cx: &mut Context, args: &[Value]) -> Outcome {
     let all = elements(args, 0)?;
-    cx.spend(all.len())?;
+    cx.spend_elements(any(args, 0)?.weight())?;
     Ok(all.iter().max().cloned())
 }
 
 fn min(cx: &mut Context, args: &[Value]) -> Outcome {
     let all = elements(args, 0)?;
-    cx.spend(all.len())?;
+    cx.spend_elements(any(args, 0)?.weight())?;
     Ok(all.iter().min().cloned())
 }
 
 fn sort(cx: &mut Context, args: &[Value]) -> Outcome {
     let all = elements(args, 0)?;
-    cx.spend(all.len().saturating_mul(8))?;
+    cx.spend_order(any(args, 0)?.weight(), all.len())?;
     let mut sorted = all.to_vec();
     sorted.sort();
     done(sorted)
@@ -104,11 +104,11 @@ fn member_2(cx: &mut Context, args: &[Value]) -> Outcome {
     match any(args, 1)? {
         Value::Set(set) => done(set.contains(item)),
         Value::Array(array) => {
-            cx.spend(array.len())?;
+            cx.spend_elements(any(args, 1)?.weight())?;
             done(array.iter().any(|other| other == item))
         }
         Value::Object(object) => {
-            cx.spend(object.len())?;
+            cx.spend_elements(any(args, 1)?.weight())?;
             done(object.values().any(|other| other == item))
         }
         _ => done(false),
@@ -125,7 +125,7 @@ fn member_3(_: &mut Context, args: &[Value]) -> Outcome {
 
 fn array_concat(cx: &mut Context, args: &[Value]) -> Outcome {
     let (a, b) = (array(args, 0)?, array(args, 1)?);
-    cx.spend((a.len() + b.len()).saturating_mul(8))?;
+    cx.spend_elements((a.len() + b.len()) as u64)?;
     done(a.iter().chain(b.iter()).cloned().collect::<Array>())
 }
 
@@ -134,19 +134,19 @@ fn array_flatten(cx: &mut Context, args: &[Value]) -> Outcome {
     for item in array(args, 0)?.iter() {
         match item {
             Value::Array(nested) => {
-                cx.spend(nested.len())?;
+                cx.spend_elements(nested.len() as u64)?;
                 flat.extend(nested.iter().cloned());
             }
             _ => flat.push(item.clone()),
         }
     }
-    cx.spend(flat.len().saturating_mul(8))?;
+    cx.spend_elements(flat.len() as u64)?;
     done(flat)
 }
 
 fn array_reverse(cx: &mut Context, args: &[Value]) -> Outcome {
     let items = array(args, 0)?;
-    cx.spend(items.len())?;
+    cx.spend_elements(items.len() as u64)?;
     done(items.iter().rev().cloned().collect::<Array>())
 }
 
@@ -155,25 +155,30 @@ fn array_slice(cx: &mut Context, args: &[Value]) -> Outcome {
     let (start, stop) = (int(args, 1)?, int(args, 2)?);
     let stop = usize::try_from(stop.max(0)).unwrap_or(usize::MAX).min(items.len());
     let start = usize::try_from(start.max(0)).unwrap_or(usize::MAX).min(stop);
-    cx.spend(stop - start)?;
+    cx.spend_elements((stop - start) as u64)?;
     done(items.get(start..stop).unwrap_or_default().to_vec())
+}
+
+/// The weight of two arguments.
+pub(super) fn both(args: &[Value]) -> Result<u64, BuiltinError> {
+    Ok(any(args, 0)?.weight().saturating_add(any(args, 1)?.weight()))
 }
 
 fn and(cx: &mut Context, args: &[Value]) -> Outcome {
     let (a, b) = (set(args, 0)?, set(args, 1)?);
-    cx.spend(a.len() + b.len())?;
+    cx.spend_elements(both(args)?)?;
     done(a.intersection(b))
 }
 
 fn or(cx: &mut Context, args: &[Value]) -> Outcome {
     let (a, b) = (set(args, 0)?, set(args, 1)?);
-    cx.spend(a.len() + b.len())?;
+    cx.spend_elements(both(args)?)?;
     done(a.union(b))
 }
 
 fn set_diff(cx: &mut Context, args: &[Value]) -> Outcome {
     let (a, b) = (set(args, 0)?, set(args, 1)?);
-    cx.spend(a.len() + b.len())?;
+    cx.spend_elements(both(args)?)?;
     done(a.difference(b))
 }
 
@@ -187,7 +192,7 @@ fn nested(args: &[Value]) -> Result<Vec<&Set>, BuiltinError> {
 
 fn intersection(cx: &mut Context, args: &[Value]) -> Outcome {
     let sets = nested(args)?;
-    cx.spend(sets.iter().map(|set| set.len()).sum())?;
+    cx.spend_elements(any(args, 0)?.weight())?;
     let mut rest = sets.into_iter();
     let first = rest.next().cloned().unwrap_or_default();
     done(rest.fold(first, |common, set| common.intersection(set)))
@@ -195,6 +200,6 @@ fn intersection(cx: &mut Context, args: &[Value]) -> Outcome {
 
 fn union(cx: &mut Context, args: &[Value]) -> Outcome {
     let sets = nested(args)?;
-    cx.spend(sets.iter().map(|set| set.len()).sum::<usize>().saturating_mul(4))?;
+    cx.spend_order(any(args, 0)?.weight(), sets.iter().map(|set| set.len()).sum())?;
     done(sets.into_iter().flat_map(|set| set.iter().cloned()).collect::<Set>())
 }

@@ -9,6 +9,9 @@ use crate::value::Value;
 /// The work that a decision may spend in built-in functions unless its caller says otherwise.
 pub const DEFAULT_WORK: u64 = 200_000_000;
 
+/// The work of an element that is compared or copied, where a byte that is read is one.
+const ELEMENT: u64 = 16;
+
 /// Lines kept of `print` and `trace` in a decision.
 const MAX_LINES: usize = 1_000;
 
@@ -178,6 +181,17 @@ impl Context {
                 })
             }
         }
+    }
+
+    /// Pays for elements that are compared or copied, by the weight of their collection: each is another place in
+    /// memory, whose count of uses changes.
+    pub(super) fn spend_elements(&mut self, weight: u64) -> Result<(), BuiltinError> {
+        self.spend(usize::try_from(weight.saturating_mul(ELEMENT)).unwrap_or(usize::MAX))
+    }
+
+    /// Pays for putting elements in order.
+    pub(super) fn spend_order(&mut self, weight: u64, count: usize) -> Result<(), BuiltinError> {
+        self.spend_elements(weight.saturating_mul(u64::from(2 + count.checked_ilog2().unwrap_or(0))) / 2)
     }
 
     pub(super) fn add_printed(&mut self, line: String) {

@@ -1,5 +1,6 @@
 //! `object.*`.
 
+use super::collections::both;
 use super::context::{BuiltinError, Context, ErrorKind, Outcome, done};
 use super::operand::{any, array, element_error, object, type_error};
 use crate::value::{Array, Object, Set, Value};
@@ -26,13 +27,13 @@ fn get(_: &mut Context, args: &[Value]) -> Outcome {
 
 fn keys(cx: &mut Context, args: &[Value]) -> Outcome {
     let object = object(args, 0)?;
-    cx.spend(object.len())?;
+    cx.spend_elements(object.len() as u64)?;
     done(object.keys().cloned().collect::<Set>())
 }
 
 /// All members of both; where both have a key the later wins, or both values are merged if they are objects.
 fn merge(cx: &mut Context, first: &Object, second: &Object) -> Result<Object, BuiltinError> {
-    cx.spend(first.len() + second.len())?;
+    cx.spend_elements((first.len() + second.len()) as u64)?;
     let mut members = Vec::with_capacity(first.len() + second.len());
     for (key, value) in first.iter() {
         match (value, second.get(key)) {
@@ -70,14 +71,14 @@ fn named_keys(cx: &mut Context, args: &[Value]) -> Result<Set, BuiltinError> {
         Value::Object(object) => object.keys().cloned().collect(),
         _ => return Err(type_error(args, 1, &["object", "set", "array"])),
     };
-    cx.spend(keys.len().saturating_mul(4))?;
+    cx.spend_order(any(args, 1)?.weight(), keys.len())?;
     Ok(keys)
 }
 
 fn kept(cx: &mut Context, args: &[Value], named: bool) -> Outcome {
     let object = object(args, 0)?;
     let keys = named_keys(cx, args)?;
-    cx.spend(object.len().saturating_mul(2))?;
+    cx.spend_elements(object.len() as u64)?;
     let members = object.iter().filter(|(key, _)| keys.contains(key) == named);
     done(members.map(|(key, value)| (key.clone(), value.clone())).collect::<Object>())
 }
@@ -96,7 +97,7 @@ fn subset(cx: &mut Context, args: &[Value]) -> Outcome {
         (Value::Set(whole), Value::Set(part)) => set_subset(cx, whole, part)?,
         (Value::Array(whole), Value::Array(part)) => array_subset(cx, whole, part)?,
         (Value::Array(whole), Value::Set(part)) => {
-            cx.spend(whole.len())?;
+            cx.spend_elements(both(args)?)?;
             let found: Set = whole.iter().filter(|item| part.contains(item)).cloned().collect();
             found.len() == part.len() && !whole.is_empty()
         }
@@ -116,7 +117,10 @@ fn object_subset(cx: &mut Context, whole: &Object, part: &Object) -> Result<bool
             (Some(Value::Object(whole)), Value::Object(part)) => object_subset(cx, whole, part)?,
             (Some(Value::Set(whole)), Value::Set(part)) => set_subset(cx, whole, part)?,
             (Some(Value::Array(whole)), Value::Array(part)) => array_subset(cx, whole, part)?,
-            (Some(other), value) => other == value,
+            (Some(other), value) => {
+                cx.spend_elements(other.weight().min(value.weight()))?;
+                other == value
+            }
         };
         if !holds {
             return Ok(false);
@@ -126,12 +130,13 @@ fn object_subset(cx: &mut Context, whole: &Object, part: &Object) -> Result<bool
 }
 
 fn set_subset(cx: &mut Context, whole: &Set, part: &Set) -> Result<bool, BuiltinError> {
-    cx.spend(part.len())?;
+    cx.spend_elements(part.len() as u64)?;
     Ok(part.iter().all(|item| whole.contains(item)))
 }
 
 /// The part is a run of elements of the whole.
 fn array_subset(cx: &mut Context, whole: &Array, part: &Array) -> Result<bool, BuiltinError> {
+    cx.spend_elements(whole.len() as u64)?;
     cx.spend(whole.len().saturating_mul(part.len()))?;
     Ok(part.is_empty() || whole.windows(part.len()).any(|run| run == &**part))
 }

@@ -79,7 +79,11 @@ impl<'a> Machine<'a> {
         }
         Ok(Some(match base {
             None => Val::Own(rules),
-            Some(base) => Val::Own(merge(&base, &rules)),
+            Some(base) => {
+                let size = |value: &Value| value.as_object().map_or(0, |object| object.len() as u64);
+                self.tick(size(&base).saturating_add(size(&rules)))?;
+                Val::Own(merge(&base, &rules))
+            }
         }))
     }
 
@@ -116,6 +120,7 @@ impl<'a> Machine<'a> {
             (Key::Free(pattern), Place::Value(value)) => {
                 let mut position = 0;
                 while let Some((key, item)) = value.item(position) {
+                    self.tick(1)?;
                     position += 1;
                     if self.matches(pattern, key, base) {
                         self.follow(Place::Value(item), at + 1, search)?;
@@ -125,6 +130,7 @@ impl<'a> Machine<'a> {
             }
             (Key::Free(pattern), Place::Node(id)) => {
                 for key in self.keys(id) {
+                    self.tick(1)?;
                     if self.matches(pattern, key.clone(), base) {
                         self.descend(Place::Node(id), &key, at, search)?;
                     }

@@ -61,9 +61,9 @@ impl<'a> Known<'a> {
         self.machine.close_frame(base);
         if result.is_err() {
             // An error leaves modifiers in force.
-            let steps = self.machine.steps;
+            let steps = self.machine.steps();
             self.machine = Machine::new(self.program, self.data, self.input, Context::new(self.now), self.limits);
-            self.machine.steps = steps;
+            self.machine.charge(steps);
         }
         result.map(|()| rows)
     }

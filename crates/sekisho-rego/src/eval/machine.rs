@@ -1,5 +1,6 @@
 //! The machine: runs the steps of a block, and returns to the last choice where a step does not hold.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +20,11 @@ use crate::value::hash::Fast;
 /// What an evaluation may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Steps, each of about 100 nanoseconds.
+    /// Steps, each of about 100 nanoseconds. What reads much counts as more of them.
     pub steps: u64,
     /// Bodies within bodies: rules that call rules, comprehensions, negations.
     pub depth: u32,
-    /// Values within one value, counted as often as they appear in it.
+    /// Values within one value and blocks of 256 bytes in their texts, counted as often as they appear in it.
     pub size: u64,
     /// Built-in errors end the evaluation; else the expression is undefined.
     pub strict: bool,
@@ -33,6 +34,9 @@ pub struct Limits {
     /// Set from outside to end the evaluation.
     pub interrupt: Option<Arc<AtomicBool>>,
 }
+
+/// So many values are compared, or put into a collection, in the time of a step.
+pub(super) const COMPARED: u64 = 8;
 
 /// The deepest nesting of collections in a value that is made by rules.
 const DEEPEST_VALUE: u32 = 640;
@@ -101,7 +105,7 @@ pub(super) struct Machine<'a> {
     pub(super) failed: Option<Failure>,
     slots: Vec<Val<'a>>,
     choices: Vec<Choice<'a>>,
-    pub(super) steps: u64,
+    steps: Cell<u64>,
     depth: u32,
 }
 
@@ -130,7 +134,7 @@ impl<'a> Machine<'a> {
             failed: None,
             slots: Vec::new(),
             choices: Vec::new(),
-            steps: 0,
+            steps: Cell::new(0),
             depth: 0,
         }
     }
@@ -184,17 +188,40 @@ impl<'a> Machine<'a> {
     /// Counts work; ends the evaluation where there was too much.
     #[inline]
     pub(super) fn tick(&mut self, work: u64) -> Eval<()> {
-        let before = self.steps;
-        self.steps = before.saturating_add(work);
-        if self.steps > self.limits.steps {
+        let before = self.steps.get();
+        let steps = before.saturating_add(work);
+        self.steps.set(steps);
+        if steps > self.limits.steps {
             return Err(Self::plain_error(EvalCode::Limit, "the evaluation takes too many steps"));
         }
-        if before >> 10 != self.steps >> 10
+        if before >> 10 != steps >> 10
             && self.limits.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
         {
             return Err(Self::plain_error(EvalCode::Cancel, "caller cancelled query execution"));
         }
         Ok(())
+    }
+
+    /// Counts work that is done; the next step ends the evaluation where there was too much.
+    #[inline]
+    pub(super) fn charge(&self, work: u64) {
+        self.steps.set(self.steps.get().saturating_add(work));
+    }
+
+    /// Counts a comparison of two values, of which the smaller ends it.
+    #[inline]
+    pub(super) fn charge_compared(&self, left: &Value, right: &Value) {
+        self.charge(left.weight().min(right.weight()) / COMPARED);
+    }
+
+    /// Counts that so many values of this weight in all are put in order.
+    pub(super) fn charge_ordered(&self, weight: u64, count: usize) {
+        self.charge(weight.saturating_mul(u64::from(1 + count.checked_ilog2().unwrap_or(0))) / (2 * COMPARED));
+    }
+
+    /// The steps that were counted.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     #[inline]

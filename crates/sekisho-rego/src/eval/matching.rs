@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::descent::Below;
-use super::machine::Machine;
+use super::machine::{COMPARED, Machine};
 use super::val::Val;
 use crate::program::{Operand, Pattern};
-use crate::value::{Object, Set, Value};
+use crate::value::{Object, Value};
 
 impl<'a> Machine<'a> {
     /// The value of an operand.
@@ -29,15 +29,20 @@ impl<'a> Machine<'a> {
     }
 
     fn build(&self, operand: &Operand, base: usize) -> Value {
-        let all = |items: &[Operand]| items.iter().map(|item| self.build(item, base)).collect::<Vec<_>>();
+        let all = |items: &[Operand]| {
+            self.charge(items.len() as u64 / COMPARED);
+            items.iter().map(|item| self.build(item, base)).collect::<Vec<_>>()
+        };
         match operand {
             Operand::Const(value) => value.clone(),
             Operand::Slot(slot) => Value::clone(self.slot(base, *slot)),
             Operand::Array(items) => Value::from(all(items)),
-            Operand::Set(items) => Value::Set(Set::from_vec(all(items))),
+            Operand::Set(items) => self.set_of(all(items)),
             Operand::Object(members) => {
                 let member = |(key, value): &(Operand, Operand)| (self.build(key, base), self.build(value, base));
-                Value::Object(Object::from_vec(members.iter().map(member).collect()))
+                let members: Vec<_> = members.iter().map(member).collect();
+                self.charge_members(&members);
+                Value::Object(Object::from_vec(members))
             }
         }
     }
@@ -50,7 +55,11 @@ impl<'a> Machine<'a> {
                 self.set(base, *slot, value);
                 true
             }
-            Pattern::Equal(operand) => *self.peek(operand, base) == *value,
+            Pattern::Equal(operand) => {
+                let other = self.peek(operand, base);
+                self.charge_compared(&other, &value);
+                *other == *value
+            }
             Pattern::Array(parts) => {
                 value.as_array().is_some_and(|array| array.len() == parts.len())
                     && parts.iter().enumerate().all(|(at, part)| match value.item(at) {

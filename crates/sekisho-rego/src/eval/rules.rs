@@ -1,13 +1,13 @@
 //! Documents that rules define.
 
 use super::error::EvalCode;
-use super::machine::{Eval, Machine};
+use super::machine::{COMPARED, Eval, Machine};
 use super::partial::Partial;
 use super::step::{base_key, distinct_members};
 use super::val::Val;
 use crate::program::{Branch, Candidates, Column, Operand, Rule, RuleKind, RuleSet, RuleSetId, Start};
 use crate::syntax::ast::Span;
-use crate::value::{Set, Value};
+use crate::value::Value;
 
 /// So few rules are tried without looking for fewer.
 const FEW: usize = 2;
@@ -54,7 +54,7 @@ impl<'a> Machine<'a> {
     /// The result of a function for arguments.
     pub(super) fn function(&mut self, id: RuleSetId, arguments: Vec<Val<'a>>) -> Eval<Option<Val<'a>>> {
         let Some(set) = self.program.sets.get(id as usize) else { return Ok(None) };
-        self.tick(arguments.iter().map(|argument| argument.weight()).sum::<u64>() / 64)?;
+        self.tick(arguments.iter().map(|argument| hashing(argument)).sum())?;
         let key = (id, arguments.iter().map(|argument| Value::clone(argument)).collect());
         if let Some(known) = self.cache().calls.get(&key) {
             return Ok(known.clone().map(Val::Own));
@@ -151,7 +151,7 @@ impl<'a> Machine<'a> {
             let value = machine.operand(&branch.value, base);
             match found {
                 None => *found = Some(value),
-                Some(before) if **before == *value => {}
+                Some(before) if machine.is_same(before, &value) => {}
                 Some(_) => return Err(machine.conflict(set, branch.span)),
             }
             Ok(!constant)
@@ -160,6 +160,17 @@ impl<'a> Machine<'a> {
             self.considered(set, branch, holds);
         }
         Ok(holds)
+    }
+
+    fn is_same(&self, left: &Value, right: &Value) -> bool {
+        self.charge_compared(left, right);
+        left == right
+    }
+
+    /// Counts that a value is put at a path of an object.
+    fn charge_member(&self, path: &[Value], value: &Value) {
+        let keys: u64 = path.iter().map(Value::weight).sum();
+        self.charge(keys.saturating_add(value.weight() / COMPARED));
     }
 
     fn conflict(&self, set: &RuleSet, span: Span) -> super::error::EvalError {
@@ -181,7 +192,7 @@ impl<'a> Machine<'a> {
             items.push(value);
             Ok(())
         })?;
-        Ok(Value::Set(Set::from_vec(items)))
+        Ok(self.set_of(items))
     }
 
     fn partial_object(&mut self, set: &'a RuleSet) -> Eval<Value> {
@@ -195,6 +206,7 @@ impl<'a> Machine<'a> {
                 }
                 Ok(())
             })?;
+            self.charge_members(&members);
             let span = set.rules.first().map(rule_span);
             return match distinct_members(members) {
                 Some(object) => Ok(Value::Object(object)),
@@ -203,8 +215,9 @@ impl<'a> Machine<'a> {
         }
         let mut partial = Partial::default();
         self.each_solution(set, &mut |machine, rule, branch, base| {
-            let path = branch.path.iter().map(|key| machine.operand(key, base).into_value()).collect();
+            let path: Vec<_> = branch.path.iter().map(|key| machine.operand(key, base).into_value()).collect();
             let value = machine.operand(&branch.value, base).into_value();
+            machine.charge_member(&path, &value);
             match partial.add(path, value, rule.element) {
                 true => Ok(()),
                 false => Err(machine.error(EvalCode::Conflict, "object keys must be unique", branch.span)),
@@ -250,6 +263,14 @@ impl<'a> Machine<'a> {
 
 fn below<'v>(start: Option<&'v Value>, keys: &[Value]) -> Option<&'v Value> {
     keys.iter().try_fold(start?, |value, key| value.get(key))
+}
+
+/// The time that the hash of an argument takes, in steps. A collection keeps its hash.
+fn hashing(argument: &Value) -> u64 {
+    match argument {
+        Value::String(_) | Value::Number(_) => argument.weight() - 1,
+        _ => argument.weight() / 64,
+    }
 }
 
 fn rule_span(rule: &Rule) -> Span {

@@ -2,14 +2,11 @@
 
 use super::descent::Descent;
 use super::error::EvalCode;
-use super::machine::{Eval, Machine};
+use super::machine::{COMPARED, Eval, Machine};
 use super::val::Val;
 use crate::program::{Base, Collect, CollectKind, Compare, Every, Operand, Pattern, Step, StepKind};
 use crate::syntax::ast::Span;
 use crate::value::{Object, Set, Value};
-
-/// So many values are compared in the time of a step.
-const COMPARED: u64 = 8;
 
 impl<'a> Machine<'a> {
     /// Runs one step, the one at `at` of its block; false where it does not hold or left a choice to begin with.
@@ -71,9 +68,6 @@ impl<'a> Machine<'a> {
             StepKind::Collect(collect) => {
                 let found = self.collect(collect, step.span, base)?;
                 self.admit(&found, step.span)?;
-                if matches!(collect.kind, CollectKind::Set | CollectKind::Object { .. }) {
-                    self.tick(found.weight() / COMPARED)?;
-                }
                 self.set(base, collect.out, Val::Own(found));
                 Ok(true)
             }
@@ -91,7 +85,11 @@ impl<'a> Machine<'a> {
         for key in keys {
             value = match key {
                 Operand::Const(key) => value.get(key)?,
-                _ => value.get(&self.peek(key, base))?,
+                _ => {
+                    let key = self.peek(key, base);
+                    self.charge(key.weight() / COMPARED);
+                    value.get(&key)?
+                }
             };
         }
         Some(value)
@@ -102,26 +100,22 @@ impl<'a> Machine<'a> {
         let mut value = self.data.clone();
         for key in keys {
             let key = self.peek(key, base);
+            self.charge(key.weight() / COMPARED);
             value = base_key(&value, &key)?;
         }
         Some(value)
     }
 
     fn equal(&mut self, left: &'a Operand, right: &'a Operand, base: usize) -> Eval<bool> {
-        let (equal, work) = {
-            let (left, right) = (self.peek(left, base), self.peek(right, base));
-            (left == right, left.weight().min(right.weight()))
-        };
-        self.tick(work / COMPARED)?;
-        Ok(equal)
+        let (left, right) = (self.peek(left, base), self.peek(right, base));
+        self.charge_compared(&left, &right);
+        Ok(left == right)
     }
 
     fn compare(&mut self, op: Compare, left: &'a Operand, right: &'a Operand, base: usize) -> Eval<bool> {
-        let (order, work) = {
-            let (left, right) = (self.peek(left, base), self.peek(right, base));
-            (left.cmp(&right), left.weight().min(right.weight()))
-        };
-        self.tick(work / COMPARED)?;
+        let (left, right) = (self.peek(left, base), self.peek(right, base));
+        self.charge_compared(&left, &right);
+        let order = left.cmp(&right);
         Ok(match op {
             Compare::NotEqual => order.is_ne(),
             Compare::Less => order.is_lt(),
@@ -180,6 +174,7 @@ impl<'a> Machine<'a> {
                 members.push((key, machine.operand(&collect.value, base).into_value()));
                 Ok(true)
             })?;
+            self.charge_members(&members);
             return match distinct_members(members) {
                 Some(object) => Ok(Value::Object(object)),
                 None => Err(self.error(EvalCode::Conflict, "object keys must be unique", span)),
@@ -192,8 +187,20 @@ impl<'a> Machine<'a> {
         })?;
         match collect.kind {
             CollectKind::Array => Ok(Value::from(items)),
-            _ => Ok(Value::Set(Set::from_vec(items))),
+            _ => Ok(self.set_of(items)),
         }
+    }
+
+    /// The set of values.
+    pub(super) fn set_of(&self, items: Vec<Value>) -> Value {
+        self.charge_ordered(items.iter().map(Value::weight).sum(), items.len());
+        Value::Set(Set::from_vec(items))
+    }
+
+    /// Counts that members are put in the order of their keys.
+    pub(super) fn charge_members(&self, members: &[(Value, Value)]) {
+        let weight = members.iter().map(|(key, value)| key.weight().saturating_add(value.weight()));
+        self.charge_ordered(weight.sum(), members.len());
     }
 }
 

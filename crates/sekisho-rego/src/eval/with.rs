@@ -2,10 +2,11 @@
 
 use super::call::callee_id;
 use super::document::put;
-use super::machine::{Cache, CalleeId, Eval, Machine, Replaced};
+use super::machine::{COMPARED, Cache, CalleeId, Eval, Machine, Replaced};
 use super::val::Val;
 use crate::program::{Block, Mock, Slot, Target, WithMod};
 use crate::syntax::ast::Span;
+use crate::value::Value;
 
 impl<'a> Machine<'a> {
     pub(super) fn with(
@@ -25,6 +26,7 @@ impl<'a> Machine<'a> {
         for value in self.input.iter().chain([&self.data]) {
             self.admit(value, span)?;
         }
+        self.tick(mods.iter().map(|modifier| self.copied(modifier)).sum())?;
         self.caches.push(Cache::default());
         let mut rows = Vec::new();
         self.run(block, base, &mut |machine| {
@@ -46,6 +48,21 @@ impl<'a> Machine<'a> {
             self.choose_rows(at, rows);
         }
         Ok(false)
+    }
+
+    /// The members of the objects that a modifier copies, as steps.
+    fn copied(&self, modifier: &WithMod) -> u64 {
+        let (document, path) = match &modifier.target {
+            Target::Input(path) => (self.input.as_deref(), path),
+            Target::Data(path) => (Some(&*self.data), path),
+            Target::Builtin(_) | Target::Function(_) => return 0,
+        };
+        let (mut at, mut members) = (document, 0);
+        for key in path.iter() {
+            members += at.and_then(Value::as_object).map_or(0, |object| object.len() as u64);
+            at = at.and_then(|value| value.get(key));
+        }
+        members / COMPARED
     }
 
     fn replace(&mut self, modifier: &'a WithMod, base: usize) {

@@ -131,7 +131,8 @@ impl Value {
         }
     }
 
-    /// How many values it holds, itself included; one that appears twice counts twice.
+    /// How much it holds: values, itself included, and blocks of 256 bytes in texts and long numbers; what appears
+    /// twice counts twice.
     #[must_use]
     pub fn weight(&self) -> u64 {
         Item::measure(self).weight
@@ -162,7 +163,9 @@ impl Item for Value {
             Value::Array(array) => array.measure(),
             Value::Object(object) => object.measure(),
             Value::Set(set) => set.measure(),
-            _ => Measure { weight: 1, depth: 0 },
+            Value::String(text) => Measure::of_bytes(text.len()),
+            Value::Number(number) => Measure::of_bytes(number.bytes()),
+            Value::Null | Value::Bool(_) => Measure::of_bytes(0),
         }
     }
 }

@@ -106,6 +106,16 @@ impl Number {
         }
     }
 
+    /// About how many bytes it is stored in.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Int(_) | Repr::Float(_) => 8,
+            Repr::Big(integer) => usize::try_from(integer.bits() / 8).unwrap_or(usize::MAX),
+            Repr::Decimal(decimal) => decimal.text().len(),
+        }
+    }
+
     /// Less than zero, or written with a minus (`-0`).
     pub fn is_sign_negative(&self) -> bool {
         match &self.0 {

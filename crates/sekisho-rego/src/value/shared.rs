@@ -21,13 +21,22 @@ impl<K: Item, V: Item> Item for (K, V) {
 /// How much a value holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measure {
-    /// Values within, counted as often as they appear.
+    /// Values within, and blocks of 256 bytes in those that are not collections; counted as often as they appear.
     pub weight: u64,
     /// Collections within collections.
     pub depth: u32,
 }
 
+/// So many bytes are read in about the time that a small value takes.
+const BLOCK: u64 = 256;
+
 impl Measure {
+    /// Of a value that is no collection.
+    #[inline]
+    pub(super) fn of_bytes(bytes: usize) -> Measure {
+        Measure { weight: 1 + bytes as u64 / BLOCK, depth: 0 }
+    }
+
     /// As the key of an object: JSON writes a collection there as a text within a text, twice as long.
     pub(super) fn as_key(self) -> Measure {
         let weight = if self.depth > 0 { self.weight.saturating_mul(2) } else { self.weight };
