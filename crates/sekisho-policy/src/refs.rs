@@ -9,9 +9,12 @@ use sekisho_rego::value::Value;
 /// A rule's full name: `data`, its package, its own path.
 pub(crate) type Name = Vec<String>;
 
-/// `a.b["c"]` as its words, when every step is a constant text.
-pub(crate) fn reference(term: &Term) -> Option<Name> {
-    Some(term.static_path()?.iter().map(ToString::to_string).collect())
+/// `a.b["c"]` as `a.b.c`, when every step is a constant text.
+pub(crate) fn static_name(term: &Term) -> Option<Cow<'_, str>> {
+    match term.as_var() {
+        Some(name) => Some(Cow::Borrowed(name)),
+        None => term.dotted().map(Cow::Owned),
+    }
 }
 
 /// `a.b["c"][0]` as its first word and its keys, when every step is a constant text or a plain number.

@@ -159,8 +159,8 @@ impl Policy {
         &self.inner.modules
     }
 
-    /// The number of the first rule of a module that has the form of this one: they differ at most in constants that are
-    /// compared or given to functions. Default rules and rules of annotated modules are like no other.
+    /// The number of the first rule of a module that has the form of this one: they differ at most in constants that
+    /// are compared or given to functions. Default rules and rules of annotated modules are like no other.
     #[must_use]
     pub fn first_alike(&self, module: usize, rule: usize) -> usize {
         self.inner.forms.first(module, rule)

@@ -16,19 +16,28 @@ const OF_BUILTINS: [&str; 2] = ["eval_builtin_error", "eval_type_error"];
 ///
 /// A text may have several faults, and OPA's checks come in another order than ours: then both refuse it, for different
 /// ones. Our checker of types bounds its work, so it takes what is deep or has many alternatives to be anything. And we
-/// take apart what a comprehension gives, for which OPA has no order of evaluation.
+/// take apart what a comprehension gives, for which OPA has no order of evaluation. OPA's check of types leaves the
+/// bodies of `every` out, and what `some` takes elements of where that is a scalar.
 pub(crate) fn refusal(ours: &[Refusal], theirs: &[Refusal], text: &str) -> Option<&'static str> {
     if !ours.is_empty() && !theirs.is_empty() {
         return Some("several faults");
     }
     let all = |code: &str| !theirs.is_empty() && theirs.iter().all(|error| error.code == code);
+    let ours_alone = |code: &str| theirs.is_empty() && ours.iter().all(|error| error.code == code);
     let line = |error: &Refusal| text.lines().nth((error.row as usize).saturating_sub(1)).unwrap_or_default();
     let comprehension = |error: &Refusal| {
-        let line = line(error);
-        line.split_once(" = ").or_else(|| line.split_once(" := ")).is_some_and(|(_, value)| value.contains(" | "))
+        let lines: Vec<&str> = text.lines().take(error.row as usize).collect();
+        let rule = lines.iter().rev().take_while(|line| !line.is_empty());
+        let value = |line: &&str| Some(line.split_once(" = ").or(line.split_once(" := "))?.1.contains(" | "));
+        rule.filter_map(value).any(|is_comprehension| is_comprehension)
     };
+    let of_scalar = |error: &Refusal| error.message.starts_with("undefined ref: _[") && line(error).contains("some ");
+    let in_every = |error: &Refusal| line(error).contains("every ");
     match () {
         () if all("rego_type_error") => Some("types beyond bounds"),
+        () if ours_alone("rego_type_error") && ours.iter().all(|error| in_every(error) || of_scalar(error)) => {
+            Some("types that only we check")
+        }
         () if all("rego_unsafe_var_error") && theirs.iter().any(comprehension) => Some("parts of a comprehension"),
         () => None,
     }
@@ -81,7 +90,27 @@ impl Differing<'_> {
         let Some(document) = self.defined_at(error.row) else { return true };
         let limits = Limits { strict, exhaustive: true, steps: 300_000, ..Limits::default() };
         let found = evaluate_with(self.policy, &document, self.data, self.input, &limits);
-        matches!(found, Outcome::Failed(found) if found.code == CONFLICT)
+        let conflicts = |found: Outcome| matches!(found, Outcome::Failed(found) if found.code == CONFLICT);
+        conflicts(found)
+            || self
+                .up_to(error.row)
+                .is_some_and(|policy| conflicts(evaluate_with(&policy, &document, self.data, self.input, &limits)))
+    }
+
+    /// The policy with a rule that ends at a line of its body: what stands below it may be a condition that we ask first.
+    fn up_to(&self, row: u64) -> Option<Policy> {
+        let mut line = self.case.first_line();
+        let cut = |definition: &String| {
+            let count = definition.lines().count() as u64;
+            let within = (line..line + count).contains(&row).then_some(row + 1 - line);
+            line += count + 1;
+            match within {
+                Some(kept) => definition.lines().take(kept as usize).chain(["}"]).collect::<Vec<_>>().join("\n"),
+                None => definition.clone(),
+            }
+        };
+        let definitions: Vec<String> = self.case.definitions.iter().map(cut).collect();
+        self.case.compile(&self.case.text(&definitions)).ok()
     }
 
     /// The document that a line of the text defines; none for a function, which cannot be asked for alone.

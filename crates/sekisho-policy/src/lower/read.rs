@@ -10,7 +10,7 @@ use super::call::Call;
 use super::condition::Condition;
 use super::facts::Path;
 use super::term::{Constant, Term};
-use crate::refs::{declared, head_name, keys, only_value, reference};
+use crate::refs::{declared, head_name, keys, only_value, root, static_name};
 
 /// Most terms that names may add to a condition, and to a set: names of names grow exponentially.
 const MAX_NAMED: usize = 256;
@@ -141,15 +141,15 @@ impl<'m> Reader<'m> {
                 Some(Term::Arithmetic { op, left, right })
             }
             TermKind::Call { function, arguments } => {
-                let path = reference(function)?;
-                if self.rules.contains(path.first()?) || self.locals.contains(path.first()?) {
+                let (first, name) = (root(function)?, static_name(function)?);
+                if self.rules.contains(first) || self.locals.contains(first) {
                     return None;
                 }
                 if arguments.is_empty() {
-                    return (path == ["time", "now_ns"]).then_some(Term::Now);
+                    return (name == "time.now_ns").then_some(Term::Now);
                 }
                 let lowered = arguments.iter().map(|argument| self.term(argument)).collect::<Option<Vec<_>>>()?;
-                let call = Box::new(Call::of(&path.join("."), arguments.len())?);
+                let call = Box::new(Call::of(&name, arguments.len())?);
                 Some(Term::Call { call, arguments: lowered })
             }
             TermKind::Var(_) | TermKind::Ref { .. } => self.named_term(term),

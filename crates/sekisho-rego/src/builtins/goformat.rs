@@ -46,7 +46,7 @@ impl Item {
 }
 
 /// Flags, width and precision of a verb.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Spec {
     pub(super) plus: bool,
     pub(super) minus: bool,
@@ -62,10 +62,14 @@ pub(super) fn named(item: &Item) -> String {
     format!("{}={}", item.type_name(), format_item(item, 'v', &Spec::default()))
 }
 
-fn bad(verb: char, item: &Item) -> String {
+/// A verb that does not go with an argument, which is shown with the width and the precision of the verb.
+fn bad(verb: char, item: &Item, spec: &Spec) -> String {
     match item {
         Item::Big(number) => format!("%!{verb}(big.Int={number})"),
-        _ => format!("%!{verb}({})", named(item)),
+        _ => {
+            let shown = format_item(item, 'v', &Spec { sharp: false, ..*spec });
+            format!("%!{verb}({}={shown})", item.type_name())
+        }
     }
 }
 
@@ -79,7 +83,7 @@ pub(super) fn format_item(item: &Item, verb: char, spec: &Spec) -> String {
             's' | 'v' => pad(&truncated(text, spec), spec),
             'q' => pad(&quoted_with(text, spec), spec),
             'x' | 'X' => pad(&hex(text, verb, spec), spec),
-            _ => bad(verb, item),
+            _ => bad(verb, item, spec),
         },
         Item::Int(number) => match verb {
             'c' => pad(&rune(*number).to_string(), spec),
@@ -89,16 +93,16 @@ pub(super) fn format_item(item: &Item, verb: char, spec: &Spec) -> String {
                 pad(&format!("U+{number:04X}{shown}"), spec)
             }
             'v' | 'd' | 'b' | 'o' | 'O' | 'x' | 'X' => integer(&BigInt::from(*number), verb, spec),
-            _ => bad(verb, item),
+            _ => bad(verb, item, spec),
         },
         Item::Big(number) => match verb {
             'v' | 'd' | 's' | 'b' | 'o' | 'O' | 'x' | 'X' => integer(number, verb, spec),
-            _ => bad(verb, item),
+            _ => bad(verb, item, spec),
         },
         Item::Float(number) => match verb {
             'v' | 'g' | 'G' | 'e' | 'E' | 'f' | 'F' => float(*number, verb, spec),
             'x' | 'X' | 'b' => signed(&hexadecimal(*number, verb), spec),
-            _ => bad(verb, item),
+            _ => bad(verb, item, spec),
         },
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             "%!d(string=a)|%!s(int64=3)|%!!(float64=3.5)|%!z(string=x)"
         );
         assert_eq!(print("%d %d", "[1]"), "1 %!d(MISSING)");
+        assert_eq!(print("%5.2f|%-4d|", r#"["abc", "x"]"#), "%!f(string=   ab)|%!d(string=x   )|");
         assert_eq!(print("%d", r#"[1, "x", 2.5]"#), "1%!(EXTRA string=x, float64=2.5)");
         assert_eq!(print("%[9]d %", "[1]"), "%!d(BADINDEX) %!(NOVERB)");
     }

@@ -184,7 +184,7 @@ fn parts<'a>(cx: &mut Context, text: &'a str, separator: &str) -> Result<Vec<&'a
 fn split(cx: &mut Context, args: &[Value]) -> Outcome {
     let parts = parts(cx, string(args, 0)?, string(args, 1)?)?;
     // Each part is a string of its own.
-    cx.spend(parts.len().saturating_mul(8))?;
+    cx.spend_elements(parts.len() as u64)?;
     done(parts.into_iter().map(Value::from).collect::<Array>())
 }
 

@@ -16,13 +16,10 @@ pub(super) const FUNCTIONS: &[(&str, super::context::Function)] = &[
     ("crypto.x509.parse_certificates", parse_certificates),
     ("crypto.x509.parse_certificate_request", parse_request),
     ("crypto.x509.parse_keypair", parse_keypair),
-    ("crypto.x509.parse_and_verify_certificates", |cx, args| {
-        let options = Options::new(cx.now_ns);
-        verify(cx, args, &options, true)
-    }),
+    ("crypto.x509.parse_and_verify_certificates", |cx, args| verify(cx, args, |now| Ok(Options::new(now)), true)),
     ("crypto.x509.parse_and_verify_certificates_with_options", |cx, args| {
-        let options = Options::read(cx.now_ns, object(args, 1)?)?;
-        verify(cx, args, &options, false)
+        let options = object(args, 1)?;
+        verify(cx, args, |now| Options::read(now, options), false)
     }),
 ];
 
@@ -78,14 +75,21 @@ fn parse_certificates(cx: &mut Context, args: &[Value]) -> Outcome {
     done(objects(&ders, true)?)
 }
 
-fn verify(cx: &mut Context, args: &[Value], options: &Options, extended: bool) -> Outcome {
+/// The options are read where there are certificates to verify.
+fn verify(
+    cx: &mut Context,
+    args: &[Value],
+    options: impl FnOnce(i64) -> Result<Options, BuiltinError>,
+    extended: bool,
+) -> Outcome {
     let refused = || done(vec![Value::from(false), Value::from(Vec::new())]);
     let ders = match certificates(cx, string(args, 0)?) {
         Err(error) if error.is_fatal() => return Err(error),
         Err(_) => return refused(),
         Ok(ders) => ders,
     };
-    match verified_chain(cx, &ders, options)? {
+    let options = options(cx.now_ns)?;
+    match verified_chain(cx, &ders, &options)? {
         Some(chain) => done(vec![Value::from(true), objects(&chain, extended)?]),
         None => refused(),
     }

@@ -265,10 +265,45 @@ fn is_block(text: &str) -> bool {
     text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control() && c != '\u{feff}') && !text.contains(" \n")
 }
 
+/// A text with the escapes of YAML.
+fn double_quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        let short = match c {
+            '"' | '\\' => c,
+            '\0' => '0',
+            '\u{7}' => 'a',
+            '\u{8}' => 'b',
+            '\t' => 't',
+            '\n' => 'n',
+            '\u{b}' => 'v',
+            '\u{c}' => 'f',
+            '\r' => 'r',
+            '\u{1b}' => 'e',
+            _ if c.is_control() && c != '\u{85}' => {
+                quoted.push_str(&format!("\\x{:02X}", u32::from(c)));
+                continue;
+            }
+            '\u{feff}' => {
+                quoted.push_str("\\uFEFF");
+                continue;
+            }
+            _ => {
+                quoted.push(c);
+                continue;
+            }
+        };
+        quoted.push('\\');
+        quoted.push(short);
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// A text on one line, quoted where it would be read as something else.
 fn scalar_text(text: &str) -> String {
     if text.chars().any(|c| c.is_control() || c == '\u{feff}') {
-        return Value::from(text).to_string();
+        return double_quoted(text);
     }
     if resolves(text) {
         return Value::from(text).to_json();
@@ -324,6 +359,11 @@ mod tests {
 
     fn written(json: &str) -> String {
         write(&mut Context::new(0), &Value::from_json(json).expect("json")).expect("yaml")
+    }
+
+    #[test]
+    fn control_characters_have_the_escapes_of_yaml() {
+        assert_eq!(written(r#""\u0000\u0007\u001b a\"\\\n\u0001 é""#), "\"\\0\\a\\e a\\\"\\\\\\n\\x01 é\"\n");
     }
 
     #[test]

@@ -40,10 +40,10 @@ fn import_text(import: &Import) -> String {
     format!("import {}{alias}", path.join("."))
 }
 
-/// Reports rules, parameters and variables named `input` or `data`.
-pub(super) fn root_documents(module: &Module, errors: &mut Vec<Error>) {
+/// Reports rules, parameters and variables named `input` or `data`, in the rules that are looked at.
+pub(super) fn root_documents(module: &Module, looked_at: impl Fn(usize) -> bool, errors: &mut Vec<Error>) {
     let mut report = |span, message: String| errors.push(Error::new(Code::Compile, &module.source, span, message));
-    for rule in &module.rules {
+    for (_, rule) in module.rules.iter().enumerate().filter(|(number, _)| looked_at(*number)) {
         let name = &rule.head.name.text;
         if is_root(name) {
             report(rule.span, format!("rules must not shadow {name} (use a different rule name)"));

@@ -168,11 +168,16 @@ impl<'a> Checker<'a> {
         self.options.strict || module.rego_v1 || module.version == Version::V1
     }
 
+    /// Whether no rule before it has its form.
+    fn is_checked(&self, module: usize, rule: usize) -> bool {
+        self.forms.is_none_or(|forms| forms.first(module, rule) == rule)
+    }
+
     fn run(&mut self, errors: &mut Vec<Error>) {
         let mut recoverable = Vec::new();
-        for module in self.modules.iter().filter(|module| self.is_strict(module)) {
+        for (index, module) in self.modules.iter().enumerate().filter(|(_, module)| self.is_strict(module)) {
             imports::duplicates(module, &mut recoverable);
-            imports::root_documents(module, &mut recoverable);
+            imports::root_documents(module, |rule| self.is_checked(index, rule), &mut recoverable);
         }
         recoverable.extend(self.flatten(errors));
         if errors.is_empty() {
@@ -188,8 +193,9 @@ impl<'a> Checker<'a> {
         for (index, module) in self.modules.iter().enumerate() {
             let globals = globals::globals(module, exports.get(&globals::package_path(module)));
             let mut builder = build::Builder::new(&module.source, &globals, &mut self.variables, self.options.strict);
+            let forms = self.forms;
             for (number, rule) in module.rules.iter().enumerate() {
-                if self.forms.is_none_or(|forms| forms.first(index, number) == number) {
+                if forms.is_none_or(|forms| forms.first(index, number) == number) {
                     builder.rule(index, number, module, rule, &mut self.rules);
                 } else {
                     self.left_out = true;

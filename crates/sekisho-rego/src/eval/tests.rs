@@ -262,3 +262,24 @@ fn with_takes_each_value_of_a_reference() {
                  data_too if {v | v := x with input as data.given[_]} == set()\n";
     hold(rules, &["each", "data_too"], r#"{"all": [{"x": 1}, {"x": 2}]}"#);
 }
+
+/// Also where the reference is a part of the value: as in OPA, each way to read it is one to go on with.
+#[test]
+fn modifiers_take_each_value_of_a_reference() {
+    let policy = policy(
+        "package test\n\n\
+         p := [y | y := input.x with input.x as {\"k\": input.ss[_]}]\n\n\
+         q := [y | y := input.x with input.x as {input.ss[_]: 1}]\n\n\
+         r := [y | y := input.x with input.x as [input.ss[_], input.ss[i]]; i > 0]\n\n\
+         s := [y | y := input.x with input.x as {input.ss[_], data.none[_]}]\n",
+    );
+    for (name, wanted) in [
+        ("p", r#"[{"k": "a"}, {"k": "b"}]"#),
+        ("q", r#"[{"a": 1}, {"b": 1}]"#),
+        ("r", r#"[["a", "b"], ["b", "b"]]"#),
+        ("s", "[]"),
+    ] {
+        let found = eval(&policy, name, r#"{"ss": ["a", "b"]}"#, &Limits::default());
+        assert_eq!(found, Ok(Some(json(wanted))), "{name}");
+    }
+}

@@ -157,17 +157,17 @@ impl Lowerer<'_> {
         Ok(Some(Rc::new(mods)))
     }
 
-    /// The value of a modifier. A reference with variables is read before: each of its values is one to go on with.
+    /// The value of a modifier. What has references with variables in it is read before: each of its values is one to
+    /// go on with.
     fn given(&mut self, value: &ast::Term, out: &mut Vec<Literal>) -> Lowered<Term> {
-        match self.term(value, out)? {
-            right @ Term::Ref(..) if has_variables(&right) => {
-                let left = Term::Var(self.fresh(None));
-                let kind = LiteralKind::Equal { left: left.clone(), right, assign: false };
-                out.push(literal(kind, value.span));
-                Ok(left)
-            }
-            term => Ok(term),
+        let right = self.term(value, out)?;
+        if !has_variables(&right) {
+            return Ok(right);
         }
+        let left = Term::Var(self.fresh(None));
+        let kind = LiteralKind::Equal { left: left.clone(), right, assign: false };
+        out.push(literal(kind, value.span));
+        Ok(left)
     }
 
     fn modifier_target(&mut self, target: &ast::Term) -> Lowered<ModifierTarget> {
@@ -200,9 +200,11 @@ impl Lowerer<'_> {
     }
 }
 
-fn has_variables(reference: &Term) -> bool {
-    let Term::Ref(_, path) = reference else { return false };
-    path.iter().any(|part| !matches!(part, Term::Const(_)))
+/// Whether a reference in a term has keys that are not constant.
+fn has_variables(term: &Term) -> bool {
+    let mut found = false;
+    term.each_ref(&mut |_, path| found |= path.iter().any(|part| !matches!(part, Term::Const(_))));
+    found
 }
 
 fn joined(start: &[Value], rest: Vec<Value>) -> Arc<[Value]> {

@@ -32,7 +32,7 @@ fn firsts(module: &Module) -> Vec<usize> {
     if !module.annotations.is_empty() {
         return (0..module.rules.len()).collect();
     }
-    let (mut known, mut form) = (HashMap::<Vec<u8>, usize>::new(), Form::default());
+    let (mut known, mut form) = (HashMap::<Vec<u8>, usize>::new(), Form { written: true, ..Form::default() });
     let mut firsts = Vec::with_capacity(module.rules.len());
     for (number, rule) in module.rules.iter().enumerate() {
         form.read(rule);
@@ -49,8 +49,9 @@ fn firsts(module: &Module) -> Vec<usize> {
 /// The parts of a rule: those that its form leaves out, in the same order for all rules of a form.
 #[derive(Default)]
 pub(crate) struct Form<'a> {
-    /// The form itself: equal for two rules only if each check comes to the same for both.
+    /// The form itself, if it is asked for: equal for two rules only if each check comes to the same for both.
     bytes: Vec<u8>,
+    written: bool,
     /// The constants that are not part of it.
     pub(crate) constants: Vec<&'a Term>,
     /// The places of all its parts.
@@ -58,7 +59,7 @@ pub(crate) struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// Reads a rule in place of what was read before.
+    /// Reads the parts of a rule in place of what was read before.
     pub(crate) fn read(&mut self, rule: &'a Rule) {
         self.bytes.clear();
         self.constants.clear();
@@ -71,7 +72,9 @@ impl<'a> Form<'a> {
     }
 
     fn tag(&mut self, tag: u8) {
-        self.bytes.push(tag);
+        if self.written {
+            self.bytes.push(tag);
+        }
     }
 
     fn flag(&mut self, flag: bool) {
@@ -79,12 +82,16 @@ impl<'a> Form<'a> {
     }
 
     fn text(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.tag(END);
+        if self.written {
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.bytes.push(END);
+        }
     }
 
     fn count(&mut self, count: usize) {
-        self.bytes.extend_from_slice(&count.to_le_bytes());
+        if self.written {
+            self.bytes.extend_from_slice(&count.to_le_bytes());
+        }
     }
 
     fn rule(&mut self, rule: &'a Rule) {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::kinds::Value;
 
 impl Value {
-    /// Compact JSON. A set becomes an array; a key that is not a string becomes its JSON text.
+    /// Compact JSON. A set becomes an array; a key that is not a string becomes its JSON text, as Go's encoder has it.
     pub fn to_json(&self) -> String {
         let mut out = String::new();
         self.write_json(&mut out, false);
@@ -33,7 +33,7 @@ impl Value {
                         Value::String(text) => write_json_string(text, out, html),
                         _ => {
                             let mut text = String::new();
-                            key.write_json(&mut text, html);
+                            key.write_json(&mut text, true);
                             write_json_string(&text, out, html);
                         }
                     }

@@ -101,12 +101,20 @@ impl Checker<'_, '_> {
         self.forget(mark);
     }
 
+    /// Whether all variables of an item have a type. References within a collection give theirs one.
     fn has_type(&self, item: &Item) -> bool {
-        let mut all = true;
-        super::super::vars::in_item(item, super::super::vars::Skip::CLOSURES, &mut |id| {
-            all &= self.env.contains_key(&id);
-        });
-        all
+        let within = |item: &Item| matches!(item, Item::Ref(..)) || self.has_type(item);
+        match item {
+            Item::Array(items) | Item::Set(items) => items.iter().all(within),
+            Item::Object(pairs) => pairs.iter().all(|(key, value)| within(key) && within(value)),
+            _ => {
+                let mut all = true;
+                super::super::vars::in_item(item, super::super::vars::Skip::CLOSURES, &mut |id| {
+                    all &= self.env.contains_key(&id);
+                });
+                all
+            }
+        }
     }
 
     fn equal(&mut self, left: &Item, right: &Item, span: Span) {
@@ -194,13 +202,10 @@ impl Checker<'_, '_> {
                 })
             }
             (Item::Set(items), Type::Set(kind)) => items.iter().all(|item| self.bind(item, kind, span)),
-            (Item::Array(_) | Item::Object(_) | Item::Set(_), Type::Union(kinds)) if self.has_type(item) => {
-                kinds.is_empty() || kinds.iter().any(|kind| self.bind(item, kind, span))
-            }
-            (Item::Array(_) | Item::Object(_) | Item::Set(_), Type::Union(kinds)) if !self.has_type(item) => {
-                let fits = kinds.iter().any(|kind| shape(item, kind));
+            (Item::Array(_) | Item::Object(_) | Item::Set(_), Type::Union(kinds)) => {
+                let whole = !self.has_type(item) || meet(&self.type_of(item, span), kind);
                 self.bind_all(item);
-                fits
+                whole && (kinds.is_empty() || kinds.iter().any(|kind| fits(item, kind)))
             }
             (Item::Array(_) | Item::Object(_) | Item::Set(_), _) if !self.has_type(item) => {
                 let fits = *kind == Type::Any || shape(item, kind);
@@ -292,6 +297,39 @@ impl Checker<'_, '_> {
                 return;
             }
         }
+    }
+}
+
+/// Whether a collection literal can be of one of several types, by its constants: the rest of it may be any of these.
+fn fits(item: &Item, kind: &Type) -> bool {
+    match (item, kind) {
+        (_, Type::Any) => true,
+        (Item::Null, _) => meet(&Type::Null, kind),
+        (Item::Bool(_), _) => meet(&Type::Bool, kind),
+        (Item::Number(_), _) => meet(&Type::Number, kind),
+        (Item::String(_), _) => meet(&Type::String, kind),
+        (Item::Array(items), Type::Array(kinds, more)) => {
+            let of = |at: usize| kinds.get(at).or(more.as_deref());
+            let fits = |(at, part): (usize, &Item)| of(at).is_some_and(|kind| fits(part, kind));
+            shape(item, kind) && items.iter().enumerate().all(fits)
+        }
+        (Item::Object(pairs), Type::Object(members, more)) => {
+            let member = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, kind)| kind);
+            let fits = |(key, value): &(Item, Item)| match key {
+                Item::String(name) => {
+                    let kind = member(name).or(more.as_ref().map(|more| &more.1));
+                    kind.is_some_and(|kind| fits(value, kind))
+                }
+                _ => true,
+            };
+            (pairs.len() == members.len() || more.is_some()) && pairs.iter().all(fits)
+        }
+        (Item::Set(items), Type::Set(kind)) => items.iter().all(|item| fits(item, kind)),
+        (Item::Array(_) | Item::Object(_) | Item::Set(_), Type::Union(kinds)) => {
+            kinds.iter().any(|kind| fits(item, kind))
+        }
+        (Item::Array(_) | Item::Object(_) | Item::Set(_), _) => false,
+        _ => true,
     }
 }
 

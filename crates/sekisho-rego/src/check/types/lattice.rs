@@ -61,7 +61,7 @@ pub(super) fn meet(a: &Type, b: &Type) -> bool {
         (Type::Object(a, more_a), Type::Object(b, more_b)) => {
             members_meet(a, b, more_b.is_some() || more_a.is_some())
                 && members_meet(b, a, more_a.is_some() || more_b.is_some())
-                && more_a.iter().zip(more_b).all(|(a, b)| meet(&a.1, &b.1))
+                && more_a.iter().zip(more_b).all(|(a, b)| !meet(&a.0, &b.0) || meet(&a.1, &b.1))
         }
         (a, b) => a == b,
     }

@@ -14,3 +14,5 @@ mod state;
 
 pub(crate) use rules::check;
 pub use schemas::Schemas;
+#[cfg(test)]
+mod tests;
