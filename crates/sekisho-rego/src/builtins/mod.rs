@@ -15,6 +15,8 @@ mod glob;
 mod globs;
 mod gofloat;
 mod goformat;
+#[cfg(feature = "graphql")]
+mod graphql;
 mod hash;
 mod json_path;
 mod jwt;

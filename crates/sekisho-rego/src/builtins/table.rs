@@ -53,6 +53,8 @@ const FAMILIES: &[&[(&str, Function)]] = &[
     collections::FUNCTIONS,
     encoding::FUNCTIONS,
     glob::FUNCTIONS,
+    #[cfg(feature = "graphql")]
+    super::graphql::FUNCTIONS,
     hash::FUNCTIONS,
     json_path::FUNCTIONS,
     jwt::FUNCTIONS,
