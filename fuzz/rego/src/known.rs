@@ -102,7 +102,7 @@ impl Differing<'_> {
         let mut line = self.case.first_line();
         let cut = |definition: &String| {
             let count = definition.lines().count() as u64;
-            let within = (line..line + count).contains(&row).then_some(row + 1 - line);
+            let within = (line..line + count).contains(&row).then(|| row + 1 - line);
             line += count + 1;
             match within {
                 Some(kept) => definition.lines().take(kept as usize).chain(["}"]).collect::<Vec<_>>().join("\n"),
