@@ -183,6 +183,15 @@ impl Parser {
         Ok(directives)
     }
 
+    /// The type of a variable or an input after its name, its default, and its directives.
+    pub(super) fn typed(&mut self, constant: bool) -> Parsed<[(&'static str, Value); 3]> {
+        self.expect(Kind::Sign(':'))?;
+        let kind = self.type_reference()?;
+        let default = if self.skip('=') { self.value(true)? } else { Value::Null };
+        let directives = Value::from(self.directives(constant)?);
+        Ok([("Type", kind), ("DefaultValue", default), ("Directives", directives)])
+    }
+
     pub(super) fn type_reference(&mut self) -> Parsed<Value> {
         let (named, element) = if self.skip('[') {
             let element = self.nested(Self::type_reference)?;

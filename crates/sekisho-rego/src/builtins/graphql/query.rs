@@ -58,17 +58,9 @@ impl Parser {
         let (description, _) = self.description();
         self.expect(Kind::Sign('$'))?;
         let name = self.name()?;
-        self.expect(Kind::Sign(':'))?;
-        let kind = self.type_reference()?;
-        let default = if self.skip('=') { self.value(true)? } else { Value::Null };
-        Ok(node([
-            ("Description", text(description)),
-            ("Variable", text(name)),
-            ("Type", kind),
-            ("DefaultValue", default),
-            ("Directives", Value::from(self.directives(false)?)),
-            ("Used", Value::Bool(false)),
-        ]))
+        let [kind, default, directives] = self.typed(false)?;
+        let (description, name) = (("Description", text(description)), ("Variable", text(name)));
+        Ok(node([description, name, kind, default, directives, ("Used", Value::Bool(false))]))
     }
 
     fn fragment(&mut self, description: &str) -> Parsed<Value> {

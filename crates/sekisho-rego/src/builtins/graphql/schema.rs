@@ -165,16 +165,8 @@ impl Parser {
     fn input_value(&mut self) -> Parsed<Value> {
         let (description, _) = self.description();
         let name = self.name()?;
-        self.expect(Kind::Sign(':'))?;
-        let kind = self.type_reference()?;
-        let default = if self.skip('=') { self.value(true)? } else { Value::Null };
-        Ok(node([
-            ("Description", text(description)),
-            ("Name", text(name)),
-            ("DefaultValue", default),
-            ("Type", kind),
-            ("Directives", Value::from(self.directives(true)?)),
-        ]))
+        let [kind, default, directives] = self.typed(true)?;
+        Ok(node([("Description", text(description)), ("Name", text(name)), kind, default, directives]))
     }
 
     fn enum_value(&mut self) -> Parsed<Value> {

@@ -4,7 +4,7 @@
 //! type that is not defined for its definition; so do we.
 
 use apollo_compiler::parser::Parser;
-use apollo_compiler::schema::{Component, ExtendedType, FieldDefinition, ObjectType, SchemaBuilder, Type};
+use apollo_compiler::schema::{ExtendedType, FieldDefinition, ObjectType, SchemaBuilder, Type};
 use apollo_compiler::validation::{DiagnosticList, Valid};
 use apollo_compiler::{ExecutableDocument, Name, Node, Schema};
 
@@ -70,7 +70,7 @@ fn add_query(schema: &mut Schema) {
         name: name.clone(),
         implements_interfaces: Default::default(),
         directives: Default::default(),
-        fields: std::iter::once((field, Component::new(definition))).collect(),
+        fields: std::iter::once((field, Node::new(definition).into())).collect(),
     };
     schema.types.insert(name.clone(), ExtendedType::Object(Node::new(object)));
     schema.schema_definition.make_mut().query = Some(name.into());

@@ -6,7 +6,7 @@ use super::super::declared::{self, Names};
 use super::super::flat::{Item, Step, StepKind, VarId, Vars};
 use super::super::scope::Occurrence;
 use super::super::vars::{Skip, in_body};
-use super::{Builder, kind_name};
+use super::Builder;
 use crate::syntax::ast::{Body, Expr, ExprKind, Span, Term, TermKind};
 use crate::syntax::error::{Code, Error};
 
@@ -100,7 +100,7 @@ impl Builder<'_> {
                 Item::Object(items)
             }
             _ => {
-                self.report(Code::Compile, term.span, format!("cannot assign to {}", kind_name(term)));
+                self.report(Code::Compile, term.span, format!("cannot assign to {}", term.kind.name()));
                 Item::Null
             }
         }

@@ -12,7 +12,7 @@ use super::declared::Names;
 use super::flat::{Base, Item, Step, StepKind, VarId, Variables, Vars};
 use super::globals::Globals;
 use super::scope::{Occurrence, Scopes};
-use crate::syntax::ast::{Body, Source, Span, Term, TermKind};
+use crate::syntax::ast::{Body, Source, Span};
 use crate::syntax::error::{Code, Error};
 
 /// What a module needs to be made flat.
@@ -156,24 +156,4 @@ impl<'a> Builder<'a> {
 fn reference_of(path: &[Arc<str>]) -> Item {
     let base = if path.first().is_some_and(|root| &**root == "input") { Base::Input } else { Base::Data };
     Item::Ref(base, path.iter().skip(1).map(|name| Item::String(name.clone())).collect())
-}
-
-/// The kind of a term, as messages name it.
-fn kind_name(term: &Term) -> &'static str {
-    match &term.kind {
-        TermKind::Null => "null",
-        TermKind::Bool(_) => "boolean",
-        TermKind::Number(_) => "number",
-        TermKind::String { .. } => "string",
-        TermKind::Template { .. } => "templatestring",
-        TermKind::Var(_) | TermKind::Wildcard(_) => "var",
-        TermKind::Ref { .. } => "ref",
-        TermKind::Array(_) => "array",
-        TermKind::Object(_) => "object",
-        TermKind::Set(_) => "set",
-        TermKind::ArrayComprehension { .. } => "arraycomprehension",
-        TermKind::SetComprehension { .. } => "setcomprehension",
-        TermKind::ObjectComprehension { .. } => "objectcomprehension",
-        _ => "call",
-    }
 }

@@ -59,18 +59,23 @@ pub(super) fn meet(a: &Type, b: &Type) -> bool {
         }
         (Type::Set(a), Type::Set(b)) => meet(a, b),
         (Type::Object(a, more_a), Type::Object(b, more_b)) => {
-            members_meet(a, b, more_b.is_some() || more_a.is_some())
-                && members_meet(b, a, more_a.is_some() || more_b.is_some())
+            let open = more_a.is_some() || more_b.is_some();
+            members_meet(a, b, more_b.as_deref(), open)
+                && members_meet(b, a, more_a.as_deref(), open)
                 && more_a.iter().zip(more_b).all(|(a, b)| !meet(&a.0, &b.0) || meet(&a.1, &b.1))
         }
         (a, b) => a == b,
     }
 }
 
-fn members_meet(a: &[(String, Type)], b: &[(String, Type)], more: bool) -> bool {
+/// Whether the named members of one object can be those of another, which may have `more` of some keys and values.
+fn members_meet(a: &[(String, Type)], b: &[(String, Type)], more: Option<&(Type, Type)>, open: bool) -> bool {
     a.iter().all(|(key, kind)| match b.iter().find(|(other, _)| other == key) {
         Some((_, other)) => meet(kind, other),
-        None => more,
+        None => match more {
+            Some((keys, values)) if meet(keys, &Type::String) => meet(kind, values),
+            _ => open,
+        },
     })
 }
 

@@ -115,6 +115,26 @@ fn highest<'a>(terms: impl IntoIterator<Item = &'a Term>) -> u16 {
 }
 
 impl TermKind {
+    /// The name of the kind, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            TermKind::Null => "null",
+            TermKind::Bool(_) => "boolean",
+            TermKind::Number(_) => "number",
+            TermKind::String { .. } => "string",
+            TermKind::Template { .. } => "templatestring",
+            TermKind::Var(_) | TermKind::Wildcard(_) => "var",
+            TermKind::Ref { .. } => "ref",
+            TermKind::Array(_) => "array",
+            TermKind::Object(_) => "object",
+            TermKind::Set(_) => "set",
+            TermKind::ArrayComprehension { .. } => "arraycomprehension",
+            TermKind::SetComprehension { .. } => "setcomprehension",
+            TermKind::ObjectComprehension { .. } => "objectcomprehension",
+            TermKind::Call { .. } | TermKind::Infix { .. } | TermKind::In { .. } | TermKind::Minus(_) => "call",
+        }
+    }
+
     fn parts_height(&self) -> u16 {
         match self {
             TermKind::Template { parts, .. } => parts

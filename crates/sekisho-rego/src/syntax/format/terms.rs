@@ -116,23 +116,18 @@ impl Writer<'_> {
 
     /// `.a` or `[b]`.
     pub(super) fn part(&mut self, part: &RefPart) {
-        match &part.term.kind {
-            TermKind::String { value, .. } if part.dot || may_follow_dot(value) => {
-                self.write(".");
-                self.write(value);
-            }
-            _ => {
-                self.write("[");
-                self.term(&part.term, false);
-                self.write("]");
-            }
-        }
+        let dot = part.dot || part.term.as_str().is_some_and(|value| may_follow_dot(value));
+        self.part_with(part, dot);
     }
 
     /// The same as it is written.
     pub(super) fn written_part(&mut self, part: &RefPart) {
+        self.part_with(part, part.dot);
+    }
+
+    fn part_with(&mut self, part: &RefPart, dot: bool) {
         match &part.term.kind {
-            TermKind::String { value, .. } if part.dot => {
+            TermKind::String { value, .. } if dot => {
                 self.write(".");
                 self.write(value);
             }

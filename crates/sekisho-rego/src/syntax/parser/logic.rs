@@ -170,10 +170,7 @@ impl Parser<'_> {
                 let value = self.text(self.since(brace));
                 self.hinted(
                     brace,
-                    format!(
-                        "`{{...}}` in an operand position must contain expression(s), got: {}",
-                        super::rule::kind_name(&term.kind)
-                    ),
+                    format!("`{{...}}` in an operand position must contain expression(s), got: {}", term.kind.name()),
                     format!("write `not ({value})` to negate the value, or `not {{{value}}}` for a body holding it"),
                 )
             }

@@ -2,7 +2,6 @@
 
 use super::super::ast::{RefPart, Term, TermKind};
 use super::super::token::Kind;
-use super::rule::kind_name;
 use super::{Parsed, Parser};
 
 impl Parser<'_> {
@@ -47,7 +46,7 @@ impl Parser<'_> {
             | TermKind::String { .. }
             | TermKind::Template { .. }
             | TermKind::Ref { .. } => {
-                self.error(head.span, format!("illegal ref (head cannot be {})", kind_name(&head.kind)))
+                self.error(head.span, format!("illegal ref (head cannot be {})", head.kind.name()))
             }
             _ => Ok(()),
         }
@@ -72,7 +71,7 @@ impl Parser<'_> {
     fn call(&mut self, function: Term) -> Parsed<Term> {
         if function.parens || !matches!(function.kind, TermKind::Var(_) | TermKind::Wildcard(_) | TermKind::Ref { .. })
         {
-            return self.error(function.span, format!("illegal call (cannot call {})", kind_name(&function.kind)));
+            return self.error(function.span, format!("illegal call (cannot call {})", function.kind.name()));
         }
         let start = function.span;
         self.bump();

@@ -59,7 +59,7 @@ impl Parser<'_> {
                 }
                 TermKind::Var(name) => names.push(name),
                 other => {
-                    let what = kind_name(other);
+                    let what = other.name();
                     return self.error(span, format!("illegal default rule (arguments cannot contain {what})"));
                 }
             }
@@ -219,25 +219,5 @@ fn not_constant(term: &Term) -> Option<&'static str> {
             pairs.iter().find_map(|(key, value)| not_constant(key).or_else(|| not_constant(value)))
         }
         _ => None,
-    }
-}
-
-/// The kind of a term, for messages.
-pub(super) fn kind_name(kind: &TermKind) -> &'static str {
-    match kind {
-        TermKind::Null => "null",
-        TermKind::Bool(_) => "boolean",
-        TermKind::Number(_) => "number",
-        TermKind::String { .. } => "string",
-        TermKind::Template { .. } => "templatestring",
-        TermKind::Var(_) | TermKind::Wildcard(_) => "var",
-        TermKind::Ref { .. } => "ref",
-        TermKind::Array(_) => "array",
-        TermKind::Object(_) => "object",
-        TermKind::Set(_) => "set",
-        TermKind::ArrayComprehension { .. } => "arraycomprehension",
-        TermKind::SetComprehension { .. } => "setcomprehension",
-        TermKind::ObjectComprehension { .. } => "objectcomprehension",
-        TermKind::Call { .. } | TermKind::Infix { .. } | TermKind::In { .. } | TermKind::Minus(_) => "call",
     }
 }
