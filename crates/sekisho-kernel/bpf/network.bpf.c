@@ -148,14 +148,29 @@ INLINE void report(const struct workload *w, u8 hook, const struct flow *flow, u
 		count(LOST_EVENTS);
 }
 
+INLINE struct flow_key key_of(const struct flow *flow, u8 direction)
+{
+	struct flow_key key = {.proto = flow->proto, .direction = direction};
+	copy(key.addr, flow->addr);
+	key.port = direction == IN ? flow->local_port : flow->port;
+	return key;
+}
+
+// Whether the policy would allow a flow in one direction. Nothing is counted.
+INLINE int allows(const struct workload *w, const struct flow *flow, u8 direction)
+{
+	struct flow_key key = key_of(flow, direction);
+	struct decision found;
+	look_up(w->live, w->tables, w->denies, &key, &found);
+	return !found.deny;
+}
+
 // A new flow in one direction. `made` holds the decision of the policy, in whatever mode.
 INLINE void judge(const struct workload *w, u8 hook, const struct flow *flow, u8 direction, void *ctx,
 		  struct decision *made)
 {
 	struct decision candidate = {.rule = NO_RULE};
-	struct flow_key key = {.proto = flow->proto, .direction = direction};
-	copy(key.addr, flow->addr);
-	key.port = direction == IN ? flow->local_port : flow->port;
+	struct flow_key key = key_of(flow, direction);
 	look_up(w->live, w->tables, w->denies, &key, made);
 	if (w->candidate) {
 		look_up(w->candidate, w->candidate_tables, w->candidate_denies, &key, &candidate);
@@ -206,6 +221,15 @@ INLINE struct peer_key peer_of(const struct workload *w, const struct flow *flow
 	return key;
 }
 
+// Keeps a flow that passes. A row of this generation that denies exists in monitor mode only.
+INLINE void keep_peer(const struct peer_key *key, const struct workload *w, u8 direction, const struct decision *made)
+{
+	struct peer_flow row = {
+		.generation = w->generation, .rule = made->rule, .direction = direction, .deny = made->deny};
+	if (map_update(&peers, key, &row, BPF_ANY))
+		count(LOST_FLOWS);
+}
+
 // --- Calls that name an address ---
 
 // Asked before anything else: 0 and 1 are answers, 2 goes on.
@@ -239,13 +263,14 @@ INLINE int to_peer(struct bpf_sock_addr *ctx, u8 hook, u8 is_v6)
 		mapped(flow.addr, ctx->user_ip4);
 	}
 	no_wildcard(flow.addr);
-	// An answer to a peer that asked is not a new flow; the packet is judged, in that direction.
-	if (hook >= HOOK_SENDMSG4 && sk) {
+	// An answer to a peer that asked is not a new flow, also where the socket is connected to that peer first; the
+	// packet is judged, in that direction.
+	if (flow.proto != PROTO_TCP && sk) {
 		struct peer_key key;
 		flow.local_port = __builtin_bswap16(sk->src_port);
 		key = peer_of(w, &flow);
 		known = map_lookup(&peers, &key);
-		if (known && (known->generation == w->generation || known->direction == IN))
+		if (known && (known->direction == IN || (hook >= HOOK_SENDMSG4 && known->generation == w->generation)))
 			return 1;
 		flow.local_port = 0;
 	}
@@ -253,8 +278,9 @@ INLINE int to_peer(struct bpf_sock_addr *ctx, u8 hook, u8 is_v6)
 		refuse(w, hook, &flow, OUT, ctx, BY_LEASE, &made);
 	else
 		judge(w, hook, &flow, OUT, ctx, &made);
-	// A refused call leaves the socket as it was: what it knows of its flow stays valid.
-	if (sk && !made.deny)
+	// A refused call leaves the socket as it was: what it knows of its flow stays valid. One that passes in monitor mode
+	// has been counted, so its packets must not be.
+	if (sk && passes(w, &made))
 		remember(sk, w, &flow, OUT, &made);
 	return passes(w, &made);
 }
@@ -448,51 +474,40 @@ INLINE int new_flow(struct __sk_buff *ctx, const struct workload *w, struct bpf_
 	u8 egress = hook == HOOK_EGRESS;
 	struct decision made;
 	struct peer_key key = peer_of(w, flow);
-	struct peer_flow *known = 0, row;
+	struct peer_flow *known = 0;
 	if (flow->proto != PROTO_TCP) {
 		known = map_lookup(&peers, &key);
 		if (known)
 			direction = known->direction & 1;
 		if (known && known->generation == w->generation) {
-			made.rule = known->rule, made.deny = 0, made.reason = BY_RULE;
+			made.rule = known->rule, made.deny = known->deny, made.reason = BY_RULE;
 			remember(sk, w, flow, direction, &made);
 			count(REMEMBERED);
-			return 1;
+			return passes(w, &made);
 		}
 	}
 	if (lapse) {
 		refuse(w, hook, flow, egress ? OUT : IN, ctx, BY_LEASE, &made);
 		return passes(w, &made);
 	}
-	if (direction == UNKNOWN_DIRECTION) {
-		// A connection that is older than the programs: either direction may allow it.
-		judge(w, hook, flow, OUT, ctx, &made);
-		direction = OUT;
-		if (made.deny) {
-			direction = IN;
-			judge(w, hook, flow, IN, ctx, &made);
-		}
-	} else {
-		judge(w, hook, flow, direction, ctx, &made);
-	}
+	// A connection that is older than the programs: either direction may allow it, and only that one is counted.
+	if (direction == UNKNOWN_DIRECTION)
+		direction = allows(w, flow, IN) && !allows(w, flow, OUT) ? IN : OUT;
+	judge(w, hook, flow, direction, ctx, &made);
 	remember(sk, w, flow, direction, &made);
-	if (flow->proto != PROTO_TCP && !made.deny) {
-		row.generation = w->generation, row.rule = made.rule, row.direction = direction;
-		if (map_update(&peers, &key, &row, BPF_ANY))
-			count(LOST_FLOWS);
-	}
+	if (flow->proto != PROTO_TCP && passes(w, &made))
+		keep_peer(&key, w, direction, &made);
 	return passes(w, &made);
 }
 
-// The call that named this peer was allowed; the packet adds the local port.
-INLINE void adopt(const struct workload *w, struct bpf_sock *sk, struct flow *flow, u8 direction, u32 rule)
+// The call that named this peer passed; the packet adds the local port.
+INLINE void adopt(const struct workload *w, struct bpf_sock *sk, struct flow *flow, u8 direction, u32 rule, u8 deny)
 {
-	struct decision made = {.rule = rule, .deny = 0, .reason = BY_RULE};
+	struct decision made = {.rule = rule, .deny = deny, .reason = BY_RULE};
 	struct peer_key key = peer_of(w, flow);
-	struct peer_flow row = {.generation = w->generation, .rule = rule, .direction = direction};
 	remember(sk, w, flow, direction, &made);
-	if (flow->proto != PROTO_TCP && map_update(&peers, &key, &row, BPF_ANY))
-		count(LOST_FLOWS);
+	if (flow->proto != PROTO_TCP)
+		keep_peer(&key, w, direction, &made);
 }
 
 INLINE int packet(struct __sk_buff *skb, u8 hook)
@@ -535,15 +550,16 @@ INLINE int packet(struct __sk_buff *skb, u8 hook)
 			direction = socket->direction;
 		spin_unlock(&socket->lock);
 	}
-	// Without connections, a peer that may not call may still be called.
-	if (deny && flow.proto != PROTO_TCP && (direction == OUT) != egress)
+	// Without connections, a peer that may not call may still be called. Where a denied call passes, its answer is part
+	// of it.
+	if (deny && w->mode == ENFORCE && flow.proto != PROTO_TCP && (direction == OUT) != egress)
 		same = 0;
 	if (same && local_port == flow.local_port) {
 		count(REMEMBERED);
 		return !deny || w->mode == MONITOR;
 	}
-	if (same && !local_port && !deny) {
-		adopt(w, sk, &flow, direction, rule);
+	if (same && !local_port && (!deny || w->mode == MONITOR)) {
+		adopt(w, sk, &flow, direction, rule, deny);
 		return 1;
 	}
 	return new_flow(skb, w, sk, &flow, hook, direction_of(&flow, sk, egress, direction), lapse);

@@ -70,7 +70,7 @@ struct peer_key {
 
 struct peer_flow {
 	u32 generation, rule;
-	u32 direction;
+	u8 direction, deny, unused[2];
 };
 
 struct event {

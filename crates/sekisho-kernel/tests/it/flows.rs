@@ -7,7 +7,7 @@ use sekisho_kernel::bypass::{ALLOWED_PORT, DENIED_PORT};
 use sekisho_kernel::{Direction, Enforcement, Enforcer, Fallback, Mode, Ports, Protocol, Verdict};
 
 use crate::child::Workload;
-use crate::{LOCAL, SOON, in_a_network, is_refused_to, only, rule, to_port};
+use crate::{LOCAL, SOON, in_a_network, is_refused, is_refused_to, only, rule, to_port};
 
 #[test]
 fn an_answer_passes_and_a_call_does_not() {
@@ -68,6 +68,93 @@ fn a_refused_caller_can_still_be_called() {
         assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 8);
         peer.send_to(b"answer", (LOCAL, 9200)).unwrap();
         assert_eq!(own.recv(&mut [0; 16]).unwrap(), 6);
+    });
+}
+
+#[test]
+fn a_server_may_connect_to_its_caller() {
+    in_a_network("a_server_may_connect_to_its_caller", |_| {
+        let workload = Workload::start();
+        let mut enforcer = Enforcer::load().unwrap();
+        let policy = to_port(ALLOWED_PORT);
+        let id = enforcer.attach(workload.cgroup.path(), &policy, Mode::Enforce, Fallback::KeepPolicy).unwrap();
+        let (caller, stranger) = (UdpSocket::bind((LOCAL, 0)).unwrap(), UdpSocket::bind((LOCAL, 0)).unwrap());
+        caller.set_read_timeout(Some(SOON)).unwrap();
+        let served = workload.udp4();
+        rustix::net::sockopt::set_socket_reuseaddr(&served, true).unwrap();
+        rustix::net::bind(&served, &SocketAddr::from((LOCAL, 9000))).unwrap();
+        caller.send_to(b"question", (LOCAL, 9000)).unwrap();
+        let (_, from) = served.recv_from(&mut [0; 16]).unwrap();
+        // By the socket that received it, or by another one for this caller.
+        let own = workload.udp4();
+        rustix::net::sockopt::set_socket_reuseaddr(&own, true).unwrap();
+        rustix::net::bind(&own, &SocketAddr::from((LOCAL, 9000))).unwrap();
+        for socket in [&served, &own] {
+            rustix::net::connect(socket, &from).unwrap();
+            socket.send(b"answer").unwrap();
+            assert_eq!(caller.recv(&mut [0; 16]).unwrap(), 6);
+        }
+        let strange = stranger.local_addr().unwrap();
+        assert!(is_refused(rustix::net::connect(&served, &strange)), "it did not call");
+        // Only from the port that was called: from another one it is a call of the workload.
+        assert!(is_refused(rustix::net::connect(workload.udp4(), &from)));
+        // The caller's flow is what is judged: without its rule, the answer is refused.
+        enforcer.replace(id, &only(Vec::new())).unwrap();
+        assert_eq!(served.send(b"answer").unwrap_err().raw_os_error(), Some(libc::EPERM));
+    });
+}
+
+#[test]
+fn monitor_mode_counts_each_call_once() {
+    in_a_network("monitor_mode_counts_each_call_once", |listeners| {
+        let workload = Workload::start();
+        let mut enforcer = Enforcer::load().unwrap();
+        let deny = rule("never", Direction::Out, "any", Protocol::Any, Ports::ALL, Verdict::Deny);
+        let path = workload.cgroup.path();
+        let id = enforcer.attach(path, &only(vec![deny]), Mode::Monitor, Fallback::KeepPolicy).unwrap();
+        let stream = workload.tcp4();
+        assert!(!is_refused_to(&stream, DENIED_PORT));
+        TcpStream::from(stream).write_all(b"by TCP").unwrap();
+        assert!(listeners.received(b"by TCP", SOON));
+        let (connected, unconnected) = (workload.udp4(), workload.udp4());
+        assert!(!is_refused_to(&connected, DENIED_PORT));
+        for socket in [&connected, &unconnected] {
+            socket.set_read_timeout(Some(SOON)).unwrap();
+        }
+        // The listener sends back what it gets.
+        for _ in 0..3 {
+            connected.send(b"connected").unwrap();
+            assert_eq!(connected.recv(&mut [0; 16]).unwrap(), 9);
+            unconnected.send_to(b"unconnected", (LOCAL, DENIED_PORT)).unwrap();
+            assert_eq!(unconnected.recv(&mut [0; 16]).unwrap(), 11);
+        }
+        let counted = enforcer.counters().unwrap();
+        assert_eq!((counted.judged, counted.would_deny, counted.denied), (3, 3, 0), "{counted:?}");
+        assert_eq!(enforcer.events().len(), 3);
+        assert_eq!(enforcer.receipts(id).unwrap()[0].denied, 3);
+        enforcer.set_mode(id, Mode::Enforce).unwrap();
+        assert_eq!(connected.send(b"no more").unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert!(unconnected.send_to(b"no more", (LOCAL, DENIED_PORT)).is_err());
+    });
+}
+
+#[test]
+fn an_older_connection_is_counted_once() {
+    in_a_network("an_older_connection_is_counted_once", |_| {
+        let workload = Workload::start();
+        let mut enforcer = Enforcer::load().unwrap();
+        let listener = workload.listener(9000);
+        let mut caller = TcpStream::connect((LOCAL, 9000)).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        let path = workload.cgroup.path();
+        enforcer.attach(path, &to_port(ALLOWED_PORT), Mode::Enforce, Fallback::KeepPolicy).unwrap();
+        accepted.write_all(b"passes").unwrap();
+        caller.set_read_timeout(Some(SOON)).unwrap();
+        caller.read_exact(&mut [0; 6]).unwrap();
+        let counted = enforcer.counters().unwrap();
+        assert_eq!((counted.judged, counted.denied), (1, 0), "{counted:?}");
+        let events = enforcer.events();
+        assert!(matches!(events.as_slice(), [event] if event.direction == Direction::In), "{events:?}");
     });
 }
 
