@@ -3,10 +3,11 @@
 use sekisho_rego::partial::{Options, Residual, Unknown};
 use sekisho_rego::value::Value;
 use sekisho_rego::{Limits, syntax};
-use sekisho_types::UnixTime;
+use sekisho_types::{SpiffeId, UnixTime};
 
 use crate::context;
 use crate::load::PolicySet;
+use crate::schema::{self, Place};
 
 /// Steps of one partial evaluation: about half a second.
 const MAX_STEPS: u64 = 5_000_000;
@@ -54,7 +55,39 @@ fn wrong(text: impl Into<String>) -> CompileFault {
     CompileFault::Request(text.into())
 }
 
+/// Where an input holds who calls, and who is called. The rest is of the request.
+const IDENTITIES: [&[&str]; 2] = [&["destination"], &["subject", "spiffe_id"]];
+
+/// Every part of the input but the identities.
+fn of_request(place: &'static Place, path: &mut Vec<&'static str>, found: &mut Vec<Unknown>) {
+    match place {
+        Place::Members(members) => members.iter().for_each(|(name, place)| {
+            path.push(name);
+            of_request(place, path, found);
+            path.pop();
+        }),
+        _ if IDENTITIES.contains(&path.as_slice()) => {}
+        _ => found.push(Unknown::of_input(path)),
+    }
+}
+
 impl CompileRequest {
+    /// Whether a request is allowed of which only caller and called are known.
+    pub(crate) fn between(subject: &SpiffeId, destination: &SpiffeId) -> Self {
+        let text = |id: &SpiffeId| Value::from(id.as_str());
+        let subject = Value::Object([(Value::from("spiffe_id"), text(subject))].into_iter().collect());
+        let members = [("subject", subject), ("destination", text(destination))];
+        let mut unknowns = Vec::new();
+        of_request(&schema::INPUT, &mut Vec::new(), &mut unknowns);
+        Self {
+            query: "data.workload.authz.allow == true".to_owned(),
+            input: Some(Value::Object(members.into_iter().map(|(name, value)| (Value::from(name), value)).collect())),
+            unknowns,
+            not_inlined: Vec::new(),
+            now_is_known: false,
+        }
+    }
+
     /// Reads the JSON of a request: `query`, `input`, `unknowns` (default: `input`), `options.disableInlining`,
     /// `options.nondeterministicBuiltins`.
     ///
@@ -124,6 +157,16 @@ impl PolicySet {
     /// # Errors
     /// Where the query does not fit the policy, or a bound is reached.
     pub fn residual(&self, request: &CompileRequest, now: UnixTime) -> Result<Residual, CompileFault> {
+        self.residual_where(request, now, true)
+    }
+
+    /// The same; without `strict`, what fails is undefined, so that less stays for the sake of its errors.
+    pub(crate) fn residual_where(
+        &self,
+        request: &CompileRequest,
+        now: UnixTime,
+        strict: bool,
+    ) -> Result<Residual, CompileFault> {
         // A `not` is read as in the policy's own files (decisions/0054).
         let options = syntax::Options { whole_negation: true, ..syntax::Options::default() };
         let query = self.policy.query_in(&request.query, options, &[], &[]);
@@ -132,7 +175,7 @@ impl PolicySet {
             unknowns: request.unknowns.clone(),
             not_inlined: request.not_inlined.clone(),
             now: request.now_is_known.then(|| now.nanos()),
-            limits: Limits { steps: MAX_STEPS, ..context::limits(None) },
+            limits: Limits { steps: MAX_STEPS, strict, exhaustive: strict, ..context::limits(None) },
             most_bodies: MAX_BODIES,
             largest: MAX_TERMS,
             ..Options::default()

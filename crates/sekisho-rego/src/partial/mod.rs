@@ -12,6 +12,7 @@ mod bodies;
 mod facts;
 mod json;
 mod options;
+mod outlook;
 mod print;
 mod refs;
 mod residual;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use options::Options;
+pub use outlook::{Outlook, Undecided};
 pub use residual::{Residual, Resumed};
 pub use support::{SupportHead, SupportRule};
 pub use table::{Column, Constraint, Prevented, Row};

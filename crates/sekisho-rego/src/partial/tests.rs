@@ -1,6 +1,6 @@
 //! What residuals are, one case for each form.
 
-use super::{Column, Constraint, Options, Order, Residual, Root, Unknown};
+use super::{Column, Constraint, Options, Order, Outlook, Residual, Root, Unknown};
 use crate::value::Value;
 use crate::{Compiler, EvalCode, Limits, Policy};
 
@@ -54,6 +54,56 @@ fn computed_keys_of_heads_stay_computed() {
     let input = json("{}");
     let found = residual.resume(&policy).unwrap().eval(&json(DATA), Some(&input), 0, &Limits::default()).unwrap();
     assert_eq!(found.first().and_then(|row| row.first()).map(|x| x.value.clone()), Some(json("{}")), "{found:?}");
+}
+
+fn strict_residual(rules: &str) -> Residual {
+    let limits = Limits { strict: true, exhaustive: true, ..Limits::default() };
+    residual(&policy(rules), "data.test.allow == true", &Options { limits, ..Options::default() })
+}
+
+/// With strict errors, a rule that cannot hold and could fail before that stays in the residual.
+#[test]
+fn a_residual_shows_whether_it_can_hold() {
+    let outlook = |rules: &str| strict_residual(&format!("default allow := false\n\n{rules}")).outlook().unwrap();
+    for (rules, expected) in [
+        ("allow if input.port == 443", Outlook::Depends),
+        ("allow if to_number(input.port) == 443", Outlook::Depends),
+        ("allow if open(input.port)\n\nopen(port) if to_number(port) == 443", Outlook::Depends),
+        ("allow if not closed\n\nclosed if to_number(input.port) == 443", Outlook::Depends),
+        ("allow if data.ports.web == 443", Outlook::Always),
+        ("allow if data.ports.web == 80", Outlook::Never),
+        ("allow if { to_number(input.port) == 1; data.ports.web == 80 }", Outlook::Never),
+        ("allow if open\n\nopen if { to_number(input.port) == 1; data.ports.web == 80 }", Outlook::Never),
+        (
+            "allow if { not closed; input.port == 1 }\n\nclosed if data.ports.web == 443\n\n\
+             closed if to_number(input.port) == 1",
+            Outlook::Never,
+        ),
+        ("allow if { some name in data.admins; startswith(name, \"x\"); to_number(input.port) == 1 }", Outlook::Never),
+        (
+            "allow if { some name in data.admins; startswith(name, \"b\"); to_number(input.port) == 1 }",
+            Outlook::Depends,
+        ),
+        ("allow if is(data.ports.web, 80)\n\nis(a, b) if { to_number(input.port) == 1; a == b }", Outlook::Never),
+        ("allow if is(data.ports.web, 443)\n\nis(a, b) if { to_number(input.port) == 1; a == b }", Outlook::Depends),
+    ] {
+        assert_eq!(outlook(rules), expected, "{rules}");
+    }
+    let two = "default allow := false\n\nallow if { to_number(input.port) == 1; to_number(data.ports.web) == 80 }\n\n\
+               allow if { to_number(input.port) == 2; to_number(data.ports.web) == 80 }";
+    let never = strict_residual(two);
+    assert!(!never.is_never(), "what can fail stays");
+    assert_eq!(never.outlook(), Ok(Outlook::Never), "{:?}", never.modules());
+}
+
+#[test]
+fn what_fails_or_mixes_is_undecided() {
+    let undecided = |rules: &str| strict_residual(rules).outlook().unwrap_err();
+    let fails = undecided("allow if to_number(data.admins[0]) == 1");
+    assert_eq!((&*fails.expression, fails.reason), ("1 = to_number(\"alice\")", "it fails, whatever is asked"));
+    let mixed = undecided("allow if limits[input.name] == 1\n\nlimits[\"a\"] := to_number(input.port)");
+    assert!(!mixed.reason.is_empty());
+    undecided("allow if open with input.port as 1\n\nopen if { input.port == 1; input.name == \"a\" }");
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl Unknown {
         (self.root == Root::Data).then_some(&self.path)
     }
 
+    /// The part of the input by these names.
+    #[must_use]
+    pub fn of_input(path: &[&str]) -> Unknown {
+        Unknown { root: Root::Input, path: path.iter().map(|name| Value::from(*name)).collect() }
+    }
+
     /// The whole input.
     #[must_use]
     pub fn input() -> Unknown {
