@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -307,6 +307,11 @@ impl Enforcer {
             kernel: release(),
         };
         Ok(receipt::of_rules(&context, &workload.live.policy, &workload.live.tables)?)
+    }
+
+    /// The links of a workload. Who has them keeps its rules in force, also without this value.
+    pub fn links(&self, id: WorkloadId) -> Result<impl Iterator<Item = BorrowedFd<'_>>, KernelError> {
+        Ok(self.known(id)?.links.iter().map(|(_, _, link)| link.as_fd()))
     }
 
     pub fn counters(&self) -> Result<Counters, KernelError> {

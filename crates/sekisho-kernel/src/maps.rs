@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use aws_lc_rs::digest;
+
 use crate::abi;
 use crate::rows::Rows;
 use crate::sys::{Map, MapShape, kind, load_btf};
@@ -72,10 +74,13 @@ impl Maps {
     /// Fills tables and puts them into a slot that no workload uses yet.
     pub(crate) fn publish(&self, slot: u32, rows: &Rows, rules: usize) -> io::Result<Tables> {
         let [exact, classes, ports, counts] = INNER.map(|(_, inner)| inner);
-        let exact = filled(exact, rows.exact.iter().map(|(flow, answer)| (abi::flow(flow), abi::answer(*answer))))?;
+        let (exact, exact_digest) =
+            filled(exact, rows.exact.iter().map(|(flow, answer)| (abi::flow(flow), abi::answer(*answer))))?;
         let blocks = (0_u32..).zip(&rows.classes);
-        let classes = filled(classes, blocks.map(|(class, block)| (abi::block(*block), class.to_ne_bytes().to_vec())))?;
-        let ports = filled(ports, rows.ports.iter().map(|(row, answer)| (abi::port_block(row), abi::answer(*answer))))?;
+        let (classes, _) =
+            filled(classes, blocks.map(|(class, block)| (abi::block(*block), class.to_ne_bytes().to_vec())))?;
+        let (ports, ports_digest) =
+            filled(ports, rows.ports.iter().map(|(row, answer)| (abi::port_block(row), abi::answer(*answer))))?;
         let rules = u32::try_from(rules.max(1)).map_err(io::Error::other)?;
         let counts = named("counts", Map::create(MapShape { rows: rules, ..counts }, None, None))?;
         let inner = [&exact, &classes, &ports, &counts];
@@ -84,7 +89,7 @@ impl Maps {
             outer.set(&slot.to_ne_bytes(), &inner.to_ne_bytes())
         })?;
         let used = abi::tables(rows.exact.len(), rows.classes.len());
-        Ok(Tables { exact, ports, counts, used })
+        Ok(Tables { exact, exact_digest, ports, ports_digest, counts, used })
     }
 
     /// Changes all outer maps. Each change waits for programs that run, so they wait together.
@@ -120,7 +125,9 @@ impl Maps {
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub exact: Map,
+    pub exact_digest: String,
     pub ports: Map,
+    pub ports_digest: String,
     pub counts: Map,
     /// Those that have rows.
     pub used: u8,
@@ -130,7 +137,8 @@ fn named<T>(name: &str, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
 }
 
-fn filled(shape: MapShape, rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> io::Result<Map> {
+/// A map of these rows, which no process can change, and the digest of the rows.
+fn filled(shape: MapShape, rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> io::Result<(Map, String)> {
     let (mut keys, mut values, mut count) = (Vec::new(), Vec::new(), 0_u32);
     for (key, value) in rows {
         keys.extend(key);
@@ -139,5 +147,10 @@ fn filled(shape: MapShape, rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> io
     }
     let map = named(shape.name, Map::create(MapShape { rows: count.max(1), ..shape }, None, None))?;
     named(shape.name, map.set_all(&keys, &values))?;
-    Ok(map)
+    named(shape.name, map.freeze())?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&keys);
+    context.update(&values);
+    let digest = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((map, digest))
 }

@@ -36,6 +36,8 @@ pub struct Receipt {
     /// The table, and the kernel's number of it.
     pub table: &'static str,
     pub map: u32,
+    /// SHA-256 of its rows as they were loaded: keys in the order of the loader, then values. Nothing can change them.
+    pub digest: String,
     /// The state of the workload that put it into force.
     pub generation: u32,
     pub kernel: String,
@@ -57,14 +59,18 @@ pub(crate) fn of_rules(context: &Context<'_>, policy: &Policy, tables: &Tables) 
         let counted = tables.counts.get(&index.to_ne_bytes())?.unwrap_or_default();
         let count =
             |at: usize| counted.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_ne_bytes);
-        let (table, map) =
-            if exact_flow(rule).is_some() { ("exact flows", exact) } else { ("ports by address block", ports) };
+        let (table, map, digest) = if exact_flow(rule).is_some() {
+            ("exact flows", exact, &tables.exact_digest)
+        } else {
+            ("ports by address block", ports, &tables.ports_digest)
+        };
         Ok(Receipt {
             rule: rule.id.clone(),
             enforcement: context.enforcement,
             points: context.points.iter().filter(|point| asks(point.hook, rule)).cloned().collect(),
             table,
             map,
+            digest: digest.clone(),
             generation: context.generation,
             kernel: context.kernel.clone(),
             allowed: count(0),
@@ -72,6 +78,29 @@ pub(crate) fn of_rules(context: &Context<'_>, policy: &Policy, tables: &Tables) 
         })
     });
     receipts.collect()
+}
+
+/// What the kernel knows of a link that a receipt names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InForce {
+    /// Its program, of the tag of the receipt, is attached to this cgroup.
+    Yes { cgroup: u64 },
+    /// The link is gone, or has another program.
+    No,
+    /// This process may not ask.
+    Unknown(String),
+}
+
+/// Whether a point of a receipt is in the kernel at this moment.
+pub fn in_force(link: u32, tag: &str) -> InForce {
+    match sys::link_by_number(link) {
+        Ok((cgroup, found)) if found.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == tag => {
+            InForce::Yes { cgroup }
+        }
+        Ok(_) => InForce::No,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => InForce::No,
+        Err(error) => InForce::Unknown(format!("{error}; only root can ask the kernel for links")),
+    }
 }
 
 /// Whether a program may look a rule up. One for IPv6 also sees IPv4 in its mapped form.

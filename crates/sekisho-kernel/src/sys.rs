@@ -11,10 +11,13 @@ mod command {
     pub(super) const MAP_UPDATE: i64 = 2;
     pub(super) const MAP_DELETE: i64 = 3;
     pub(super) const PROG_LOAD: i64 = 5;
+    pub(super) const PROG_BY_NUMBER: i64 = 13;
     pub(super) const OBJECT_INFO: i64 = 15;
     pub(super) const BTF_LOAD: i64 = 18;
+    pub(super) const MAP_FREEZE: i64 = 22;
     pub(super) const MAP_UPDATE_BATCH: i64 = 26;
     pub(super) const LINK_CREATE: i64 = 28;
+    pub(super) const LINK_BY_NUMBER: i64 = 30;
 }
 
 /// The argument of a call: zeros, and what is set in it.
@@ -154,6 +157,11 @@ impl Map {
         Argument::new().fd(0, self.fd()).read(8, key).call(command::MAP_DELETE).map(|_| ())
     }
 
+    /// From now on, no process can change its rows.
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        Argument::new().fd(0, self.fd()).call(command::MAP_FREEZE).map(|_| ())
+    }
+
     /// Many rows by one call.
     pub(crate) fn set_all(&self, keys: &[u8], values: &[u8]) -> io::Result<()> {
         let rows = keys.len() / self.shape.key.max(1) as usize;
@@ -267,6 +275,16 @@ fn info<const SIZE: usize>(fd: BorrowedFd<'_>) -> io::Result<[u8; SIZE]> {
 pub(crate) fn program_info(fd: &OwnedFd) -> io::Result<(u32, [u8; 8])> {
     let [_, _, _, _, a, b, c, d, tag @ ..] = info::<16>(fd.as_fd())?;
     Ok((u32::from_ne_bytes([a, b, c, d]), tag))
+}
+
+/// A link that is in the kernel: its cgroup, and the tag of its program. Finding one by its number needs CAP_SYS_ADMIN.
+pub(crate) fn link_by_number(number: u32) -> io::Result<(u64, [u8; 8])> {
+    let link = owned(Argument::new().u32(0, number).call(command::LINK_BY_NUMBER)?)?;
+    let known = info::<24>(link.as_fd())?;
+    let word = |at: usize| known.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let cgroup = known.get(16..24).and_then(|word| word.try_into().ok()).map_or(0, u64::from_ne_bytes);
+    let program = owned(Argument::new().u32(0, word(8)).call(command::PROG_BY_NUMBER)?)?;
+    Ok((cgroup, program_info(&program)?.1))
 }
 
 /// The number of a link, or of a map.

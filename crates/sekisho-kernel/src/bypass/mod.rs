@@ -8,7 +8,6 @@ mod by_call;
 mod by_packet;
 mod by_ring;
 mod by_socket;
-mod cgroup;
 mod inside;
 mod network;
 mod raw_calls;
@@ -23,10 +22,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::abi::{Event, Hook};
+use crate::cgroup::Cgroup;
 use crate::enforcer::{Enforcer, Fallback, KernelError, Mode, WorkloadId};
 use crate::rules::{Defaults, Direction, Network, Peers, Policy, Ports, Protocol, Rule, RuleError, Verdict};
 
-pub use cgroup::ScratchCgroup;
 pub use inside::inside;
 pub use network::{ALLOWED_PORT, DENIED_PORT, Listeners, scratch_network};
 
@@ -149,13 +148,13 @@ impl Stage<'_> {
     }
 
     fn unguarded(&mut self, technique: &Technique) -> Result<Reached, SelfTestError> {
-        let cgroup = ScratchCgroup::create()?;
+        let cgroup = Cgroup::scratch()?;
         let (_process, answer) = self.attempt(technique, &cgroup, None)?;
         Ok(answer)
     }
 
     fn guarded(&mut self, technique: &Technique) -> Result<(Reached, Option<Event>), SelfTestError> {
-        let cgroup = ScratchCgroup::create()?;
+        let cgroup = Cgroup::scratch()?;
         self.enforcer.events();
         let mut workload = None;
         let tried = self.attempt(technique, &cgroup, Some(&mut workload));
@@ -171,7 +170,7 @@ impl Stage<'_> {
     fn attempt(
         &mut self,
         technique: &Technique,
-        cgroup: &ScratchCgroup,
+        cgroup: &Cgroup,
         workload: Option<&mut Option<WorkloadId>>,
     ) -> Result<(Inside, Reached), SelfTestError> {
         self.tokens += 1;

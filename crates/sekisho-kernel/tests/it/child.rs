@@ -12,7 +12,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketType, recvmsg, sendmsg, socket,
 };
-use sekisho_kernel::bypass::{ScratchCgroup, inside};
+use sekisho_kernel::Cgroup;
+use sekisho_kernel::bypass::inside;
 
 const INSIDE: &str = "SEKISHO_KERNEL_TEST_INSIDE";
 
@@ -59,12 +60,12 @@ fn make_sockets() {
 pub(crate) struct Workload {
     process: Child,
     orders: UnixStream,
-    pub(crate) cgroup: ScratchCgroup,
+    pub(crate) cgroup: Cgroup,
 }
 
 impl Workload {
     pub(crate) fn start() -> Self {
-        let cgroup = ScratchCgroup::create().unwrap();
+        let cgroup = Cgroup::scratch().unwrap();
         let (orders, stdin) = UnixStream::pair().unwrap();
         let process = as_child("sockets").stdin(OwnedFd::from(stdin)).stdout(Stdio::null()).spawn().unwrap();
         cgroup.admit(process.id()).unwrap();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use sekisho_kernel::bypass::{ALLOWED_PORT, DENIED_PORT};
-use sekisho_kernel::{Direction, Enforcement, Enforcer, Fallback, Mode, Ports, Protocol, Verdict};
+use sekisho_kernel::{Direction, Enforcement, Enforcer, Fallback, InForce, Mode, Ports, Protocol, Verdict, in_force};
 
 use crate::child::Workload;
 use crate::{LOCAL, SOON, in_a_network, is_refused, is_refused_to, only, rule, to_port};
@@ -208,14 +208,27 @@ fn law_l15_every_rule_has_a_receipt() {
         assert!(is_refused_to(workload.tcp4(), DENIED_PORT));
         for receipt in enforcer.receipts(id).unwrap() {
             assert_eq!(receipt.enforcement, Enforcement::Enforced);
-            assert!(!receipt.points.is_empty() && receipt.map > 0, "{receipt:?}");
+            assert!(!receipt.points.is_empty() && receipt.map > 0 && receipt.digest.len() == 64, "{receipt:?}");
             let tags = enforcer.tags();
             for point in &receipt.points {
                 assert!(point.link > 0 && point.program > 0);
+                assert_eq!(in_force(point.link, &point.tag), InForce::Yes { cgroup: id.0 });
+                assert_eq!(in_force(point.link, "0000000000000000"), InForce::No);
                 assert!(tags.contains(&(point.hook.name(), point.tag.clone())), "{point:?}");
             }
         }
+        let digests = |enforcer: &Enforcer| {
+            enforcer.receipts(id).unwrap().into_iter().map(|receipt| receipt.digest).collect::<Vec<_>>()
+        };
+        let before = digests(&enforcer);
+        enforcer.replace(id, &policy).unwrap();
+        assert_eq!(digests(&enforcer), before, "equal rules have equal digests");
+        enforcer.replace(id, &to_port(DENIED_PORT)).unwrap();
+        assert_ne!(digests(&enforcer), before);
         let out = receipts.iter().find(|receipt| receipt.rule == "out").unwrap();
+        let link = out.points[0].link;
+        enforcer.detach(id).unwrap();
+        assert_eq!(in_force(link, &out.points[0].tag), InForce::No);
         let places: Vec<&str> = out.points.iter().map(|point| point.hook.name()).collect();
         assert_eq!(places, ["connect4", "connect6", "sendmsg4", "sendmsg6", "ingress", "egress"]);
         assert_eq!((out.allowed, out.denied), (1, 0), "{out:?}");

@@ -15,8 +15,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use sekisho_kernel::bypass::{Listeners, ScratchCgroup, scratch_network};
-use sekisho_kernel::{Defaults, Direction, Network, Peers, Policy, Ports, Protocol, Rule, Verdict, capabilities};
+use sekisho_kernel::bypass::{Listeners, scratch_network};
+use sekisho_kernel::{
+    Cgroup, Defaults, Direction, Network, Peers, Policy, Ports, Protocol, Rule, Verdict, capabilities,
+};
 
 /// Says that this test cannot run here, and why. `make test` lists these lines at its end.
 fn skipped(test: &str, why: &str) {
@@ -30,7 +32,7 @@ fn in_a_network(test: &str, body: impl FnOnce(&Listeners) + Send + 'static) {
     if let Some(lacking) = lacking {
         return skipped(test, &format!("{}: {}", lacking.name, lacking.found));
     }
-    if let Err(error) = ScratchCgroup::create() {
+    if let Err(error) = Cgroup::scratch() {
         return skipped(test, &error.to_string());
     }
     let run = std::thread::spawn(move || body(&scratch_network().unwrap()));
