@@ -112,6 +112,9 @@ pub(crate) enum Verb {
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]
     Doctor(SocketOptions),
+    /// Workloads of this machine that are under rules of the network in the kernel
+    #[command(after_help = "Example:\n  sekisho network list")]
+    Network(Noun<Output, verbs::network::NetworkVerb>),
     /// Test what the kernel of this machine enforces
     #[command(after_help = "Example:\n  sekisho selftest bypass")]
     Selftest(Noun<Output, verbs::selftest::SelftestVerb>),
@@ -179,6 +182,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Boot(Noun { asks, verb }) => verbs::boot::run(&asks.into(), &verb),
         Verb::Attest(Noun { asks, verb }) => verbs::attest::run(&asks.into(), &verb),
         Verb::Doctor(asks) => verbs::doctor::run(&asks.into()).await,
+        Verb::Network(Noun { asks, verb }) => verbs::network::run(&asks.into(), &verb),
         Verb::Selftest(Noun { asks, verb }) => verbs::selftest::run(&asks.into(), &verb),
         Verb::Completions(args) => verbs::completions::run(&args),
         Verb::Version => crate::output::line(concat!("sekisho ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok),

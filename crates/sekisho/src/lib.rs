@@ -13,6 +13,7 @@ mod global;
 #[cfg(test)]
 mod grammar;
 mod ids;
+mod network;
 mod output;
 #[cfg(test)]
 mod printed;
@@ -38,6 +39,9 @@ pub fn main() -> ExitCode {
     if let Some(error) = sekisho_runtime::become_child(std::env::args_os()) {
         eprintln!("sekisho: the program cannot be run: {error}");
         return ExitCode::from(u8::try_from(sekisho_runtime::NOT_RUN).unwrap_or(u8::MAX));
+    }
+    if let Some(exit) = network::become_helper() {
+        return exit;
     }
     complete::answer(<cli::Cli as clap::CommandFactory>::command);
     let cli = match config_file::parse(std::env::args_os().collect()) {

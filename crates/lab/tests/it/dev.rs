@@ -19,11 +19,35 @@ fn dev(folder: &std::path::Path, options: &[&str], path: Option<&str>) -> Vec<Va
     // A software TPM, and its absence, are stated where they are used.
     let stated = if path.is_some() { "apt-get install swtpm" } else { "danger_software_tpm: " };
     assert!(err.contains(stated), "{err}");
-    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let milestones: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    check_kernel(&milestones, &err);
+    milestones
+}
+
+/// The kernel refuses a connection and has a receipt of it, or what it cannot enforce here is stated.
+fn check_kernel(milestones: &[Value], err: &str) {
+    let Some(refused) = milestones.iter().find(|m| m["milestone"] == "kernel_refused") else {
+        let why = err.split("not enforced by the kernel here: ").nth(1).unwrap_or_default();
+        let known = ["cannot put rules into the kernel", "cgroup ", "receipts cannot be kept"];
+        let known = known.iter().any(|known| why.contains(known)) && !why.contains("the process stopped first");
+        assert!(known, "{err}");
+        return;
+    };
+    assert!(!err.contains("not enforced by the kernel here"), "{err}");
+    assert!(refused["state"] == "in_force" && refused["denied"].as_u64().unwrap() > 0, "{refused}");
+    assert!(
+        refused["rule"].as_str().unwrap().starts_with("out spiffe://prod.internal/ns/finance/sa/transactions tcp ")
+    );
+    assert_eq!(refused["digest"].as_str().map(str::len), Some(64), "{refused}");
+    let points = refused["points"].as_array().unwrap();
+    assert!(
+        points.iter().any(|point| point["hook"] == "connect4" && point["tag"].is_string() && point["link"].is_u64())
+    );
 }
 
 fn check_milestones(milestones: &[Value], tpm: bool) {
-    let names: Vec<&str> = milestones.iter().map(|m| m["milestone"].as_str().unwrap()).collect();
+    let names = milestones.iter().map(|m| m["milestone"].as_str().unwrap());
+    let names: Vec<&str> = names.filter(|name| *name != "kernel_refused").collect();
     let mut expected = vec!["node_attested", "first_identity", "first_call_allowed"];
     expected.extend(tpm.then_some("hardware_call_allowed"));
     expected.extend(["first_call_denied", "tampered_refused", "proofs_verified"]);
@@ -163,6 +187,7 @@ fn the_main_job_runs_cold_without_root() {
     assert!(output.status.success(), "{out}{err}");
     let last = out.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
     assert_eq!(last.unwrap()["milestone"], "proofs_verified", "{out}");
+    assert!(err.contains("not enforced by the kernel here: ") && err.contains("CAP_BPF"), "{err}");
     assert!(home.path().join(".local/state/sekisho/dev").is_dir());
 }
 

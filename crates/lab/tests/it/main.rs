@@ -37,6 +37,7 @@ mod leaves;
 mod ledger_crash;
 mod many_entries;
 mod monitoring;
+mod network_rules;
 mod node_attacks;
 mod old_state;
 mod openssl;

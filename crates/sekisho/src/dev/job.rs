@@ -22,10 +22,10 @@ use crate::verbs::why::{self, DifferenceShown};
 
 pub(super) const TRUST_DOMAIN: &str = "prod.internal";
 pub(super) const GATEWAY: &str = "spiffe://prod.internal/ns/finance/sa/payment-gateway";
-const TRANSACTIONS: &str = "spiffe://prod.internal/ns/finance/sa/transactions";
+pub(super) const TRANSACTIONS: &str = "spiffe://prod.internal/ns/finance/sa/transactions";
 
 /// The agent of the services' node, and that of a node that nothing vouches for but a token.
-const AGENT: &str = "agent";
+pub(super) const AGENT: &str = "agent";
 const UNPROVEN: &str = "agent-by-token";
 const SOFTWARE: &str = "danger_software_tpm: a program plays the TPM of this machine. It proves nothing about \
     hardware; `--tpm /dev/tpmrm0 --tpm-ca FILE` uses a real one";
@@ -46,7 +46,7 @@ struct Answer {
 
 pub(super) struct Job<'a> {
     pub folder: &'a Folder,
-    services: &'a Path,
+    pub services: &'a Path,
     pub watch: &'a Stopwatch,
     pub tpm: Option<NodeTpm>,
     pub rest: Rest,
@@ -74,6 +74,7 @@ pub(super) async fn run(
     let mut records = job.allowed(&mut gateway).await?;
     records.push(job.denied(roles, &server, &mut gateway, &peer).await?);
     records.push(job.tampered(roles, &peer).await?);
+    job.refused_by_kernel(roles, &agent_id, &peer).await?;
     job.proofs(&records).await?;
     gateway.read_on();
     Ok(())
@@ -151,7 +152,11 @@ impl Job<'_> {
     }
 
     fn entry(&self, spiffe_id: &str, service: &str, agent_id: &str) -> Result<EntryForm, Failure> {
-        let digest = file_digest(&self.services.join(service)).map_err(Failure::failed)?;
+        Self::entry_of(spiffe_id, &self.services.join(service), agent_id)
+    }
+
+    pub(super) fn entry_of(spiffe_id: &str, executable: &Path, agent_id: &str) -> Result<EntryForm, Failure> {
+        let digest = file_digest(executable).map_err(Failure::failed)?;
         Ok(EntryForm {
             spiffe_id: spiffe_id.to_owned(),
             parent_id: agent_id.to_owned(),

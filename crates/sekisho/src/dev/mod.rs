@@ -6,6 +6,7 @@
 mod events;
 mod folder;
 mod job;
+mod kernel;
 mod node_tpm;
 mod nodes;
 mod process;

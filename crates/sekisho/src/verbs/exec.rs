@@ -9,9 +9,11 @@ use sekisho_runtime::{OnParentExit, random_hex, seconds_in, supervised_command};
 use sekisho_types::SpiffeId;
 use tokio::process::{Child, Command};
 
+use super::policy::files;
 use super::watch::spiffe_id;
 use crate::exit::{Exit, Failure};
 use crate::global::{AgentSocket, Global};
+use crate::network::held::{Held, Plan};
 use crate::svid_files::folder::{BUNDLE, Folder, KEY, Ownership, Published, SVID, WITH_KEY};
 use crate::svid_files::follow::Followed;
 use crate::svid_files::signals::{Named, Received, received};
@@ -37,6 +39,13 @@ pub(crate) struct ExecArgs {
     /// The identity to use, if the entries give several; default: the first
     #[arg(long, value_parser = spiffe_id)]
     spiffe_id: Option<SpiffeId>,
+    /// Folder with the `.rego` files that decide whom the program may call, and who may call it. It starts in a cgroup
+    /// of its own, and the kernel refuses connections that no request may use
+    #[arg(long, value_name = "FOLDER", requires = "endpoints")]
+    network_policy: Option<PathBuf>,
+    /// File with the addresses of identities, for `--network-policy` (YAML)
+    #[arg(long, value_name = "FILE", requires = "network_policy")]
+    endpoints: Option<PathBuf>,
     /// How long to wait for the first SVID
     #[arg(long, default_value = "30s", value_parser = seconds_in(1..))]
     timeout: u32,
@@ -72,6 +81,10 @@ fn variable(text: &str) -> Result<(String, File), String> {
 
 /// Runs a program with its identity in files, which stay fresh while it runs. Ends as the program did.
 pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
+    let plan = match (&args.network_policy, &args.endpoints) {
+        (Some(policy), Some(endpoints)) => Some(Plan::of(files::load(policy, false)?, endpoints)?),
+        _ => None,
+    };
     let socket = Global { agent_socket: args.asks.agent_socket.clone(), ..Global::default() }.agent_socket();
     let patience = Duration::from_secs(args.timeout.into());
     // A signal that comes before the program runs must not leave its folder.
@@ -92,12 +105,18 @@ pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
     if let Ok(Received { signal, .. }) = signals.try_recv() {
         return Ok(stopped_by(signal));
     }
-    let mut child = start(&args, &writer.folder, &socket, &writer.held.spiffe_id)?;
+    let spiffe_id = &writer.held.spiffe_id;
+    let mut rules = plan.map(|plan| Held::start(&plan, spiffe_id)).transpose()?;
+    rules.iter().for_each(|rules| eprintln!("sekisho: {}", rules.summary()));
+    let mut child = start(&args, &writer.folder, &socket, spiffe_id, rules.as_ref())?;
+    let mut turns = tokio::time::interval(TURN);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             ended = child.wait() => {
                 let ended = ended.map_err(Failure::failed)?;
+                report(rules.as_mut());
                 let code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(1);
                 return Ok(Exit::OfWorkload(u8::try_from(code).unwrap_or(u8::MAX)));
             }
@@ -106,6 +125,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
                     send(&child, signal);
                 }
             }
+            _ = turns.tick(), if rules.is_some() => report(rules.as_mut()),
             Some(published) = writer.next() => {
                 let signal = args.signal.filter(|_| published == Published::Changed);
                 signal.iter().for_each(|signal| send(&child, signal.signal()));
@@ -114,15 +134,30 @@ pub(crate) async fn run(args: ExecArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// How often refusals of the kernel are looked for.
+const TURN: Duration = Duration::from_millis(100);
+
+fn report(rules: Option<&mut Held>) {
+    let refused = rules.map(Held::look).unwrap_or_default();
+    refused.iter().for_each(|line| eprintln!("sekisho: {line}"));
+}
+
 /// As a shell reports a program that a signal stopped.
 fn stopped_by(signal: Signal) -> Exit {
     Exit::OfWorkload(u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX))
 }
 
-fn start(args: &ExecArgs, folder: &Folder, socket: &Path, spiffe_id: &SpiffeId) -> Result<Child, Failure> {
+fn start(
+    args: &ExecArgs,
+    folder: &Folder,
+    socket: &Path,
+    spiffe_id: &SpiffeId,
+    rules: Option<&Held>,
+) -> Result<Child, Failure> {
     let (program, arguments) = args.command.split_first().ok_or_else(|| Failure::new(Exit::Usage, "no program"))?;
     // It ends with us, however we end, and has its three standard streams.
-    let mut command = Command::from(supervised_command(program, OnParentExit::Asked));
+    let supervised = || supervised_command(program, OnParentExit::Asked);
+    let mut command = Command::from(rules.map_or_else(supervised, |rules| rules.command(program)));
     command.args(arguments).kill_on_drop(true).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()));
     let standard = [("SVID_FILE", File::Svid), ("SVID_KEY_FILE", File::Key), ("SVID_BUNDLE_FILE", File::Bundle)];
     let given = args.env.iter().map(|(name, file)| (name.as_str(), *file));

@@ -13,6 +13,7 @@ pub(crate) mod entry;
 pub(crate) mod exec;
 pub(crate) mod ledger;
 pub(crate) mod man;
+pub(crate) mod network;
 pub(crate) mod policy;
 pub(crate) mod prove;
 pub(crate) mod proxy;
