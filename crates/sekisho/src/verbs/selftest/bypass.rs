@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
+use crate::network::refuse_without;
 use crate::output::{Column, Format, or_dash, print, table};
 
 pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
@@ -13,28 +14,22 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     refuse_without(&capabilities)?;
     let report = everything()?;
     print(global.output, &document(&report, &capabilities), || text(&report, global.output))?;
-    match report.bypasses() {
-        0 => Ok(Exit::Ok),
-        count => Err(Failure::failed(format!(
-            "{count} of {} techniques get past the rules: do not rely on rules in the kernel of this machine, and \
-             report this output",
-            report.findings.len()
-        ))),
-    }
+    judged(&report)
 }
 
-/// What is absent decides the exit code: more rights help, or another kernel.
-fn refuse_without(capabilities: &[Capability]) -> Result<(), Failure> {
-    let lacking: Vec<&Capability> = capabilities.iter().filter(|one| one.required && !one.present).collect();
-    if lacking.is_empty() {
-        return Ok(());
+/// A technique that gets past is a negative answer; that nothing could be tried is a failure.
+fn judged(report: &Report) -> Result<Exit, Failure> {
+    match report.bypasses() {
+        0 => Ok(Exit::Ok),
+        count => Err(Failure::new(
+            Exit::Denied,
+            format!(
+                "{count} of {} techniques get past the rules: do not rely on rules in the kernel of this machine, and \
+                 report this output",
+                report.findings.len()
+            ),
+        )),
     }
-    let is_right = lacking.iter().any(|one| one.name.starts_with("CAP_"));
-    let lines = lacking.iter().map(|one| format!("\n  {}: {}; without it {}", one.name, one.found, one.without));
-    let (exit, next) =
-        if is_right { (Exit::Unauthorised, "run it as root") } else { (Exit::Failed, "use a kernel that has this") };
-    let lines: String = lines.collect();
-    Err(Failure::new(exit, format!("this process cannot put rules into the kernel; {next}:{lines}")))
 }
 
 /// In a thread of its own, which moves to another network.
@@ -112,4 +107,20 @@ fn text(report: &Report, format: Format) -> String {
         count(Outcome::Beyond),
         count(Outcome::NotHere),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bypass_is_a_negative_answer() {
+        let finding = |outcome| Finding { technique: "t", about: "", outcome, by: None, why: String::new() };
+        let exit = |outcomes: &[Outcome]| {
+            let findings = outcomes.iter().cloned().map(finding).collect();
+            judged(&Report { kernel: String::new(), findings, programs: vec![] }).map_err(|failure| failure.exit)
+        };
+        assert_eq!(exit(&[Outcome::Blocked, Outcome::Beyond, Outcome::NotHere]), Ok(Exit::Ok));
+        assert_eq!(exit(&[Outcome::Blocked, Outcome::Bypassed]), Err(Exit::Denied));
+    }
 }

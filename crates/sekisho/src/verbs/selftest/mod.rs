@@ -9,7 +9,7 @@ use crate::global::Global;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SelftestVerb {
-    /// Try to get past network rules in the kernel by every known technique; exit code 1 if one succeeds
+    /// Try to get past network rules in the kernel by every known technique; exit code 2 if one succeeds
     #[command(after_help = "Examples:\n  sekisho selftest bypass\n  sekisho selftest bypass -o json >coverage.json")]
     Bypass,
     /// Make the attempts of `bypass`, in its cgroup
