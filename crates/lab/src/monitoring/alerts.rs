@@ -225,6 +225,17 @@ pub const ALL: &[Alert] = &[
         labels: DOMAIN,
     },
     Alert {
+        name: "SekishoNetworkRulesMissing",
+        expr: "sekisho_network_rules{state=\"missing\"} > 0",
+        hold: "1m",
+        severity: "critical",
+        summary: "Rules of the network are recorded for a workload, and the kernel does not have them",
+        action: "`sekisho network list` on that machine names the workload and the rule; start the workload again.",
+        fires: &[(r#"sekisho_network_rules{state="missing"}"#, "1x30")],
+        quiet: &[(r#"sekisho_network_rules{state="missing"}"#, "0x30")],
+        labels: &[("state", "missing")],
+    },
+    Alert {
         name: "SekishoTaskRestarts",
         expr: "increase(sekisho_task_restarts_total[1h]) > 3",
         hold: "0m",

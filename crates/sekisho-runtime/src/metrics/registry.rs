@@ -137,6 +137,10 @@ metrics! {
         "Seconds by which the clock is ahead of what is believed; 0 up to a day.";
     DANGERS = "dangers", Kind::Gauge, [], [Server, Agent, Sidecar],
         "Settings in force that weaken safety; the log names them at the start.";
+    NETWORK_RULES = "network_rules", Kind::Gauge, ["state"], [Agent],
+        "Network rules of this machine's workloads, as found in the kernel: in_force, missing, unchecked (no right).";
+    NETWORK_LEFT_OUT = "network_left_out", Kind::Gauge, [], [Agent],
+        "What these rules do not govern, over all workloads; `sekisho network list` names it.";
     TASK_RUNNING = "task_running", Kind::Gauge, ["task"], [Server], "1 while a long-running task runs.";
     TASK_RESTARTS = "task_restarts_total", Kind::Counter, ["task"], [Server],
         "How often a task stopped and was started again.";

@@ -2,6 +2,7 @@
 
 mod agent;
 mod check;
+mod kernel_rules;
 mod machine;
 mod server;
 
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let progress = Progress::of("checking");
     let mut checks = machine::checks();
+    checks.extend(kernel_rules::checks());
     checks.extend(server::checks(global).await);
     checks.extend(agent::checks(global).await);
     drop(progress);
