@@ -51,10 +51,12 @@ impl Command for RunDrill {
             Ok(Err(_)) => return Err(AskStateError::NotConnected(id)),
             Err(_) => return Err(AskStateError::Silent(id)),
         };
-        let (alert, event) = recorded(run, &id, kind, refused.as_ref().map(|(reason, _)| reason.as_str()));
+        let raised = domain.streams.alerts.raise(&domain.log);
+        let reason = refused.as_ref().map(|(reason, _)| reason.as_str());
+        let (alert, event) = recorded(run, raised.id, (&id, kind), reason);
         let change = || Ok::<_, AskStateError>(Change::with_reply(()).write(listed(&alert)).event(event.clone()));
         run.change(change).await?;
-        domain.streams.new_alert.notify_one();
+        drop(raised);
         Ok(DrillReport { refused, alert: alert.id })
     }
 }
@@ -62,11 +64,10 @@ impl Command for RunDrill {
 /// What operators are alerted to, and its record.
 fn recorded(
     run: &Run<'_, Operator>,
-    id: &SpiffeId,
-    kind: DrillKind,
+    alert_id: AlertId,
+    (id, kind): (&SpiffeId, DrillKind),
     refused: Option<&str>,
 ) -> (AlertRecord, DrillPlayed) {
-    let alert_id = AlertId::new(run.domain.log.new_id());
     let severity = if refused.is_some() { AlertSeverity::Warning } else { AlertSeverity::Critical };
     let what = refused.unwrap_or("the attack passed: the server takes what it has to refuse");
     let alert = AlertRecord {
