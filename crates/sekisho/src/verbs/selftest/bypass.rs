@@ -17,16 +17,19 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     judged(&report)
 }
 
-/// A technique that gets past is a negative answer; that nothing could be tried is a failure.
+/// A technique that gets past is a negative answer; that one could not be judged is a failure.
 fn judged(report: &Report) -> Result<Exit, Failure> {
-    match report.bypasses() {
-        0 => Ok(Exit::Ok),
-        count => Err(Failure::new(
+    let all = report.findings.len();
+    match (report.count(&Outcome::Bypassed), report.count(&Outcome::Unclear)) {
+        (0, 0) => Ok(Exit::Ok),
+        (0, unclear) => Err(Failure::failed(format!(
+            "{unclear} of {all} techniques failed, and no rule denied them: run it again while the machine is idle"
+        ))),
+        (count, _) => Err(Failure::new(
             Exit::Denied,
             format!(
-                "{count} of {} techniques get past the rules: do not rely on rules in the kernel of this machine, and \
-                 report this output",
-                report.findings.len()
+                "{count} of {all} techniques get past the rules: do not rely on rules in the kernel of this machine, \
+                 and report this output"
             ),
         )),
     }
@@ -51,6 +54,7 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Bypassed => "BYPASSED",
         Outcome::Beyond => "not governed",
         Outcome::NotHere => "not here",
+        Outcome::Unclear => "unclear",
     }
 }
 
@@ -80,7 +84,7 @@ fn document(report: &Report, capabilities: &[Capability]) -> Value {
     });
     json!({
         "kernel": report.kernel,
-        "bypasses": report.bypasses(),
+        "bypasses": report.count(&Outcome::Bypassed),
         "findings": findings.collect::<Vec<_>>(),
         "programs": programs.collect::<Vec<_>>(),
         "capabilities": capabilities.collect::<Vec<_>>(),
@@ -97,15 +101,15 @@ fn text(report: &Report, format: Format) -> String {
         ("BY", &|finding| or_dash(by(finding))),
         ("WHY", &|finding| finding.why.clone()),
     ];
-    let count = |outcome| report.findings.iter().filter(|finding| finding.outcome == outcome).count();
     format!(
-        "{}\n\nLinux {}: {} blocked, {} bypassed, {} not governed by rules of the network, {} not possible here",
+        "{}\n\nLinux {}: {} blocked, {} bypassed, {} not governed by rules of the network, {} not possible here, {} unclear",
         table(&report.findings, &columns),
         report.kernel,
-        count(Outcome::Blocked),
-        count(Outcome::Bypassed),
-        count(Outcome::Beyond),
-        count(Outcome::NotHere),
+        report.count(&Outcome::Blocked),
+        report.count(&Outcome::Bypassed),
+        report.count(&Outcome::Beyond),
+        report.count(&Outcome::NotHere),
+        report.count(&Outcome::Unclear),
     )
 }
 
@@ -121,6 +125,7 @@ mod tests {
             judged(&Report { kernel: String::new(), findings, programs: vec![] }).map_err(|failure| failure.exit)
         };
         assert_eq!(exit(&[Outcome::Blocked, Outcome::Beyond, Outcome::NotHere]), Ok(Exit::Ok));
-        assert_eq!(exit(&[Outcome::Blocked, Outcome::Bypassed]), Err(Exit::Denied));
+        assert_eq!(exit(&[Outcome::Blocked, Outcome::Unclear]), Err(Exit::Failed));
+        assert_eq!(exit(&[Outcome::Unclear, Outcome::Bypassed]), Err(Exit::Denied));
     }
 }
