@@ -36,6 +36,9 @@ if [ "${1:-}" = test ]; then
     want mosquitto_sub mosquitto-clients
     # Oracles for the TPM client.
     want tpm2_checkquote tpm2-tools
+    # What compiles the programs for the kernel to the bytes that are checked in.
+    want clang-14 clang-14
+    want llvm-strip-14 llvm-14
     want prometheus prometheus
     # deploy/rpm.sh
     want rpmbuild rpm
