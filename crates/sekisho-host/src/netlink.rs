@@ -67,8 +67,8 @@ fn unlisted(request: &[u8]) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         format!(
-            "this kernel does not list {sockets} sockets: module `{module}` is missing; `modprobe {module}` loads it, and \
-             a kernel without it needs CONFIG_{option}"
+            "this kernel does not list {sockets} sockets: module `{module}` is missing; `modprobe {module}` loads it, \
+             and a kernel without it needs CONFIG_{option}"
         ),
     )
 }
@@ -135,7 +135,7 @@ fn read(mut datagram: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<Progress>
             return Err(io::ErrorKind::Interrupted.into());
         }
         match kind {
-            // The end of a list has the error that ended it, if one did.
+            // The end of a list has the error that stopped it, if one did.
             NLMSG_DONE | NLMSG_ERROR => return end(payload),
             SOCK_DIAG_BY_FAMILY if number(datagram, 8) == Some(SEQUENCE) => answers.push(payload.to_vec()),
             _ => {}

@@ -181,8 +181,7 @@ impl<R: Rows> Run<'_, R> {
             Write::RemoveNode { id, at } => self.remove_node(id, at),
             Write::BindDevice { key, node, about, at } => self.bind_device(key, node, about, at),
             Write::SeeDevice { key, about, network, at, keep } => {
-                let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
-                self.rows.put_device(&DeviceRecord { about, network, seen_at: at, ..known })?;
+                self.see_device(key, about, network, at)?;
                 self.trim_waiting(keep)
             }
             Write::ApproveDevice { key, by, at } => self.approve_device(key, by, at),
@@ -242,6 +241,12 @@ impl<R: Rows> Run<'_, R> {
         let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
         let (node, network, revoked_at) = (Some(node), String::new(), UnixTime::default());
         self.rows.put_device(&DeviceRecord { node, about, network, seen_at, revoked_at, ..known })
+    }
+
+    /// It stays the node that it is, if it is one.
+    fn see_device(&mut self, key: Digest, about: String, network: String, seen_at: UnixTime) -> Result<(), StoreError> {
+        let known = self.rows.device(&key)?.unwrap_or_else(|| DeviceRecord::unseen(key));
+        self.rows.put_device(&DeviceRecord { about, network, seen_at, ..known })
     }
 
     /// A network in which many devices are made up takes the place of its own, and not of others.

@@ -91,8 +91,8 @@ impl Prediction {
 
     /// Reads a signed unified kernel image that firmware runs under Secure Boot.
     ///
-    /// There systemd-stub vouches for the kernel in its section itself. So the firmware does not look at the kernel, and
-    /// does not measure it as an application: the digest of the image, which is checked, covers that section.
+    /// There systemd-stub vouches for the kernel in its section itself. So the firmware does not look at the kernel,
+    /// and does not measure it as an application: the digest of the image, which is checked, covers that section.
     ///
     /// # Errors
     /// As [`Self::of`], and an image without a signature.

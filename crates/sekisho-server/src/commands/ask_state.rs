@@ -32,7 +32,7 @@ pub(crate) enum AskStateError {
     Silent(SpiffeId),
     #[error("agent `{agent}` gave no proof of its state: {reason}; it is asked again when it reconnects")]
     Undecided { agent: SpiffeId, reason: String },
-    /// The operator's right ended meanwhile.
+    /// The operator's right expired meanwhile.
     #[error(transparent)]
     Denied(Denied),
     #[error(transparent)]

@@ -22,7 +22,7 @@ use crate::run::Run;
 use crate::shown_evidence;
 use crate::tokens::id_of;
 
-/// Devices that wait for an operator's approval. Anyone can make one up, so of more the network with the most loses one.
+/// Devices that wait for an operator's approval. Anyone can make one up: of more, the network with the most loses one.
 const WAITING_DEVICES: usize = 256;
 /// Characters of what a device states about itself.
 const MAX_ABOUT: usize = 300;

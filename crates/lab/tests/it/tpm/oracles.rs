@@ -206,9 +206,6 @@ fn tpm2_tools_and_we_take_each_others_certifications() {
     };
     assert!(verify("ours.sig"));
     assert!(!verify("signature"), "that is of another structure");
-    let by_tools = tools.run("tpm2_print", &["-t", "TPMS_ATTEST", "ours"]);
-    assert!(by_tools.contains("type: 8017") && by_tools.contains(&hex(NONCE)), "{by_tools}");
-    assert!(by_tools.contains(&hex(&svid.public.name())), "{by_tools}");
 }
 
 /// The tools' file of a credential: a magic number, a version, and both parts with their lengths.
@@ -273,7 +270,7 @@ fn tpm2_tools_read_the_same_pcrs() {
 /// What an event log says: the PCR and digests of each event, and the values that it gives.
 type Read = (Vec<(u8, Vec<String>)>, BTreeMap<(String, u8), String>);
 
-/// From the text of `tpm2_eventlog`, line by line: that of older logs is no YAML.
+/// From the text of `tpm2_eventlog`, line by line: that of older logs is not YAML.
 fn read_by_tools(text: &str) -> Read {
     let (mut events, mut values, mut bank) = (vec![], BTreeMap::new(), None::<String>);
     let (listed, replayed) = text.split_once("\npcrs:").unwrap_or((text, ""));

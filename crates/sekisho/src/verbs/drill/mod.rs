@@ -1,9 +1,8 @@
 //! Attacks on a running system that have to fail, and how soon they are seen.
 
+mod patience;
 mod tamper_binary;
 mod tpm;
-
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use sekisho_api::DrillKind;
@@ -11,10 +10,6 @@ use sekisho_api::DrillKind;
 use crate::complete;
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
-
-/// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillVerb {

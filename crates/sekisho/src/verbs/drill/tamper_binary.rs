@@ -15,7 +15,7 @@ use sekisho_types::SpiffeId;
 use serde::Serialize;
 use tokio::process::Command;
 
-use super::{LOOK_EVERY, PATIENCE};
+use super::patience::{LOOK_EVERY, PATIENCE};
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::output::print;

@@ -5,7 +5,7 @@ use sekisho_api::{AgentForm, AgentList, AlertForm, AlertsQuery, DrillForm, Drill
 use sekisho_runtime::instant;
 use serde::Serialize;
 
-use super::{LOOK_EVERY, PATIENCE};
+use super::patience::{LOOK_EVERY, PATIENCE};
 use crate::exit::{Exit, Failure};
 use crate::global::Global;
 use crate::ids;
