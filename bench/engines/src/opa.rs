@@ -59,10 +59,7 @@ impl Server {
     pub fn ask(&self, path: &str, input: &Value) -> Result<Value, String> {
         let body = json!({"input": input}).to_string();
         let mut stream = self.stream.borrow_mut();
-        let head = format!(
-            "POST /v1/data/{path} HTTP/1.1\r\nHost: opa\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
+        let head = format!("POST /v1/data/{path} HTTP/1.1\r\nHost: opa\r\nContent-Length: {}\r\n\r\n", body.len());
         let text = |error: std::io::Error| error.to_string();
         stream.get_mut().write_all(&[head.as_bytes(), body.as_bytes()].concat()).map_err(text)?;
         let (mut length, mut line) = (0, String::new());
