@@ -3,8 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use sekisho_kernel::records::PointRecord;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::process::Command;
 
 use super::job::{AGENT, Job, TRANSACTIONS};
@@ -20,6 +21,26 @@ const NOT_ENFORCED: &str = "not enforced by the kernel here: connections past th
 
 /// How soon a refusal is in the receipts.
 const RECORDED: Duration = Duration::from_secs(10);
+
+/// A workload as `network list` shows it.
+#[derive(Deserialize)]
+struct Listed {
+    spiffe_id: String,
+    holder: u32,
+    kernel: String,
+    not_enforced: Vec<String>,
+    rules: Vec<ListedRule>,
+}
+
+#[derive(Deserialize)]
+struct ListedRule {
+    rule: String,
+    state: String,
+    denied: u64,
+    map: u32,
+    digest: String,
+    points: Vec<PointRecord>,
+}
 
 /// What the service prints of a call that fails.
 #[derive(Deserialize)]
@@ -73,47 +94,40 @@ impl Job<'_> {
             }
         };
         let late = |_| Failure::failed(format!("the call failed ({error}), and no rule in the kernel refused it"));
-        let found: Result<(Value, Value), Failure> = tokio::time::timeout(RECORDED, look).await.map_err(late)?;
+        let found: Result<(Listed, ListedRule), Failure> = tokio::time::timeout(RECORDED, look).await.map_err(late)?;
         let (own, rule) = found?;
-        let point = rule["points"].as_array().and_then(|points| points.first()).cloned().unwrap_or_default();
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let point = rule.points.first();
+        let program = point.map(|point| format!("{} tag {} link {}", point.hook, point.tag, point.link));
+        let ListedRule { rule, state, denied, map, digest, points } = rule;
         let shown = format!(
-            "connection refused by the kernel: rule `{}`, program {} tag {} link {}, map {} digest {}, Linux {}",
-            text(&rule["rule"]),
-            text(&point["hook"]),
-            text(&point["tag"]),
-            text(&point["link"]),
-            text(&rule["map"]),
-            text(&rule["digest"]),
-            text(&own["kernel"]),
+            "connection refused by the kernel: rule `{rule}`, program {}, map {map} digest {digest}, Linux {}",
+            program.unwrap_or_default(),
+            own.kernel
         );
         let facts = json!({
-            "rule": rule["rule"], "state": rule["state"], "denied": rule["denied"], "points": rule["points"],
-            "map": rule["map"], "digest": rule["digest"], "kernel": own["kernel"], "error": error,
-            "not_enforced": own["not_enforced"],
+            "rule": rule, "state": state, "denied": denied, "points": points, "map": map, "digest": digest,
+            "kernel": own.kernel, "error": error, "not_enforced": own.not_enforced,
         });
         self.watch.reached("kernel_refused", &shown, facts, "selftest bypass")
     }
 
     /// The workload, and its rule that refused a flow.
-    async fn refused(&self) -> Result<Option<(Value, Value)>, Failure> {
+    async fn refused(&self) -> Result<Option<(Listed, ListedRule)>, Failure> {
         let own = std::env::current_exe().map_err(Failure::failed)?;
         let mut list = Command::new(own);
         list.args(["network", "list", "-o", "json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
         let listed = list.output().await.map_err(Failure::failed)?;
-        let workloads: Vec<Value> = serde_json::from_slice(&listed.stdout).map_err(Failure::failed)?;
-        let ours = |workload: &Value| workload["spiffe_id"] == REPORTING && self.is_ours(workload);
-        let Some(own) = workloads.into_iter().find(ours) else { return Ok(None) };
-        let refused = |rule: &&Value| rule["denied"].as_u64().is_some_and(|count| count > 0);
-        let rule = own["rules"].as_array().and_then(|rules| rules.iter().find(refused)).cloned();
-        Ok(rule.map(|rule| (own, rule)))
+        let workloads: Vec<Listed> = serde_json::from_slice(&listed.stdout).map_err(Failure::failed)?;
+        let ours = |workload: &Listed| workload.spiffe_id == REPORTING && self.started(workload.holder);
+        let Some(mut own) = workloads.into_iter().find(ours) else { return Ok(None) };
+        let refused = own.rules.iter().position(|rule| rule.denied > 0);
+        Ok(refused.map(|at| own.rules.swap_remove(at)).map(|rule| (own, rule)))
     }
 
-    /// Whether a workload was started by this `dev`: others may run on the machine.
-    fn is_ours(&self, workload: &Value) -> bool {
-        let holder = workload["holder"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-        let started = holder.map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+    /// Whether a process was started by this `dev`: others may run on the machine.
+    fn started(&self, pid: u32) -> bool {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let folder = self.path(AGENT).into_bytes();
-        started.is_some_and(|line| line.windows(folder.len()).any(|part| part == folder))
+        line.windows(folder.len()).any(|part| part == folder)
     }
 }
