@@ -97,7 +97,7 @@ impl Differing<'_> {
                 .is_some_and(|policy| conflicts(evaluate_with(&policy, &document, self.data, self.input, &limits)))
     }
 
-    /// The policy with a rule that ends at a line of its body: what stands below it may be a condition that we ask first.
+    /// The policy with a rule that ends at a line of its body: what is below it may be a condition that we ask first.
     fn up_to(&self, row: u64) -> Option<Policy> {
         let mut line = self.case.first_line();
         let cut = |definition: &String| {

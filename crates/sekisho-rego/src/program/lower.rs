@@ -24,7 +24,7 @@ pub(super) struct Lowerer<'a> {
     /// By variable; generated ones have no name.
     pub(super) names: Vec<Option<Arc<str>>>,
     pub(super) metadata: Option<Metadata<'a>>,
-    /// What stands in place of constants, by their places, while a template is made.
+    /// The values in place of constants, by their places, while a template is made.
     pub(super) marks: HashMap<Span, Value>,
 }
 

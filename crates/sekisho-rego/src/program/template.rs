@@ -20,7 +20,7 @@ pub(super) struct Template {
     spans: HashMap<Span, usize>,
 }
 
-/// What stands for each constant of a form while its template is made.
+/// The mark of each constant of a form while its template is made.
 pub(super) fn marks(form: &Form<'_>) -> HashMap<Span, Value> {
     let mark =
         |(number, term): (usize, &&crate::syntax::ast::Term)| (term.span, Value::from(format!("{MARK}{number}")));

@@ -31,7 +31,7 @@ pub struct Measure {
 const BLOCK: u64 = 256;
 
 impl Measure {
-    /// Of a value that is no collection.
+    /// Of a value that is not a collection.
     #[inline]
     pub(super) fn of_bytes(bytes: usize) -> Measure {
         Measure { weight: 1 + bytes as u64 / BLOCK, depth: 0 }

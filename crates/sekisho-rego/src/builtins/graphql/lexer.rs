@@ -93,7 +93,9 @@ impl<'a> Lexer<'a> {
     fn eat(&mut self, text: &str) -> bool {
         let found = self.rest.starts_with(text);
         if found {
-            text.chars().for_each(|_| drop(self.next()));
+            for _ in text.chars() {
+                self.next();
+            }
         }
         found
     }
