@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sekisho_ports::{TcpStream, instant};
+use sekisho_ports::{TcpStream, apart, instant};
 use sekisho_types::UnixTime;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -15,6 +15,8 @@ use crate::{NetError, TlsPeer, TlsSource};
 
 /// A peer that has not finished its handshake by then is let go.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// So much longer if our key is in a TPM, which may be busy.
+const SLOW_KEY: Duration = Duration::from_secs(15);
 
 /// A TLS server's side: made once, used for each connection.
 #[derive(Clone)]
@@ -68,7 +70,9 @@ impl Acceptor {
         let stream = stream.into();
         let address = stream.peer_addr().map_err(|source| NetError::Io { address: "peer".into(), source })?;
         let _best_effort = stream.set_nodelay(true);
-        self.finish(self.handshake(stream), address, instant() + HANDSHAKE_TIMEOUT, now).await
+        let own = self.clone();
+        let handshake = async move { own.handshake(stream).await };
+        self.finish(handshake, address, instant() + HANDSHAKE_TIMEOUT, now).await
     }
 
     /// Answers a client whose hello was read.
@@ -79,17 +83,24 @@ impl Acceptor {
         until: Instant,
         now: UnixTime,
     ) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
-        self.finish(hello.into_stream(self.tls.config().clone()), address, until, now).await
+        let config = self.tls.config().clone();
+        // Its first step signs.
+        self.finish(async move { hello.into_stream(config).await }, address, until, now).await
     }
 
     async fn finish(
         &self,
-        handshake: impl Future<Output = std::io::Result<TlsStream<TcpStream>>>,
+        handshake: impl Future<Output = std::io::Result<TlsStream<TcpStream>>> + Send + 'static,
         address: SocketAddr,
         until: Instant,
         now: UnixTime,
     ) -> Result<(TlsStream<TcpStream>, TlsPeer), NetError> {
-        let ended = tokio::time::timeout_at(until, handshake).await;
+        let ended = if self.source.current().is_slow {
+            let apart = tokio::time::timeout_at(until + SLOW_KEY, apart(handshake)).await;
+            apart.map(|ended| ended.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped))))
+        } else {
+            tokio::time::timeout_at(until, handshake).await
+        };
         let ended = ended.map_err(|_| NetError::Timeout(address.to_string()))?;
         let stream = ended.map_err(|error| NetError::handshake(address, &error))?;
         let state = stream.get_ref().1;

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::Machine;
@@ -17,7 +21,8 @@ pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
-/// Waits for a future that blocks while it is polled, away from the threads that serve.
+/// Waits for a future that blocks while it is polled, away from the threads that serve. While it waits for others, it
+/// takes no thread.
 ///
 /// # Errors
 /// The future panicked.
@@ -25,8 +30,31 @@ pub async fn apart<T: Send + 'static>(future: impl Future<Output = T> + Send + '
     if Machine::current().is_some() {
         return Ok(future.await);
     }
-    let here = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || here.block_on(future)).await
+    let (here, woken) = (tokio::runtime::Handle::current(), Arc::new(Woken(Notify::new())));
+    let mut future = Box::pin(future);
+    loop {
+        let (here, waker) = (here.clone(), Waker::from(woken.clone()));
+        let poll = move || {
+            let _entered = here.enter();
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+            (polled, future)
+        };
+        let (polled, left) = tokio::task::spawn_blocking(poll).await?;
+        match polled {
+            Poll::Ready(value) => return Ok(value),
+            Poll::Pending => woken.0.notified().await,
+        }
+        future = left;
+    }
+}
+
+/// Remembers that a future was woken while it was polled.
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 #[cfg(test)]
@@ -53,5 +81,21 @@ mod tests {
         tokio::task::yield_now().await;
         to.send(current().id()).unwrap();
         assert_eq!(apart.await.unwrap().unwrap(), current().id());
+    }
+
+    #[test]
+    fn what_waits_apart_takes_no_thread() {
+        // One thread for work that blocks.
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (to, from) = tokio::sync::oneshot::channel();
+            let waits = tokio::spawn(apart(async move { from.await.unwrap() }));
+            tokio::task::yield_now().await;
+            assert_eq!(apart(async { 7 }).await.unwrap(), 7);
+            to.send(8).unwrap();
+            assert_eq!(waits.await.unwrap().unwrap(), 8);
+            // A panic is the caller's to judge.
+            assert!(apart(async { panic!("on purpose") }).await.unwrap_err().is_panic());
+        });
     }
 }
