@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 
 use crate::config::AgentArgs;
 use crate::error::AgentError;
-use crate::svid::{AgentSvid, OwnKey};
+use crate::svid::{AgentSvid, HeldKey};
 
 /// The server's bundle for the first contact: from a file, or fetched from the server that a fingerprint names.
 pub(crate) async fn bootstrap_bundle(args: &AgentArgs) -> Result<Bundle, AgentError> {
@@ -108,10 +108,10 @@ impl NewKey {
         }
     }
 
-    fn held(&self) -> (OwnKey, Vec<u8>) {
+    fn held(&self) -> (HeldKey, Vec<u8>) {
         let key = match self {
-            Self::Memory(key) => OwnKey::Memory(key.pkcs8().clone()),
-            Self::Hardware(key) => OwnKey::Hardware(key.clone()),
+            Self::Memory(key) => HeldKey::Memory(key.pkcs8().clone()),
+            Self::Hardware(key) => HeldKey::Hardware(key.clone()),
         };
         (key, self.signer().public_key_der().to_vec())
     }
@@ -166,7 +166,7 @@ pub(crate) async fn renew(server: Channel) -> Result<AgentSvid, AgentError> {
     own_svid(answer.into_inner().svid, key.held())
 }
 
-fn own_svid(svid: Option<types::X509svid>, (key, public_key): (OwnKey, Vec<u8>)) -> Result<AgentSvid, AgentError> {
+fn own_svid(svid: Option<types::X509svid>, (key, public_key): (HeldKey, Vec<u8>)) -> Result<AgentSvid, AgentError> {
     let svid = svid.ok_or(AgentError::Answer("the answer has no SVID"))?;
     let leaf = svid.cert_chain.first().ok_or(AgentError::Answer("the SVID has no certificate"))?;
     let facts = sekisho_identity::leaf_facts(leaf).map_err(|_| AgentError::Answer("the SVID is not one"))?;

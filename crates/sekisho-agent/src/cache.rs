@@ -8,7 +8,6 @@ use prost::Message;
 use sekisho_disk::{DiskError, SealedBy, SealedCache};
 use sekisho_evidence::node::HardwareKey;
 use sekisho_identity::leaf_facts;
-use sekisho_net::Identity;
 use sekisho_proto::{
     bundle_from_wire, bundle_to_wire, entry_from_wire, entry_to_wire, revocations_from_bytes, revocations_to_bytes,
     server as wire, types,
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::seal::sealing_key;
 use crate::server_state::{Position, ServerState};
-use crate::svid::{AgentSvid, CachedSvid, OwnKey, SvidKey};
+use crate::svid::{AgentSvid, CachedSvid, HeldKey, SvidKey};
 
 pub(crate) struct Cache {
     file: Mutex<SealedCache>,
@@ -61,13 +60,19 @@ struct PositionForm {
 struct OwnForm {
     id: String,
     chain: Vec<String>,
-    /// In a cache of an agent with a TPM it is empty.
+    #[serde(flatten)]
+    key: KeyForm,
+    not_before: i64,
+    not_after: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyForm {
+    /// Empty for a key that is in the TPM.
     key: String,
     /// From what the TPM has the key again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hardware_key: Option<String>,
-    not_before: i64,
-    not_after: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,7 +81,8 @@ struct CachedSvidForm {
     measurement: String,
     spiffe_id: String,
     chain: Vec<String>,
-    key: String,
+    #[serde(flatten)]
+    key: KeyForm,
     not_after: i64,
     renew_at: i64,
     hint: String,
@@ -90,6 +96,11 @@ impl Cache {
         let (key, sealed_by) = sealing_key(folder, tpm.as_ref())?;
         let file = SealedCache::new(&folder.join("cache.sealed"), &key, sealed_by)?;
         Ok(Self { file: Mutex::new(file), sealed_by, tpm, wanted: tokio::sync::Notify::new() })
+    }
+
+    /// The TPM that seals it, in which keys of workloads can be too.
+    pub(crate) const fn tpm(&self) -> Option<&NodeTpm> {
+        self.tpm.as_ref()
     }
 
     pub(crate) const fn sealed_by(&self) -> SealedBy {
@@ -115,8 +126,7 @@ impl Cache {
             own: OwnForm {
                 id: own.id.to_string(),
                 chain: own.chain.iter().map(hex::encode).collect(),
-                key: if let OwnKey::Memory(key) = &own.key { hex::encode(key.expose()) } else { String::new() },
-                hardware_key: if let OwnKey::Hardware(key) = &own.key { Some(hex::encode(&key.stored)) } else { None },
+                key: key_form(&own.key),
                 not_before: own.not_before.nanos(),
                 not_after: own.not_after.nanos(),
             },
@@ -163,13 +173,20 @@ fn position_form(position: &Position) -> PositionForm {
     PositionForm { epoch: hex::encode(&position.epoch), revision: position.revision }
 }
 
+fn key_form(key: &HeldKey) -> KeyForm {
+    match key {
+        HeldKey::Memory(key) => KeyForm { key: hex::encode(key.expose()), hardware_key: None },
+        HeldKey::Hardware(key) => KeyForm { key: String::new(), hardware_key: Some(hex::encode(&key.stored)) },
+    }
+}
+
 fn held_form(key: &SvidKey, svid: &CachedSvid) -> CachedSvidForm {
     CachedSvidForm {
         entry_id: key.0.as_str().to_owned(),
         measurement: key.1.to_string(),
         spiffe_id: svid.spiffe_id.to_string(),
-        chain: svid.identity.chain.iter().map(hex::encode).collect(),
-        key: hex::encode(svid.identity.key.expose()),
+        chain: svid.chain.iter().map(hex::encode).collect(),
+        key: key_form(&svid.key),
         not_after: svid.not_after.nanos(),
         renew_at: svid.renew_at.nanos(),
         hint: svid.hint.clone(),
@@ -178,26 +195,23 @@ fn held_form(key: &SvidKey, svid: &CachedSvid) -> CachedSvidForm {
     }
 }
 
-/// The key of the agent's own SVID. One in a TPM is read with that TPM only.
-fn own_key(form: &OwnForm, tpm: Option<&NodeTpm>) -> Option<OwnKey> {
+/// The key of an SVID. One in a TPM is read with that TPM only.
+fn key_of(form: &KeyForm, tpm: Option<&NodeTpm>) -> Option<HeldKey> {
     let Some(stored) = &form.hardware_key else {
-        return Some(OwnKey::Memory(Secret::new(hex::decode(&form.key).ok()?)));
+        return Some(HeldKey::Memory(Secret::new(hex::decode(&form.key).ok()?)));
     };
     let stored = hex::decode(stored).ok()?;
     let signer = TpmSigner::of(tpm?, StoredKey::from_bytes(&stored)?)?;
-    Some(OwnKey::Hardware(HardwareKey { signer: Arc::new(signer), stored }))
+    Some(HeldKey::Hardware(HardwareKey { signer: Arc::new(signer), stored }))
 }
 
 fn read(form: &Form, tpm: Option<&NodeTpm>) -> Option<Stored> {
     let bytes = |text: &str| hex::decode(text).ok();
-    let identity = |chain: &[String], key: &str| {
-        let chain = chain.iter().map(|der| bytes(der)).collect::<Option<Vec<_>>>()?;
-        Some(Identity { chain, key: Secret::new(bytes(key)?) })
-    };
+    let chain = |texts: &[String]| texts.iter().map(|der| bytes(der)).collect::<Option<Vec<_>>>();
     let own = AgentSvid {
         id: SpiffeId::parse(&form.own.id).ok()?,
-        chain: form.own.chain.iter().map(|der| bytes(der)).collect::<Option<_>>()?,
-        key: own_key(&form.own, tpm)?,
+        chain: chain(&form.own.chain)?,
+        key: key_of(&form.own.key, tpm)?,
         not_before: UnixTime::from_nanos(form.own.not_before),
         not_after: UnixTime::from_nanos(form.own.not_after),
     };
@@ -214,14 +228,14 @@ fn read(form: &Form, tpm: Option<&NodeTpm>) -> Option<Stored> {
     };
     let held = |form: &CachedSvidForm| {
         let key = (EntryId::parse(&form.entry_id).ok()?, Digest::parse(&form.measurement).ok()?);
-        let identity = identity(&form.chain, &form.key)?;
+        let chain = chain(&form.chain)?;
         // One that does not say where it comes from, as an earlier release issued it, falls under revocations that do
         // not concern it, so it is replaced at once.
-        let unmarked =
-            identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok()).is_some_and(|leaf| leaf.issuance.is_none());
+        let unmarked = chain.first().and_then(|leaf| leaf_facts(leaf).ok()).is_some_and(|leaf| leaf.issuance.is_none());
         let svid = CachedSvid {
             spiffe_id: SpiffeId::parse(&form.spiffe_id).ok()?,
-            identity,
+            chain,
+            key: key_of(&form.key, tpm)?,
             not_after: UnixTime::from_nanos(form.not_after),
             renew_at: if unmarked { UnixTime::from_nanos(0) } else { UnixTime::from_nanos(form.renew_at) },
             hint: form.hint.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sekisho_evidence::HashAlgorithm;
 use sekisho_host::{Measurement, Process};
 use sekisho_identity::Entry;
 use sekisho_proto::node as wire;
@@ -12,9 +13,10 @@ use tokio::sync::mpsc;
 
 use crate::caller::Caller;
 use crate::core::Core;
+use crate::delegated_key::DelegatedKey;
 use crate::refusal::Refusal;
 use crate::renewal_due::renewal_due;
-use crate::svid::CachedSvid;
+use crate::svid::{CachedSvid, HeldKey, KeyId};
 use crate::{delegations, issue, records, sole_holder};
 
 /// One stream that delegates a workload's identity to its sidecar.
@@ -51,7 +53,8 @@ impl Delegation {
                         if core.delegations.put(borrower.process.pid(), self.stream, held.spiffe_id.clone()) {
                             core.delegations.ring();
                         }
-                        if to.send(Ok(response(core, &held, &measured))).await.is_err() {
+                        let signing_key = self.key(&held, &measured);
+                        if to.send(Ok(response(core, &held, signing_key, &measured))).await.is_err() {
                             return Ok(());
                         }
                         said = Some(state);
@@ -72,6 +75,17 @@ impl Delegation {
                 () = renewal_due(due) => {}
             }
         }
+    }
+
+    /// Lets the sidecar sign with the key of this SVID, if it is in the TPM. Returns how the sidecar names it.
+    fn key(&self, held: &Arc<CachedSvid>, measured: &Measurement) -> Option<KeyId> {
+        let HeldKey::Hardware(key) = &held.key else { return None };
+        let id = KeyId::from_slice(&HashAlgorithm::Sha256.digest([key.signer.public_key_der()])).ok()?;
+        let (borrower, workload) = (self.borrower.clone(), self.workload.clone());
+        let (signer, svid, measured) = (key.signer.clone(), held.clone(), measured.clone());
+        let key = DelegatedKey { id, signer, svid, borrower, workload, measured };
+        self.core.delegations.put_key(self.borrower.process.pid(), self.stream, Arc::new(key));
+        Some(id)
     }
 
     async fn measure(&self) -> Result<(Measurement, UnixTime), Refusal> {
@@ -141,14 +155,15 @@ fn check_group(sidecar: &Process, uid: u32, gid: u32) -> Result<(), Refusal> {
     Err(Refusal::OtherGroup(gid))
 }
 
-fn response(core: &Core, held: &CachedSvid, measured: &Measurement) -> wire::LendResponse {
+fn response(core: &Core, held: &CachedSvid, signing_key: Option<KeyId>, measured: &Measurement) -> wire::LendResponse {
     wire::LendResponse {
         spiffe_id: held.spiffe_id.to_string(),
-        cert_chain: held.identity.chain.clone(),
-        private_key: held.identity.key.expose().clone(),
+        cert_chain: held.chain.clone(),
+        private_key: held.deliverable_key().map(|key| key.expose().clone()).unwrap_or_default(),
         bundle: core.server_state.bundle().x509_authorities.iter().map(|authority| authority.der.clone()).collect(),
         log_index: held.log_index,
         executable: measured.executable.to_bytes().to_vec(),
+        signing_key: signing_key.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
     }
 }
 

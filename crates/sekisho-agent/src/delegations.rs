@@ -1,10 +1,13 @@
 //! Which sidecar speaks for which identity.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sekisho_types::{Digest, SpiffeId};
 use tokio::sync::watch;
+
+use crate::delegated_key::DelegatedKey;
+use crate::svid::KeyId;
 
 /// One stream of a sidecar; later ones have higher numbers.
 pub(crate) type Stream = u64;
@@ -26,7 +29,13 @@ struct State {
     applied: BTreeMap<i32, (Stream, u64)>,
     /// The policy revision that each sidecar reported: two may speak for one identity.
     policies: BTreeMap<i32, u64>,
+    /// Keys in the TPM with which a sidecar may sign, by its process number: that of its SVID, and the one before, with
+    /// which a handshake may have begun.
+    keys: BTreeMap<i32, Vec<(Stream, Arc<DelegatedKey>)>>,
 }
+
+/// The newest key and the one before.
+const KEYS: usize = 2;
 
 impl Delegations {
     pub(crate) fn to(sidecars: BTreeSet<Digest>) -> Self {
@@ -62,6 +71,26 @@ impl Delegations {
             state.policies.remove(&sidecar);
         }
         before.is_none_or(|(before, _)| before != stream)
+    }
+
+    /// Lets a sidecar sign with a key, as long as this stream is its newest one.
+    pub(crate) fn put_key(&self, sidecar: i32, stream: Stream, key: Arc<DelegatedKey>) {
+        let mut state = self.lock();
+        if state.by_sidecar.get(&sidecar).is_none_or(|(latest, _)| *latest != stream) {
+            return;
+        }
+        let keys = state.keys.entry(sidecar).or_default();
+        keys.retain(|(of, known)| *of == stream && known.id != key.id);
+        keys.push((stream, key));
+        keys.drain(..keys.len().saturating_sub(KEYS));
+    }
+
+    /// The key of this name with which a sidecar may sign.
+    pub(crate) fn key(&self, sidecar: i32, id: &KeyId) -> Option<Arc<DelegatedKey>> {
+        let state = self.lock();
+        let (latest, _) = state.by_sidecar.get(&sidecar)?;
+        let found = state.keys.get(&sidecar)?.iter().find(|(stream, key)| stream == latest && key.id == *id);
+        found.map(|(_, key)| key.clone())
     }
 
     /// A sidecar has applied revocations up to this revision. False if that is not new.
@@ -127,6 +156,7 @@ impl Delegations {
         if latest {
             state.by_sidecar.remove(&sidecar);
             state.policies.remove(&sidecar);
+            state.keys.remove(&sidecar);
         }
         latest
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sekisho_host::Measurement;
 use sekisho_identity::{Entry, csr_der, renew_at_with_jitter};
 use sekisho_keys::MemoryKey;
-use sekisho_net::Identity;
 use sekisho_proto::server::node_client::NodeClient;
 use sekisho_proto::spire::svid::v1::{
     BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams, svid_client::SvidClient,
@@ -20,8 +19,9 @@ use tonic::Code;
 use crate::behind::required_by;
 use crate::core::Core;
 use crate::refusal::Refusal;
+use crate::resident::{self, NewKey};
 use crate::server_failure::ServerFailure;
-use crate::svid::{CachedSvid, SvidKey};
+use crate::svid::{CachedSvid, HeldKey, SvidKey};
 use crate::svid_cache::revoked_by;
 
 /// How long the server may take to answer: little when a valid SVID serves meanwhile.
@@ -123,14 +123,17 @@ async fn ask_x509(
     at: UnixTime,
     limit: Duration,
 ) -> Result<Arc<CachedSvid>, Refusal> {
-    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(Refusal::failed)?;
-    let csr = csr_der(&key, Some(&entry.spiffe_id)).map_err(Refusal::failed)?;
+    let new = match entry.tpm_key {
+        true => resident::new_key(core, entry, measured, at).await?,
+        false => memory_key(core, entry)?,
+    };
     let item = wire::issue_x509_request::Item {
         entry_id: entry.id.as_str().to_owned(),
-        csr: csr.clone(),
+        csr: new.csr.clone(),
         evidence: Some(evidence(measured, at)),
+        key: new.certification,
     };
-    let mut node = NodeClient::new(core.upstream.channel());
+    let mut node = NodeClient::new(new.server);
     let asked = tokio::time::timeout(limit, node.issue_x509(wire::IssueX509Request { items: vec![item] }));
     let (status, svid, log_index) = match asked.await.map_err(ServerFailure::late)? {
         Ok(answer) => {
@@ -139,8 +142,8 @@ async fn ask_x509(
             (result.status, result.svid, result.log_index)
         }
         // A server that knows only SPIRE's API: it issues by node evidence alone.
-        Err(status) if status.code() == Code::Unimplemented => {
-            let params = vec![NewX509svidParams { entry_id: entry.id.as_str().to_owned(), csr }];
+        Err(status) if status.code() == Code::Unimplemented && !entry.tpm_key => {
+            let params = vec![NewX509svidParams { entry_id: entry.id.as_str().to_owned(), csr: new.csr }];
             let request = BatchNewX509svidRequest { params };
             let mut svid = SvidClient::new(core.upstream.channel());
             let asked = tokio::time::timeout(limit, svid.batch_new_x509svid(request));
@@ -151,13 +154,25 @@ async fn ask_x509(
         }
         Err(status) => return Err(ServerFailure::from(status).into()),
     };
-    held_svid(core, entry, &key, status, svid, log_index)
+    held_svid(core, entry, (new.key, &new.public_key), status, svid, log_index)
+}
+
+/// A key in this program's memory.
+fn memory_key(core: &Core, entry: &Entry) -> Result<NewKey, Refusal> {
+    let key = MemoryKey::generate(SignatureAlgorithm::EcdsaP256Sha256).map_err(Refusal::failed)?;
+    Ok(NewKey {
+        key: HeldKey::Memory(key.pkcs8().clone()),
+        public_key: key.public_key_der().to_vec(),
+        csr: csr_der(&key, Some(&entry.spiffe_id)).map_err(Refusal::failed)?,
+        certification: None,
+        server: core.upstream.channel(),
+    })
 }
 
 fn held_svid(
     core: &Core,
     entry: &Entry,
-    key: &MemoryKey,
+    (key, public_key): (HeldKey, &[u8]),
     status: Option<types::Status>,
     svid: Option<types::X509svid>,
     log_index: u64,
@@ -168,13 +183,14 @@ fn held_svid(
     let svid = svid.ok_or_else(|| ServerFailure::outage("the server sent no SVID"))?;
     let leaf = svid.cert_chain.first().ok_or_else(|| ServerFailure::outage("the SVID has no certificate"))?;
     let facts = sekisho_identity::leaf_facts(leaf).map_err(Refusal::failed)?;
-    if facts.spiffe_id != entry.spiffe_id || facts.public_key != key.public_key_der() {
+    if facts.spiffe_id != entry.spiffe_id || facts.public_key != public_key {
         return Err(ServerFailure::outage("the server sent an SVID for another ID or another key").into());
     }
     core.server_state.require(required_by(&facts));
     Ok(Arc::new(CachedSvid {
         spiffe_id: facts.spiffe_id,
-        identity: Identity { chain: svid.cert_chain, key: key.pkcs8().clone() },
+        chain: svid.cert_chain,
+        key,
         not_after: facts.not_after,
         renew_at: renew_at_with_jitter(facts.not_before, facts.not_after, random_u32()),
         hint: entry.hint.clone(),

@@ -1,7 +1,7 @@
 //! Why a process does not get what it asked this agent for.
 
 use sekisho_disk::DiskError;
-use sekisho_types::{Digest, SpiffeId};
+use sekisho_types::{Digest, EntryId, SpiffeId};
 
 use crate::behind::Behind;
 use crate::server_failure::ServerFailure;
@@ -60,6 +60,25 @@ pub(crate) enum Refusal {
     TokenShare(u32),
     #[error("user {0} asked for too many X.509-SVIDs; ask again later")]
     SvidShare(u32),
+
+    // Keys in the TPM.
+    #[error("entry `{0}` wants a key in the TPM of the node, and this agent uses none; start the agent with `--tpm`")]
+    NoTpm(EntryId),
+    #[error(
+        "the private key of {0} is in the TPM of this node, so neither it nor a token is given to a process; start a \
+            sidecar (`sekisho proxy`) that speaks for the process"
+    )]
+    KeyStays(String),
+    #[error("with a key in the TPM only handshakes of TLS 1.3 are signed (RFC 8446, section 4.4.3)")]
+    NoHandshake,
+    #[error("no such key is delegated to this sidecar now; it signs with the key of the newest SVID that it was sent")]
+    NotDelegated,
+    #[error("too many handshakes of this sidecar, or of all together, wait for the TPM; try again")]
+    Signatures,
+    #[error("the TPM has been busy for too long; try again")]
+    TpmBusy,
+    #[error("the TPM did not do it: {0}; the agent must reach it at `--tpm`")]
+    Tpm(String),
 
     // A token that it wants judged.
     #[error("{0}")]

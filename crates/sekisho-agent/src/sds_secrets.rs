@@ -80,7 +80,7 @@ pub(crate) fn secret(name: &str, by_spiffe: bool, state: &State) -> Option<Any> 
         SVID => state.svids.first(),
         id => state.svids.iter().find(|svid| svid.spiffe_id.to_string() == id),
     };
-    found.map(|svid| any(name, secret::Type::TlsCertificate(certificate(svid))))
+    found.and_then(|svid| Some(any(name, secret::Type::TlsCertificate(certificate(svid)?))))
 }
 
 /// The names of everything that a process has.
@@ -89,10 +89,11 @@ fn all_names(state: &State) -> BTreeSet<String> {
     svids.chain([state.bundle.trust_domain.id().to_string()]).collect()
 }
 
-fn certificate(svid: &CachedSvid) -> TlsCertificate {
-    let chain: String = svid.identity.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
-    let key = pem("PRIVATE KEY", svid.identity.key.expose());
-    TlsCertificate { certificate_chain: Some(inline(chain)), private_key: Some(inline(key)) }
+/// `None`: its key stays in the TPM.
+fn certificate(svid: &CachedSvid) -> Option<TlsCertificate> {
+    let chain: String = svid.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+    let key = pem("PRIVATE KEY", svid.deliverable_key()?.expose());
+    Some(TlsCertificate { certificate_chain: Some(inline(chain)), private_key: Some(inline(key)) })
 }
 
 fn validation(bundle: &Bundle, by_spiffe: bool) -> CertificateValidationContext {

@@ -64,7 +64,8 @@ async fn round<T, E>(
 ) -> Result<Round, Refusal> {
     // On each round, so that exec, another uid or the end of the process is noticed (law L11).
     let (entries, measured, at) = entitled(core, caller).await?;
-    let held = if with_svids { svids(core, &entries, &measured, at).await } else { Ok(vec![]) };
+    let (entries, stay) = if with_svids { deliverable(entries)? } else { (vec![], String::new()) };
+    let held = svids(core, &entries, &measured, at).await;
     let held = match held {
         Ok(held) => held,
         // Once something was sent, an outage does not close the stream.
@@ -78,6 +79,7 @@ async fn round<T, E>(
             sole_holder::check(&core.host, caller).await?;
         }
         core.host.still_measured(caller, |caller| &caller.process, &measured).await?;
+        log_stay(&stay, measured.pid);
         if to.send(Ok(message(core, &held))).await.is_err() {
             return Ok(Round::Gone);
         }
@@ -98,6 +100,21 @@ pub(crate) async fn entitled(
         return Err(records::no_identity(core, &measured).await);
     }
     Ok((entries, measured, at))
+}
+
+/// The entries whose identity can be given to the process itself, and the IDs of the others, whose key stays in the
+/// TPM. No entry of the first kind, and one of the second, is a refusal.
+pub(crate) fn deliverable(entries: Vec<Arc<Entry>>) -> Result<(Vec<Arc<Entry>>, String), Refusal> {
+    let (stay, given): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.tpm_key);
+    let stay = stay.iter().map(|entry| format!("`{}`", entry.spiffe_id)).collect::<Vec<_>>().join(", ");
+    if given.is_empty() && !stay.is_empty() { Err(Refusal::KeyStays(stay)) } else { Ok((given, stay)) }
+}
+
+/// Says why a process got less than its entries give.
+pub(crate) fn log_stay(stay: &str, pid: i32) {
+    if !stay.is_empty() {
+        tracing::info!(pid, spiffe_id = stay, "not given to the process: its key is in the TPM, for a sidecar only");
+    }
 }
 
 async fn svids(

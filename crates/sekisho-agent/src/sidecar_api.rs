@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::delegation::Delegation;
 use crate::refusal::Refusal;
 use crate::streams::StreamGuard;
-use crate::{records, revocations};
+use crate::{records, revocations, sign};
 
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -137,6 +137,12 @@ impl Sidecar for Service {
         self.0.delegations.reports(caller.process.pid(), &report.spiffe_id, report.revision);
         self.0.delegations.ring();
         Ok(Response::new(wire::ReportPolicyResponse {}))
+    }
+
+    async fn sign(&self, request: Request<wire::SignRequest>) -> Result<Response<wire::SignResponse>, Status> {
+        let caller = self.sidecar(&request).await?;
+        let signature = sign::sign(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(wire::SignResponse { signature }))
     }
 
     async fn record(&self, request: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {

@@ -40,12 +40,20 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::NoSidecar(_)
         | Refusal::UnknownSidecar(_)
         | Refusal::OtherGroup(_)
-        | Refusal::OtherId { .. } => Code::PermissionDenied,
-        Refusal::Streams(_) | Refusal::TokenShare(_) | Refusal::SvidShare(_) => Code::ResourceExhausted,
-        Refusal::Token(_) | Refusal::SeveralIds(_) => Code::InvalidArgument,
-        Refusal::Measuring | Refusal::RevocationsUnknown | Refusal::RevokedMeanwhile(_) | Refusal::Behind(_) => {
-            Code::Unavailable
+        | Refusal::OtherId { .. }
+        | Refusal::NoTpm(_)
+        | Refusal::KeyStays(_)
+        | Refusal::NotDelegated => Code::PermissionDenied,
+        Refusal::Streams(_) | Refusal::TokenShare(_) | Refusal::SvidShare(_) | Refusal::Signatures => {
+            Code::ResourceExhausted
         }
+        Refusal::Token(_) | Refusal::SeveralIds(_) | Refusal::NoHandshake => Code::InvalidArgument,
+        Refusal::Measuring
+        | Refusal::RevocationsUnknown
+        | Refusal::RevokedMeanwhile(_)
+        | Refusal::Behind(_)
+        | Refusal::TpmBusy
+        | Refusal::Tpm(_) => Code::Unavailable,
         Refusal::Failed(_) => Code::Internal,
         Refusal::Server(failure) => match failure.kind {
             Kind::Denied => Code::PermissionDenied,

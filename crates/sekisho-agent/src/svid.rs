@@ -11,7 +11,9 @@ use sekisho_types::{Digest, EntryId, Secret, SpiffeId, UnixTime};
 #[derive(Clone)]
 pub(crate) struct CachedSvid {
     pub spiffe_id: SpiffeId,
-    pub identity: Identity,
+    /// Leaf first.
+    pub chain: Vec<Vec<u8>>,
+    pub key: HeldKey,
     pub not_after: UnixTime,
     pub renew_at: UnixTime,
     pub hint: String,
@@ -20,15 +22,34 @@ pub(crate) struct CachedSvid {
     pub entry_revision: i64,
 }
 
+impl CachedSvid {
+    /// The private key, in PKCS #8, if it can be given to its process.
+    pub(crate) const fn deliverable_key(&self) -> Option<&Secret<Vec<u8>>> {
+        match &self.key {
+            HeldKey::Memory(key) => Some(key),
+            HeldKey::Hardware(_) => None,
+        }
+    }
+}
+
+/// Names a key in the TPM to the sidecar that signs with it: the SHA-256 of the public key.
+pub(crate) type KeyId = Digest;
+
 /// Which SVIDs may be shared: those of one entry for processes of equal measurement.
 pub(crate) type SvidKey = (EntryId, Digest);
 
-/// The private key of the agent's own SVID.
+/// The private key of an SVID.
 #[derive(Clone)]
-pub(crate) enum OwnKey {
+pub(crate) enum HeldKey {
     /// PKCS #8.
     Memory(Secret<Vec<u8>>),
     Hardware(HardwareKey),
+}
+
+impl HeldKey {
+    pub(crate) const fn is_in_hardware(&self) -> bool {
+        matches!(self, Self::Hardware(_))
+    }
 }
 
 /// The agent's own SVID.
@@ -37,7 +58,7 @@ pub(crate) struct AgentSvid {
     pub id: SpiffeId,
     /// Leaf first.
     pub chain: Vec<Vec<u8>>,
-    pub key: OwnKey,
+    pub key: HeldKey,
     pub not_before: UnixTime,
     pub not_after: UnixTime,
 }
@@ -46,10 +67,10 @@ impl AgentSvid {
     /// What connections to the server show and trust.
     pub(crate) fn tls(&self, bundle: Arc<Bundle>) -> Result<TlsMaterial, NetError> {
         match &self.key {
-            OwnKey::Memory(key) => {
+            HeldKey::Memory(key) => {
                 TlsMaterial::new(Some(&Identity { chain: self.chain.clone(), key: key.clone() }), bundle)
             }
-            OwnKey::Hardware(key) => TlsMaterial::signing(&self.chain, key.signer.clone(), bundle),
+            HeldKey::Hardware(key) => TlsMaterial::signing(&self.chain, key.signer.clone(), bundle),
         }
     }
 }

@@ -29,10 +29,13 @@ impl SvidCache {
         Self { svids: Mutex::new(svids), issuing: Mutex::default() }
     }
 
-    /// One that has not expired and is of this entry's identity.
+    /// One that has not expired and is of this entry's identity, with its key where the entry wants it.
     pub(crate) fn valid(&self, key: &SvidKey, entry: &Entry, now: UnixTime) -> Option<Arc<CachedSvid>> {
         let held = self.lock().get(key).cloned();
-        held.filter(|held| held.not_after > now && held.spiffe_id == entry.spiffe_id)
+        let fits = |held: &CachedSvid| {
+            held.spiffe_id == entry.spiffe_id && held.key.is_in_hardware() == entry.tpm_key && held.not_after > now
+        };
+        held.filter(|held| fits(held))
     }
 
     /// One that is not yet due, and of the entry as it is.
@@ -96,16 +99,16 @@ pub(crate) fn revoked_by(revocations: &Revocations, svid: &CachedSvid) -> Option
     if revocations.is_empty() {
         return None;
     }
-    let facts = svid.identity.chain.first().and_then(|leaf| leaf_facts(leaf).ok())?;
+    let facts = svid.chain.first().and_then(|leaf| leaf_facts(leaf).ok())?;
     revocations.find(&facts).map(ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
-    use sekisho_net::Identity;
     use sekisho_types::{Digest, EntryId, Secret, SpiffeId};
 
     use super::*;
+    use crate::svid::HeldKey;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
@@ -118,7 +121,8 @@ mod tests {
     fn svid(seconds: i64) -> Arc<CachedSvid> {
         Arc::new(CachedSvid {
             spiffe_id: entry().spiffe_id,
-            identity: Identity { chain: vec![], key: Secret::new(vec![]) },
+            chain: vec![],
+            key: HeldKey::Memory(Secret::new(vec![])),
             not_after: NOW.plus_seconds(seconds),
             renew_at: NOW.plus_seconds(seconds / 2),
             hint: String::new(),
@@ -140,6 +144,8 @@ mod tests {
         assert!(held.fresh(&key, &changed, NOW).is_none() && held.valid(&key, &changed, NOW).is_some());
         let renamed = Entry { spiffe_id: SpiffeId::parse("spiffe://td/b").unwrap(), ..entry() };
         assert!(held.valid(&key, &renamed, NOW).is_none());
+        let in_tpm = Entry { tpm_key: true, ..entry() };
+        assert!(held.valid(&key, &in_tpm, NOW).is_none(), "its key is in memory");
         held.drop_one(&key);
         assert_eq!(held.len(), 0);
     }

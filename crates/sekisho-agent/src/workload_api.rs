@@ -36,14 +36,16 @@ impl SpiffeWorkloadApi for Service {
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let message = |core: &Core, held: &[Arc<CachedSvid>]| {
             let bundle = core.server_state.bundle().x509_concatenated();
-            let svid = |held: &Arc<CachedSvid>| wire::X509svid {
-                spiffe_id: held.spiffe_id.to_string(),
-                x509_svid: held.identity.chain.concat(),
-                x509_svid_key: held.identity.key.expose().clone(),
-                bundle: bundle.clone(),
-                hint: held.hint.clone(),
+            let svid = |held: &Arc<CachedSvid>| {
+                Some(wire::X509svid {
+                    spiffe_id: held.spiffe_id.to_string(),
+                    x509_svid: held.chain.concat(),
+                    x509_svid_key: held.deliverable_key()?.expose().clone(),
+                    bundle: bundle.clone(),
+                    hint: held.hint.clone(),
+                })
             };
-            let svids = unique_hints(held).map(svid).collect();
+            let svids = unique_hints(held).filter_map(svid).collect();
             wire::X509svidResponse { svids, crl: vec![], federated_bundles: HashMap::new() }
         };
         self.stream(Caller::of(&request)?, true, message)
@@ -88,6 +90,8 @@ impl SpiffeWorkloadApi for Service {
         };
         let (entries, measured, at) = serving::entitled(&self.0, &caller).await?;
         let entries = entries.into_iter().filter(|entry| wanted.as_ref().is_none_or(|id| *id == entry.spiffe_id));
+        let (entries, stay) = serving::deliverable(entries.collect())?;
+        serving::log_stay(&stay, measured.pid);
         let mut svids = Vec::new();
         for entry in entries {
             self.0.limits.user_budgets.token(

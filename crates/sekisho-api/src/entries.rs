@@ -49,6 +49,10 @@ entry_form! {
     disable_x509_svid_prefetch = disable_x509_prefetch: bool;
     #[serde(default)]
     jwt_svid_include_jti = jwt_include_jti: bool;
+    /// The private key of its X.509-SVIDs is made in the TPM of the node, which certifies it. A sidecar uses it there;
+    /// no process gets it, and no JWT-SVID is issued.
+    #[serde(default)]
+    tpm_key = tpm_key: bool;
 }
 
 /// A page of entries, by id.
@@ -120,8 +124,8 @@ mod tests {
         let base = read(&plain);
         let fields = serde_json::json!({
             "admin": true, "downstream": true, "store_svid": true, "disable_x509_svid_prefetch": true,
-            "jwt_svid_include_jti": true, "x509_svid_ttl": 7, "jwt_svid_ttl": 8, "expires_at_ms": 9, "hint": "h",
-            "dns_names": ["a.example"], "federates_with": ["other.example"],
+            "jwt_svid_include_jti": true, "tpm_key": true, "x509_svid_ttl": 7, "jwt_svid_ttl": 8, "expires_at_ms": 9,
+            "hint": "h", "dns_names": ["a.example"], "federates_with": ["other.example"],
         });
         for (name, value) in fields.as_object().unwrap() {
             let mut changed = plain.clone();

@@ -173,16 +173,18 @@ impl Evidence {
     }
 
     /// Where the private key of an X.509 identity of this `subject` is. A key of which no hardware says more is in
-    /// software, as those of processes are. A software TPM's key is so too: what that TPM says of it stays below its
-    /// name.
-    pub fn key_claims(&self, subject: EvidenceClass) -> Claims {
+    /// software: of a process that is each but one that is `resident` in hardware of this class. A software TPM's key
+    /// is so too: what that TPM says of it stays below its name.
+    pub fn key_claims(&self, subject: EvidenceClass, resident: Option<&Class>) -> Claims {
         let mut out = Claims::default();
         set_text(&mut out, "tpm.key_class", KeyClass::Software.as_str().to_owned());
         for piece in self.about(EvidenceClass::Node).filter(|piece| piece.class.is_hardware) {
             let of_node = piece.claims.get(&format!("{}.node_key_class", piece.class.name));
+            let class = |class: KeyClass| ClaimValue::Text(class.as_str().to_owned());
             let class = match (subject, of_node) {
                 (EvidenceClass::Node, Some(class)) => class.clone(),
-                _ => ClaimValue::Text(KeyClass::Software.as_str().to_owned()),
+                (EvidenceClass::Process, _) if resident == Some(piece.class) => class(KeyClass::TpmCertified),
+                _ => class(KeyClass::Software),
             };
             out.set(&format!("{}.key_class", piece.class.name), class);
         }
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_key_is_in_software_unless_shown() {
-        let class = |evidence: &Evidence, subject, name: &str| match evidence.key_claims(subject).get(name) {
+        let class = |evidence: &Evidence, subject, name: &str| match evidence.key_claims(subject, None).get(name) {
             Some(ClaimValue::Text(text)) => Some(text.clone()),
             _ => None,
         };
@@ -296,5 +298,25 @@ mod tests {
         assert_eq!(class(&program, EvidenceClass::Node, "tpm.key_class").as_deref(), Some("software"));
         let danger = class(&program, EvidenceClass::Node, "danger_software_tpm.key_class");
         assert_eq!(danger.as_deref(), Some("tpm-certified"));
+    }
+
+    #[test]
+    fn a_process_key_is_where_its_class_says() {
+        let of_node = |class: &'static Class| {
+            Evidence(vec![Piece::seal(class, NOW, None, SelectorSet::new(), Claims::default()).unwrap()])
+        };
+        let class = |evidence: &Evidence, resident| {
+            let claims = evidence.key_claims(EvidenceClass::Process, resident);
+            claims.iter().map(|(name, value)| format!("{name} {value:?}")).collect::<Vec<_>>().join(", ")
+        };
+        let text = |name: &str, class: &str| format!("{name} {:?}", ClaimValue::Text(class.into()));
+        let tpm = "tpm.key_class";
+        assert_eq!(class(&of_node(&TPM), Some(&TPM)), text(tpm, "tpm-certified"));
+        assert_eq!(class(&of_node(&TPM), None), text(tpm, "software"));
+        // Evidence of another class, and none.
+        assert_eq!(class(&of_node(&TPM), Some(&SOFTWARE_TPM)), text(tpm, "software"));
+        assert_eq!(class(&Evidence::none(), Some(&TPM)), text(tpm, "software"));
+        let danger = text("danger_software_tpm.key_class", "tpm-certified");
+        assert_eq!(class(&of_node(&SOFTWARE_TPM), Some(&SOFTWARE_TPM)), format!("{danger}, {}", text(tpm, "software")));
     }
 }

@@ -30,6 +30,11 @@ pub enum EntryError {
     Lifetime,
     #[error("`{0}` is not a DNS name")]
     DnsName(String),
+    #[error(
+        "an entry that is `admin` or `downstream` is delegated to no sidecar, and a key in the TPM of the node is used \
+            by a sidecar only; give it one or the other"
+    )]
+    UnusableKey,
     #[error("a hint is at most {MAX_HINT_BYTES} bytes, and an entry has at most {MAX_DNS_NAMES} DNS names")]
     TooLong,
 }
@@ -56,6 +61,8 @@ entry! {
     selectors: SelectorSet = "selectors", given;
     spiffe_id: SpiffeId = "spiffe_id", given;
     store_svid: bool = "store_svid", always;
+    /// The private key of its X.509-SVIDs is in the TPM of its node, and so is delivered to no process.
+    tpm_key: bool = "tpm_key", if_set;
     /// Zero means the server's default.
     x509_ttl_seconds: u32 = "x509_ttl_seconds", always;
 }
@@ -77,6 +84,9 @@ impl Entry {
         self.selectors.iter().try_for_each(check_selector)?;
         if self.x509_ttl_seconds > MAX_X509_TTL_SECONDS || self.jwt_ttl_seconds > MAX_JWT_TTL_SECONDS {
             return Err(EntryError::Lifetime);
+        }
+        if self.tpm_key && (self.admin || self.downstream) {
+            return Err(EntryError::UnusableKey);
         }
         if self.hint.len() > MAX_HINT_BYTES || self.dns_names.len() > MAX_DNS_NAMES {
             return Err(EntryError::TooLong);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use sekisho_evidence::node::ResidentKey;
 use sekisho_evidence::{Age, Evidence};
 use sekisho_types::{ClaimValue, Claims, EntryId, EvidenceClass, Selector, SpiffeId, TrustDomain, UnixTime, Verified};
 
@@ -33,10 +34,27 @@ pub enum Standing {
 /// The requested identity, with its evidence.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
-    ServerSvid { public_key: &'a [u8] },
-    NodeSvid { csr: &'a Verified<Csr>, evidence: &'a Evidence },
-    WorkloadX509 { entry: &'a Entry, csr: &'a Verified<Csr>, shown: WorkloadProof, evidence: &'a Evidence },
-    WorkloadJwt { entry: &'a Entry, audience: &'a [String], shown: WorkloadProof, evidence: &'a Evidence },
+    ServerSvid {
+        public_key: &'a [u8],
+    },
+    NodeSvid {
+        csr: &'a Verified<Csr>,
+        evidence: &'a Evidence,
+    },
+    WorkloadX509 {
+        entry: &'a Entry,
+        csr: &'a Verified<Csr>,
+        shown: WorkloadProof,
+        evidence: &'a Evidence,
+        /// The key of the request, where it is known to be in the TPM of the node.
+        resident: Option<&'a ResidentKey>,
+    },
+    WorkloadJwt {
+        entry: &'a Entry,
+        audience: &'a [String],
+        shown: WorkloadProof,
+        evidence: &'a Evidence,
+    },
 }
 
 /// What a request for a workload's identity proves.
@@ -108,6 +126,13 @@ impl<'a> Request<'a> {
         }
     }
 
+    const fn resident(&self) -> Option<&'a ResidentKey> {
+        match self {
+            Self::WorkloadX509 { resident, .. } => *resident,
+            _ => None,
+        }
+    }
+
     /// What the identity is, and its evidence is about.
     const fn subject(&self) -> EvidenceClass {
         match self {
@@ -171,6 +196,15 @@ pub enum Refusal {
     EvidenceForeign(&'static str),
     #[error("the CSR names `{0}`, which is not the identity that would be issued")]
     CsrName(SpiffeId),
+    #[error(
+        "entry `{0}` wants a key in the TPM of the node, and nothing certifies that the key of the request is there; \
+            its agent needs `--tpm`, and SPIRE's API cannot carry a certification"
+    )]
+    KeyNotCertified(EntryId),
+    #[error(
+        "entry `{0}` wants a key in the TPM of the node, and a JWT-SVID is bound to no key; give tokens another entry"
+    )]
+    TokenWithoutKey(EntryId),
     #[error("a JWT-SVID needs between 1 and 16 audiences of at most 512 bytes each")]
     Audience,
     #[error("the authority has expired: no key can sign now")]
@@ -197,6 +231,8 @@ impl Refusal {
             Self::EvidenceMissing(_) => "evidence missing",
             Self::EvidenceForeign(_) => "evidence foreign",
             Self::CsrName(_) => "name in the CSR",
+            Self::KeyNotCertified(_) => "key not certified by the node's TPM",
+            Self::TokenWithoutKey(_) => "token bound to no key",
             Self::Audience => "audience",
             Self::AuthorityExpired => "authority expired",
             Self::ForeignTrustDomain(_) => "foreign trust domain",
@@ -273,6 +309,7 @@ pub fn authorize(caller: &Caller, request: Request<'_>, limits: &Limits, now: Un
             check_standing(id.get(), *standing)?;
             check_entry(entry, serves, &request, limits, now)?;
             check_csr_name(csr, &entry.spiffe_id)?;
+            check_key(entry, csr, &request)?;
             let ttl = or_default(entry.x509_ttl_seconds, limits.x509_ttl_seconds);
             let mut allowed = allow(entry.spiffe_id.clone(), &csr.get().public_key, ttl, &request, limits, now)?;
             allowed.dns_names.clone_from(&entry.dns_names);
@@ -281,6 +318,9 @@ pub fn authorize(caller: &Caller, request: Request<'_>, limits: &Limits, now: Un
         (Caller::Agent { id, standing, serves }, Request::WorkloadJwt { entry, audience, .. }) => {
             check_standing(id.get(), *standing)?;
             check_entry(entry, serves, &request, limits, now)?;
+            if entry.tpm_key {
+                return Err(Refusal::TokenWithoutKey(entry.id.clone()));
+            }
             if !(1..=16).contains(&audience.len()) || audience.iter().any(|a| a.is_empty() || a.len() > 512) {
                 return Err(Refusal::Audience);
             }
@@ -377,6 +417,19 @@ fn check_csr_name(csr: &Verified<Csr>, id: &SpiffeId) -> Result<(), Refusal> {
     }
 }
 
+/// Checks where the key is. A certification counts for the key of this request, and on the evidence of the TPM that
+/// made it.
+fn check_key(entry: &Entry, csr: &Verified<Csr>, request: &Request<'_>) -> Result<(), Refusal> {
+    let pieces = request.evidence().map(Evidence::pieces).unwrap_or_default();
+    let counts =
+        |key: &ResidentKey| key.is(&csr.get().public_key) && pieces.iter().any(|piece| piece.class() == key.class());
+    match request.resident() {
+        Some(key) if counts(key) => Ok(()),
+        None if !entry.tpm_key => Ok(()),
+        _ => Err(Refusal::KeyNotCertified(entry.id.clone())),
+    }
+}
+
 fn node(
     id: &SpiffeId,
     csr: &Verified<Csr>,
@@ -430,7 +483,10 @@ fn allow(
 fn claims(request: &Request<'_>, class: EvidenceClass) -> Claims {
     let mut out = request.evidence().unwrap_or(&Evidence::none()).claims(request.subject());
     out.set("evidence", ClaimValue::Text(class.as_str().to_owned()));
-    let keys = request.evidence().unwrap_or(&Evidence::none()).key_claims(request.subject());
+    let keys = request
+        .evidence()
+        .unwrap_or(&Evidence::none())
+        .key_claims(request.subject(), request.resident().map(ResidentKey::class));
     keys.iter().for_each(|(name, value)| out.set(name, value.clone()));
     out
 }

@@ -16,6 +16,7 @@ mod entry_declare;
 mod entry_field;
 mod entry_record;
 mod gate;
+mod handshake;
 mod held_digest;
 mod issuance;
 mod jwks;
@@ -39,6 +40,7 @@ pub use entry_record::{
     entry_from_own_record, entry_from_record, entry_record, selectors_from_record, selectors_record,
 };
 pub use gate::{Allowed, Caller, Limits, Refusal, Request, Standing, WorkloadProof, authorize};
+pub use handshake::is_tls13_handshake;
 pub use held_digest::held_digest;
 pub use issuance::{AgentKey, ISSUANCE_CLAIM, ISSUANCE_OID, Issuance, issuance_from_claim, issuance_to_claim};
 pub use jwks::{JwksError, bundle_to_jwks, jwt_keys_to_jwks, parse_bundle, parse_bundle_map};

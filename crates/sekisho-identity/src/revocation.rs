@@ -168,7 +168,7 @@ fn may_have_given(what: &Revoked, id: &SpiffeId) -> bool {
 }
 
 /// Whether a change of an entry takes something away that its SVIDs in use still have: another SPIFFE ID or parent,
-/// a selector that not each holder has, fewer DNS names, an earlier end, a shorter life.
+/// a selector that not each holder has, fewer DNS names, an earlier end, a shorter life, a key that can be copied.
 pub fn narrows(before: &Entry, after: &Entry) -> bool {
     // The pattern lists every field: a new field states here whether its loss revokes.
     let Entry {
@@ -178,6 +178,7 @@ pub fn narrows(before: &Entry, after: &Entry) -> bool {
         dns_names,
         expires_at: _,
         x509_ttl_seconds,
+        tpm_key,
         // These are in no SVID that must stop, or are looked up at each use.
         id: _,
         admin: _,
@@ -201,6 +202,7 @@ pub fn narrows(before: &Entry, after: &Entry) -> bool {
         || !dns_names.iter().all(|name| after.dns_names.contains(name))
         || end(after) < end(before)
         || shorter
+        || (after.tpm_key && !tpm_key)
 }
 
 #[cfg(test)]

@@ -27,6 +27,25 @@ pub struct LendResponse {
     /// Which file the workload ran when it was measured (device, inode, change time): another one needs another identity.
     #[prost(bytes = "vec", tag = "6")]
     pub executable: ::prost::alloc::vec::Vec<u8>,
+    /// In place of `private_key`, where the key is in the TPM of the node: the SHA-256 of the public key, for `Sign`.
+    #[prost(bytes = "vec", tag = "7")]
+    pub signing_key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignRequest {
+    /// As it came with the SVID.
+    #[prost(bytes = "vec", tag = "1")]
+    pub signing_key: ::prost::alloc::vec::Vec<u8>,
+    /// What a peer of TLS 1.3 signs in CertificateVerify (RFC 8446, section 4.4.3), before it is hashed. Nothing else is
+    /// signed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignResponse {
+    /// ECDSA on P-256 with SHA-256, in ASN.1 DER.
+    #[prost(bytes = "vec", tag = "1")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchPolicyRequest {}
@@ -319,6 +338,29 @@ pub mod sidecar_client {
                 .insert(GrpcMethod::new("sekisho.node.v1.Sidecar", "ReportPolicy"));
             self.inner.unary(req, path, codec).await
         }
+        /// Signs the handshake of a TLS connection with a key that is in the TPM, for the sidecar to which its SVID is
+        /// delegated now.
+        pub async fn sign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::SizedCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sekisho.node.v1.Sidecar/Sign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sekisho.node.v1.Sidecar", "Sign"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Passes records on to the server; durable in the ledger when the answer arrives.
         pub async fn record(
             &mut self,
@@ -415,6 +457,12 @@ pub mod sidecar_server {
             tonic::Response<super::ReportPolicyResponse>,
             tonic::Status,
         >;
+        /// Signs the handshake of a TLS connection with a key that is in the TPM, for the sidecar to which its SVID is
+        /// delegated now.
+        async fn sign(
+            &self,
+            request: tonic::Request<super::SignRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status>;
         /// Passes records on to the server; durable in the ledger when the answer arrives.
         async fn record(
             &self,
@@ -671,6 +719,49 @@ pub mod sidecar_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportPolicySvc(inner);
+                        let codec = crate::SizedCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sekisho.node.v1.Sidecar/Sign" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignSvc<T: Sidecar>(pub Arc<T>);
+                    impl<T: Sidecar> tonic::server::UnaryService<super::SignRequest>
+                    for SignSvc<T> {
+                        type Response = super::SignResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Sidecar>::sign(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignSvc(inner);
                         let codec = crate::SizedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -139,6 +139,20 @@ pub struct ProcessEvidence {
         super::super::super::spire::api::types::Selector,
     >,
 }
+/// The word of a node's attestation key that the key of a request is in the same TPM. It holds for one request on one
+/// connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyCertification {
+    /// TPMT_PUBLIC
+    #[prost(bytes = "vec", tag = "1")]
+    pub public: ::prost::alloc::vec::Vec<u8>,
+    /// TPMS_ATTEST
+    #[prost(bytes = "vec", tag = "2")]
+    pub attest: ::prost::alloc::vec::Vec<u8>,
+    /// TPMT_SIGNATURE
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IssueX509Request {
     #[prost(message, repeated, tag = "1")]
@@ -154,6 +168,9 @@ pub mod issue_x509_request {
         pub csr: ::prost::alloc::vec::Vec<u8>,
         #[prost(message, optional, tag = "3")]
         pub evidence: ::core::option::Option<super::ProcessEvidence>,
+        /// Absent for a key in software.
+        #[prost(message, optional, tag = "4")]
+        pub key: ::core::option::Option<super::KeyCertification>,
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -287,6 +287,9 @@ pub struct Entry {
     pub created_at: i64,
     #[prost(message, optional, tag = "16")]
     pub additional_attributes: ::core::option::Option<entry::AdditionalAttributes>,
+    /// Ours, far from SPIRE's numbers: its clients skip it. The key of its X.509-SVIDs is in the TPM of the node.
+    #[prost(bool, tag = "7355")]
+    pub tpm_key: bool,
 }
 /// Nested message and enum types in `Entry`.
 pub mod entry {

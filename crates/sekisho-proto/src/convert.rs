@@ -64,6 +64,7 @@ pub fn entry_to_wire(entry: &Entry) -> types::Entry {
         created_at,
         disable_x509_prefetch,
         jwt_include_jti,
+        tpm_key,
     } = entry;
     types::Entry {
         id: id.as_str().to_owned(),
@@ -87,6 +88,7 @@ pub fn entry_to_wire(entry: &Entry) -> types::Entry {
                 jwt_svid_include_jti: *jwt_include_jti,
             },
         ),
+        tpm_key: *tpm_key,
     }
 }
 
@@ -121,6 +123,7 @@ pub fn entry_from_wire(wire: &types::Entry, id: &EntryId, known: Option<&Entry>)
         created_at: known.map_or(UnixTime::from_seconds(wire.created_at), |known| known.created_at),
         disable_x509_prefetch: attributes.disable_x509_svid_prefetch,
         jwt_include_jti: attributes.jwt_svid_include_jti,
+        tpm_key: wire.tpm_key,
     })
 }
 
@@ -215,10 +218,11 @@ mod tests {
             disable_x509_svid_prefetch: prefetch,
             jwt_svid_include_jti: jti,
         };
-        let changes: [fn(&mut types::Entry); 12] = [
+        let changes: [fn(&mut types::Entry); 13] = [
             |_| {},
             |entry| entry.admin = true,
             |entry| entry.downstream = true,
+            |entry| entry.tpm_key = true,
             |entry| entry.store_svid = true,
             |entry| entry.x509_svid_ttl = 7,
             |entry| entry.jwt_svid_ttl = 8,

@@ -42,6 +42,7 @@
 #![warn(missing_docs)]
 
 mod agent;
+mod agent_key;
 mod connection;
 mod connector;
 mod environment;

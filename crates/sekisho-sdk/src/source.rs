@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::agent::{AgentChannel, agent_channel};
+use crate::agent_key::AgentKey;
 use crate::revocations::{RevocationKeeper, follow_revocations, is_refusal};
 
 /// The identity in force.
@@ -48,9 +49,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 struct Update {
     chain: Vec<Vec<u8>>,
-    key: Vec<u8>,
+    key: Key,
     bundle: Vec<Vec<u8>>,
     executable: Vec<u8>,
+}
+
+/// The private key of an SVID.
+enum Key {
+    /// PKCS #8, DER.
+    Here(Secret<Vec<u8>>),
+    /// In the TPM of the node, under this name.
+    AtAgent(AgentChannel, Vec<u8>),
 }
 
 struct Feed {
@@ -188,11 +197,15 @@ impl Feed {
                 let request = LendRequest { workload_pid: *pid, workload_start_time: *start_time, spiffe_id };
                 let mut stream = SidecarClient::new(channel.clone()).lend(request).await?.into_inner();
                 while let Some(delegated) = stream.message().await? {
+                    let key = match delegated.signing_key.is_empty() {
+                        true => Key::Here(Secret::new(delegated.private_key)),
+                        false => Key::AtAgent(channel.clone(), delegated.signing_key),
+                    };
                     self.take(
                         trust_domain,
                         Update {
                             chain: delegated.cert_chain,
-                            key: delegated.private_key,
+                            key,
                             bundle: delegated.bundle,
                             executable: delegated.executable,
                         },
@@ -207,7 +220,8 @@ impl Feed {
                         message.svids.into_iter().next().ok_or_else(|| Status::internal("the agent sent no SVID"))?;
                     let split = |der: &[u8]| split_chain(der).map_err(|e| Status::internal(e.to_string()));
                     let (chain, bundle) = (split(&svid.x509_svid)?, split(&svid.bundle)?);
-                    self.take(trust_domain, Update { chain, key: svid.x509_svid_key, bundle, executable: vec![] })?;
+                    let key = Key::Here(Secret::new(svid.x509_svid_key));
+                    self.take(trust_domain, Update { chain, key, bundle, executable: vec![] })?;
                 }
             }
         }
@@ -222,8 +236,14 @@ impl Feed {
         for der in update.bundle {
             bundle.add_x509(der).map_err(|e| unusable(e.to_string()))?;
         }
-        let identity = Identity { chain: update.chain, key: Secret::new(update.key) };
-        let material = TlsMaterial::new(Some(&identity), Arc::new(bundle)).map_err(|e| unusable(e.to_string()))?;
+        let (chain, bundle) = (update.chain, Arc::new(bundle));
+        let material = match update.key {
+            Key::Here(key) => TlsMaterial::new(Some(&Identity { chain, key }), bundle),
+            Key::AtAgent(agent, name) => {
+                TlsMaterial::signing(&chain, Arc::new(AgentKey::new(agent, name, facts.public_key.clone())), bundle)
+            }
+        };
+        let material = material.map_err(|e| unusable(e.to_string()))?;
         self.tls.replace(material);
         self.generation += 1;
         let (generation, executable) = (self.generation, update.executable);

@@ -33,6 +33,7 @@ use crate::scrub::Scrub;
 use crate::state_checks::StateChecks;
 use crate::trusted_time::TrustedTime;
 use crate::unstored::{ByFirst, Unstored};
+use crate::used_once::UsedOnce;
 use crate::view::View;
 use crate::witness::Witnesses;
 
@@ -82,6 +83,8 @@ pub(crate) struct Limits {
     pub conversations: Arc<Slots<IpAddr>>,
     pub refusals: Refusals,
     pub budgets: Budgets,
+    /// Certifications of workloads' keys.
+    pub certifications: UsedOnce,
     /// For checking and signing, by the agent that asks; the server's own identity has a key of its own.
     pub queue: FairQueue<SpiffeId>,
     /// Partial evaluations, one at a time; the policy set that the last one was about, and its revision.
@@ -99,6 +102,7 @@ impl Limits {
             conversations: Slots::new(CONVERSATIONS, CONVERSATIONS / 8),
             refusals: Refusals::new(),
             budgets: Budgets::new(),
+            certifications: UsedOnce::default(),
             queue: FairQueue::new(threads),
             compiling: tokio::sync::Mutex::default(),
         }

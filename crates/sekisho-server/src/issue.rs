@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sekisho_disk::DiskError;
 use sekisho_events::{Event, IssuanceId};
 use sekisho_evidence::EvidenceError;
+use sekisho_evidence::node::WorkloadKeyError;
 use sekisho_identity::{AgentKey, Allowed, Caller, Issuance, Limits, Node, Refusal, Request, Standing, authorize};
 use sekisho_runtime::now;
 use sekisho_types::{EntryId, SpiffeId, UnixTime, Verified};
@@ -31,6 +32,10 @@ pub(crate) enum IssueError {
     Csr(String),
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    #[error(transparent)]
+    Key(#[from] WorkloadKeyError),
+    #[error("the certification of the workload's key was used before; certify the key again for this request")]
+    CertificationUsed,
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]

@@ -77,6 +77,7 @@ mod tokens;
 mod trusted_time;
 mod unstored;
 mod upkeep;
+mod used_once;
 mod view;
 mod watch;
 mod wiring;

@@ -27,8 +27,8 @@ pub(crate) enum RegistrationError {
     #[error("entry `{0}` was changed by another operator meanwhile; look at it and try again")]
     ChangedMeanwhile(EntryId),
     #[error(
-        "the entry would no longer ask for {0}, so more processes would get its identity; keep these selectors, or \
-            replace each by another of its kind"
+        "the entry would no longer ask for {0}, so its identity would be easier to get; keep it, or replace a selector \
+            by another of its kind"
     )]
     Loosens(String),
     #[error("no agent `{0}`")]

@@ -260,6 +260,7 @@ pub(crate) fn entry(id: &str, path: &str, parent: &SpiffeId) -> Entry {
         created_at: now(),
         disable_x509_prefetch: false,
         jwt_include_jti: false,
+        tpm_key: false,
     }
 }
 

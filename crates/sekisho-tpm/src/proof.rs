@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sekisho_evidence::node::{
-    CertifiedAnswer, HardwareKey, Log, LogPart, MAX_PART_BYTES, NodeError, NodeProof, QUOTED_PCRS, QuotedPcrs,
-    SOFTWARE_TPM, Session, TPM, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest, binding, state_binding,
+    HardwareKey, Log, LogPart, MAX_PART_BYTES, NodeError, NodeProof, QUOTED_PCRS, QuotedPcrs, SOFTWARE_TPM, Session,
+    TPM, TpmAnswer, TpmChallenge, TpmOpening, TpmRequest, binding, state_binding,
 };
 use sekisho_evidence::tpm::{Attest, Attested, PcrSelection, PcrValues};
 use sekisho_evidence::{Class, HashAlgorithm};
@@ -121,7 +121,7 @@ impl TpmProof {
         // A software TPM has space for three objects: the endorsement key is needed no more.
         tpm.flush(ek)?;
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let certified = key.map(|key| certified(&mut tpm, &ak, &key, &bound)).transpose();
+        let certified = key.map(|key| key.certified_by(&mut tpm, &ak, &bound)).transpose();
         tpm.flush(ak)?;
         Ok(TpmAnswer { quoted: self.reporting(quoted?), certified: certified? }.encode(&secret?, &bound))
     }
@@ -177,18 +177,6 @@ fn quoted(tpm: &mut Tpm, ak: &Key, bound: &[u8]) -> Result<QuotedPcrs, ProofErro
         }
     }
     Err(ProofError::Unsteady)
-}
-
-/// The attestation key's word that the key of the request is in this TPM.
-fn certified(tpm: &mut Tpm, ak: &Key, key: &TpmSigner, bound: &[u8]) -> Result<CertifiedAnswer, TpmError> {
-    let root = tpm.primary(Template::StorageRoot)?;
-    let loaded = tpm.load(&root, key.stored());
-    tpm.flush(root)?;
-    let loaded = loaded?;
-    let certified = tpm.certify(&loaded, ak, bound);
-    tpm.flush(loaded)?;
-    let Attestation { attest, signature } = certified?;
-    Ok(CertifiedAnswer { public: key.stored().public.clone(), attest, signature })
 }
 
 fn covers(quote: &Attestation, pcrs: &PcrValues, selection: PcrSelection) -> bool {

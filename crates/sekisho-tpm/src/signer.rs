@@ -1,13 +1,15 @@
 //! A signer whose key cannot leave the TPM.
 
 use sekisho_evidence::HashAlgorithm;
+use sekisho_evidence::node::CertifiedAnswer;
 use sekisho_evidence::tpm::{Public, TpmSignature};
 use sekisho_types::{SignError, SignatureAlgorithm, Signer};
 
 use crate::error::TpmError;
-use crate::keys::StoredKey;
+use crate::keys::{Key, StoredKey};
 use crate::node_tpm::NodeTpm;
 use crate::templates::Template;
+use crate::tpm::{Attestation, Tpm};
 
 /// A key on P-256 below the storage root of a TPM, which is loaded for each signature.
 #[derive(Debug, Clone)]
@@ -36,6 +38,30 @@ impl TpmSigner {
 
     pub const fn stored(&self) -> &StoredKey {
         &self.stored
+    }
+
+    /// The word of this TPM's attestation key that the key is in it, over what `bound` makes of that key.
+    ///
+    /// # Errors
+    /// The TPM is not reached, or refuses.
+    pub fn certified(&self, bound: impl FnOnce(&Public) -> Vec<u8>) -> Result<CertifiedAnswer, TpmError> {
+        let mut tpm = self.tpm.open()?;
+        let ak = tpm.primary(Template::Attestation)?;
+        let certified = self.certified_by(&mut tpm, &ak, &bound(&ak.public));
+        tpm.flush(ak)?;
+        certified
+    }
+
+    /// The same, by an attestation key that is loaded.
+    pub(crate) fn certified_by(&self, tpm: &mut Tpm, ak: &Key, bound: &[u8]) -> Result<CertifiedAnswer, TpmError> {
+        let root = tpm.primary(Template::StorageRoot)?;
+        let loaded = tpm.load(&root, &self.stored);
+        tpm.flush(root)?;
+        let loaded = loaded?;
+        let certified = tpm.certify(&loaded, ak, bound);
+        tpm.flush(loaded)?;
+        let Attestation { attest, signature } = certified?;
+        Ok(CertifiedAnswer { public: self.stored.public.clone(), attest, signature })
     }
 }
 

@@ -119,7 +119,8 @@ fn weakens(words: &[String]) -> bool {
     let changes_an_entry =
         words.get(1).is_some_and(|verb| verb == "entry") && words.get(2).is_some_and(|verb| verb == "update");
     let named = words.iter().any(|word| word.starts_with("--danger") || word.starts_with("--insecure"));
-    let loosens = ["--selector", "--remove-selector", "--expires-at", "--admin"].iter().any(|flag| has(flag));
+    let loosens =
+        ["--selector", "--remove-selector", "--expires-at", "--admin", "--tpm-key"].iter().any(|flag| has(flag));
     named || has("--yes") || (changes_an_entry && loosens)
 }
 

@@ -130,7 +130,8 @@ pub(super) async fn issue(server: Channel, entry: &str) -> Answer<Given> {
         measured_at_ns: now().nanos(),
         selectors: selectors_to_wire(&[Selector::parse(SELECTOR).unwrap()]),
     };
-    let item = Item { entry_id: entry.to_owned(), csr: csr_der(&key(), None).unwrap(), evidence: Some(evidence) };
+    let item =
+        Item { entry_id: entry.to_owned(), csr: csr_der(&key(), None).unwrap(), evidence: Some(evidence), key: None };
     let call = async {
         let answer = NodeClient::new(server).issue_x509(IssueX509Request { items: vec![item] }).await?;
         let left = newest_answer_time();

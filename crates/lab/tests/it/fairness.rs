@@ -23,7 +23,7 @@ fn items(entry: &str, csr: &[u8], count: usize) -> IssueX509Request {
         measured_at_ns: clock().nanos(),
         selectors: selectors_to_wire(&selectors),
     };
-    let item = Item { entry_id: entry.to_owned(), csr: csr.to_vec(), evidence: Some(evidence) };
+    let item = Item { entry_id: entry.to_owned(), csr: csr.to_vec(), evidence: Some(evidence), key: None };
     IssueX509Request { items: vec![item; count] }
 }
 

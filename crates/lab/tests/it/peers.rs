@@ -147,7 +147,7 @@ impl Attested {
             measured_at_ns: measured_at.nanos(),
             selectors: selectors_to_wire(&selectors),
         };
-        let item = Item { entry_id: entry.to_owned(), csr: csr.to_vec(), evidence: Some(evidence) };
+        let item = Item { entry_id: entry.to_owned(), csr: csr.to_vec(), evidence: Some(evidence), key: None };
         let answer = NodeClient::new(self.channel.clone()).issue_x509(IssueX509Request { items: vec![item] }).await?;
         let result = answer.into_inner().results.remove(0);
         let status = result.status.unwrap();

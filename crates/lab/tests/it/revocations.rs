@@ -52,6 +52,7 @@ async fn ask(channel: &Channel, entries: &[String], csr: &[u8], how: usize) -> R
                 entry_id: entry.clone(),
                 csr: csr.to_vec(),
                 evidence: Some(evidence()),
+                key: None,
             });
             let request = IssueX509Request { items: items.collect() };
             let answer = NodeClient::new(channel.clone()).issue_x509(request).await?.into_inner();

@@ -15,6 +15,7 @@ mod tpm_messages;
 mod tpm_record;
 mod tpm_requests;
 mod tpm_state;
+mod workload_key;
 mod x509pop;
 
 use sekisho_types::{SelectorSet, UnixTime};
@@ -32,6 +33,7 @@ pub use tpm_logs::TpmError;
 pub use tpm_messages::{CertifiedAnswer, QUOTED_PCRS, QuotedPcrs, TpmAnswer, TpmChallenge, TpmOpening, binding};
 pub use tpm_record::{RecordError, RecordedEndorsement, TpmRecord};
 pub use tpm_requests::{Log, LogPart, MAX_PART_BYTES, TpmRequest, state_binding};
+pub use workload_key::{KeyIssuance, ResidentKey, WorkloadKeyError};
 pub use x509pop::{NodeCertificate, X509POP, X509PopError, X509PopProof, answer};
 
 use crate::{Evidence, EvidenceError};

@@ -52,7 +52,7 @@ fn process(texts: &[&str], age: i64) -> Evidence {
 }
 
 fn x509(caller: &Caller, entry: &Entry, csr: &Verified<Csr>, evidence: &Evidence) -> Result<Allowed, Refusal> {
-    let request = Request::WorkloadX509 { entry, csr, shown: WorkloadProof::Process, evidence };
+    let request = Request::WorkloadX509 { entry, csr, shown: WorkloadProof::Process, evidence, resident: None };
     authorize(caller, request, &limits(), now())
 }
 
@@ -131,7 +131,7 @@ fn nothing_outlives_its_authority() {
     let (entry, csr) = (entry(), csr(None));
     let ask = |bounds: &Limits| {
         let (shown, evidence) = (WorkloadProof::NodeOnly, &node(None));
-        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence };
+        let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence, resident: None };
         authorize(&agent(Standing::Good), request, bounds, now())
     };
     assert_eq!(ask(&bounds).unwrap().not_after(), now().plus_seconds(30));
@@ -170,7 +170,7 @@ fn a_workload_identity_expires_with_node_evidence() {
     assert_eq!(ask(now()).unwrap_err(), Refusal::EvidenceExpired);
     let vouched = |ends_at| {
         let (shown, evidence) = (WorkloadProof::NodeOnly, &node(Some(ends_at)));
-        let request = Request::WorkloadX509 { entry: &entry, csr: &csr(None), shown, evidence };
+        let request = Request::WorkloadX509 { entry: &entry, csr: &csr(None), shown, evidence, resident: None };
         authorize(&caller, request, &limits(), now())
     };
     assert_eq!(vouched(now().plus_seconds(60)).unwrap().not_after(), now().plus_seconds(60));
@@ -190,7 +190,8 @@ fn law_l3_a_request_needs_all_evidence_of_its_kind() {
     let all = node(None).with(measured()).unwrap().with(unit()).unwrap();
     x509(&caller, &entry, &csr, &all).unwrap();
     // What is for a process proves no node, and a request that shows nothing of it cannot bring it along.
-    let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown: WorkloadProof::NodeOnly, evidence: &all };
+    let (shown, evidence) = (WorkloadProof::NodeOnly, &all);
+    let vouched = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence, resident: None };
     assert_eq!(authorize(&caller, vouched, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
     let own = Request::NodeSvid { csr: &csr, evidence: &all };
     assert_eq!(authorize(&caller, own, &limits(), now()).unwrap_err(), Refusal::EvidenceForeign("unix"));
@@ -228,9 +229,26 @@ fn claims_keep_their_names_and_new_classes_add() {
     let allowed = authorize(&caller, request, &limits(), now()).unwrap();
     assert_eq!(names(&allowed), ["evidence", "hw_attested", "node_attestation", "tpm.key_class"]);
     let (entry, csr) = (entry(), csr(None));
-    let request =
-        Request::WorkloadX509 { entry: &entry, csr: &csr, shown: WorkloadProof::NodeOnly, evidence: &node(None) };
+    let (shown, evidence) = (WorkloadProof::NodeOnly, &node(None));
+    let request = Request::WorkloadX509 { entry: &entry, csr: &csr, shown, evidence, resident: None };
     let allowed = authorize(&agent(Standing::Good), request, &limits(), now()).unwrap();
     assert_eq!(names(&allowed), ["evidence", "hw_attested", "tpm.key_class"]);
     assert_eq!((request.attestors(), request.selectors().count()), (String::new(), 0));
+}
+
+#[test]
+fn an_entry_may_want_a_certified_key() {
+    let wants = Entry { tpm_key: true, ..entry() };
+    let (caller, csr, process) = (agent(Standing::Good), csr(None), process(&FULL, 0));
+    assert_eq!(x509(&caller, &wants, &csr, &process).unwrap_err(), Refusal::KeyNotCertified(wants.id.clone()));
+    // SPIRE's API.
+    let (shown, evidence) = (WorkloadProof::NodeOnly, &node(None));
+    let vouched = Request::WorkloadX509 { entry: &wants, csr: &csr, shown, evidence, resident: None };
+    let refused = authorize(&caller, vouched, &limits(), now()).unwrap_err();
+    assert_eq!(refused, Refusal::KeyNotCertified(wants.id.clone()));
+    // A token is bound to no key.
+    let shown = WorkloadProof::Process;
+    let token = Request::WorkloadJwt { entry: &wants, audience: &["db".into()], shown, evidence: &process };
+    let refused = authorize(&caller, token, &limits(), now()).unwrap_err();
+    assert_eq!(refused, Refusal::TokenWithoutKey(wants.id));
 }

@@ -142,7 +142,7 @@ fn a_change_revokes_if_it_takes_something_away() {
         change(&mut after);
         narrows(&entry(), &after)
     };
-    let narrower: [fn(&mut Entry); 8] = [
+    let narrower: [fn(&mut Entry); 9] = [
         |entry| entry.spiffe_id = id("/b"),
         |entry| entry.parent_id = id("/spire/agent/two"),
         |entry| entry.selectors.extend(Selector::parse("unix:path:/bin/x")),
@@ -151,8 +151,9 @@ fn a_change_revokes_if_it_takes_something_away() {
         |entry| entry.expires_at = Some(NOW.plus_seconds(-1)),
         |entry| entry.x509_ttl_seconds = 300,
         |entry| entry.x509_ttl_seconds = 0,
+        |entry| entry.tpm_key = true,
     ];
-    assert_eq!(narrower.map(changed), [true; 8]);
+    assert_eq!(narrower.map(changed), [true; 9]);
     let wider: [fn(&mut Entry); 7] = [
         |_| {},
         |entry| entry.selectors = [Selector::parse("unix:uid:1").unwrap()].into(),

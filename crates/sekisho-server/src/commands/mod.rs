@@ -41,7 +41,7 @@ pub(crate) use create_token::CreateToken;
 pub(crate) use delete_entry::DeleteEntry;
 pub(crate) use evict_agent::EvictAgent;
 pub(crate) use issue_jwt::IssueJwt;
-pub(crate) use issue_x509::{IssueX509, X509Request};
+pub(crate) use issue_x509::{IssueX509, ShownKey, X509Request};
 pub(crate) use own_svid::OwnSvid;
 pub(crate) use play_drill::PlayDrill;
 pub(crate) use post_status::PostStatus;

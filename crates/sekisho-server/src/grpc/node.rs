@@ -1,5 +1,6 @@
 //! Our own service beside SPIRE's: pushed changes, issuing with evidence, records.
 
+use sekisho_evidence::node::CertifiedAnswer;
 use sekisho_evidence::{Evidence, process_evidence};
 use sekisho_proto::selectors_from_wire;
 use sekisho_proto::server as wire;
@@ -14,7 +15,8 @@ use super::status::{result_to_wire, svid_to_wire};
 use super::streams::recorded;
 use super::svid;
 use crate::caller::AgentCaller;
-use crate::commands::{IssueJwt, Record};
+use crate::commands::{IssueJwt, Record, ShownKey};
+use crate::denied::Denied;
 use crate::issue::IssueError;
 use crate::watch::{self, Changes};
 
@@ -56,9 +58,14 @@ impl wire::node_server::Node for Service {
         let call = call::<AgentCaller, _>(&request)?;
         let items = request.into_inner().items;
         svid::check_count(items.len())?;
+        let exporter = call.peer().map(|peer| peer.exporter).ok_or_else(|| Status::from(Denied::NoSvid))?;
         let asked = items.into_iter().map(|item| {
             let process = evidence_from_wire(item.evidence.as_ref())?;
-            svid::asked(&item.entry_id, item.csr, Some(process))
+            let key = item.key.map(|wire::KeyCertification { public, attest, signature }| ShownKey {
+                certified: CertifiedAnswer { public, attest, signature },
+                exporter,
+            });
+            svid::asked(&item.entry_id, item.csr, (Some(process), key))
         });
         let (results, final_check) = svid::issue(&call, asked.collect()).await?;
         let results = results.into_iter().map(|result| {

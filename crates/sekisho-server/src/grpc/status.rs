@@ -81,6 +81,7 @@ impl From<IssueError> for Status {
             IssueError::Malformed(_) | IssueError::Csr(_) | IssueError::Evidence(_) | IssueError::Form(_) => {
                 Self::invalid_argument(says)
             }
+            IssueError::Key(_) | IssueError::CertificationUsed => Self::permission_denied(says),
             IssueError::Superseded => Self::aborted(says),
             IssueError::Budget(_) => Self::resource_exhausted(says),
             IssueError::Authority(_) | IssueError::Journal(_) => unavailable(&says),

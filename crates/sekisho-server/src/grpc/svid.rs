@@ -11,7 +11,7 @@ use super::admission::{answer, call};
 use super::checked_body::with_check;
 use super::status::{result_to_wire, svid_to_wire};
 use crate::caller::AgentCaller;
-use crate::commands::{IssueJwt, IssueX509, X509Request};
+use crate::commands::{IssueJwt, IssueX509, ShownKey, X509Request};
 use crate::executor::Call;
 use crate::final_check::{FinalCheck, Issued};
 use crate::issue::IssueError;
@@ -33,7 +33,7 @@ impl wire::svid_server::Svid for Service {
         let call = call::<AgentCaller, _>(&request)?;
         let params = request.into_inner().params;
         check_count(params.len())?;
-        let items = params.into_iter().map(|item| asked(&item.entry_id, item.csr, None)).collect();
+        let items = params.into_iter().map(|item| asked(&item.entry_id, item.csr, (None, None))).collect();
         let (results, final_check) = issue(&call, items).await?;
         let results = results.into_iter().map(|result| {
             let (status, svid) = result_to_wire(result.map(|(issued, entry)| svid_to_wire(&issued, &entry.hint)));
@@ -68,9 +68,13 @@ pub(super) fn entry_id(text: &str) -> Result<EntryId, Status> {
 }
 
 /// One item of a batch.
-pub(super) fn asked(entry: &str, csr: Vec<u8>, process: Option<Evidence>) -> Result<X509Request, IssueError> {
+pub(super) fn asked(
+    entry: &str,
+    csr: Vec<u8>,
+    (process, key): (Option<Evidence>, Option<ShownKey>),
+) -> Result<X509Request, IssueError> {
     let entry = EntryId::parse(entry).map_err(|error| IssueError::Malformed(error.to_string()))?;
-    Ok(X509Request { entry, csr, process })
+    Ok(X509Request { entry, csr, process, key })
 }
 
 /// An identity that was issued by an entry, or why not.

@@ -84,7 +84,8 @@ fn allowed(query: &UpdateQuery, old: &Entry, new: Entry) -> Result<Entry, Regist
     if query.if_revision.is_some_and(|revision| revision != old.revision_number) {
         return Err(RegistrationError::ChangedMeanwhile(new.id));
     }
-    let given_up = loosened(&old.selectors, &new.selectors);
+    let mut given_up = loosened(&old.selectors, &new.selectors);
+    given_up.extend((old.tpm_key && !new.tpm_key).then(|| "a key in the TPM of the node".to_owned()));
     if !given_up.is_empty() && !query.danger_loosen {
         return Err(RegistrationError::Loosens(given_up.join(", ")));
     }

@@ -4,6 +4,7 @@ mod agents;
 mod approvals;
 mod attestor;
 mod boots;
+mod certified;
 mod challenges;
 mod client;
 mod costs;
@@ -13,6 +14,7 @@ mod evidence;
 mod logs;
 mod measured;
 mod oracles;
+mod resident;
 mod states;
 
 use std::path::{Path, PathBuf};
@@ -123,10 +125,15 @@ impl Software {
             .unwrap()
     }
 
+    /// Power off.
+    pub fn stop(&mut self) {
+        let _dead = self.program.kill();
+        self.program.wait().unwrap();
+    }
+
     /// Power off, power on.
     pub fn reboot(&mut self) {
-        self.program.kill().unwrap();
-        self.program.wait().unwrap();
+        self.stop();
         self.program = Self::start(self.folder.path());
     }
 

@@ -31,7 +31,7 @@ fn ent(id: &str) -> EntryId {
 
 /// The SVID of this entry for a process that was measured just now.
 async fn x509(call: &Call<AgentCaller>, entry: &str) -> Result<(IssuedX509, Arc<Entry>), IssueError> {
-    let items = vec![Ok(X509Request { entry: ent(entry), csr: csr(), process: measured() })];
+    let items = vec![Ok(X509Request { entry: ent(entry), csr: csr(), process: measured(), key: None })];
     let mut answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error)?;
     answers.remove(0).map_err(Refusal::into_error)
 }
@@ -56,9 +56,9 @@ async fn law_l5_identities_have_their_leaf_and_refusals_theirs() {
         [sekisho_types::Selector::parse("unix:uid:8").unwrap()].into(),
     );
     let items = vec![
-        Ok(X509Request { entry: ent("ent_2"), csr: csr(), process: measured() }),
-        Ok(X509Request { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()) }),
-        Ok(X509Request { entry: ent("ent_1"), csr: vec![0x30], process: measured() }),
+        Ok(X509Request { entry: ent("ent_2"), csr: csr(), process: measured(), key: None }),
+        Ok(X509Request { entry: ent("ent_1"), csr: csr(), process: Some(lacking.unwrap()), key: None }),
+        Ok(X509Request { entry: ent("ent_1"), csr: vec![0x30], process: measured(), key: None }),
     ];
     let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();
     assert!(answers.len() == 3 && answers.iter().all(Result::is_err));
@@ -80,7 +80,7 @@ async fn law_l5_identities_of_one_call_are_appended_together() {
     let shown = with_entry(&bed).await;
     let before = bed.recorded().await.len();
     let call = bed.agent(&shown).await;
-    let item = |entry: &str| X509Request { entry: ent(entry), csr: csr(), process: measured() };
+    let item = |entry: &str| X509Request { entry: ent(entry), csr: csr(), process: measured(), key: None };
     let unread = Err(IssueError::Malformed("no id".into()));
     let items = vec![Ok(item("ent_1")), unread, Ok(item("ent_1")), Ok(item("ent_none")), Ok(item("ent_1"))];
     let answers = call.execute_all(IssueX509 { items }).await.map_err(Refusal::into_error).unwrap();

@@ -19,6 +19,10 @@ pub(super) struct Options {
     /// The identity may administer the server over TLS
     #[arg(long, env = "SEKISHO_ENTRY_ADMIN")]
     pub(super) admin: Option<bool>,
+    /// Make the private key of its X.509-SVIDs in the TPM of the node. Only a sidecar can use it then: no process gets
+    /// the key, and no JWT-SVID
+    #[arg(long, env = "SEKISHO_ENTRY_TPM_KEY")]
+    pub(super) tpm_key: Option<bool>,
     /// DNS name in the certificate; the first becomes its common name
     #[arg(long = "dns-name", env = "SEKISHO_ENTRY_DNS_NAMES", value_delimiter = ',')]
     pub(super) dns_names: Vec<String>,
@@ -41,6 +45,7 @@ impl Options {
         put(&mut entry.x509_svid_ttl, self.x509_ttl);
         put(&mut entry.jwt_svid_ttl, self.jwt_ttl);
         put(&mut entry.admin, self.admin);
+        put(&mut entry.tpm_key, self.tpm_key);
         put(&mut entry.hint, self.hint);
         put(&mut entry.expires_at_ms, self.expires_at);
         put(&mut entry.danger_any_user, self.danger_any_user.then_some(true));
@@ -61,13 +66,14 @@ pub(super) fn describe(entry: &EntryForm) -> String {
     };
     format!(
         "id        {}\nspiffe id {}\nparent    {}\nselectors {}\nlifetimes X.509-SVID {}, JWT-SVID \
-            {}\ncreated   {}\nexpires   {expires}",
+            {}\nkey       {}\ncreated   {}\nexpires   {expires}",
         entry.id.as_deref().unwrap_or_default(),
         entry.spiffe_id,
         entry.parent_id,
         entry.selectors.join("\n          "),
         lifetime(entry.x509_svid_ttl),
         lifetime(entry.jwt_svid_ttl),
+        if entry.tpm_key { "in the TPM of the node" } else { "in software" },
         UnixTime::from_millis(entry.created_at_ms),
     )
 }
