@@ -120,6 +120,8 @@ fn calls_pass_sidecars_with_keys_in_the_tpm() {
     // Law L14: the agent has the keys again after a restart without its server. A further sidecar begins with a
     // handshake, in which both sides sign.
     shop.node.world.server.take().unwrap().kill();
+    // It writes its cache twice a second at most.
+    std::thread::sleep(Duration::from_secs(2));
     shop.node.world.agent.take().unwrap().kill();
     shop.node.start_agent();
     let further = Till::open(&shop.node, "further", &shop.inbound);
