@@ -6,7 +6,7 @@
 use apollo_compiler::parser::Parser;
 use apollo_compiler::schema::{ExtendedType, FieldDefinition, ObjectType, SchemaBuilder, Type};
 use apollo_compiler::validation::{DiagnosticList, Valid};
-use apollo_compiler::{ExecutableDocument, Name, Node, Schema};
+use apollo_compiler::{Name, Node, Schema};
 
 use super::parser::Parsed;
 use crate::builtins::context::{BuiltinError, Context, failure};
