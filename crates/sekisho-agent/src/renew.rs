@@ -38,7 +38,7 @@ pub(crate) async fn save(core: &Arc<Core>) -> bool {
             tracing::error!(
                 %error,
                 "the cache was not written: a restart without the server would not serve, and SVIDs that require a \
-                 newer policy are withheld; make room on the disk of the agent's data folder"
+                 newer policy are withheld; free space on the disk of the agent's data folder"
             );
             false
         }

@@ -102,7 +102,7 @@ impl AlertWebhook {
             Some(after) => after,
             // What came before the webhook was configured is not sent. An id begins with `alr`.
             None => {
-                let settled = domain.streams.alerts.settled_below(&domain.log);
+                let settled = domain.streams.alerts.settled_below(domain.log.time());
                 let newest = domain.store.alerts(trust_domain, None, 1).await?.pop();
                 let first = newest.map_or_else(|| "alr".to_owned(), |alert| alert.id).min(settled);
                 write_atomic(&self.file, first.as_bytes())?;
@@ -111,7 +111,7 @@ impl AlertWebhook {
         };
         loop {
             // Before the store is read: what is settled now is in it.
-            let settled = domain.streams.alerts.settled_below(&domain.log);
+            let settled = domain.streams.alerts.settled_below(domain.log.time());
             let alerts = domain.store.alerts(trust_domain, Some(&after), BATCH).await?;
             if alerts.is_empty() {
                 return Ok(true);
@@ -229,7 +229,7 @@ mod tests {
         };
         let write = Write::PutAlert { alert, keep: 10, keep_of_agent: 10 };
         bed.domain.store.commit(Batch::of(&bed.domain.identity.name, write)).await.unwrap();
-        drop(bed.domain.streams.alerts.raise(&bed.domain.log));
+        drop(bed.domain.streams.alerts.raise(|| bed.domain.log.time()));
     }
 
     #[tokio::test]

@@ -107,7 +107,8 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  sekisho boot predict /efi/EFI/Linux/web.efi")]
     Boot(Noun<Output, verbs::boot::BootVerb>),
     /// Attestations of nodes, offline
-    #[command(after_help = "Example:\n  sekisho attest verify evidence.json --tpm-ca manufacturers.pem")]
+    #[command(after_help = "Example:\n  sekisho attest verify evidence.json --tpm-ca manufacturers.pem \
+        --proof leaf.tlog-proof --trust-policy trust")]
     Attest(Noun<Output, verbs::attest::AttestVerb>),
     /// Check this machine, its server and its agent
     #[command(after_help = "Example:\n  sekisho doctor")]

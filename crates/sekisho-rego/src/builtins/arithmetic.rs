@@ -5,7 +5,7 @@ use num_traits::{ToPrimitive, Zero};
 
 use super::context::{BuiltinError, Context, ErrorKind, Outcome, done, failure};
 use super::float::Float;
-use super::operand::{any, big, number, operand_error, type_error};
+use super::operand::{any, big, both, number, operand_error, type_error};
 use crate::value::{Number, Value};
 
 /// Integers beyond so many bits are refused.
@@ -109,7 +109,7 @@ fn minus(cx: &mut Context, args: &[Value]) -> Outcome {
     match (any(args, 0)?, any(args, 1)?) {
         (Value::Number(a), Value::Number(b)) => done(subtract(cx, a, b)?),
         (Value::Set(a), Value::Set(b)) => {
-            cx.spend_elements(super::collections::both(args)?)?;
+            cx.spend_elements(both(args)?)?;
             done(a.difference(b))
         }
         (Value::Set(_), Value::Number(_)) => Err(type_error(args, 1, &["set"])),

@@ -2,7 +2,7 @@
 
 use super::arithmetic::{add, multiply};
 use super::context::{BuiltinError, Context, Outcome, done};
-use super::operand::{any, array, element_error, elements, int, items, set, type_error};
+use super::operand::{any, array, both, element_error, elements, int, items, set, type_error};
 use crate::value::{Array, Number, Set, Value};
 
 pub(super) const FUNCTIONS: &[(&str, super::context::Function)] = &[
@@ -157,11 +157,6 @@ fn array_slice(cx: &mut Context, args: &[Value]) -> Outcome {
     let start = usize::try_from(start.max(0)).unwrap_or(usize::MAX).min(stop);
     cx.spend_elements((stop - start) as u64)?;
     done(items.get(start..stop).unwrap_or_default().to_vec())
-}
-
-/// The weight of two arguments.
-pub(super) fn both(args: &[Value]) -> Result<u64, BuiltinError> {
-    Ok(any(args, 0)?.weight().saturating_add(any(args, 1)?.weight()))
 }
 
 fn and(cx: &mut Context, args: &[Value]) -> Outcome {

@@ -1,8 +1,7 @@
 //! `object.*`.
 
-use super::collections::both;
 use super::context::{BuiltinError, Context, ErrorKind, Outcome, done};
-use super::operand::{any, array, element_error, object, type_error};
+use super::operand::{any, array, both, element_error, object, type_error};
 use crate::value::{Array, Object, Set, Value};
 
 pub(super) const FUNCTIONS: &[(&str, super::context::Function)] = &[

@@ -37,6 +37,11 @@ pub(super) fn any(args: &[Value], index: usize) -> Result<&Value, BuiltinError> 
     })
 }
 
+/// The weight of two arguments.
+pub(super) fn both(args: &[Value]) -> Result<u64, BuiltinError> {
+    Ok(any(args, 0)?.weight().saturating_add(any(args, 1)?.weight()))
+}
+
 pub(super) fn string(args: &[Value], index: usize) -> Result<&str, BuiltinError> {
     any(args, index)?.as_str().ok_or_else(|| type_error(args, index, &["string"]))
 }

@@ -360,7 +360,8 @@ mod tests {
         for (number, word) in ["x", "\\u00001", "1", "\\u0000"].iter().enumerate() {
             text.push_str(&format!(
                 "p if {{\n\tinput.a.b == \"{word}\"\n\t{number} + input.n > 2\n\tinput.c in {{\"{word}\", 3}}\n}}\n\n\
-                 f(x) := y if {{\n\ty := sprintf(\"%v {word}\", [x])\n\tevery i in input.list {{ i != {number} }}\n}}\n\n\
+                 f(x) := y if {{\n\ty := sprintf(\"%v {word}\", [x])\n\t\
+                 every i in input.list {{ i != {number} }}\n}}\n\n\
                  q contains k if {{ some k, v in input.o; v == \"{word}\"; not g(k, {number}) with input.z as 1 }}\n\n\
                  r[k] := [v | v := input.o[k]; v < {number}] if some k in [\"a\", \"b\"]\n\n\
                  s if {{ {number} == 1; \"{word}\" == input.w; {{{number} | true}} == {{1}} }}\n\n\

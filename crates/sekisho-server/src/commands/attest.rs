@@ -196,7 +196,7 @@ async fn admit(
     if is_banned(id) {
         return Err(banned(vec![]));
     }
-    // A TPM is no other node either, whatever certificate is in it.
+    // Nor does a certificate in its TPM make it another node.
     if let Some(endorsement) = proved.endorsement() {
         let known = domain.store.device(&domain.identity.name, &endorsement).await?;
         if known.and_then(|known| known.node).is_some_and(|node| is_banned(&node)) {

@@ -77,7 +77,7 @@ pub(super) async fn deny(domain: &Shared, denied: DeniedNode, attestor: &str) ->
     let DeniedNode { node: id, reason, heard, shown } = denied;
     let known = domain.view.read(|state| state.nodes.get(&id).cloned());
     let reason: String = reason.to_string().chars().take(MAX_REASON).collect();
-    let raised = domain.streams.alerts.raise(&domain.log);
+    let raised = domain.streams.alerts.raise(|| domain.log.time());
     let good_at = known.as_ref().map(|node| node.attested_at).filter(|at| *at > UnixTime::default());
     let event = AttestationDenied {
         agent: personal(id.clone()),

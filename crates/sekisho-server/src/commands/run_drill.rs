@@ -51,7 +51,7 @@ impl Command for RunDrill {
             Ok(Err(_)) => return Err(AskStateError::NotConnected(id)),
             Err(_) => return Err(AskStateError::Silent(id)),
         };
-        let raised = domain.streams.alerts.raise(&domain.log);
+        let raised = domain.streams.alerts.raise(|| domain.log.time());
         let reason = refused.as_ref().map(|(reason, _)| reason.as_str());
         let (alert, event) = recorded(run, raised.id, (&id, kind), reason);
         let change = || Ok::<_, AskStateError>(Change::with_reply(()).write(listed(&alert)).event(event.clone()));

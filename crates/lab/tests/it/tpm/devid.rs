@@ -112,7 +112,8 @@ fn a_devid_of_spire_s_agents_is_accepted() {
     let request = node.request();
     let proved = server.attest(&request, |challenge| node.answer(challenge, &node.devid)).unwrap();
     assert!(proved.id().to_string().starts_with("spiffe://td.example/spire/agent/tpm_devid/"), "{}", proved.id());
-    assert!(proved.can_reattest() && proved.device().is_none());
+    assert!(proved.can_reattest() && proved.endorsement().is_some());
+    assert_eq!(proved.device().unwrap().about, "certificate of CN=node-7");
     let piece = &proved.evidence().pieces()[0];
     let texts: Vec<String> = piece.selectors().iter().map(ToString::to_string).collect();
     let authority_sha1 = format!("tpm_devid:ca:fingerprint:{}", authority.authority_sha1());

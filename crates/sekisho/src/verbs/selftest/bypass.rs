@@ -102,7 +102,8 @@ fn text(report: &Report, format: Format) -> String {
         ("WHY", &|finding| finding.why.clone()),
     ];
     format!(
-        "{}\n\nLinux {}: {} blocked, {} bypassed, {} not governed by rules of the network, {} not possible here, {} unclear",
+        "{}\n\nLinux {}: {} blocked, {} bypassed, {} not governed by rules of the network, {} not possible here, \
+         {} unclear",
         table(&report.findings, &columns),
         report.kernel,
         report.count(&Outcome::Blocked),
