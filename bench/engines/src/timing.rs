@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// The median and the 99th percentile of batches.
 pub struct Times {
     pub median: Duration,
@@ -13,19 +15,17 @@ pub fn show(times: &Times) -> String {
     format!("{:?}, 99th percentile {:?}", times.median, times.high)
 }
 
-/// The time that all threads of this process had a processor.
+/// The time that this process had a processor, in threads that have stopped as well.
 pub fn cpu_of_process() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    tasks.filter_map(|task| on_processor(&task.path().join("schedstat").to_string_lossy())).sum()
+    clock(ClockId::ProcessCPUTime)
 }
 
 fn cpu_of_thread() -> Duration {
-    on_processor("/proc/thread-self/schedstat").unwrap_or_default()
+    clock(ClockId::ThreadCPUTime)
 }
 
-fn on_processor(path: &str) -> Option<Duration> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+fn clock(id: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(id)).expect("a time of a processor is positive")
 }
 
 /// Calls of about half a second, in batches long enough for the clock.
