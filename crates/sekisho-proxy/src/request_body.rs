@@ -49,13 +49,13 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> RequestBody<B> {
 
     /// The answer to the request, which announces the end of a connection that cannot carry another one.
     pub(crate) async fn before(self, mut answer: Response<Body>) -> Response<Body> {
-        if self.http1 && !self.is_read().await {
+        if self.http1 && !self.was_read().await {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
 
-    async fn is_read(self) -> bool {
+    async fn was_read(self) -> bool {
         match self.rest {
             Rest::Nothing => true,
             Rest::Uploaded(faults) => faults.came_whole(),

@@ -343,10 +343,13 @@ fn tpm2_tools_read_the_same_event_logs() {
     }
 }
 
+/// A command and its response.
+type Frame = (Vec<u8>, Vec<u8>);
+
 /// A transport that keeps what passes.
 struct Recorder {
     socket: Socket,
-    frames: Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>,
+    frames: Arc<Mutex<Vec<Frame>>>,
 }
 
 impl Transport for Recorder {
@@ -358,7 +361,7 @@ impl Transport for Recorder {
 }
 
 /// Every command of the client once.
-fn everything(tpm: &mut Tpm) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+fn everything(tpm: &mut Tpm) -> (Vec<Vec<u8>>, Vec<Frame>) {
     let mut publics = vec![];
     let (ak, svid, stored) = keys(tpm);
     let selection = PcrSelection::new(Sha256, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]);
@@ -417,7 +420,9 @@ fn tpm2_protocol_reads_all_that_we_write() {
         response.validate(code).unwrap_or_else(|error| panic!("{code:?}: {error:?}: {}", hex(received)));
     }
     assert_eq!(commands.len(), 14, "all commands of the client: {commands:?}");
-    publics.iter().for_each(|public| drop(same::<TpmtPublic>(public)));
+    for public in &publics {
+        same::<TpmtPublic>(public);
+    }
     for (attest, signature) in &attested {
         same::<TpmtSignature>(signature);
         if attest.is_empty() {

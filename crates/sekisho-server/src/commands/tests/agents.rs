@@ -175,7 +175,9 @@ async fn an_operator_hears_what_a_node_answered() {
         let answers = async {
             let Question::State(waiting) = open.asked.recv().await.unwrap() else { panic!("a state is asked for") };
             // Without an outcome the stream closed.
-            outcome.map(|outcome| waiting.send(outcome).unwrap());
+            if let Some(outcome) = outcome {
+                waiting.send(outcome).unwrap();
+            }
         };
         let operator = bed.operator().await;
         let (heard, ()) = tokio::join!(operator.execute(AskState { id: id.clone() }), answers);
