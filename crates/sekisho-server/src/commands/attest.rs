@@ -197,11 +197,12 @@ async fn admit(
         return Err(banned(vec![]));
     }
     // Nor does a certificate in its TPM make it another node.
-    if let Some(endorsement) = proved.endorsement() {
-        let known = domain.store.device(&domain.identity.name, &endorsement).await?;
-        if known.and_then(|known| known.node).is_some_and(|node| is_banned(&node)) {
-            return Err(banned(vec![]));
-        }
+    let within = match proved.endorsement() {
+        Some(key) => domain.store.device(&domain.identity.name, &key).await?.and_then(|known| known.node),
+        None => None,
+    };
+    if within.as_ref().is_some_and(is_banned) {
+        return Err(banned(vec![]));
     }
     let mut node = Node::proved(proved);
     let (shown, before) = (proved.shown(), remembered(run.facts(), id));
@@ -226,7 +227,12 @@ async fn admit(
     node.serial.clone_from(&issued.identity.serial);
     node.expires_at = issued.not_after;
     let device = proved.device();
-    let admission = || admission(run.facts(), &node, (device, by)).ok_or_else(|| banned(vec![issued.log_id]));
+    let admission = || {
+        // Once more: a ban may have come since (law L6).
+        let may = !within.as_ref().is_some_and(is_banned);
+        let admitted = may.then(|| admission(run.facts(), &node, (device, by))).flatten();
+        admitted.ok_or_else(|| banned(vec![issued.log_id]))
+    };
     let (agent, withdrawn) = (id.clone(), vec![issued.log_id]);
     match run.change(admission).await {
         Ok(()) => {
